@@ -1,0 +1,48 @@
+# Every target works from a bare clone: the virtual environment is made first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install verify test lint format types figures bench clean
+
+help:  ## show this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+
+install: $(STAMP)  ## make the virtual environment and install samflow in it
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "samflow needs Python 3.11 or newer; call make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $(STAMP)
+
+verify: $(STAMP)  ## check every claim of the two papers; writes report/
+	$(BIN)/python -m analysis --output report
+
+test: $(STAMP)  ## run the tests
+	$(BIN)/python -m pytest -n 2
+
+lint: $(STAMP)  ## check style and spelling
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/codespell
+
+format: $(STAMP)  ## put the code into its format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(STAMP)  ## check the types
+	$(BIN)/pyright
+
+figures: $(STAMP)  ## draw every figure; writes report/figures/
+	$(BIN)/python -m figures --output report/figures
+
+bench: $(STAMP)  ## measure speed against a C loop compiled on this machine
+	$(BIN)/python benchmarks/ensembles.py
+	$(BIN)/python benchmarks/startup.py
+
+clean:  ## remove what the targets made
+	rm -rf $(VENV) report

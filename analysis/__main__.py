@@ -1,0 +1,105 @@
+"""`python -m analysis`: check every claim, draw every figure, write the report."""
+
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import jax
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from analysis.claims import Claim
+from samflow._checks import ArgumentError, known
+
+_PIPE_WIDTH = 120
+_COLUMNS = {"claim": 5, "predicted": 3, "measured": 4, "tolerance": 2, "why": 6, "verdict": 2}
+
+
+def main(
+    only: Annotated[
+        list[str] | None, typer.Option("--only", help="A study by name; repeat for several.")
+    ] = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for the report; made if missing.")
+    ] = Path("report"),
+    figures: Annotated[bool, typer.Option(help="Draw the figures, too.")] = True,
+) -> None:
+    """Check the claims of the two papers; exit code 1 if one fails, 2 for misuse."""
+    jax.config.update("jax_enable_x64", True)
+    try:
+        code = verify(only, output, draw=figures)
+    except ArgumentError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        code = 2
+    except KeyboardInterrupt:
+        print(f"Interrupted: nothing was written to {output}. Run again.", file=sys.stderr)
+        code = 130
+    raise typer.Exit(code)
+
+
+def verify(only: Sequence[str] | None, output: Path, *, draw: bool = True) -> int:
+    """Run studies, print the table, write the report; return the exit code."""
+    from analysis import STUDIES
+    from analysis.report import write_report
+
+    names = [known("study", name, STUDIES) for name in only or STUDIES]
+    _make(output)
+    began = time.perf_counter()
+    claims, drawn = [], []
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True)) as progress:
+        bar = progress.add_task("starting", total=len(names) + draw)
+        for name in names:
+
+            def show(stage: str, name: str = name) -> None:
+                progress.update(bar, description=f"{name}: {stage}")
+
+            show("starting")
+            claims += STUDIES[name].run(show)
+            progress.advance(bar)
+        if draw:
+            from figures import draw_all
+
+            drawn = draw_all(
+                output / "figures",
+                progress=lambda name: progress.update(bar, description=f"figure: {name}"),
+            )
+            progress.advance(bar)
+    titles = {name: STUDIES[name].TITLE for name in names}
+    _print(claims, titles)
+    page = write_report(output, claims, titles, drawn, time.perf_counter() - began)
+    failed = [claim for claim in claims if not claim.holds]
+    print(f"{len(claims) - len(failed)} of {len(claims)} claims hold; report: {page}")
+    return 1 if failed else 0
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ArgumentError(
+            f"Argument `output` must be a folder that can be made, but {str(folder)!r} cannot: "
+            f"{error.strerror}."
+        ) from error
+
+
+def _print(claims: Sequence[Claim], titles: dict[str, str]) -> None:
+    console = Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH)
+    for study in dict.fromkeys(claim.study for claim in claims):
+        table = Table(title=f"{study}: {titles[study]}", title_justify="left", expand=True)
+        for column, ratio in _COLUMNS.items():
+            table.add_column(column, overflow="fold", ratio=ratio)
+        for claim in (claim for claim in claims if claim.study == study):
+            verdict = "[green]holds[/]" if claim.holds else "[bold red]FAILS[/]"
+            texts = (claim.name, claim.predicted, claim.measured, claim.tolerance, claim.reason)
+            table.add_row(*(escape(text) for text in texts), verdict)
+        console.print(table)
+
+
+if __name__ == "__main__":
+    typer.run(main)

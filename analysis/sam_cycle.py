@@ -1,0 +1,70 @@
+"""Normalised SAM near a critical point: the 2-cycle and the trap."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+import samflow as sf
+from analysis.claims import Claim, Study
+from samflow import theory
+
+NAME = "sam-cycle"
+TITLE = "Normalised SAM does not converge: its 2-cycle at a minimum, its trap at a maximum"
+_study = Study(NAME, "Bartlett, Long, Bousquet 2022, arXiv 2210.01513; docs/theory.md")
+_CASES = ((1.0, 0.1, 0.1), (5.0, 0.05, 0.3), (0.2, 1.0, 1.0))
+
+
+def run(progress: Callable[[str], None] = lambda message: None) -> list[Claim]:
+    """Compare the amplitude of orbits with the closed form."""
+    claims = []
+    for lam, rho, lr in _CASES:
+        progress(f"λ = {lam:g}")
+        cycle = np.abs(_tail(lam, rho, lr))
+        claims.append(
+            _study.close(
+                f"radius at λ={lam:g}, rho={rho:g}, lr={lr:g}",
+                "on ½λw² orbits settle on the 2-cycle ±lr·rho·λ/(2 − lr·λ)",
+                predicted=float(theory.cycle_radius(lam, rho=rho, lr=lr)),
+                measured=float(cycle.max()),
+                rel=1e-12,
+                reason="rounding; the cycle attracts by (1 − lr·λ)² over two steps",
+            )
+        )
+    lam, rho, lr = -1.0, 0.1, 0.1
+    tail = np.abs(_tail(lam, rho, lr))
+    claims.append(
+        _study.below(
+            "trap",
+            "at a maximum (λ = −1) orbits stay in |w| ≤ lr·rho·|λ| and never settle",
+            bound=float(theory.trap_radius(lam, rho=rho, lr=lr)) * (1 + 1e-12),
+            measured=float(tail.max()),
+            reason="a bound; rounding added",
+            source="derived in docs/theory.md",
+        )
+    )
+    claims.append(
+        _study.fact(
+            "no Jacobian",
+            "at the critical point itself the linearisation is refused",
+            predicted=("undefined", "not differentiable"),
+            measured=_asked(lam, rho, lr),
+            reason="normalised SAM has no Jacobian where g = 0",
+            source="derived in docs/theory.md",
+        )
+    )
+    return claims
+
+
+def _system(lam: float, rho: float, lr: float) -> sf.Map:
+    return sf.Map(sf.losses.saddle((lam,)), sf.SAM(rho=rho), lr=lr)
+
+
+def _tail(lam: float, rho: float, lr: float) -> np.ndarray:
+    start = [0.3 * lr * rho * abs(lam)]
+    orbit = sf.iterate(_system(lam, rho, lr), start, num_steps=4000, keep_every=1)
+    return np.asarray(orbit.w)[3000:, 0]
+
+
+def _asked(lam: float, rho: float, lr: float) -> tuple[str, str]:
+    stability = sf.classify(_system(lam, rho, lr), [0.0])
+    return str(stability.kind), stability.status.label

@@ -1,0 +1,59 @@
+"""The figures of the documentation and the report: one module a figure.
+
+Each module has a `NAME`, a `CAPTION` that says what is seen, with numbers and source, and
+`draw()`, which computes records with samflow and returns a matplotlib Figure.
+"""
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from figures import beale, crossing, portrait, threshold, two_phases
+from samflow import _checks, plots
+
+FIGURES: dict[str, ModuleType] = {
+    module.NAME: module for module in (portrait, beale, crossing, threshold, two_phases)
+}
+"""Every figure by name, in the order in which they are drawn."""
+
+
+def draw_all(
+    folder: str | os.PathLike[str],
+    only: str | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> list[dict[str, Any]]:
+    """Draw every figure, or `only` one, and write it to `folder` as PDF and PNG.
+
+    Args:
+        folder: where to write; made if missing.
+        only: a name in `FIGURES`.
+        progress: called with a figure's name, its place from 0 on, and how many there are, before
+            it is drawn.
+
+    Returns:
+        A dict a figure: name, caption, paths (PDF, PNG) and seconds.
+
+    Raises:
+        ArgumentError: for an unknown name (the nearest are given) or a folder that is a file.
+
+    """
+    names = list(FIGURES) if only is None else [_checks.known("figure", only, FIGURES)]
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise _checks.ArgumentError(
+            f"Argument `folder` must be a folder, but {str(folder)!r} is a file."
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    drawn = []
+    for place, name in enumerate(names):
+        if progress is not None:
+            progress(name, place, len(names))
+        begun = time.perf_counter()
+        paths = plots.save(FIGURES[name].draw(), folder / name)
+        seconds = time.perf_counter() - begun
+        caption = FIGURES[name].CAPTION
+        drawn.append({"name": name, "caption": caption, "paths": paths, "seconds": seconds})
+    return drawn

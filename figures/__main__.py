@@ -1,0 +1,43 @@
+"""`python -m figures`: draw every figure, or one."""
+
+from pathlib import Path
+from typing import Annotated
+
+import jax
+import typer
+from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+
+from figures import draw_all
+from samflow._checks import ArgumentError
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def main(
+    only: Annotated[str | None, typer.Option(help="Draw this figure alone.")] = None,
+    output: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("report/figures"),
+) -> None:
+    """Draw the figures, as PDF and PNG, and print their paths."""
+    jax.config.update("jax_enable_x64", True)
+    columns = SpinnerColumn(), TextColumn("{task.description}"), MofNCompleteColumn()
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("drawing", total=None)
+        try:
+            drawn = draw_all(
+                output,
+                only,
+                lambda name, place, count: bar.update(
+                    task, description=f"drawing {name}", completed=place, total=count
+                ),
+            )
+        except ArgumentError as error:
+            raise typer.BadParameter(str(error)) from error
+    for figure in drawn:
+        for path in figure["paths"]:
+            typer.echo(path)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,110 @@
+"""Beale's function: GD reaches the minimum, USAM and SAM stay at the saddle (0, 1)."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+import samflow as sf
+from samflow import plots
+from samflow.orbits.iterate import Orbit
+from samflow.plots.style import DOUBLE_COLUMN, RULE_COLOURS, panel_letter
+from samflow.rules import AbstractRule
+
+NAME = "beale"
+CAPTION = (
+    "Beale's function at η = 10⁻⁴ (as in Kim et al., arXiv 2301.06308), from the same three "
+    "starts: (a) GD comes to the minimum (3, ½); (b) USAM with ρ = 0.05, above the threshold "
+    "4/111 ≈ 0.036, comes to the saddle (0, 1), a node here, between two repelled points that are "
+    "no critical points of the loss; (c) SAM with ρ = 0.3 comes within 0.0011 of (0, 1) and "
+    "hovers. Arrows show the direction of a step, not its size. Below, from (0.5, 1.5), the cosine "
+    "between g(w) and the gradient at the ascent point: (d) USAM's changes its sign once, from "
+    "0.99 to −1, when the ascent point crosses into the next basin; (e) SAM's keeps swinging "
+    "between −1 and 1 as long as it hovers, chaotically."
+)
+
+LR = 1e-4
+RULES: dict[str, AbstractRule] = {
+    "gd": sf.GD(),
+    "usam": sf.USAM(rho=0.05),
+    "sam": sf.SAM(rho=0.3),
+}
+STARTS = ((0.5, 1.5), (-0.4, 0.5), (0.2, 0.9))
+BOX = ((-1.2, 3.8), (-0.1, 1.9))
+_EARLY, _LATE = 4_000, 600_000
+
+
+def system(rule: str) -> sf.Map:
+    """Return the map of a rule on Beale's function at the papers' step size."""
+    return sf.Map(sf.losses.beale(), RULES[rule], lr=LR)
+
+
+def orbits(rule: str) -> tuple[Orbit, Orbit]:
+    """Return the orbits from `STARTS`: every step at first, then every 150th for long."""
+    early = sf.iterate(system(rule), np.array(STARTS), num_steps=_EARLY, keep_every=1)
+    late = sf.iterate(system(rule), early.final_w, num_steps=_LATE, keep_every=_LATE // _EARLY)
+    return early, late
+
+
+def cosines(rule: str, w: Float[Array, "N 2"]) -> Float[np.ndarray, " N"]:
+    """Return cos∠(g(w), g(wᵖ)), wᵖ the ascent point: the rule's direction is g(wᵖ)."""
+    return np.asarray(_cosines(system(rule), w))
+
+
+@eqx.filter_jit
+def _cosines(system: sf.Map, w: Array) -> Array:
+    def one(point: Array) -> Array:
+        g = jnp.asarray(system.loss.gradient(point))
+        ascent = jnp.asarray(system.rule.direction(system.loss, point))
+        return jnp.vdot(g, ascent) / (jnp.linalg.norm(g) * jnp.linalg.norm(ascent))
+
+    return jax.vmap(one)(w)
+
+
+def draw() -> Figure:
+    """Draw the portraits of GD, USAM and SAM, and the cosines of USAM and SAM under them."""
+    with plots.styled():
+        figure = plots.new_figure(DOUBLE_COLUMN, 4.3)
+        top: list[Any] = ["gd", "gd", "usam", "usam", "sam", "sam"]
+        bottom: list[Any] = ["usam cosine"] * 3 + ["sam cosine"] * 3
+        axes = figure.subplot_mosaic([top, bottom], height_ratios=[1.5, 1.0])
+        for rule, letter, letter_below in (("gd", "a", ""), ("usam", "b", "d"), ("sam", "c", "e")):
+            early, late = orbits(rule)
+            _draw_portrait(axes[rule], rule, early, late)
+            panel_letter(axes[rule], letter)
+            if letter_below:
+                _draw_cosine(axes[f"{rule} cosine"], rule, early)
+                panel_letter(axes[f"{rule} cosine"], letter_below)
+        for ax in (axes["usam"], axes["sam"]):
+            ax.set_ylabel("")
+        axes["sam cosine"].set_ylabel("")
+        _name_points(axes["gd"])
+        plots.legend_below(figure, [axes[rule] for rule in RULES], columns=4)
+    return figure
+
+
+def _draw_portrait(ax: Axes, rule: str, early: Orbit, late: Orbit) -> None:
+    plots.portrait(system(rule), BOX, show_nullclines=False, ax=ax)
+    plots.draw_orbits(ax, early)
+    plots.draw_orbits(ax, late, mark_starts=False)
+    rho = getattr(RULES[rule], "rho", None)
+    ax.set_title(rule.upper() + ("" if rho is None else rf", $\rho={float(rho):g}$"))
+
+
+def _draw_cosine(ax: Axes, rule: str, early: Orbit) -> None:
+    ax.plot(early.steps, cosines(rule, early.w[0]), color=RULE_COLOURS[rule], linewidth=0.6)
+    ax.set(xlim=(0, _EARLY), ylim=(-1.12, 1.12), yticks=(-1, 0, 1), xlabel="step")
+    ax.set_ylabel(r"$\cos\angle\,(g(w),\ g(w^{\mathrm{p}}))$")
+    ax.set_title(rule.upper())
+
+
+def _name_points(ax: Axes) -> None:
+    look: dict[str, Any] = {"textcoords": "offset points", "fontsize": 7, "zorder": 7}
+    look["bbox"] = {"boxstyle": "square,pad=0.1", "fc": "white", "ec": "none"}
+    ax.annotate("$(0, 1)$", (0.0, 1.0), (-7, -2.5), ha="right", **look)
+    ax.annotate("$(3, ½)$", (3.0, 0.5), (0, -16), ha="center", **look)

@@ -1,0 +1,88 @@
+"""x² − y² from (−3, −0.01): GD leaves along y, USAM and SAM are held at the saddle."""
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+import samflow as sf
+from samflow import plots
+from samflow.orbits.iterate import Orbit
+from samflow.plots.portrait import draw_frame
+from samflow.plots.style import BLACK, DOUBLE_COLUMN, RULE_COLOURS, panel_letter
+from samflow.rules import AbstractRule
+
+NAME = "crossing"
+CAPTION = (
+    "x² − y² from (−3, −0.01) at η = 0.01, after Kim et al. (arXiv 2301.06308): GD passes the "
+    "saddle and leaves along y; USAM with ρ = 0.6, above the threshold 1/|λ₋| = ½, converges to it "
+    "geometrically; SAM with ρ = 0.5 is held on a 2-cycle at the distance c = ηρλ/(2 − ηλ) "
+    "= 0.00505 (dashed). The cycle attracts for every ρ; orbits from this start come to it for "
+    "ρ ≥ 0.0949. The axes of (a) are not to one scale."
+)
+
+START = (-3.0, -0.01)
+LR = 0.01
+NUM_STEPS = 600
+RULES: dict[str, AbstractRule] = {
+    "gd": sf.GD(),
+    "usam": sf.USAM(rho=0.6),
+    "sam": sf.SAM(rho=0.5),
+}
+BOX = ((-3.2, 0.6), (-0.08, 0.02))
+CATCHING_RHO = 0.0949
+
+
+def system(rule: str) -> sf.Map:
+    """Return the map of a rule on x² − y²."""
+    return sf.Map(sf.loss("x**2 - y**2"), RULES[rule], lr=LR)
+
+
+def orbit(rule: str) -> Orbit:
+    """Return the orbit of a rule from the papers' start."""
+    return sf.iterate(system(rule), np.array(START), num_steps=NUM_STEPS, keep_every=1)
+
+
+def cycle_radius() -> float:
+    """Return the radius of SAM's 2-cycle along x, where λ = 2."""
+    return float(sf.theory.cycle_radius(2, rho=float(RULES["sam"].rho), lr=LR))  # pyright: ignore
+
+
+def draw() -> Figure:
+    """Draw the three orbits in the plane, and their distances from the saddle."""
+    records = {rule: orbit(rule) for rule in RULES}
+    with plots.styled():
+        figure = plots.new_figure(DOUBLE_COLUMN, 2.7)
+        plane, distance = figure.subplots(1, 2)
+        _draw_plane(plane, records)
+        _draw_distance(distance, records)
+        panel_letter(plane, "a")
+        panel_letter(distance, "b")
+        plots.legend_below(figure, [plane], columns=5)
+    return figure
+
+
+def _draw_plane(ax: Axes, records: dict[str, Orbit]) -> None:
+    descent = system("gd")
+    draw_frame(ax, descent, BOX)
+    field = plots.sample_field(descent, BOX)
+    plots.draw_levels(ax, field, descent, sf.find_fixed_points(descent, BOX))
+    for rule, record in records.items():
+        plots.draw_orbits(ax, record, colour=RULE_COLOURS[rule], label=name(rule))
+    ax.plot(0, 0, marker="+", markersize=8, color=BLACK, zorder=5, linestyle="none")
+    ax.annotate("saddle", (0, 0), (5, 6), textcoords="offset points", fontsize=7)
+
+
+def _draw_distance(ax: Axes, records: dict[str, Orbit]) -> None:
+    for rule, record in records.items():
+        ax.semilogy(
+            record.steps, np.linalg.norm(record.w, axis=1), color=RULE_COLOURS[rule], linewidth=1.0
+        )
+    ax.axhline(cycle_radius(), color=BLACK, linestyle="--", linewidth=0.7, zorder=5)
+    ax.annotate("$c$", (NUM_STEPS, cycle_radius()), (-10, 3), textcoords="offset points")
+    ax.set(xlabel="step", ylabel="distance from the saddle", xlim=(0, NUM_STEPS), ylim=(1e-4, 30))
+
+
+def name(rule: str) -> str:
+    """Return a rule's label, as "SAM, ρ = 0.5"."""
+    rho = getattr(RULES[rule], "rho", None)
+    return rule.upper() + ("" if rho is None else rf", $\rho={float(rho):g}$")

@@ -1,0 +1,73 @@
+"""GD, USAM and SAM around a saddle, below and above USAM's threshold."""
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Circle
+
+import samflow as sf
+from samflow import plots
+from samflow.plots.marks import draw_mark
+from samflow.plots.style import DOUBLE_COLUMN, PURPLE, VERMILLION, panel_letter
+from samflow.rules import AbstractRule
+
+NAME = "threshold"
+CAPTION = (
+    "Flows on ½(x² − y²), whose saddle has λ = ±1, below (top) and above (bottom) USAM's threshold "
+    "ρ = 1/|λ₋| = 1. GD has no ρ. USAM's saddle attracts in the lower row only: there its "
+    "eigenvalues are −ρ − 1 and 1 − ρ < 0. Normalised SAM has no Jacobian at the saddle (cross) "
+    "and no threshold: in both rows every orbit from within the distance ρ min|λ₋|²/max|λ₋| = ρ "
+    "(dashed) comes to it in finite time; (0, ±ρ) are equilibria that are no critical points."
+)
+
+RHOS = (0.7, 1.5)
+BOX = ((-2.0, 2.0), (-2.0, 2.0))
+STARTS = ((-1.8, 0.5), (1.8, 0.5), (-0.4, -0.35), (0.4, -0.35))
+T1 = 8.0
+
+
+def rules(rho: float) -> tuple[AbstractRule, ...]:
+    """Return the three rules of a row."""
+    return sf.GD(), sf.USAM(rho=rho), sf.SAM(rho=rho)
+
+
+def system(rule: AbstractRule) -> sf.Flow:
+    """Return the flow of a rule on ½(x² − y²)."""
+    return sf.Flow(sf.losses.saddle(), rule)
+
+
+def hallucinated(flow: sf.Flow, rho: float) -> list[tuple[np.ndarray, sf.Kind]]:
+    """Return SAM's equilibria (0, ±ρ), each with its kind."""
+    points = [np.array([0.0, sign * rho]) for sign in (-1, 1)]
+    return [(point, sf.classify(flow, point).kind) for point in points]
+
+
+def draw() -> Figure:
+    """Draw the six portraits."""
+    with plots.styled():
+        figure = plots.new_figure(DOUBLE_COLUMN, 5.3)
+        grid = figure.subplots(2, 3, sharex=True, sharey=True)
+        for row, rho in zip(grid, RHOS, strict=True):
+            for ax, rule in zip(row, rules(rho), strict=True):
+                _draw_panel(ax, rule, rho)
+        for ax, letter in zip(grid.flat, "abcdef", strict=True):
+            panel_letter(ax, letter)
+            ax.label_outer()
+        plots.legend_below(figure, grid.flat, columns=4)
+    return figure
+
+
+def _draw_panel(ax: Axes, rule: AbstractRule, rho: float) -> None:
+    flow = system(rule)
+    starts = np.array(STARTS)
+    plots.portrait(flow, BOX, starts=starts, length=T1, show_nullclines=False, levels=8, ax=ax)
+    ax.set(aspect="equal", xticks=range(-2, 3), yticks=range(-2, 3))
+    ax.set_title(rule.name.upper() + ("" if rule.name == "gd" else rf", $\rho={rho:g}$"))
+    if rule.name != "sam":
+        return
+    radius = float(sf.theory.attraction_radius([1, -1], rho=rho))
+    look = {"fill": False, "color": VERMILLION, "linestyle": "--", "linewidth": 1.0, "zorder": 3}
+    ax.add_patch(Circle((0, 0), radius, **look))
+    ax.plot([], [], color=VERMILLION, linestyle="--", label="within: caught by SAM", zorder=3)
+    for point, kind in hallucinated(flow, rho):
+        draw_mark(ax, point, kind, colour=PURPLE, hallucinated=True, size=5.0)

@@ -1,0 +1,110 @@
+"""samflow: the dynamics of sharpness-aware minimisation.
+
+A loss and a rule make a system; every analysis takes any system and returns a record. See
+docs/index.md for the tour and docs/theory.md for the mathematics.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "loss": "losses",
+    "GD": "rules",
+    "SAM": "rules",
+    "USAM": "rules",
+    "rule": "rules",
+    "Flow": "systems",
+    "FunctionFlow": "systems",
+    "FunctionMap": "systems",
+    "Map": "systems",
+    "integrate": "orbits",
+    "iterate": "orbits",
+    "certify_fixed_points": "equilibria",
+    "certify_stability": "equilibria",
+    "classify": "equilibria",
+    "conditions": "equilibria",
+    "find_fixed_points": "equilibria",
+    "two_phase": "valleys",
+    "portrait": "plots",
+    "Kind": "_status",
+    "Status": "_status",
+    "Verdict": "_status",
+}
+"""Which subpackage holds a public name; it is imported when the name is first used."""
+
+_SUBPACKAGES = ("equilibria", "losses", "networks", "orbits", "plots", "rules", "systems")
+_SUBPACKAGES += ("theory", "valleys")
+
+if TYPE_CHECKING:
+    from samflow import (
+        equilibria,
+        losses,
+        networks,
+        orbits,
+        plots,
+        rules,
+        systems,
+        theory,
+        valleys,
+    )
+    from samflow._status import Kind, Status, Verdict
+    from samflow.equilibria import (
+        certify_fixed_points,
+        certify_stability,
+        classify,
+        conditions,
+        find_fixed_points,
+    )
+    from samflow.losses import loss
+    from samflow.orbits import integrate, iterate
+    from samflow.plots import portrait
+    from samflow.rules import GD, SAM, USAM, rule
+    from samflow.systems import Flow, FunctionFlow, FunctionMap, Map
+    from samflow.valleys import two_phase
+
+__all__ = [
+    "GD",
+    "SAM",
+    "USAM",
+    "Flow",
+    "FunctionFlow",
+    "FunctionMap",
+    "Kind",
+    "Map",
+    "Status",
+    "Verdict",
+    "certify_fixed_points",
+    "certify_stability",
+    "classify",
+    "conditions",
+    "equilibria",
+    "find_fixed_points",
+    "integrate",
+    "iterate",
+    "loss",
+    "losses",
+    "networks",
+    "orbits",
+    "plots",
+    "portrait",
+    "rule",
+    "rules",
+    "systems",
+    "theory",
+    "two_phase",
+    "valleys",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(importlib.import_module(f"samflow.{_HOME[name]}"), name)
+    if name in _SUBPACKAGES:
+        return importlib.import_module(f"samflow.{name}")
+    raise AttributeError(f"module 'samflow' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

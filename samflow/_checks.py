@@ -1,0 +1,160 @@
+"""Checks of arguments at the door, in one wording: what, requirement, value received, remedy."""
+
+import difflib
+import math
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from samflow._types import Box
+
+
+class ArgumentError(ValueError):
+    """A value that the caller gave is not usable; the message says what to do.
+
+    The command line turns it into one line and exit code 2.
+    """
+
+
+def is_traced(value: Any) -> bool:
+    """Say whether `value` is known only at run time, inside a transformation of JAX."""
+    return isinstance(value, jax.core.Tracer)
+
+
+def _hyperparameter(name: str, value: Any, holds: Any, requirement: str, hint: str) -> Any:
+    if value is not None and not is_traced(value):
+        try:
+            number = float(value)
+        except (TypeError, ValueError) as error:
+            message = f"Argument `{name}` must be a number, but is {value!r}."
+            raise ArgumentError(message) from error
+        if not (math.isfinite(number) and holds(number)):
+            raise ArgumentError(f"Argument `{name}` must be {requirement}, but is {value}. {hint}")
+        return jnp.asarray(value, dtype=float)
+    array = jnp.asarray(value, dtype=float)
+    bad = ~(jnp.isfinite(array) & holds(array))
+    return eqx.error_if(array, bad, f"Argument `{name}` must be {requirement}. {hint}")
+
+
+def nonnegative(name: str, value: Any, hint: str = "") -> Any:
+    """Return `value` as a scalar array; refuse NaN, infinities and negative numbers."""
+    return _hyperparameter(name, value, lambda v: v >= 0, "finite and at least 0", hint)
+
+
+def positive(name: str, value: Any, hint: str = "") -> Any:
+    """Return `value` as a scalar array; refuse NaN, infinities and numbers not above 0."""
+    return _hyperparameter(name, value, lambda v: v > 0, "finite and greater than 0", hint)
+
+
+def fraction(name: str, value: Any, hint: str = "") -> Any:
+    """Return `value` as a scalar array; refuse what is not in [0, 1)."""
+    return _hyperparameter(name, value, lambda v: (v >= 0) & (v < 1), "in [0, 1)", hint)
+
+
+def count(name: str, value: Any, *, minimum: int = 1) -> int:
+    """Return `value` as an int of at least `minimum`."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < minimum:
+        raise ArgumentError(
+            f"Argument `{name}` must be a whole number of at least {minimum}, but is {value!r}."
+        )
+    return int(value)
+
+
+def point(name: str, value: Any, dim: int, *, batched: bool = False) -> Any:
+    """Return `value` as a float array of shape (dim,), or also (N, dim) where `batched`."""
+    try:
+        array = value if is_traced(value) else np.asarray(value, dtype=float)
+    except (TypeError, ValueError) as error:
+        message = f"Argument `{name}` must be numbers of shape ({dim},), but is {value!r}."
+        raise ArgumentError(message) from error
+    shapes = f"({dim},)" + (f" or (N, {dim})" if batched else "")
+    if array.ndim not in ((1, 2) if batched else (1,)) or array.shape[-1] != dim or not array.size:
+        raise ArgumentError(
+            f"Argument `{name}` must have shape {shapes}, but has shape {array.shape}."
+        )
+    if not is_traced(array) and not np.isfinite(array).all():
+        raise ArgumentError(f"Argument `{name}` must be finite, but is {_short(array)}.")
+    return jnp.asarray(array, dtype=float)
+
+
+def box(name: str, value: Any, dim: int) -> Box:
+    """Return `value` as a box: `dim` pairs (low, high) with low < high, all finite."""
+    try:
+        array = np.asarray(value, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise ArgumentError(
+            f"Argument `{name}` must be {dim} pairs (low, high), but is {value!r}."
+        ) from error
+    if array.shape != (dim, 2):
+        raise ArgumentError(
+            f"Argument `{name}` must be {dim} pairs (low, high), but has shape {array.shape}."
+        )
+    for low, high in array:
+        if not (np.isfinite(low) and np.isfinite(high) and low < high):
+            raise ArgumentError(
+                f"Argument `{name}` must have low < high, both finite, in every pair, "
+                f"but has ({low:g}, {high:g}): the box is empty or unbounded."
+            )
+    return tuple((float(low), float(high)) for low, high in array)
+
+
+def inside(name: str, value: Any, domain: Box | None) -> None:
+    """Refuse a point outside the domain of its loss."""
+    if domain is None or is_traced(value):
+        return
+    array = np.asarray(value)
+    low, high = np.asarray(domain).T
+    if not ((array >= low) & (array <= high)).all():
+        shown = " × ".join(f"[{a:g}, {b:g}]" for a, b in domain)
+        raise ArgumentError(
+            f"Argument `{name}` must lie in the loss's domain {shown}, but is {_short(array)}."
+        )
+
+
+def known(name: str, value: str, names: Iterable[str]) -> str:
+    """Return `value` if it is one of `names`; otherwise refuse it and name the nearest."""
+    names = list(names)
+    if value in names:
+        return value
+    near = difflib.get_close_matches(value, names, n=3, cutoff=0.5)
+    hint = f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(names)}."
+    raise ArgumentError(f"Unknown {name} `{value}`. {hint}")
+
+
+def double_precision(task: str) -> None:
+    """Refuse to do in single precision what single precision cannot resolve."""
+    if not jax.config.jax_enable_x64:  # pyright: ignore[reportAttributeAccessIssue]
+        raise ArgumentError(
+            f"{task} needs double precision, but JAX is in single precision. "
+            'Call `jax.config.update("jax_enable_x64", True)` before you make the system.'
+        )
+
+
+def writable(name: str, path: str | os.PathLike[str], suffixes: Sequence[str] = ()) -> Path:
+    """Return `path` if a file can be made there; say why not before any work is done."""
+    path = Path(path)
+    if suffixes and path.suffix not in suffixes:
+        raise ArgumentError(
+            f"Argument `{name}` must end in {' or '.join(suffixes)}, but is {str(path)!r}."
+        )
+    if path.is_dir():
+        raise ArgumentError(f"Argument `{name}` must be a file, but {str(path)!r} is a folder.")
+    folder = path.parent
+    if not folder.is_dir():
+        raise ArgumentError(
+            f"Argument `{name}` must be in a folder that exists, but is {str(path)!r}. "
+            f"Make {str(folder)!r} first."
+        )
+    if not os.access(path if path.exists() else folder, os.W_OK):
+        raise ArgumentError(f"Argument `{name}` must be writable, but {str(path)!r} is not.")
+    return path
+
+
+def _short(array: np.ndarray) -> str:
+    return np.array2string(array, precision=6, threshold=8, separator=", ")

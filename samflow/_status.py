@@ -1,0 +1,68 @@
+"""How an analysis ended: one member a cause, each with its message."""
+
+import enum
+
+
+class Status(enum.IntEnum):
+    """Why a computation stopped, or why an answer is missing.
+
+    Arrays of statuses hold the integers; `Status(code).label` and `.message` read them.
+    """
+
+    converged = 0
+    out_of_steps = 1
+    diverged = 2
+    not_finite = 3
+    undefined = 4
+    reached_end = 5
+    located = 6
+    residual_too_large = 7
+    not_differentiable = 8
+    not_a_fixed_point = 9
+
+    @property
+    def label(self) -> str:
+        """The name as people read it, without underscores."""
+        return self.name.replace("_", " ")
+
+    @property
+    def message(self) -> str:
+        """One sentence that says what happened."""
+        return _MESSAGES[self]
+
+
+_MESSAGES = {
+    Status.converged: "The update became no larger than the tolerance.",
+    Status.out_of_steps: "All the steps asked for were made without convergence or divergence.",
+    Status.diverged: "The orbit left the ball of the given escape radius.",
+    Status.not_finite: "A value became infinite or not a number inside the escape radius.",
+    Status.undefined: "The orbit reached a point where the system is not defined.",
+    Status.reached_end: "The solution was followed to the final time.",
+    Status.located: "The point was located: its residual is within the tolerance.",
+    Status.residual_too_large: "The solver stopped with a residual above the tolerance.",
+    Status.not_differentiable: "The system has no Jacobian at this point.",
+    Status.not_a_fixed_point: "The system moves this point: it is no equilibrium.",
+}
+
+
+class Verdict(enum.StrEnum):
+    """What a proof attempt established."""
+
+    proved = "proved"
+    refuted = "refuted"
+    inconclusive = "inconclusive"
+    unsupported = "unsupported"
+
+
+class Kind(enum.StrEnum):
+    """What a fixed point is for the system at hand.
+
+    `undefined` means that the system has no Jacobian there (normalised SAM at a critical point),
+    so that linearisation says nothing.
+    """
+
+    attracting = "attracting"
+    repelling = "repelling"
+    saddle = "saddle"
+    nonhyperbolic = "nonhyperbolic"
+    undefined = "undefined"

@@ -1,0 +1,29 @@
+"""Names for the shapes that every module speaks of."""
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import numpy as np
+from jaxtyping import Array, Float
+
+from samflow._components import Components
+
+Point: TypeAlias = Float[Array, " dim"]
+"""Weights, one entry a coordinate."""
+
+Vector: TypeAlias = Float[Array, " dim"] | Components
+"""A point or a gradient in either layout: one array, or one array a coordinate."""
+
+Scalar: TypeAlias = Float[Array, ""]
+
+Matrix: TypeAlias = Float[Array, "dim dim"]
+
+Box: TypeAlias = tuple[tuple[float, float], ...]
+"""A closed box: one pair (low, high) a coordinate."""
+
+ArrayLike: TypeAlias = Any
+"""Whatever `jax.numpy.asarray` takes."""
+
+LossFunction: TypeAlias = Callable[[Point], Scalar]
+
+NumpyArray: TypeAlias = np.ndarray

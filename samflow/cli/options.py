@@ -1,0 +1,186 @@
+"""Options that several commands take, and how their texts become losses, rules, points, boxes."""
+
+import inspect
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from samflow.cli.output import say
+
+if TYPE_CHECKING:
+    from samflow._types import Box
+    from samflow.losses import AbstractLoss
+    from samflow.systems import Flow, Map
+
+
+def _number(text: str | float) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"it must be a number, but is {text!r}") from error
+
+
+def _whole_number(text: str | int) -> int:
+    try:
+        return int(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"it must be a whole number, but is {text!r}") from error
+
+
+def number_option(*names: str, help: str) -> Any:
+    """Return an option that takes a number, and repeats what it was given where it is none."""
+    return typer.Option(*names, help=help, parser=_number, metavar="NUMBER")
+
+
+def whole_option(*names: str, help: str) -> Any:
+    """Return an option that takes a whole number."""
+    return typer.Option(*names, help=help, parser=_whole_number, metavar="NUMBER")
+
+
+Loss = Annotated[
+    str,
+    typer.Option(
+        "--loss", help='A name that `samflow losses` lists, or a formula as "x**2 - y**2".'
+    ),
+]
+Rule = Annotated[str, typer.Option("--rule", help="gd, usam or sam; see `samflow rules`.")]
+Rho = Annotated[float, number_option("--rho", help="Radius of the ascent step, at least 0.")]
+LearningRate = Annotated[float, number_option("--lr", help="Step size, greater than 0.")]
+Momentum = Annotated[float, number_option("--momentum", help="Of heavy ball: 0 to below 1.")]
+BoxText = Annotated[
+    str | None,
+    typer.Option(
+        "--box",
+        help="Where to look: -4,4 for every weight, or a pair for each, -4,4,-3,3. "
+        "By default the loss's domain, or -3,3.",
+    ),
+]
+Eigenvalues = Annotated[
+    str | None,
+    typer.Option("--eigenvalues", help="For the loss `saddle`: of its Hessian, as 1,-2."),
+]
+Dim = Annotated[
+    int | None, whole_option("--dim", help="Number of weights, for losses that come in any.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout and nothing else.")]
+Output = Annotated[
+    str | None,
+    typer.Option("--output", "-o", help="Write to this file instead: .json or .txt."),
+]
+
+_HALF_WIDTH = 3.0
+
+
+def make_loss(source: str, *, dim: int | None = None, eigenvalues: str | None = None) -> Any:
+    """Return the loss that --loss, --dim and --eigenvalues describe."""
+    from samflow import _checks, losses
+
+    name = source.strip()
+    if re.fullmatch("[A-Za-z]{2,}(-[A-Za-z]+)+", name):
+        # Words with hyphens are a name as people type it, and no difference of variables.
+        name = source = _checks.known("loss", name.replace("-", "_"), losses.ZOO)
+    if eigenvalues is not None:
+        if name != "saddle":
+            raise _checks.ArgumentError(
+                f"Argument `--eigenvalues` needs `--loss saddle`, but the loss is {source!r}."
+            )
+        if dim is not None:
+            raise _checks.ArgumentError(
+                "Argument `--dim` cannot be given with `--eigenvalues`, which says it already."
+            )
+        return losses.saddle(numbers("--eigenvalues", eigenvalues))
+    if dim is not None:
+        takers = [n for n, f in losses.ZOO.items() if "dim" in inspect.signature(f).parameters]
+        if name not in takers:
+            raise _checks.ArgumentError(
+                f"Argument `--dim` needs a loss that comes in any dimension "
+                f"({', '.join(takers)}), but the loss is {source!r}."
+            )
+        return losses.ZOO[name](dim=dim)  # pyright: ignore[reportCallIssue]
+    return losses.loss(source)
+
+
+def make_map(loss: "AbstractLoss", rule: str, *, rho: float, lr: float, momentum: float) -> "Map":
+    """Return the map that --rule, --rho, --lr and --momentum describe."""
+    import samflow as sf
+
+    check_hyperparameters(rho=rho, lr=lr, momentum=momentum)
+    return sf.Map(loss, sf.rule(rule, rho=rho), lr=lr, momentum=momentum)  # pyright: ignore
+
+
+def make_flow(loss: "AbstractLoss", rule: str, *, rho: float) -> "Flow":
+    """Return the flow that --rule and --rho describe."""
+    import samflow as sf
+
+    check_hyperparameters(rho=rho)
+    return sf.Flow(loss, sf.rule(rule, rho=rho))  # pyright: ignore[reportCallIssue]
+
+
+def check_hyperparameters(*, rho: float, lr: float = 1.0, momentum: float = 0.0) -> None:
+    """Refuse numbers out of range, by the names that the options have."""
+    from samflow import _checks
+
+    _checks.nonnegative("--rho", rho, "It is the radius of the ascent step.")
+    _checks.positive("--lr", lr, "It is the step size.")
+    _checks.fraction("--momentum", momentum, "Give 0 for none.")
+
+
+def make_box(text: str | None, loss: "AbstractLoss") -> "Box":
+    """Return the box that --box describes, or the one to look in without it."""
+    from samflow import _checks
+
+    if text is not None:
+        ends = numbers("--box", text)
+        if len(ends) == 2:
+            ends = ends * loss.dim
+        if len(ends) != 2 * loss.dim:
+            raise _checks.ArgumentError(
+                f"Argument `--box` must be low,high or one such pair for each of {loss.dim} "
+                f"weights, but has {len(ends)} numbers: {text!r}."
+            )
+        return _checks.box("--box", list(zip(ends[::2], ends[1::2], strict=True)), loss.dim)
+    if loss.domain is not None:
+        return loss.domain
+    box = ((-_HALF_WIDTH, _HALF_WIDTH),) * loss.dim
+    say(f"Looking in {show_box(box)}: {loss.name} has no domain of its own. --box changes it.")
+    return box
+
+
+def make_point(name: str, text: str, loss: "AbstractLoss") -> list[float]:
+    """Return the point that `text` spells, one number a weight, inside the loss's domain."""
+    from samflow import _checks
+
+    point = numbers(name, text)
+    if len(point) != loss.dim:
+        raise _checks.ArgumentError(
+            f"Argument `{name}` must be {loss.dim} numbers with commas between them, one a weight "
+            f"of {loss.name}, but has {len(point)}: {text!r}."
+        )
+    _checks.point(name, point, loss.dim)
+    _checks.inside(name, point, loss.domain)
+    return point
+
+
+def numbers(name: str, text: str) -> list[float]:
+    """Return the numbers that `text` lists with commas between them."""
+    from samflow import _checks
+
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise _checks.ArgumentError(
+            f"Argument `{name}` must be numbers with commas between them, as 2,-0.5, "
+            f"but is {text!r}."
+        ) from error
+
+
+def show_box(box: "Box") -> str:
+    """Return a box as it is written in mathematics."""
+    return " × ".join(f"[{low:g}, {high:g}]" for low, high in box)
+
+
+def show_point(w: Sequence[float]) -> str:
+    """Return a point as it is written in mathematics."""
+    return "(" + ", ".join(f"{x:.6g}" for x in w) + ")"

@@ -1,0 +1,90 @@
+"""What a command leaves behind: a table or JSON on stdout, or a file; messages on stderr."""
+
+import contextlib
+import io
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+
+_WIDTH = 100
+"""Of text that goes to a file or a pipe, where there is no terminal to ask."""
+
+TEXT_SUFFIXES = (".json", ".txt")
+
+
+def say(message: str) -> None:
+    """Print a message for the person, not for the next program: to stderr, as one line."""
+    print(" ".join(message.split()), file=sys.stderr, flush=True)
+
+
+def progress(message: str) -> None:
+    """Tell a person who waits what is being done; a log file is spared."""
+    if sys.stderr.isatty():
+        say(f"... {message}")
+
+
+def checked_path(output: str | None, suffixes: Sequence[str]) -> Path | None:
+    """Return the path given with -o if a file can be made there: ask before any work is done."""
+    from samflow import _checks
+
+    return None if output is None else _checks.writable("-o", output, suffixes)
+
+
+def deliver(
+    content: Sequence[RenderableType], json_text: str, *, as_json: bool, path: Path | None
+) -> None:
+    """Write the result to `path`, in the format of its suffix, or print it."""
+    if path is not None:
+        from samflow.records import write_whole
+
+        text = json_text + "\n" if path.suffix == ".json" else _text(content, io.StringIO())
+        with writing(path):
+            write_whole(path, text)
+    elif as_json:
+        print(json_text)
+    else:
+        # In one piece: rich has an exit of its own for a reader who goes away.
+        sys.stdout.write(_text(content, sys.stdout))
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Say that a file was written, or, as misuse, why it could not be."""
+    from samflow import _checks
+
+    try:
+        yield
+    except OSError as error:
+        raise _checks.ArgumentError(
+            f"Argument `-o` must be a file that can be written, but {str(path)!r} cannot "
+            f"({error.strerror or error}). Choose another place."
+        ) from error
+    say(f"Wrote {path}")
+
+
+def table_of(*names: str) -> Table:
+    """Return an empty table without lines, whose cells are folded where they are too long."""
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="underline")
+    for name in names:
+        table.add_column(name, overflow="fold")
+    return table
+
+
+def indented(part: RenderableType) -> RenderableType:
+    """Return `part` two columns further to the right."""
+    return Padding(part, (0, 0, 0, 2))
+
+
+def _text(content: Sequence[RenderableType], file: Any) -> str:
+    """Return `content` as text with the width and the colours that `file` takes."""
+    width = None if file.isatty() else _WIDTH
+    console = Console(file=file, width=width, highlight=False, markup=False, emoji=False)
+    with console.capture() as capture:
+        for part in content:
+            console.print(part)
+    return "".join(f"{line.rstrip()}\n" for line in capture.get().splitlines())

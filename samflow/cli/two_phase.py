@@ -1,0 +1,171 @@
+"""`samflow two-phase`: a late switch from GD to SAM, checked against theory."""
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import typer
+from rich.console import RenderableType
+from rich.text import Text
+
+from samflow.cli import options
+from samflow.cli.output import TEXT_SUFFIXES, checked_path, deliver, progress, say, table_of
+
+if TYPE_CHECKING:
+    from samflow.valleys import TwoPhase
+
+Start = Annotated[
+    str | None,
+    typer.Option(
+        "--start", help="Weights from which GD looks for the minimum, as 2,0.1. Not for digits."
+    ),
+]
+Radius = Annotated[
+    float | None,
+    options.number_option(
+        "--rho", help="Radius of the ascent step: 0.2 by default, 0.07 for digits."
+    ),
+]
+StepSize = Annotated[
+    float | None,
+    options.number_option("--lr", help="Step size: 0.3 by default, 0.05 for digits."),
+]
+Name = Annotated[
+    str,
+    typer.Option(
+        "--loss", help="As everywhere; or `digits`, a network on handwritten digits (minutes)."
+    ),
+]
+Steps = Annotated[int, options.whole_option("--steps", help="Steps after the switch, at least 50.")]
+
+
+class _Defaults(NamedTuple):
+    rho: float
+    lr: float
+
+
+class _Problem(NamedTuple):
+    """A loss, how to make the weights from which GD starts, and how small its gradient gets."""
+
+    loss: Any
+    w0: Callable[[], Any]
+    gd_tol: float
+
+
+DIGITS = "digits"
+"""The name of a loss which is no formula: a network on real data."""
+
+_VALLEY = _Defaults(rho=0.2, lr=0.3)
+_DIGITS = _Defaults(rho=0.07, lr=0.05)
+"""The training stops at a sharpness of about 20.9: USAM leaves from rho = 0.044 on."""
+_DIGITS_TOL = 8e-4
+"""Reached in about 50,000 steps; nearly flat directions would take very many more."""
+_REPORT_EVERY = 5000
+
+
+def command(
+    loss: Name,
+    start: Start = None,
+    rule: options.Rule = "usam",
+    rho: Radius = None,
+    lr: StepSize = None,
+    momentum: options.Momentum = 0.0,
+    steps: Steps = 2000,
+    dim: options.Dim = None,
+    json: options.AsJson = False,
+    output: options.Output = None,
+) -> int:
+    """Let GD find a minimum, switch to SAM there, and check escape and convergence (P1 to P4)."""
+    path = checked_path(output, TEXT_SUFFIXES)
+    real = loss.strip().lower() == DIGITS
+    radius = (_DIGITS if real else _VALLEY).rho if rho is None else rho
+    step = (_DIGITS if real else _VALLEY).lr if lr is None else lr
+    options.check_hyperparameters(rho=radius, lr=step, momentum=momentum)
+    problem = _digits(start, dim) if real else _from_start(options.make_loss(loss, dim=dim), start)
+    system = options.make_map(problem.loss, rule, rho=radius, lr=step, momentum=momentum)
+    import samflow as sf
+
+    found = sf.two_phase(
+        system, problem.w0(), num_steps=steps, gd_tol=problem.gd_tol, progress=progress
+    )
+    deliver(render(found), found.to_json(), as_json=json, path=path)
+    if not found.holds:
+        failed = ", ".join(phase.name for phase in found.phases if not phase.holds)
+        say(f"Not as predicted: {failed}. The orbit after the switch: {found.status.label}.")
+        return 1
+    return 0
+
+
+def render(found: "TwoPhase") -> list[RenderableType]:
+    """Return a switch as it is printed: a heading, and a row for each prediction."""
+    (before, after), settings = found.sharpness, dict(found.provenance)
+    table = table_of(
+        "", "prediction", "predicted", "measured", "95 % interval", "tolerance", "holds"
+    )
+    for phase in found.phases:
+        interval = f"{phase.low:.6g} to {phase.high:.6g}" if phase.low <= phase.high else "-"
+        table.add_row(
+            phase.name,
+            phase.statement,
+            _shown(phase.predicted),
+            _shown(phase.measured),
+            interval,
+            f"{phase.tolerance:.2g}" if phase.tolerance else "none",
+            "yes" if phase.holds else "NO",
+        )
+    sharpness = (
+        f"sharpness {_shown(before)} at GD's minimum, {_shown(after)} at the end; "
+        f"the rule's edge {_shown(found.edge)}"
+    )
+    return [
+        Text(f"GD, then the {settings['system']}", style="bold"),
+        Text(sharpness),
+        Text(),
+        table,
+        Text(),
+        Text(f"the orbit after the switch: {found.status.label}; peak loss {_shown(found.peak)}"),
+    ]
+
+
+def _shown(number: float) -> str:
+    return f"{number:.6g}" if math.isfinite(number) else "none"
+
+
+def _from_start(loss: Any, start: str | None) -> _Problem:
+    from samflow import _checks
+
+    if start is None:
+        raise _checks.ArgumentError(
+            f"Option `--start` is missing: give {loss.dim} numbers with commas between them, "
+            "from which GD finds a minimum."
+        )
+    w0 = options.make_point("--start", start, loss)
+    return _Problem(loss, lambda: w0, 1e-10)
+
+
+def _digits(start: str | None, dim: int | None) -> _Problem:
+    """Return the perceptron on handwritten digits, to be trained from random weights."""
+    from samflow import _checks
+
+    for name, value in (("--start", start), ("--dim", dim)):
+        if value is not None:
+            raise _checks.ArgumentError(
+                f"Argument `{name}` cannot be given with `--loss {DIGITS}`, but is {value}: the "
+                "network begins at random weights. Leave it out."
+            )
+    import jax.random as jr
+
+    from samflow.networks import digits_loss, train_to_minimum
+
+    loss, w0 = digits_loss(jr.key(0))
+
+    def trained() -> Any:
+        progress("training the network by full-batch GD: a minute or two")
+        return train_to_minimum(loss, w0, tol=_DIGITS_TOL, progress=_report).w
+
+    return _Problem(loss, trained, _DIGITS_TOL)
+
+
+def _report(made: int, most: int, gradient_norm: float) -> None:
+    if made % _REPORT_EVERY == 0:
+        progress(f"step {made} of at most {most}: gradient norm {gradient_norm:.3g}")

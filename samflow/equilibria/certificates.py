@@ -1,0 +1,121 @@
+"""What a proof attempt about fixed points returns."""
+
+import enum
+import math
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from samflow._status import Kind, Verdict
+from samflow._types import Box
+from samflow.equilibria.balls import Span
+from samflow.equilibria.undecided import Undecided
+from samflow.equilibria.windows import Window
+from samflow.records import AbstractRecord, Provenance
+
+
+class ComplexSpan(NamedTuple):
+    """A rectangle of the complex plane."""
+
+    real: Span
+    imag: Span
+
+
+@dataclass(frozen=True)
+class CertifiedPoint:
+    """A fixed point that is proved to exist, alone in its enclosure.
+
+    All intervals are pairs of doubles rounded outwards; (−inf, inf) means that nothing is known.
+
+    Attributes:
+        enclosure: one interval a coordinate.
+        midpoint: its middle, a point to go on with in floating point.
+        ascent: enclosure of the ascent point w + rho g(w); the same box at a critical point.
+        origin: "critical" where g(w) = 0, "hallucinated" where g(w) ≠ 0.
+        loss: enclosure of L(w).
+        hessian: the eigenvalues of H(w), ascending.
+        index: how many of them are negative; None where a sign is not decided.
+        eigenvalues: of the map's Jacobian (multipliers) or the flow's; empty where there is none.
+        kind: what the fixed point is for the system; None where that is not decided.
+        kind_verdict: whether `kind` is proved.
+        windows: the ranges of rho and of lr in which the point attracts, the other being as
+            given; empty at hallucinated points, which move with rho, and for normalised SAM.
+
+    """
+
+    enclosure: Box
+    midpoint: tuple[float, ...]
+    ascent: Box
+    origin: str
+    loss: Span
+    hessian: tuple[Span, ...]
+    index: int | None
+    eigenvalues: tuple[ComplexSpan, ...]
+    kind: Kind | None
+    kind_verdict: Verdict
+    windows: tuple[Window, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain numbers, texts and lists; an unbounded end of an interval is None."""
+        return {name: plain(value) for name, value in vars(self).items()}
+
+
+class Certificate(AbstractRecord):
+    """Which fixed points a box holds, as far as that is proved.
+
+    Attributes:
+        verdict: proved where `points` are all that `covers` speaks of in the box; inconclusive
+            where parts of the box are left; unsupported where nothing was tried, see `reason`.
+        points: each one proved to exist, whatever the verdict, and none listed twice.
+        inconclusive: the parts of the box that may hold more, and why; some of `points` can lie
+            in them as well.
+        box: where fixed points were looked for; closed.
+        covers: which fixed points are meant.
+        boxes_examined: how many boxes the subdivision looked at.
+        method: how the proof was done.
+        reason: why nothing was tried; empty otherwise.
+        provenance: system, settings and versions.
+
+    """
+
+    verdict: Verdict
+    points: tuple[CertifiedPoint, ...]
+    inconclusive: tuple[Undecided, ...]
+    box: Box
+    covers: str
+    boxes_examined: int
+    method: str
+    reason: str
+    provenance: Provenance
+
+    def summary(self) -> str:
+        """Say in one line what is proved."""
+        where = " × ".join(f"[{_short(low)}, {_short(high)}]" for low, high in self.box)
+        if self.verdict is Verdict.unsupported:
+            return f"fixed points in {where}: unsupported: {self.reason}"
+        number, parts = len(self.points), len(self.inconclusive)
+        noun = "critical point" if self.covers.startswith("critical") else "fixed point"
+        noun += "" if number == 1 else "s"
+        if self.verdict is Verdict.proved:
+            text = f"exactly {number} {noun} in {where}: proved"
+        else:
+            text = f"at least {number} {noun} in {where}: inconclusive in {parts} sub-box"
+            text += "" if parts == 1 else "es"
+        kinds = Counter(p.kind.value if p.kind else "undecided" for p in self.points)
+        listed = ", ".join(f"{many} {kind}" for kind, many in sorted(kinds.items()))
+        return f"{text} ({listed})" if listed else text
+
+
+def _short(number: float) -> str:
+    return repr(number).removesuffix(".0")
+
+
+def plain(value: Any) -> Any:
+    """Turn named tuples of numbers into dicts and lists that JSON knows; infinities to None."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, tuple):
+        names = getattr(value, "_fields", None)
+        items = [plain(item) for item in value]
+        return items if names is None else dict(zip(names, items, strict=True))
+    return str(value) if isinstance(value, enum.StrEnum) else value

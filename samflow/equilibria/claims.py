@@ -1,0 +1,280 @@
+"""Claims about a critical point for whole ranges of rho and lr: proved, refuted, or undecided.
+
+At a fixed eigenvalue λ of the Hessian, lr U = lr λ(1 + rho λ) is affine in rho and in lr, so its
+extremes on a rectangle are at the corners: four numbers an eigenvalue decide a whole rectangle.
+"""
+
+import itertools
+from collections import deque
+from typing import Any
+
+import flint
+import numpy as np
+import sympy
+from flint import arb
+
+from samflow import _checks
+from samflow._status import Kind, Verdict
+from samflow._types import ArrayLike, Box
+from samflow.equilibria.balls import (
+    Ball,
+    Balls,
+    OutsideDomain,
+    Span,
+    exact,
+    spans,
+    working_precision,
+)
+from samflow.equilibria.enclosures import Dynamics, ascent_eigenvalue, symmetric_eigenvalues
+from samflow.equilibria.equations import GradientEquations
+from samflow.equilibria.search import certify_near
+from samflow.losses.base import AbstractLoss
+from samflow.losses.expression import ExpressionLoss
+from samflow.records import AbstractRecord, Provenance, provenance
+
+_CLAIMS = (Kind.attracting, Kind.repelling, Kind.saddle)
+_MAX_RECTANGLES = 400
+_PRECISION = 128
+_NEWTON_STEPS = 60
+
+_NARROW = 2.0**-24
+"""Parts of the ranges narrower than this share of them are not cut again."""
+
+
+class StabilityClaim(AbstractRecord):
+    """What is proved about one critical point for every rho and lr in a rectangle.
+
+    Attributes:
+        verdict: proved where the claim holds for all of the ranges; refuted where it is proved
+            to fail for some of them, see `fails`; inconclusive otherwise; unsupported where
+            nothing was tried, see `reason`.
+        claim: attracting, repelling or saddle.
+        point: enclosure of the critical point, proved to be the only one in it.
+        hessian: enclosures of the eigenvalues of H there, ascending.
+        rho: the range of rho.
+        lr: the range of lr; None for the flow.
+        fails: a part of the ranges, ((low, high), ...) in the order rho, lr, throughout which the
+            claim is proved false; None where no such part was found. Equal to all of the ranges
+            where the claim holds nowhere.
+        undecided: a box around all that is neither proved nor refuted; None where there is
+            nothing of the kind.
+        reason: why the verdict is not proved or refuted; empty otherwise.
+        provenance: system, settings and versions.
+
+    """
+
+    verdict: Verdict
+    claim: str
+    point: Box | None
+    hessian: tuple[Span, ...]
+    rho: Span
+    lr: Span | None
+    fails: Box | None
+    undecided: Box | None
+    reason: str
+    provenance: Provenance
+
+    def summary(self) -> str:
+        """Say in one line what is proved."""
+        ranges = f"rho in {_shown(self.rho)}"
+        ranges += "" if self.lr is None else f" and lr in {_shown(self.lr)}"
+        text = f"{self.claim} for every {ranges}: {self.verdict}"
+        return f"{text} ({self.reason})" if self.reason else text
+
+
+def certify_stability(
+    loss: AbstractLoss,
+    point: ArrayLike,
+    *,
+    rho: Any,
+    lr: Any = None,
+    momentum: Any = 0.0,
+    nesterov: bool = False,
+    claim: str = "attracting",
+) -> StabilityClaim:
+    """Prove or refute that a critical point is `claim` under USAM for every rho and lr in ranges.
+
+    0 < U(λ) for every eigenvalue λ of H (flow), 0 < lr U(λ) < c for every λ (map), with c = 2,
+    2(1 + β) or (2 + 2β)/(1 + 2β): plain, heavy ball, Nesterov. GD is rho = 0.
+
+    Args:
+        loss: a loss given by a formula.
+        point: weights of shape (dim,) close to the critical point. The one that Newton's
+            iteration leads to is proved to exist, and returned: see whether it is the one meant.
+        rho: a number, or a pair (low, high) for all numbers between; ≥ 0.
+        lr: the same, > 0; None for the flow.
+        momentum: a number in [0, 1).
+        nesterov: which form of momentum.
+        claim: attracting, repelling or saddle. With momentum > 0 nothing is repelling: a mode
+            that leaves the unit circle has a partner that stays inside.
+
+    Returns:
+        A `StabilityClaim`. A range that ends exactly on a threshold is inconclusive there.
+
+    Raises:
+        ArgumentError: for numbers out of range, or an unknown claim.
+
+    Source: docs/theory, section 2.
+
+    """
+    start = np.asarray(_checks.point("point", point, loss.dim), dtype=float)
+    _checks.known("claim", claim, _CLAIMS)
+    rhos = _range("rho", rho, _checks.nonnegative)
+    lrs = None if lr is None else _range("lr", lr, _checks.positive)
+    beta = float(_checks.fraction("momentum", momentum))
+    asked = {
+        "claim": claim,
+        "rho": rhos,
+        "lr": lrs,
+        "provenance": provenance(
+            f"usam on {getattr(loss, 'name', loss)}",
+            momentum=beta,
+            nesterov=nesterov,
+            precision=_PRECISION,
+            **{"python-flint": flint.__version__, "sympy": sympy.__version__},
+        ),
+    }
+    if not isinstance(loss, ExpressionLoss):
+        reason = "the loss is not given by a formula"
+        return _without_point(Verdict.unsupported, reason, **asked)
+    equations = GradientEquations(loss.expression, loss.symbols)
+    with working_precision(_PRECISION):
+        critical = _critical_point(equations, start)
+        if critical is None:
+            reason = "no critical point is proved to exist near the one given"
+            return _without_point(Verdict.inconclusive, reason, **asked)
+        hessian = symmetric_eigenvalues(equations.hessian(critical))
+        dynamics = Dynamics(None if lrs is None else exact(lrs), exact(beta), nesterov)
+        whole = (rhos,) if lrs is None else (rhos, lrs)
+        fails, undecided = _sweep(claim, hessian, whole, dynamics)
+    reason, verdict = "", Verdict.proved
+    if fails is not None:
+        verdict = Verdict.refuted
+    elif undecided is not None:
+        verdict, reason = Verdict.inconclusive, "a threshold is too close to a part of the ranges"
+    return StabilityClaim(
+        verdict=verdict,
+        point=spans(critical),
+        hessian=spans(hessian),
+        fails=fails,
+        undecided=undecided,
+        reason=reason,
+        **asked,
+    )
+
+
+def _without_point(verdict: Verdict, reason: str, **asked: Any) -> StabilityClaim:
+    nothing = {"point": None, "hessian": (), "fails": None, "undecided": None}
+    return StabilityClaim(verdict=verdict, reason=reason, **nothing, **asked)
+
+
+def _range(name: str, value: Any, check: Any) -> Span:
+    ends = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
+    if len(ends) != 2 or not float(ends[0]) <= float(ends[1]):
+        raise _checks.ArgumentError(
+            f"Argument `{name}` must be a number or a pair (low, high) with low <= high, "
+            f"but is {value!r}."
+        )
+    for end in ends:
+        check(name, end)
+    return float(ends[0]), float(ends[1])
+
+
+def _critical_point(equations: GradientEquations, start: np.ndarray) -> Balls | None:
+    """Return an enclosure of the critical point that Newton's iteration finds from `start`."""
+    w = [arb(x) for x in start.tolist()]
+    for _ in range(_NEWTON_STEPS):
+        try:
+            g, h = equations.linearise(w)
+        except OutsideDomain:
+            return None
+        slope = np.array([[float(x) for x in row] for row in h])
+        try:
+            step = np.linalg.solve(slope, [float(x) for x in g])
+        except np.linalg.LinAlgError:
+            return None
+        if not np.isfinite(step).all():
+            return None
+        w = [(x - arb(s)).mid() for x, s in zip(w, step.tolist(), strict=True)]
+    zeros = certify_near(equations, [w], precision=_PRECISION).zeros
+    return zeros[0] if zeros else None
+
+
+def _sweep(
+    claim: str, hessian: Balls, whole: Box, dynamics: Dynamics
+) -> tuple[Box | None, Box | None]:
+    """Cut the ranges until they are decided; return a part that fails and the hull of the rest."""
+    queue: deque[Box] = deque([whole])
+    fails: Box | None = None
+    left: list[Box] = []
+    for _ in range(_MAX_RECTANGLES):
+        if not queue:
+            break
+        part = queue.popleft()
+        holds = _holds(claim, hessian, part, dynamics)
+        if holds is None:
+            halves = _halves(part, whole)
+            queue.extend(halves)
+            left += [] if halves else [part]
+        elif not holds and fails is None:
+            fails = part
+    left += queue
+    if fails is None:
+        # The part that fails can be too narrow to be cut out, yet hold a corner.
+        corners = itertools.product(*(((end, end) for end in ends) for ends in whole))
+        failing = (c for c in corners if _holds(claim, hessian, c, dynamics) is False)
+        fails = next(failing, None)
+    if not left:
+        return fails, None
+    axes = zip(*left, strict=True)
+    return fails, tuple((min(a for a, _ in axis), max(b for _, b in axis)) for axis in axes)
+
+
+def _halves(part: Box, whole: Box) -> list[Box]:
+    """Cut the range that is widest as a share of the whole one; nothing where all are narrow."""
+    shares = [
+        (high - low) / (end - start) if end > start else 0.0
+        for (low, high), (start, end) in zip(part, whole, strict=True)
+    ]
+    share = max(shares)
+    if share < _NARROW:
+        return []
+    i = shares.index(share)
+    low, high = part[i]
+    middle = low + 0.5 * (high - low)
+    before, after = part[:i], part[i + 1 :]
+    return [(*before, (low, middle), *after), (*before, (middle, high), *after)]
+
+
+def _holds(claim: str, hessian: Balls, part: Box, dynamics: Dynamics) -> bool | None:
+    """Say whether the claim holds all over `part`, fails all over it, or neither is proved."""
+    sides = [_stays_inside(eigenvalue, part, dynamics) for eigenvalue in hessian]
+    if claim == Kind.attracting and False in sides:
+        return False
+    # With momentum every mode has an eigenvalue inside: one that leaves makes a saddle.
+    beta = dynamics.momentum
+    paired = dynamics.lr is not None and beta is not None and beta > 0
+    if claim == Kind.repelling and (paired or True in sides):
+        return False
+    if None in sides:
+        return None
+    if claim == Kind.saddle:
+        return False in sides and (paired or True in sides)
+    return all(sides) if claim == Kind.attracting else not any(sides)
+
+
+def _stays_inside(eigenvalue: Ball, part: Box, dynamics: Dynamics) -> bool | None:
+    """Say whether one mode decays all over `part`, grows all over it, or neither is proved."""
+    rates = [ascent_eigenvalue(eigenvalue, exact(rho)) for rho in part[0]]
+    if dynamics.lr is not None:
+        rates = [exact(lr) * rate for lr in part[1] for rate in rates]
+    bounded = dynamics.lr is None or all(rate < dynamics.edge for rate in rates)
+    if bounded and all(rate > 0 for rate in rates):
+        return True
+    beyond = dynamics.lr is not None and all(rate > dynamics.edge for rate in rates)
+    return False if beyond or all(rate < 0 for rate in rates) else None
+
+
+def _shown(ends: Span) -> str:
+    low, high = ends
+    return f"[{low:g}, {high:g}]" if low < high else f"{{{low:g}}}"

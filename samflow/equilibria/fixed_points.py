@@ -1,0 +1,255 @@
+"""Where a system stands still: all of it where that can be proved, by many starts otherwise."""
+
+from collections import Counter
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import optimistix as optx
+from jaxtyping import Array, Bool, Float, Int
+
+from samflow import _checks
+from samflow._status import Kind, Status, Verdict
+from samflow._types import Box
+from samflow.equilibria.certificates import Certificate
+from samflow.equilibria.certify import COVERS, certify_fixed_points
+from samflow.equilibria.stability import Stability, classify
+from samflow.records import AbstractRecord, Provenance, axes, provenance
+from samflow.systems import AbstractFlow, AbstractMap, AbstractSystem, Flow, Map
+
+EXHAUSTIVE = "exhaustive"
+MULTISTART = "multistart"
+_DISTINCT = 1e-6
+"""Solutions nearer than this, relative to the box, are one point found twice."""
+
+
+class FixedPoints(AbstractRecord):
+    """The fixed points found in a box, each classified.
+
+    Attributes:
+        w: the points, shape (points, dim), in lexicographic order.
+        critical: whether the loss's gradient vanishes there; a fixed point of SAM or USAM where
+            it does not is called hallucinated (arXiv 2509.21818).
+        residual: norm of the equation solved, in units of the gradient.
+        status: located, or residual too large, one a point.
+        stability: the classification of each.
+        method: "exhaustive" (subdivision with proof) or "multistart" (Newton's method from
+            random starts, which can miss points).
+        complete: whether it is proved that `covers` in the box are all listed.
+        covers: which fixed points were looked for.
+        note: how the search went; for multistart how many starts ended where.
+        certificate: the proof where there is one, with what it left undecided.
+
+    """
+
+    w: Float[Array, "points dim"] = axes("point", "dim")
+    critical: Bool[np.ndarray, " points"] = axes("point")
+    residual: Float[Array, " points"] = axes("point")
+    status: Int[np.ndarray, " points"] = axes("point")
+    stability: tuple[Stability, ...]
+    method: str = eqx.field(static=True)
+    complete: bool = eqx.field(static=True)
+    covers: str = eqx.field(static=True)
+    note: str = eqx.field(static=True)
+    box: Box = eqx.field(static=True)
+    certificate: Certificate | None = eqx.field(static=True)
+    provenance: Provenance = eqx.field(static=True)
+
+    def __len__(self) -> int:
+        return len(self.stability)
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """The kind of each point."""
+        return tuple(stability.kind for stability in self.stability)
+
+    def __str__(self) -> str:
+        """Return one line: how many points, of which kinds, and how sure."""
+        counts = Counter(str(kind) for kind in self.kinds)
+        kinds = ", ".join(f"{many} {kind}" for kind, many in sorted(counts.items()))
+        sure = "all, proved" if self.complete else f"{self.method}, more may exist"
+        noun = "fixed point" if len(self) == 1 else "fixed points"
+        return f"{len(self)} {noun} ({sure})" + (f": {kinds}" if kinds else "")
+
+
+def find_fixed_points(
+    system: AbstractSystem,
+    box: Any,
+    *,
+    method: str = "auto",
+    num_starts: int = 256,
+    tol: float = 1e-9,
+    key: Array | None = None,
+) -> FixedPoints:
+    """Find and classify the fixed points of `system` with weights in `box`.
+
+    >>> import jax; jax.config.update("jax_enable_x64", True)
+    >>> import samflow as sf
+    >>> print(find_fixed_points(sf.Map(sf.losses.beale(), sf.GD(), lr=0.01), ((-4, 4), (-4, 4))))
+    3 fixed points (all, proved): 1 attracting, 1 repelling, 1 saddle
+
+    For a loss with a formula the box is searched exhaustively by ball arithmetic
+    (`certify_fixed_points`), and the answer says whether that ended in a proof. Otherwise, or
+    where the proof is inconclusive (fixed points that are degenerate or form a continuum),
+    Newton's method runs from random starts. Of normalised SAM only critical points are looked
+    for, see `covers`.
+
+    Args:
+        system: a map or a flow. Fixed points of a map with momentum are at rest.
+        box: one pair (low, high) a weight.
+        method: "exhaustive", "multistart", or "auto" for the first with the second to fall back
+            on.
+        num_starts: starts of the multistart search.
+        tol: largest accepted residual, relative to 1 + the largest |entry| of the Hessian.
+        key: for the random starts; by default a fixed one.
+
+    Returns:
+        `FixedPoints`; empty where none was found, which for multistart proves nothing.
+
+    Raises:
+        ArgumentError: for a wrong or empty box, an unknown method, single precision, or
+            `method="exhaustive"` for a system of which nothing can be proved.
+
+    """
+    _checks.double_precision("`find_fixed_points`")
+    box = _checks.box("box", box, system.dim)
+    _checks.known("method", method, ("auto", EXHAUSTIVE, MULTISTART))
+    num_starts = _checks.count("num_starts", num_starts)
+    where = provenance(system.describe(), box=box, method=method, tol=tol)
+    certificate, note = None, ""
+    if method != MULTISTART:
+        certificate = certify_fixed_points(system, box)
+        if certificate.verdict is Verdict.unsupported:
+            if method == EXHAUSTIVE:
+                raise _checks.ArgumentError(
+                    f"Argument `method` cannot be `{EXHAUSTIVE}`: {certificate.reason}. "
+                    f"Use `{MULTISTART}`."
+                )
+            certificate, note = None, f"no proof: {certificate.reason}. "
+        elif method == EXHAUSTIVE or certificate.verdict is Verdict.proved:
+            return _from_certificate(system, certificate, box, tol, where)
+        else:
+            note = "The proof left sub-boxes undecided. "
+    key = jr.key(0) if key is None else key
+    points, how = _multistart(system, box, num_starts, tol, key)
+    if certificate is not None:
+        proved = np.array([point.midpoint for point in certificate.points])
+        points = _distinct(np.concatenate([proved.reshape(-1, system.dim), points]), box)
+    return _record(system, points, box, tol, MULTISTART, False, note + how, certificate, where)
+
+
+def _from_certificate(
+    system: AbstractSystem, certificate: Certificate, box: Box, tol: float, where: Provenance
+) -> FixedPoints:
+    points = np.array([point.midpoint for point in certificate.points]).reshape(-1, system.dim)
+    complete = certificate.verdict is Verdict.proved
+    note = certificate.summary()
+    return _record(system, points, box, tol, EXHAUSTIVE, complete, note, certificate, where)
+
+
+def _record(
+    system: AbstractSystem,
+    points: np.ndarray,
+    box: Box,
+    tol: float,
+    method: str,
+    complete: bool,
+    note: str,
+    certificate: Certificate | None,
+    where: Provenance,
+) -> FixedPoints:
+    order = np.lexsort(points.T[::-1]) if len(points) else np.arange(0)
+    points = points[order]
+    facts = [_facts(system, jnp.asarray(point)) for point in points]
+    residual = np.array([float(f[0]) for f in facts])
+    small = np.array([float(f[0]) <= tol * float(f[2]) for f in facts], dtype=bool)
+    critical = np.array([float(f[1]) <= tol * float(f[2]) for f in facts], dtype=bool)
+    status = np.where(small, Status.located, Status.residual_too_large)
+    rule = getattr(getattr(system, "rule", None), "name", "")
+    covers = COVERS.get(rule, "all fixed points")
+    return FixedPoints(
+        w=jnp.asarray(points),
+        critical=critical,
+        residual=jnp.asarray(residual),
+        status=status,
+        stability=tuple(classify(system, point) for point in points),
+        method=method,
+        complete=complete,
+        covers=covers,
+        note=note,
+        box=box,
+        certificate=certificate,
+        provenance=where,
+    )
+
+
+def _equation(system: AbstractSystem, w: Array) -> Array:
+    """Return what vanishes at a fixed point at rest, in units of the gradient.
+
+    For a rule with singularities this is the gradient: critical points are what is looked for.
+    """
+    if isinstance(system, (Map, Flow)):
+        singular = jnp.isfinite(system.rule.singularity(system.loss, w))
+        direction = system.rule.direction(system.loss, w)
+        d = jnp.where(singular, system.loss.gradient(w), direction)
+        decay = system.weight_decay if isinstance(system, Map) else None
+        return d if decay is None else d + decay * w
+    if isinstance(system, AbstractMap):
+        return system.step(w) - w
+    assert isinstance(system, AbstractFlow)
+    return system.velocity(w)
+
+
+@eqx.filter_jit
+def _facts(system: AbstractSystem, w: Array) -> tuple[Array, Array, Array]:
+    """Return ‖equation‖, ‖gradient‖ and the scale 1 + max |Jacobian of the equation|."""
+    value = _equation(system, w)
+    scale = 1.0 + jnp.max(jnp.abs(jax.jacfwd(lambda x: _equation(system, x))(w)))
+    loss = getattr(system, "loss", None)
+    gradient = value if loss is None else loss.gradient(w)
+    return jnp.linalg.norm(value), jnp.linalg.norm(gradient), scale
+
+
+def _multistart(
+    system: AbstractSystem, box: Box, num_starts: int, tol: float, key: Array
+) -> tuple[np.ndarray, str]:
+    low, high = (jnp.asarray(side) for side in np.array(box).T)
+    starts = jax.vmap(lambda k: jr.uniform(k, low.shape, minval=low, maxval=high))(
+        jr.split(key, num_starts)
+    )
+    ends, accurate = _newton(system, starts, tol)
+    ends, accurate = np.asarray(ends), np.asarray(accurate)
+    inside = ((ends >= np.asarray(low)) & (ends <= np.asarray(high))).all(axis=1)
+    points = _distinct(ends[accurate & inside], box)
+    note = (
+        f"Newton from {num_starts} random starts: {int((accurate & inside).sum())} converged in "
+        f"the box, {int((accurate & ~inside).sum())} outside it, {int((~accurate).sum())} did not."
+    )
+    return points, note
+
+
+@eqx.filter_jit
+def _newton(system: AbstractSystem, starts: Array, tol: float) -> tuple[Array, Array]:
+    solver = optx.LevenbergMarquardt(rtol=1e-14, atol=1e-14)
+
+    def solve(start: Array) -> tuple[Array, Array]:
+        found = optx.root_find(
+            lambda w, _: _equation(system, w), solver, start, max_steps=200, throw=False
+        )
+        residual, _, scale = _facts(system, found.value)
+        return found.value, residual <= tol * scale
+
+    return jax.vmap(solve)(starts)
+
+
+def _distinct(points: np.ndarray, box: Box) -> np.ndarray:
+    """Keep the first of every group of points nearer to each other than `_DISTINCT`."""
+    scale = np.array([high - low for low, high in box])
+    kept: list[np.ndarray] = []
+    for point in points:
+        if all(np.linalg.norm((point - other) / scale) > _DISTINCT for other in kept):
+            kept.append(point)
+    return np.array(kept).reshape(-1, len(box))

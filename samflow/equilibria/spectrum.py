@@ -1,0 +1,190 @@
+"""Extreme eigenvalues of a loss's Hessian, without forming it where it is large."""
+
+from typing import Literal
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+from scipy.linalg import eigh_tridiagonal
+
+from samflow import _checks
+from samflow._status import Status
+from samflow._types import ArrayLike, NumpyArray, Point
+from samflow.losses.base import AbstractLoss
+from samflow.records import AbstractRecord, Provenance, axes, provenance
+
+DENSE_DIM = 200
+"""Up to this many weights the whole Hessian is formed and diagonalised."""
+
+_TESTED_EVERY = 10
+_MARGIN = 0.1
+"""Lanczos stops at this part of the tolerance: rounding must not fail the fresh residual."""
+
+_WHICH = ("both", "largest", "smallest")
+
+
+class Eigenpairs(AbstractRecord):
+    """Eigenpairs (λ, v) of a Hessian H, in ascending order of λ, each with its residual.
+
+    H has an eigenvalue within `residuals[i]` of `values[i]`, whatever the status.
+
+    Attributes:
+        values: λ, shape (m,); NaN where H is not finite.
+        vectors: v as rows of length 1, shape (m, dim), the largest entry of each positive.
+        residuals: ‖Hv − λv‖, shape (m,), from a fresh product with H.
+        status: a `Status` a pair: located, residual_too_large or not_finite.
+        num_products: how many products Hv were taken, m of them for residuals; H itself is dim.
+        method: "dense" or "lanczos".
+
+    """
+
+    num_products: int = eqx.field(static=True)
+    method: str = eqx.field(static=True)
+    provenance: Provenance = eqx.field(static=True)
+    values: Float[Array, " m"] = axes("pair")
+    vectors: Float[Array, "m dim"] = axes("pair", "weight")
+    residuals: Float[Array, " m"] = axes("pair")
+    status: Int[Array, " m"] = axes("pair")
+
+
+def extreme_eigenpairs(
+    loss: AbstractLoss,
+    w: ArrayLike,
+    *,
+    k: int = 1,
+    which: Literal["both", "largest", "smallest"] = "both",
+    tol: float = 1e-8,
+    max_products: int = 400,
+    seed: int = 0,
+) -> Eigenpairs:
+    """Find the `k` algebraically largest or smallest eigenvalues of H(w), or `k` at each end.
+
+    Up to `DENSE_DIM` weights, H is formed. Beyond, Lanczos with two passes of full
+    reorthogonalisation and no restart runs on one compiled product v ↦ H(w)v until every pair
+    asked for has a residual of at most tol · max|λ|. Next to a thousand eigenvalues near 0, as
+    networks have them, this takes a tenth of the products of restarted Lanczos (ARPACK), which
+    often ends without any.
+
+    Args:
+        loss: any loss.
+        w: the weights, shape (dim,).
+        k: how many at an end.
+        which: the end, or both.
+        tol: largest accepted residual as a part of max|λ|.
+        max_products: where Lanczos gives up; it holds so many vectors of length dim.
+        seed: of Lanczos's random start; the answer's digits beyond `tol` may depend on it.
+
+    Returns:
+        The pairs, `k` or 2`k`. A pair whose residual is too large says so and is not dropped.
+
+    Not guaranteed: that Lanczos missed no eigenvalue farther out. It finds a repeated eigenvalue
+    once until it has exhausted the space that its start spans; residuals do not show what is
+    missed.
+
+    Raises:
+        ArgumentError: in single precision; for a `w` of the wrong shape or not finite; for more
+            pairs than weights.
+
+    Source: Parlett, The Symmetric Eigenvalue Problem (1998), chapter 13; the bound on λ is
+    theorem 4.5.1 there.
+
+    """
+    _checks.double_precision("Finding extreme eigenvalues")
+    w = _checks.point("w", w, loss.dim)
+    k, max_products = _checks.count("k", k), _checks.count("max_products", max_products)
+    _checks.known("which", which, _WHICH)
+    tol = float(_checks.positive("tol", tol))
+    ends = (k if which != "largest" else 0, k if which != "smallest" else 0)
+    if sum(ends) > loss.dim:
+        raise _checks.ArgumentError(
+            f"Argument `k` must leave no more pairs than the {loss.dim} weights, but is {k} with "
+            f"which={which!r}."
+        )
+    if loss.dim <= DENSE_DIM:
+        values, vectors = _dense(loss, w)
+        num_products, method = loss.dim, "dense"
+    else:
+        steps = min(max(max_products, sum(ends)), loss.dim)
+        values, vectors, num_products = _lanczos(loss, w, ends, tol, steps, seed)
+        method = "lanczos"
+    scale = np.max(np.abs(values))
+    chosen = np.r_[0 : ends[0], len(values) - ends[1] : len(values)]
+    values, vectors = values[chosen], vectors[chosen]
+    vectors = vectors * np.sign(np.take_along_axis(vectors, _peak(vectors), axis=1))
+    images = np.stack([_product(loss, w, v) for v in vectors])
+    residuals = np.linalg.norm(images - values[:, None] * vectors, axis=1)
+    status = np.where(residuals <= tol * scale, Status.located, Status.residual_too_large)
+    status = np.where(np.isfinite(residuals), status, Status.not_finite)
+    return Eigenpairs(
+        values=jnp.asarray(values),
+        vectors=jnp.asarray(vectors),
+        residuals=jnp.asarray(residuals),
+        status=jnp.asarray(status),
+        num_products=num_products + len(values),
+        method=method,
+        provenance=provenance(loss.name, k=k, which=which, tol=tol, seed=seed),
+    )
+
+
+def _peak(vectors: NumpyArray) -> NumpyArray:
+    return np.argmax(np.abs(vectors), axis=1, keepdims=True)
+
+
+@eqx.filter_jit
+def _hvp(loss: AbstractLoss, w: Point, v: Point) -> Point:
+    # One product a call: the loss and its data are arguments, so nothing is folded into the
+    # program, and no convolution runs inside a compiled loop, where XLA is slow on a CPU.
+    return loss.hvp(w, v)
+
+
+@eqx.filter_jit
+def _hessian(loss: AbstractLoss, w: Point) -> Array:
+    return loss.hessian(w)
+
+
+def _product(loss: AbstractLoss, w: Point, v: NumpyArray) -> NumpyArray:
+    return np.array(_hvp(loss, w, jnp.asarray(v)))
+
+
+def _dense(loss: AbstractLoss, w: Point) -> tuple[NumpyArray, NumpyArray]:
+    values, vectors = jnp.linalg.eigh(_hessian(loss, w))
+    return np.array(values), np.array(vectors).T
+
+
+def _lanczos(
+    loss: AbstractLoss, w: Point, ends: tuple[int, int], tol: float, max_steps: int, seed: int
+) -> tuple[NumpyArray, NumpyArray, int]:
+    """Return Ritz values in ascending order, Ritz vectors as rows, and the number of steps."""
+    generator = np.random.default_rng(seed)
+    q = _orthogonal(generator.standard_normal(loss.dim), np.empty((0, loss.dim)))
+    basis = np.empty((max_steps, loss.dim))
+    alpha, beta = np.zeros(max_steps), np.zeros(max_steps)
+    for j in range(max_steps):
+        basis[j] = q / np.linalg.norm(q)
+        image = _product(loss, w, basis[j])
+        if not np.isfinite(image).all():
+            nothing = np.full(sum(ends), np.nan)
+            return nothing, np.full((sum(ends), loss.dim), np.nan), j + 1
+        alpha[j] = basis[j] @ image
+        q = _orthogonal(image, basis[: j + 1])
+        beta[j] = np.linalg.norm(q)
+        size = j + 1
+        exhausted = beta[j] <= np.finfo(float).eps * loss.dim * np.abs(alpha[:size]).max()
+        if size == max_steps or (size % _TESTED_EVERY == 0 and size > sum(ends) and not exhausted):
+            ritz, parts = eigh_tridiagonal(alpha[:size], beta[: size - 1])
+            error = np.abs(beta[j] * parts[-1])
+            wanted = np.r_[error[: ends[0]], error[size - ends[1] :]]
+            if size == max_steps or (wanted <= _MARGIN * tol * np.abs(ritz).max()).all():
+                return ritz, parts.T @ basis[:size], size
+        if exhausted:  # the space that the start spans: go on outside it
+            beta[j] = 0.0
+            q = _orthogonal(generator.standard_normal(loss.dim), basis[:size])
+    raise AssertionError("the last step returns")
+
+
+def _orthogonal(v: NumpyArray, basis: NumpyArray) -> NumpyArray:
+    """Return `v` less its part in the span of the rows of `basis`; two passes are enough."""
+    for _ in range(2):
+        v = v - basis.T @ (basis @ v)
+    return v

@@ -1,0 +1,195 @@
+"""What a fixed point is: linearisation, and the places where there is none."""
+
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from samflow import _checks
+from samflow._status import Kind, Status
+from samflow._types import ArrayLike
+from samflow.orbits.iterate import start_states
+from samflow.records import AbstractRecord, Provenance, axes, provenance
+from samflow.systems import AbstractFlow, AbstractMap, AbstractSystem
+
+_SINGULAR_DISTANCE = 1e-9
+"""A point this near to a singular point of the rule, relative to 1 + ‖w‖, is taken to be at it:
+floating point does not resolve a critical point better when its Hessian's condition is 1e6."""
+
+
+class Stability(AbstractRecord):
+    """The linearisation of a system at one point.
+
+    Attributes:
+        state: the point, shape (state,).
+        kind: attracting, repelling, saddle, nonhyperbolic, or undefined where there is no
+            Jacobian or the point is no fixed point (`status` says which).
+        status: located, not differentiable, not a fixed point, or not finite.
+        spectrum: multipliers of a map, eigenvalues of a flow's Jacobian, largest first by
+            modulus (map) or real part (flow); NaN where `kind` is undefined.
+        margin: 1 − max |multiplier| for a map, −max Re(eigenvalue) for a flow: positive exactly
+            where attracting; NaN where `kind` is undefined.
+        distance: estimate ‖(DF − I)⁻¹(F(z) − z)‖ of how far the true fixed point is.
+        curvature: eigenvalues of the loss's Hessian, ascending; None for a system without loss.
+        discrete: whether the system is a map.
+
+    """
+
+    state: Float[Array, " state"] = axes("state")
+    kind: Kind = eqx.field(static=True)
+    status: Status = eqx.field(static=True)
+    spectrum: np.ndarray = axes("mode")
+    margin: float
+    distance: float
+    curvature: Float[Array, " dim"] | None = axes("dim")
+    discrete: bool = eqx.field(static=True)
+    provenance: Provenance = eqx.field(static=True)
+
+    @property
+    def multipliers(self) -> np.ndarray:
+        """The multipliers of a map.
+
+        Raises:
+            ArgumentError: for a flow, which has eigenvalues.
+
+        """
+        if not self.discrete:
+            raise _checks.ArgumentError("A flow has no multipliers; ask for `eigenvalues`.")
+        return self.spectrum
+
+    @property
+    def eigenvalues(self) -> np.ndarray:
+        """The eigenvalues of a flow.
+
+        Raises:
+            ArgumentError: for a map, which has multipliers.
+
+        """
+        if self.discrete:
+            raise _checks.ArgumentError("A map has no eigenvalues here; ask for `multipliers`.")
+        return self.spectrum
+
+    def __str__(self) -> str:
+        """Return one line with the kind, the spectrum and, where there is none, the reason."""
+        if self.kind is Kind.undefined:
+            return f"{self.kind}: {self.status.message}"
+        name = "multipliers" if self.discrete else "eigenvalues"
+        shown = ", ".join(_shown(value) for value in self.spectrum)
+        return f"{self.kind}, {name} {shown}, margin {self.margin:.6g}"
+
+
+def classify(
+    system: AbstractSystem, w: ArrayLike, *, tol: float = 1e-6, hyperbolic_tol: float = 1e-9
+) -> Stability:
+    """Say what the fixed point `w` is for `system`, by its Jacobian where one exists.
+
+    >>> import jax; jax.config.update("jax_enable_x64", True)
+    >>> import samflow as sf
+    >>> at_saddle = classify(sf.Map(sf.losses.beale(), sf.USAM(rho=0.05), lr=0.01), [0.0, 1.0])
+    >>> print(at_saddle)
+    attracting, multipliers 0.892469, 0.337469, margin 0.107531
+
+    Args:
+        system: a map or a flow.
+        w: weights (dim,), at rest; or a full state.
+        tol: how near to a fixed point `w` must be, relative to 1 + ‖w‖.
+        hyperbolic_tol: a multiplier with | |μ| − 1 | ≤ hyperbolic_tol · max(1, ‖DF‖), or an
+            eigenvalue with |Re| within the same, counts as neutral: the point is nonhyperbolic.
+
+    Returns:
+        A `Stability`. At a critical point of normalised SAM there is no Jacobian: the kind is
+        `undefined` and the status `not differentiable`, whatever a guarded program would give.
+
+    Raises:
+        ArgumentError: for a wrong shape or numbers that are not finite, or in single precision.
+
+    """
+    _checks.double_precision("`classify`")
+    z = start_states(system, w)
+    if z.ndim != 1:
+        raise _checks.ArgumentError(f"Argument `w` must be one point, but has shape {z.shape}.")
+    near = {"tol": tol, "hyperbolic_tol": hyperbolic_tol}
+    where = provenance(system.describe(), **near)
+    discrete = isinstance(system, AbstractMap)
+    motion, jacobian, hessian, gradient = (np.asarray(a) for a in _linearise(system, z))
+    curvature = None if hessian.size == 0 else jnp.asarray(_eigvalsh(hessian))
+    unknown = np.full(z.shape, np.nan + 0j)
+
+    def undefined(status: Status, distance: float = np.nan) -> Stability:
+        found = (z, Kind.undefined, status, unknown, float("nan"), distance, curvature)
+        return Stability(*found, discrete, where)
+
+    size = 1.0 + float(jnp.linalg.norm(z))
+    if gradient.size and _solution_distance(hessian, gradient) <= _SINGULAR_DISTANCE * size:
+        return undefined(Status.not_differentiable, _solution_distance(hessian, gradient))
+    if not (np.isfinite(motion).all() and np.isfinite(jacobian).all()):
+        return undefined(Status.not_finite)
+    shifted = jacobian - np.eye(len(z)) if discrete else jacobian
+    distance = _solution_distance(shifted, motion)
+    if not distance <= tol * size:
+        return undefined(Status.not_a_fixed_point, distance)
+    spectrum = np.linalg.eigvals(jacobian).astype(complex)
+    growth = np.abs(spectrum) - 1 if discrete else spectrum.real
+    order = np.argsort(-growth, kind="stable")
+    neutral = hyperbolic_tol * max(1.0, float(np.linalg.norm(jacobian, 2)))
+    kind = kind_of(growth, neutral)
+    margin = -float(growth.max())
+    found = (z, kind, Status.located, spectrum[order], margin, distance, curvature)
+    return Stability(*found, discrete, where)
+
+
+def kind_of(growth: np.ndarray, neutral: float) -> Kind:
+    """Return the kind of a fixed point from its growth rates: |μ| − 1, or Re of eigenvalues."""
+    if not np.isfinite(growth).all():
+        return Kind.undefined
+    if (np.abs(growth) <= neutral).any():
+        return Kind.nonhyperbolic
+    if (growth < 0).all():
+        return Kind.attracting
+    return Kind.repelling if (growth > 0).all() else Kind.saddle
+
+
+@eqx.filter_jit
+def _linearise(system: AbstractSystem, z: Array) -> tuple[Array, Array, Array, Array]:
+    """Return the motion and its Jacobian; with a loss the Hessian; for SAM the gradient."""
+    if isinstance(system, AbstractMap):
+        motion = system.step(z) - z
+    else:
+        assert isinstance(system, AbstractFlow)
+        motion = system.velocity(z)
+    jacobian = system.jacobian(z)  # pyright: ignore[reportAttributeAccessIssue]
+    loss: Any = getattr(system, "loss", None)
+    nothing = jnp.zeros((0, 0))
+    hessian = nothing if loss is None else loss.hessian(system.position(z))
+    # Only a rule that is singular somewhere needs the distance to a critical point.
+    smooth = jnp.isinf(system.singularity(z))
+    gradient = nothing if loss is None else loss.gradient(system.position(z))
+    gradient = jnp.where(smooth, jnp.nan, gradient)
+    return motion, jacobian, hessian, gradient
+
+
+def _solution_distance(matrix: np.ndarray, residual: np.ndarray) -> float:
+    """Estimate how far the zero of an equation is: the least-squares Newton step.
+
+    What the step leaves over, where the matrix is singular, counts in units of ‖matrix‖.
+    """
+    if not (np.isfinite(matrix).all() and np.isfinite(residual).all()):
+        return float("inf")
+    step = np.linalg.lstsq(matrix, residual, rcond=1e-12)[0]
+    left = np.linalg.norm(residual - matrix @ step)
+    scale = np.linalg.norm(matrix, 2)
+    rest = 0.0 if left == 0 else left / scale if scale > 0 else float("inf")
+    return float(np.linalg.norm(step) + rest)
+
+
+def _eigvalsh(hessian: np.ndarray) -> np.ndarray:
+    finite = np.isfinite(hessian).all()
+    return np.linalg.eigvalsh(hessian) if finite else np.full(len(hessian), np.nan)
+
+
+def _shown(value: complex) -> str:
+    if value.imag == 0:
+        return f"{value.real:.6g}"
+    return f"{value.real:.6g}{value.imag:+.6g}i"

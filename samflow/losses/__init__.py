@@ -1,0 +1,135 @@
+"""Losses: expressions, functions, and a zoo of toy losses with known critical points."""
+
+import re
+from collections.abc import Callable, Sequence
+
+import sympy
+
+from samflow import _checks
+from samflow._types import Box, Point, Scalar
+from samflow.losses.base import AbstractLoss
+from samflow.losses.expression import CriticalPoint, ExpressionLoss
+from samflow.losses.function import FunctionLoss
+from samflow.losses.network import NetworkLoss, network
+from samflow.losses.parser import parse
+from samflow.losses.zoo import (
+    ZOO,
+    beale,
+    curved_valley,
+    double_well,
+    goldstein_price,
+    himmelblau,
+    matrix_factorisation,
+    mccormick,
+    quartic,
+    rastrigin,
+    rosenbrock,
+    saddle,
+    six_hump_camel,
+    styblinski_tang,
+    valley,
+)
+
+
+def loss(
+    source: str | Callable[[Point], Scalar],
+    *,
+    dim: int | None = None,
+    variables: Sequence[str] | None = None,
+    domain: Box | None = None,
+    name: str | None = None,
+) -> AbstractLoss:
+    """Make a loss from a name of the zoo, a formula, or a function in JAX.
+
+    >>> loss("x**2 - y**2").dim
+    2
+
+    Args:
+        source: a name of the zoo ("beale"), a formula ("x**2 - y**2", parsed and never
+            evaluated as code), or a function of an array (dim,) that returns a scalar.
+        dim: number of weights; required for a function, checked for a formula.
+        variables: order of a formula's variables; by default x, y, x2, x10 in natural order.
+            A variable that the formula does not hold may be listed: the loss is flat along it.
+        domain: where the loss is meant to be used; starts outside it are refused.
+        name: what to call it; by default its text, or the function's name.
+
+    Raises:
+        ArgumentError: for a formula that is not one (the message shows the place), an unknown
+            name (the nearest are given), or a wrong dim.
+
+    """
+    if isinstance(source, str):
+        made = _from_text(source, variables, domain, name)
+        if dim is not None and dim != made.dim:
+            raise _checks.ArgumentError(
+                f"Argument `dim` must be {made.dim} for {source!r}, but is {dim}."
+            )
+        return made
+    if not callable(source):
+        raise _checks.ArgumentError(
+            f"Argument `source` must be a text or a function, but is {source!r}."
+        )
+    if dim is None:
+        raise _checks.ArgumentError("Argument `dim` must be given with a function.")
+    dim = _checks.count("dim", dim)
+    box = None if domain is None else _checks.box("domain", domain, dim)
+    return FunctionLoss(source, dim, name or getattr(source, "__name__", "function"), box)
+
+
+def _from_text(
+    text: str, variables: Sequence[str] | None, domain: Box | None, name: str | None
+) -> ExpressionLoss:
+    word = text.strip()
+    if re.fullmatch(r"[A-Za-z_]\w+", word) and variables is None:
+        return ZOO[_checks.known("loss", word.replace("-", "_"), ZOO)]()
+    expression = parse(text)
+    found = {symbol.name: symbol for symbol in expression.free_symbols}
+    if variables is None:
+        order = sorted(found, key=_natural)
+    else:
+        order = list(variables)
+        missing = sorted(set(found) - set(order))
+        if missing or len(set(order)) != len(order):
+            raise _checks.ArgumentError(
+                f"Argument `variables` must list each of {sorted(found)} once, but is {order}."
+            )
+    if not order:
+        raise _checks.ArgumentError(f"The expression `{word[:40]}` has no variable.")
+    symbols = tuple(parse(v) if v not in found else found[v] for v in order)
+    if not all(isinstance(symbol, sympy.Symbol) for symbol in symbols):
+        raise _checks.ArgumentError(f"Argument `variables` must be names, but is {order}.")
+    box = None if domain is None else _checks.box("domain", domain, len(symbols))
+    return ExpressionLoss(expression, symbols, name or word, box)
+
+
+def _natural(name: str) -> list[tuple[int, int | str]]:
+    return [
+        (0, int(part)) if part.isdigit() else (1, part) for part in re.findall(r"\d+|\D+", name)
+    ]
+
+
+__all__ = [
+    "ZOO",
+    "AbstractLoss",
+    "CriticalPoint",
+    "ExpressionLoss",
+    "FunctionLoss",
+    "NetworkLoss",
+    "beale",
+    "curved_valley",
+    "double_well",
+    "goldstein_price",
+    "himmelblau",
+    "loss",
+    "matrix_factorisation",
+    "mccormick",
+    "network",
+    "parse",
+    "quartic",
+    "rastrigin",
+    "rosenbrock",
+    "saddle",
+    "six_hump_camel",
+    "styblinski_tang",
+    "valley",
+]

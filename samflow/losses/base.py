@@ -1,0 +1,37 @@
+"""What every loss offers: its value and derivatives, and what is known about it."""
+
+import abc
+
+import equinox as eqx
+import jax
+
+from samflow._types import Box, Matrix, Point, Scalar, Vector
+
+
+class AbstractLoss(eqx.Module):
+    """A scalar function L of weights w.
+
+    `domain` is the box on which the loss is meant to be used (None: everywhere).
+    """
+
+    name: eqx.AbstractVar[str]
+    dim: eqx.AbstractVar[int]
+    domain: eqx.AbstractVar[Box | None]
+    elementwise: eqx.AbstractVar[bool]
+    """Whether `gradient` takes `Components`, one array a coordinate, at full speed."""
+
+    @abc.abstractmethod
+    def __call__(self, w: Point) -> Scalar:
+        """Return L(w)."""
+
+    @abc.abstractmethod
+    def gradient(self, w: Vector) -> Vector:
+        """Return g(w) = ∇L(w), in the layout of `w`."""
+
+    @abc.abstractmethod
+    def hessian(self, w: Point) -> Matrix:
+        """Return H(w) = ∇²L(w), shape (dim, dim)."""
+
+    def hvp(self, w: Point, v: Point) -> Point:
+        """Return H(w) v without forming H, by forward mode over the gradient."""
+        return jax.jvp(self.gradient, (w,), (v,))[1]

@@ -1,0 +1,24 @@
+"""Pictures of records: phase portraits, in a style fit for print. No analysis happens here."""
+
+from samflow.plots.field import Field, motion_at, nullclines, sample_field
+from samflow.plots.marks import MARKERS, EigenDirection, draw_fixed_points, eigen_directions
+from samflow.plots.portrait import draw_levels, draw_orbits, portrait
+from samflow.plots.style import legend_below, new_figure, save, styled
+
+__all__ = [
+    "MARKERS",
+    "EigenDirection",
+    "Field",
+    "draw_fixed_points",
+    "draw_levels",
+    "draw_orbits",
+    "eigen_directions",
+    "legend_below",
+    "motion_at",
+    "new_figure",
+    "nullclines",
+    "portrait",
+    "sample_field",
+    "save",
+    "styled",
+]

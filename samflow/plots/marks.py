@@ -1,0 +1,116 @@
+"""Fixed points and their eigen-directions on a portrait: one mark for each kind."""
+
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import numpy as np
+from jaxtyping import Array
+from matplotlib.axes import Axes
+
+from samflow._status import Kind
+from samflow.equilibria import FixedPoints, Stability
+from samflow.plots.style import BLACK, PURPLE, SKY, VERMILLION
+from samflow.systems import AbstractSystem
+
+MARKERS: dict[Kind, dict[str, Any]] = {
+    Kind.attracting: {"marker": "o", "fillstyle": "full"},
+    Kind.repelling: {"marker": "o", "fillstyle": "none"},
+    Kind.saddle: {"marker": "D", "fillstyle": "left"},
+    Kind.nonhyperbolic: {"marker": "s", "fillstyle": "none"},
+    Kind.undefined: {"marker": "X", "fillstyle": "full"},
+}
+"""How each kind is drawn: filled circle, open circle, half-filled diamond, open square, cross."""
+
+_LABELS = {kind: str(kind) for kind in Kind} | {Kind.undefined: "undefined (no Jacobian)"}
+_ARM = 0.07
+"""Length of an eigen-direction's arm, as a fraction of the box."""
+
+
+class EigenDirection(NamedTuple):
+    """A real eigenvalue of a flow or multiplier of a map, with its unit eigenvector."""
+
+    value: float
+    vector: np.ndarray
+    stable: bool
+    """Whether it lies inside the unit circle (map) or below 0 (flow)."""
+
+
+def eigen_directions(system: AbstractSystem, stability: Stability) -> list[EigenDirection]:
+    """Return the real eigen-directions of a planar system at a classified fixed point.
+
+    None where the kind is undefined, since there is no Jacobian; none for complex pairs; and none
+    with momentum, where they lie in the four-dimensional space of weights and velocities.
+    """
+    if stability.kind is Kind.undefined or system.state_dim != 2:
+        return []
+    values, vectors = np.linalg.eig(np.asarray(_jacobian(system, stability.state)))
+    if np.iscomplexobj(values):
+        return []
+    growth = np.abs(values) - 1 if stability.discrete else values
+    return [
+        EigenDirection(float(value), vector, bool(rate < 0))
+        for value, vector, rate in zip(values, vectors.T, growth, strict=True)
+    ]
+
+
+def draw_fixed_points(ax: Axes, fixed_points: FixedPoints, *, size: float = 5.0) -> None:
+    """Draw one mark for each fixed point, by its kind.
+
+    Those that are no critical points of the loss ("hallucinated") are in another colour.
+    """
+    points = np.asarray(fixed_points.w)
+    kinds, critical = np.array(fixed_points.kinds), np.asarray(fixed_points.critical)
+    for kind in MARKERS:
+        for is_critical, colour in ((True, BLACK), (False, PURPLE)):
+            here = points[(kinds == kind) & (critical == is_critical)]
+            if len(here):
+                draw_mark(ax, here, kind, colour=colour, hallucinated=not is_critical, size=size)
+
+
+def draw_mark(
+    ax: Axes, points: Any, kind: Kind, *, colour: str, hallucinated: bool, size: float
+) -> None:
+    """Draw the mark of `kind` at `points`, shape (N, 2)."""
+    points = np.atleast_2d(np.asarray(points))
+    label = _LABELS[kind] + (", not critical" if hallucinated else "")
+    (line,) = ax.plot(
+        *points.T,
+        linestyle="none",
+        color=colour,
+        markersize=size * (0.9 if kind is Kind.saddle else 1.0),
+        markeredgewidth=0.9,
+        markeredgecolor=colour if kind is not Kind.undefined else "white",
+        markerfacecoloralt="white",
+        label=label,
+        zorder=6 + 0.1 * list(MARKERS).index(kind) + 0.05 * hallucinated,
+        gid=f"fixed points {kind}{' not critical' if hallucinated else ''}",
+        **MARKERS[kind],
+    )
+    if kind is Kind.undefined:
+        line.set(markersize=1.5 * size, markeredgewidth=0.6)
+    elif MARKERS[kind]["fillstyle"] == "none":
+        line.set(fillstyle="full", markerfacecolor="white")
+
+
+def draw_eigen_directions(ax: Axes, system: AbstractSystem, fixed_points: FixedPoints) -> None:
+    """Draw the stable and unstable eigen-directions through each fixed point that has them."""
+    extent = np.array([np.ptp(ax.get_xlim()), np.ptp(ax.get_ylim())])
+    for stability in fixed_points.stability:
+        w = np.asarray(system.position(stability.state))
+        found = eigen_directions(system, stability)
+        for _, vector, stable in sorted(found, key=lambda direction: not direction.stable):
+            arm = _ARM * vector / np.linalg.norm(vector / extent)
+            ax.plot(
+                *np.array([w - arm, w + arm]).T,
+                color=SKY if stable else VERMILLION,
+                linewidth=1.8,
+                solid_capstyle="round",
+                label=f"{'stable' if stable else 'unstable'} eigen-direction",
+                zorder=5 if stable else 5.1,
+                gid=f"{'stable' if stable else 'unstable'} eigen-direction",
+            )
+
+
+@eqx.filter_jit
+def _jacobian(system: AbstractSystem, z: Array) -> Array:
+    return system.jacobian(z)  # pyright: ignore[reportAttributeAccessIssue]

@@ -1,0 +1,102 @@
+"""What an analysis returns: labelled fields, a status an item, and where the numbers came from."""
+
+import json
+import math
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+
+from samflow._status import Status
+
+Provenance = tuple[tuple[str, str], ...]
+
+
+def axes(*names: str, **kwargs: Any) -> Any:
+    """Declare an array field of a record, with a name for each of its trailing axes."""
+    return eqx.field(metadata={"axes": names}, **kwargs)
+
+
+def provenance(system: str, **settings: Any) -> Provenance:
+    """Return what is needed to compute a record again: system, settings and versions."""
+    from samflow import __version__
+
+    pairs = {"system": system, **{name: str(value) for name, value in settings.items()}}
+    pairs |= {"samflow": __version__, "jax": jax.__version__}
+    return tuple(pairs.items())
+
+
+class AbstractRecord(eqx.Module):
+    """Base of all records: a module of arrays that turns into a Dataset or JSON."""
+
+    provenance: eqx.AbstractVar[Provenance]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain numbers, texts and lists; NaN and infinities become None."""
+        return {name: _plain(value) for name, value in vars(self).items()}
+
+    def to_json(self) -> str:
+        """Return the record as JSON text, valid for every reader: NaN becomes null."""
+        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
+
+    def to_dataset(self) -> Any:
+        """Return an xarray Dataset: declared axes become dimensions, the rest attributes."""
+        import xarray
+
+        variables, attributes = {}, dict(self.provenance)
+        for name, field in self.__dataclass_fields__.items():
+            value = getattr(self, name)
+            names = field.metadata.get("axes")
+            if names is None:
+                if name != "provenance" and isinstance(value, (str, int, float)):
+                    attributes[name] = value
+                continue
+            array = np.asarray(value)
+            extra = tuple(f"batch_{i}" for i in range(array.ndim - len(names)))
+            variables[name] = ((*extra, *names), array)
+        return xarray.Dataset(variables, attrs=attributes)
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "to_dict"):
+        return value.to_dict()
+    if isinstance(value, Status):
+        return value.label
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (tuple, list)):
+        if value and all(isinstance(v, tuple) and len(v) == 2 for v in value):
+            keys = [key for key, _ in value]
+            if all(isinstance(key, str) for key in keys):
+                return {key: _plain(item) for key, item in value}
+        return [_plain(item) for item in value]
+    if value is None or isinstance(value, (str, bool, int)):
+        return str(value) if isinstance(value, str) else value
+    array = np.asarray(value)
+    if np.iscomplexobj(array):
+        return {"real": _plain(array.real), "imag": _plain(array.imag)}
+    if array.ndim:
+        return [_plain(item) for item in array]
+    number = array.item()
+    return None if isinstance(number, float) and not math.isfinite(number) else number
+
+
+def write_whole(path: str | os.PathLike[str], content: str | bytes) -> Path:
+    """Write a file whole or not at all: to a temporary neighbour first, then by renaming."""
+    path = Path(path)
+    data = content.encode() if isinstance(content, str) else content
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+    return path

@@ -1,0 +1,74 @@
+"""Gradient descent and sharpness-aware minimisation."""
+
+from typing import ClassVar
+
+import equinox as eqx
+import jax.numpy as jnp
+
+from samflow import _checks
+from samflow._components import norm
+from samflow._types import Scalar, Vector
+from samflow.losses.base import AbstractLoss
+from samflow.rules.base import AbstractRule
+
+_RHO_HINT = "rho is the radius of the ascent step."
+
+
+class GD(AbstractRule):
+    """Gradient descent: d(w) = g(w)."""
+
+    name: ClassVar[str] = "gd"
+    formula: ClassVar[str] = "g(w)"
+    source: ClassVar[str] = "Cauchy 1847"
+
+    def direction(self, loss: AbstractLoss, w: Vector) -> Vector:
+        """Return g(w)."""
+        return loss.gradient(w)
+
+    def singularity(self, loss: AbstractLoss, w: Vector) -> Scalar:
+        """Return infinity: gradient descent is as smooth as its loss."""
+        return jnp.full(jnp.shape(w[0]), jnp.inf)
+
+
+class USAM(AbstractRule):
+    """Sharpness-aware minimisation without normalisation: d(w) = g(w + rho g(w)).
+
+    `rho` multiplies the gradient, so it has the units of weight over gradient.
+    Source: Andriushchenko and Flammarion 2022 (arXiv 2206.06232); section 2 of docs/theory.
+    """
+
+    rho: Scalar = eqx.field(converter=lambda v: _checks.nonnegative("rho", v, _RHO_HINT))
+    name: ClassVar[str] = "usam"
+    formula: ClassVar[str] = "g(w + rho g(w))"
+    source: ClassVar[str] = "Andriushchenko, Flammarion 2022, arXiv 2206.06232"
+
+    def direction(self, loss: AbstractLoss, w: Vector) -> Vector:
+        """Return g(w + rho g(w))."""
+        g = loss.gradient
+        return g(w + self.rho * g(w))
+
+    def singularity(self, loss: AbstractLoss, w: Vector) -> Scalar:
+        """Return infinity: USAM is as smooth as the gradient."""
+        return jnp.full(jnp.shape(w[0]), jnp.inf)
+
+
+class SAM(AbstractRule):
+    """Sharpness-aware minimisation: d(w) = g(w + rho g(w)/‖g(w)‖).
+
+    `rho` is a length in weight space. Where g(w) = 0 the direction is undefined, and stays so:
+    `direction` returns NaN there. Source: Foret et al. 2021 (arXiv 2010.01412), equation 2.
+    """
+
+    rho: Scalar = eqx.field(converter=lambda v: _checks.nonnegative("rho", v, _RHO_HINT))
+    name: ClassVar[str] = "sam"
+    formula: ClassVar[str] = "g(w + rho g(w)/‖g(w)‖)"
+    source: ClassVar[str] = "Foret, Kleiner, Mobahi, Neyshabur 2021, arXiv 2010.01412"
+
+    def direction(self, loss: AbstractLoss, w: Vector) -> Vector:
+        """Return g(w + rho g(w)/‖g(w)‖); NaN where g(w) = 0."""
+        g = loss.gradient(w)
+        return loss.gradient(w + (self.rho / norm(g)) * g)
+
+    def singularity(self, loss: AbstractLoss, w: Vector) -> Scalar:
+        """Return ‖g(w)‖."""
+        return norm(loss.gradient(w))

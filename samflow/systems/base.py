@@ -1,0 +1,69 @@
+"""One interface for everything that moves, so that every analysis takes any system."""
+
+import abc
+
+import equinox as eqx
+import jax
+
+from samflow._types import Matrix, Point, Scalar, Vector
+
+
+class AbstractSystem(eqx.Module):
+    """A dynamical system on states z of length `state_dim`.
+
+    The state of a system on a loss holds the weights first, then the velocity where there is
+    momentum; `lift` makes a state from weights (velocity 0) and `position` takes them back.
+    """
+
+    dim: eqx.AbstractVar[int]
+    """Number of weights."""
+    state_dim: eqx.AbstractVar[int]
+    """Length of a state."""
+    elementwise: eqx.AbstractVar[bool]
+    """Whether the system takes `Components`, one array a coordinate, at full speed."""
+
+    @abc.abstractmethod
+    def lift(self, w: Vector) -> Vector:
+        """Return the state at rest at the weights `w`."""
+
+    @abc.abstractmethod
+    def position(self, z: Vector) -> Vector:
+        """Return the weights of the state `z`."""
+
+    @abc.abstractmethod
+    def singularity(self, z: Vector) -> Scalar:
+        """Return 0 exactly where the system has no Jacobian, infinity where it always has one."""
+
+    @abc.abstractmethod
+    def describe(self) -> str:
+        """Say in one line what the system is, with its hyperparameters."""
+
+
+class AbstractMap(AbstractSystem):
+    """A discrete system z⁺ = F(z)."""
+
+    @abc.abstractmethod
+    def step(self, z: Vector) -> Vector:
+        """Return F(z), in the layout of `z`; NaN where F is not defined."""
+
+    def jacobian(self, z: Point) -> Matrix:
+        """Return DF(z), shape (state_dim, state_dim), by forward mode.
+
+        Not meaningful where `singularity` is 0: ask first.
+        """
+        return jax.jacfwd(self.step)(z)
+
+
+class AbstractFlow(AbstractSystem):
+    """A continuous system ż = f(z)."""
+
+    @abc.abstractmethod
+    def velocity(self, z: Vector) -> Vector:
+        """Return f(z), in the layout of `z`; NaN where f is not defined."""
+
+    def jacobian(self, z: Point) -> Matrix:
+        """Return Df(z), shape (state_dim, state_dim), by forward mode.
+
+        Not meaningful where `singularity` is 0: ask first.
+        """
+        return jax.jacfwd(self.velocity)(z)

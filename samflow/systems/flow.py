@@ -1,0 +1,88 @@
+"""Continuous systems: the flow of a rule, or any vector field."""
+
+from collections.abc import Callable
+
+import equinox as eqx
+import jax.numpy as jnp
+
+from samflow._types import Point, Scalar, Vector
+from samflow.losses.base import AbstractLoss
+from samflow.rules.base import AbstractRule
+from samflow.systems.base import AbstractFlow
+from samflow.systems.map import describe_rule
+
+
+class Flow(AbstractFlow):
+    """The flow ẇ = −d(w) of a rule; time is lr times the number of steps as lr → 0."""
+
+    loss: AbstractLoss
+    rule: AbstractRule
+
+    @property
+    def dim(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Number of weights."""
+        return self.loss.dim
+
+    @property
+    def state_dim(self) -> int:
+        """Number of weights: a flow has no velocity."""
+        return self.loss.dim
+
+    @property
+    def elementwise(self) -> bool:
+        """Whether the loss takes one array a coordinate."""
+        return self.loss.elementwise
+
+    def velocity(self, z: Vector) -> Vector:
+        """Return −d(w)."""
+        return -self.rule.direction(self.loss, z)
+
+    def lift(self, w: Vector) -> Vector:
+        """Return `w`."""
+        return w
+
+    def position(self, z: Vector) -> Vector:
+        """Return `z`."""
+        return z
+
+    def singularity(self, z: Vector) -> Scalar:
+        """Return the rule's distance from where it is not smooth."""
+        return self.rule.singularity(self.loss, z)
+
+    def describe(self) -> str:
+        """Say what the system is."""
+        return f"flow of {describe_rule(self.rule)} on {self.loss.name}"
+
+
+class FunctionFlow(AbstractFlow):
+    """The flow ż = function(z) on arrays of shape (dim,), taken to be smooth everywhere."""
+
+    function: Callable[[Point], Point]
+    dim: int = eqx.field(static=True)
+    name: str = eqx.field(static=True, default="function")
+    elementwise: bool = eqx.field(static=True, default=False)
+
+    @property
+    def state_dim(self) -> int:
+        """Length of a state."""
+        return self.dim
+
+    def velocity(self, z: Vector) -> Vector:
+        """Return function(z)."""
+        return jnp.asarray(self.function(z))
+
+    def lift(self, w: Vector) -> Vector:
+        """Return `w`."""
+        return w
+
+    def position(self, z: Vector) -> Vector:
+        """Return `z`."""
+        return z
+
+    def singularity(self, z: Vector) -> Scalar:
+        """Return infinity."""
+        return jnp.asarray(jnp.inf)
+
+    def describe(self) -> str:
+        """Say what the system is."""
+        return f"flow {self.name}"

@@ -1,0 +1,155 @@
+"""Discrete systems: an optimiser's update, or any function."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+
+from samflow import _checks
+from samflow._components import Components, concatenate
+from samflow._types import Point, Scalar, Vector
+from samflow.losses.base import AbstractLoss
+from samflow.rules.base import AbstractRule
+from samflow.systems.base import AbstractMap
+
+
+def _absent_or(check: Callable[[str, Any], Any], name: str) -> Callable[[Any], Any]:
+    """Keep a hyperparameter of None or a plain 0 out of the state and out of the program."""
+
+    def convert(value: Any) -> Any:
+        plain_zero = isinstance(value, (int, float)) and value == 0
+        return None if value is None or plain_zero else check(name, value)
+
+    return convert
+
+
+class Map(AbstractMap):
+    """The update of an optimiser, with d(w) the rule's direction plus weight_decay · w.
+
+    ==============  =========================================
+    plain           w⁺ = w − lr d
+    heavy ball      v⁺ = momentum v + d,  w⁺ = w − lr v⁺
+    Nesterov        v⁺ = momentum v + d,  w⁺ = w − lr (d + momentum v⁺)
+    ==============  =========================================
+
+    This is the convention of torch.optim.SGD; weight decay does not enter the ascent step of SAM.
+
+    Attributes:
+        lr: step size, > 0.
+        momentum: in [0, 1). With None or a plain 0 the state is w alone; otherwise (w, v).
+            To sweep momentum through 0, start from another value and replace the leaf.
+        nesterov: which of the two forms of momentum.
+        weight_decay: ≥ 0; None or a plain 0 leaves it out.
+
+    Raises:
+        ArgumentError: for hyperparameters out of range or not finite.
+
+    """
+
+    loss: AbstractLoss
+    rule: AbstractRule
+    lr: Scalar = eqx.field(converter=lambda v: _checks.positive("lr", v))
+    momentum: Scalar | None = eqx.field(
+        default=None, converter=_absent_or(_checks.fraction, "momentum")
+    )
+    nesterov: bool = eqx.field(static=True, default=False)
+    weight_decay: Scalar | None = eqx.field(
+        default=None, converter=_absent_or(_checks.nonnegative, "weight_decay")
+    )
+
+    @property
+    def dim(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Number of weights."""
+        return self.loss.dim
+
+    @property
+    def state_dim(self) -> int:
+        """Length of a state: dim, or 2 dim with momentum."""
+        return self.dim if self.momentum is None else 2 * self.dim
+
+    @property
+    def elementwise(self) -> bool:
+        """Whether the loss takes one array a coordinate."""
+        return self.loss.elementwise
+
+    def step(self, z: Vector) -> Vector:
+        """Return the next state."""
+        w, lr, beta = z[: self.dim], self.lr, self.momentum
+        d = self.rule.direction(self.loss, w)
+        if self.weight_decay is not None:
+            d = d + self.weight_decay * w
+        if beta is None:
+            return w - lr * d
+        v = beta * z[self.dim :] + d
+        if self.nesterov:
+            return concatenate(w - lr * (d + beta * v), v)
+        return concatenate(w - lr * v, v)
+
+    def lift(self, w: Vector) -> Vector:
+        """Return the state with weights `w` and velocity 0."""
+        return w if self.momentum is None else concatenate(w, 0.0 * w)
+
+    def position(self, z: Vector) -> Vector:
+        """Return the weights of the state `z`."""
+        return z[: self.dim]
+
+    def singularity(self, z: Vector) -> Scalar:
+        """Return the rule's distance from where it is not smooth."""
+        return self.rule.singularity(self.loss, z[: self.dim])
+
+    def describe(self) -> str:
+        """Say what the system is."""
+        text = f"map of {describe_rule(self.rule)} on {self.loss.name}, lr={_shown(self.lr)}"
+        if self.momentum is not None:
+            text += f", {'Nesterov ' if self.nesterov else ''}momentum={_shown(self.momentum)}"
+        if self.weight_decay is not None:
+            text += f", weight_decay={_shown(self.weight_decay)}"
+        return text
+
+
+class FunctionMap(AbstractMap):
+    """The map z⁺ = function(z) on arrays of shape (dim,), taken to be smooth everywhere."""
+
+    function: Callable[[Point], Point]
+    dim: int = eqx.field(static=True)
+    name: str = eqx.field(static=True, default="function")
+    elementwise: bool = eqx.field(static=True, default=False)
+
+    @property
+    def state_dim(self) -> int:
+        """Length of a state."""
+        return self.dim
+
+    def step(self, z: Vector) -> Vector:
+        """Return function(z)."""
+        if isinstance(z, Components):
+            raise TypeError("FunctionMap takes arrays of shape (dim,).")
+        return jnp.asarray(self.function(z))
+
+    def lift(self, w: Vector) -> Vector:
+        """Return `w`."""
+        return w
+
+    def position(self, z: Vector) -> Vector:
+        """Return `z`."""
+        return z
+
+    def singularity(self, z: Vector) -> Scalar:
+        """Return infinity."""
+        return jnp.asarray(jnp.inf)
+
+    def describe(self) -> str:
+        """Say what the system is."""
+        return f"map {self.name}"
+
+
+def describe_rule(rule: AbstractRule) -> str:
+    """Return the rule's name with its hyperparameters, as `usam(rho=0.05)`."""
+    fields = {name: value for name, value in vars(rule).items() if value is not None}
+    shown = ", ".join(f"{name}={_shown(value)}" for name, value in fields.items())
+    return f"{rule.name}({shown})" if shown else rule.name
+
+
+def _shown(value: Any) -> str:
+    return "traced" if _checks.is_traced(value) or jnp.ndim(value) else f"{float(value):g}"

@@ -1,0 +1,139 @@
+"""Linear stability of GD and USAM at a critical point: one Hessian eigenvalue λ, exactly.
+
+The update is written down once, in sympy; Jacobian, characteristic polynomial, Jury conditions,
+thresholds and edges of stability are derived from it. Sections 1 and 2 of docs/theory.md.
+"""
+
+import functools
+
+import sympy
+
+from samflow.theory.symbols import beta, grad_norm, lam, lr, multiplier, rho, scaled_curvature
+
+RULES = ("gd", "usam")
+"""The rules that are differentiable at a critical point."""
+
+KINDS = ("none", "heavy_ball", "nesterov")
+"""The kinds of momentum, in the convention of torch.optim.SGD."""
+
+_w, _v = sympy.symbols("w v", real=True)
+
+
+@functools.cache
+def effective_curvature(rule: str) -> sympy.Expr:
+    """Return U(λ), with d(w) = U(λ) w on the quadratic loss ½λw².
+
+    GD has U = λ, USAM has U = λ(1 + ρλ).
+
+    Raises:
+        ValueError: for SAM, whose direction jumps at a critical point: it has no Jacobian, and so
+            no effective curvature and no multipliers there. See `samflow.theory.normalised`.
+
+    """
+    _check_rule(rule)
+    gradient = lam * _w
+    ascent = gradient if rule == "usam" else sympy.Integer(0)
+    direction = gradient.subs(_w, _w + rho * ascent)
+    return direction.diff(_w).factor()
+
+
+def update_matrix(rule: str, kind: str = "none") -> sympy.Matrix:
+    """Return the Jacobian of the update at the critical point, in the state (w, v), or (w,).
+
+    With d = U(λ) w: plain w⁺ = w − ηd; heavy ball v⁺ = βv + d, w⁺ = w − ηv⁺;
+    Nesterov v⁺ = βv + d, w⁺ = w − η(d + βv⁺).
+    """
+    return _jacobian(effective_curvature(rule), kind)
+
+
+@functools.cache
+def characteristic_polynomial(kind: str = "none") -> sympy.Expr:
+    """Return det(zI − A) in z, x = ηU and β; its roots are the multipliers.
+
+    Plain z − (1 − x); heavy ball z² − (1 + β − x)z + β;
+    Nesterov z² − (1 + β)(1 − x)z + β(1 − x).
+    """
+    matrix = _jacobian(scaled_curvature / lr, kind)
+    difference = multiplier * sympy.eye(matrix.rows) - matrix
+    return sympy.collect(sympy.expand(difference.det()), multiplier)
+
+
+def multipliers(rule: str, kind: str = "none") -> tuple[sympy.Expr, ...]:
+    """Return the multipliers of the update: one, or with momentum two, for each λ."""
+    roots = sympy.solve(characteristic_polynomial(kind), multiplier)
+    return tuple(root.subs(scaled_curvature, lr * effective_curvature(rule)) for root in roots)
+
+
+def flow_eigenvalue(rule: str) -> sympy.Expr:
+    """Return −U(λ), the eigenvalue of the flow ẇ = −d(w)."""
+    return -effective_curvature(rule)
+
+
+def escape_rate(rule: str) -> sympy.Expr:
+    """Return log|1 − ηU(λ)|, the growth rate a step of the plain map; positive means escape."""
+    (root,) = multipliers(rule)
+    return sympy.log(sympy.Abs(root))
+
+
+@functools.cache
+def jury(kind: str = "none") -> tuple[sympy.Expr, sympy.Expr, sympy.Expr]:
+    """Return p(1), p(−1) and 1 − D in x = ηU and β: all multipliers are inside iff all are > 0.
+
+    p(z) = z² − Tz + D is the characteristic polynomial; without momentum it gets the root 0.
+    Jury's criterion needs no root of p.
+    """
+    missing_root = multiplier if kind == "none" else 1
+    polynomial = characteristic_polynomial(kind) * missing_root
+    at_plus, at_minus, determinant = (
+        sympy.expand(polynomial.subs(multiplier, z)) for z in (1, -1, 0)
+    )
+    return at_plus, at_minus, 1 - determinant
+
+
+@functools.cache
+def flip_threshold(kind: str = "none") -> sympy.Expr:
+    """Return κ(β), the value of x = ηU at which a multiplier is −1.
+
+    2 without momentum, 2(1 + β) for heavy ball, (2 + 2β)/(1 + 2β) for Nesterov. For 0 ≤ β < 1 the
+    critical point attracts along this eigenvector iff 0 < ηU < κ.
+    """
+    (threshold,) = sympy.solve(jury(kind)[1], scaled_curvature)
+    return threshold.factor()
+
+
+def edge(rule: str, kind: str = "none") -> sympy.Expr:
+    """Return the edge of stability: the λ > 0 at which a multiplier passes −1, ηU(λ) = κ.
+
+    GD κ/η; USAM (√(1 + 4κρ/η) − 1)/(2ρ). For "sam" the same with ρ/‖g‖ in the place of ρ, which
+    takes the gradient to point along the eigenvector of λ: an edge along an orbit, not at a
+    critical point (Long and Bartlett 2024, there with κ = 2).
+    """
+    if rule == "sam":
+        return edge("usam", kind).subs(rho, rho / grad_norm)
+    level = sympy.Symbol("level", positive=True)
+    # U(λ) is convex with U(0) = 0: it takes a positive level once at a λ > 0, and maybe at λ < 0.
+    roots = sympy.solve(effective_curvature(rule) - level, lam)
+    (root,) = (root for root in roots if not root.is_negative)
+    return root.subs(level, flip_threshold(kind) / lr)
+
+
+def _jacobian(curvature: sympy.Expr, kind: str) -> sympy.Matrix:
+    d = curvature * _w
+    velocity = beta * _v + d
+    if kind == "none":
+        return sympy.Matrix([_w - lr * d]).jacobian([_w])
+    if kind == "heavy_ball":
+        return sympy.Matrix([_w - lr * velocity, velocity]).jacobian([_w, _v])
+    if kind == "nesterov":
+        return sympy.Matrix([_w - lr * (d + beta * velocity), velocity]).jacobian([_w, _v])
+    raise ValueError(f"Unknown kind of momentum `{kind}`. Known: {', '.join(KINDS)}.")
+
+
+def _check_rule(rule: str) -> None:
+    if rule == "sam":
+        raise ValueError(
+            "Rule `sam` is not differentiable at a critical point, so it has no multipliers "
+            "there. Use samflow.theory.normalised, or rule `usam`."
+        )
+    if rule not in RULES:
+        raise ValueError(f"Unknown rule `{rule}`. Known: {', '.join(RULES)}.")

@@ -1,0 +1,55 @@
+"""The slow drift of normalised SAM along a valley of minima.
+
+The valley is L(u, v) = ½λ(u)v²: minima at v = 0, sharpness λ(u). SAM bounces across it on its
+2-cycle and moves along it towards smaller λ. Section 4 of docs/theory.md.
+"""
+
+from typing import Any
+
+import sympy
+
+from samflow.theory.conditions import flip_threshold
+from samflow.theory.symbols import evaluate
+
+
+def ascent_distance(
+    curvature: Any, *, rho: Any, lr: Any, momentum: Any = 0, kind: str = "none"
+) -> sympy.Expr:
+    """Return κρ/(κ − ηλ), the distance from the valley floor at which SAM takes its gradient.
+
+    It is c + ρ, with c the radius of the 2-cycle; 2ρ/(2 − ηλ) without momentum.
+    """
+    curvature, rho, lr = map(sympy.sympify, (curvature, rho, lr))
+    kappa = evaluate(flip_threshold(kind), momentum=momentum)
+    return kappa * rho / (kappa - lr * curvature)
+
+
+def valley_drift(
+    curvature: sympy.Expr,
+    u: sympy.Symbol,
+    *,
+    rho: Any,
+    lr: Any,
+    momentum: Any = 0,
+    kind: str = "none",
+) -> sympy.Expr:
+    """Return u̇ = −½λ′(u) (κρ/(κ − ηλ(u)))²/(1 − β), the drift per unit of ηk at step k.
+
+    The leading order in ρ at fixed η, with 0 < ηλ < κ; the next is of relative size ρ².
+
+    Args:
+        curvature: λ(u), an expression in `u`.
+        u: the coordinate along the valley.
+        rho: radius.
+        lr: step size.
+        momentum: β.
+        kind: of momentum.
+
+    """
+    distance = ascent_distance(curvature, rho=rho, lr=lr, momentum=momentum, kind=kind)
+    return -sympy.diff(curvature, u) * distance**2 / (2 * (1 - sympy.sympify(momentum)))
+
+
+def sharpness_flow(curvature: sympy.Expr, u: sympy.Symbol, *, rho: Any) -> sympy.Expr:
+    """Return u̇ = −½ρ²λ′(u), the limit of the drift as η → 0: descent on the sharpness."""
+    return -(sympy.sympify(rho) ** 2) * sympy.diff(curvature, u) / 2

@@ -1,0 +1,140 @@
+"""Attracting, repelling or saddle, from inequalities alone: no eigenvalue solver.
+
+The numeric twin of an analysis that computes multipliers. Jury's criterion places the roots of
+p(z) = z² − Tz + D by the signs of p(1), p(−1) and 1 − D.
+"""
+
+import functools
+from typing import Any
+
+import numpy as np
+import sympy
+from numpy.typing import ArrayLike
+
+from samflow._status import Kind
+from samflow.theory.conditions import RULES, effective_curvature, jury
+from samflow.theory.symbols import beta, lam, rho, scaled_curvature
+
+
+def verdict(
+    eigenvalues: ArrayLike,
+    *,
+    rule: str,
+    rho: Any = 0,
+    lr: Any = None,
+    momentum: Any = 0,
+    kind: str = "none",
+    tolerance: float = 0.0,
+) -> Kind:
+    """Say what a critical point with these Hessian eigenvalues is. See `verdicts`."""
+    eigenvalues = np.asarray(eigenvalues)
+    if eigenvalues.ndim != 1:
+        raise ValueError(
+            f"Argument `eigenvalues` must have shape (n,), but has shape {eigenvalues.shape}. "
+            "Use `verdicts` for many points."
+        )
+    answer = verdicts(
+        eigenvalues,
+        rule=rule,
+        rho=rho,
+        lr=lr,
+        momentum=momentum,
+        kind=kind,
+        tolerance=tolerance,
+    )
+    return Kind(str(answer))
+
+
+def verdicts(
+    eigenvalues: ArrayLike,
+    *,
+    rule: str,
+    rho: Any = 0,
+    lr: Any = None,
+    momentum: Any = 0,
+    kind: str = "none",
+    tolerance: float = 0.0,
+) -> np.ndarray:
+    """Say what each of many critical points is.
+
+    Args:
+        eigenvalues: of the Hessian, shape (..., n), n ≥ 1. Fractions are decided exactly.
+        rule: "gd", "usam" or "sam".
+        rho: radius; broadcasts against shape (...).
+        lr: step size, the same; None means the flow ẇ = −d(w), which has no momentum.
+        momentum: β, the same; 0 with kind "none".
+        kind: of momentum. With momentum the state is (w, v) and each λ has two multipliers, even
+            where β = 0: one of them is then 0.
+        tolerance: a point counts as nonhyperbolic where |p(1)|, |p(−1)| or (for a complex pair)
+            |1 − D| is at most this; in a flow, where |U| is.
+
+    Returns:
+        The kinds as strings, shape (...): attracting (all multipliers inside the unit circle),
+        repelling (all outside), saddle (some in, some out, none on it), nonhyperbolic (one or
+        more on it), undefined (rule "sam", which has no Jacobian; or numbers that are not finite).
+
+    """
+    values = np.asarray(eigenvalues)
+    if values.ndim == 0 or values.shape[-1] == 0:
+        raise ValueError(
+            f"Argument `eigenvalues` must have shape (..., n), n ≥ 1, but has shape {values.shape}."
+        )
+    step = 1 if lr is None else lr
+    rho, momentum, step = (np.asarray(value)[..., None] for value in (rho, momentum, step))
+    if kind == "none" and (momentum != 0).any():
+        raise ValueError("Argument `momentum` must be 0 with kind `none`. Give the kind.")
+    values, rho, momentum, step = np.broadcast_arrays(values, rho, momentum, step)
+    if rule == "sam":
+        return np.full(values.shape[:-1], Kind.undefined.value)
+    with np.errstate(over="ignore", invalid="ignore"):
+        curvature = _curvature_function(rule)(values, rho)
+        if lr is None:
+            finite, outside, on, order = _flow_counts(curvature, kind, tolerance)
+        else:
+            finite, outside, on, order = _map_counts(step * curvature, momentum, kind, tolerance)
+    count = outside.sum(axis=-1)
+    return np.select(
+        [~finite.all(axis=-1), on.any(axis=-1), count == 0, count == order * values.shape[-1]],
+        [Kind.undefined, Kind.nonhyperbolic, Kind.attracting, Kind.repelling],
+        Kind.saddle,
+    )
+
+
+def _flow_counts(curvature: np.ndarray, kind: str, tolerance: float) -> tuple:
+    if kind != "none":
+        raise ValueError("Argument `lr` must be given with momentum: the flow here has none.")
+    return _is_finite(curvature), curvature < 0, abs(curvature) <= tolerance, 1
+
+
+def _map_counts(x: np.ndarray, momentum: np.ndarray, kind: str, tolerance: float) -> tuple:
+    """Count multipliers outside the circle for each x = ηU, and find those on it.
+
+    p(1) p(−1) < 0: one root inside (−1, 1), one outside. Both negative: a root beyond either end.
+    Both positive: a complex pair, or two real roots on the same side of 1 and of −1; then the
+    product D decides.
+    """
+    at_plus, at_minus, gap = _jury_function(kind)(x, momentum)
+    gap = gap + 0 * x  # without momentum the gap is the number 1
+    both_positive = (at_plus > tolerance) & (at_minus > tolerance)
+    on = (abs(at_plus) <= tolerance) | (abs(at_minus) <= tolerance)
+    on = on | (both_positive & (abs(gap) <= tolerance))
+    one_outside = (at_plus > 0) != (at_minus > 0)
+    two_outside = ((at_plus < 0) & (at_minus < 0)) | (both_positive & (gap < 0))
+    outside = np.where(one_outside, 1, np.where(two_outside, 2, 0))
+    return _is_finite(at_plus + at_minus + gap), outside, on, 1 if kind == "none" else 2
+
+
+def _is_finite(array: np.ndarray) -> np.ndarray:
+    return (array - array) == 0  # also for Fractions, which np.isfinite does not take
+
+
+@functools.cache
+def _curvature_function(rule: str) -> Any:
+    if rule not in RULES:
+        raise ValueError(f"Unknown rule `{rule}`. Known: {', '.join((*RULES, 'sam'))}.")
+    return sympy.lambdify([lam, rho], effective_curvature(rule), "math")
+
+
+@functools.cache
+def _jury_function(kind: str) -> Any:
+    return sympy.lambdify([scaled_curvature, beta], jury(kind), "math")

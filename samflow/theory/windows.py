@@ -1,0 +1,158 @@
+"""Intervals of a parameter in which a critical point attracts, with what happens at each end."""
+
+import enum
+import functools
+from dataclasses import dataclass
+
+import sympy
+
+from samflow.theory.conditions import edge, effective_curvature, flip_threshold
+from samflow.theory.symbols import lam, latex, lr, rho, text
+
+
+class Event(enum.StrEnum):
+    """What happens at the end of a window."""
+
+    plus_one = "plus_one"
+    """A multiplier passes +1; in a flow, an eigenvalue passes 0."""
+    flip = "flip"
+    """A multiplier passes −1."""
+    neimark_sacker = "neimark_sacker"
+    """A complex pair of multipliers crosses the unit circle."""
+    none = "none"
+    """Nothing: the end of the parameter's own domain, or infinity."""
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """One end of a window.
+
+    Attributes:
+        value: where it is; may be infinite.
+        event: what happens there.
+        closed: whether the end itself belongs to the window.
+        eigenvalue: the Hessian eigenvalue that binds; None at the end of the domain.
+
+    """
+
+    value: sympy.Expr
+    event: Event
+    closed: bool = False
+    eigenvalue: sympy.Expr | None = None
+
+
+@dataclass(frozen=True)
+class Window:
+    """An interval of `parameter`, from `low` to `high`.
+
+    Attributes:
+        parameter: the symbol that varies.
+        low: the lower end.
+        high: the upper end.
+        neutral: how many eigenvalues have a multiplier of 1 (flow: an eigenvalue of 0) whatever
+            the parameter is. They do not bound the window. If there are any, the point is
+            nonhyperbolic everywhere in it: it attracts along the other eigenvectors, and
+            linearisation is silent about these.
+
+    """
+
+    parameter: sympy.Symbol
+    low: Endpoint
+    high: Endpoint
+    neutral: int = 0
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no value is inside; for windows with numbers at both ends."""
+        if self.low.closed and self.high.closed:
+            return _holds(self.low.value > self.high.value)
+        return _holds(self.low.value >= self.high.value)
+
+    @property
+    def is_hyperbolic(self) -> bool:
+        """Whether the window decides stability: no eigenvalue is neutral throughout."""
+        return self.neutral == 0
+
+    def __contains__(self, value: object) -> bool:
+        """Whether `value` is inside; for windows with numbers at both ends."""
+        number = sympy.sympify(value)
+        above = number >= self.low.value if self.low.closed else number > self.low.value
+        below = number <= self.high.value if self.high.closed else number < self.high.value
+        return _holds(above) and _holds(below)
+
+    def text(self) -> str:
+        """Return the inequality on one line, as in `-1/λ < ρ < 2/(η·λ²) - 1/λ`."""
+        left, right = self._signs("≤", "<")
+        line = f"{text(self.low.value)} {left} {self.parameter}"
+        return line if self.high.value == sympy.oo else f"{line} {right} {text(self.high.value)}"
+
+    def latex(self) -> str:
+        """Return the inequality in LaTeX."""
+        left, right = self._signs(r"\le", "<")
+        line = f"{latex(self.low.value)} {left} {latex(self.parameter)}"
+        return line if self.high.value == sympy.oo else f"{line} {right} {latex(self.high.value)}"
+
+    def _signs(self, closed: str, opened: str) -> tuple[str, str]:
+        return (closed if self.low.closed else opened, closed if self.high.closed else opened)
+
+
+FROM_ZERO = Endpoint(sympy.Integer(0), Event.none, closed=True)
+"""The lower end of the domain of ρ and of β."""
+
+ABOVE_ZERO = Endpoint(sympy.Integer(0), Event.none)
+"""The lower end of the domain of η."""
+
+TO_INFINITY = Endpoint(sympy.oo, Event.none)
+"""No upper end."""
+
+
+@functools.cache
+def symbolic_rho_window(sign: int, *, kind: str = "none", flow: bool = False) -> Window:
+    """Return the ρ for which USAM is attracted along an eigenvector, λ of the given sign.
+
+    Map, λ < 0: −1/λ < ρ < κ/(ηλ²) − 1/λ. Map, λ > 0: 0 ≤ ρ < κ/(ηλ²) − 1/λ, which is empty where
+    ηλ ≥ κ. Flow: the lower end alone. κ is `flip_threshold(kind)`, 2(1 + β) for heavy ball.
+
+    Args:
+        sign: 1 or −1, the sign of λ. (λ = 0 is neutral for every ρ.)
+        kind: of momentum.
+        flow: whether the system is the flow ẇ = −d(w).
+
+    """
+    if sign not in (-1, 1):
+        raise ValueError(f"Argument `sign` must be 1 or -1, but is {sign!r}.")
+    curvature = effective_curvature("usam")
+    low, high = FROM_ZERO, TO_INFINITY
+    if sign < 0:
+        (crossing,) = sympy.solve(curvature / lam, rho)
+        low = Endpoint(crossing, Event.plus_one, eigenvalue=lam)
+    if not flow:
+        (flip,) = sympy.solve(lr * curvature - flip_threshold(kind), rho)
+        high = Endpoint(flip.apart(lam), Event.flip, eigenvalue=lam)
+    return Window(rho, low, high)
+
+
+@functools.cache
+def symbolic_lr_window(rule: str, *, kind: str = "none") -> Window:
+    """Return the η for which the map is attracted along an eigenvector with U(λ) > 0.
+
+    0 < η < κ/U(λ). Where U(λ) < 0, no step size attracts.
+    """
+    (flip,) = sympy.solve(lr * effective_curvature(rule) - flip_threshold(kind), lr)
+    return Window(lr, ABOVE_ZERO, Endpoint(flip.factor(), Event.flip, eigenvalue=lam))
+
+
+def late_switch_window(*, kind: str = "none") -> Window:
+    """Return the sharpness λ of the minima that GD keeps and USAM leaves.
+
+    (√(1 + 4κρ/η) − 1)/(2ρ) < λ < κ/η: from USAM's edge of stability to GD's. A switch from GD to
+    USAM at such a minimum escapes from it; section 4 of docs/theory.md.
+    """
+    low, high = (Endpoint(edge(rule, kind), Event.flip, eigenvalue=lam) for rule in ("usam", "gd"))
+    return Window(lam, low, high)
+
+
+def _holds(relation: object) -> bool:
+    if relation in (sympy.true, sympy.false):
+        return bool(relation)
+    raise ValueError(f"Whether {relation} holds is not known: the window has free symbols.")

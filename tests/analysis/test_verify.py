@@ -1,0 +1,82 @@
+"""The report: claims hold, a planted wrong constant fails, and the exit code says so."""
+
+import json
+import math
+
+import pytest
+import sympy
+
+import analysis
+from analysis.__main__ import verify
+from analysis.claims import Study
+from samflow._checks import ArgumentError
+
+FAST = ("map-window", "sam-cycle", "valley-drift")
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("report")
+    return verify(FAST, folder, draw=False), folder
+
+
+def test_claims_hold_and_are_written(report):
+    code, folder = report
+    assert code == 0
+    content = json.loads((folder / "claims.json").read_text())
+    assert content["summary"]["failed"] == 0
+    assert content["summary"]["claims"] == len(content["claims"]) > 20
+    for claim in content["claims"]:
+        assert all(claim[field] for field in ("statement", "source", "predicted", "reason"))
+
+
+def test_the_page_is_self_contained(report):
+    page = (report[1] / "index.html").read_text()
+    assert "All" in page
+    assert "<script" not in page
+    assert "src=" not in page or 'src="data:' in page
+    assert "href=" not in page
+
+
+@pytest.mark.parametrize(
+    ("study", "constant", "wrong"),
+    [
+        ("beale-threshold", "THRESHOLD", sympy.Rational(4, 110)),
+        ("valley-phases", "_PREDICTED_ESCAPE", sympy.log(3)),
+    ],
+)
+def test_a_planted_wrong_constant_fails(study, constant, wrong, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(analysis.STUDIES[study], constant, wrong)
+    assert verify([study], tmp_path, draw=False) == 1
+    assert "FAILS" in capsys.readouterr().out
+    assert "fails" in (tmp_path / "index.html").read_text()
+    assert json.loads((tmp_path / "claims.json").read_text())["summary"]["failed"] > 0
+
+
+def test_every_study_is_listed_with_a_title():
+    for name, study in analysis.STUDIES.items():
+        assert name == study.NAME
+        assert study.TITLE
+
+
+def test_nan_never_holds():
+    study = Study("s", "here")
+    numbers = {"rel": 1.0, "absolute": 1.0, "reason": "none"}
+    assert study.close("a", "b", predicted=1.0, measured=1.5, **numbers).holds
+    assert not study.close("a", "b", predicted=1.0, measured=2.5, **numbers).holds
+    assert not study.close("a", "b", predicted=1.0, measured=math.nan, **numbers).holds
+    assert not study.close("a", "b", predicted=math.nan, measured=1.0, **numbers).holds
+    assert not study.below("a", "b", bound=1.0, measured=math.nan, reason="none").holds
+    assert not study.below("a", "b", bound=1.0, measured=1.0, reason="none").holds
+    assert not study.fact("a", "b", predicted=True, measured=False, reason="none").holds
+
+
+def test_misuse():
+    with pytest.raises(ArgumentError, match="Did you mean sam-cycle"):
+        verify(["sam-cycl"], None, draw=False)
+
+
+def test_an_output_that_cannot_be_made_is_refused_before_any_work(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ArgumentError, match="must be a folder that can be made"):
+        verify(FAST, tmp_path / "file" / "report", draw=False)

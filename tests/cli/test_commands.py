@@ -1,0 +1,190 @@
+"""What the commands print, write, and return."""
+
+import json
+
+import numpy as np
+import pytest
+
+from samflow._status import Status
+from samflow.cli import run
+from samflow.losses import ZOO
+from samflow.rules import RULES
+from tests.references import BEALE_EIGENVALUES, BEALE_THRESHOLD
+
+BEALE = ["saddle", "--loss", "beale", "--lr", "0.01"]
+
+
+def _json(arguments, capsys, code=0):
+    assert run([*arguments, "--json"]) == code
+    return json.loads(capsys.readouterr().out)
+
+
+def _at_the_saddle(found, rule):
+    (point,) = [p for p in found["points"] if np.allclose(p["w"], [0, 1], rtol=0, atol=1e-9)]
+    (behaviour,) = [b for b in point["behaviours"] if b["rule"] == rule]
+    return point, behaviour
+
+
+def test_saddle_json_has_the_known_answers(capsys):
+    found = _json([*BEALE, "--rho", "0.05"], capsys)
+    assert found["verdict"] == "proved"
+    for w, eigenvalues in BEALE_EIGENVALUES.items():
+        (point,) = [p for p in found["points"] if np.allclose(p["w"], w, rtol=0, atol=1e-5)]
+        assert point["eigenvalues"] == pytest.approx(eigenvalues, rel=1e-5)  # printed digits
+    point, usam = _at_the_saddle(found, "usam")
+    assert point["proved"]
+    multipliers = [z["real"] for z in usam["multipliers"]]
+    assert multipliers == pytest.approx([0.89246875, 0.33746875], rel=1e-12)  # 1 − lr U(±27.75)
+    threshold = usam["rho_window"]["low"]
+    assert threshold["value"] == pytest.approx(float(BEALE_THRESHOLD), rel=1e-15)
+    assert threshold["event"] == "plus_one"
+    assert _at_the_saddle(found, "sam")[1]["multipliers"] == []
+
+
+@pytest.mark.parametrize(("rho", "kind"), [("0.03", "saddle"), ("0.05", "attracting")])
+def test_saddle_says_on_which_side_of_the_threshold_it_is(rho, kind, capsys):
+    found = _json([*BEALE, "--rho", rho, "--rule", "usam"], capsys)
+    usam = _at_the_saddle(found, "usam")[1]
+    assert (usam["kind"], usam["verdict"]) == (kind, "proved")
+    assert run([*BEALE, "--rho", rho, "--rule", "usam"]) == 0
+    table = capsys.readouterr().out.split("(0.100538")[0]
+    (row,) = [line for line in table.splitlines() if line.strip().startswith("USAM  ")]
+    assert row.split()[-3:] == [kind, "yes" if kind == "attracting" else "no", "yes"]
+
+
+def test_saddle_prints_everything_asked_for_and_no_colour_codes(capsys):
+    assert run([*BEALE, "--rho", "0.05"]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    for piece in (
+        "exactly 3 critical points in [-4.5, 4.5] × [-4.5, 4.5]: proved",
+        "Hessian eigenvalues: -0.781027, 867.752",
+        "0.892469, 0.337469",
+        "USAM attracts for 0.036036 (λ = -27.75 passes +1) < rho < 0.223683 (λ = 27.75 flips)",
+        "GD attracts for no lr: λ = -27.75 grows at every lr",
+        "no Jacobian",
+        "2-cycle ±0.00805515 along λ = 27.75",
+        "for the loss it is no proof",
+    ):
+        assert piece in " ".join(out.split())
+    assert "\x1b" not in out
+    assert max(map(len, out.splitlines())) <= 100
+    assert not any(line != line.rstrip() for line in out.splitlines())
+
+
+def test_saddle_lists_hallucinated_points_when_asked(capsys):
+    found = _json([*BEALE, "--rho", "0.05", "--all", "--rule", "usam"], capsys)
+    assert len(found["hallucinated"]) == 2
+    assert run([*BEALE, "--rho", "0.05", "--all", "--rule", "usam"]) == 0
+    assert "no critical points: 2" in capsys.readouterr().out
+
+
+def test_saddle_says_where_it_looks_when_nobody_said(capsys):
+    found = _json(["saddle", "--loss", "x**2 - y**2"], capsys)
+    assert found["box"] == [[-3.0, 3.0], [-3.0, 3.0]]
+    assert run(["saddle", "--loss", "x**2 - y**2"]) == 0
+    assert "Looking in [-3, 3] × [-3, 3]" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "box"),
+    [("-2,2", [[-2, 2], [-2, 2]]), ("-2,2,-1,1", [[-2, 2], [-1, 1]])],
+)
+def test_a_box_has_one_pair_for_all_or_one_a_weight(text, box, capsys):
+    found = _json(["saddle", "--loss", "quartic", "--rule", "gd", "--box", text], capsys)
+    assert found["box"] == box
+
+
+def test_eigenvalues_make_a_saddle_and_dim_a_larger_loss(capsys):
+    arguments = ["saddle", "--rule", "gd", "--box", "-1,2", "--loss"]
+    found = _json([*arguments, "saddle", "--eigenvalues", "1,-2,3"], capsys)
+    assert found["points"][0]["eigenvalues"] == [-2.0, 1.0, 3.0]
+    found = _json([*arguments, "rosenbrock", "--dim", "3"], capsys)
+    assert found["points"][0]["w"] == [1.0, 1.0, 1.0]
+
+
+def test_a_search_that_finds_and_proves_nothing_returns_1(capsys):
+    assert run(["saddle", "--loss", "1/x", "--box", "-1,1"]) == 1
+    out, err = capsys.readouterr()
+    assert "no critical point found" in out
+    assert "not decided in" in out
+    assert err == "No critical point was found, nor a proof that there is none.\n"
+
+
+def test_no_critical_point_can_be_proved(capsys):
+    assert run(["saddle", "--loss", "exp(x)", "--box", "-1,1"]) == 0
+    assert "no critical points in [-1, 1]: proved" in capsys.readouterr().out
+
+
+def test_a_file_gets_what_stdout_would(tmp_path, capsys):
+    arguments = ["saddle", "--loss", "quartic", "--box", "-2,2"]
+    assert run(arguments) == 0
+    printed = capsys.readouterr().out
+    for suffix in ("txt", "json"):
+        assert run([*arguments, "-o", str(tmp_path / f"found.{suffix}")]) == 0
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert err.startswith("Wrote ")
+    assert (tmp_path / "found.txt").read_text() == printed
+    assert len(json.loads((tmp_path / "found.json").read_text())["points"]) == 3
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+VALLEY = ["two-phase", "--loss", "valley", "--start", "2,0.1"]
+
+
+def test_two_phase_holds_on_the_valley(capsys):
+    assert run(VALLEY) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    for name in ("P1", "P2", "P3", "P4"):
+        (line,) = [line for line in out.splitlines() if line.startswith(name)]
+        assert line.endswith("yes")
+
+
+def test_two_phase_that_does_not_come_out_returns_1(capsys):
+    """Twenty times the rate at which the valley is left: the orbit diverges."""
+    found = _json([*VALLEY, "--rho", "20"], capsys, code=1)
+    assert found["status"] != Status.converged.label
+    assert run([*VALLEY, "--rho", "20"]) == 1
+    assert "Not as predicted: " in capsys.readouterr().err
+
+
+def test_portrait_writes_the_file_and_prints_the_fixed_points(tmp_path, capsys):
+    path = tmp_path / "quartic.pdf"
+    arguments = ["portrait", "--loss", "quartic", "--rule", "usam", "--rho", "2", "--flow"]
+    arguments += ["--box", "-2,2", "--start", "1,0.5", "--length", "3", "-o", str(path)]
+    assert run(arguments) == 0
+    out, err = capsys.readouterr()
+    assert path.read_bytes().startswith(b"%PDF")
+    assert err == f"Wrote {path}\n"
+    assert out.startswith("5 fixed points (all, proved)")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_losses_lists_every_name(capsys):
+    rows = _json(["losses"], capsys)
+    assert [row["name"] for row in rows] == list(ZOO)
+    (beale,) = [row for row in rows if row["name"] == "beale"]
+    assert beale["known_critical_points"] == {"minimum": 1, "saddle": 2}
+    assert run(["losses"]) == 0
+    out = capsys.readouterr().out
+    assert all(name in out for name in ZOO)
+
+
+def test_rules_says_which_have_a_jacobian(capsys):
+    rows = {row["name"]: row for row in _json(["rules"], capsys)}
+    assert list(rows) == list(RULES)
+    assert rows["usam"]["smooth_at_critical_points"]
+    assert not rows["sam"]["smooth_at_critical_points"]
+    assert run(["rules"]) == 0
+    assert "g(w + rho g(w)/‖g(w)‖)" in capsys.readouterr().out
+
+
+def test_help_and_version(capsys):
+    assert run([]) == 0
+    assert "two-phase" in capsys.readouterr().out
+    assert run(["saddle", "--help"]) == 0
+    assert "--momentum" in capsys.readouterr().out
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("samflow 0.")

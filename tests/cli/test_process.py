@@ -1,0 +1,60 @@
+"""The command line as a process of its own: streams, exit codes, closed pipes, start-up."""
+
+import json
+import os
+import subprocess
+import sys
+
+MAIN = [sys.executable, "-c", "from samflow.cli import main; main()"]
+
+
+def _samflow(*arguments, **environment):
+    settings = {k: v for k, v in os.environ.items() if not k.startswith("JAX_")} | environment
+    return subprocess.run(
+        [*MAIN, *arguments], capture_output=True, text=True, env=settings, timeout=120
+    )
+
+
+def test_a_process_is_in_double_precision_and_keeps_its_streams_apart():
+    done = _samflow("saddle", "--loss", "x**2 - y**2", "--rho", "1", "--json")
+    assert done.returncode == 0
+    assert len(json.loads(done.stdout)["points"]) == 1
+    assert done.stderr.splitlines() == [
+        "Looking in [-3, 3] × [-3, 3]: x**2 - y**2 has no domain of its own. --box changes it."
+    ]
+
+
+def test_misuse_in_a_process():
+    done = _samflow("saddle", "--loss", "beale", "--rho", "nan")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("Error: Argument `--rho`")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_reader_who_goes_away_is_no_error():
+    with subprocess.Popen(
+        [*MAIN, "losses"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()  # as `head` does, but surely before the first line
+        assert process.stderr.read() == ""
+        assert process.wait(timeout=60) == 141
+
+
+def test_a_terminal_without_greek_letters_is_no_error():
+    done = _samflow("rules", PYTHONIOENCODING="ascii")
+    assert done.returncode == 0
+    assert done.stderr == ""
+    assert "rho" in done.stdout
+
+
+def test_help_does_not_load_jax():
+    """Start-up is quick because heavy packages wait until a command needs them."""
+    code = (
+        "import sys; from samflow.cli import run; code = run(['saddle', '--help']); "
+        "heavy = {'jax', 'equinox', 'sympy', 'matplotlib', 'numpy'} & set(sys.modules); "
+        "sys.exit(code or ' '.join(heavy) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -1,0 +1,99 @@
+"""All fixed points where that can be proved, and honesty where it cannot."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import samflow as sf
+from samflow._checks import ArgumentError
+from tests.references import HENON, QUARTIC_AT_RHO_6
+
+BOX = ((-4.0, 4.0), (-4.0, 4.0))
+
+
+@pytest.mark.parametrize("name", ["beale", "himmelblau", "six_hump_camel", "goldstein_price"])
+def test_all_critical_points_of_the_zoo_are_found_and_proved(name):
+    loss = sf.losses.ZOO[name]()
+    found = sf.find_fixed_points(sf.Flow(loss, sf.GD()), loss.domain)
+    assert found.complete
+    assert found.method == "exhaustive"
+    assert found.critical.all()
+    listed = np.array([p.w for p in loss.critical_points])
+    assert len(found) == len(listed)
+    distances = np.linalg.norm(np.asarray(found.w)[:, None] - listed, axis=2).min(axis=1)
+    assert distances.max() < 1e-12
+    kinds = {"minimum": "attracting", "maximum": "repelling", "saddle": "saddle"}
+    expected = sorted(kinds[p.kind] for p in loss.critical_points)
+    assert sorted(map(str, found.kinds)) == expected
+
+
+def test_quartic_at_rho_6_has_exactly_nine():
+    found = sf.find_fixed_points(sf.Flow(sf.losses.quartic(), sf.USAM(rho=6.0)), BOX)
+    assert found.complete
+    assert len(found) == 9
+    assert found.critical.sum() == 3
+    np.testing.assert_allclose(found.w[:, 0], 0, atol=1e-14)
+    expected = sorted({s * y for y in QUARTIC_AT_RHO_6 for s in (1, -1)})
+    np.testing.assert_allclose(np.sort(found.w[:, 1]), expected, atol=1e-6)  # as printed
+
+
+def test_both_methods_find_the_same_points():
+    system = sf.Map(sf.losses.beale(), sf.USAM(rho=0.05), lr=0.01)
+    proved = sf.find_fixed_points(system, BOX)
+    tried = sf.find_fixed_points(system, BOX, method="multistart")
+    assert proved.complete
+    assert not tried.complete
+    assert "random starts" in tried.note
+    gaps = np.linalg.norm(np.asarray(proved.w)[:, None] - np.asarray(tried.w), axis=2)
+    assert gaps.min(axis=1).max() < 1e-8
+    assert gaps.min(axis=0).max() < 1e-8  # and nothing that is none
+
+
+def test_functions_are_searched_from_many_starts():
+    henon = sf.FunctionMap(lambda z: jnp.array([1 - 1.4 * z[0] ** 2 + z[1], 0.3 * z[0]]), dim=2)
+    found = sf.find_fixed_points(henon, ((-2, 2), (-2, 2)))
+    assert found.method == "multistart"
+    assert not found.complete
+    np.testing.assert_allclose(np.sort(found.w[:, 0]), np.sort(list(HENON)), atol=1e-6)
+    with pytest.raises(ArgumentError, match="cannot be `exhaustive`"):
+        sf.find_fixed_points(henon, ((-2, 2), (-2, 2)), method="exhaustive")
+
+
+def test_a_continuum_is_not_called_complete():
+    found = sf.find_fixed_points(
+        sf.Map(sf.losses.matrix_factorisation(), sf.GD(), lr=0.1), BOX, num_starts=32
+    )
+    assert not found.complete
+    assert "undecided" in found.note
+    assert np.linalg.norm(np.asarray(found.w), axis=1).min() < 1e-12  # the saddle is there
+
+
+def test_of_sam_critical_points_only_and_it_says_so():
+    found = sf.find_fixed_points(sf.Map(sf.losses.beale(), sf.SAM(rho=0.05), lr=0.01), BOX)
+    assert len(found) == 3
+    assert found.covers.startswith("critical points only")
+    assert set(found.kinds) == {sf.Kind.undefined}
+
+
+def test_an_empty_answer_is_empty():
+    found = sf.find_fixed_points(sf.Flow(sf.losses.beale(), sf.GD()), ((1.0, 2.0), (1.0, 2.0)))
+    assert len(found) == 0
+    assert found.complete
+    assert str(found) == "0 fixed points (all, proved)"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"box": ((1.0, 1.0), (0.0, 1.0))}, "empty or unbounded"),
+        ({"box": ((0.0, np.inf), (0.0, 1.0))}, "empty or unbounded"),
+        ({"box": ((0.0, 1.0),)}, "2 pairs"),
+        ({"box": "everything"}, "2 pairs"),
+        ({"method": "multistrat"}, "Did you mean multistart"),
+        ({"num_starts": 0}, "at least 1"),
+    ],
+)
+def test_bad_arguments_are_refused(arguments, words):
+    system = sf.Flow(sf.losses.beale(), sf.GD())
+    with pytest.raises(ArgumentError, match=words):
+        sf.find_fixed_points(system, **({"box": BOX} | arguments))

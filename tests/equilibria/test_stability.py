@@ -1,0 +1,132 @@
+"""Linearisation against the symbolic twin, and the places where there is none."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import samflow as sf
+from samflow import theory
+from samflow._checks import ArgumentError
+from samflow.equilibria.stability import kind_of
+from tests.references import BEALE_SADDLE, BEALE_THRESHOLD, HENON
+
+MOMENTUM = [("none", 0.0), ("heavy_ball", 0.6), ("nesterov", 0.6)]
+
+
+@pytest.mark.parametrize(("kind", "beta"), MOMENTUM)
+@pytest.mark.parametrize("rule", ["gd", "usam"])
+def test_thousands_of_maps_agree_with_the_symbolic_twin(rule, kind, beta):
+    """The JAX side differentiates the map; the twin knows only inequalities in ηU and β."""
+    rng = np.random.default_rng(7)
+    count, dim = 3000, 2
+    eigenvalues = rng.uniform(-5, 5, (count, dim))
+    rho, lr = rng.uniform(0, 1, count), 10 ** rng.uniform(-2, 0.5, count)
+    momentum = rng.uniform(0.05, 0.95, count) if beta else np.zeros(count)
+
+    def spectrum(lams, rho, lr, momentum):
+        loss = sf.loss(lambda w: 0.5 * jnp.sum(lams * w**2), dim=dim)
+        made = sf.GD() if rule == "gd" else sf.USAM(rho=rho)
+        extra = {"momentum": momentum, "nesterov": kind == "nesterov"} if beta else {}
+        system = sf.Map(loss, made, lr=lr, **extra)
+        return system.jacobian(system.lift(jnp.zeros(dim)))
+
+    jacobians = np.asarray(jax.jit(jax.vmap(spectrum))(eigenvalues, rho, lr, momentum))
+    growth = np.abs(np.linalg.eigvals(jacobians)) - 1
+    here = np.array([str(kind_of(row, 1e-9)) for row in growth])
+    fixed = {"rule": rule, "momentum": momentum, "kind": kind}
+    twin = theory.verdicts(eigenvalues, rho=rho, lr=lr, **fixed)
+    near = np.abs(growth).min(axis=1) < 1e-8  # within rounding of a threshold nothing is asked
+    assert near.sum() < 5
+    assert (here == np.asarray(twin))[~near].all()
+    assert len(set(here)) >= 2  # both sides of the thresholds were met
+
+
+def test_beale_on_both_sides_of_the_threshold():
+    for factor, kind in ((0.999, sf.Kind.saddle), (1.001, sf.Kind.attracting)):
+        rho = factor * float(BEALE_THRESHOLD)
+        for system in (
+            sf.Flow(sf.losses.beale(), sf.USAM(rho=rho)),
+            sf.Map(sf.losses.beale(), sf.USAM(rho=rho), lr=1e-3),
+            sf.Map(sf.losses.beale(), sf.USAM(rho=rho), lr=1e-3, momentum=0.9),
+        ):
+            found = sf.classify(system, BEALE_SADDLE)
+            assert found.kind is kind
+            assert (found.margin > 0) == (kind is sf.Kind.attracting)
+
+
+def test_at_the_threshold_the_point_is_nonhyperbolic():
+    flow = sf.Flow(sf.losses.saddle((1.0, -4.0)), sf.USAM(rho=0.25))  # 1/|λ₋| exactly
+    assert sf.classify(flow, [0.0, 0.0]).kind is sf.Kind.nonhyperbolic
+
+
+@pytest.mark.parametrize("name", ["beale", "double_well", "himmelblau", "valley"])
+def test_sam_has_no_verdict_at_a_critical_point(name):
+    loss = sf.losses.ZOO[name]()
+    for point in loss.critical_points:
+        for system in (sf.Map(loss, sf.SAM(rho=0.05), lr=0.1), sf.Flow(loss, sf.SAM(rho=0.05))):
+            found = sf.classify(system, point.w)
+            assert found.kind is sf.Kind.undefined
+            assert found.status is sf.Status.not_differentiable
+            assert np.isnan(found.spectrum).all()
+            assert np.isnan(found.margin)
+            assert "no Jacobian" in str(found)
+
+
+def test_sam_at_a_hallucinated_minimiser_has_one():
+    """On −½w² SAM stands still at ±rho, where g ≠ 0: the multiplier is 1 + lr."""
+    system = sf.Map(sf.losses.saddle((-1.0,)), sf.SAM(rho=0.25), lr=0.1)
+    found = sf.classify(system, [0.25])
+    assert found.kind is sf.Kind.repelling
+    np.testing.assert_allclose(found.multipliers, [1.1], rtol=1e-12)
+
+
+def test_a_point_that_moves_is_no_fixed_point():
+    system = sf.Map(sf.losses.beale(), sf.GD(), lr=1e-4)
+    moved = sf.classify(system, [0.01, 1.0])
+    assert moved.status is sf.Status.not_a_fixed_point
+    assert moved.kind is sf.Kind.undefined
+    # The Newton step from 0.01 away: the distance itself, to second order.
+    assert moved.distance == pytest.approx(0.01, rel=0.1)
+    assert sf.classify(system, [1e-8, 1.0]).status is sf.Status.located
+
+
+def test_henon():
+    henon = sf.FunctionMap(lambda z: jnp.array([1 - 1.4 * z[0] ** 2 + z[1], 0.3 * z[0]]), dim=2)
+    for x, multipliers in HENON.items():
+        found = sf.classify(henon, [x, 0.3 * x])
+        assert found.kind is sf.Kind.saddle
+        np.testing.assert_allclose(np.sort(found.multipliers.real), np.sort(multipliers), atol=1e-6)
+
+
+def test_flows_have_eigenvalues_and_maps_multipliers():
+    loss = sf.losses.saddle()
+    flow, step = sf.Flow(loss, sf.GD()), sf.Map(loss, sf.GD(), lr=0.1)
+    np.testing.assert_allclose(sf.classify(flow, [0.0, 0.0]).eigenvalues, [1, -1])
+    np.testing.assert_allclose(sf.classify(step, [0.0, 0.0]).multipliers, [1.1, 0.9])
+    with pytest.raises(ArgumentError, match="ask for `eigenvalues`"):
+        _ = sf.classify(flow, [0.0, 0.0]).multipliers
+    with pytest.raises(ArgumentError, match="ask for `multipliers`"):
+        _ = sf.classify(step, [0.0, 0.0]).eigenvalues
+
+
+@pytest.mark.parametrize(
+    ("growth", "kind"),
+    [
+        ([-0.1, -0.2], sf.Kind.attracting),
+        ([0.1, 0.2], sf.Kind.repelling),
+        ([-0.1, 0.2], sf.Kind.saddle),
+        ([-0.1, 1e-12], sf.Kind.nonhyperbolic),
+        ([-0.1, np.nan], sf.Kind.undefined),
+    ],
+)
+def test_kinds(growth, kind):
+    assert kind_of(np.array(growth), 1e-9) is kind
+
+
+def test_bad_points_are_refused():
+    system = sf.Map(sf.losses.beale(), sf.GD(), lr=0.01)
+    with pytest.raises(ArgumentError, match="must be one point"):
+        sf.classify(system, [[0.0, 1.0]])
+    with pytest.raises(ArgumentError, match="must be finite"):
+        sf.classify(system, [np.nan, 1.0])

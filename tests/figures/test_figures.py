@@ -1,0 +1,125 @@
+"""Each figure shows what its caption says; the numbers are computed again here."""
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import samflow as sf
+from figures import FIGURES, beale, crossing, draw_all, threshold, two_phases
+from figures.__main__ import app
+from samflow._checks import ArgumentError
+from samflow._status import Kind, Status
+
+
+def test_every_figure_has_a_name_and_a_caption():
+    assert list(FIGURES) == ["portrait", "beale", "crossing", "threshold", "two_phases"]
+    assert list(FIGURES) == [module.NAME for module in FIGURES.values()]
+    for module in FIGURES.values():
+        assert module.CAPTION.endswith(".")
+
+
+@pytest.fixture(scope="module")
+def beale_orbits():
+    return {rule: beale.orbits(rule) for rule in beale.RULES}
+
+
+def test_on_beale_gd_reaches_the_minimum_and_usam_and_sam_stay_at_the_saddle(beale_orbits):
+    late = {rule: orbits[1] for rule, orbits in beale_orbits.items()}
+    # the slowest mode of GD decays by exp(−600000 · 1e-4 · 0.3015) = 1.4e-8 from distance ~ 1
+    assert np.asarray(late["gd"].final_w) == pytest.approx(np.array([[3, 0.5]] * 3), abs=1e-6)
+    assert np.asarray(late["usam"].final_w) == pytest.approx(np.array([[0, 1]] * 3), abs=1e-12)
+    hovering = np.linalg.norm(np.asarray(late["sam"].w) - [0, 1], axis=-1)
+    assert hovering.max() < 0.00115
+    assert hovering[:, -1000:].max() > 1e-4  # it hovers and does not converge
+
+
+def test_the_saddle_of_beale_attracts_usam_from_4_over_111():
+    loss = sf.losses.beale()
+
+    def kind(rho):
+        return sf.classify(sf.Map(loss, sf.USAM(rho=rho), lr=beale.LR), np.array([0.0, 1.0])).kind
+
+    assert kind(4 / 111 - 1e-6) is Kind.saddle
+    assert kind(4 / 111 + 1e-6) is Kind.attracting
+    assert float(beale.RULES["usam"].rho) > 4 / 111
+
+
+def test_the_cosine_of_usam_flips_once_and_that_of_sam_keeps_flipping(beale_orbits):
+    usam, sam = (beale.cosines(rule, beale_orbits[rule][0].w[0]) for rule in ("usam", "sam"))
+    assert usam[0] == pytest.approx(0.99, abs=5e-3)
+    assert usam[-1] == pytest.approx(-1, abs=1e-4)
+    assert flips(usam) == 1
+    # chaotic, so that the number depends on rounding; about 3 in 100 steps
+    assert flips(sam[500:]) > 50
+    assert sam[500:].min() < -0.99
+    assert sam[500:].max() > 0.99
+
+
+def test_gd_crosses_and_usam_and_sam_are_held():
+    ends = {rule: np.asarray(crossing.orbit(rule).final_w) for rule in crossing.RULES}
+    assert ends["gd"][1] < -1000
+    assert abs(ends["gd"][0]) < 1e-4
+    assert np.linalg.norm(ends["usam"]) < 1e-3
+    # the 2-cycle's slowest multiplier is 1 − ηλ = 0.98 a step, and 0.98^500 = 4e-5
+    assert np.linalg.norm(ends["sam"]) == pytest.approx(crossing.cycle_radius(), rel=1e-4)
+    assert crossing.cycle_radius() == pytest.approx(0.00505, abs=5e-6)
+
+
+def test_sam_is_caught_from_the_rho_in_the_caption_on():
+    def end(rho):
+        system = sf.Map(sf.loss("x**2 - y**2"), sf.SAM(rho=rho), lr=crossing.LR)
+        return sf.iterate(system, np.array(crossing.START), num_steps=3000)
+
+    assert str(crossing.CATCHING_RHO) in crossing.CAPTION
+    assert np.linalg.norm(end(crossing.CATCHING_RHO).final_w) < 0.01
+    assert Status(int(end(crossing.CATCHING_RHO - 2e-4).status)) is Status.diverged
+
+
+def test_the_saddle_attracts_usam_above_the_threshold_only():
+    kinds = {}
+    for rho in threshold.RHOS:
+        gd, usam, sam = (threshold.system(rule) for rule in threshold.rules(rho))
+        kinds[rho] = [sf.classify(flow, np.zeros(2)).kind for flow in (gd, usam, sam)]
+        assert [kind for _, kind in threshold.hallucinated(sam, rho)] == [Kind.saddle] * 2
+    below, above = threshold.RHOS
+    assert below < 1 < above
+    assert kinds[below] == [Kind.saddle, Kind.saddle, Kind.undefined]
+    assert kinds[above] == [Kind.saddle, Kind.attracting, Kind.undefined]
+
+
+def test_the_two_phases_have_the_predicted_rates():
+    v = np.abs(np.asarray(two_phases.orbit().w)[:, 1])
+    u = np.asarray(two_phases.orbit().w)[:, 0]
+    slopes = np.diff(np.log(v))
+    assert two_phases.rate(5.0) == pytest.approx(np.log(2), abs=1e-12)
+    assert slopes[:10] == pytest.approx(np.log(2), abs=1e-10)  # |v| < 1e-5: its square is left
+    end = two_phases.sharpness(np.array([u[-1], 0.0]))
+    assert end == pytest.approx(1.509, abs=5e-4)
+    assert two_phases.edge() == pytest.approx(3.791529, abs=1e-6)
+    assert slopes[-10:] == pytest.approx(two_phases.rate(end), abs=1e-10)
+    assert two_phases.rate(end) == pytest.approx(-0.890, abs=5e-4)
+
+
+def test_one_figure_is_drawn_alone(tmp_path):
+    seen = []
+    (drawn,) = draw_all(tmp_path / "new", "two_phases", lambda *args: seen.append(args))
+    assert seen == [("two_phases", 0, 1)]
+    assert drawn["caption"] == two_phases.CAPTION
+    assert [path.name for path in drawn["paths"]] == ["two_phases.pdf", "two_phases.png"]
+    pdf, png = (path.read_bytes() for path in drawn["paths"])
+    assert b"/Type3" not in pdf
+    assert len(pdf) < 500_000
+    assert len(png) < 400_000
+
+
+def test_an_unknown_figure_is_refused_with_the_nearest_names(tmp_path):
+    with pytest.raises(ArgumentError, match="Did you mean beale"):
+        draw_all(tmp_path, "beal")
+    result = CliRunner().invoke(app, ["--only", "beal", "--output", str(tmp_path)])
+    assert result.exit_code == 2
+    assert "beale" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def flips(cosines):
+    return int((np.sign(cosines[1:]) != np.sign(cosines[:-1])).sum())

@@ -1,0 +1,188 @@
+"""A network's loss as a function of its flat weights, against NumPy and dense derivatives."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+
+from samflow._checks import ArgumentError
+from samflow.losses.base import AbstractLoss
+from samflow.losses.network import NetworkLoss, network
+
+INPUTS, HIDDEN, OUTPUTS, EXAMPLES = 5, 4, 3, 7
+DIM = HIDDEN * INPUTS + HIDDEN + OUTPUTS * HIDDEN + OUTPUTS
+
+
+def mlp(seed=0, inputs=INPUTS):
+    return eqx.nn.MLP(inputs, OUTPUTS, HIDDEN, 1, activation=jnp.tanh, key=jr.key(seed))
+
+
+@pytest.fixture(scope="module")
+def data():
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(EXAMPLES, INPUTS)), np.eye(OUTPUTS)[rng.integers(OUTPUTS, size=7)]
+
+
+@pytest.fixture(scope="module", params=["squared", "cross_entropy"])
+def loss(request, data):
+    return network(mlp(), *data, loss=request.param)
+
+
+@pytest.fixture(scope="module")
+def w():
+    return jnp.asarray(np.random.default_rng(1).normal(size=DIM))
+
+
+def numpy_loss(kind, w, x, y):
+    """The same loss with the layout written out by hand: W₁, b₁, W₂, b₂, row by row."""
+    w = np.asarray(w)
+    cuts = np.cumsum([HIDDEN * INPUTS, HIDDEN, OUTPUTS * HIDDEN])
+    w1, b1, w2, b2 = np.split(w, cuts)
+    f = np.tanh(x @ w1.reshape(HIDDEN, INPUTS).T + b1) @ w2.reshape(OUTPUTS, HIDDEN).T + b2
+    if kind == "squared":
+        return 0.5 * np.mean(np.sum((f - y) ** 2, axis=1))
+    logsumexp = np.log(np.sum(np.exp(f), axis=1))
+    return np.mean(logsumexp * y.sum(axis=1) - np.sum(y * f, axis=1))
+
+
+def test_the_flat_loss_is_the_forward_pass_written_in_numpy(loss, data, w):
+    # A few dozen additions of numbers of order 1: rounding only.
+    assert float(loss(w)) == pytest.approx(numpy_loss(loss.criterion, w, *data), rel=1e-13)
+
+
+def test_weights_are_named_and_laid_out_as_documented(loss):
+    assert loss.weight_names == (
+        "layers.0.weight",
+        "layers.0.bias",
+        "layers.1.weight",
+        "layers.1.bias",
+    )
+    assert loss.weight_shapes == ((HIDDEN, INPUTS), (HIDDEN,), (OUTPUTS, HIDDEN), (OUTPUTS,))
+    assert (loss.dim, loss.domain, loss.elementwise) == (DIM, None, False)
+
+
+def test_flatten_is_the_inverse_of_unflatten(loss, w):
+    model = mlp(seed=3)
+    np.testing.assert_array_equal(loss.flatten(loss.unflatten(w)), w)
+    again = loss.unflatten(loss.flatten(model))
+    np.testing.assert_array_equal(again.layers[1].weight, model.layers[1].weight)
+    x = jnp.ones(INPUTS)
+    np.testing.assert_array_equal(again(x), model(x))
+
+
+def test_gradient_matches_central_differences(loss, data, w):
+    h = 1e-5  # error h²/6 · L''' + eps/h ≈ 1e-10
+    numeric = [
+        (numpy_loss(loss.criterion, w + e, *data) - numpy_loss(loss.criterion, w - e, *data))
+        / (2 * h)
+        for e in h * np.eye(DIM)
+    ]
+    np.testing.assert_allclose(loss.gradient(w), numeric, atol=2e-9)
+
+
+def test_hessian_matches_differences_of_the_gradient_and_reverse_over_reverse(loss, w):
+    dense = np.asarray(jax.jit(lambda loss, w: loss.hessian(w))(loss, w))
+    h = 1e-5  # as above: error about 1e-10, with eps/h on gradients of order 1
+    g = jax.jit(jax.vmap(lambda w: loss.gradient(w)))
+    numeric = (g(w + h * jnp.eye(DIM)) - g(w - h * jnp.eye(DIM))) / (2 * h)
+    np.testing.assert_allclose(dense, numeric, atol=2e-9)
+    twin = jax.jit(lambda loss, w: jax.jacrev(jax.jacrev(loss))(w))
+    np.testing.assert_allclose(dense, twin(loss, w), atol=1e-13)
+    np.testing.assert_allclose(dense, dense.T, atol=1e-13)
+
+
+def test_hessian_vector_products_are_the_inherited_ones_and_match_the_dense_hessian(loss, w):
+    assert NetworkLoss.hvp is AbstractLoss.hvp
+    v = jnp.asarray(np.random.default_rng(2).normal(size=DIM))
+    hvp, hessian = jax.jit(lambda loss, w: (loss.hvp(w, v), loss.hessian(w)))(loss, w)
+    np.testing.assert_allclose(hvp, hessian @ v, atol=1e-12)
+
+
+def test_a_linear_model_has_the_textbook_hessian():
+    """For f = Wx, H = I ⊗ XᵀX/n: the mean is over examples, not over outputs."""
+    # 64 columns are made at a time: 10·13 = 130 leave a ragged last batch.
+    x = np.random.default_rng(0).normal(size=(4, 10))
+    model = eqx.nn.Linear(10, 13, use_bias=False, key=jr.key(0))
+    loss = network(model, x, np.zeros((4, 13)))
+    expected = np.kron(np.eye(13), x.T @ x / 4)
+    np.testing.assert_allclose(loss.hessian(jnp.zeros(130)), expected, atol=1e-14)
+
+
+def test_data_are_arguments_of_the_compiled_program_not_constants(loss, w):
+    arrays = jax.tree.leaves(loss)
+    assert [a.shape for a in arrays] == [(EXAMPLES, INPUTS), (EXAMPLES, OUTPUTS)]
+    program = jax.make_jaxpr(lambda loss, w: loss.hvp(w, w))(loss, w)
+    assert sum(np.size(c) for c in program.consts) == 0
+
+
+def test_two_losses_of_the_same_network_compile_once(data):
+    traced = []
+
+    class Traced(eqx.Module):
+        a: jax.Array
+
+        def __call__(self, x):
+            traced.append(1)
+            return self.a @ x
+
+    compiled = eqx.filter_jit(lambda loss, w: loss(w))
+    x, y = data
+    for scale in (1.0, 2.0):
+        loss = network(Traced(scale * jnp.ones((OUTPUTS, INPUTS))), scale * x, y)
+        before = len(traced)
+        compiled(loss, jnp.ones(loss.dim))
+    assert len(traced) == before
+
+
+def test_single_precision_weights_become_doubles(data):
+    model = jax.tree.map(lambda a: a.astype(jnp.float32) if eqx.is_array(a) else a, mlp())
+    loss = network(model, *data)
+    assert loss.flatten(model).dtype == jnp.float64
+    assert loss.unflatten(loss.flatten(model)).layers[0].weight.dtype == jnp.float64
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"y": np.zeros((EXAMPLES - 1, OUTPUTS))}, "one row an example of `x`, 7, but has 6"),
+        ({"y": np.zeros((EXAMPLES, OUTPUTS + 1))}, r"shape of the network's outputs, \(7, 3\)"),
+        ({"y": np.zeros(EXAMPLES)}, r"outputs, \(7, 3\), but has shape \(7,\)"),
+        ({"x": np.zeros((EXAMPLES, INPUTS + 1))}, r"one of shape \(6,\) fails"),
+        ({"x": np.full((EXAMPLES, INPUTS), np.nan)}, "7 of 7 examples are not; the first .* 0"),
+        ({"y": np.where(np.arange(7)[:, None] == 4, np.inf, np.zeros((7, 3)))}, "is example 4"),
+        ({"x": np.zeros((0, INPUTS))}, r"n ≥ 1, but has shape \(0, 5\)"),
+        ({"x": 3.0}, r"n ≥ 1, but has shape \(\)"),
+        ({"x": [["a"]]}, "must be numbers"),
+        ({"loss": "square"}, "Unknown loss `square`. Did you mean squared?"),
+        ({"model": 3.0}, "must be callable on one example, but is float"),
+        ({"model": jnp.tanh}, "holds no float array"),
+    ],
+)
+def test_bad_input_fails_at_the_door(data, change, message):
+    x, y = data
+    arguments = {"model": mlp(), "x": x, "y": y, "loss": "squared"} | change
+    model = arguments.pop("model")
+    with pytest.raises(ArgumentError, match=message):
+        network(model, arguments.pop("x"), arguments.pop("y"), **arguments)
+
+
+def test_arrays_that_are_no_real_floats_are_refused(data):
+    class Indexed(eqx.Module):
+        a: jax.Array
+        order: jax.Array
+
+        def __call__(self, x):
+            return (self.a @ x)[self.order]
+
+    model = Indexed(jnp.ones((OUTPUTS, INPUTS)), jnp.arange(OUTPUTS))
+    with pytest.raises(ArgumentError, match=r"real floating-point arrays .* int64"):
+        network(model, *data)
+    with pytest.raises(ArgumentError, match="complex128"):
+        network(Indexed(1j * model.a, None), *data)
+
+
+def test_flattening_another_network_is_refused(loss):
+    with pytest.raises(ArgumentError, match="must be built like the network"):
+        loss.flatten(mlp(inputs=INPUTS + 1))

@@ -1,0 +1,136 @@
+"""Weights on disk: the same bits come back, and nothing else is let in."""
+
+import json
+import sys
+
+import jax.random as jr
+import numpy as np
+import pytest
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
+
+import samflow
+from samflow import networks
+from samflow._checks import ArgumentError
+from samflow.networks import load_checkpoint, save_checkpoint
+
+
+@pytest.fixture(scope="module")
+def trained():
+    return networks.digits_loss(jr.key(0), num_images=10, hidden=3)
+
+
+@pytest.fixture
+def path(tmp_path, trained):
+    return save_checkpoint(tmp_path / "digits.safetensors", *trained)
+
+
+def test_the_same_bits_come_back(path, trained):
+    loss, w = trained
+    again = load_checkpoint(path, loss)
+    assert again.dtype == w.dtype
+    assert np.asarray(again).tobytes() == np.asarray(w).tobytes()
+    assert float(loss(again)) == float(loss(w))
+
+
+def test_tensors_are_named_and_shaped_as_the_network_has_them(path, trained):
+    loss, w = trained
+    tensors = load_file(path)
+    assert set(tensors) == set(loss.weight_names)
+    model = loss.unflatten(w)
+    np.testing.assert_array_equal(tensors["layers.0.weight"], model.layers[0].weight)
+    np.testing.assert_array_equal(tensors["layers.1.bias"], model.layers[1].bias)
+
+
+def test_metadata_name_the_version_and_the_shapes(path, trained):
+    with safe_open(path, framework="numpy") as file:
+        metadata = file.metadata()
+    assert metadata["samflow"] == samflow.__version__
+    assert metadata["loss"] == "digits(10 images, 3 hidden units)"
+    assert json.loads(metadata["shapes"])["layers.0.weight"] == [3, 64]
+
+
+def test_a_file_is_replaced_whole_and_nothing_is_left_beside_it(path, trained):
+    loss, w = trained
+    save_checkpoint(path, loss, 2 * w)
+    np.testing.assert_array_equal(load_checkpoint(path, loss), 2 * w)
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def test_a_failed_write_leaves_the_old_file(path, trained, monkeypatch):
+    loss, w = trained
+
+    def fail(*_):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("os.replace", fail)
+    with pytest.raises(OSError, match="no space"):
+        save_checkpoint(path, loss, 2 * w)
+    monkeypatch.undo()
+    np.testing.assert_array_equal(load_checkpoint(path, loss), w)
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def changed(path, **tensors):
+    save_file({**load_file(path), **tensors}, path)
+
+
+@pytest.mark.parametrize(
+    ("tensors", "message"),
+    [
+        ({"layers.0.bias": np.zeros(4)}, r"`layers.0.bias` must have shape \(3,\).*\(4,\)"),
+        ({"layers.0.bias": np.zeros(3, np.float32)}, "`layers.0.bias` .* F64, .* type F32"),
+        ({"layers.0.bias": np.zeros(3, np.int64)}, "type I64"),
+        ({"layers.1.bias": np.r_[np.zeros(9), np.nan]}, "`layers.1.bias` must be finite.* 1 of 10"),
+        ({"layers.2.bias": np.zeros(3)}, r"lacks \[\] and has besides \['layers.2.bias'\]"),
+    ],
+)
+def test_a_tensor_that_does_not_fit_is_named(path, trained, tensors, message):
+    changed(path, **tensors)
+    with pytest.raises(ArgumentError, match=message):
+        load_checkpoint(path, trained[0])
+
+
+def test_a_missing_tensor_is_named(path, trained):
+    tensors = load_file(path)
+    del tensors["layers.1.weight"]
+    save_file(tensors, path)
+    with pytest.raises(ArgumentError, match=r"lacks \['layers.1.weight'\] and has besides \[\]"):
+        load_checkpoint(path, trained[0])
+
+
+@pytest.mark.parametrize("length", [0, 4, 100, -1])
+def test_a_truncated_file_is_refused(path, trained, length):
+    path.write_bytes(path.read_bytes()[:length])
+    with pytest.raises(ArgumentError, match="must be a whole safetensors file"):
+        load_checkpoint(path, trained[0])
+
+
+def test_other_files_are_refused(tmp_path, trained):
+    with pytest.raises(ArgumentError, match="must be a file"):
+        load_checkpoint(tmp_path / "none.safetensors", trained[0])
+    with pytest.raises(ArgumentError, match="must be a file"):
+        load_checkpoint(tmp_path, trained[0])
+    pickle = tmp_path / "weights.pkl"
+    pickle.write_bytes(b"\x80\x04\x95\x10\x00\x00\x00\x00\x00\x00\x00cos\nsystem\n.")
+    with pytest.raises(ArgumentError, match="must be a whole safetensors file"):
+        load_checkpoint(pickle, trained[0])
+
+
+def test_what_cannot_be_saved_is_refused_before_writing(tmp_path, trained):
+    loss, w = trained
+    with pytest.raises(ArgumentError, match=r"must end in \.safetensors"):
+        save_checkpoint(tmp_path / "weights.npz", loss, w)
+    with pytest.raises(ArgumentError, match="must be in a folder that exists"):
+        save_checkpoint(tmp_path / "no" / "w.safetensors", loss, w)
+    with pytest.raises(ArgumentError, match="must be finite"):
+        save_checkpoint(tmp_path / "w.safetensors", loss, w.at[3].set(np.nan))
+    with pytest.raises(ArgumentError, match="must have shape"):
+        save_checkpoint(tmp_path / "w.safetensors", loss, w[:-1])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_package_names_the_extra(path, trained, monkeypatch):
+    monkeypatch.setitem(sys.modules, "safetensors", None)
+    with pytest.raises(ImportError, match=r"safetensors.*pip install 'samflow\[networks\]'"):
+        load_checkpoint(path, trained[0])

@@ -1,0 +1,75 @@
+"""Figures are written whole, with their fonts, and the same every time."""
+
+import zlib
+
+import numpy as np
+import pytest
+
+import samflow as sf
+from samflow import plots
+from samflow._checks import ArgumentError
+
+
+@pytest.fixture(scope="module")
+def figure():
+    system = sf.Flow(sf.losses.saddle(), sf.USAM(rho=0.5))
+    return plots.portrait(system, ((-1, 1), (-1, 1)))
+
+
+def test_a_stem_gets_a_file_a_format(figure, tmp_path):
+    paths = plots.save(figure, tmp_path / "rho.0.5", formats=("pdf", "png", "svg"))
+    assert [path.name for path in paths] == ["rho.0.5.pdf", "rho.0.5.png", "rho.0.5.svg"]
+    heads = [path.read_bytes()[:5] for path in paths]
+    assert heads == [b"%PDF-", b"\x89PNG\r", b"<?xml"]
+
+
+def test_a_known_ending_decides_the_format(figure, tmp_path):
+    assert plots.save(figure, tmp_path / "a.png") == [tmp_path / "a.png"]
+
+
+def test_the_same_figure_gives_the_same_bytes(figure, tmp_path):
+    kinds = ("pdf", "png", "svg")
+    first, second = (plots.save(figure, tmp_path / name, formats=kinds) for name in "ab")
+    for one, other in zip(first, second, strict=True):
+        assert one.read_bytes() == other.read_bytes()
+
+
+def test_fonts_are_embedded_as_outlines_and_lines_stay_vectors(figure, tmp_path):
+    (path,) = plots.save(figure, tmp_path / "a.pdf")
+    content = path.read_bytes()
+    assert b"/Type3" not in content
+    assert b"/Subtype /Type3" not in content
+    assert b"/FontFile2" in content  # TrueType, type 42
+    assert b"/Subtype /Image" not in content
+    assert b"CreationDate" not in content
+    streams = [part.split(b"\nendstream")[0] for part in content.split(b"stream\n")[1:]]
+    drawing = max((_inflated(part) for part in streams), key=lambda text: text.count(b" l\n"))
+    assert drawing.count(b" l\n") > 1000  # line segments, not pixels
+
+
+def test_a_png_has_300_dots_an_inch_and_keeps_rare_colours(figure, tmp_path):
+    from PIL import Image
+
+    (path,) = plots.save(figure, tmp_path / "a.png")
+    with Image.open(path) as image:
+        assert image.size == (1005, 1080)  # 3.35 × 3.6 inches
+        assert image.info["dpi"][0] == pytest.approx(300, abs=0.1)
+        pixels = np.asarray(image.convert("RGB")).reshape(-1, 3).astype(int)
+    assert (pixels[0] == 255).all()
+    vermillion = np.array([0xD5, 0x5E, 0x00])
+    assert np.abs(pixels - vermillion).sum(axis=1).min() <= 12
+
+
+def test_nothing_is_written_where_the_format_or_the_folder_is_wrong(figure, tmp_path):
+    with pytest.raises(ArgumentError, match="Did you mean pdf"):
+        plots.save(figure, tmp_path / "a", formats=("png", "pdff"))
+    with pytest.raises(ArgumentError, match="folder that exists"):
+        plots.save(figure, tmp_path / "missing" / "a")
+    assert list(tmp_path.iterdir()) == []
+
+
+def _inflated(stream):
+    try:
+        return zlib.decompress(stream)
+    except zlib.error:
+        return b""

@@ -1,0 +1,17 @@
+"""Reference values, each once, with its source."""
+
+from fractions import Fraction
+
+BEALE_SADDLE = (0.0, 1.0)
+BEALE_THRESHOLD = Fraction(4, 111)  # arXiv 2301.06308 applied to H = [[0, 111/4], [111/4, 0]]
+BEALE_EIGENVALUES = {  # derived from a Gröbner basis
+    (0.0, 1.0): (-27.75, 27.75),
+    (3.0, 0.5): (0.301464, 48.97979),
+    (0.100538, -2.644514): (-0.781027, 867.752),
+}
+QUARTIC_AT_RHO_6 = (0.0, 0.211325, 0.788675, 0.912871, 1.0)  # |y| of the fixed points on x = 0
+VALLEY_EDGE = 3.791529  # (√(1 + 8 rho/lr) − 1)/(2 rho) at lr = .3, rho = .2
+HENON = {  # a = 1.4, b = .3: x and multipliers of the fixed points
+    0.6313545: (-1.923739, 0.155946),
+    -1.1313545: (3.259822, -0.0920296),
+}

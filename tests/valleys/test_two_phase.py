@@ -1,0 +1,135 @@
+"""The two phases against exact rates, and every refusal."""
+
+import math
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import samflow as sf
+from samflow._checks import ArgumentError
+from samflow.valleys import line_barrier
+from tests.references import VALLEY_EDGE
+
+
+@pytest.fixture(scope="module")
+def valley():
+    return sf.two_phase(sf.Map(sf.losses.valley(), sf.USAM(rho=0.2), lr=0.3), [2.0, 0.0])
+
+
+def test_valley(valley):
+    """λ = 5, lr·U = 3: escape at log 2; known-answers: edge 3.791529, final sharpness 1.509."""
+    assert valley.holds
+    assert valley.status is sf.Status.converged
+    assert valley.edge == pytest.approx(VALLEY_EDGE, abs=1e-6)
+    assert valley.sharpness[0] == pytest.approx(5.0, rel=1e-12)
+    assert valley.phases[0].at_point == pytest.approx(math.log(2), rel=1e-12)
+    assert valley.escape.slope == pytest.approx(math.log(2), rel=1e-3)
+    assert valley.sharpness[1] == pytest.approx(1.509, abs=5e-4)  # as printed
+    assert valley.peak == pytest.approx(0.64, abs=0.05)  # depends on the phase of the kick
+    assert valley.barrier == 0
+
+
+def test_valley_end_is_a_minimum_of_the_rule(valley):
+    system = sf.Map(sf.losses.valley(), sf.USAM(rho=0.2), lr=0.3)
+    u = float(valley.end[0])
+    multipliers = sf.classify(system, [u, 0.0]).multipliers
+    across = multipliers[np.argmin(np.abs(multipliers))].real
+    assert valley.convergence.slope == pytest.approx(math.log(abs(across)), rel=1e-3)
+    assert 1 + u**2 < valley.edge
+
+
+def test_a_turning_valley():
+    found = sf.two_phase(sf.Map(sf.losses.curved_valley(), sf.USAM(rho=0.2), lr=0.3), [2.0, 2.0])
+    assert found.holds
+    assert found.escape.slope == pytest.approx(math.log(2), rel=1e-3)
+    x, y = np.asarray(found.end)
+    assert y == pytest.approx(x**2 / 2, abs=1e-3)  # it ends on the parabola
+    assert found.sharpness[1] == pytest.approx(1 + x**2, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("extra", "rho"), [({"momentum": 0.5}, 0.3), ({"momentum": 0.5, "nesterov": True}, 0.15)]
+)
+def test_momentum(extra, rho):
+    """The multipliers are the roots of the update's characteristic polynomial, with numpy."""
+    lr, beta = 0.25, 0.5
+    found = sf.two_phase(sf.Map(sf.losses.valley(), sf.USAM(rho=rho), lr=lr, **extra), [2.0, 0.0])
+    assert found.holds
+    x = lr * 5 * (1 + 5 * rho)
+    polynomial = [1, -(1 + beta - x), beta]
+    if "nesterov" in extra:
+        polynomial = [1, -(1 + beta) * (1 - x), beta * (1 - x)]
+    rate = math.log(np.abs(np.roots(polynomial)).max())
+    assert found.escape.slope == pytest.approx(rate, rel=1e-3)
+
+
+def test_the_start_is_found_by_gd():
+    """From off the valley's floor GD walks down first; the switch happens at its end."""
+    found = sf.two_phase(sf.Map(sf.losses.valley(), sf.USAM(rho=0.2), lr=0.3), [2.0, 0.3])
+    assert abs(float(found.start[1])) < 1e-9
+    assert found.gradient_norm[0] < 1e-9
+    assert 3.8 < found.sharpness[0] < 5
+    assert found.holds
+
+
+def test_an_escape_to_infinity_is_reported_not_raised():
+    """On a plain parabola nothing bends the growth: USAM leaves and never comes back."""
+    found = sf.two_phase(sf.Map(sf.loss("x**2"), sf.USAM(rho=0.5), lr=0.6), [0.0])
+    assert found.status is sf.Status.diverged
+    assert not found.holds
+    assert [phase.holds for phase in found.phases] == [True, False, False, False]
+    assert np.isnan(found.phases[3].measured)
+    assert "FAILS" in str(found)
+
+
+@pytest.mark.parametrize(
+    ("system", "start", "words"),
+    [
+        (sf.Map(sf.losses.valley(), sf.USAM(rho=0.01), lr=0.3), [2.0, 0.0], "would not leave"),
+        (sf.Map(sf.losses.valley(), sf.USAM(rho=0.2), lr=0.5), [2.0, 0.0], "GD itself would leave"),
+        (sf.Map(sf.losses.beale(), sf.USAM(rho=0.1), lr=0.01), [0.0, 1.0], "not a minimum"),
+        (sf.Map(sf.losses.saddle(), sf.USAM(rho=0.1), lr=0.1), [1.0, 1.0], "diverged"),
+        (sf.Map(sf.losses.valley(), sf.SAM(rho=0.2), lr=0.3), [2.0, 0.0], "has no Jacobian"),
+        (sf.Map(sf.losses.valley(), sf.GD(), lr=0.3), [2.0, 0.0], "what is switched from"),
+        (sf.Flow(sf.losses.valley(), sf.USAM(rho=0.2)), [2.0, 0.0], "must be a Map"),
+        (
+            sf.Map(sf.losses.valley(), sf.USAM(rho=0.2), lr=0.3, weight_decay=0.1),
+            [2.0, 0.0],
+            "no weight decay",
+        ),
+        (sf.Map(sf.losses.valley(), sf.USAM(rho=0.2), lr=0.3), [2.0], "shape"),
+    ],
+)
+def test_questions_without_sense_are_refused(system, start, words):
+    with pytest.raises(ArgumentError, match=words):
+        sf.two_phase(system, start)
+
+
+def test_refusals_are_sharp():
+    """Just above the rho that the message names, SAM leaves."""
+    loss = sf.losses.valley()
+    needed = (2 / (0.3 * 5) - 1) / 5
+    with pytest.raises(ArgumentError, match=f"rho > {needed:.4g}"):
+        sf.two_phase(sf.Map(loss, sf.USAM(rho=0.999 * needed), lr=0.3), [2.0, 0.0])
+    found = sf.two_phase(
+        sf.Map(loss, sf.USAM(rho=1.2 * needed), lr=0.3), [2.0, 0.0], num_steps=4000
+    )
+    assert found.phases[0].holds
+
+
+def test_barriers():
+    well = sf.losses.double_well()
+    assert line_barrier(well, [-1.0], [1.0]).height == pytest.approx(0.25)
+    assert line_barrier(well, [-1.0], [1.0]).position == 0.5
+    assert line_barrier(well, [1.0], [2.0]).height == 0
+    assert np.isnan(line_barrier(sf.loss("log(x)"), [-1.0], [1.0]).height)
+    curved = sf.losses.curved_valley()
+    # Between (±1, ½) the line y = ½ leaves the parabola: L(0, ½) = ⅛.
+    assert line_barrier(curved, [-1.0, 0.5], [1.0, 0.5]).height == pytest.approx(0.125)
+
+
+def test_functions_work_as_well_as_formulas():
+    loss = sf.loss(lambda w: 0.5 * (1 + w[0] ** 2) * w[1] ** 2, dim=2)
+    found = sf.two_phase(sf.Map(loss, sf.USAM(rho=0.2), lr=0.3), jnp.array([2.0, 0.0]))
+    assert found.holds
