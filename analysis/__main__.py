@@ -65,10 +65,10 @@ def verify(only: Sequence[str] | None, output: Path, *, draw: bool = True) -> in
         if draw:
             from figures import draw_all
 
-            drawn = draw_all(
-                output / "figures",
-                progress=lambda name: progress.update(bar, description=f"figure: {name}"),
-            )
+            def show_figure(name: str, place: int, count: int) -> None:
+                progress.update(bar, description=f"figure {place} of {count}: {name}")
+
+            drawn = draw_all(output / "figures", progress=show_figure)
             progress.advance(bar)
     titles = {name: STUDIES[name].TITLE for name in names}
     _print(claims, titles)

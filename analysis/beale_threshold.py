@@ -88,15 +88,15 @@ def _certified(loss: sf.losses.ExpressionLoss, threshold: float) -> list[Claim]:
         factor: sf.certify_fixed_points(sf.Flow(loss, sf.USAM(rho=factor * threshold)), box)
         for factor in (0.999, 1.001)
     }
-    kinds = {}
+    kinds: dict[float, str] = {}
     for factor, proof in proofs.items():
         at_saddle = [p for p in proof.points if np.allclose(p.midpoint, _SADDLE, atol=1e-9)]
-        kinds[factor] = [(str(p.kind), str(p.kind_verdict)) for p in at_saddle]
+        kinds[factor] = "; ".join(f"{p.kind}, {p.kind_verdict}" for p in at_saddle)
     return [
         _study.fact(
             f"certificate at {factor:g} rho*",
             f"ball arithmetic proves what (0, 1) is for the flow at {factor:g} rho*",
-            predicted=[(kind, "proved")],
+            predicted=f"{kind}, proved",
             measured=kinds[factor],
             reason="a proof or none",
         )

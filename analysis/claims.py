@@ -60,7 +60,7 @@ class Study:
             statement,
             f"{predicted:.10g}",
             f"{measured:.10g}",
-            f"±{allowed:.2g}",
+            f"±{allowed:.2g}" if allowed else "exact",
             reason,
             holds=abs(measured - predicted) <= allowed,
         )
@@ -104,9 +104,13 @@ class Study:
             name,
             source or self.source,
             statement,
-            str(predicted),
-            str(measured),
+            _shown(predicted),
+            _shown(measured),
             "exact",
             reason,
             holds=measured == predicted,
         )
+
+
+def _shown(value: object) -> str:
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)

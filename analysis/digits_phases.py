@@ -11,6 +11,7 @@ import samflow as sf
 from analysis.claims import Claim, Study
 from analysis.valley_phases import phase_claims
 from samflow.networks import digits_loss, load_checkpoint, save_checkpoint, train_to_minimum
+from samflow.valleys import TwoPhase
 
 NAME = "digits-phases"
 TITLE = "Two phases on a real network: an MLP (64–32–10, tanh) on 300 of scikit-learn's digits"
@@ -67,9 +68,13 @@ def run(progress: Callable[[str], None] = lambda message: None) -> list[Claim]:
             _study.fact(
                 f"{where}: from the file",
                 "the verdicts on P1 to P4 from the loaded weights",
-                predicted=[phase.holds for phase in found.phases],
-                measured=[phase.holds for phase in again.phases],
+                predicted=_verdicts(found),
+                measured=_verdicts(again),
                 reason="the same bits in, the same verdicts out",
             )
         )
     return claims
+
+
+def _verdicts(found: TwoPhase) -> str:
+    return ", ".join(f"{p.name} {'holds' if p.holds else 'fails'}" for p in found.phases)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -36,7 +37,7 @@ def write_report(
     folder: Path,
     claims: Sequence[Claim],
     titles: dict[str, str],
-    figures: Sequence[tuple[str, str, Path]],
+    figures: Sequence[dict[str, Any]],
     seconds: float,
 ) -> Path:
     """Write claims.json and index.html into `folder`; return the page's path.
@@ -45,7 +46,8 @@ def write_report(
         folder: where; must exist.
         claims: in the order in which they are shown.
         titles: a heading for each study.
-        figures: name, caption and PNG file of each figure; embedded in the page.
+        figures: name, caption and files of each figure, as `figures.draw_all` returns them; the
+            PNG is embedded in the page.
         seconds: how long the studies took.
 
     """
@@ -65,14 +67,14 @@ def write_report(
 def _page(
     claims: Sequence[Claim],
     titles: dict[str, str],
-    figures: Sequence[tuple[str, str, Path]],
+    figures: Sequence[dict[str, Any]],
     about: dict[str, object],
 ) -> str:
     sections = "".join(
         f"<h2>{html.escape(titles[study])}</h2>{_table([c for c in claims if c.study == study])}"
         for study in dict.fromkeys(claim.study for claim in claims)
     )
-    drawn = "".join(_figure(*figure) for figure in figures)
+    drawn = "".join(_figure(figure) for figure in figures)
     facts = ", ".join(f"{name} {value}" for name, value in about.items())
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
@@ -112,7 +114,9 @@ def _row(claim: Claim) -> str:
     )
 
 
-def _figure(name: str, caption: str, png: Path) -> str:
+def _figure(figure: dict[str, Any]) -> str:
+    name, caption = figure["name"], figure["caption"]
+    png = next(path for path in figure["paths"] if path.suffix == ".png")
     data = base64.b64encode(png.read_bytes()).decode()
     return (
         f'<figure><img alt="{html.escape(name)}" src="data:image/png;base64,{data}">'

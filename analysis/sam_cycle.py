@@ -46,7 +46,7 @@ def run(progress: Callable[[str], None] = lambda message: None) -> list[Claim]:
         _study.fact(
             "no Jacobian",
             "at the critical point itself the linearisation is refused",
-            predicted=("undefined", "not differentiable"),
+            predicted="undefined, not differentiable",
             measured=_asked(lam, rho, lr),
             reason="normalised SAM has no Jacobian where g = 0",
             source="derived in docs/theory.md",
@@ -65,6 +65,6 @@ def _tail(lam: float, rho: float, lr: float) -> np.ndarray:
     return np.asarray(orbit.w)[3000:, 0]
 
 
-def _asked(lam: float, rho: float, lr: float) -> tuple[str, str]:
+def _asked(lam: float, rho: float, lr: float) -> str:
     stability = sf.classify(_system(lam, rho, lr), [0.0])
-    return str(stability.kind), stability.status.label
+    return f"{stability.kind}, {stability.status.label}"

@@ -1,12 +1,13 @@
 """The two phases of a late switch, on valleys."""
 
+import math
 from collections.abc import Callable
 
 import sympy
 
 import samflow as sf
 from analysis.claims import Claim, Study
-from samflow.valleys import TwoPhase
+from samflow.valleys import Phase, TwoPhase
 
 NAME = "valley-phases"
 TITLE = "Two phases in a valley: SAM escapes from GD's minimum and converges to a flatter one"
@@ -43,7 +44,7 @@ def phase_claims(study: Study, where: str, found: TwoPhase) -> list[Claim]:
             name=f"{where}: {phase.name}",
             source=study.source,
             statement=phase.statement,
-            predicted=f"{phase.predicted:.6g}",
+            predicted=f"{phase.predicted:.6g}" + _at_point(phase),
             measured=f"{phase.measured:.6g}" + _interval(phase.low, phase.high),
             tolerance=f"±{phase.tolerance:.2g}" if phase.tolerance else "none",
             reason=phase.reason,
@@ -51,6 +52,15 @@ def phase_claims(study: Study, where: str, found: TwoPhase) -> list[Claim]:
         )
         for phase in found.phases
     ]
+
+
+_POINTS = {"P1": "the start", "P4": "the end"}
+
+
+def _at_point(phase: Phase) -> str:
+    return (
+        f" ({phase.at_point:.6g} at {_POINTS[phase.name]})" if math.isfinite(phase.at_point) else ""
+    )
 
 
 def _interval(low: float, high: float) -> str:

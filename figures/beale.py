@@ -14,7 +14,6 @@ import samflow as sf
 from samflow import plots
 from samflow.orbits.iterate import Orbit
 from samflow.plots.style import DOUBLE_COLUMN, RULE_COLOURS, panel_letter
-from samflow.rules import AbstractRule
 
 NAME = "beale"
 CAPTION = (
@@ -29,11 +28,7 @@ CAPTION = (
 )
 
 LR = 1e-4
-RULES: dict[str, AbstractRule] = {
-    "gd": sf.GD(),
-    "usam": sf.USAM(rho=0.05),
-    "sam": sf.SAM(rho=0.3),
-}
+RHOS = {"gd": 0.0, "usam": 0.05, "sam": 0.3}
 STARTS = ((0.5, 1.5), (-0.4, 0.5), (0.2, 0.9))
 BOX = ((-1.2, 3.8), (-0.1, 1.9))
 _EARLY, _LATE = 4_000, 600_000
@@ -41,7 +36,7 @@ _EARLY, _LATE = 4_000, 600_000
 
 def system(rule: str) -> sf.Map:
     """Return the map of a rule on Beale's function at the papers' step size."""
-    return sf.Map(sf.losses.beale(), RULES[rule], lr=LR)
+    return sf.Map(sf.losses.beale(), sf.rule(rule, rho=RHOS[rule]), lr=LR)
 
 
 def orbits(rule: str) -> tuple[Orbit, Orbit]:
@@ -84,7 +79,7 @@ def draw() -> Figure:
             ax.set_ylabel("")
         axes["sam cosine"].set_ylabel("")
         _name_points(axes["gd"])
-        plots.legend_below(figure, [axes[rule] for rule in RULES], columns=4)
+        plots.legend_below(figure, [axes[rule] for rule in RHOS], columns=4)
     return figure
 
 
@@ -92,8 +87,7 @@ def _draw_portrait(ax: Axes, rule: str, early: Orbit, late: Orbit) -> None:
     plots.portrait(system(rule), BOX, show_nullclines=False, ax=ax)
     plots.draw_orbits(ax, early)
     plots.draw_orbits(ax, late, mark_starts=False)
-    rho = getattr(RULES[rule], "rho", None)
-    ax.set_title(rule.upper() + ("" if rho is None else rf", $\rho={float(rho):g}$"))
+    ax.set_title(rule.upper() + (rf", $\rho={RHOS[rule]:g}$" if RHOS[rule] else ""))
 
 
 def _draw_cosine(ax: Axes, rule: str, early: Orbit) -> None:

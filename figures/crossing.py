@@ -9,7 +9,6 @@ from samflow import plots
 from samflow.orbits.iterate import Orbit
 from samflow.plots.portrait import draw_frame
 from samflow.plots.style import BLACK, DOUBLE_COLUMN, RULE_COLOURS, panel_letter
-from samflow.rules import AbstractRule
 
 NAME = "crossing"
 CAPTION = (
@@ -23,18 +22,14 @@ CAPTION = (
 START = (-3.0, -0.01)
 LR = 0.01
 NUM_STEPS = 600
-RULES: dict[str, AbstractRule] = {
-    "gd": sf.GD(),
-    "usam": sf.USAM(rho=0.6),
-    "sam": sf.SAM(rho=0.5),
-}
+RHOS = {"gd": 0.0, "usam": 0.6, "sam": 0.5}
 BOX = ((-3.2, 0.6), (-0.08, 0.02))
 CATCHING_RHO = 0.0949
 
 
 def system(rule: str) -> sf.Map:
     """Return the map of a rule on x² − y²."""
-    return sf.Map(sf.loss("x**2 - y**2"), RULES[rule], lr=LR)
+    return sf.Map(sf.loss("x**2 - y**2"), sf.rule(rule, rho=RHOS[rule]), lr=LR)
 
 
 def orbit(rule: str) -> Orbit:
@@ -44,12 +39,12 @@ def orbit(rule: str) -> Orbit:
 
 def cycle_radius() -> float:
     """Return the radius of SAM's 2-cycle along x, where λ = 2."""
-    return float(sf.theory.cycle_radius(2, rho=float(RULES["sam"].rho), lr=LR))  # pyright: ignore
+    return float(sf.theory.cycle_radius(2, rho=RHOS["sam"], lr=LR))  # pyright: ignore
 
 
 def draw() -> Figure:
     """Draw the three orbits in the plane, and their distances from the saddle."""
-    records = {rule: orbit(rule) for rule in RULES}
+    records = {rule: orbit(rule) for rule in RHOS}
     with plots.styled():
         figure = plots.new_figure(DOUBLE_COLUMN, 2.7)
         plane, distance = figure.subplots(1, 2)
@@ -84,5 +79,4 @@ def _draw_distance(ax: Axes, records: dict[str, Orbit]) -> None:
 
 def name(rule: str) -> str:
     """Return a rule's label, as "SAM, ρ = 0.5"."""
-    rho = getattr(RULES[rule], "rho", None)
-    return rule.upper() + ("" if rho is None else rf", $\rho={float(rho):g}$")
+    return rule.upper() + (rf", $\rho={RHOS[rule]:g}$" if RHOS[rule] else "")

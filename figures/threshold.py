@@ -8,7 +8,7 @@ from matplotlib.patches import Circle
 import samflow as sf
 from samflow import plots
 from samflow.plots.marks import draw_mark
-from samflow.plots.style import DOUBLE_COLUMN, PURPLE, VERMILLION, panel_letter
+from samflow.plots.style import DOUBLE_COLUMN, PURPLE, VERMILION, panel_letter
 from samflow.rules import AbstractRule
 
 NAME = "threshold"
@@ -45,7 +45,7 @@ def hallucinated(flow: sf.Flow, rho: float) -> list[tuple[np.ndarray, sf.Kind]]:
 def draw() -> Figure:
     """Draw the six portraits."""
     with plots.styled():
-        figure = plots.new_figure(DOUBLE_COLUMN, 5.3)
+        figure = plots.new_figure(DOUBLE_COLUMN, 5.4)
         grid = figure.subplots(2, 3, sharex=True, sharey=True)
         for row, rho in zip(grid, RHOS, strict=True):
             for ax, rule in zip(row, rules(rho), strict=True):
@@ -66,8 +66,8 @@ def _draw_panel(ax: Axes, rule: AbstractRule, rho: float) -> None:
     if rule.name != "sam":
         return
     radius = float(sf.theory.attraction_radius([1, -1], rho=rho))
-    look = {"fill": False, "color": VERMILLION, "linestyle": "--", "linewidth": 1.0, "zorder": 3}
+    look = {"fill": False, "color": VERMILION, "linestyle": "--", "linewidth": 1.0, "zorder": 3}
     ax.add_patch(Circle((0, 0), radius, **look))
-    ax.plot([], [], color=VERMILLION, linestyle="--", label="within: caught by SAM", zorder=3)
+    ax.plot([], [], color=VERMILION, linestyle="--", label="within: caught by SAM", zorder=3)
     for point, kind in hallucinated(flow, rho):
         draw_mark(ax, point, kind, colour=PURPLE, hallucinated=True, size=5.0)

@@ -18,7 +18,7 @@ from samflow.plots.style import (
     GREEN,
     GREY,
     ORANGE,
-    VERMILLION,
+    VERMILION,
     panel_letter,
 )
 
@@ -27,8 +27,8 @@ CAPTION = (
     "USAM switched on at the minimum (2, 0) of ½(1 + u²)v², η = 0.3, ρ = 0.2, sharpness "
     "λ = 1 + u² = 5: GD would stay (ηλ = 1.5 < 2), USAM leaves (ηλ(1 + ρλ) = 3 > 2). (a) The "
     "orbit, alternating in v, moves into the flatter part and stops at λ = 1.509, far below the "
-    "edge of stability 3.79 (dotted). (b) Displacement and loss against the step: it escapes at the "
-    "predicted rate log|1 − ηU(5)| = log 2 a step and converges at log|1 − ηU(1.509)| = −0.890 "
+    "edge of stability 3.79 (dotted). (b) Displacement and loss against the step: it escapes at "
+    "the predicted rate log|1 − ηU(5)| = log 2 a step and converges at log|1 − ηU(1.509)| = −0.890 "
     "(dashed: slopes from theory, shifted). After Zhou et al. (arXiv 2410.10373); rates derived in "
     "docs/theory.md."
 )
@@ -86,7 +86,7 @@ def _draw_plane(ax: Axes, path: np.ndarray, loss: np.ndarray) -> None:
     plots.draw_levels(ax, plots.sample_field(system(), BOX), system(), levels=10)
     turn = int(np.argmax(loss))
     for part, colour, label in (
-        (path[: turn + 1], VERMILLION, "escape"),
+        (path[: turn + 1], VERMILION, "escape"),
         (path[turn:], BLUE, "convergence"),
     ):
         ax.plot(*part.T, color=colour, linewidth=0.7, marker=".", markersize=3.5, label=label)

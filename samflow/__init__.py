@@ -26,6 +26,7 @@ _HOME = {
     "classify": "equilibria",
     "conditions": "equilibria",
     "find_fixed_points": "equilibria",
+    "survey": "equilibria",
     "two_phase": "valleys",
     "portrait": "plots",
     "Kind": "_status",
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
         classify,
         conditions,
         find_fixed_points,
+        survey,
     )
     from samflow.losses import loss
     from samflow.orbits import integrate, iterate
@@ -91,6 +93,7 @@ __all__ = [
     "portrait",
     "rule",
     "rules",
+    "survey",
     "systems",
     "theory",
     "two_phase",

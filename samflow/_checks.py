@@ -24,7 +24,7 @@ class ArgumentError(ValueError):
 
 def is_traced(value: Any) -> bool:
     """Say whether `value` is known only at run time, inside a transformation of JAX."""
-    return isinstance(value, jax.core.Tracer)
+    return isinstance(value, jax.core.Tracer)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _hyperparameter(name: str, value: Any, holds: Any, requirement: str, hint: str) -> Any:

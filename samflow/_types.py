@@ -6,13 +6,13 @@ from typing import Any, TypeAlias
 import numpy as np
 from jaxtyping import Array, Float
 
-from samflow._components import Components
-
 Point: TypeAlias = Float[Array, " dim"]
 """Weights, one entry a coordinate."""
 
-Vector: TypeAlias = Float[Array, " dim"] | Components
-"""A point or a gradient in either layout: one array, or one array a coordinate."""
+Vector: TypeAlias = Any
+"""A point or a gradient in either layout: an array (dim,) or `Components`, one array a coordinate.
+
+Both answer to the same operators, which no type that Python has can say."""
 
 Scalar: TypeAlias = Float[Array, ""]
 

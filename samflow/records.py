@@ -6,7 +6,7 @@ import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
 import jax
@@ -17,9 +17,9 @@ from samflow._status import Status
 Provenance = tuple[tuple[str, str], ...]
 
 
-def axes(*names: str, **kwargs: Any) -> Any:
-    """Declare an array field of a record, with a name for each of its trailing axes."""
-    return eqx.field(metadata={"axes": names}, **kwargs)
+def axes(*names: str) -> dict[str, tuple[str, ...]]:
+    """Return the metadata of an array field of a record: a name for each of its trailing axes."""
+    return {"axes": names}
 
 
 def provenance(system: str, **settings: Any) -> Provenance:
@@ -34,7 +34,15 @@ def provenance(system: str, **settings: Any) -> Provenance:
 class AbstractRecord(eqx.Module):
     """Base of all records: a module of arrays that turns into a Dataset or JSON."""
 
-    provenance: eqx.AbstractVar[Provenance]
+    if TYPE_CHECKING:  # type checkers take abstract variables for arguments of the constructor
+
+        @property
+        def provenance(self) -> Provenance:
+            """What is needed to compute the record again."""
+            ...
+
+    else:
+        provenance: eqx.AbstractVar[Provenance]
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain numbers, texts and lists; NaN and infinities become None."""
@@ -48,7 +56,8 @@ class AbstractRecord(eqx.Module):
         """Return an xarray Dataset: declared axes become dimensions, the rest attributes."""
         import xarray
 
-        variables, attributes = {}, dict(self.provenance)
+        variables: dict[str, Any] = {}
+        attributes: dict[str, Any] = dict(self.provenance)
         for name, field in self.__dataclass_fields__.items():
             value = getattr(self, name)
             names = field.metadata.get("axes")
@@ -69,6 +78,8 @@ def _plain(value: Any) -> Any:
         return value.label
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
+    if hasattr(value, "_asdict"):
+        return {name: _plain(item) for name, item in value._asdict().items()}
     if isinstance(value, (tuple, list)):
         if value and all(isinstance(v, tuple) and len(v) == 2 for v in value):
             keys = [key for key, _ in value]
@@ -79,7 +90,7 @@ def _plain(value: Any) -> Any:
         return str(value) if isinstance(value, str) else value
     array = np.asarray(value)
     if np.iscomplexobj(array):
-        return {"real": _plain(array.real), "imag": _plain(array.imag)}
+        return {"real": _plain(np.real(array)), "imag": _plain(np.imag(array))}
     if array.ndim:
         return [_plain(item) for item in array]
     number = array.item()

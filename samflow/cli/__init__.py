@@ -14,6 +14,7 @@ import typer
 
 from samflow.cli import losses, portrait, rules, saddle, two_phase
 from samflow.cli.output import say
+from samflow.cli.process import prepare
 
 app = typer.Typer(
     name="samflow",
@@ -46,7 +47,7 @@ def _start(
 
 def main() -> NoReturn:
     """Set this process up, run the command line, and exit with its code."""
-    os.environ["JAX_ENABLE_X64"] = "1"
+    prepare()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # λ in a terminal without it must not be an error
             stream.reconfigure(errors="replace")
@@ -98,6 +99,8 @@ def _misuse(error: Any) -> str | None:
         path = context.command_path if context is not None else "samflow"
         text = text.rstrip(".")
         return f"{text}{'' if text.endswith('?') else '.'} See `{path} --help`."
+    if isinstance(error, ImportError) and "samflow[" in str(error):  # an extra is missing
+        return " ".join(str(error).split())
     checks = sys.modules.get("samflow._checks")
     if checks is not None and isinstance(error, checks.ArgumentError):
         return " ".join(str(error).split())

@@ -5,6 +5,7 @@ from samflow.equilibria.certify import certify_fixed_points
 from samflow.equilibria.claims import StabilityClaim, certify_stability
 from samflow.equilibria.conditions import Conditions, conditions
 from samflow.equilibria.fixed_points import FixedPoints, find_fixed_points
+from samflow.equilibria.saddle_report import survey
 from samflow.equilibria.spectrum import Eigenpairs, extreme_eigenpairs
 from samflow.equilibria.stability import Stability, classify
 
@@ -22,4 +23,5 @@ __all__ = [
     "conditions",
     "extreme_eigenpairs",
     "find_fixed_points",
+    "survey",
 ]

@@ -45,10 +45,10 @@ class FixedPoints(AbstractRecord):
 
     """
 
-    w: Float[Array, "points dim"] = axes("point", "dim")
-    critical: Bool[np.ndarray, " points"] = axes("point")
-    residual: Float[Array, " points"] = axes("point")
-    status: Int[np.ndarray, " points"] = axes("point")
+    w: Float[Array, "points dim"] = eqx.field(metadata=axes("point", "dim"))
+    critical: Bool[np.ndarray, " points"] = eqx.field(metadata=axes("point"))
+    residual: Float[Array, " points"] = eqx.field(metadata=axes("point"))
+    status: Int[np.ndarray, " points"] = eqx.field(metadata=axes("point"))
     stability: tuple[Stability, ...]
     method: str = eqx.field(static=True)
     complete: bool = eqx.field(static=True)

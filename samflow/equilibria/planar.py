@@ -66,6 +66,6 @@ def _real_roots(first: Any, second: Any, coordinate: int) -> list[Any]:
     resultant = first.resultant(second, "yx"[coordinate])
     coefficients = {degrees[coordinate]: c for degrees, c in resultant.to_dict().items()}
     dense = [coefficients.get(i, 0) for i in range(max(coefficients) + 1)]
-    # flint returns real roots with an imaginary part of exactly 0.
-    roots: Any = fmpq_poly(dense).numer().complex_roots()
+    # flint gives real roots an imaginary part of exactly 0.
+    roots: Any = fmpq_poly(dense).complex_roots()
     return [root.real for root, _ in roots if root.imag.is_zero()]

@@ -108,7 +108,7 @@ def find_zeros(
 
 
 def exclude(
-    equations: Equations, box: Box, *, max_boxes: int, min_width: float = 2.0**-7
+    equations: Equations, box: Box, *, max_boxes: int, min_width: float = 2.0**-6
 ) -> Search:
     """Return the parts of `box` that may hold zeros as `undecided`, and look for none of them.
 

@@ -42,10 +42,10 @@ class Eigenpairs(AbstractRecord):
     num_products: int = eqx.field(static=True)
     method: str = eqx.field(static=True)
     provenance: Provenance = eqx.field(static=True)
-    values: Float[Array, " m"] = axes("pair")
-    vectors: Float[Array, "m dim"] = axes("pair", "weight")
-    residuals: Float[Array, " m"] = axes("pair")
-    status: Int[Array, " m"] = axes("pair")
+    values: Float[Array, " m"] = eqx.field(metadata=axes("pair"))
+    vectors: Float[Array, "m dim"] = eqx.field(metadata=axes("pair", "weight"))
+    residuals: Float[Array, " m"] = eqx.field(metadata=axes("pair"))
+    status: Int[Array, " m"] = eqx.field(metadata=axes("pair"))
 
 
 def extreme_eigenpairs(

@@ -37,13 +37,13 @@ class Stability(AbstractRecord):
 
     """
 
-    state: Float[Array, " state"] = axes("state")
+    state: Float[Array, " state"] = eqx.field(metadata=axes("state"))
     kind: Kind = eqx.field(static=True)
     status: Status = eqx.field(static=True)
-    spectrum: np.ndarray = axes("mode")
+    spectrum: np.ndarray = eqx.field(metadata=axes("mode"))
     margin: float
     distance: float
-    curvature: Float[Array, " dim"] | None = axes("dim")
+    curvature: Float[Array, " dim"] | None = eqx.field(metadata=axes("dim"))
     discrete: bool = eqx.field(static=True)
     provenance: Provenance = eqx.field(static=True)
 
@@ -131,7 +131,7 @@ def classify(
     if not distance <= tol * size:
         return undefined(Status.not_a_fixed_point, distance)
     spectrum = np.linalg.eigvals(jacobian).astype(complex)
-    growth = np.abs(spectrum) - 1 if discrete else spectrum.real
+    growth = np.abs(spectrum) - 1 if discrete else np.real(spectrum)
     order = np.argsort(-growth, kind="stable")
     neutral = hyperbolic_tol * max(1.0, float(np.linalg.norm(jacobian, 2)))
     kind = kind_of(growth, neutral)

@@ -4,7 +4,6 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.sparse.csgraph import connected_components
 
 from samflow._types import Box
 
@@ -38,6 +37,8 @@ def undecided(boxes: Iterable[Box], reason: str) -> list[Undecided]:
     array = np.array(list(boxes), dtype=float)
     if not array.size:
         return []
+    from scipy.sparse.csgraph import connected_components  # slow to import, and seldom needed
+
     array = _join_cells(array)
     low, high = array[:, None, :, 0], array[None, :, :, 1]
     meets = (low <= high).all(axis=-1)

@@ -80,10 +80,12 @@ def _from_text(
     text: str, variables: Sequence[str] | None, domain: Box | None, name: str | None
 ) -> ExpressionLoss:
     word = text.strip()
-    if re.fullmatch(r"[A-Za-z_]\w+", word) and variables is None:
-        return ZOO[_checks.known("loss", word.replace("-", "_"), ZOO)]()
+    name_of_zoo = word.replace("-", "_")  # "six-hump-camel", which is no difference of variables
+    single = re.fullmatch(r"[A-Za-z_]\w+", word)
+    if variables is None and (single or name_of_zoo in ZOO):
+        return ZOO[_checks.known("loss", name_of_zoo, ZOO)]()
     expression = parse(text)
-    found = {symbol.name: symbol for symbol in expression.free_symbols}
+    found = {str(symbol): symbol for symbol in expression.free_symbols}
     if variables is None:
         order = sorted(found, key=_natural)
     else:
@@ -95,8 +97,9 @@ def _from_text(
             )
     if not order:
         raise _checks.ArgumentError(f"The expression `{word[:40]}` has no variable.")
-    symbols = tuple(parse(v) if v not in found else found[v] for v in order)
-    if not all(isinstance(symbol, sympy.Symbol) for symbol in symbols):
+    parsed = [parse(v) for v in order]
+    symbols = tuple(symbol for symbol in parsed if isinstance(symbol, sympy.Symbol))
+    if len(symbols) < len(order):
         raise _checks.ArgumentError(f"Argument `variables` must be names, but is {order}.")
     box = None if domain is None else _checks.box("domain", domain, len(symbols))
     return ExpressionLoss(expression, symbols, name or word, box)

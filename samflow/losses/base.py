@@ -1,6 +1,7 @@
 """What every loss offers: its value and derivatives, and what is known about it."""
 
 import abc
+from typing import TYPE_CHECKING
 
 import equinox as eqx
 import jax
@@ -9,16 +10,35 @@ from samflow._types import Box, Matrix, Point, Scalar, Vector
 
 
 class AbstractLoss(eqx.Module):
-    """A scalar function L of weights w.
+    """A scalar function L of weights w."""
 
-    `domain` is the box on which the loss is meant to be used (None: everywhere).
-    """
+    if TYPE_CHECKING:  # type checkers take abstract variables for arguments of the constructor
 
-    name: eqx.AbstractVar[str]
-    dim: eqx.AbstractVar[int]
-    domain: eqx.AbstractVar[Box | None]
-    elementwise: eqx.AbstractVar[bool]
-    """Whether `gradient` takes `Components`, one array a coordinate, at full speed."""
+        @property
+        def name(self) -> str:
+            """What the loss is called."""
+            ...
+
+        @property
+        def dim(self) -> int:
+            """Number of weights."""
+            ...
+
+        @property
+        def domain(self) -> Box | None:
+            """The box on which the loss is meant to be used; None: everywhere."""
+            ...
+
+        @property
+        def elementwise(self) -> bool:
+            """Whether `gradient` takes `Components`, one array a coordinate, at full speed."""
+            ...
+
+    else:
+        name: eqx.AbstractVar[str]
+        dim: eqx.AbstractVar[int]
+        domain: eqx.AbstractVar[Box | None]
+        elementwise: eqx.AbstractVar[bool]
 
     @abc.abstractmethod
     def __call__(self, w: Point) -> Scalar:

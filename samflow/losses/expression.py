@@ -45,7 +45,7 @@ class ExpressionLoss(AbstractLoss):
     elementwise: bool = eqx.field(static=True, default=True)
 
     @property
-    def dim(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def dim(self) -> int:
         """Number of weights."""
         return len(self.symbols)
 
@@ -60,7 +60,7 @@ class ExpressionLoss(AbstractLoss):
 
     def hessian(self, w: Point) -> Matrix:
         """Return H(w), shape (dim, dim)."""
-        entries = evaluate(tuple(self.hessian_formula), self.symbols, w)
+        entries = evaluate(tuple(self.hessian_formula.flat()), self.symbols, w)
         return jnp.stack(entries).reshape(self.dim, self.dim)
 
     @property

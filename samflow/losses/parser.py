@@ -79,11 +79,12 @@ class _Builder:
         literal = ast.get_source_segment(self.source, node) or ""
         if type(node.value) not in (int, float) or not re.fullmatch(r"[0-9.eE+-]+", literal):
             raise self.refuse(node, "only decimal numbers are allowed")
-        if len(literal) > 60 or not abs(node.value) < 1e300:
+        size = abs(float(literal)) if len(literal) <= 60 else float("inf")
+        if not size < 1e300:
             raise self.refuse(node, "the number is too large or too long")
         if not re.search(r"[1-9]", re.split("[eE]", literal)[0]):
             return sympy.Integer(0)
-        if abs(node.value) < 1e-300:
+        if size < 1e-300:
             raise self.refuse(node, "the number is too small")
         return sympy.Rational(literal)
 
@@ -117,20 +118,20 @@ class _Builder:
         return left / right
 
     def power(self, node: ast.BinOp, base: sympy.Expr, exponent: sympy.Expr) -> sympy.Expr:
-        if exponent.is_Rational:
+        if isinstance(exponent, sympy.Rational):
             size = max(abs(exponent.p), exponent.q)
             if size > MAX_EXPONENT:
                 raise self.refuse(node, f"an exponent must be at most {MAX_EXPONENT}")
             if base.is_zero and exponent <= 0:
                 raise self.refuse(node, "0 to a power of at most 0")
-            if base.is_Rational and size * _bits(base) > MAX_BITS:
+            if isinstance(base, sympy.Rational) and size * _bits(base) > MAX_BITS:
                 raise self.refuse(node, "the number is too large")
         elif base.is_number and not base.is_positive:
             raise self.refuse(node, "a variable exponent needs a positive base")
         elif exponent.is_number and exponent.is_real is not True:
             raise self.refuse(node, "an exponent must be real")
         result = base**exponent
-        if isinstance(result, sympy.Pow) and result.exp.is_Rational:
+        if isinstance(result, sympy.Pow) and isinstance(result.exp, sympy.Rational):
             combined = max(abs(result.exp.p), result.exp.q)
             if combined > MAX_EXPONENT:
                 raise self.refuse(node, f"an exponent must be at most {MAX_EXPONENT}")

@@ -15,6 +15,8 @@ from samflow._types import Box
 from samflow.losses.expression import CriticalPoint, ExpressionLoss
 from samflow.losses.parser import parse
 
+_MOST_LISTED = 10_000
+"""A sum over coordinates has its critical points listed up to this many, and none beyond."""
 _SURVEY = "Jamil, Yang 2013, arXiv 1308.4008"
 
 
@@ -157,7 +159,8 @@ def _separable(
     dim = _checks.count("dim", dim)
     names = ["x", "y", "z"][:dim] if dim <= 3 else [f"x{i + 1}" for i in range(dim)]
     points = []
-    for w in itertools.product(roots, repeat=dim):
+    listed = itertools.product(roots, repeat=dim) if len(roots) ** dim <= _MOST_LISTED else ()
+    for w in listed:
         minima = [roots[x] for x in w]
         kind = "minimum" if all(minima) else "saddle" if any(minima) else "maximum"
         points.append(CriticalPoint(w, kind))

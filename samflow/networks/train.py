@@ -42,9 +42,9 @@ class Training(AbstractRecord):
     num_steps: tuple[int, ...] = eqx.field(static=True)
     lrs: tuple[float, ...] = eqx.field(static=True)
     provenance: Provenance = eqx.field(static=True)
-    w: Float[Array, " dim"] = axes("weight")
-    loss: Scalar = axes()
-    gradient_norm: Scalar = axes()
+    w: Float[Array, " dim"] = eqx.field(metadata=axes("weight"))
+    loss: Scalar = eqx.field(metadata=axes())
+    gradient_norm: Scalar = eqx.field(metadata=axes())
 
 
 def train_to_minimum(

@@ -1,6 +1,7 @@
 """Solutions of flows, by diffrax."""
 
-import diffrax
+from typing import Any, NamedTuple
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -25,10 +26,10 @@ class Trajectory(AbstractRecord):
 
     """
 
-    times: Float[Array, " kept"] = axes("kept")
-    states: Float[Array, "*batch kept state"] = axes("kept", "state")
-    status: Int[Array, "*batch"] = axes()
-    stopped_at: Float[Array, "*batch"] = axes()
+    times: Float[Array, " kept"] = eqx.field(metadata=axes("kept"))
+    states: Float[Array, "*batch kept state"] = eqx.field(metadata=axes("kept", "state"))
+    status: Int[Array, "*batch"] = eqx.field(metadata=axes())
+    stopped_at: Float[Array, "*batch"] = eqx.field(metadata=axes())
     provenance: Provenance = eqx.field(static=True)
 
     @property
@@ -94,6 +95,8 @@ def _solve(
     radius: Array,
     max_steps: int,
 ) -> tuple[Array, Array, Array]:
+    import diffrax  # half a second, which those who only iterate need not wait for
+
     def outside(t: Array, y: Array, args: None, **_: object) -> Array:
         return ~(jnp.sum(y * y) <= radius**2)
 
@@ -116,20 +119,31 @@ def _solve(
         kept, last = solution.ys[:-1], solution.ys[-1]
         kept = jnp.where(jnp.isfinite(kept), kept, jnp.nan)
         reached = jnp.max(jnp.where(jnp.isfinite(solution.ts), solution.ts, times[0]))
-        return kept, _status(solution.result, system, start, last, radius), reached
+        ended = _Ending(
+            succeeded=solution.result == diffrax.RESULTS.successful,
+            event=solution.result == diffrax.RESULTS.event_occurred,
+            spent=solution.result == diffrax.RESULTS.max_steps_reached,
+        )
+        return kept, _status(ended, system, start, last, radius), reached
 
     return jax.vmap(one)(z0)
 
 
+class _Ending(NamedTuple):
+    """What the solver says of a solution."""
+
+    succeeded: Any
+    event: Any
+    spent: Any
+
+
 def _status(
-    result: diffrax.RESULTS, system: AbstractFlow, start: Array, last: Array, radius: Array
+    ended: _Ending, system: AbstractFlow, start: Array, last: Array, radius: Array
 ) -> Array:
-    """Give the solver's result its name here; what is not recognised counts as not finite."""
-    succeeded = result == diffrax.RESULTS.successful
-    beyond = (result == diffrax.RESULTS.event_occurred) & (jnp.sum(last * last) > radius**2)
-    spent = result == diffrax.RESULTS.max_steps_reached
+    """Give the solver's ending its name here; what is not recognised counts as not finite."""
+    beyond = ended.event & (jnp.sum(last * last) > radius**2)
     undefined = (system.singularity(start) <= 0) | (system.singularity(last) <= 0)
-    status = jnp.where(spent, Status.out_of_steps, Status.not_finite)
+    status = jnp.where(ended.spent, Status.out_of_steps, Status.not_finite)
     status = jnp.where(beyond, Status.diverged, status)
-    status = jnp.where(succeeded & jnp.all(jnp.isfinite(last)), Status.reached_end, status)
+    status = jnp.where(ended.succeeded & jnp.all(jnp.isfinite(last)), Status.reached_end, status)
     return jnp.where(undefined & (status != Status.reached_end), Status.undefined, status)

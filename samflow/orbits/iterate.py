@@ -20,12 +20,13 @@ from samflow import _checks
 from samflow._components import Components
 from samflow._status import Status
 from samflow._types import ArrayLike
+from samflow.orbits.fence import fenced_step
 from samflow.records import AbstractRecord, Provenance, axes, provenance
 from samflow.systems.base import AbstractMap
 
 _MAX_COMPONENTS = 8
 """States of more coordinates run as arrays: the registers are full by then."""
-_BLOCK = 128
+_BLOCK = 512
 _RUNNING = -1
 
 
@@ -42,11 +43,11 @@ class Orbit(AbstractRecord):
 
     """
 
-    states: Float[Array, "*batch kept state"] = axes("kept", "state")
-    steps: Int[Array, " kept"] = axes("kept")
-    final: Float[Array, "*batch state"] = axes("state")
-    status: Int[Array, "*batch"] = axes()
-    stopped_at: Int[Array, "*batch"] = axes()
+    states: Float[Array, "*batch kept state"] = eqx.field(metadata=axes("kept", "state"))
+    steps: Int[Array, " kept"] = eqx.field(metadata=axes("kept"))
+    final: Float[Array, "*batch state"] = eqx.field(metadata=axes("state"))
+    status: Int[Array, "*batch"] = eqx.field(metadata=axes())
+    stopped_at: Int[Array, "*batch"] = eqx.field(metadata=axes())
     dim: int = eqx.field(static=True)
     provenance: Provenance = eqx.field(static=True)
 
@@ -107,7 +108,7 @@ def iterate(
     batch = jnp.atleast_2d(z0)
     settings = _Settings(num_steps, min(keep_every, num_steps), check_every, tol, escape_radius)
     kept = 1 + num_steps // keep_every
-    states, final, status, stopped_at = _run(system, batch, settings, kept)
+    states, final, status, stopped_at = _run(system, batch, settings, kept, jnp.asarray(1.0))
     if z0.ndim == 1:
         states, final, status, stopped_at = states[0], final[0], status[0], stopped_at[0]
     return Orbit(
@@ -152,9 +153,11 @@ class _Carry(NamedTuple):
 
 
 @eqx.filter_jit
-def _run(system: AbstractMap, z0: Array, settings: _Settings, kept: int) -> tuple[Array, ...]:
+def _run(
+    system: AbstractMap, z0: Array, settings: _Settings, kept: int, one: Array
+) -> tuple[Array, ...]:
     settings = jax.tree.map(jnp.asarray, settings)
-    layout = _layout(system)
+    layout = _layout(system, one)
     members = z0.shape[0]
     size = min(_BLOCK, members)
     padding = -members % size
@@ -172,17 +175,21 @@ class _Layout(NamedTuple):
     step: Any
     norm_squared: Any
     is_zero: Any
+    select: Any
     singularity: Any
 
 
-def _layout(system: AbstractMap) -> _Layout:
+def _layout(system: AbstractMap, one: Array) -> _Layout:
     if system.elementwise and system.state_dim <= _MAX_COMPONENTS:
         return _Layout(
             pack=lambda a: Components(*(a[..., i] for i in range(system.state_dim))),
             unpack=lambda c: jnp.stack(c.parts, axis=-1),
-            step=system.step,
+            step=fenced_step(system, one),
             norm_squared=lambda c: sum(part * part for part in c),
             is_zero=lambda c: functools.reduce(jnp.logical_and, (part == 0 for part in c)),
+            select=lambda where, a, b: Components(
+                *(jnp.where(where, p, q) for p, q in zip(a, b, strict=True))
+            ),
             singularity=system.singularity,
         )
     return _Layout(
@@ -191,6 +198,7 @@ def _layout(system: AbstractMap) -> _Layout:
         step=jax.vmap(system.step),
         norm_squared=lambda a: jnp.sum(a * a, axis=-1),
         is_zero=lambda a: jnp.all(a == 0, axis=-1),
+        select=lambda where, a, b: jnp.where(where[:, None], a, b),
         singularity=jax.vmap(system.singularity),
     )
 
@@ -223,7 +231,7 @@ def _run_block(layout: _Layout, block: Array, settings: _Settings, kept: int) ->
 
     carry, record, _ = lax.while_loop(going, next_record, (carry, record, jnp.asarray(1)))
     running = carry.status == _RUNNING
-    final = jnp.where(running[:, None], layout.unpack(carry.z), layout.unpack(carry.final))
+    final = layout.unpack(layout.select(running, carry.z, carry.final))
     status = jnp.where(running, Status.out_of_steps, carry.status)
     stopped_at = jnp.where(running, carry.step, carry.stopped_at)
     return jnp.swapaxes(record, 0, 1), final, status, stopped_at
@@ -277,9 +285,8 @@ def _replay(layout: _Layout, old: _Carry, new: _Carry, settings: _Settings) -> _
 def _stop(layout: _Layout, carry: _Carry, where: Any, status: Any, final: Any, step: Any) -> _Carry:
     """Record an end for the running orbits in `where`."""
     now = where & (carry.status == _RUNNING)
-    ended = jnp.where(now[:, None], layout.unpack(final), layout.unpack(carry.final))
     return carry._replace(
         status=jnp.where(now, status, carry.status),
         stopped_at=jnp.where(now, step, carry.stopped_at),
-        final=layout.pack(ended),
+        final=layout.select(now, final, carry.final),
     )

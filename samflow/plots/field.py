@@ -32,10 +32,10 @@ class Field(AbstractRecord):
 
     """
 
-    x: Float[np.ndarray, " nx"] = axes("x")
-    y: Float[np.ndarray, " ny"] = axes("y")
-    motion: Float[np.ndarray, "2 ny nx"] = axes("component", "y", "x")
-    loss: Float[np.ndarray, "ny nx"] | None = axes("y", "x")
+    x: Float[np.ndarray, " nx"] = eqx.field(metadata=axes("x"))
+    y: Float[np.ndarray, " ny"] = eqx.field(metadata=axes("y"))
+    motion: Float[np.ndarray, "2 ny nx"] = eqx.field(metadata=axes("component", "y", "x"))
+    loss: Float[np.ndarray, "ny nx"] | None = eqx.field(metadata=axes("y", "x"))
     discrete: bool = eqx.field(static=True)
     provenance: Provenance = eqx.field(static=True)
 

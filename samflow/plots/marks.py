@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 
 from samflow._status import Kind
 from samflow.equilibria import FixedPoints, Stability
-from samflow.plots.style import BLACK, PURPLE, SKY, VERMILLION
+from samflow.plots.style import BLACK, PURPLE, SKY, VERMILION
 from samflow.systems import AbstractSystem
 
 MARKERS: dict[Kind, dict[str, Any]] = {
@@ -102,7 +102,7 @@ def draw_eigen_directions(ax: Axes, system: AbstractSystem, fixed_points: FixedP
             arm = _ARM * vector / np.linalg.norm(vector / extent)
             ax.plot(
                 *np.array([w - arm, w + arm]).T,
-                color=SKY if stable else VERMILLION,
+                color=SKY if stable else VERMILION,
                 linewidth=1.8,
                 solid_capstyle="round",
                 label=f"{'stable' if stable else 'unstable'} eigen-direction",

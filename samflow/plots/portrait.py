@@ -70,8 +70,8 @@ def portrait(
         starts: points (2,) or (N, 2) from which orbits are drawn.
         length: of the orbits: steps of a map (1000 by default) or time of a flow (10).
         fixed_points: a record for this system; found in the box when not given.
-        levels: values of the loss at which to draw level sets, or how many of them, evenly
-            spaced among the values in the box. The levels of saddles are always drawn.
+        levels: values of the loss at which to draw level sets; or how many, then at quantiles of
+            the loss in the box, and through its saddles as well.
         show_nullclines: whether to draw where each component of the field vanishes.
         ax: where to draw; on a new figure of one column, with a legend, when not given.
 

@@ -26,12 +26,12 @@ SKY = "#56B4E9"
 GREEN = "#009E73"
 YELLOW = "#F0E442"
 BLUE = "#0072B2"
-VERMILLION = "#D55E00"
+VERMILION = "#D55E00"
 PURPLE = "#CC79A7"
 GREY = "#8A8F94"
 PALE = "#CDD1D4"
 
-RULE_COLOURS = {"gd": BLACK, "usam": BLUE, "sam": VERMILLION}
+RULE_COLOURS = {"gd": BLACK, "usam": BLUE, "sam": VERMILION}
 """One colour a rule, the same in every figure."""
 
 RC: Any = {

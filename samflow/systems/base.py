@@ -1,6 +1,7 @@
 """One interface for everything that moves, so that every analysis takes any system."""
 
 import abc
+from typing import TYPE_CHECKING
 
 import equinox as eqx
 import jax
@@ -15,12 +16,27 @@ class AbstractSystem(eqx.Module):
     momentum; `lift` makes a state from weights (velocity 0) and `position` takes them back.
     """
 
-    dim: eqx.AbstractVar[int]
-    """Number of weights."""
-    state_dim: eqx.AbstractVar[int]
-    """Length of a state."""
-    elementwise: eqx.AbstractVar[bool]
-    """Whether the system takes `Components`, one array a coordinate, at full speed."""
+    if TYPE_CHECKING:  # type checkers take abstract variables for arguments of the constructor
+
+        @property
+        def dim(self) -> int:
+            """Number of weights."""
+            ...
+
+        @property
+        def state_dim(self) -> int:
+            """Length of a state."""
+            ...
+
+        @property
+        def elementwise(self) -> bool:
+            """Whether the system takes `Components`, one array a coordinate, at full speed."""
+            ...
+
+    else:
+        dim: eqx.AbstractVar[int]
+        state_dim: eqx.AbstractVar[int]
+        elementwise: eqx.AbstractVar[bool]
 
     @abc.abstractmethod
     def lift(self, w: Vector) -> Vector:

@@ -19,7 +19,7 @@ class Flow(AbstractFlow):
     rule: AbstractRule
 
     @property
-    def dim(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def dim(self) -> int:
         """Number of weights."""
         return self.loss.dim
 

@@ -59,7 +59,7 @@ class Map(AbstractMap):
     )
 
     @property
-    def dim(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def dim(self) -> int:
         """Number of weights."""
         return self.loss.dim
 

@@ -64,6 +64,7 @@ def fit_rate(values: np.ndarray, *, growing: bool, floor: float = 0.0) -> Rate:
     logs = np.log(np.where(usable, values, 1.0))
     slopes = np.where(usable[1:] & usable[:-1], np.diff(logs), np.nan)
     slopes = slopes if growing else -slopes
+    first, last = 0, -1
     for spread in SPREADS:
         first, last = _longest_run(slopes, spread)
         if slopes[first:last].sum() >= _ENOUGH:

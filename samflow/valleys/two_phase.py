@@ -67,16 +67,16 @@ class TwoPhase(AbstractRecord):
     """
 
     phases: tuple[Phase, ...] = eqx.field(static=True)
-    start: Float[Array, " dim"] = axes("dim")
-    end: Float[Array, " dim"] = axes("dim")
+    start: Float[Array, " dim"] = eqx.field(metadata=axes("dim"))
+    end: Float[Array, " dim"] = eqx.field(metadata=axes("dim"))
     status: Status = eqx.field(static=True)
     sharpness: tuple[float, float] = eqx.field(static=True)
     edge: float
     gradient_norm: tuple[float, float] = eqx.field(static=True)
     settled_at: int
-    loss: np.ndarray = axes("step")
-    escaping: np.ndarray = axes("step")
-    settling: np.ndarray = axes("step")
+    loss: np.ndarray = eqx.field(metadata=axes("step"))
+    escaping: np.ndarray = eqx.field(metadata=axes("step"))
+    settling: np.ndarray = eqx.field(metadata=axes("step"))
     peak: float
     barrier: float
     escape: Rate = eqx.field(static=True)
@@ -170,7 +170,7 @@ def two_phase(
     barrier = line_barrier(loss, start, end).height if bounded else math.nan
     peak = float(np.max(losses)) if bounded else math.inf
     edge = edge_of_stability(settings)
-    gradients = tuple(float(jnp.linalg.norm(loss.gradient(w))) for w in (start, end))
+    gradients = (_gradient_norm(loss, start), _gradient_norm(loss, end))
     progress("curvature along the way")
     phases = (
         rate_phase("P1", escape, _expected(system, settings, kicked, escape), settings, sharpness),
@@ -237,6 +237,10 @@ def _find_minimum(system: Map, w0: ArrayLike, gd_steps: int, gd_tol: float) -> A
         f"steps: {status.label}, ‖g‖ = {gradient:.3g} (wanted ≤ {gd_tol:g}). "
         "Give a start nearer to a minimum, a smaller lr, or more `gd_steps`."
     )
+
+
+def _gradient_norm(loss: AbstractLoss, w: Array) -> float:
+    return float(jnp.linalg.norm(loss.gradient(w)))
 
 
 def _curvature(loss: AbstractLoss, w: Array) -> tuple[float, float, Array]:

@@ -1,5 +1,7 @@
 """Each figure shows what its caption says; the numbers are computed again here."""
 
+import equinox as eqx
+import jax
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -18,9 +20,16 @@ def test_every_figure_has_a_name_and_a_caption():
         assert module.CAPTION.endswith(".")
 
 
+def test_no_figure_makes_arrays_on_import():
+    # they would be in single precision: the command turns on x64 after the import
+    for module in FIGURES.values():
+        made = {name: value for name, value in vars(module).items() if not name.startswith("__")}
+        assert not [leaf for leaf in jax.tree.leaves(made) if eqx.is_array(leaf)]
+
+
 @pytest.fixture(scope="module")
 def beale_orbits():
-    return {rule: beale.orbits(rule) for rule in beale.RULES}
+    return {rule: beale.orbits(rule) for rule in beale.RHOS}
 
 
 def test_on_beale_gd_reaches_the_minimum_and_usam_and_sam_stay_at_the_saddle(beale_orbits):
@@ -41,7 +50,7 @@ def test_the_saddle_of_beale_attracts_usam_from_4_over_111():
 
     assert kind(4 / 111 - 1e-6) is Kind.saddle
     assert kind(4 / 111 + 1e-6) is Kind.attracting
-    assert float(beale.RULES["usam"].rho) > 4 / 111
+    assert beale.RHOS["usam"] > 4 / 111
 
 
 def test_the_cosine_of_usam_flips_once_and_that_of_sam_keeps_flipping(beale_orbits):
@@ -56,7 +65,7 @@ def test_the_cosine_of_usam_flips_once_and_that_of_sam_keeps_flipping(beale_orbi
 
 
 def test_gd_crosses_and_usam_and_sam_are_held():
-    ends = {rule: np.asarray(crossing.orbit(rule).final_w) for rule in crossing.RULES}
+    ends = {rule: np.asarray(crossing.orbit(rule).final_w) for rule in crossing.RHOS}
     assert ends["gd"][1] < -1000
     assert abs(ends["gd"][0]) < 1e-4
     assert np.linalg.norm(ends["usam"]) < 1e-3

@@ -56,8 +56,8 @@ def test_a_png_has_300_dots_an_inch_and_keeps_rare_colours(figure, tmp_path):
         assert image.info["dpi"][0] == pytest.approx(300, abs=0.1)
         pixels = np.asarray(image.convert("RGB")).reshape(-1, 3).astype(int)
     assert (pixels[0] == 255).all()
-    vermillion = np.array([0xD5, 0x5E, 0x00])
-    assert np.abs(pixels - vermillion).sum(axis=1).min() <= 12
+    vermilion = np.array([0xD5, 0x5E, 0x00])
+    assert np.abs(pixels - vermilion).sum(axis=1).min() <= 12
 
 
 def test_nothing_is_written_where_the_format_or_the_folder_is_wrong(figure, tmp_path):

@@ -1,0 +1,162 @@
+"""Ensembles of maps (K1): `samflow.iterate` beside a C loop compiled on this machine.
+
+Prints, for each loss and rule, the CPU time of both and their ratio, C over samflow: 1 is parity,
+more is faster than C. CPU time is that of the whole process, the median of interleaved runs, so
+that threads are counted and other programs disturb little. Without a C compiler the peer is NumPy.
+
+    python benchmarks/ensembles.py [--points 40960] [--steps 1000] [--runs 7] [--json]
+
+XLA's flags are set for this process alone, as the command line does; `--no-flags` shows what a
+program gets that sets none.
+"""
+
+import ctypes
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from samflow.cli.process import XLA_FLAGS
+
+RHO, LR = 0.05, 1e-3
+CASES = [(loss, rule) for loss in ("quartic", "beale") for rule in ("usam", "sam")]
+Peer = Callable[[str, np.ndarray, np.ndarray, int], tuple[np.ndarray, np.ndarray]]
+
+
+def compile_peer(folder: Path) -> tuple[str, Peer]:
+    """Return the C loop, or NumPy where there is no compiler."""
+    compiler = next((name for name in ("cc", "gcc", "clang") if shutil.which(name)), None)
+    if compiler is None:
+        return "numpy", numpy_peer
+    library = folder / "peer.so"
+    source = Path(__file__).with_suffix(".c")
+    options = ["-O3", "-march=native", "-ffast-math", "-shared", "-fPIC"]
+    subprocess.run([compiler, *options, str(source), "-o", str(library), "-lm"], check=True)
+    loaded = ctypes.CDLL(str(library))
+
+    def peer(case: str, x: np.ndarray, y: np.ndarray, steps: int) -> tuple[np.ndarray, np.ndarray]:
+        u, v = x.copy(), y.copy()
+        pointers = [a.ctypes.data_as(ctypes.c_void_p) for a in (u, v)]
+        numbers = ctypes.c_long(len(u)), ctypes.c_long(steps)
+        getattr(loaded, case)(*pointers, *numbers, ctypes.c_double(RHO), ctypes.c_double(LR))
+        return u, v
+
+    return f"{compiler} -O3 -march=native -ffast-math", peer
+
+
+def numpy_peer(
+    case: str, x: np.ndarray, y: np.ndarray, steps: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Iterate the whole ensemble in NumPy."""
+
+    def quartic(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return x, y**3 - y
+
+    def beale(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        a, b, c = 1.5 - x + x * y, 2.25 - x + x * y**2, 2.625 - x + x * y**3
+        gx = 2 * (a * (y - 1) + b * (y**2 - 1) + c * (y**3 - 1))
+        return gx, 2 * x * (a + 2 * y * b + 3 * y**2 * c)
+
+    loss, rule = case.split("_")
+    gradient = {"quartic": quartic, "beale": beale}[loss]
+    for _ in range(steps):
+        p, q = gradient(x, y)
+        scale = RHO if rule == "usam" else RHO / np.sqrt(p * p + q * q)
+        h, k = gradient(x + scale * p, y + scale * q)
+        x, y = x - LR * h, y - LR * k
+    return x, y
+
+
+def starts(loss: str, points: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return starts from which no orbit diverges: C does not look, and samflow does."""
+    rng = np.random.default_rng(0)
+    if loss == "beale":
+        return rng.uniform(2.8, 3.2, points), rng.uniform(0.4, 0.6, points)
+    return rng.uniform(-1, 1, points), rng.uniform(0.2, 0.8, points)
+
+
+def measure(peer: Peer, loss: str, rule: str, points: int, steps: int, runs: int) -> dict:
+    """Time both on one case and check that they computed the same."""
+    import jax
+
+    import samflow as sf
+
+    x, y = starts(loss, points)
+    system = sf.Map(sf.losses.ZOO[loss](), sf.rule(rule, rho=RHO), lr=LR)
+    w0 = np.stack([x, y], axis=1)
+
+    def ours() -> np.ndarray:
+        return np.asarray(jax.block_until_ready(sf.iterate(system, w0, num_steps=steps).final))
+
+    began = time.perf_counter()
+    mine = ours()
+    first = time.perf_counter() - began
+    theirs = np.stack(peer(f"{loss}_{rule}", x, y, steps), axis=1)
+    times: dict[str, list[float]] = {"peer": [], "samflow": []}
+    for _ in range(runs):
+        for name, run in (("peer", lambda: peer(f"{loss}_{rule}", x, y, steps)), ("samflow", ours)):
+            start = time.process_time()
+            run()
+            times[name].append(time.process_time() - start)
+    medians = {name: statistics.median(values) for name, values in times.items()}
+    return {
+        "case": f"{loss} {rule}",
+        "peer_s": round(medians["peer"], 4),
+        "samflow_s": round(medians["samflow"], 4),
+        "ratio": round(medians["peer"] / medians["samflow"], 2),
+        "first_call_s": round(first, 2),
+        "largest_difference": float(np.abs(mine - theirs).max()),
+    }
+
+
+def main(
+    points: Annotated[int, typer.Option(help="Starts; rounded up to a multiple of 8.")] = 40_960,
+    steps: Annotated[int, typer.Option(help="Steps of the map.")] = 1000,
+    runs: Annotated[int, typer.Option(help="Runs of each, interleaved.")] = 7,
+    flags: Annotated[bool, typer.Option(help="Set XLA's flags for this process.")] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Print the ratios."""
+    if flags:
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {XLA_FLAGS}".strip()
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
+    points += -points % 8
+    with tempfile.TemporaryDirectory() as folder:
+        name, peer = compile_peer(Path(folder))
+        rows = [measure(peer, loss, rule, points, steps, runs) for loss, rule in CASES]
+    about = {
+        "peer": name,
+        "points": points,
+        "steps": steps,
+        "flags": flags,
+        "jax": jax.__version__,
+        "machine": platform.machine(),
+        "cores": os.cpu_count(),
+    }
+    if as_json:
+        json.dump({"about": about, "rows": rows}, sys.stdout, indent=2)
+        return
+    print(", ".join(f"{key} {value}" for key, value in about.items()))
+    print("case            peer/s  samflow/s  ratio  first call/s  largest difference")
+    for row in rows:
+        print(
+            f"{row['case']:14} {row['peer_s']:7.3f} {row['samflow_s']:10.3f} {row['ratio']:6.2f} "
+            f"{row['first_call_s']:13.2f} {row['largest_difference']:19.1e}"
+        )
+
+
+if __name__ == "__main__":
+    typer.run(main)
