@@ -7,6 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+import lineax as lx
 import numpy as np
 import optimistix as optx
 from jaxtyping import Array, Bool, Float, Int
@@ -24,6 +25,8 @@ EXHAUSTIVE = "exhaustive"
 MULTISTART = "multistart"
 _DISTINCT = 1e-6
 """Solutions nearer than this, relative to the box, are one point found twice."""
+_ERROR_IN_STEPS = 10.0
+"""The error in units of the last Newton step, which it is m times at a zero of multiplicity m."""
 
 
 class FixedPoints(AbstractRecord):
@@ -137,7 +140,8 @@ def find_fixed_points(
     points, how = _multistart(system, box, num_starts, tol, key)
     if certificate is not None:
         proved = np.array([point.midpoint for point in certificate.points])
-        points = _distinct(np.concatenate([proved.reshape(-1, system.dim), points]), box)
+        points = np.concatenate([proved.reshape(-1, system.dim), points])
+        points = _distinct(points, np.zeros(len(points)), box)
     return _record(system, points, box, tol, MULTISTART, False, note + how, certificate, where)
 
 
@@ -220,10 +224,10 @@ def _multistart(
     starts = jax.vmap(lambda k: jr.uniform(k, low.shape, minval=low, maxval=high))(
         jr.split(key, num_starts)
     )
-    ends, accurate = _newton(system, starts, tol)
-    ends, accurate = np.asarray(ends), np.asarray(accurate)
+    ends, accurate, errors = (np.asarray(a) for a in _newton(system, starts, tol))
     inside = ((ends >= np.asarray(low)) & (ends <= np.asarray(high))).all(axis=1)
-    points = _distinct(ends[accurate & inside], box)
+    kept = accurate & inside
+    points = _distinct(ends[kept], errors[kept], box)
     note = (
         f"Newton from {num_starts} random starts: {int((accurate & inside).sum())} converged in "
         f"the box, {int((accurate & ~inside).sum())} outside it, {int((~accurate).sum())} did not."
@@ -232,24 +236,32 @@ def _multistart(
 
 
 @eqx.filter_jit
-def _newton(system: AbstractSystem, starts: Array, tol: float) -> tuple[Array, Array]:
-    solver = optx.LevenbergMarquardt(rtol=1e-14, atol=1e-14)
+def _newton(system: AbstractSystem, starts: Array, tol: float) -> tuple[Array, Array, Array]:
+    # Levenberg–Marquardt comes near from afar, Newton closes in where the Jacobian is singular
+    # (by singular values), which the first does too slowly.
+    near = optx.LevenbergMarquardt(rtol=1e-14, atol=1e-14)
+    close = optx.Newton(rtol=1e-14, atol=1e-14, linear_solver=lx.SVD())
 
-    def solve(start: Array) -> tuple[Array, Array]:
-        found = optx.root_find(
-            lambda w, _: _equation(system, w), solver, start, max_steps=200, throw=False
-        )
+    def solve(start: Array) -> tuple[Array, Array, Array]:
+        def equation(w: Array, _: None) -> Array:
+            return _equation(system, w)
+
+        found = optx.root_find(equation, near, start, max_steps=100, throw=False)
+        found = optx.root_find(equation, close, found.value, max_steps=100, throw=False)
         residual, _, scale = _facts(system, found.value)
-        return found.value, residual <= tol * scale
+        jacobian = jax.jacfwd(lambda w: _equation(system, w))(found.value)
+        last = jnp.linalg.lstsq(jacobian, _equation(system, found.value))[0]
+        return found.value, residual <= tol * scale, _ERROR_IN_STEPS * jnp.linalg.norm(last)
 
     return jax.vmap(solve)(starts)
 
 
-def _distinct(points: np.ndarray, box: Box) -> np.ndarray:
-    """Keep the first of every group of points nearer to each other than `_DISTINCT`."""
+def _distinct(points: np.ndarray, errors: np.ndarray, box: Box) -> np.ndarray:
+    """Keep the most accurate of every group of points that are one within their errors."""
     scale = np.array([high - low for low, high in box])
     kept: list[np.ndarray] = []
-    for point in points:
-        if all(np.linalg.norm((point - other) / scale) > _DISTINCT for other in kept):
-            kept.append(point)
+    for i in np.argsort(errors, kind="stable"):
+        apart = [np.linalg.norm((points[i] - other) / scale) for other in kept]
+        if all(distance > _DISTINCT + errors[i] / scale.min() for distance in apart):
+            kept.append(points[i])
     return np.array(kept).reshape(-1, len(box))

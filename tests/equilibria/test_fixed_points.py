@@ -68,6 +68,15 @@ def test_a_continuum_is_not_called_complete():
     assert np.linalg.norm(np.asarray(found.w), axis=1).min() < 1e-12  # the saddle is there
 
 
+def test_a_degenerate_point_is_found_once():
+    """x⁴ − y⁴ has one critical point, of multiplicity nine: no proof, and no crowd of copies."""
+    found = sf.find_fixed_points(sf.Flow(sf.loss("x**4 - y**4"), sf.GD()), ((-1, 1.3), (-1, 1.2)))
+    assert not found.complete
+    assert len(found) == 1
+    np.testing.assert_allclose(found.w[0], 0, atol=1e-4)  # the residual is 1e-9, its cube root 6e-4
+    assert found.kinds == (sf.Kind.nonhyperbolic,)
+
+
 def test_of_sam_critical_points_only_and_it_says_so():
     found = sf.find_fixed_points(sf.Map(sf.losses.beale(), sf.SAM(rho=0.05), lr=0.01), BOX)
     assert len(found) == 3
