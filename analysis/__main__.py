@@ -27,12 +27,15 @@ def main(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder for the report; made if missing.")
     ] = Path("report"),
-    figures: Annotated[bool, typer.Option(help="Draw the figures, too.")] = True,
+    figures: Annotated[
+        bool | None,
+        typer.Option(help="Draw the figures, too; by default with all studies, not with --only."),
+    ] = None,
 ) -> None:
     """Check the claims of the two papers; exit code 1 if one fails, 2 for misuse."""
     jax.config.update("jax_enable_x64", True)
     try:
-        code = verify(only, output, draw=figures)
+        code = verify(only, output, draw=not only if figures is None else figures)
     except ArgumentError as error:
         print(f"Error: {error}", file=sys.stderr)
         code = 2

@@ -9,7 +9,7 @@ import samflow as sf
 from analysis.claims import Claim, Study
 
 NAME = "beale-descent"
-TITLE = "From the same starts GD reaches Beale's minimum; USAM and SAM stay at the saddle"
+TITLE = "From the same starts GD leaves Beale's saddle on both sides; USAM and SAM stay at it"
 _study = Study(NAME, "[K] section 3 and its figure on Beale's function")
 _LR = 1e-4
 _RHO = 0.05

@@ -7,6 +7,7 @@ import numpy as np
 import samflow as sf
 from analysis.claims import Claim, Study
 from samflow import theory
+from samflow.valleys import fit_rate
 
 NAME = "sam-cycle"
 TITLE = "Normalised SAM does not converge: its 2-cycle at a minimum, its trap at a maximum"
@@ -35,10 +36,22 @@ def run(progress: Callable[[str], None] = lambda message: None) -> list[Claim]:
     claims.append(
         _study.below(
             "trap",
-            "at a maximum (λ = −1) orbits stay in |w| ≤ lr·rho·|λ| and never settle",
+            "at a maximum (λ = −1) orbits stay in |w| ≤ lr·rho·|λ|",
             bound=float(theory.trap_radius(lam, rho=rho, lr=lr)) * (1 + 1e-12),
             measured=float(tail.max()),
             reason="a bound; rounding added",
+            source="derived in docs/theory.md",
+        )
+    )
+    growth = fit_rate(_separation(lam, rho, lr), growing=True)
+    claims.append(
+        _study.close(
+            "chaos",
+            "in the trap two orbits 1e-13 apart separate by log(1 + lr·|λ|) a step",
+            predicted=float(theory.trap_exponent(lam, lr=lr)),
+            measured=growth.slope,
+            rel=1e-2,
+            reason="the map is piecewise linear; a start 1e-13 apart is known to a part in 1e3",
             source="derived in docs/theory.md",
         )
     )
@@ -63,6 +76,13 @@ def _tail(lam: float, rho: float, lr: float) -> np.ndarray:
     start = [0.3 * lr * rho * abs(lam)]
     orbit = sf.iterate(_system(lam, rho, lr), start, num_steps=4000, keep_every=1)
     return np.asarray(orbit.w)[3000:, 0]
+
+
+def _separation(lam: float, rho: float, lr: float) -> np.ndarray:
+    start = 0.3 * lr * rho * abs(lam)
+    pair = [[start], [start + 1e-13]]
+    orbits = sf.iterate(_system(lam, rho, lr), pair, num_steps=300, keep_every=1)
+    return np.abs(np.diff(np.asarray(orbits.w)[:, :, 0], axis=0)[0])
 
 
 def _asked(lam: float, rho: float, lr: float) -> str:

@@ -1,5 +1,6 @@
 """`python -m figures`: draw every figure, or one."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -33,7 +34,11 @@ def main(
                 ),
             )
         except ArgumentError as error:
-            raise typer.BadParameter(str(error)) from error
+            print(f"Error: {error}", file=sys.stderr)
+            raise typer.Exit(2) from error
+        except OSError as error:
+            print(f"Error: cannot write to {output}: {error.strerror}.", file=sys.stderr)
+            raise typer.Exit(2) from error
     for figure in drawn:
         for path in figure["paths"]:
             typer.echo(path)

@@ -30,6 +30,8 @@ def is_traced(value: Any) -> bool:
 def _hyperparameter(name: str, value: Any, holds: Any, requirement: str, hint: str) -> Any:
     if value is not None and not is_traced(value):
         try:
+            if isinstance(value, (str, bool)):
+                raise TypeError("not a number")
             number = float(value)
         except (TypeError, ValueError) as error:
             message = f"Argument `{name}` must be a number, but is {value!r}."
@@ -57,6 +59,17 @@ def fraction(name: str, value: Any, hint: str = "") -> Any:
     return _hyperparameter(name, value, lambda v: (v >= 0) & (v < 1), "in [0, 1)", hint)
 
 
+def kind(name: str, value: Any, wanted: type, hint: str = "") -> None:
+    """Refuse an object that is not an instance of `wanted`."""
+    if not isinstance(value, wanted):
+        made = value.__name__ if isinstance(value, type) else repr(value)
+        shown = made if isinstance(value, (str, type)) else type(value).__name__
+        article = wanted.__name__.removeprefix("Abstract")
+        raise ArgumentError(
+            f"Argument `{name}` must be a {article}, but is {shown}. {hint}".strip()
+        )
+
+
 def count(name: str, value: Any, *, minimum: int = 1) -> int:
     """Return `value` as an int of at least `minimum`."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < minimum:
@@ -69,7 +82,10 @@ def count(name: str, value: Any, *, minimum: int = 1) -> int:
 def point(name: str, value: Any, dim: int, *, batched: bool = False) -> Any:
     """Return `value` as a float array of shape (dim,), or also (N, dim) where `batched`."""
     try:
-        array = value if is_traced(value) else np.asarray(value, dtype=float)
+        array = value if is_traced(value) else np.asarray(value)
+        if np.iscomplexobj(array):
+            raise TypeError("complex")
+        array = array if is_traced(value) else array.astype(float)
     except (TypeError, ValueError) as error:
         message = f"Argument `{name}` must be numbers of shape ({dim},), but is {value!r}."
         raise ArgumentError(message) from error

@@ -19,6 +19,7 @@ class Status(enum.IntEnum):
     residual_too_large = 7
     not_differentiable = 8
     not_a_fixed_point = 9
+    step_size_vanished = 10
 
     @property
     def label(self) -> str:
@@ -41,6 +42,7 @@ _MESSAGES = {
     Status.located: "The point was located: its residual is within the tolerance.",
     Status.residual_too_large: "The solver stopped with a residual above the tolerance.",
     Status.not_differentiable: "The system has no Jacobian at this point.",
+    Status.step_size_vanished: "The step size fell to nothing: the field is singular just ahead.",
     Status.not_a_fixed_point: "The system moves this point: it is no equilibrium.",
 }
 

@@ -22,6 +22,7 @@ from samflow.equilibria.balls import (
     OutsideDomain,
     Span,
     exact,
+    finite,
     spans,
     working_precision,
 )
@@ -117,6 +118,7 @@ def certify_stability(
     Source: docs/theory, section 2.
 
     """
+    _checks.kind("loss", loss, AbstractLoss, "Use `sf.loss` to make one.")
     start = np.asarray(_checks.point("point", point, loss.dim), dtype=float)
     _checks.known("claim", claim, _CLAIMS)
     rhos = _range("rho", rho, _checks.nonnegative)
@@ -169,14 +171,14 @@ def _without_point(verdict: Verdict, reason: str, **asked: Any) -> StabilityClai
 
 
 def _range(name: str, value: Any, check: Any) -> Span:
-    ends = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
+    ends = (value, value) if np.ndim(value) == 0 else tuple(np.ravel(value))
+    for end in ends:
+        check(name, end)
     if len(ends) != 2 or not float(ends[0]) <= float(ends[1]):
         raise _checks.ArgumentError(
             f"Argument `{name}` must be a number or a pair (low, high) with low <= high, "
             f"but is {value!r}."
         )
-    for end in ends:
-        check(name, end)
     return float(ends[0]), float(ends[1])
 
 
@@ -197,7 +199,11 @@ def _critical_point(equations: GradientEquations, start: np.ndarray) -> Balls | 
             return None
         w = [(x - arb(s)).mid() for x, s in zip(w, step.tolist(), strict=True)]
     zeros = certify_near(equations, [w], precision=_PRECISION).zeros
-    return zeros[0] if zeros else None
+    try:  # beyond the edge of log(x), its gradient 1/x still is
+        defined = bool(zeros) and finite(equations.loss(zeros[0]))
+    except OutsideDomain:
+        return None
+    return zeros[0] if defined else None
 
 
 def _sweep(

@@ -58,7 +58,8 @@ class Conditions(AbstractRecord):
             lines.append(f"Hessian: {', '.join(f'{value:.6g}' for value in self.curvature)}")
         for name, window in (("rho", self.rho_window), ("lr", self.lr_window)):
             if window is not None:
-                lines.append(f"attracts for {name}: {show_window(window)}")
+                shown = show_window(window, flow=self.lr_window is None)
+                lines.append(f"attracts for {name}: {shown}")
         return "\n".join(lines)
 
 
@@ -135,20 +136,24 @@ def theory_settings(system: Map | Flow) -> dict:
     return settings
 
 
-def show_window(window: theory.Window) -> str:
+def show_window(window: theory.Window, *, flow: bool = False) -> str:
     """Return a window with numbers on one line, with what happens at each end.
 
     `0.036036 (λ = -27.75 passes +1) < rho < 0.223683 (λ = 27.75 flips)`, or `never` with reason.
     """
     name = {"ρ": "rho", "η": "lr", "β": "momentum"}[str(window.parameter)]
     if window.is_empty:
-        blocking = [_event(end) for end in (window.low, window.high) if end.eigenvalue is not None]
+        blocking = [
+            _event(end, flow) for end in (window.low, window.high) if end.eigenvalue is not None
+        ]
         return "never" + (f": {'; '.join(blocking)}" if blocking else "")
     low, high = window.low, window.high
-    left = f"{float(low.value):.6g}" + (f" ({_event(low)})" if low.eigenvalue is not None else "")
+    left = f"{float(low.value):.6g}" + (
+        f" ({_event(low, flow)})" if low.eigenvalue is not None else ""
+    )
     text = f"{left} {'≤' if low.closed else '<'} {name}"
     if high.eigenvalue is not None:
-        text += f" < {float(high.value):.6g} ({_event(high)})"
+        text += f" < {float(high.value):.6g} ({_event(high, flow)})"
     if not window.is_hyperbolic:
         text += f"; {window.neutral} neutral direction" + ("s" if window.neutral > 1 else "")
     return text
@@ -161,8 +166,10 @@ _EVENTS = {
 }
 
 
-def _event(end: theory.Endpoint) -> str:
+def _event(end: theory.Endpoint, flow: bool) -> str:
     assert end.eigenvalue is not None
+    if flow:
+        return f"λ = {float(end.eigenvalue):.6g}: an eigenvalue passes 0"
     return f"λ = {float(end.eigenvalue):.6g} {_EVENTS[end.event]}"
 
 

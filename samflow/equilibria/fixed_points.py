@@ -25,7 +25,7 @@ EXHAUSTIVE = "exhaustive"
 MULTISTART = "multistart"
 _DISTINCT = 1e-6
 """Solutions nearer than this, relative to the box, are one point found twice."""
-_ERROR_IN_STEPS = 10.0
+_ERROR_IN_STEPS = 200.0
 """The error in units of the last Newton step, which it is m times at a zero of multiplicity m."""
 
 
@@ -121,6 +121,7 @@ def find_fixed_points(
     box = _checks.box("box", box, system.dim)
     _checks.known("method", method, ("auto", EXHAUSTIVE, MULTISTART))
     num_starts = _checks.count("num_starts", num_starts)
+    tol = float(_checks.positive("tol", tol))
     where = provenance(system.describe(), box=box, method=method, tol=tol)
     certificate, note = None, ""
     if method != MULTISTART:
@@ -251,7 +252,13 @@ def _newton(system: AbstractSystem, starts: Array, tol: float) -> tuple[Array, A
         residual, _, scale = _facts(system, found.value)
         jacobian = jax.jacfwd(lambda w: _equation(system, w))(found.value)
         last = jnp.linalg.lstsq(jacobian, _equation(system, found.value))[0]
-        return found.value, residual <= tol * scale, _ERROR_IN_STEPS * jnp.linalg.norm(last)
+        loss = getattr(system, "loss", None)
+        defined = True if loss is None else jnp.isfinite(loss(found.value))
+        return (
+            found.value,
+            defined & (residual <= tol * scale),
+            _ERROR_IN_STEPS * jnp.linalg.norm(last),
+        )
 
     return jax.vmap(solve)(starts)
 

@@ -107,13 +107,16 @@ def classify(
 
     """
     _checks.double_precision("`classify`")
-    z = start_states(system, w)
+    tol = float(_checks.positive("tol", tol))
+    hyperbolic_tol = float(_checks.nonnegative("hyperbolic_tol", hyperbolic_tol))
+    z = start_states(system, w, "w")
     if z.ndim != 1:
         raise _checks.ArgumentError(f"Argument `w` must be one point, but has shape {z.shape}.")
     near = {"tol": tol, "hyperbolic_tol": hyperbolic_tol}
     where = provenance(system.describe(), **near)
     discrete = isinstance(system, AbstractMap)
-    motion, jacobian, hessian, gradient = (np.asarray(a) for a in _linearise(system, z))
+    motion, jacobian, hessian, gradient, value = (np.asarray(a) for a in _linearise(system, z))
+    defined = bool(np.isfinite(value))  # beyond the edge of log(x), its gradient 1/x still is
     curvature = None if hessian.size == 0 else jnp.asarray(_eigvalsh(hessian))
     unknown = np.full(z.shape, np.nan + 0j)
 
@@ -124,7 +127,7 @@ def classify(
     size = 1.0 + float(jnp.linalg.norm(z))
     if gradient.size and _solution_distance(hessian, gradient) <= _SINGULAR_DISTANCE * size:
         return undefined(Status.not_differentiable, _solution_distance(hessian, gradient))
-    if not (np.isfinite(motion).all() and np.isfinite(jacobian).all()):
+    if not (defined and np.isfinite(motion).all() and np.isfinite(jacobian).all()):
         return undefined(Status.not_finite)
     shifted = jacobian - np.eye(len(z)) if discrete else jacobian
     distance = _solution_distance(shifted, motion)
@@ -152,8 +155,8 @@ def kind_of(growth: np.ndarray, neutral: float) -> Kind:
 
 
 @eqx.filter_jit
-def _linearise(system: AbstractSystem, z: Array) -> tuple[Array, Array, Array, Array]:
-    """Return the motion and its Jacobian; with a loss the Hessian; for SAM the gradient."""
+def _linearise(system: AbstractSystem, z: Array) -> tuple[Array, ...]:
+    """Return the motion, its Jacobian, the loss's Hessian, for SAM the gradient, and the loss."""
     if isinstance(system, AbstractMap):
         motion = system.step(z) - z
     else:
@@ -167,7 +170,8 @@ def _linearise(system: AbstractSystem, z: Array) -> tuple[Array, Array, Array, A
     smooth = jnp.isinf(system.singularity(z))
     gradient = nothing if loss is None else loss.gradient(system.position(z))
     gradient = jnp.where(smooth, jnp.nan, gradient)
-    return motion, jacobian, hessian, gradient
+    value = jnp.zeros(()) if loss is None else loss(system.position(z))
+    return motion, jacobian, hessian, gradient, value
 
 
 def _solution_distance(matrix: np.ndarray, residual: np.ndarray) -> float:

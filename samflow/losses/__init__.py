@@ -3,6 +3,8 @@
 import re
 from collections.abc import Callable, Sequence
 
+import jax
+import jax.numpy as jnp
 import sympy
 
 from samflow import _checks
@@ -73,6 +75,12 @@ def loss(
         raise _checks.ArgumentError("Argument `dim` must be given with a function.")
     dim = _checks.count("dim", dim)
     box = None if domain is None else _checks.box("domain", domain, dim)
+    shape = jax.eval_shape(source, jax.ShapeDtypeStruct((dim,), jnp.zeros(()).dtype))
+    if getattr(shape, "shape", None) != ():
+        raise _checks.ArgumentError(
+            f"Argument `source` must return a scalar for weights of shape ({dim},), but returns "
+            f"{shape}."
+        )
     return FunctionLoss(source, dim, name or getattr(source, "__name__", "function"), box)
 
 

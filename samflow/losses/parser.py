@@ -2,6 +2,7 @@
 
 import ast
 import re
+from typing import Any
 
 import sympy
 
@@ -17,6 +18,7 @@ MAX_BITS = 4_096
 
 _CONSTANTS = {"pi": sympy.pi}
 _RESERVED = {"e": "exp(1)", "E": "exp(1)", "I": "a real expression"}
+_NOT_NUMBERS = ("nan", "inf", "infinity", "oo", "zoo")
 _CALLS = {**FUNCTIONS, "sqrt": sympy.sqrt}
 
 
@@ -47,12 +49,66 @@ def parse(text: str) -> sympy.Expr:
     try:
         if sum(1 for _ in ast.walk(tree)) > MAX_NODES:
             raise ArgumentError(f"An expression must have at most {MAX_NODES} terms and signs.")
-        expression = _Builder(source).build(tree)
+        builder = _Builder(source)
+        expression = builder.build(tree)
+        _check_constants(source, expression)
+        _check_domain(source, expression, builder.needed)
     except RecursionError:
         raise ArgumentError("The expression is nested too deeply to be read.") from None
+    return expression
+
+
+def _check_constants(source: str, expression: sympy.Expr) -> None:
+    """Refuse acos(2), log(0), exp(1000) and what sympy makes of roots that is not smooth."""
     if expression.has(sympy.I, sympy.nan, sympy.zoo, sympy.oo, -sympy.oo):
         raise ArgumentError(f"The expression {_excerpt(source)} is not a finite real number.")
-    return expression
+    node: Any
+    for node in sympy.preorder_traversal(expression):
+        if isinstance(node, sympy.Function) and node.func not in FUNCTIONS.values():
+            raise ArgumentError(
+                f"The expression {_excerpt(source)} simplifies to {str(expression)[:60]}, "
+                "which has no derivative everywhere."
+            )
+        if node.is_number and not node.is_Rational:
+            value = complex(node.evalf(20))
+            if value.imag != 0 or not abs(value) < 1e300:
+                raise ArgumentError(
+                    f"The expression {_excerpt(source)} holds {str(node)[:40]}, which is not a "
+                    "real number of a size that can be computed with."
+                )
+
+
+def _check_domain(source: str, expression: sympy.Expr, needed: list[sympy.Expr]) -> None:
+    """Refuse x**3/x: as x**2 it would be defined, and even proved to be something, at 0."""
+    left: set[Any] = set()
+    node: Any
+    for node in sympy.preorder_traversal(expression):
+        if isinstance(node, sympy.log) or (node.is_Pow and _restricts(node.exp)):
+            left |= _factors(node.args[0])
+    for argument in needed:
+        if not argument.is_number and not _factors(argument) <= left:
+            raise ArgumentError(
+                f"The expression {_excerpt(source)} simplifies to {str(expression)[:60]}, but is "
+                f"not defined everywhere where that is (see {str(argument)[:40]}). Write the "
+                "simple form if it is what you mean."
+            )
+
+
+def _restricts(exponent: sympy.Expr) -> bool:
+    """Say whether a power with this exponent is not defined for every base."""
+    return not (exponent.is_Integer and exponent.is_nonnegative)
+
+
+def _factors(argument: Any) -> set[Any]:
+    """Return the variable factors, without numbers, signs and powers, which sympy moves about."""
+    found: set[Any] = set()
+    factor: Any
+    for factor in sympy.Mul.make_args(argument):
+        base = factor.args[0] if factor.is_Pow and factor.exp.is_Rational else factor
+        if not base.is_number and not isinstance(base, sympy.exp):
+            primitive = base.as_content_primitive()[1]
+            found.add(-primitive if primitive.could_extract_minus_sign() else primitive)
+    return found
 
 
 class _Builder:
@@ -60,6 +116,8 @@ class _Builder:
 
     def __init__(self, source: str) -> None:
         self.source = source
+        self.needed: list[sympy.Expr] = []
+        """What must be positive or at least not 0: arguments of log and roots, divisors."""
 
     def build(self, node: ast.AST) -> sympy.Expr:
         if isinstance(node, ast.Constant):
@@ -93,6 +151,8 @@ class _Builder:
             return _CONSTANTS[node.id]
         if node.id in _RESERVED:
             raise self.refuse(node, f"the name is reserved; write {_RESERVED[node.id]} instead")
+        if node.id.lower() in _NOT_NUMBERS:
+            raise self.refuse(node, "only finite numbers are allowed")
         if node.id in _CALLS:
             raise self.refuse(node, f"a function needs its argument, {node.id}(...)")
         if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,30}", node.id) or "__" in node.id:
@@ -115,6 +175,7 @@ class _Builder:
             return self.power(node, left, right)
         if right.is_zero:
             raise self.refuse(node, "division by zero")
+        self.needed.append(right)
         return left / right
 
     def power(self, node: ast.BinOp, base: sympy.Expr, exponent: sympy.Expr) -> sympy.Expr:
@@ -130,6 +191,8 @@ class _Builder:
             raise self.refuse(node, "a variable exponent needs a positive base")
         elif exponent.is_number and exponent.is_real is not True:
             raise self.refuse(node, "an exponent must be real")
+        if _restricts(exponent):
+            self.needed.append(base)
         result = base**exponent
         if isinstance(result, sympy.Pow) and isinstance(result.exp, sympy.Rational):
             combined = max(abs(result.exp.p), result.exp.q)
@@ -145,7 +208,10 @@ class _Builder:
             raise self.refuse(node.func, f"no such function; known: {names}")
         if len(node.args) != 1 or node.keywords:
             raise self.refuse(node, f"{node.func.id} takes one argument")
-        return _CALLS[node.func.id](self.build(node.args[0]))
+        argument = self.build(node.args[0])
+        if node.func.id in ("log", "sqrt"):
+            self.needed.append(argument)
+        return _CALLS[node.func.id](argument)
 
     def refuse(self, node: ast.AST, reason: str) -> ArgumentError:
         encoded = self.source.encode()  # Python counts columns in bytes of UTF-8, people do not

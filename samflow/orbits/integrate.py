@@ -14,6 +14,9 @@ from samflow.orbits.iterate import start_states
 from samflow.records import AbstractRecord, Provenance, axes, provenance
 from samflow.systems.base import AbstractFlow
 
+_SMALLEST_STEP = 1e-13
+"""Relative to t1: below this the solver gives up."""
+
 
 class Trajectory(AbstractRecord):
     """Solutions of a flow; for an ensemble every array but `times` has an axis of members.
@@ -21,7 +24,8 @@ class Trajectory(AbstractRecord):
     Attributes:
         times: the times at which the solution is given, from 0 to t1.
         states: the solution there, NaN from where the integration stopped.
-        status: reached end, out of steps, diverged, not finite or undefined, one a solution.
+        status: reached end, out of steps, step size vanished, diverged, not finite or undefined,
+            one a solution.
         stopped_at: the time reached; where the solver gave up, the last of `times` before it.
 
     """
@@ -63,14 +67,15 @@ def integrate(
 
     Returns:
         A `Trajectory`. Where normalised SAM meets a critical point its field does not exist and
-        the status is `undefined`, or `out of steps` when the step size shrinks towards that
-        point without reaching it; the solution is not continued past it.
+        the status is `undefined`, or `step size vanished` or `out of steps` when the steps shrink
+        towards that point or chatter around it; the solution is not continued past it.
 
     Raises:
         ArgumentError: for a wrong shape, a start that is not finite or outside the loss's
             domain, or settings out of range.
 
     """
+    _checks.kind("system", system, AbstractFlow, "Use `iterate` for a map.")
     t1 = _checks.positive("t1", t1)
     times = jnp.linspace(0.0, t1, _checks.count("num_times", num_times, minimum=2))
     tolerances = _checks.positive("rtol", rtol), _checks.positive("atol", atol)
@@ -109,7 +114,9 @@ def _solve(
             None,
             start,
             saveat=diffrax.SaveAt(ts=times, t1=True),
-            stepsize_controller=diffrax.PIDController(*tolerances),
+            stepsize_controller=diffrax.PIDController(
+                *tolerances, dtmin=_SMALLEST_STEP * times[-1], force_dtmin=False
+            ),
             event=diffrax.Event(outside),
             max_steps=max_steps,
             throw=False,
@@ -122,6 +129,7 @@ def _solve(
         ended = _Ending(
             succeeded=solution.result == diffrax.RESULTS.successful,
             event=solution.result == diffrax.RESULTS.event_occurred,
+            vanished=solution.result == diffrax.RESULTS.dt_min_reached,
             spent=solution.result == diffrax.RESULTS.max_steps_reached,
         )
         return kept, _status(ended, system, start, last, radius), reached
@@ -134,6 +142,7 @@ class _Ending(NamedTuple):
 
     succeeded: Any
     event: Any
+    vanished: Any
     spent: Any
 
 
@@ -144,6 +153,7 @@ def _status(
     beyond = ended.event & (jnp.sum(last * last) > radius**2)
     undefined = (system.singularity(start) <= 0) | (system.singularity(last) <= 0)
     status = jnp.where(ended.spent, Status.out_of_steps, Status.not_finite)
+    status = jnp.where(ended.vanished, Status.step_size_vanished, status)
     status = jnp.where(beyond, Status.diverged, status)
     status = jnp.where(ended.succeeded & jnp.all(jnp.isfinite(last)), Status.reached_end, status)
     return jnp.where(undefined & (status != Status.reached_end), Status.undefined, status)

@@ -99,6 +99,7 @@ def iterate(
             domain, or numbers of steps below 1.
 
     """
+    _checks.kind("system", system, AbstractMap, "Use `integrate` for a flow.")
     num_steps = _checks.count("num_steps", num_steps)
     keep_every = _checks.count("keep_every", num_steps if keep_every is None else keep_every)
     check_every = _checks.count("check_every", check_every)
@@ -122,14 +123,17 @@ def iterate(
     )
 
 
-def start_states(system: Any, w0: ArrayLike) -> Float[Array, "*batch state"]:
+def start_states(system: Any, w0: ArrayLike, name: str = "w0") -> Float[Array, "*batch state"]:
     """Return `w0` as states: weights are lifted to rest, full states are taken as they are."""
     shape = np.shape(w0)
     width = shape[-1] if shape else 0
+    domain = getattr(getattr(system, "loss", None), "domain", None)
     if width == system.state_dim != system.dim:
-        return _checks.point("w0", w0, system.state_dim, batched=True)
-    w0 = _checks.point("w0", w0, system.dim, batched=True)
-    _checks.inside("w0", w0, getattr(getattr(system, "loss", None), "domain", None))
+        z0 = _checks.point(name, w0, system.state_dim, batched=True)
+        _checks.inside(name, z0[..., : system.dim], domain)
+        return z0
+    w0 = _checks.point(name, w0, system.dim, batched=True)
+    _checks.inside(name, w0, domain)
     return jax.vmap(system.lift)(w0) if w0.ndim == 2 else system.lift(w0)
 
 
@@ -250,8 +254,10 @@ def _advance(layout: _Layout, carry: _Carry, until: Any, settings: _Settings) ->
         new = carry._replace(step=carry.step + length, z=after, previous=before)
         # Written so that NaN counts as outside.
         outside = ~(layout.norm_squared(after) <= settings.escape_radius**2)
-        lost = jnp.any((new.status == _RUNNING) & outside)
-        new = lax.cond(lost, lambda: _replay(layout, carry, new, settings), lambda: new)
+        lost = (new.status == _RUNNING) & outside
+        new = lax.cond(
+            jnp.any(lost), lambda: _replay(layout, carry, new, lost, settings), lambda: new
+        )
         return _settle(layout, new, settings)
 
     return lax.while_loop(going, chunk, carry)
@@ -266,12 +272,16 @@ def _settle(layout: _Layout, carry: _Carry, settings: _Settings) -> _Carry:
     return _stop(layout, carry, still, Status.converged, carry.z, carry.step)
 
 
-def _replay(layout: _Layout, old: _Carry, new: _Carry, settings: _Settings) -> _Carry:
-    """Make a chunk again, step by step, and mark each orbit at the step where it was lost."""
+def _replay(layout: _Layout, old: _Carry, new: _Carry, lost: Array, settings: _Settings) -> _Carry:
+    """Make a chunk again, step by step, and mark each lost orbit where it first was outside.
+
+    Only those that are outside at the chunk's end: what becomes of an orbit must not depend on
+    which others share its block.
+    """
 
     def one(_: Any, carry: _Carry) -> _Carry:
         z = layout.step(carry.z)
-        outside = ~(layout.norm_squared(z) <= settings.escape_radius**2)
+        outside = lost & ~(layout.norm_squared(z) <= settings.escape_radius**2)
         finite = jnp.isfinite(layout.norm_squared(z))
         singular = layout.singularity(carry.z) <= 0
         broken = jnp.where(singular, Status.undefined, Status.not_finite)

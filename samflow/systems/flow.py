@@ -5,6 +5,7 @@ from collections.abc import Callable
 import equinox as eqx
 import jax.numpy as jnp
 
+from samflow import _checks
 from samflow._types import Point, Scalar, Vector
 from samflow.losses.base import AbstractLoss
 from samflow.rules.base import AbstractRule
@@ -17,6 +18,10 @@ class Flow(AbstractFlow):
 
     loss: AbstractLoss
     rule: AbstractRule
+
+    def __check_init__(self) -> None:
+        _checks.kind("loss", self.loss, AbstractLoss, "Use `sf.loss` to make one.")
+        _checks.kind("rule", self.rule, AbstractRule, "Use an instance, such as `sf.GD()`.")
 
     @property
     def dim(self) -> int:

@@ -58,6 +58,10 @@ class Map(AbstractMap):
         default=None, converter=_absent_or(_checks.nonnegative, "weight_decay")
     )
 
+    def __check_init__(self) -> None:
+        _checks.kind("loss", self.loss, AbstractLoss, "Use `sf.loss` to make one.")
+        _checks.kind("rule", self.rule, AbstractRule, "Use an instance, such as `sf.GD()`.")
+
     @property
     def dim(self) -> int:
         """Number of weights."""

@@ -75,7 +75,7 @@ def rate_phase(
     name: str, rate: Rate, expected: float, settings: dict[str, Any], sharpness: float
 ) -> Phase:
     """Compare a fitted rate with the expected one (P1, P4)."""
-    tolerance = RATE_TOLERANCE * abs(expected)
+    tolerance = max(RATE_TOLERANCE * abs(expected), (rate.high - rate.low) / 2)
     return Phase(
         name,
         _RATES[name],
@@ -85,12 +85,12 @@ def rate_phase(
         rate.low,
         rate.high,
         tolerance,
-        "1 %: within the fitted window slopes differ by up to 5 %, as the loss bends",
+        "1 %, as the loss bends within the window, or half the fit's 95 % interval if that is more",
         abs(rate.slope - expected) <= tolerance,
     )
 
 
-def one_valley(peak: float, barrier: float, start_loss: float) -> Phase:
+def one_valley(peak: float, barrier: float, start_loss: float, *, settled: bool) -> Phase:
     """Ask for the absence of a barrier (P2)."""
     tolerance = BARRIER_TOLERANCE * (peak - start_loss)
     return Phase(
@@ -103,11 +103,11 @@ def one_valley(peak: float, barrier: float, start_loss: float) -> Phase:
         math.nan,
         tolerance,
         f"1 % of the climb to the orbit's peak loss {peak:.4g}",
-        math.isfinite(peak) and barrier <= tolerance,
+        settled and math.isfinite(peak) and barrier <= tolerance,
     )
 
 
-def flatter(before: float, after: float, edge: float) -> Phase:
+def flatter(before: float, after: float, edge: float, *, settled: bool) -> Phase:
     """Ask for a smaller sharpness, below the edge (P3)."""
     return Phase(
         "P3",
@@ -119,5 +119,5 @@ def flatter(before: float, after: float, edge: float) -> Phase:
         math.nan,
         0.0,
         "an inequality: it holds or not",
-        after < before and after < edge,
+        settled and after < before and after < edge,
     )

@@ -33,8 +33,9 @@ from samflow.valleys.phases import (
 from samflow.valleys.rates import NO_RATE, Rate, fit_rate
 
 _SETTLED = 1e-4
-"""The orbit has settled when ‖Δ²w‖ has fallen to this part of its peak. Later a network's drift
-along the valley dominates, and its sharpness grows again."""
+"""The orbit has settled when ‖Δ²w‖ has fallen to this part of its peak and stays there for
+`_STAYS` steps. Later a network's drift along the valley dominates; its sharpness grows again."""
+_STAYS = 20
 _LEAST_TAIL = 30
 """Steps after the peak in which the decay is looked for, where it settles sooner than that."""
 _DIVERGED = 1e6
@@ -129,7 +130,8 @@ def two_phase(
 
     Returns:
         A `TwoPhase`. An orbit that diverges, or data without an exponential stretch, give a
-        record whose phases do not hold, with the status and NaN in the place of the rate. Where
+        record whose phases do not hold, with the status and NaN in the place of the rate; P2 and
+        P3 hold only for an orbit that has settled where the Hessian is not negative. Where
         the valley goes on sharpening, an orbit that has settled may leave again; that is not
         followed.
 
@@ -155,10 +157,12 @@ def two_phase(
     losses, escaping, bends = _follow(system, kicked, leading, num_steps)
     status, settled = _settle(losses, bends)
     end, end_sharpness, settling = start * jnp.nan, math.nan, np.full(num_steps, np.nan)
+    settled_down = False
     if status in (Status.converged, Status.out_of_steps):
         progress("curvature at the end")
         end = _filtered(system, kicked, jnp.asarray(settled))
-        _, end_sharpness, leading = _curvature(loss, end)
+        end_lowest, end_sharpness, leading = _curvature(loss, end)
+        settled_down = status is Status.converged and end_lowest >= -_NEGATIVE * end_sharpness
         settling = _follow(system, kicked, leading, num_steps)[1]
 
     escape = fit_rate(np.abs(escaping[: int(np.argmax(bends)) + 1]), growing=True)
@@ -174,8 +178,8 @@ def two_phase(
     progress("curvature along the way")
     phases = (
         rate_phase("P1", escape, _expected(system, settings, kicked, escape), settings, sharpness),
-        one_valley(peak, barrier, float(losses[0])),
-        flatter(sharpness, end_sharpness, edge),
+        one_valley(peak, barrier, float(losses[0]), settled=settled_down),
+        flatter(sharpness, end_sharpness, edge, settled=settled_down),
         rate_phase(
             "P4",
             convergence,
@@ -318,10 +322,13 @@ def _settle(losses: np.ndarray, bends: np.ndarray) -> tuple[Status, int]:
         grew = losses[max(last - 1, 0)] > _DIVERGED * max(losses[0], 1e-12)
         return (Status.diverged if grew else Status.not_finite), last
     peak = int(np.argmax(bends))
-    still = np.flatnonzero(bends[peak:] <= _SETTLED * bends[peak])
-    if not len(still):
+    still = bends[peak:] <= _SETTLED * bends[peak]
+    # A chaotic orbit dips below any threshold for a moment.
+    stays = np.convolve(still, np.ones(_STAYS), "valid") == _STAYS if len(still) >= _STAYS else []
+    starts = np.flatnonzero(stays)
+    if not len(starts):
         return Status.out_of_steps, len(losses) - 1
-    return Status.converged, peak + int(still[0])
+    return Status.converged, peak + int(starts[0])
 
 
 def _final_rate(settling: np.ndarray, peak: int, settled: int, modes: np.ndarray) -> Rate:

@@ -77,6 +77,18 @@ def test_a_degenerate_point_is_found_once():
     assert found.kinds == (sf.Kind.nonhyperbolic,)
 
 
+def test_beyond_the_edge_of_the_domain_there_is_nothing():
+    """x²/2 − log x has g = x − 1/x, which vanishes at −1 too, where the loss is not defined."""
+    loss = sf.loss("x**2/2 - log(x)")
+    found = sf.find_fixed_points(sf.Flow(loss, sf.GD()), ((-3.0, 3.0),))
+    np.testing.assert_allclose(found.w, [[1.0]], atol=1e-12)
+    at_minus_one = sf.classify(sf.Flow(loss, sf.GD()), [-1.0])
+    assert at_minus_one.status is sf.Status.not_finite
+    assert at_minus_one.kind is sf.Kind.undefined
+    assert sf.certify_stability(loss, [1.0], rho=0.1, lr=0.1).verdict is sf.Verdict.proved
+    assert sf.certify_stability(loss, [-1.0], rho=0.1, lr=0.1).verdict is not sf.Verdict.proved
+
+
 def test_of_sam_critical_points_only_and_it_says_so():
     found = sf.find_fixed_points(sf.Map(sf.losses.beale(), sf.SAM(rho=0.05), lr=0.01), BOX)
     assert len(found) == 3

@@ -23,6 +23,11 @@ x, y = sympy.symbols("x y", real=True)
         ("cos(2*pi*x)*exp(-y)", sympy.cos(2 * sympy.pi * x) * sympy.exp(-y)),
         ("x**-0.5", 1 / sympy.sqrt(x)),
         ("x\n + y", x + y),
+        ("x/(2*x + 2)", x / (2 * x + 2)),  # divisors, roots and logarithms that stay
+        ("1/(3*x*y**2)", 1 / (3 * x * y**2)),
+        ("sqrt(4*x + 4) + log(2*y)", sympy.sqrt(4 * x + 4) + sympy.log(2 * y)),
+        ("1/(x - y) + 1/(y - x)**2", 1 / (x - y) + 1 / (y - x) ** 2),
+        ("exp(-x)/exp(y)", sympy.exp(-x - y)),
     ],
 )
 def test_formulas_are_read_exactly(text, expected):
@@ -56,6 +61,15 @@ def test_formulas_are_read_exactly(text, expected):
         ("x + 1j", "only decimal numbers"),
         ("(-1)**0.5*x", "not a finite real number"),
         ("_x", "a letter, then"),
+        ("nan*x", "only finite numbers"),
+        ("x + Inf", "only finite numbers"),
+        ("acos(2)*x", "not a real number"),
+        ("exp(1000)*x", "not a real number"),
+        ("sqrt((x - 1)**2)", "no derivative everywhere"),
+        ("x**3/x", "not defined everywhere"),
+        ("sqrt(x)**4 + x", "not defined everywhere"),
+        ("exp(log(x))*y", "not defined everywhere"),
+        ("x*(1/x)*y", "not defined everywhere"),
         ("", "non-empty"),
     ],
 )

@@ -55,6 +55,24 @@ def test_an_ensemble_is_its_members():
         assert int(together.status[i]) == int(alone.status)
 
 
+def test_a_member_does_not_depend_on_those_beside_it():
+    """One leaves the ball for one step and comes back; the other leaves it for good."""
+
+    def leap(z):
+        there_and_back = jnp.where(z > 1e7, 0.5, jnp.where((z > 2) & (z < 3), 2e7, z + 0.02))
+        return jnp.where((z >= 3) & (z < 1e7), 2 * z, there_and_back)
+
+    def two_kinds(z):  # the second coordinate says which
+        return jnp.array([jnp.where(z[1] > 0, 2 * z[0], leap(z[0])), z[1]])
+
+    system = sf.FunctionMap(two_kinds, dim=2)
+    alone = sf.iterate(system, [0.5, 0.0], num_steps=90)
+    beside = sf.iterate(system, [[0.5, 0.0], [3e-17, 1.0]], num_steps=90)
+    assert beside.count() == {"out of steps": 1, "diverged": 1}
+    assert int(alone.status) == int(beside.status[0])
+    np.testing.assert_array_equal(alone.final, beside.final[0])
+
+
 def test_kept_states_do_not_depend_on_how_often_they_are_kept_or_checked():
     system = sf.Map(sf.losses.beale(), sf.GD(), lr=0.005)
     every = sf.iterate(system, [0.5, 0.5], num_steps=103, keep_every=1)

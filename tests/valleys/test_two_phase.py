@@ -83,6 +83,15 @@ def test_an_escape_to_infinity_is_reported_not_raised():
     assert "FAILS" in str(found)
 
 
+@pytest.mark.parametrize("rho", [0.45, 0.6])
+def test_a_chaotic_orbit_between_two_wells_has_not_settled(rho):
+    """An accidental dip of the motion is no convergence, and a mean over wells no minimum."""
+    loss = sf.loss("x**4/4 - x**2/2")
+    found = sf.two_phase(sf.Map(loss, sf.USAM(rho=rho), lr=0.95), [1.1])
+    assert found.status is sf.Status.out_of_steps
+    assert [phase.holds for phase in found.phases[1:]] == [False, False, False]
+
+
 @pytest.mark.parametrize(
     ("system", "start", "words"),
     [
