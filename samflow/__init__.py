@@ -21,8 +21,8 @@ _HOME = {
     "Map": "systems",
     "integrate": "orbits",
     "iterate": "orbits",
-    "certify_fixed_points": "equilibria",
-    "certify_stability": "equilibria",
+    "certify_fixed_points": "proofs",
+    "certify_stability": "proofs",
     "classify": "equilibria",
     "conditions": "equilibria",
     "find_fixed_points": "equilibria",
@@ -35,7 +35,7 @@ _HOME = {
 }
 """Which subpackage holds a public name; it is imported when the name is first used."""
 
-_SUBPACKAGES = ("equilibria", "losses", "networks", "orbits", "plots", "rules", "systems")
+_SUBPACKAGES = ("equilibria", "losses", "networks", "orbits", "plots", "proofs", "rules", "systems")
 _SUBPACKAGES += ("theory", "valleys")
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         networks,
         orbits,
         plots,
+        proofs,
         rules,
         systems,
         theory,
@@ -52,8 +53,6 @@ if TYPE_CHECKING:
     )
     from samflow._status import Kind, Status, Verdict
     from samflow.equilibria import (
-        certify_fixed_points,
-        certify_stability,
         classify,
         conditions,
         find_fixed_points,
@@ -62,6 +61,7 @@ if TYPE_CHECKING:
     from samflow.losses import loss
     from samflow.orbits import integrate, iterate
     from samflow.plots import portrait
+    from samflow.proofs import certify_fixed_points, certify_stability
     from samflow.rules import GD, SAM, USAM, rule
     from samflow.systems import Flow, FunctionFlow, FunctionMap, Map
     from samflow.valleys import two_phase
@@ -91,6 +91,7 @@ __all__ = [
     "orbits",
     "plots",
     "portrait",
+    "proofs",
     "rule",
     "rules",
     "survey",

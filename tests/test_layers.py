@@ -17,6 +17,7 @@ LAYERS = [
     {"systems"},
     {"orbits"},
     {"theory"},
+    {"proofs"},
     {"equilibria"},
     {"attractors"},
     {"noise"},

@@ -15,9 +15,9 @@ from jaxtyping import Array, Bool, Float, Int
 from samflow import _checks
 from samflow._status import Kind, Status, Verdict
 from samflow._types import Box
-from samflow.equilibria.certificates import Certificate
-from samflow.equilibria.certify import COVERS, certify_fixed_points
 from samflow.equilibria.stability import Stability, classify
+from samflow.proofs.certificates import Certificate
+from samflow.proofs.certify import COVERS, certify_fixed_points
 from samflow.records import AbstractRecord, Provenance, axes, provenance
 from samflow.systems import AbstractFlow, AbstractMap, AbstractSystem, Flow, Map
 

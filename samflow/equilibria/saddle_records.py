@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 from samflow import theory
 from samflow._status import Kind, Verdict
 from samflow._types import Box
-from samflow.equilibria.balls import Span
-from samflow.equilibria.certificates import plain
-from samflow.equilibria.undecided import Undecided
+from samflow.proofs.balls import Span
+from samflow.proofs.certificates import plain
+from samflow.proofs.undecided import Undecided
 from samflow.records import AbstractRecord, Provenance
 
 

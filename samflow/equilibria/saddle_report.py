@@ -11,10 +11,6 @@ from flint import acb
 from samflow import _checks, theory
 from samflow._status import Kind, Verdict
 from samflow._types import Box
-from samflow.equilibria.balls import Span, exact, hull, working_precision
-from samflow.equilibria.certificates import CertifiedPoint
-from samflow.equilibria.certify import certify_fixed_points
-from samflow.equilibria.enclosures import Dynamics, ascent_eigenvalue, classify, spectrum
 from samflow.equilibria.fixed_points import MULTISTART, find_fixed_points
 from samflow.equilibria.saddle_records import (
     Behaviour,
@@ -29,8 +25,12 @@ from samflow.equilibria.saddle_records import (
     Trap,
 )
 from samflow.equilibria.stability import kind_of
-from samflow.equilibria.windows import End, Window, lr_window, rho_window
 from samflow.losses.base import AbstractLoss
+from samflow.proofs.balls import Span, exact, hull, working_precision
+from samflow.proofs.certificates import CertifiedPoint
+from samflow.proofs.certify import certify_fixed_points
+from samflow.proofs.enclosures import Dynamics, ascent_eigenvalue, classify, spectrum
+from samflow.proofs.windows import End, Window, lr_window, rho_window
 from samflow.records import provenance
 from samflow.rules import GD, RULES, USAM
 from samflow.systems import Map

@@ -6,7 +6,7 @@ from typing import Any
 
 import sympy
 
-from samflow.equilibria.balls import Ball, Balls, Program
+from samflow.proofs.balls import Ball, Balls, Program
 
 
 class GradientEquations:

@@ -10,14 +10,14 @@ import sympy
 from samflow import _checks
 from samflow._status import Kind, Verdict
 from samflow._types import Box
-from samflow.equilibria.balls import Ball, Balls, exact, span, spans, working_precision
-from samflow.equilibria.blocks import Proved, count, product, solve, undecided_product
-from samflow.equilibria.certificates import Certificate, CertifiedPoint, ComplexSpan
-from samflow.equilibria.enclosures import Dynamics, Stability, classify, spectrum
-from samflow.equilibria.equations import GradientEquations
-from samflow.equilibria.locate import Settings
-from samflow.equilibria.windows import Window, lr_window, rho_window
 from samflow.losses.expression import ExpressionLoss
+from samflow.proofs.balls import Ball, Balls, exact, span, spans, working_precision
+from samflow.proofs.blocks import Proved, count, product, solve, undecided_product
+from samflow.proofs.certificates import Certificate, CertifiedPoint, ComplexSpan
+from samflow.proofs.enclosures import Dynamics, Stability, classify, spectrum
+from samflow.proofs.equations import GradientEquations
+from samflow.proofs.locate import Settings
+from samflow.proofs.windows import Window, lr_window, rho_window
 from samflow.records import provenance
 from samflow.rules import GD, SAM, USAM
 from samflow.systems import AbstractSystem, Flow, Map

@@ -8,7 +8,7 @@ import pytest
 import sympy
 from flint import arb, ctx, fmpq
 
-from samflow.equilibria.balls import (
+from samflow.proofs.balls import (
     OutsideDomain,
     Program,
     constant,

@@ -9,11 +9,11 @@ import sympy
 import samflow as sf
 from samflow import Kind, Verdict, losses
 from samflow._checks import ArgumentError
-from samflow.equilibria.blocks import separate
-from samflow.equilibria.certify import certify, certify_fixed_points
-from samflow.equilibria.enclosures import Dynamics
-from samflow.equilibria.locate import Settings
-from samflow.equilibria.undecided import undecided
+from samflow.proofs.blocks import separate
+from samflow.proofs.certify import certify, certify_fixed_points
+from samflow.proofs.enclosures import Dynamics
+from samflow.proofs.locate import Settings
+from samflow.proofs.undecided import undecided
 
 X, Y = sympy.symbols("x y", real=True)
 QUARTIC = X**2 / 2 - Y**2 / 2 + Y**4 / 4
@@ -360,7 +360,7 @@ def test_the_map_and_the_flow_have_the_same_points_and_their_own_kinds():
 
 
 def sympy_half():
-    from samflow.equilibria.balls import exact
+    from samflow.proofs.balls import exact
 
     return exact(sympy.Rational(1, 2))
 

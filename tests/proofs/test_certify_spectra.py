@@ -5,9 +5,9 @@ import pytest
 from flint import acb, arb, arb_mat
 
 from samflow._status import Kind, Verdict
-from samflow.equilibria import enclosures
-from samflow.equilibria.balls import working_precision
-from samflow.equilibria.enclosures import (
+from samflow.proofs import enclosures
+from samflow.proofs.balls import working_precision
+from samflow.proofs.enclosures import (
     Dynamics,
     ascent_eigenvalue,
     ascent_jacobian,
@@ -16,7 +16,7 @@ from samflow.equilibria.enclosures import (
     spectrum,
     symmetric_eigenvalues,
 )
-from samflow.equilibria.windows import lr_window, rho_window
+from samflow.proofs.windows import lr_window, rho_window
 
 
 @pytest.fixture(autouse=True)

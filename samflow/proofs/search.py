@@ -15,7 +15,7 @@ from typing import NamedTuple
 from flint import arb
 
 from samflow._types import Box
-from samflow.equilibria.balls import (
+from samflow.proofs.balls import (
     Balls,
     OutsideDomain,
     hull,
@@ -24,7 +24,7 @@ from samflow.equilibria.balls import (
     spans,
     working_precision,
 )
-from samflow.equilibria.krawczyk import (
+from samflow.proofs.krawczyk import (
     SCALES,
     Equations,
     approximate_inverse,

@@ -16,7 +16,9 @@ from flint import arb
 from samflow import _checks
 from samflow._status import Kind, Verdict
 from samflow._types import ArrayLike, Box
-from samflow.equilibria.balls import (
+from samflow.losses.base import AbstractLoss
+from samflow.losses.expression import ExpressionLoss
+from samflow.proofs.balls import (
     Ball,
     Balls,
     OutsideDomain,
@@ -26,11 +28,9 @@ from samflow.equilibria.balls import (
     spans,
     working_precision,
 )
-from samflow.equilibria.enclosures import Dynamics, ascent_eigenvalue, symmetric_eigenvalues
-from samflow.equilibria.equations import GradientEquations
-from samflow.equilibria.search import certify_near
-from samflow.losses.base import AbstractLoss
-from samflow.losses.expression import ExpressionLoss
+from samflow.proofs.enclosures import Dynamics, ascent_eigenvalue, symmetric_eigenvalues
+from samflow.proofs.equations import GradientEquations
+from samflow.proofs.search import certify_near
 from samflow.records import AbstractRecord, Provenance, provenance
 
 _CLAIMS = (Kind.attracting, Kind.repelling, Kind.saddle)

@@ -9,17 +9,17 @@ import sympy
 from flint import acb
 
 from samflow._types import Box
-from samflow.equilibria.balls import Ball, Balls, spans, working_precision
-from samflow.equilibria.enclosures import (
+from samflow.proofs.balls import Ball, Balls, spans, working_precision
+from samflow.proofs.enclosures import (
     Complex,
     ascent_eigenvalue,
     ascent_jacobian,
     eigenvalues,
     symmetric_eigenvalues,
 )
-from samflow.equilibria.equations import GradientEquations
-from samflow.equilibria.locate import Located, Settings, locate
-from samflow.equilibria.undecided import Undecided, regroup
+from samflow.proofs.equations import GradientEquations
+from samflow.proofs.locate import Located, Settings, locate
+from samflow.proofs.undecided import Undecided, regroup
 
 
 class Proved(NamedTuple):

@@ -15,7 +15,7 @@ import numpy as np
 from flint import arb
 
 from samflow._types import Box
-from samflow.equilibria.balls import Balls, OutsideDomain, hulls, working_precision
+from samflow.proofs.balls import Balls, OutsideDomain, hulls, working_precision
 
 SCALES = (12, 20, 28, 36, 44)
 """Sizes of the boxes tried about a point: 2^-12 to 2^-44 of the scale of the problem."""

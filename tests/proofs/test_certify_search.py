@@ -7,10 +7,10 @@ import pytest
 import sympy
 from flint import arb
 
-from samflow.equilibria.balls import spans
-from samflow.equilibria.equations import AscentEquations, GradientEquations
-from samflow.equilibria.planar import planar_zeros
-from samflow.equilibria.search import certify_near, exclude, find_zeros
+from samflow.proofs.balls import spans
+from samflow.proofs.equations import AscentEquations, GradientEquations
+from samflow.proofs.planar import planar_zeros
+from samflow.proofs.search import certify_near, exclude, find_zeros
 
 X, Y, Z = sympy.symbols("x y z", real=True)
 

@@ -8,7 +8,7 @@ import pytest
 import samflow as sf
 from samflow import Verdict, losses
 from samflow._checks import ArgumentError
-from samflow.equilibria.claims import certify_stability
+from samflow.proofs.claims import certify_stability
 
 THRESHOLD = 4 / 111
 

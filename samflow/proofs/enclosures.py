@@ -6,7 +6,7 @@ import numpy as np
 from flint import acb, arb, arb_mat
 
 from samflow._status import Kind, Verdict
-from samflow.equilibria.balls import Ball, Balls
+from samflow.proofs.balls import Ball, Balls
 
 Complex: TypeAlias = Any
 """A `flint.acb`."""

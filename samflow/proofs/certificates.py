@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 from samflow._status import Kind, Verdict
 from samflow._types import Box
-from samflow.equilibria.balls import Span
-from samflow.equilibria.undecided import Undecided
-from samflow.equilibria.windows import Window
+from samflow.proofs.balls import Span
+from samflow.proofs.undecided import Undecided
+from samflow.proofs.windows import Window
 from samflow.records import AbstractRecord, Provenance
 
 

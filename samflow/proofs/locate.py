@@ -15,7 +15,7 @@ import sympy
 from flint import arb, fmpq
 
 from samflow._types import Box
-from samflow.equilibria.balls import (
+from samflow.proofs.balls import (
     Ball,
     Balls,
     OutsideDomain,
@@ -24,10 +24,10 @@ from samflow.equilibria.balls import (
     spans,
     working_precision,
 )
-from samflow.equilibria.equations import AscentEquations, GradientEquations
-from samflow.equilibria.planar import planar_zeros
-from samflow.equilibria.search import Search, exclude, find_zeros
-from samflow.equilibria.undecided import (
+from samflow.proofs.equations import AscentEquations, GradientEquations
+from samflow.proofs.planar import planar_zeros
+from samflow.proofs.search import Search, exclude, find_zeros
+from samflow.proofs.undecided import (
     BUDGET,
     DEGENERATE,
     DOMAIN,

@@ -14,8 +14,8 @@ from typing import NamedTuple
 from flint import arb
 
 from samflow._status import Verdict
-from samflow.equilibria.balls import Ball, Balls, Span, span
-from samflow.equilibria.enclosures import Dynamics, ascent_eigenvalue
+from samflow.proofs.balls import Ball, Balls, Span, span
+from samflow.proofs.enclosures import Dynamics, ascent_eigenvalue
 
 
 class End(NamedTuple):

@@ -10,9 +10,9 @@ from typing import Any
 import sympy
 from flint import Ordering, fmpq, fmpq_mpoly_ctx, fmpq_poly
 
-from samflow.equilibria.balls import OutsideDomain, working_precision
-from samflow.equilibria.equations import GradientEquations
-from samflow.equilibria.search import Search, certify_near
+from samflow.proofs.balls import OutsideDomain, working_precision
+from samflow.proofs.equations import GradientEquations
+from samflow.proofs.search import Search, certify_near
 
 _MAX_BEZOUT = 150
 """Largest product of the degrees of g₁ and g₂ for which resultants take less than a second."""

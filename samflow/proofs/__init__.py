@@ -1,0 +1,13 @@
+"""Proofs by ball arithmetic: which fixed points there are, what they are, for whole ranges."""
+
+from samflow.proofs.certificates import Certificate, CertifiedPoint
+from samflow.proofs.certify import certify_fixed_points
+from samflow.proofs.claims import StabilityClaim, certify_stability
+
+__all__ = [
+    "Certificate",
+    "CertifiedPoint",
+    "StabilityClaim",
+    "certify_fixed_points",
+    "certify_stability",
+]
