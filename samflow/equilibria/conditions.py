@@ -35,6 +35,7 @@ class Conditions(AbstractRecord):
         rho_window: the ρ for which the point attracts, everything else as in the system; None
             without a point or for a rule without ρ.
         lr_window: the same for the step size; None for a flow.
+        momentum_window: the same for momentum; None for a system without it.
         kind: theory's verdict at the point for the system as it is; None without a point.
         status: located, not a fixed point, or not differentiable (normalised SAM has no
             Jacobian at a critical point, so no multipliers and no windows).
@@ -45,6 +46,7 @@ class Conditions(AbstractRecord):
     curvature: tuple[float, ...] = eqx.field(static=True)
     rho_window: theory.Window | None = eqx.field(static=True)
     lr_window: theory.Window | None = eqx.field(static=True)
+    momentum_window: theory.Window | None = eqx.field(static=True)
     kind: Kind | None = eqx.field(static=True)
     status: Status = eqx.field(static=True)
     provenance: Provenance = eqx.field(static=True)
@@ -56,7 +58,12 @@ class Conditions(AbstractRecord):
             lines.append(self.status.message)
         if self.curvature:
             lines.append(f"Hessian: {', '.join(f'{value:.6g}' for value in self.curvature)}")
-        for name, window in (("rho", self.rho_window), ("lr", self.lr_window)):
+        windows = {
+            "rho": self.rho_window,
+            "lr": self.lr_window,
+            "momentum": self.momentum_window,
+        }
+        for name, window in windows.items():
             if window is not None:
                 shown = show_window(window, flow=self.lr_window is None)
                 lines.append(f"attracts for {name}: {shown}")
@@ -101,7 +108,7 @@ def conditions(system: AbstractSystem, w: ArrayLike | None = None) -> Conditions
     formulas = _formulas(system) if smooth else ()
     status = Status.located if smooth else Status.not_differentiable
     if w is None:
-        return Conditions(formulas, (), None, None, None, status, where)
+        return Conditions(formulas, (), None, None, None, None, status, where)
     at_point = classify(Flow(system.loss, GD()), w)
     if at_point.status is not Status.located or at_point.curvature is None:
         raise _checks.ArgumentError(
@@ -110,18 +117,22 @@ def conditions(system: AbstractSystem, w: ArrayLike | None = None) -> Conditions
         )
     curvature = tuple(float(value) for value in at_point.curvature)
     if not smooth:
-        return Conditions(formulas, curvature, None, None, Kind.undefined, status, where)
+        return Conditions(formulas, curvature, None, None, None, Kind.undefined, status, where)
     settings = theory_settings(system)
     tolerance = _NEUTRAL * max(abs(value) for value in curvature)
     fixed = {"momentum": settings["momentum"], "kind": settings["kind"], "tolerance": tolerance}
-    rho_window = lr_window = None
+    rho_window = lr_window = momentum_window = None
     if system.rule.name == "usam":
         rho_window = theory.rho_window(curvature, lr=settings["lr"], **fixed)
     if settings["lr"] is not None:
         rule, rho = settings["rule"], settings["rho"]
         lr_window = theory.lr_window(curvature, rule=rule, rho=rho, **fixed)
+        if settings["kind"] != "none":
+            made = {name: settings[name] for name in ("rule", "rho", "lr", "kind")}
+            momentum_window = theory.momentum_window(curvature, tolerance=tolerance, **made)
     kind = theory.verdict(curvature, tolerance=tolerance, **settings)
-    return Conditions(formulas, curvature, rho_window, lr_window, kind, status, where)
+    windows = (rho_window, lr_window, momentum_window)
+    return Conditions(formulas, curvature, *windows, kind, status, where)
 
 
 def theory_settings(system: Map | Flow) -> dict:

@@ -38,6 +38,24 @@ def test_lr_window_at_its_end():
         )
 
 
+def test_heavy_ball_ends_in_a_neimark_sacker_bifurcation():
+    """0 < lr·U < 2(1 + β), so β > lr·U/2 − 1, up to β = 1 where complex pairs cross."""
+    loss = sf.losses.saddle((1.0, 2.0))
+    system = sf.Map(loss, sf.USAM(rho=0.1), lr=1.0, momentum=0.5)
+    found = sf.conditions(system, [0.0, 0.0])
+    window = found.momentum_window
+    assert float(window.low.value) == pytest.approx(1.0 * 2 * 1.2 / 2 - 1)
+    assert float(window.high.value) == 1
+    assert window.low.event == "flip"
+    assert window.high.event == "neimark_sacker"
+    assert "Neimark–Sacker" in str(found)
+    low = float(window.low.value)
+    for beta, kind in ((low + 1e-6, sf.Kind.attracting), (low - 1e-6, sf.Kind.saddle)):
+        moved = sf.Map(loss, sf.USAM(rho=0.1), lr=1.0, momentum=beta)
+        assert sf.classify(moved, [0.0, 0.0]).kind is kind
+    assert sf.conditions(sf.Map(loss, sf.GD(), lr=0.1), [0.0, 0.0]).momentum_window is None
+
+
 def test_formulas_come_as_text_and_latex():
     found = sf.conditions(sf.Map(sf.losses.beale(), sf.USAM(rho=0.05), lr=0.01, momentum=0.9))
     names = [formula.name for formula in found.formulas]
