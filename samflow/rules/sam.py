@@ -56,7 +56,9 @@ class SAM(AbstractRule):
     """Sharpness-aware minimisation: d(w) = g(w + rho g(w)/‖g(w)‖).
 
     `rho` is a length in weight space. Where g(w) = 0 the direction is undefined, and stays so:
-    `direction` returns NaN there. Source: Foret et al. 2021 (arXiv 2010.01412), equation 2.
+    `direction` returns NaN there. ‖g‖² must be representable, which in double precision it is for
+    1e-154 < ‖g‖ < 1e154 and in single for 1e-19 < ‖g‖ < 1e19; outside, the direction is wrong.
+    Source: Foret et al. 2021 (arXiv 2010.01412), equation 2.
     """
 
     rho: Scalar = eqx.field(converter=lambda v: _checks.nonnegative("rho", v, _RHO_HINT))
