@@ -63,8 +63,8 @@ def run(progress: Callable[[str], None] = lambda message: None) -> list[Claim]:
                 predicted=p4.at_point,
                 measured=p4.measured,
                 rel=0.05,
-                reason="near lr·U = 2 the rate changes by 5 % for each 0.01 of λ, and λ drifts by "
-                "about that within the window",
+                reason="λ drifts within the window, and the nearer lr·U is to 2 the more the rate "
+                "feels it: at 1.97 by 5 % for each 0.01 of λ",
             )
         )
         progress(f"switch at {where}, from the file")

@@ -96,8 +96,3 @@ def concatenate(a: Any, b: Any) -> Any:
     if isinstance(a, Components):
         return Components(*a.parts, *b.parts)
     return jnp.concatenate([a, b])
-
-
-def stack(v: Components) -> Any:
-    """Turn components of shape (...) into one array of shape (dim, ...)."""
-    return jnp.stack(v.parts)

@@ -1,6 +1,5 @@
 """Names for the shapes that every module speaks of."""
 
-from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -23,7 +22,5 @@ Box: TypeAlias = tuple[tuple[float, float], ...]
 
 ArrayLike: TypeAlias = Any
 """Whatever `jax.numpy.asarray` takes."""
-
-LossFunction: TypeAlias = Callable[[Point], Scalar]
 
 NumpyArray: TypeAlias = np.ndarray

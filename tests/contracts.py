@@ -65,10 +65,14 @@ def check_lift_and_position(system, w):
     np.testing.assert_array_equal(system.position(z), w)
 
 
-def check_never_guards(system, z):
-    """A singular point gives NaN, not a number; a smooth system says that it is smooth."""
-    singularity = float(system.singularity(z))
-    if singularity == 0:
-        assert not np.isfinite(motion(system)(z)).all()
-    else:
-        assert np.isfinite(motion(system)(z)).all()
+def check_defined(system, z):
+    """Away from a singular point the system moves, and says that it can be differentiated."""
+    assert float(system.singularity(z)) > 0
+    assert np.isfinite(motion(system)(z)).all()
+
+
+def check_undefined(system, z):
+    """A singular point gives NaN, not a guarded number, for the motion and for its Jacobian."""
+    assert float(system.singularity(z)) == 0
+    assert not np.isfinite(motion(system)(z)).any()
+    assert np.isnan(system.jacobian(z)).any()

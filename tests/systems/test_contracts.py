@@ -49,7 +49,7 @@ def test_contract(system):
     contracts.check_jacobian_is_finite_differences(system, zs[1])
     contracts.check_traced_once(system, zs[0])
     contracts.check_lift_and_position(system, jnp.array([0.3, 0.8]))
-    contracts.check_never_guards(system, zs[0])
+    contracts.check_defined(system, zs[0])
     if system.elementwise:
         contracts.check_components_are_points(system, zs)
     assert system.describe()
@@ -105,9 +105,7 @@ def test_sam_has_no_jacobian_at_a_critical_point():
     for loss in (sf.losses.saddle(), sf.losses.double_well()):
         w = jnp.zeros(loss.dim)
         for system in (sf.Map(loss, sf.SAM(rho=0.1), lr=0.1), sf.Flow(loss, sf.SAM(rho=0.1))):
-            assert float(system.singularity(w)) == 0
-            contracts.check_never_guards(system, w)
-            assert np.isnan(system.jacobian(w)).any()
+            contracts.check_undefined(system, w)
         smooth = sf.Map(loss, sf.USAM(rho=0.1), lr=0.1)
         assert np.isinf(smooth.singularity(w))
         assert np.isfinite(smooth.jacobian(w)).all()
