@@ -20,6 +20,8 @@ class Status(enum.IntEnum):
     not_differentiable = 8
     not_a_fixed_point = 9
     step_size_vanished = 10
+    sliding = 11
+    not_unique = 12
 
     @property
     def label(self) -> str:
@@ -44,6 +46,8 @@ _MESSAGES = {
     Status.not_differentiable: "The system has no Jacobian at this point.",
     Status.step_size_vanished: "The step size fell to nothing: the field is singular just ahead.",
     Status.not_a_fixed_point: "The system moves this point: it is no equilibrium.",
+    Status.sliding: "The solution came to where the field jumps, in finite time, and is held there.",
+    Status.not_unique: "The field jumps here, and more than one solution goes on from here.",
 }
 
 
@@ -59,12 +63,18 @@ class Verdict(enum.StrEnum):
 class Kind(enum.StrEnum):
     """What a fixed point is for the system at hand.
 
-    `undefined` means that the system has no Jacobian there (normalised SAM at a critical point),
-    so that linearisation says nothing.
+    Normalised SAM has no Jacobian at a critical point. What holds it there instead is `sliding`
+    for the flow, and for the map an attracting 2-cycle about the point (`cycle`), or an invariant
+    ball: a `chaotic_trap` where chaos is proved, a `trap` where it is not. `undefined` means that
+    there is no Jacobian and that none of these is known.
     """
 
     attracting = "attracting"
     repelling = "repelling"
     saddle = "saddle"
     nonhyperbolic = "nonhyperbolic"
+    sliding = "sliding"
+    cycle = "cycle"
+    chaotic_trap = "chaotic trap"
+    trap = "trap"
     undefined = "undefined"

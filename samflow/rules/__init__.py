@@ -1,7 +1,7 @@
 """Rules: how a step's direction is made from gradients."""
 
 from samflow._checks import known, nonnegative
-from samflow.rules.base import AbstractRule
+from samflow.rules.base import AbstractMemoryRule, AbstractNormalisedRule, AbstractRule, Rule
 from samflow.rules.sam import GD, SAM, USAM
 
 RULES: dict[str, type[AbstractRule]] = {rule.name: rule for rule in (GD, USAM, SAM)}
@@ -22,4 +22,14 @@ def rule(name: str, *, rho: float = 0.0) -> AbstractRule:
     return kind(rho=rho)  # pyright: ignore[reportCallIssue]
 
 
-__all__ = ["GD", "RULES", "SAM", "USAM", "AbstractRule", "rule"]
+__all__ = [
+    "GD",
+    "RULES",
+    "SAM",
+    "USAM",
+    "AbstractMemoryRule",
+    "AbstractNormalisedRule",
+    "AbstractRule",
+    "Rule",
+    "rule",
+]

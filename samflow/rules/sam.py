@@ -9,7 +9,7 @@ from samflow import _checks
 from samflow._components import inner, norm
 from samflow._types import Scalar, Vector
 from samflow.losses.base import AbstractLoss
-from samflow.rules.base import AbstractRule
+from samflow.rules.base import AbstractNormalisedRule, AbstractRule
 
 _RHO_HINT = "rho is the radius of the ascent step."
 
@@ -52,7 +52,7 @@ class USAM(AbstractRule):
         return jnp.full(jnp.shape(w[0]), jnp.inf)
 
 
-class SAM(AbstractRule):
+class SAM(AbstractNormalisedRule):
     """Sharpness-aware minimisation: d(w) = g(w + rho g(w)/‖g(w)‖).
 
     `rho` is a length in weight space. Where g(w) = 0 the direction is undefined, and stays so:
@@ -70,8 +70,11 @@ class SAM(AbstractRule):
         """Return g(w + rho g(w)/‖g(w)‖); NaN where g(w) = 0."""
         g = loss.gradient(w)
         # √(1/‖g‖²), not 1/√‖g‖²: XLA turns the second into an rsqrt, three times as slow in f64.
-        unit = jnp.sqrt(1 / inner(g, g)) * g
-        return loss.gradient(w + self.rho * unit)
+        return self.limit(loss, w, jnp.sqrt(1 / inner(g, g)) * g)
+
+    def limit(self, loss: AbstractLoss, w: Vector, e: Vector) -> Vector:
+        """Return g(w + rho e)."""
+        return loss.gradient(w + self.rho * e)
 
     def singularity(self, loss: AbstractLoss, w: Vector) -> Scalar:
         """Return ‖g(w)‖."""

@@ -10,7 +10,7 @@ from samflow import _checks
 from samflow._components import Components, concatenate
 from samflow._types import Point, Scalar, Vector
 from samflow.losses.base import AbstractLoss
-from samflow.rules.base import AbstractRule
+from samflow.rules.base import AbstractMemoryRule, AbstractRule, Rule
 from samflow.systems.base import AbstractMap
 
 
@@ -38,7 +38,8 @@ class Map(AbstractMap):
     Attributes:
         lr: step size, > 0.
         momentum: in [0, 1). With None or a plain 0 the state is w alone; otherwise (w, v).
-            To sweep momentum through 0, start from another value and replace the leaf.
+            To sweep momentum through 0, start from another value and replace the leaf. A rule
+            with a memory puts it last: (w, m) or (w, v, m).
         nesterov: which of the two forms of momentum.
         weight_decay: ≥ 0; None or a plain 0 leaves it out.
 
@@ -48,7 +49,7 @@ class Map(AbstractMap):
     """
 
     loss: AbstractLoss
-    rule: AbstractRule
+    rule: Rule
     lr: Scalar = eqx.field(converter=lambda v: _checks.positive("lr", v))
     momentum: Scalar | None = eqx.field(
         default=None, converter=_absent_or(_checks.fraction, "momentum")
@@ -60,7 +61,8 @@ class Map(AbstractMap):
 
     def __check_init__(self) -> None:
         _checks.kind("loss", self.loss, AbstractLoss, "Use `sf.loss` to make one.")
-        _checks.kind("rule", self.rule, AbstractRule, "Use an instance, such as `sf.GD()`.")
+        if not isinstance(self.rule, AbstractMemoryRule):
+            _checks.kind("rule", self.rule, AbstractRule, "Use an instance, such as `sf.GD()`.")
 
     @property
     def dim(self) -> int:
@@ -69,8 +71,9 @@ class Map(AbstractMap):
 
     @property
     def state_dim(self) -> int:
-        """Length of a state: dim, or 2 dim with momentum."""
-        return self.dim if self.momentum is None else 2 * self.dim
+        """Length of a state: dim, and dim more for momentum and for each memory of the rule."""
+        memories = self.rule.num_memories if isinstance(self.rule, AbstractMemoryRule) else 0
+        return self.dim * (1 + (self.momentum is not None) + memories)
 
     @property
     def elementwise(self) -> bool:
@@ -79,20 +82,36 @@ class Map(AbstractMap):
 
     def step(self, z: Vector) -> Vector:
         """Return the next state."""
-        w, lr, beta = z[: self.dim], self.lr, self.momentum
-        d = self.rule.direction(self.loss, w)
+        if not isinstance(self.rule, AbstractMemoryRule):
+            w = z[: self.dim]
+            return self._move(w, z[self.dim :], self.rule.direction(self.loss, w))
+        w, v, memory = self._parts(z)
+        d, memory = self.rule.direction(self.loss, w, memory)
+        return concatenate(self._move(w, v, d), memory)
+
+    def _move(self, w: Vector, v: Vector, d: Vector) -> Vector:
+        """Return the weights, and the velocity where there is momentum, after a step along `d`."""
+        lr, beta = self.lr, self.momentum
         if self.weight_decay is not None:
             d = d + self.weight_decay * w
         if beta is None:
             return w - lr * d
-        v = beta * z[self.dim :] + d
+        v = beta * v + d
         if self.nesterov:
             return concatenate(w - lr * (d + beta * v), v)
         return concatenate(w - lr * v, v)
 
+    def _parts(self, z: Vector) -> tuple[Vector, Vector, Vector]:
+        """Return the weights, the velocity (empty without momentum) and the rule's memory."""
+        begin = self.dim if self.momentum is None else 2 * self.dim
+        return z[: self.dim], z[self.dim : begin], z[begin:]
+
     def lift(self, w: Vector) -> Vector:
-        """Return the state with weights `w` and velocity 0."""
-        return w if self.momentum is None else concatenate(w, 0.0 * w)
+        """Return the state with weights `w`, velocity 0 and the memory that the rule begins with."""
+        z = w if self.momentum is None else concatenate(w, 0.0 * w)
+        if isinstance(self.rule, AbstractMemoryRule):
+            z = concatenate(z, self.rule.start(self.loss, w))
+        return z
 
     def position(self, z: Vector) -> Vector:
         """Return the weights of the state `z`."""
@@ -100,6 +119,9 @@ class Map(AbstractMap):
 
     def singularity(self, z: Vector) -> Scalar:
         """Return the rule's distance from where it is not smooth."""
+        if isinstance(self.rule, AbstractMemoryRule):
+            w, _, memory = self._parts(z)
+            return self.rule.singularity(self.loss, w, memory)
         return self.rule.singularity(self.loss, z[: self.dim])
 
     def describe(self) -> str:
@@ -148,7 +170,7 @@ class FunctionMap(AbstractMap):
         return f"map {self.name}"
 
 
-def describe_rule(rule: AbstractRule) -> str:
+def describe_rule(rule: Rule) -> str:
     """Return the rule's name with its hyperparameters, as `usam(rho=0.05)`."""
     fields = {name: value for name, value in vars(rule).items() if value is not None}
     shown = ", ".join(f"{name}={_shown(value)}" for name, value in fields.items())
