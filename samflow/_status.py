@@ -46,7 +46,7 @@ _MESSAGES = {
     Status.not_differentiable: "The system has no Jacobian at this point.",
     Status.step_size_vanished: "The step size fell to nothing: the field is singular just ahead.",
     Status.not_a_fixed_point: "The system moves this point: it is no equilibrium.",
-    Status.sliding: "The solution came to where the field jumps, in finite time, and is held there.",
+    Status.sliding: "The solution came in finite time to where the field jumps, and is held there.",
     Status.not_unique: "The field jumps here, and more than one solution goes on from here.",
 }
 

@@ -17,10 +17,16 @@ MARKERS: dict[Kind, dict[str, Any]] = {
     Kind.repelling: {"marker": "o", "fillstyle": "none"},
     Kind.saddle: {"marker": "D", "fillstyle": "left"},
     Kind.nonhyperbolic: {"marker": "s", "fillstyle": "none"},
-    Kind.undefined: {"marker": "X", "fillstyle": "full"},
+    Kind.sliding: {"marker": "X", "fillstyle": "full"},
+    Kind.cycle: {"marker": "P", "fillstyle": "full"},
+    Kind.chaotic_trap: {"marker": "*", "fillstyle": "full"},
+    Kind.trap: {"marker": "*", "fillstyle": "none"},
+    Kind.undefined: {"marker": "X", "fillstyle": "none"},
 }
-"""How each kind is drawn: filled circle, open circle, half-filled diamond, open square, cross."""
+"""How each kind is drawn: filled circle, open circle, half-filled diamond, open square; where there
+is no Jacobian a cross (sliding), a plus (2-cycle), a star (trap), an open cross (none of these)."""
 
+_WITHOUT_JACOBIAN = (Kind.sliding, Kind.cycle, Kind.chaotic_trap, Kind.trap, Kind.undefined)
 _LABELS = {kind: str(kind) for kind in Kind} | {Kind.undefined: "undefined (no Jacobian)"}
 _ARM = 0.07
 """Length of an eigen-direction's arm, as a fraction of the box."""
@@ -38,10 +44,10 @@ class EigenDirection(NamedTuple):
 def eigen_directions(system: AbstractSystem, stability: Stability) -> list[EigenDirection]:
     """Return the real eigen-directions of a planar system at a classified fixed point.
 
-    None where the kind is undefined, since there is no Jacobian; none for complex pairs; and none
+    None where there is no Jacobian; none for complex pairs; and none
     with momentum, where they lie in the four-dimensional space of weights and velocities.
     """
-    if stability.kind is Kind.undefined or system.state_dim != 2:
+    if stability.kind in _WITHOUT_JACOBIAN or system.state_dim != 2:
         return []
     values, vectors = np.linalg.eig(np.asarray(_jacobian(system, stability.state)))
     if np.iscomplexobj(values):
@@ -79,17 +85,17 @@ def draw_mark(
         color=colour,
         markersize=size * (0.9 if kind is Kind.saddle else 1.0),
         markeredgewidth=0.9,
-        markeredgecolor=colour if kind is not Kind.undefined else "white",
+        markeredgecolor="white" if kind in _WITHOUT_JACOBIAN else colour,
         markerfacecoloralt="white",
         label=label,
         zorder=6 + 0.1 * list(MARKERS).index(kind) + 0.05 * hallucinated,
         gid=f"fixed points {kind}{' not critical' if hallucinated else ''}",
         **MARKERS[kind],
     )
-    if kind is Kind.undefined:
+    if kind in _WITHOUT_JACOBIAN:
         line.set(markersize=1.5 * size, markeredgewidth=0.6)
-    elif MARKERS[kind]["fillstyle"] == "none":
-        line.set(fillstyle="full", markerfacecolor="white")
+    if MARKERS[kind]["fillstyle"] == "none":
+        line.set(fillstyle="full", markerfacecolor="white", markeredgecolor=colour)
 
 
 def draw_eigen_directions(ax: Axes, system: AbstractSystem, fixed_points: FixedPoints) -> None:

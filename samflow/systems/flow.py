@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from samflow import _checks
 from samflow._types import Point, Scalar, Vector
 from samflow.losses.base import AbstractLoss
-from samflow.rules.base import AbstractRule
+from samflow.rules.base import AbstractMemoryRule, AbstractRule
 from samflow.systems.base import AbstractFlow
 from samflow.systems.map import describe_rule
 
@@ -21,6 +21,11 @@ class Flow(AbstractFlow):
 
     def __check_init__(self) -> None:
         _checks.kind("loss", self.loss, AbstractLoss, "Use `sf.loss` to make one.")
+        if isinstance(self.rule, AbstractMemoryRule):
+            raise _checks.ArgumentError(
+                f"Argument `rule` of a flow must have no memory, but is {self.rule.name}. "
+                "Use a `Map` with a small lr."
+            )
         _checks.kind("rule", self.rule, AbstractRule, "Use an instance, such as `sf.GD()`.")
 
     @property

@@ -107,7 +107,7 @@ class Map(AbstractMap):
         return z[: self.dim], z[self.dim : begin], z[begin:]
 
     def lift(self, w: Vector) -> Vector:
-        """Return the state with weights `w`, velocity 0 and the memory that the rule begins with."""
+        """Return the state at the weights `w`, with velocity 0 and the rule's first memory."""
         z = w if self.momentum is None else concatenate(w, 0.0 * w)
         if isinstance(self.rule, AbstractMemoryRule):
             z = concatenate(z, self.rule.start(self.loss, w))
