@@ -31,6 +31,12 @@ from samflow.theory.normalised import (
     trap_exponent,
     trap_radius,
 )
+from samflow.theory.practical import (
+    PLACEMENTS,
+    eps_window,
+    practical_curvature,
+    practical_cycle,
+)
 from samflow.theory.symbols import evaluate, latex, text
 from samflow.theory.verdicts import verdict, verdicts
 from samflow.theory.windows import (
@@ -44,6 +50,7 @@ from samflow.theory.windows import (
 
 __all__ = [
     "KINDS",
+    "PLACEMENTS",
     "RULES",
     "Endpoint",
     "Event",
@@ -57,6 +64,7 @@ __all__ = [
     "cycle_radius",
     "edge",
     "effective_curvature",
+    "eps_window",
     "escape_rate",
     "evaluate",
     "flip_threshold",
@@ -67,6 +75,8 @@ __all__ = [
     "lr_window",
     "momentum_window",
     "multipliers",
+    "practical_curvature",
+    "practical_cycle",
     "rho_window",
     "saddle_cycle_bounds",
     "sharpness_flow",

@@ -17,6 +17,9 @@ lr = sympy.Symbol("η", positive=True)
 beta = sympy.Symbol("β", nonnegative=True)
 """Momentum."""
 
+eps = sympy.Symbol("ε", positive=True)
+"""What implementations add to the gradient's norm before they divide by it."""
+
 grad_norm = sympy.Symbol("‖g‖", positive=True)
 """Norm of the gradient at the current point, for normalised SAM away from critical points."""
 
@@ -32,6 +35,7 @@ _LATEX_NAMES = {
     rho: r"\rho",
     lr: r"\eta",
     beta: r"\beta",
+    eps: r"\varepsilon",
     grad_norm: r"\|g\|",
 }
 _SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")

@@ -1,0 +1,100 @@
+"""SAM as it is implemented, with ε in the denominator: what that does near a critical point.
+
+d(w) = g(w + ρ g/(‖g‖ + ε)), or with √(‖g‖² + ε²) below. Where ‖g‖ ≪ ε this is USAM with ρ/ε in
+the place of ρ, differentiable at the critical point; where ‖g‖ ≫ ε it is SAM. Section 3 of
+docs/theory.md.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import sympy
+
+from samflow.theory.conditions import flip_threshold
+from samflow.theory.critical_points import rho_window
+from samflow.theory.symbols import eps, evaluate, grad_norm, lam, real_number, rho, sign
+from samflow.theory.windows import ABOVE_ZERO, TO_INFINITY, Endpoint, Window
+
+PLACEMENTS = {"outside": grad_norm + eps, "inside": sympy.sqrt(grad_norm**2 + eps**2)}
+"""What the gradient is divided by, under the two names of where ε stands."""
+
+
+def practical_curvature(placement: str = "outside") -> sympy.Expr:
+    """Return U(λ) = λ(1 + ρλ/ε), exact at a critical point for either placement.
+
+    All of USAM's conditions hold with ρ/ε in the place of ρ.
+    """
+    w = sympy.Symbol("w", positive=True)
+    gradient = lam * w
+    length = PLACEMENTS[_known(placement)].subs(grad_norm, sympy.Abs(gradient))
+    direction = lam * (w + rho * gradient / length)
+    return sympy.limit(direction / w, w, 0).factor()
+
+
+def eps_window(
+    eigenvalues: Iterable[Any],
+    *,
+    rho: Any,
+    lr: Any = None,
+    momentum: Any = 0,
+    kind: str = "none",
+    tolerance: float = 0.0,
+) -> Window:
+    """Return the ε > 0 for which a critical point attracts practical SAM.
+
+    ηρλ²/(κ − ηλ) < ε for every λ, and ε < ρ|λ| for every λ < 0: the window of USAM in ρ/ε, turned
+    over. The lower end is the gradient's norm on the 2-cycle of SAM along that eigenvector: ε
+    makes a fixed point of the cycle as soon as it covers it. Empty where some ηλ ≥ κ. In a flow
+    (`lr` None) a critical point attracts iff ε < ρ min|λ₋|.
+
+    Args:
+        eigenvalues: of the Hessian.
+        rho: radius, > 0.
+        lr: step size; None means the flow.
+        momentum: β.
+        kind: of momentum.
+        tolerance: |λ| at most this counts as 0.
+
+    """
+    radius = real_number("rho", rho)
+    if sign(radius) <= 0:
+        raise ValueError(f"Argument `rho` must be greater than 0, but is {rho}.")
+    window = rho_window(eigenvalues, lr=lr, momentum=momentum, kind=kind, tolerance=tolerance)
+
+    def turned(end: Endpoint, free: Endpoint) -> Endpoint:
+        if end.eigenvalue is None:
+            return free
+        value = sympy.oo if sign(end.value) <= 0 else radius / end.value
+        return Endpoint(value, end.event, eigenvalue=end.eigenvalue)
+
+    low, high = turned(window.high, ABOVE_ZERO), turned(window.low, TO_INFINITY)
+    return Window(eps, low, high, window.neutral)
+
+
+def practical_cycle(
+    lam: Any,
+    *,
+    rho: Any,
+    lr: Any,
+    eps: Any,
+    placement: str = "outside",
+    momentum: Any = 0,
+    kind: str = "none",
+) -> sympy.Expr:
+    """Return ‖g‖ on the 2-cycle of practical SAM along the eigenvector of λ ≠ 0, ηλ < κ.
+
+    With G = ηρλ²/(κ − ηλ), its value for SAM: G − ε, or √(G² − ε²) with ε inside the root. Zero
+    for ε ≥ G: there is no cycle, and the critical point does not flip.
+    """
+    value, radius, step, small = map(sympy.sympify, (lam, rho, lr, eps))
+    kappa = evaluate(flip_threshold(kind), momentum=momentum)
+    ideal = step * radius * value**2 / (kappa - step * value)
+    if sign(ideal - small) <= 0:
+        return sympy.Integer(0)
+    return ideal - small if _known(placement) == "outside" else sympy.sqrt(ideal**2 - small**2)
+
+
+def _known(placement: str) -> str:
+    if placement not in PLACEMENTS:
+        raise ValueError(f"Argument `placement` must be outside or inside, but is {placement!r}.")
+    return placement
