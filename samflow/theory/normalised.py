@@ -105,6 +105,28 @@ def trap_exponent(lam: Any, *, lr: Any) -> sympy.Expr:
     return sympy.log(1 + sympy.sympify(lr) * sympy.Abs(lam))
 
 
+def invariant_ball(
+    eigenvalues: Sequence[Any], *, rho: Any, lr: Any
+) -> tuple[sympy.Expr, sympy.Expr] | None:
+    """Return (R₀, R₁): the plain map keeps ‖Hw‖ ≤ R for every R₀ ≤ R < R₁, and enters R₀ from R₁.
+
+    R₁ = ρ min|λ₋| (infinite if no eigenvalue is negative) and R₀ = ηρ max λ²/min(1, 2 − ηλ), over
+    all eigenvalues. So a saddle, or a maximum, with R₀ ≤ R₁ holds the map for ever, whether a
+    cycle attracts or not; ρ does not matter. Sufficient, not necessary; in one dimension sharp.
+
+    Returns:
+        The two radii, in units of the gradient; None where R₀ > R₁ or some ηλ ≥ 2.
+
+    """
+    lams = _nonzero(eigenvalues)
+    radius, step = real_number("rho", rho), real_number("lr", lr)
+    if any(sign(2 - step * lam) <= 0 for lam in lams):
+        return None
+    inner = max(step * radius * lam**2 / min(sympy.Integer(1), 2 - step * lam) for lam in lams)
+    outer = attraction_radius(lams, rho=radius)
+    return None if outer != sympy.oo and sign(outer - inner) < 0 else (inner, outer)
+
+
 def arrival_time(lam: Any, w0: Any, *, rho: Any) -> sympy.Expr:
     """Return the time at which SAM's flow on ½λw² comes to w = 0, where it stays.
 
