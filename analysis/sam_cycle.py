@@ -58,8 +58,8 @@ def run(progress: Callable[[str], None] = lambda message: None) -> list[Claim]:
     claims.append(
         _study.fact(
             "no Jacobian",
-            "at the critical point itself the linearisation is refused",
-            predicted="undefined, not differentiable",
+            "at the critical point itself linearisation is refused, and the trap is named",
+            predicted="chaotic trap, not differentiable",
             measured=_asked(lam, rho, lr),
             reason="normalised SAM has no Jacobian where g = 0",
             source="derived in docs/theory.md",

@@ -39,10 +39,12 @@ def compile_peer(folder: Path) -> tuple[str, Peer]:
     compiler = next((name for name in ("cc", "gcc", "clang") if shutil.which(name)), None)
     if compiler is None:
         return "numpy", numpy_peer
-    library = folder / "peer.so"
-    source = Path(__file__).with_suffix(".c")
-    options = ["-O3", "-march=native", "-ffast-math", "-shared", "-fPIC"]
-    subprocess.run([compiler, *options, str(source), "-o", str(library), "-lm"], check=True)
+    library, middle = str(folder / "peer.so"), str(folder / "peer.o")
+    source = str(Path(__file__).with_suffix(".c"))
+    options = ["-O3", "-march=native", "-ffast-math", "-fPIC"]
+    subprocess.run([compiler, *options, "-c", source, "-o", middle], check=True)
+    # Linked without -ffast-math, which would flush this whole process's small numbers to 0.
+    subprocess.run([compiler, "-shared", middle, "-o", library, "-lm"], check=True)
     loaded = ctypes.CDLL(str(library))
 
     def peer(case: str, x: np.ndarray, y: np.ndarray, steps: int) -> tuple[np.ndarray, np.ndarray]:

@@ -11,11 +11,20 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from figures import beale, crossing, portrait, threshold, two_phases
+from figures import (
+    beale,
+    crossing,
+    hallucinated,
+    portrait,
+    saddle_cycles,
+    threshold,
+    two_phases,
+)
 from samflow import _checks, plots
 
 FIGURES: dict[str, ModuleType] = {
-    module.NAME: module for module in (portrait, beale, crossing, threshold, two_phases)
+    module.NAME: module
+    for module in (portrait, beale, crossing, threshold, saddle_cycles, hallucinated, two_phases)
 }
 """Every figure by name, in the order in which they are drawn."""
 

@@ -14,6 +14,7 @@ import samflow as sf
 from samflow import plots
 from samflow.orbits.iterate import Orbit
 from samflow.plots.style import DOUBLE_COLUMN, RULE_COLOURS, panel_letter
+from samflow.rules import AbstractRule
 
 NAME = "beale"
 CAPTION = (
@@ -53,9 +54,12 @@ def cosines(rule: str, w: Float[Array, "N 2"]) -> Float[np.ndarray, " N"]:
 
 @eqx.filter_jit
 def _cosines(system: sf.Map, w: Array) -> Array:
+    assert isinstance(system.rule, AbstractRule)
+    direction = system.rule.direction
+
     def one(point: Array) -> Array:
         g = jnp.asarray(system.loss.gradient(point))
-        ascent = jnp.asarray(system.rule.direction(system.loss, point))
+        ascent = jnp.asarray(direction(system.loss, point))
         return jnp.vdot(g, ascent) / (jnp.linalg.norm(g) * jnp.linalg.norm(ascent))
 
     return jax.vmap(one)(w)

@@ -7,8 +7,7 @@ from matplotlib.patches import Circle
 
 import samflow as sf
 from samflow import plots
-from samflow.plots.marks import draw_mark
-from samflow.plots.style import DOUBLE_COLUMN, PURPLE, VERMILION, panel_letter
+from samflow.plots.style import DOUBLE_COLUMN, VERMILION, panel_letter
 from samflow.rules import AbstractRule
 
 NAME = "threshold"
@@ -34,12 +33,6 @@ def rules(rho: float) -> tuple[AbstractRule, ...]:
 def system(rule: AbstractRule) -> sf.Flow:
     """Return the flow of a rule on ½(x² − y²)."""
     return sf.Flow(sf.losses.saddle(), rule)
-
-
-def hallucinated(flow: sf.Flow, rho: float) -> list[tuple[np.ndarray, sf.Kind]]:
-    """Return SAM's equilibria (0, ±ρ), each with its kind."""
-    points = [np.array([0.0, sign * rho]) for sign in (-1, 1)]
-    return [(point, sf.classify(flow, point).kind) for point in points]
 
 
 def draw() -> Figure:
@@ -69,5 +62,3 @@ def _draw_panel(ax: Axes, rule: AbstractRule, rho: float) -> None:
     look = {"fill": False, "color": VERMILION, "linestyle": "--", "linewidth": 1.0, "zorder": 3}
     ax.add_patch(Circle((0, 0), radius, **look))
     ax.plot([], [], color=VERMILION, linestyle="--", label="within: caught by SAM", zorder=3)
-    for point, kind in hallucinated(flow, rho):
-        draw_mark(ax, point, kind, colour=PURPLE, hallucinated=True, size=5.0)

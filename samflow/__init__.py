@@ -25,8 +25,11 @@ _HOME = {
     "certify_stability": "proofs",
     "classify": "equilibria",
     "conditions": "equilibria",
+    "find_cycles": "equilibria",
+    "fate": "equilibria",
     "find_fixed_points": "equilibria",
     "survey": "equilibria",
+    "lyapunov_spectrum": "attractors",
     "two_phase": "valleys",
     "portrait": "plots",
     "Kind": "_status",
@@ -36,10 +39,11 @@ _HOME = {
 """Which subpackage holds a public name; it is imported when the name is first used."""
 
 _SUBPACKAGES = ("equilibria", "losses", "networks", "orbits", "plots", "proofs", "rules", "systems")
-_SUBPACKAGES += ("theory", "valleys")
+_SUBPACKAGES += ("attractors", "theory", "valleys")
 
 if TYPE_CHECKING:
     from samflow import (
+        attractors,
         equilibria,
         losses,
         networks,
@@ -52,9 +56,12 @@ if TYPE_CHECKING:
         valleys,
     )
     from samflow._status import Kind, Status, Verdict
+    from samflow.attractors import lyapunov_spectrum
     from samflow.equilibria import (
         classify,
         conditions,
+        fate,
+        find_cycles,
         find_fixed_points,
         survey,
     )
@@ -77,16 +84,20 @@ __all__ = [
     "Map",
     "Status",
     "Verdict",
+    "attractors",
     "certify_fixed_points",
     "certify_stability",
     "classify",
     "conditions",
     "equilibria",
+    "fate",
+    "find_cycles",
     "find_fixed_points",
     "integrate",
     "iterate",
     "loss",
     "losses",
+    "lyapunov_spectrum",
     "networks",
     "orbits",
     "plots",

@@ -5,6 +5,7 @@ over an array of shape (N, 2). A rule or a map written once, `w - lr * g(w + rho
 in both layouts: `Components` answers to the same operators as an array of shape (dim,).
 """
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -74,6 +75,9 @@ class Components:
     def __neg__(self) -> "Components":
         return self.map(lambda a: -a)
 
+    def __abs__(self) -> "Components":
+        return self.map(abs)
+
 
 def norm(v: Any) -> Any:
     """Return the Euclidean norm of a vector in either layout.
@@ -84,11 +88,47 @@ def norm(v: Any) -> Any:
     return jnp.sqrt(inner(v, v))
 
 
+def unit(v: Any) -> Any:
+    """Return v/‖v‖ in the layout of `v`; NaN where v = 0, and so is its derivative.
+
+    ‖v‖² must be representable, which in double precision it is for 1e-154 < ‖v‖ < 1e154 and in
+    single for 1e-19 < ‖v‖ < 1e19; outside, the result is wrong.
+    """
+    # √(1/‖v‖²), not 1/√‖v‖²: XLA turns the second into an rsqrt, three times as slow in f64.
+    return jnp.sqrt(1 / inner(v, v)) * v
+
+
 def inner(a: Any, b: Any) -> Any:
     """Return the inner product of two vectors in the same layout."""
     if isinstance(a, Components):
         return sum(p * q for p, q in zip(a.parts[1:], b.parts[1:], strict=True)) + a[0] * b[0]
     return jnp.sum(a * b)
+
+
+def mean(v: Any) -> Any:
+    """Return the mean of the coordinates of a vector in either layout."""
+    if isinstance(v, Components):
+        return sum(v.parts[1:], v.parts[0]) / len(v)
+    return jnp.mean(v)
+
+
+def largest(v: Any) -> Any:
+    """Return the largest coordinate of a vector in either layout."""
+    if isinstance(v, Components):
+        return functools.reduce(jnp.maximum, v.parts)
+    return jnp.max(v)
+
+
+def elementwise(function: Callable[..., Any], *vectors: Any) -> Any:
+    """Apply `function`, which works on arrays of any shape, coordinate by coordinate."""
+    if isinstance(vectors[0], Components):
+        return Components(*map(function, *vectors))
+    return function(*vectors)
+
+
+def like(w: Any, v: Any) -> Any:
+    """Return `v`, an array (dim,), in the layout of `w`."""
+    return Components(*(v[i] for i in range(len(w)))) if isinstance(w, Components) else v
 
 
 def concatenate(a: Any, b: Any) -> Any:

@@ -46,7 +46,7 @@ class AbstractRecord(eqx.Module):
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain numbers, texts and lists; NaN and infinities become None."""
-        return {name: _plain(value) for name, value in vars(self).items()}
+        return {name: plain(value) for name, value in vars(self).items()}
 
     def to_json(self) -> str:
         """Return the record as JSON text, valid for every reader: NaN becomes null."""
@@ -71,28 +71,29 @@ class AbstractRecord(eqx.Module):
         return xarray.Dataset(variables, attrs=attributes)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Return a value as what JSON knows; NaN and infinities become None."""
     if hasattr(value, "to_dict"):
         return value.to_dict()
     if isinstance(value, Status):
         return value.label
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if hasattr(value, "_asdict"):
-        return {name: _plain(item) for name, item in value._asdict().items()}
+        return {name: plain(item) for name, item in value._asdict().items()}
     if isinstance(value, (tuple, list)):
         if value and all(isinstance(v, tuple) and len(v) == 2 for v in value):
             keys = [key for key, _ in value]
             if all(isinstance(key, str) for key in keys):
-                return {key: _plain(item) for key, item in value}
-        return [_plain(item) for item in value]
+                return {key: plain(item) for key, item in value}
+        return [plain(item) for item in value]
     if value is None or isinstance(value, (str, bool, int)):
         return str(value) if isinstance(value, str) else value
     array = np.asarray(value)
     if np.iscomplexobj(array):
-        return {"real": _plain(np.real(array)), "imag": _plain(np.imag(array))}
+        return {"real": plain(np.real(array)), "imag": plain(np.imag(array))}
     if array.ndim:
-        return [_plain(item) for item in array]
+        return [plain(item) for item in array]
     number = array.item()
     return None if isinstance(number, float) and not math.isfinite(number) else number
 

@@ -15,3 +15,16 @@ HENON = {  # a = 1.4, b = .3: x and multipliers of the fixed points
     0.6313545: (-1.923739, 0.155946),
     -1.1313545: (3.259822, -0.0920296),
 }
+# Exponents and Kaplan–Yorke dimensions from Sprott 2003, "Chaos and Time-Series Analysis".
+LYAPUNOV_MAPS = {
+    "henon": (0.41922, -1.62319, 1.25827),  # a = 1.4, b = .3
+    "lozi": (0.47023, -1.16338, 1.40419),  # a = 1.7, b = .5
+}
+LYAPUNOV_LORENZ = (
+    0.9056,
+    0.0,
+    -14.5723,
+    2.06215,
+)  # the same; three exponents, sum −41/3, dimension
+LYAPUNOV_STANDARD = 1.6198  # K = 10: ln(K/2) + 1/(K² − 4), Tomsovic, Lakshminarayan 2007
+LYAPUNOV_CAT = 0.9624236501192069  # ln((3 + √5)/2), the larger eigenvalue of [[2, 1], [1, 1]]

@@ -1,5 +1,6 @@
 """`samflow rules`: the rules, where they are smooth, and where stability has closed forms."""
 
+import inspect
 import json as json_format
 from typing import Any
 
@@ -11,43 +12,62 @@ from samflow.cli.output import TEXT_SUFFIXES, checked_path, deliver, indented
 
 
 def command(json: options.AsJson = False, output: options.Output = None) -> int:
-    """List the rules: formula, whether smooth at a critical point, closed forms, source."""
+    """List the rules: formula, options, memory, whether smooth, closed forms, source."""
     path = checked_path(output, TEXT_SUFFIXES)
-    rows = [_facts(name) for name in _names()]
+    from samflow.rules import RULES
+
+    rows = [_facts(name) for name in RULES]
     text = json_format.dumps(rows, indent=2, ensure_ascii=False)
     deliver([part for row in rows for part in _lines(row)], text, as_json=json, path=path)
     return 0
 
 
-def _names() -> list[str]:
-    from samflow.rules import RULES
-
-    return list(RULES)
-
-
 def _facts(name: str) -> dict[str, Any]:
-    import jax.numpy as jnp
-
-    from samflow import losses, rules, theory
+    from samflow import rules, theory
 
     made = rules.rule(name, rho=0.1)
-    smooth = bool(made.singularity(losses.quartic(), jnp.zeros(2)) > 0)
-    exact = "multipliers and thresholds" if name in theory.RULES else "2-cycles of quadratics"
     return {
         "name": name,
         "formula": made.formula,
-        "smooth_at_critical_points": smooth,
-        "closed_forms": exact,
+        "options": _options(rules.RULES[name]),
+        "memory": isinstance(made, rules.AbstractMemoryRule),
+        "smooth_at_critical_points": _smooth(made),
+        "closed_forms": theory.CLOSED_FORMS[name],
         "source": made.source,
     }
 
 
+def _options(kind: type) -> list[str]:
+    """Return what the rule takes beside rho, with its default where that is a number or a word."""
+    shown = []
+    for option, parameter in inspect.signature(kind).parameters.items():
+        if option != "rho":
+            default = getattr(parameter.default, "name", parameter.default)
+            shown.append(option if default is None else f"{option}={default}")
+    return shown
+
+
+def _smooth(rule: Any) -> bool:
+    """Ask the rule for its singularity at a critical point with a regular Hessian."""
+    import jax.numpy as jnp
+
+    from samflow import losses, rules
+
+    loss, w = losses.quartic(), jnp.zeros(2)
+    if isinstance(rule, rules.AbstractMemoryRule):
+        return bool(rule.singularity(loss, w, rule.start(loss, w)) > 0)
+    return bool(rule.singularity(loss, w) > 0)
+
+
 def _lines(row: dict[str, Any]) -> list[RenderableType]:
     smooth = "a Jacobian" if row["smooth_at_critical_points"] else "no Jacobian"
-    facts = (
+    facts = [
         f"d(w) = {row['formula']}",
         f"at critical points: {smooth}; closed forms: {row['closed_forms']}",
-        row["source"],
-    )
-    below = [indented(Text(fact)) for fact in facts]
+    ]
+    if row["memory"]:
+        facts.append("remembers gradients: for maps only")
+    if row["options"]:
+        facts.append(f"options: {', '.join(row['options'])}")
+    below = [indented(Text(fact)) for fact in (*facts, row["source"])]
     return [Text(row["name"], style="bold"), *below]

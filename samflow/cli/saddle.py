@@ -6,12 +6,14 @@ import typer
 from rich.console import RenderableType
 from rich.text import Text
 
+from samflow._status import Status
 from samflow.cli import options
 from samflow.cli.output import (
     TEXT_SUFFIXES,
     checked_path,
     deliver,
     indented,
+    progress,
     say,
     table_of,
 )
@@ -26,17 +28,29 @@ if TYPE_CHECKING:
         Threshold,
     )
 
+_DEFAULT = ("gd", "usam", "sam")
 _SHOWN = 3
 """Degenerate points without proof are samples of a curve, as a rule: so many are printed."""
 
 Rules = Annotated[
     list[str] | None,
-    typer.Option("--rule", help="gd, usam or sam; may be repeated. All three by default."),
+    typer.Option(
+        "--rule",
+        help="A name of `samflow rules`, may be repeated; or all, which also follows orbits. "
+        "By default gd, usam and sam.",
+    ),
+]
+Simulate = Annotated[
+    bool,
+    typer.Option(
+        "--simulate",
+        help="Also follow orbits from near each critical point: a second or two a rule.",
+    ),
 ]
 All = Annotated[
     bool,
     typer.Option(
-        "--all", help="Also USAM's fixed points which are no critical points. Can be slow."
+        "--all", help="Also fixed points of USAM and SAM that are no critical points. Can be slow."
     ),
 ]
 
@@ -51,6 +65,7 @@ def command(
     eigenvalues: options.Eigenvalues = None,
     dim: options.Dim = None,
     every: All = False,
+    simulate: Simulate = False,
     json: options.AsJson = False,
     output: options.Output = None,
 ) -> int:
@@ -63,9 +78,22 @@ def command(
     from samflow.equilibria.saddle_report import survey
     from samflow.rules import RULES
 
-    rules = [_checks.known("rule", name.lower(), RULES) for name in rule or RULES]
+    names = [name.lower() for name in rule or _DEFAULT]
+    compare = "all" in names
+    rules = list(RULES) if compare else [_checks.known("rule", name, RULES) for name in names]
     place = options.make_box(box, made)
-    found = survey(made, place, rules=rules, rho=rho, lr=lr, momentum=momentum, hallucinated=every)
+    simulate = simulate or compare
+    found = survey(
+        made,
+        place,
+        rules=rules,
+        rho=rho,
+        lr=lr,
+        momentum=momentum,
+        hallucinated=every,
+        simulate=simulate,
+        progress=progress if simulate else lambda name: None,
+    )
     deliver(render(found), found.to_json(), as_json=json, path=path)
     if not found.points and found.verdict is not Verdict.proved:
         say("No critical point was found, nor a proof that there is none.")
@@ -114,6 +142,16 @@ def _point(point: "SurveyedPoint") -> list[RenderableType]:
     heading = Text(f"\n{options.show_point(point.w)}  ", style="bold")
     heading.append(f"{point.shape}, loss {point.loss:.6g}, {proof}", style="not bold")
     eigenvalues = ", ".join(f"{lam:.6g}" for lam in point.eigenvalues)
+    seen = any(behaviour.fate is not None for behaviour in point.behaviours)
+    table = _compared(point) if seen else _classified(point)
+    lines = [f"Hessian eigenvalues: {eigenvalues}", "", table]
+    thresholds = _thresholds(point)
+    lines += ["", *thresholds] if thresholds else []
+    return [heading, *(indented(line) for line in lines)]
+
+
+def _classified(point: "SurveyedPoint") -> RenderableType:
+    """Return a table of what the point is for each rule's map, with what is proved."""
     table = table_of("rule", "multipliers", "kind", "attractor", "proved")
     for behaviour in point.behaviours:
         proof = "yes" if behaviour.verdict == "proved" else "no"
@@ -122,36 +160,61 @@ def _point(point: "SurveyedPoint") -> list[RenderableType]:
             _multipliers(behaviour),
             str(behaviour.kind),
             _attractor(behaviour),
-            proof if behaviour.quadratic is None else "quadratic part",
+            proof if behaviour.local is None else "quadratic part",
         )
-    lines = [f"Hessian eigenvalues: {eigenvalues}", "", table]
-    thresholds = _thresholds(point)
-    lines += ["", *thresholds] if thresholds else []
-    return [heading, *(indented(line) for line in lines)]
+    return table
+
+
+def _compared(point: "SurveyedPoint") -> RenderableType:
+    """Return a table of theory's word on map and flow, beside what orbits of the map did."""
+    table = table_of("rule", "map, by theory", "flow, by theory", "orbits of the map")
+    for behaviour in point.behaviours:
+        table.add_row(
+            behaviour.rule.upper(),
+            _by_theory(behaviour),
+            "–" if behaviour.flow is None else _FLOWS.get(behaviour.flow, str(behaviour.flow)),
+            str(behaviour.fate),
+        )
+    return table
+
+
+_FLOWS = {"attracting": "attractor", "sliding": "slides", "undefined": "not known"}
+_STAYS = {"attractor", "cycle", "trap", "elsewhere"}
+
+
+def _by_theory(behaviour: "Behaviour") -> str:
+    if behaviour.status == Status.not_a_fixed_point:
+        return "not at rest here"
+    if behaviour.kind in ("cycle", "trap", "chaotic trap"):
+        return _attractor(behaviour)
+    names = {"attracting": "attractor", "undefined": "not known"}
+    return names.get(behaviour.kind, str(behaviour.kind))
 
 
 def _multipliers(behaviour: "Behaviour") -> str:
-    if behaviour.quadratic is not None:
+    if behaviour.status == Status.not_differentiable:
         return "no Jacobian"
+    if behaviour.status == Status.not_a_fixed_point:
+        return "not at rest"
     return ", ".join(map(_number, behaviour.multipliers))
 
 
 def _attractor(behaviour: "Behaviour") -> str:
-    if behaviour.quadratic is None:
+    if behaviour.status != Status.not_differentiable:
         return "yes" if behaviour.kind == "attracting" else "no"
-    cycles, trap = behaviour.quadratic
-    for cycle in cycles:
+    local = behaviour.local
+    if local is None:
+        return "undecided"
+    for cycle in local.cycles:
         if cycle.attracts:
             several = f" ({cycle.multiplicity}-fold)" if cycle.multiplicity > 1 else ""
-            return f"2-cycle ±{cycle.radius:.6g} along λ = {cycle.eigenvalue:.6g}{several}"
-    if any(cycle.attracts is None for cycle in cycles):
-        return "undecided"
-    if trap is not None:
-        return (
-            f"chaotic trap of radius {trap.radius:.6g}, Lyapunov exponent "
-            f"{trap.lyapunov_exponent:.6g}"
-        )
-    return "no 2-cycle attracts"
+            return f"2-cycle ±{cycle.radius:.6g} along λ = {cycle.curvature:.6g}{several}"
+    if local.trap is not None and local.trap.exponent is not None:
+        exponent = local.trap.exponent
+        return f"chaotic trap, ‖g‖ ≤ {local.trap.radius:.6g}, Lyapunov exponent {exponent:.6g}"
+    if local.trap is not None:
+        return f"trap, ‖g‖ ≤ {local.trap.radius:.6g}"
+    return "no 2-cycle attracts" if local.cycles else "not known"
 
 
 def _thresholds(point: "SurveyedPoint") -> list[str]:
@@ -182,38 +245,42 @@ def _summary(found: "Survey") -> list[str]:
     lines = []
     for i, rule in enumerate(found.rules if found.points else ()):
         behaviours = [point.behaviours[i] for point in found.points]
-        if rule == "sam":
-            held = sum(
-                b.quadratic is not None
-                and (b.quadratic.trap is not None or any(c.attracts for c in b.quadratic.cycles))
-                for b in behaviours
-            )
+        fates = [set(b.fate.fates) for b in behaviours if b.fate is not None]
+        if fates:
+            stays = sum(seen <= _STAYS for seen in fates)
+            lines.append(f"{rule.upper()}: orbits stay near {stays} of {len(fates)}")
+        elif all(b.status == Status.not_differentiable for b in behaviours):
+            held = sum(b.kind in ("cycle", "trap", "chaotic trap") for b in behaviours)
             lines.append(
-                f"SAM: held near {held} of {len(behaviours)}, as far as their quadratic parts go"
+                f"{rule.upper()}: held near {held} of {len(behaviours)}, as far as their quadratic "
+                "parts go"
             )
         else:
             held = sum(b.kind == "attracting" for b in behaviours)
             lines.append(f"{rule.upper()}: attracted to {held} of {len(behaviours)}")
-    if "sam" in found.rules and found.points:
+    if any(b.local is not None for point in found.points for b in point.behaviours):
         lines.append(
-            "SAM has no Jacobian where the gradient vanishes, so no multipliers. What is said of "
-            "it is exact for the quadratic part of the loss there; for the loss it is no proof."
+            "Normalised SAM has no Jacobian where the gradient vanishes, so no multipliers. What "
+            "is said of it is exact for the quadratic part of the loss there; for the loss it is "
+            "no proof."
         )
-    if "usam" in found.rules and found.hallucinated is None:
-        lines.append("USAM can stand still elsewhere too; --all looks for such points.")
+    ascents = [rule.upper() for rule in ("usam", "sam") if rule in found.rules]
+    if ascents and found.hallucinated is None:
+        lines.append(f"{' and '.join(ascents)} can stand still elsewhere; --all looks there too.")
     return lines
 
 
 def _hallucinated(found: "Survey") -> list[RenderableType]:
     points = found.hallucinated or ()
-    heading = Text("\nFixed points of USAM that are no critical points: ", style="bold")
+    heading = Text("\nFixed points that are no critical points: ", style="bold")
     heading.append("none found" if not points else str(len(points)), style="not bold")
-    note = Text(f"USAM, critical points included: {found.hallucinated_note}")
+    note = Text(found.hallucinated_note)
     if not points:
         return [heading, note]
-    table = table_of("point", "its ascent point", "multipliers", "kind", "proved")
+    table = table_of("rule", "point", "its ascent point", "multipliers", "kind", "proved")
     for point in points:
         table.add_row(
+            point.rule.upper(),
             options.show_point(point.w),
             options.show_point(point.ascent),
             ", ".join(map(_number, point.multipliers)),

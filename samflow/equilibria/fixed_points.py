@@ -1,7 +1,8 @@
 """Where a system stands still: all of it where that can be proved, by many starts otherwise."""
 
 from collections import Counter
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import equinox as eqx
 import jax
@@ -19,6 +20,8 @@ from samflow.equilibria.stability import Stability, classify
 from samflow.proofs.certificates import Certificate
 from samflow.proofs.certify import COVERS, certify_fixed_points
 from samflow.records import AbstractRecord, Provenance, axes, provenance
+from samflow.rules import SAM
+from samflow.rules.base import AbstractMemoryRule, AbstractNormalisedRule
 from samflow.systems import AbstractFlow, AbstractMap, AbstractSystem, Flow, Map
 
 EXHAUSTIVE = "exhaustive"
@@ -27,6 +30,11 @@ _DISTINCT = 1e-6
 """Solutions nearer than this, relative to the box, are one point found twice."""
 _ERROR_IN_STEPS = 200.0
 """The error in units of the last Newton step, which it is m times at a zero of multiplicity m."""
+_SPHERES = 8
+"""How many times as many starts there are on spheres, which share them, as in the box."""
+
+Equation: TypeAlias = Callable[..., Array]
+"""What must vanish: a function of the system, the unknowns, and parameters."""
 
 
 class FixedPoints(AbstractRecord):
@@ -35,7 +43,8 @@ class FixedPoints(AbstractRecord):
     Attributes:
         w: the points, shape (points, dim), in lexicographic order.
         critical: whether the loss's gradient vanishes there; a fixed point of SAM or USAM where
-            it does not is called hallucinated (arXiv 2509.21818).
+            it does not is called hallucinated (arXiv 2509.21818). SAM has no direction at a
+            critical point, which is listed all the same.
         residual: norm of the equation solved, in units of the gradient.
         status: located, or residual too large, one a point.
         stability: the classification of each.
@@ -65,17 +74,24 @@ class FixedPoints(AbstractRecord):
         return len(self.stability)
 
     @property
+    def hallucinated(self) -> Bool[np.ndarray, " points"]:
+        """Whether the gradient of the loss does not vanish there."""
+        return ~self.critical
+
+    @property
     def kinds(self) -> tuple[Kind, ...]:
         """The kind of each point."""
         return tuple(stability.kind for stability in self.stability)
 
     def __str__(self) -> str:
-        """Return one line: how many points, of which kinds, and how sure."""
+        """Return one line: how many points, how sure, of which kinds, how many hallucinated."""
         counts = Counter(str(kind) for kind in self.kinds)
         kinds = ", ".join(f"{many} {kind}" for kind, many in sorted(counts.items()))
         sure = "all, proved" if self.complete else f"{self.method}, more may exist"
         noun = "fixed point" if len(self) == 1 else "fixed points"
-        return f"{len(self)} {noun} ({sure})" + (f": {kinds}" if kinds else "")
+        elsewhere = int(self.hallucinated.sum())
+        text = f"{len(self)} {noun} ({sure})" + (f": {kinds}" if kinds else "")
+        return text + (f"; {elsewhere} hallucinated" if elsewhere else "")
 
 
 def find_fixed_points(
@@ -97,8 +113,9 @@ def find_fixed_points(
     For a loss with a formula the box is searched exhaustively by ball arithmetic
     (`certify_fixed_points`), and the answer says whether that ended in a proof. Otherwise, or
     where the proof is inconclusive (fixed points that are degenerate or form a continuum),
-    Newton's method runs from random starts. Of normalised SAM only critical points are looked
-    for, see `covers`.
+    Newton's method runs from random starts. Of normalised SAM the critical points are listed
+    beside the fixed points, see `covers`; these are also looked for on spheres of radius rho
+    about critical points, where they lie.
 
     Args:
         system: a map or a flow. Fixed points of a map with momentum are at rest.
@@ -142,7 +159,7 @@ def find_fixed_points(
     if certificate is not None:
         proved = np.array([point.midpoint for point in certificate.points])
         points = np.concatenate([proved.reshape(-1, system.dim), points])
-        points = _distinct(points, np.zeros(len(points)), box)
+        points = _distinct(points, box)
     return _record(system, points, box, tol, MULTISTART, False, note + how, certificate, where)
 
 
@@ -174,7 +191,7 @@ def _record(
     critical = np.array([float(f[1]) <= tol * float(f[2]) for f in facts], dtype=bool)
     status = np.where(small, Status.located, Status.residual_too_large)
     rule = getattr(getattr(system, "rule", None), "name", "")
-    covers = COVERS.get(rule, "all fixed points")
+    covers = COVERS["sam"] if _normalised(system) else COVERS.get(rule, "all fixed points")
     return FixedPoints(
         w=jnp.asarray(points),
         critical=critical,
@@ -191,80 +208,165 @@ def _record(
     )
 
 
-def _equation(system: AbstractSystem, w: Array) -> Array:
-    """Return what vanishes at a fixed point at rest, in units of the gradient.
-
-    For a rule with singularities this is the gradient: critical points are what is looked for.
-    """
+def _motion(system: AbstractSystem, w: Array) -> Array:
+    """Return what vanishes at a fixed point at rest, in units of the gradient."""
     if isinstance(system, (Map, Flow)):
-        singular = jnp.isfinite(system.rule.singularity(system.loss, w))
-        direction = system.rule.direction(system.loss, w)
-        d = jnp.where(singular, system.loss.gradient(w), direction)
+        rule, loss = system.rule, system.loss
+        if isinstance(rule, AbstractMemoryRule):
+            d = rule.direction(loss, w, rule.start(loss, w))[0]
+        else:
+            d = rule.direction(loss, w)
         decay = system.weight_decay if isinstance(system, Map) else None
-        return d if decay is None else d + decay * w
+        return jnp.asarray(d if decay is None else d + decay * w)
     if isinstance(system, AbstractMap):
-        return system.step(w) - w
+        return jnp.asarray(system.step(w) - w)
     assert isinstance(system, AbstractFlow)
-    return system.velocity(w)
+    return jnp.asarray(system.velocity(w))
+
+
+def _residual(system: AbstractSystem, w: Array) -> Array:
+    """Return the norm of the motion at rest, and of what a step makes of the rule's memory."""
+    motion = _motion(system, w)
+    if isinstance(system, Map) and isinstance(system.rule, AbstractMemoryRule):
+        rule, loss = system.rule, system.loss
+        memory = rule.start(loss, w)
+        motion = jnp.concatenate([motion, rule.direction(loss, w, memory)[1] - memory])
+    return jnp.linalg.norm(motion)
+
+
+def _gradient(system: AbstractSystem, w: Array) -> Array:
+    """Return g(w), which vanishes where a normalised rule is undefined."""
+    assert isinstance(system, (Map, Flow))
+    return jnp.asarray(system.loss.gradient(w))
+
+
+def _across(system: AbstractSystem, u: Array, centre: Array) -> Array:
+    """Return the part of g across u at w = centre − rho u/‖u‖: 0 where SAM stands still."""
+    g = _gradient(system, _on_sphere(system, u, centre))
+    return g - jnp.vdot(u, g) / jnp.vdot(u, u) * u
+
+
+def _on_sphere(system: AbstractSystem, u: Array, centre: Array) -> Array:
+    return centre - _radius(system) * u / jnp.linalg.norm(u)
+
+
+def _normalised(system: AbstractSystem) -> bool:
+    return isinstance(system, (Map, Flow)) and isinstance(system.rule, AbstractNormalisedRule)
+
+
+def _has_spheres(system: AbstractSystem) -> bool:
+    """Say whether the fixed points of SAM lie on spheres about critical points."""
+    decays = isinstance(system, Map) and system.weight_decay is not None
+    return isinstance(getattr(system, "rule", None), SAM) and not decays
+
+
+def _radius(system: AbstractSystem) -> Array:
+    assert isinstance(system, (Map, Flow))
+    assert isinstance(system.rule, SAM)
+    return jnp.asarray(system.rule.rho)
 
 
 @eqx.filter_jit
 def _facts(system: AbstractSystem, w: Array) -> tuple[Array, Array, Array]:
-    """Return ‖equation‖, ‖gradient‖ and the scale 1 + max |Jacobian of the equation|."""
-    value = _equation(system, w)
-    scale = 1.0 + jnp.max(jnp.abs(jax.jacfwd(lambda x: _equation(system, x))(w)))
+    """Return the residual, ‖gradient‖ and the scale 1 + max |Jacobian of the equation|.
+
+    A normalised rule is undefined at critical points, and its Jacobian unbounded near them.
+    """
     loss = getattr(system, "loss", None)
-    gradient = value if loss is None else loss.gradient(w)
-    return jnp.linalg.norm(value), jnp.linalg.norm(gradient), scale
+    gradient = _motion(system, w) if loss is None else loss.gradient(w)
+    residual, equation = _residual(system, w), _motion
+    if _normalised(system):
+        residual, equation = jnp.fmin(residual, jnp.linalg.norm(gradient)), _gradient
+    scale = 1.0 + jnp.max(jnp.abs(jax.jacfwd(lambda x: equation(system, x))(w)))
+    return residual, jnp.linalg.norm(gradient), scale
 
 
 def _multistart(
     system: AbstractSystem, box: Box, num_starts: int, tol: float, key: Array
 ) -> tuple[np.ndarray, str]:
+    starts = _random_starts(key, box, num_starts)
+    if not _normalised(system):
+        return _kept(_solve(system, _motion, starts, tol), box)
+    critical, note = _kept(_solve(system, _gradient, starts, tol), box)
+    if _has_spheres(system):
+        elsewhere, how = _on_spheres(system, critical, box, num_starts, tol, key)
+    else:
+        elsewhere, how = _kept(_solve(system, _motion, starts, tol), box)
+    points = _distinct(np.concatenate([critical, elsewhere]), box)
+    return points, f"Critical points: {note} Others: {how}"
+
+
+def _on_spheres(
+    system: AbstractSystem, critical: np.ndarray, box: Box, num_starts: int, tol: float, key: Array
+) -> tuple[np.ndarray, str]:
+    """Return where SAM stands still on spheres about critical points: in the box or near it."""
+    rho = float(_radius(system))
+    reach = tuple((low - rho, high + rho) for low, high in box)
+    key, beside = jr.split(jr.fold_in(key, num_starts))
+    near, _ = _kept(
+        _solve(system, _gradient, _random_starts(beside, reach, num_starts), tol), reach
+    )
+    centres = _distinct(np.concatenate([critical, near]), box)
+    if not len(centres):
+        return centres, "no critical point, and so no other."
+    directions = jr.normal(key, (_SPHERES * num_starts, system.dim))
+    centres = jnp.asarray(centres)[jnp.arange(len(directions)) % len(centres)]
+    return _kept(_solve(system, _across, directions, tol, centres), box)
+
+
+def _random_starts(key: Array, box: Box, num_starts: int) -> Array:
     low, high = (jnp.asarray(side) for side in np.array(box).T)
-    starts = jax.vmap(lambda k: jr.uniform(k, low.shape, minval=low, maxval=high))(
+    return jax.vmap(lambda k: jr.uniform(k, low.shape, minval=low, maxval=high))(
         jr.split(key, num_starts)
     )
-    ends, accurate, errors = (np.asarray(a) for a in _newton(system, starts, tol))
-    inside = ((ends >= np.asarray(low)) & (ends <= np.asarray(high))).all(axis=1)
-    kept = accurate & inside
-    points = _distinct(ends[kept], errors[kept], box)
-    note = (
-        f"Newton from {num_starts} random starts: {int((accurate & inside).sum())} converged in "
-        f"the box, {int((accurate & ~inside).sum())} outside it, {int((~accurate).sum())} did not."
-    )
-    return points, note
 
 
 @eqx.filter_jit
-def _newton(system: AbstractSystem, starts: Array, tol: float) -> tuple[Array, Array, Array]:
+def _solve(
+    system: AbstractSystem, equation: Equation, starts: Array, tol: float, *at: Array
+) -> tuple[Array, Array, Array]:
+    """Return where root finding ends from each start, whether at a zero, and the error's size.
+
+    Each start has parameters of its own in `at`.
+    """
     # Levenberg–Marquardt comes near from afar, Newton closes in where the Jacobian is singular
     # (by singular values), which the first does too slowly.
     near = optx.LevenbergMarquardt(rtol=1e-14, atol=1e-14)
     close = optx.Newton(rtol=1e-14, atol=1e-14, linear_solver=lx.SVD())
 
-    def solve(start: Array) -> tuple[Array, Array, Array]:
-        def equation(w: Array, _: None) -> Array:
-            return _equation(system, w)
+    def solve(start: Array, *parameters: Array) -> tuple[Array, Array, Array]:
+        def zero(w: Array, _: None = None) -> Array:
+            return equation(system, w, *parameters)
 
-        found = optx.root_find(equation, near, start, max_steps=100, throw=False)
-        found = optx.root_find(equation, close, found.value, max_steps=100, throw=False)
-        residual, _, scale = _facts(system, found.value)
-        jacobian = jax.jacfwd(lambda w: _equation(system, w))(found.value)
-        last = jnp.linalg.lstsq(jacobian, _equation(system, found.value))[0]
+        found = optx.root_find(zero, near, start, max_steps=100, throw=False)
+        end = optx.root_find(zero, close, found.value, max_steps=100, throw=False).value
+        last = jnp.linalg.lstsq(jax.jacfwd(zero)(end), zero(end))[0]
+        w = _on_sphere(system, end, *parameters) if parameters else end
         loss = getattr(system, "loss", None)
-        defined = True if loss is None else jnp.isfinite(loss(found.value))
-        return (
-            found.value,
-            defined & (residual <= tol * scale),
-            _ERROR_IN_STEPS * jnp.linalg.norm(last),
-        )
+        defined = True if loss is None else jnp.isfinite(loss(w))
+        value = jnp.linalg.norm(zero(end)) if equation is _gradient else _residual(system, w)
+        small = value <= tol * _facts(system, w)[2]
+        return w, defined & small, _ERROR_IN_STEPS * jnp.linalg.norm(last)
 
-    return jax.vmap(solve)(starts)
+    return jax.vmap(solve)(starts, *at)
 
 
-def _distinct(points: np.ndarray, errors: np.ndarray, box: Box) -> np.ndarray:
+def _kept(solutions: tuple[Array, Array, Array], box: Box) -> tuple[np.ndarray, str]:
+    """Return the distinct zeros in `box`, and how the starts ended."""
+    ends, accurate, errors = (np.asarray(a) for a in solutions)
+    low, high = np.array(box).T
+    inside = ((ends >= low) & (ends <= high)).all(axis=1)
+    kept = accurate & inside
+    note = (
+        f"Newton from {len(ends)} random starts: {int(kept.sum())} converged in "
+        f"the box, {int((accurate & ~inside).sum())} outside it, {int((~accurate).sum())} did not."
+    )
+    return _distinct(ends[kept], box, errors[kept]), note
+
+
+def _distinct(points: np.ndarray, box: Box, errors: np.ndarray | None = None) -> np.ndarray:
     """Keep the most accurate of every group of points that are one within their errors."""
+    errors = np.zeros(len(points)) if errors is None else errors
     scale = np.array([high - low for low, high in box])
     kept: list[np.ndarray] = []
     for i in np.argsort(errors, kind="stable"):

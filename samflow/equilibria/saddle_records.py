@@ -3,12 +3,13 @@
 from typing import Any, NamedTuple
 
 from samflow import theory
-from samflow._status import Kind, Verdict
+from samflow._status import Kind, Status, Verdict
 from samflow._types import Box
+from samflow.equilibria.fate import Fate
+from samflow.equilibria.nonsmooth import Nonsmooth
 from samflow.proofs.balls import Span
-from samflow.proofs.certificates import plain
 from samflow.proofs.undecided import Undecided
-from samflow.records import AbstractRecord, Provenance
+from samflow.records import AbstractRecord, Provenance, plain
 
 
 class Number(NamedTuple):
@@ -44,52 +45,22 @@ class Range(NamedTuple):
     reason: str
 
 
-class Cycle(NamedTuple):
-    """Normalised SAM's 2-cycles ±radius·v, v any unit eigenvector of a Hessian eigenvalue.
-
-    Attributes:
-        eigenvalue: the Hessian eigenvalue.
-        multiplicity: of the eigenvalue; from 2 on there is a sphere of such cycles.
-        radius: distance of the cycle from the critical point.
-        attracts: whether the cycle, or the sphere of cycles as a whole, attracts; None where the
-            sign of an eigenvalue is not decided.
-
-    """
-
-    eigenvalue: float
-    multiplicity: int
-    radius: float
-    attracts: bool | None
-
-
-class Trap(NamedTuple):
-    """The interval |w| ≤ radius which keeps normalised SAM's chaotic orbit, in one dimension."""
-
-    radius: float
-    lyapunov_exponent: float
-
-
-class Quadratic(NamedTuple):
-    """What normalised SAM does on the quadratic part of the loss: exact there, and only there.
-
-    `trap` is None where there is none or where theory does not say.
-    """
-
-    cycles: tuple[Cycle, ...]
-    trap: Trap | None
-
-
 class Behaviour(NamedTuple):
     """What a critical point is for one rule.
 
     Attributes:
-        rule: gd, usam or sam.
-        multipliers: of the map; empty for SAM, which has no Jacobian at a critical point.
-        kind: attracting, repelling, saddle, nonhyperbolic, or undefined (SAM).
-        verdict: proved where `kind` and the point are.
+        rule: its name.
+        multipliers: of the map; empty where it has no Jacobian or is not at rest.
+        kind: of the map at the point, see `Kind`.
+        verdict: proved where `kind` and the point are; unsupported where `kind` is by floating
+            point, or by the quadratic part of the loss.
+        status: located, not differentiable, or not a fixed point.
         rho_window: the rho for which the point attracts; for USAM.
         lr_window: the lr for which the point attracts; for GD and USAM.
-        quadratic: what there is instead of multipliers; for SAM.
+        local: what there is instead of multipliers where the map has no Jacobian, exact on the
+            quadratic part of the loss; None at degenerate points.
+        flow: what the point is for the rule's flow; None for a rule with a memory.
+        fate: what became of orbits from near the point; None where none were followed.
 
     """
 
@@ -97,9 +68,12 @@ class Behaviour(NamedTuple):
     multipliers: tuple[Number, ...]
     kind: Kind
     verdict: Verdict
+    status: Status
     rho_window: Range | None
     lr_window: Range | None
-    quadratic: Quadratic | None
+    local: Nonsmooth | None
+    flow: Kind | None
+    fate: Fate | None
 
 
 class SurveyedPoint(NamedTuple):
@@ -129,12 +103,23 @@ class SurveyedPoint(NamedTuple):
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain numbers, texts and lists by name."""
-        return plain(self) | {"proved": self.proved}
+        return plain(self._asdict()) | {"proved": self.proved}
 
 
 class HallucinatedPoint(NamedTuple):
-    """A fixed point of USAM which is no critical point: its ascent point is one elsewhere."""
+    """A fixed point of USAM or SAM which is no critical point: its ascent point is one elsewhere.
 
+    Attributes:
+        rule: usam or sam.
+        w: where it is.
+        ascent: its ascent point, which is critical.
+        multipliers: of the map.
+        kind: attracting, repelling or saddle; None where that is not decided.
+        verdict: whether `kind` is proved.
+
+    """
+
+    rule: str
     w: tuple[float, ...]
     ascent: tuple[float, ...]
     multipliers: tuple[Number, ...]
@@ -143,7 +128,7 @@ class HallucinatedPoint(NamedTuple):
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain numbers, texts and lists by name."""
-        return plain(self)
+        return plain(self._asdict())
 
 
 class Survey(AbstractRecord):
@@ -153,7 +138,7 @@ class Survey(AbstractRecord):
         loss: its name.
         box: where critical points were looked for.
         rules: the rules asked for.
-        rho: radius of USAM and SAM.
+        rho: radius of the ascent step.
         lr: step size.
         momentum: of heavy ball; 0 for none.
         verdict: proved where `points` are all critical points in the box; unsupported for a loss
@@ -161,8 +146,8 @@ class Survey(AbstractRecord):
         note: how the search went.
         points: the critical points, in lexicographic order.
         undecided: parts of the box about which nothing is proved, and why.
-        hallucinated: fixed points of USAM elsewhere; None where they were not looked for.
-        hallucinated_note: how that search went.
+        hallucinated: fixed points of USAM and SAM elsewhere; None where they were not looked for.
+        hallucinated_note: how that search went for each rule.
 
     """
 

@@ -1,6 +1,6 @@
-"""Every critical point of a loss, and what each of them is for GD, USAM and SAM."""
+"""Every critical point of a loss, and what each of them is for each rule."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -9,31 +9,30 @@ import numpy as np
 from flint import acb
 
 from samflow import _checks, theory
-from samflow._status import Kind, Verdict
+from samflow._status import Kind, Status, Verdict
 from samflow._types import Box
+from samflow.equilibria.fate import fate
 from samflow.equilibria.fixed_points import MULTISTART, find_fixed_points
 from samflow.equilibria.saddle_records import (
     Behaviour,
-    Cycle,
     HallucinatedPoint,
     Number,
-    Quadratic,
     Range,
     Survey,
     SurveyedPoint,
     Threshold,
-    Trap,
 )
-from samflow.equilibria.stability import kind_of
+from samflow.equilibria.stability import classify, kind_of
 from samflow.losses.base import AbstractLoss
 from samflow.proofs.balls import Span, exact, hull, working_precision
 from samflow.proofs.certificates import CertifiedPoint
 from samflow.proofs.certify import certify_fixed_points
-from samflow.proofs.enclosures import Dynamics, ascent_eigenvalue, classify, spectrum
+from samflow.proofs.enclosures import Dynamics, ascent_eigenvalue, spectrum
+from samflow.proofs.enclosures import classify as classify_enclosed
 from samflow.proofs.windows import End, Window, lr_window, rho_window
 from samflow.records import provenance
-from samflow.rules import GD, RULES, USAM
-from samflow.systems import Map
+from samflow.rules import GD, RULES, SAM, USAM, AbstractMemoryRule, Rule, rule
+from samflow.systems import Flow, Map
 
 _PRECISION = 128
 _NEUTRAL = 1e-9
@@ -52,6 +51,8 @@ def survey(
     lr: float = 0.01,
     momentum: float = 0.0,
     hallucinated: bool = False,
+    simulate: bool = False,
+    progress: Callable[[str], None] = lambda rule: None,
 ) -> Survey:
     """Find every critical point of `loss` in `box` and say what it is for the map of each rule.
 
@@ -61,20 +62,24 @@ def survey(
     >>> [f"{b.rule}: {b.kind}, {b.verdict}" for b in found.points[0].behaviours]
     ['gd: saddle, proved', 'usam: attracting, proved', 'sam: undefined, proved']
 
-    One search serves all rules: GD, USAM and SAM share the critical points, and what each rule
-    makes of one depends on its Hessian's eigenvalues λ alone. Multipliers and windows follow from
-    enclosures of λ by U(λ) = λ(1 + rho λ), section 2 of docs/theory.md.
+    One search serves all rules, which share the critical points. For GD and USAM all depends on the
+    Hessian's eigenvalues λ, and multipliers and windows follow from enclosures of λ by
+    U(λ) = λ(1 + rho λ), section 2 of docs/theory.md: these are proofs. For every other rule the
+    answer is that of `classify`, in floating point.
 
     Args:
         loss: with a formula the search ends in a proof where it can; otherwise, and where the
             proof is inconclusive, Newton's method runs from random starts.
         box: one pair (low, high) a weight.
-        rules: names of rules.
-        rho: radius of USAM and SAM; GD takes no notice of it.
+        rules: names of rules, see `samflow.rules.RULES`; other settings than rho are the rules'
+            defaults.
+        rho: radius of the ascent step; GD takes no notice of it.
         lr: step size.
         momentum: of heavy ball, in [0, 1).
-        hallucinated: also look for USAM's fixed points that are no critical points. This can
-            take many times longer, and needs a formula.
+        hallucinated: also look for the fixed points of USAM and SAM, those of them in `rules`,
+            that are no critical points. This can take many times longer, and needs a formula.
+        simulate: also follow orbits from near each critical point (`fate`), about a second a rule.
+        progress: called with the name of a rule before its turn comes.
 
     Returns:
         A `Survey`, whose verdict says whether the list of points is complete.
@@ -85,7 +90,7 @@ def survey(
 
     """
     _checks.double_precision("`survey`")
-    rules = tuple(_checks.known("rule", rule, RULES) for rule in rules)
+    rules = tuple(_checks.known("rule", name, RULES) for name in rules)
     box = _checks.box("box", box, loss.dim)
     rho = float(_checks.nonnegative("rho", rho, "rho is the radius of the ascent step."))
     lr, momentum = float(_checks.positive("lr", lr)), float(_checks.fraction("momentum", momentum))
@@ -98,11 +103,19 @@ def survey(
         places, note = sorted(places + others, key=lambda place: place.w), f"{note}. {search}"
     with working_precision(_PRECISION):
         dynamics = Dynamics(exact(lr), exact(momentum) if momentum else None)
-        points = tuple(_survey_point(place, rules, rho, dynamics) for place in places)
+        behaviours = []
+        for name in rules:
+            progress(name)
+            made = Map(loss, rule(name, rho=rho), lr=lr, momentum=momentum)  # pyright: ignore
+            behaviours.append([_behaviour(made, place, dynamics, simulate) for place in places])
+        points = tuple(
+            _surveyed(place, tuple(row[i] for row in behaviours)) for i, place in enumerate(places)
+        )
     extra, extra_note = None, ""
     if hallucinated:
-        ascending = Map(loss, USAM(rho=rho), lr=lr, momentum=momentum)  # pyright: ignore
-        extra, extra_note = _hallucinated(ascending, box)
+        ascents = [made(rho=rho) for made in (USAM, SAM) if made.name in rules]  # pyright: ignore
+        maps = [Map(loss, made, lr=lr, momentum=momentum) for made in ascents]  # pyright: ignore
+        extra, extra_note = _hallucinated(maps, box)
     return Survey(
         loss=loss.name,
         box=box,
@@ -153,17 +166,14 @@ def _unproved_places(
     return places, found.note
 
 
-def _survey_point(
-    place: _Place, rules: Sequence[str], rho: float, dynamics: Dynamics
-) -> SurveyedPoint:
-    sure = place.enclosure is not None
+def _surveyed(place: _Place, behaviours: tuple[Behaviour, ...]) -> SurveyedPoint:
     return SurveyedPoint(
         w=place.w,
         enclosure=place.enclosure,
         loss=place.loss,
         shape=_shape(place.spans),
         eigenvalues=tuple(map(_middle, place.spans)),
-        behaviours=tuple(_behaviour(rule, place.spans, sure, rho, dynamics) for rule in rules),
+        behaviours=behaviours,
     )
 
 
@@ -175,25 +185,54 @@ def _shape(spans: Sequence[Span]) -> str:
     return "saddle" if all(low > 0 or high < 0 for low, high in spans) else "degenerate"
 
 
-def _behaviour(
-    rule: str, spans: Sequence[Span], sure: bool, rho: float, dynamics: Dynamics
-) -> Behaviour:
+def _behaviour(system: Map, place: _Place, dynamics: Dynamics, simulate: bool) -> Behaviour:
+    proved = isinstance(system.rule, (GD, USAM))
+    found = _enclosed(system, place, dynamics) if proved else _computed(system, place)
+    return found._replace(
+        flow=_flow_kind(system, place), fate=fate(system, place.w) if simulate else None
+    )
+
+
+def _enclosed(system: Map, place: _Place, dynamics: Dynamics) -> Behaviour:
+    """Return what a point is for GD or USAM, from enclosures of the Hessian's eigenvalues."""
+    spans, sure = place.spans, place.enclosure is not None
     verdict = Verdict.proved if sure else Verdict.inconclusive
-    if rule == "sam":
-        instead = _quadratic(spans, rho, dynamics)
-        return Behaviour(rule, (), Kind.undefined, verdict, None, None, instead)
-    radius = exact(rho if rule == "usam" else 0.0)
+    rho = float(system.rule.rho) if isinstance(system.rule, USAM) else 0.0
+    radius = exact(rho)
     lams = [hull(*ends) for ends in spans]
     values = spectrum([acb(ascent_eigenvalue(x, radius)) for x in lams], dynamics)
     multipliers = sorted(map(complex, values), key=abs, reverse=True)
-    kind = classify(values, dynamics).kind
+    kind = classify_enclosed(values, dynamics).kind
     if kind is None or not sure:
         verdict, growth = Verdict.inconclusive, np.abs(multipliers) - 1
         kind = kind_of(growth, _NEUTRAL * max(1.0, abs(multipliers[0])))
-    in_rho = _range(rho_window(lams, dynamics), spans, rho) if rule == "usam" else None
-    in_lr = _range(lr_window(lams, radius, dynamics), spans, float(radius))
+    in_rho = None
+    if isinstance(system.rule, USAM):
+        in_rho = _range(rho_window(lams, dynamics), spans, rho)
+    in_lr = _range(lr_window(lams, radius, dynamics), spans, rho)
     shown = tuple(Number(z.real, z.imag) for z in multipliers)
-    return Behaviour(rule, shown, kind, verdict, in_rho, in_lr, None)
+    name = system.rule.name
+    return Behaviour(name, shown, kind, verdict, Status.located, in_rho, in_lr, None, None, None)
+
+
+def _computed(system: Map, place: _Place) -> Behaviour:
+    """Return what a point is for any rule, in floating point."""
+    found = classify(system, place.w)
+    kind, local = found.kind, found.local
+    if local is not None and _shape(place.spans) == "degenerate":
+        kind, local = Kind.undefined, None  # a sign that is not known decides
+    shown = ()
+    if found.status is Status.located:
+        shown = tuple(Number(float(z.real), float(z.imag)) for z in found.multipliers)
+    verdict, name = Verdict.unsupported, system.rule.name
+    return Behaviour(name, shown, kind, verdict, found.status, None, None, local, None, None)
+
+
+def _flow_kind(system: Map, place: _Place) -> Kind | None:
+    made: Rule = system.rule
+    if isinstance(made, AbstractMemoryRule) or _shape(place.spans) == "degenerate":
+        return None
+    return classify(Flow(system.loss, made), place.w).kind
 
 
 def _range(window: Window, spans: Sequence[Span], rho: float) -> Range:
@@ -220,54 +259,15 @@ def _range(window: Window, spans: Sequence[Span], rho: float) -> Range:
     return Range(True, low, high, ", ".join(ends))
 
 
-def _quadratic(spans: Sequence[Span], rho: float, dynamics: Dynamics) -> Quadratic:
-    assert dynamics.lr is not None  # a survey is about maps
-    lr, momentum, kind = float(dynamics.lr), 0.0, "none"
-    if dynamics.momentum is not None:
-        momentum, kind = float(dynamics.momentum), "heavy_ball"
-    about = {"lr": lr, "momentum": momentum, "kind": kind}
-    counts = _distinct(spans)
-    lams, edge = list(counts), float(dynamics.edge)
-    # Along a sphere of cycles the multiplier is 1; across it, it is that of a single cycle.
-    stable = theory.stable_cycles(lams, **about)
-    cycles = tuple(
-        Cycle(
-            eigenvalue=lam,
-            multiplicity=counts[lam],
-            radius=float(theory.cycle_radius(lam, rho=rho, **about)),
-            attracts=None if 0.0 in lams else i in stable,
-        )
-        for i, lam in enumerate(lams)
-        if lam != 0 and lr * lam < edge
-    )
-    trap = None
-    if len(spans) == 1 and lams[0] < 0 and kind == "none" and lr * -lams[0] < 1:
-        radius = theory.trap_radius(lams[0], rho=rho, lr=lr)
-        trap = Trap(float(radius), float(theory.trap_exponent(lams[0], lr=lr)))
-    return Quadratic(cycles, trap)
-
-
-def _distinct(spans: Sequence[Span]) -> dict[float, int]:
-    """Count the spans that overlap, under a number for each group: 0 where the sign is open."""
-    counts: dict[float, int] = {}
-    value = 0.0
-    for i, (low, high) in enumerate(spans):
-        if low <= 0 <= high:
-            value = 0.0
-        elif not (i and value and low <= spans[i - 1][1]):
-            value = _middle((low, high))
-        counts[value] = counts.get(value, 0) + 1
-    return counts
-
-
 def _middle(ends: Span) -> float:
     return 0.5 * ends[0] + 0.5 * ends[1]
 
 
-def _hallucinated(system: Map, box: Box) -> tuple[tuple[HallucinatedPoint, ...], str]:
-    certificate = certify_fixed_points(system, box)
+def _hallucinated(systems: Sequence[Map], box: Box) -> tuple[tuple[HallucinatedPoint, ...], str]:
+    found = [(system.rule.name, certify_fixed_points(system, box)) for system in systems]
     points = tuple(
         HallucinatedPoint(
+            rule=name,
             w=point.midpoint,
             ascent=tuple(map(_middle, point.ascent)),
             multipliers=tuple(
@@ -276,7 +276,9 @@ def _hallucinated(system: Map, box: Box) -> tuple[tuple[HallucinatedPoint, ...],
             kind=point.kind,
             verdict=point.kind_verdict,
         )
+        for name, certificate in found
         for point in certificate.points
         if point.origin == "hallucinated"
     )
-    return points, certificate.summary()
+    notes = [f"{name.upper()}, critical points included: {c.summary()}" for name, c in found]
+    return points, "\n".join(notes)

@@ -10,13 +10,19 @@ from jaxtyping import Array, Float
 from samflow import _checks
 from samflow._status import Kind, Status
 from samflow._types import ArrayLike
+from samflow.equilibria.attraction import measured_attraction_radius
+from samflow.equilibria.nonsmooth import Nonsmooth, nonsmooth
 from samflow.orbits.iterate import start_states
 from samflow.records import AbstractRecord, Provenance, axes, provenance
-from samflow.systems import AbstractFlow, AbstractMap, AbstractSystem
+from samflow.systems import AbstractFlow, AbstractMap, AbstractSystem, Flow, Map
 
 _SINGULAR_DISTANCE = 1e-9
 """A point this near to a singular point of the rule, relative to 1 + ‖w‖, is taken to be at it:
 floating point does not resolve a critical point better when its Hessian's condition is 1e6."""
+
+
+_SINGULAR_GRADIENT = 1e-6
+"""A rule whose distance from a singularity is more than this part of ‖H‖ there is not at it."""
 
 
 class Stability(AbstractRecord):
@@ -24,16 +30,20 @@ class Stability(AbstractRecord):
 
     Attributes:
         state: the point, shape (state,).
-        kind: attracting, repelling, saddle, nonhyperbolic, or undefined where there is no
-            Jacobian or the point is no fixed point (`status` says which).
+        kind: attracting, repelling, saddle or nonhyperbolic by the Jacobian; where there is none,
+            by `local`: sliding, cycle, chaotic trap or trap; undefined where that is not known
+            either or the point is no fixed point (`status` says which).
         status: located, not differentiable, not a fixed point, or not finite.
         spectrum: multipliers of a map, eigenvalues of a flow's Jacobian, largest first by
-            modulus (map) or real part (flow); NaN where `kind` is undefined.
+            modulus (map) or real part (flow); NaN where there is no Jacobian.
         margin: 1 − max |multiplier| for a map, −max Re(eigenvalue) for a flow: positive exactly
-            where attracting; NaN where `kind` is undefined.
+            where attracting; NaN where there is no Jacobian.
         distance: estimate ‖(DF − I)⁻¹(F(z) − z)‖ of how far the true fixed point is.
         curvature: eigenvalues of the loss's Hessian, ascending; None for a system without loss.
         discrete: whether the system is a map.
+        local: what holds the system at a critical point without a Jacobian, on the quadratic part
+            of the loss: 2-cycles with their multipliers, a trap, or sliding with its radius of
+            attraction; None where there is a Jacobian.
 
     """
 
@@ -45,6 +55,7 @@ class Stability(AbstractRecord):
     distance: float
     curvature: Float[Array, " dim"] | None = eqx.field(metadata=axes("dim"))
     discrete: bool = eqx.field(static=True)
+    local: Nonsmooth | None = eqx.field(static=True)
     provenance: Provenance = eqx.field(static=True)
 
     @property
@@ -73,6 +84,8 @@ class Stability(AbstractRecord):
 
     def __str__(self) -> str:
         """Return one line with the kind, the spectrum and, where there is none, the reason."""
+        if self.local is not None and self.kind is not Kind.undefined:
+            return f"{self.kind}: no Jacobian; {self.local}"
         if self.kind is Kind.undefined:
             return f"{self.kind}: {self.status.message}"
         name = "multipliers" if self.discrete else "eigenvalues"
@@ -81,7 +94,12 @@ class Stability(AbstractRecord):
 
 
 def classify(
-    system: AbstractSystem, w: ArrayLike, *, tol: float = 1e-6, hyperbolic_tol: float = 1e-9
+    system: AbstractSystem,
+    w: ArrayLike,
+    *,
+    tol: float = 1e-6,
+    hyperbolic_tol: float = 1e-9,
+    measure: bool = False,
 ) -> Stability:
     """Say what the fixed point `w` is for `system`, by its Jacobian where one exists.
 
@@ -97,10 +115,14 @@ def classify(
         tol: how near to a fixed point `w` must be, relative to 1 + ‖w‖.
         hyperbolic_tol: a multiplier with | |μ| − 1 | ≤ hyperbolic_tol · max(1, ‖DF‖), or an
             eigenvalue with |Re| within the same, counts as neutral: the point is nonhyperbolic.
+        measure: where a flow slides, also measure its radius of attraction on the loss itself
+            (`measured_attraction_radius`): seconds at first, then less than one.
 
     Returns:
-        A `Stability`. At a critical point of normalised SAM there is no Jacobian: the kind is
-        `undefined` and the status `not differentiable`, whatever a guarded program would give.
+        A `Stability`. At a critical point of normalised SAM there is no Jacobian: the status is
+        `not differentiable`, whatever a guarded program would give, and kind and `local` say
+        what there is instead. That is exact for the quadratic part of the loss, on which
+        nothing but the ratio of lengths depends on rho; for the loss it holds for small rho.
 
     Raises:
         ArgumentError: for a wrong shape or numbers that are not finite, or in single precision.
@@ -115,18 +137,28 @@ def classify(
     near = {"tol": tol, "hyperbolic_tol": hyperbolic_tol}
     where = provenance(system.describe(), **near)
     discrete = isinstance(system, AbstractMap)
-    motion, jacobian, hessian, gradient, value = (np.asarray(a) for a in _linearise(system, z))
+    linearised = (np.asarray(a) for a in _linearise(system, z))
+    motion, jacobian, hessian, gradient, value, singularity = linearised
     defined = bool(np.isfinite(value))  # beyond the edge of log(x), its gradient 1/x still is
     curvature = None if hessian.size == 0 else jnp.asarray(_eigvalsh(hessian))
     unknown = np.full(z.shape, np.nan + 0j)
 
-    def undefined(status: Status, distance: float = np.nan) -> Stability:
-        found = (z, Kind.undefined, status, unknown, float("nan"), distance, curvature)
-        return Stability(*found, discrete, where)
+    def undefined(
+        status: Status, distance: float = np.nan, local: Nonsmooth | None = None
+    ) -> Stability:
+        kind = Kind.undefined if local is None else local.kind
+        found = (z, kind, status, unknown, float("nan"), distance, curvature)
+        return Stability(*found, discrete, local, where)
 
     size = 1.0 + float(jnp.linalg.norm(z))
-    if gradient.size and _solution_distance(hessian, gradient) <= _SINGULAR_DISTANCE * size:
-        return undefined(Status.not_differentiable, _solution_distance(hessian, gradient))
+    if gradient.size and _is_singular(hessian, gradient, float(singularity), size):
+        assert isinstance(system, (Map, Flow))
+        local = nonsmooth(system, system.position(z), hessian)
+        if measure and local.kind is Kind.sliding and local.sliding is not None:
+            assert isinstance(system, Flow)
+            found = measured_attraction_radius(system, system.position(z)).radius
+            local = local._replace(sliding=local.sliding._replace(measured=found))
+        return undefined(Status.not_differentiable, _solution_distance(hessian, gradient), local)
     if not (defined and np.isfinite(motion).all() and np.isfinite(jacobian).all()):
         return undefined(Status.not_finite)
     shifted = jacobian - np.eye(len(z)) if discrete else jacobian
@@ -140,7 +172,17 @@ def classify(
     kind = kind_of(growth, neutral)
     margin = -float(growth.max())
     found = (z, kind, Status.located, spectrum[order], margin, distance, curvature)
-    return Stability(*found, discrete, where)
+    return Stability(*found, discrete, None, where)
+
+
+def _is_singular(
+    hessian: np.ndarray, gradient: np.ndarray, singularity: float, size: float
+) -> bool:
+    """Say whether a point is, to rounding, a critical point at which the rule has no Jacobian."""
+    if not _solution_distance(hessian, gradient) <= _SINGULAR_DISTANCE * size:
+        return False
+    # m-SAM can be smooth at a critical point of the mean: its singularities are the shards' own.
+    return singularity <= _SINGULAR_GRADIENT * (1 + np.abs(hessian).max()) * size
 
 
 def kind_of(growth: np.ndarray, neutral: float) -> Kind:
@@ -156,7 +198,10 @@ def kind_of(growth: np.ndarray, neutral: float) -> Kind:
 
 @eqx.filter_jit
 def _linearise(system: AbstractSystem, z: Array) -> tuple[Array, ...]:
-    """Return the motion, its Jacobian, the loss's Hessian, for SAM the gradient, and the loss."""
+    """Return the motion, its Jacobian, and of the loss Hessian, for SAM gradient, and value.
+
+    Last how far the rule is from where it is not smooth.
+    """
     if isinstance(system, AbstractMap):
         motion = system.step(z) - z
     else:
@@ -167,11 +212,12 @@ def _linearise(system: AbstractSystem, z: Array) -> tuple[Array, ...]:
     nothing = jnp.zeros((0, 0))
     hessian = nothing if loss is None else loss.hessian(system.position(z))
     # Only a rule that is singular somewhere needs the distance to a critical point.
-    smooth = jnp.isinf(system.singularity(z))
+    singularity = system.singularity(z)
+    smooth = jnp.isinf(singularity)
     gradient = nothing if loss is None else loss.gradient(system.position(z))
     gradient = jnp.where(smooth, jnp.nan, gradient)
     value = jnp.zeros(()) if loss is None else loss(system.position(z))
-    return motion, jacobian, hessian, gradient, value
+    return motion, jacobian, hessian, gradient, value, singularity
 
 
 def _solution_distance(matrix: np.ndarray, residual: np.ndarray) -> float:

@@ -11,6 +11,7 @@ from samflow import _checks
 from samflow._types import Box, Point, Scalar
 from samflow.losses.base import AbstractLoss
 from samflow.losses.expression import CriticalPoint, ExpressionLoss
+from samflow.losses.finite_sum import FiniteSumLoss, mean
 from samflow.losses.function import FunctionLoss
 from samflow.losses.network import NetworkLoss, network
 from samflow.losses.parser import parse
@@ -124,6 +125,7 @@ __all__ = [
     "AbstractLoss",
     "CriticalPoint",
     "ExpressionLoss",
+    "FiniteSumLoss",
     "FunctionLoss",
     "NetworkLoss",
     "beale",
@@ -134,6 +136,7 @@ __all__ = [
     "loss",
     "matrix_factorisation",
     "mccormick",
+    "mean",
     "network",
     "parse",
     "quartic",

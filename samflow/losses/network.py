@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 from samflow import _checks
 from samflow._types import ArrayLike, Box, Matrix, Point, Scalar
 from samflow.losses.base import AbstractLoss
+from samflow.losses.finite_sum import shard_size
 
 _HESSIAN_COLUMNS = 64
 """How many columns of H are made at once: bounds the memory of their activations."""
@@ -103,6 +104,24 @@ class NetworkLoss(AbstractLoss):
     def gradient(self, w: Point) -> Point:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Return g(w) by reverse mode; takes an array only, not `Components`."""
         return jax.grad(self.__call__)(w)
+
+    @property
+    def num_examples(self) -> int:
+        """Number n of examples."""
+        return len(self.x)
+
+    def shards(self, m: int) -> "tuple[NetworkLoss, ...]":
+        """Return the losses of m examples each, in the order of the data; L is their mean.
+
+        Raises:
+            ArgumentError: if m does not divide the number of examples.
+
+        """
+        starts = range(0, self.num_examples, shard_size(m, self.num_examples))
+        return tuple(
+            eqx.tree_at(lambda s: (s.x, s.y), self, (self.x[i : i + m], self.y[i : i + m]))
+            for i in starts
+        )
 
     def hessian(self, w: Point) -> Matrix:
         """Return H(w), shape (dim, dim): dim Hessian-vector products and dim² numbers.

@@ -108,6 +108,7 @@ def iterate(
     z0 = start_states(system, w0)
     batch = jnp.atleast_2d(z0)
     settings = _Settings(num_steps, min(keep_every, num_steps), check_every, tol, escape_radius)
+    settings = jax.tree.map(jnp.asarray, settings)  # numbers of Python would be compiled in
     kept = 1 + num_steps // keep_every
     states, final, status, stopped_at = _run(system, batch, settings, kept, jnp.asarray(1.0))
     if z0.ndim == 1:
@@ -160,7 +161,6 @@ class _Carry(NamedTuple):
 def _run(
     system: AbstractMap, z0: Array, settings: _Settings, kept: int, one: Array
 ) -> tuple[Array, ...]:
-    settings = jax.tree.map(jnp.asarray, settings)
     layout = _layout(system, one)
     members = z0.shape[0]
     size = min(_BLOCK, members)

@@ -30,16 +30,18 @@ class CertifiedPoint:
     Attributes:
         enclosure: one interval a coordinate.
         midpoint: its middle, a point to go on with in floating point.
-        ascent: enclosure of the ascent point w + rho g(w); the same box at a critical point.
+        ascent: enclosure of the ascent point, w + rho g(w) or, for SAM, w + rho g(w)/‖g(w)‖; the
+            same box at a critical point.
         origin: "critical" where g(w) = 0, "hallucinated" where g(w) ≠ 0.
         loss: enclosure of L(w).
         hessian: the eigenvalues of H(w), ascending.
         index: how many of them are negative; None where a sign is not decided.
         eigenvalues: of the map's Jacobian (multipliers) or the flow's; empty where there is none.
-        kind: what the fixed point is for the system; None where that is not decided.
+        kind: what the fixed point is for the system; None where that is not decided; undefined at
+            a critical point of SAM, which has no direction there.
         kind_verdict: whether `kind` is proved.
         windows: the ranges of rho and of lr in which the point attracts, the other being as
-            given; empty at hallucinated points, which move with rho, and for normalised SAM.
+            given; empty at hallucinated points, which move with rho, and for SAM.
 
     """
 
@@ -93,17 +95,23 @@ class Certificate(AbstractRecord):
         where = " × ".join(f"[{_short(low)}, {_short(high)}]" for low, high in self.box)
         if self.verdict is Verdict.unsupported:
             return f"fixed points in {where}: unsupported: {self.reason}"
-        number, parts = len(self.points), len(self.inconclusive)
-        noun = "critical point" if self.covers.startswith("critical") else "fixed point"
-        noun += "" if number == 1 else "s"
+        # A critical point of SAM is none of its fixed points: it has no direction there.
+        apart = sum(point.kind is Kind.undefined for point in self.points)
+        number = _counted(len(self.points) - apart, "fixed point")
+        number += f" and {_counted(apart, 'critical point')}" if apart else ""
+        parts = len(self.inconclusive)
         if self.verdict is Verdict.proved:
-            text = f"exactly {number} {noun} in {where}: proved"
+            text = f"exactly {number} in {where}: proved"
         else:
-            text = f"at least {number} {noun} in {where}: inconclusive in {parts} sub-box"
+            text = f"at least {number} in {where}: inconclusive in {parts} sub-box"
             text += "" if parts == 1 else "es"
         kinds = Counter(p.kind.value if p.kind else "undecided" for p in self.points)
         listed = ", ".join(f"{many} {kind}" for kind, many in sorted(kinds.items()))
         return f"{text} ({listed})" if listed else text
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _short(number: float) -> str:

@@ -12,10 +12,11 @@ from samflow._status import Kind, Verdict
 from samflow._types import Box
 from samflow.losses.expression import ExpressionLoss
 from samflow.proofs.balls import Ball, Balls, exact, span, spans, working_precision
-from samflow.proofs.blocks import Proved, count, product, solve, undecided_product
+from samflow.proofs.blocks import Proved, Solved, count, product, solve, undecided_product
 from samflow.proofs.certificates import Certificate, CertifiedPoint, ComplexSpan
 from samflow.proofs.enclosures import Dynamics, Stability, classify, spectrum
 from samflow.proofs.equations import GradientEquations
+from samflow.proofs.hallucinated import solve_hallucinated
 from samflow.proofs.locate import Settings
 from samflow.proofs.windows import Window, lr_window, rho_window
 from samflow.records import provenance
@@ -24,11 +25,13 @@ from samflow.systems import AbstractSystem, Flow, Map
 
 _FLOW = Dynamics()
 _SETTINGS = Settings()
+_NOTHING = Solved((), [], [], 0, "")
 
 COVERS = {
     "gd": "all fixed points; they are the critical points",
     "usam": "all fixed points, critical and hallucinated",
-    "sam": "critical points only; zeros of g(w + rho g/‖g‖) elsewhere are not looked for",
+    "sam": "all fixed points, which are hallucinated, and all critical points, where the rule "
+    "has no direction",
 }
 """By rule, which fixed points a certificate speaks of."""
 
@@ -38,8 +41,10 @@ def certify_fixed_points(
 ) -> Certificate:
     """Prove which fixed points `system` has in `box`, and the stability of each.
 
-    GD stands still where g(w) = 0, USAM where g(w + rho g(w)) = 0. Hyperparameters are taken as
-    the binary numbers that they are: 0.1 is the double nearest to one tenth.
+    GD stands still where g(w) = 0, USAM where g(w + rho g(w)) = 0, SAM where
+    g(w + rho g(w)/‖g(w)‖) = 0 and g(w) ≠ 0; SAM's critical points, where it has no direction, are
+    listed beside these. Hyperparameters are taken as the binary numbers that they are: 0.1 is the
+    double nearest to one tenth.
 
     Args:
         system: a `Map` or a `Flow` of GD, USAM or SAM on a loss given by a formula.
@@ -49,14 +54,14 @@ def certify_fixed_points(
 
     Returns:
         A `Certificate`. Its verdict is unsupported, with the reason, for a loss without a
-        formula, another rule, or USAM with weight decay. Degenerate and non-isolated fixed
-        points, and those on an edge of the box that are not rational, end as inconclusive.
+        formula, another rule, or USAM or SAM with weight decay. Degenerate and non-isolated fixed
+        points, those on an edge of the box that are not rational, and, for SAM, two critical
+        points that are exactly rho apart, end as inconclusive.
 
     Raises:
         ArgumentError: for a box of the wrong shape, or empty.
 
-    Not guaranteed: that a proof is found; the search stops at `max_boxes`. What is not on the
-    list of normalised SAM's fixed points: see `Certificate.covers`.
+    Not guaranteed: that a proof is found; the search stops at `max_boxes`.
 
     References: R. Krawczyk 1969; A. Neumaier, Interval Methods for Systems of Equations, 1990;
     F. Johansson, Arb, IEEE Transactions on Computers 2017.
@@ -147,19 +152,22 @@ def certify(
     if count(blocks) > settings.max_points:
         reason = f"the loss is a sum over blocks, and has {count(blocks)} fixed points: too many"
         return _refusal(f"{reason} to list (max_points = {settings.max_points})", **about)
-    gaps = undecided_product(blocks)
+    elsewhere = _NOTHING
+    if rule == "sam" and not rho.is_zero():
+        elsewhere = solve_hallucinated(expression, symbols, box, rho=rho, settings=settings)
+    gaps = [*undecided_product(blocks), *elsewhere.undecided]
     with working_precision(settings.precision):
         points = [
             _describe(proved, value(proved.point.w)[0], rule, ascent, dynamics)
-            for proved in product(blocks)
+            for proved in (*product(blocks), *elsewhere.points)
         ]
     points.sort(key=lambda point: point.midpoint)
     return Certificate(
         verdict=Verdict.inconclusive if gaps else Verdict.proved,
         points=tuple(points),
         inconclusive=tuple(gaps),
-        boxes_examined=sum(block.boxes_examined for block in blocks),
-        method="; ".join(sorted({block.method for block in blocks})),
+        boxes_examined=sum(block.boxes_examined for block in (*blocks, elsewhere)),
+        method="; ".join(sorted({block.method for block in (*blocks, elsewhere)} - {""})),
         reason="",
         **about,
     )
@@ -169,7 +177,7 @@ def _describe(
     proved: Proved, loss: Ball, rule: str, rho: Ball, dynamics: Dynamics
 ) -> CertifiedPoint:
     point, hessian = proved.point, proved.hessian
-    if rule == "sam":
+    if rule == "sam" and not point.hallucinated:
         stability, values, windows = Stability(Kind.undefined, Verdict.proved), [], ()
     else:
         values = spectrum(proved.directions, dynamics)

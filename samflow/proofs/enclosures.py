@@ -1,9 +1,11 @@
 """Enclosures of eigenvalues and multipliers, and the kind of fixed point that they prove."""
 
+import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
-from flint import acb, arb, arb_mat
+from flint import acb, acb_mat, arb, arb_mat
 
 from samflow._status import Kind, Verdict
 from samflow.proofs.balls import Ball, Balls
@@ -60,7 +62,7 @@ def eigenvalues(rows: list[Balls]) -> list[Complex]:
     Multiple eigenvalues get overlapping balls. NaN where there is no enclosure.
     """
     values = _eigenvalues(rows)
-    return [acb(arb.nan(), arb.nan())] * len(rows) if values is None else values
+    return _discs(rows, np.linalg.eig) if values is None else values
 
 
 def _eigenvalues(rows: list[Balls]) -> list[Complex] | None:
@@ -75,34 +77,34 @@ def _eigenvalues(rows: list[Balls]) -> list[Complex] | None:
 
 
 def _gershgorin(rows: list[Balls]) -> Balls:
-    """Return eigenvalues of symmetric matrices from the discs of Q⁻¹HQ, Q ≈ eigenvectors.
+    """Return eigenvalues of symmetric matrices from discs."""
+    return sorted((value.real for value in _discs(rows, np.linalg.eigh)), key=float)
+
+
+def _discs(rows: list[Balls], decompose: Callable[[np.ndarray], Any]) -> list[Complex]:
+    """Return eigenvalues from Gershgorin's discs of Q⁻¹AQ, Q ≈ eigenvectors.
 
     A union of k discs apart from the others holds k eigenvalues, so each gets the whole union.
     """
-    n = len(rows)
+    nothing = [acb(arb.nan(), arb.nan())] * len(rows)
     midpoints = np.array([[float(x) for x in row] for row in rows])
     if not np.isfinite(midpoints).all():
-        return [arb.nan()] * n
-    vectors = arb_mat([[arb(x) for x in row] for row in np.linalg.eigh(midpoints)[1].tolist()])
-    similar = (vectors.inv() * arb_mat(rows) * vectors).tolist()
-    discs = []
+        return nothing
+    vectors = decompose(midpoints)[1].astype(complex).tolist()
+    basis = acb_mat([[acb(z.real, z.imag) for z in row] for row in vectors])
+    try:
+        similar = (basis.inv() * acb_mat(arb_mat(rows)) * basis).tolist()
+    except ZeroDivisionError:  # a matrix without a basis of eigenvectors
+        return nothing
+    unions: list[list[Complex]] = []
     for i, row in enumerate(similar):
-        radius = sum((abs(x) for j, x in enumerate(row) if j != i), arb(0))
-        discs.append(row[i] + arb(0, radius.abs_upper()))
-    discs.sort(key=float)
-    unions = [[discs[0]]]
-    for disc in discs[1:]:
-        if any(disc.overlaps(other) for other in unions[-1]):
-            unions[-1].append(disc)
-        else:
-            unions.append([disc])
-    balls = []
-    for union in unions:
-        whole = union[0]
-        for disc in union[1:]:
-            whole = whole.union(disc)
-        balls += [whole] * len(union)
-    return balls
+        radius = sum((abs(z) for j, z in enumerate(row) if j != i), arb(0)).abs_upper()
+        new: Complex = row[i] + acb(arb(0, radius), arb(0, radius))
+        touched = [any(disc.overlaps(new) for disc in union) for union in unions]
+        joined = [disc for union, t in zip(unions, touched, strict=True) if t for disc in union]
+        unions = [union for union, t in zip(unions, touched, strict=True) if not t]
+        unions.append([*joined, new])
+    return [functools.reduce(acb.union, union) for union in unions for _ in union]
 
 
 def ascent_eigenvalue(eigenvalue: Ball, rho: Ball) -> Ball:
@@ -114,6 +116,18 @@ def ascent_jacobian(at_ascent: list[Balls], at_point: list[Balls], rho: Ball) ->
     """Return H(p)(I + rho H(w)), USAM's Jacobian at w with ascent point p."""
     outer, inner = arb_mat(at_ascent), arb_mat(at_point)
     return (outer + outer * inner * rho).tolist()
+
+
+def normalised_jacobian(
+    at_ascent: list[Balls], at_point: list[Balls], unit: Balls, slope: Ball
+) -> list[Balls]:
+    """Return H(p)(I + (I − eeᵀ)H(w)/μ), SAM's Jacobian at w with ascent point p = w + rho e.
+
+    Here `unit` is e = g(w)/‖g(w)‖ and `slope` is μ = ‖g(w)‖/rho, both at w.
+    """
+    outer, inner, e = arb_mat(at_ascent), arb_mat(at_point), arb_mat([[x] for x in unit])
+    across = inner - e * (e.transpose() * inner)
+    return (outer + outer * across / slope).tolist()
 
 
 def spectrum(directions: list[Complex], dynamics: Dynamics) -> list[Complex]:

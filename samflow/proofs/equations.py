@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import sympy
+from flint import arb
 
 from samflow.proofs.balls import Ball, Balls, Program
 
@@ -64,3 +65,88 @@ class AscentEquations:
 
     def _shift(self, w: Balls, g: Balls) -> Balls:
         return [x + self.rho * s - t for x, s, t in zip(w, g, self.target, strict=True)]
+
+
+@dataclass(frozen=True)
+class SphereEquations:
+    """Critical points of the loss on a sphere, seen from its centre through one face of a cube.
+
+    A unit vector e is u/‖u‖ with u_axis = side and the n − 1 others free, within [−1, 1] for the
+    part of the sphere that belongs to this face. At w = centre − rho e the gradient is parallel
+    to e where F_j = g_j − side g_axis u_j = 0 for every j ≠ axis. The Jacobian follows by
+
+        ∂w_l/∂u_k = −(rho/‖u‖)(δ_lk − e_l e_k).
+
+    SAM stands still where, with a critical point as centre, also e·g > 0.
+    """
+
+    gradient: GradientEquations
+    centre: Balls
+    rho: Ball
+    axis: int
+    side: int
+
+    def unit(self, u: Balls) -> Balls:
+        """Return e."""
+        return self._frame(u)[1]
+
+    def point(self, u: Balls) -> Balls:
+        """Return w = centre − rho e."""
+        return self._at(self.unit(u))
+
+    def coordinates(self, unit: Balls) -> Balls | None:
+        """Return the u of `unit` balls around e; None where this may be another side's face."""
+        ahead = self.side * unit[self.axis]
+        if not ahead > 0:
+            return None
+        return [e / ahead for i, e in enumerate(unit) if i != self.axis]
+
+    def inward(self, u: Balls) -> Ball:
+        """Return e·g, positive where the gradient points to the centre."""
+        e = self.unit(u)
+        return dot(e, self.gradient.value(self._at(e)))
+
+    def value(self, point: Balls) -> Balls:
+        """Return F on `point`."""
+        return self._along(self.gradient.value(self.point(point)), point)
+
+    def linearise(self, box: Balls) -> tuple[Balls, list[Balls]]:
+        """Return F and its Jacobian on `box`."""
+        n, i, s = len(self.centre), self.axis, self.side
+        free = [k for k in range(n) if k != i]
+        norm, e = self._frame(box)
+        g, h = self.gradient.linearise(self._at(e))
+        moved = [
+            [-self.rho / norm * ((1 if j == k else 0) - e[j] * e[k]) for j in range(n)]
+            for k in free
+        ]
+        rows = []
+        for j, u in zip(free, box, strict=True):
+            slopes = [x - s * y * u for x, y in zip(h[j], h[i], strict=True)]
+            row = [
+                dot(slopes, column) - (s * g[i] if j == k else 0)
+                for k, column in zip(free, moved, strict=True)
+            ]
+            rows.append(row)
+        return self._along(g, box), rows
+
+    def _frame(self, u: Balls) -> tuple[Ball, Balls]:
+        norm = sum((_square(x) for x in u), arb(1)).sqrt()
+        return norm, [x / norm for x in [*u[: self.axis], arb(self.side), *u[self.axis :]]]
+
+    def _at(self, unit: Balls) -> Balls:
+        return [c - self.rho * e for c, e in zip(self.centre, unit, strict=True)]
+
+    def _along(self, g: Balls, u: Balls) -> Balls:
+        ahead = self.side * g[self.axis]
+        others = [*g[: self.axis], *g[self.axis + 1 :]]
+        return [x - ahead * y for x, y in zip(others, u, strict=True)]
+
+
+def dot(one: Balls, other: Balls) -> Ball:
+    """Return the inner product of two vectors of balls."""
+    return sum((x * y for x, y in zip(one, other, strict=True)), arb(0))
+
+
+def _square(x: Ball) -> Ball:
+    return (x * x).nonnegative_part()

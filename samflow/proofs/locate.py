@@ -53,7 +53,7 @@ class Settings(NamedTuple):
     """How a proof is sought.
 
     Attributes:
-        max_boxes: boxes examined at most in one search.
+        max_boxes: boxes examined at most in one search; the faces of a sphere share them.
         precision: bits of the final enclosures.
         max_points: fixed points listed at most.
         separate: whether a sum over disjoint sets of variables is solved set by set.
@@ -92,7 +92,7 @@ def locate(equations: GradientEquations, box: Box, *, rho: Ball, settings: Setti
 
 
 def _locate(equations: GradientEquations, box: Box, rho: Ball, settings: Settings) -> Location:
-    place = _Place(equations, box)
+    place = Place(equations, box)
     reach = box if rho.is_zero() else _reach(equations, box, rho)
     bounded = np.isfinite(reach).all()
     search, method = _critical_points(equations, reach if bounded else box, settings)
@@ -106,7 +106,7 @@ def _locate(equations: GradientEquations, box: Box, rho: Ball, settings: Setting
         return Location(place.points, place.undecided, examined, method)
 
     for zero in search.zeros:
-        if not _meet(zero, reach):
+        if not meet(zero, reach):
             continue
         ascent = AscentEquations(equations, rho, zero)
         inverse = find_zeros(
@@ -170,7 +170,8 @@ def _image(ascent: AscentEquations, ball: Balls) -> Balls:
     return image
 
 
-def _meet(ball: Balls, box: Box) -> bool:
+def meet(ball: Balls, box: Box) -> bool:
+    """Say whether a ball may have a point in common with `box`."""
     pairs = zip(ball, box, strict=True)
     # Not written as >= and <=: NaN must count as meeting the box.
     return not any(x.upper() < low or x.lower() > high for x, (low, high) in pairs)
@@ -180,12 +181,12 @@ def _gaps(search: Search, box: Box) -> list[Undecided]:
     """Return the parts of `box` that `search` left open."""
     gaps = []
     for boxes, reason in ((search.undecided, DEGENERATE), (search.unexamined, BUDGET)):
-        gaps += undecided([part for part in boxes if _meet(hulls(part), box)], reason)
+        gaps += undecided([part for part in boxes if meet(hulls(part), box)], reason)
     return gaps
 
 
-class _Place:
-    """The fixed points inside a box, and those of which it is not known."""
+class Place:
+    """The fixed points inside a box, and the parts of it of which that is not known."""
 
     def __init__(self, equations: GradientEquations, box: Box):
         self.equations = equations
@@ -195,7 +196,7 @@ class _Place:
 
     def keep(self, point: Located, search: Search) -> None:
         """Add `point` if it lies in the box, where the loss is defined."""
-        if not _meet(point.w, self.box):
+        if not meet(point.w, self.box):
             return
         try:
             defined = all(finite(self.equations.loss(at)) for at in (point.w, point.ascent))

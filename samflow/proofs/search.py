@@ -51,11 +51,15 @@ _ROUNDING = 16 * sys.float_info.epsilon
 """Relative width below which doubles no longer describe a box well."""
 
 
+def _everywhere(_: Balls) -> bool:
+    return True
+
+
 class Search(NamedTuple):
     """What a search found.
 
-    Every zero in the box that was searched is enclosed by one of `zeros` or lies in one of
-    `undecided` or `unexamined`.
+    Every zero in the box that was searched, and that was to count, is enclosed by one of `zeros`
+    or lies in one of `undecided` or `unexamined`.
 
     Attributes:
         zeros: boxes that hold exactly one zero each, no two of them the same one; the zero can
@@ -85,6 +89,7 @@ def find_zeros(
     max_boxes: int,
     precision: int = 128,
     min_width: float = 2.0**-36,
+    admits: Callable[[Balls], bool] = _everywhere,
 ) -> Search:
     """Enclose every zero of `equations` in `box`.
 
@@ -99,16 +104,22 @@ def find_zeros(
         max_boxes: how many boxes to examine at most.
         precision: bits to which the enclosures of zeros are refined.
         min_width: the smallest width, as a share of that of `box`.
+        admits: says whether a box may hold a zero that counts; the others are not searched.
 
     """
     narrow = [min_width * (high - low) for low, high in box]
-    branch = _Branch(equations, narrow, precision)
+    branch = _Branch(equations, narrow, precision, admits)
     examined, queue = _exhaust(branch.examine, box, max_boxes)
     return Search(branch.zeros, branch.regions, branch.undecided, queue, examined)
 
 
 def exclude(
-    equations: Equations, box: Box, *, max_boxes: int, min_width: float = 2.0**-6
+    equations: Equations,
+    box: Box,
+    *,
+    max_boxes: int,
+    min_width: float = 2.0**-6,
+    admits: Callable[[Balls], bool] = _everywhere,
 ) -> Search:
     """Return the parts of `box` that may hold zeros as `undecided`, and look for none of them.
 
@@ -118,7 +129,7 @@ def exclude(
     undecided: list[Box] = []
 
     def examine(part: Box) -> list[Box]:
-        about = tangent(equations, part)
+        about = tangent(equations, part) if admits(hulls(part)) else None
         if about is None:
             return []
         halves = _halves(part, about.rows, narrow)
@@ -153,10 +164,17 @@ def certify_near(equations: Equations, points: Sequence[Balls], *, precision: in
 class _Branch:
     """The state of one search: zeros found so far and boxes given up."""
 
-    def __init__(self, equations: Equations, narrow: Sequence[float], precision: int):
+    def __init__(
+        self,
+        equations: Equations,
+        narrow: Sequence[float],
+        precision: int,
+        admits: Callable[[Balls], bool] = _everywhere,
+    ):
         self.equations = equations
         self.narrow = narrow
         self.precision = precision
+        self.admits = admits
         self.zeros: list[Balls] = []
         self.regions: list[Balls] = []
         self.undecided: list[Box] = []
@@ -164,7 +182,7 @@ class _Branch:
     def examine(self, part: Box) -> list[Box]:
         """Decide about one box; return what is left of it to examine."""
         ball = hulls(part)
-        if any(inside(ball, region) for region in self.regions):
+        if any(inside(ball, region) for region in self.regions) or not self.admits(ball):
             return []
         about = tangent(self.equations, part)
         if about is None:

@@ -9,8 +9,10 @@ from samflow._types import Box
 
 DEGENERATE = "undecided at the smallest width: degenerate, not isolated, or an edge of the domain"
 BUDGET = "the budget of boxes was spent"
+CURVE = "the budget of boxes was spent: perhaps there is a continuum of fixed points"
 EDGE = "a fixed point too close to the edge of the box to tell on which side it lies"
 TARGET = "the ascent point may be a critical point that is itself undecided"
+CROWD = "more critical points lie within an ascent step than are listed at most"
 DOMAIN = "the loss may not be defined there"
 ORIGIN = "a fixed point that may or may not be a critical point"
 

@@ -1,35 +1,98 @@
 """Rules: how a step's direction is made from gradients."""
 
-from samflow._checks import known, nonnegative
-from samflow.rules.base import AbstractMemoryRule, AbstractNormalisedRule, AbstractRule, Rule
-from samflow.rules.sam import GD, SAM, USAM
+import inspect
+from typing import Any
 
-RULES: dict[str, type[AbstractRule]] = {rule.name: rule for rule in (GD, USAM, SAM)}
+from samflow._checks import ArgumentError, known, nonnegative
+from samflow.rules.ascent import ASAM, GCSAM, MultiStepSAM
+from samflow.rules.average import AverageSAM
+from samflow.rules.base import AbstractMemoryRule, AbstractNormalisedRule, AbstractRule, Rule
+from samflow.rules.combined import SSAM, LookaheadSAM, OptimisticSAM, PenalisedGradientNorm
+from samflow.rules.memory import DPSAT, FSAM, VaSSO
+from samflow.rules.practical import PracticalSAM
+from samflow.rules.sam import GD, SAM, USAM
+from samflow.rules.shards import MSAM, NSAM
+
+RULES: dict[str, type[AbstractRule] | type[AbstractMemoryRule]] = {
+    rule.name: rule
+    for rule in (
+        GD,
+        USAM,
+        SAM,
+        PracticalSAM,
+        ASAM,
+        MultiStepSAM,
+        SSAM,
+        PenalisedGradientNorm,
+        LookaheadSAM,
+        GCSAM,
+        AverageSAM,
+        MSAM,
+        NSAM,
+        OptimisticSAM,
+        FSAM,
+        VaSSO,
+        DPSAT,
+    )
+}
 """Every rule by the name that the command line takes."""
 
 
-def rule(name: str, *, rho: float = 0.0) -> AbstractRule:
+def rule(name: str, *, rho: float = 0.0, **options: Any) -> Any:
     """Return the rule called `name`; GD checks `rho` and takes no notice of it.
 
+    >>> rule("multistep-sam", rho=0.1, num_steps=3).num_steps
+    3
+
+    Args:
+        name: a name in `RULES`.
+        rho: radius of the ascent step.
+        options: what else the rule takes; each has a default.
+
+    Returns:
+        A `Rule`: an `AbstractRule`, or an `AbstractMemoryRule`, which a flow does not take.
+
     Raises:
-        ArgumentError: for an unknown name (the nearest are given) or rho < 0.
+        ArgumentError: for an unknown name (the nearest are given), an option that the rule does
+            not take, or a value out of range.
 
     """
     kind = RULES[known("rule", name.lower(), RULES)]
+    taken = [option for option in inspect.signature(kind).parameters if option != "rho"]
+    for option in options:
+        if option not in taken:
+            raise ArgumentError(
+                f"Argument `{option}` is no option of {kind.name}, which takes "
+                f"{', '.join(['rho', *taken]) if taken else 'rho only'}."
+            )
     if kind is GD:
         nonnegative("rho", rho)
         return GD()
-    return kind(rho=rho)  # pyright: ignore[reportCallIssue]
+    return kind(rho=rho, **options)  # pyright: ignore[reportCallIssue]
 
 
 __all__ = [
+    "ASAM",
+    "DPSAT",
+    "FSAM",
+    "GCSAM",
     "GD",
+    "MSAM",
+    "NSAM",
     "RULES",
     "SAM",
+    "SSAM",
     "USAM",
     "AbstractMemoryRule",
     "AbstractNormalisedRule",
     "AbstractRule",
+    "AverageSAM",
+    "LookaheadSAM",
+    "MultiStepSAM",
+    "OptimisticSAM",
+    "PenalisedGradientNorm",
+    "PracticalSAM",
     "Rule",
+    "VaSSO",
     "rule",
 ]

@@ -3,15 +3,12 @@
 from typing import ClassVar
 
 import equinox as eqx
-import jax.numpy as jnp
 
-from samflow import _checks
-from samflow._components import inner, norm
+from samflow._components import norm, unit
 from samflow._types import Scalar, Vector
 from samflow.losses.base import AbstractLoss
+from samflow.rules._common import everywhere, radius
 from samflow.rules.base import AbstractNormalisedRule, AbstractRule
-
-_RHO_HINT = "rho is the radius of the ascent step."
 
 
 class GD(AbstractRule):
@@ -27,7 +24,7 @@ class GD(AbstractRule):
 
     def singularity(self, loss: AbstractLoss, w: Vector) -> Scalar:
         """Return infinity: gradient descent is as smooth as its loss."""
-        return jnp.full(jnp.shape(w[0]), jnp.inf)
+        return everywhere(w)
 
 
 class USAM(AbstractRule):
@@ -37,7 +34,7 @@ class USAM(AbstractRule):
     Source: Andriushchenko and Flammarion 2022 (arXiv 2206.06232); section 2 of docs/theory.
     """
 
-    rho: Scalar = eqx.field(converter=lambda v: _checks.nonnegative("rho", v, _RHO_HINT))
+    rho: Scalar = eqx.field(converter=radius)
     name: ClassVar[str] = "usam"
     formula: ClassVar[str] = "g(w + rho g(w))"
     source: ClassVar[str] = "Andriushchenko, Flammarion 2022, arXiv 2206.06232"
@@ -49,7 +46,7 @@ class USAM(AbstractRule):
 
     def singularity(self, loss: AbstractLoss, w: Vector) -> Scalar:
         """Return infinity: USAM is as smooth as the gradient."""
-        return jnp.full(jnp.shape(w[0]), jnp.inf)
+        return everywhere(w)
 
 
 class SAM(AbstractNormalisedRule):
@@ -61,16 +58,14 @@ class SAM(AbstractNormalisedRule):
     Source: Foret et al. 2021 (arXiv 2010.01412), equation 2.
     """
 
-    rho: Scalar = eqx.field(converter=lambda v: _checks.nonnegative("rho", v, _RHO_HINT))
+    rho: Scalar = eqx.field(converter=radius)
     name: ClassVar[str] = "sam"
     formula: ClassVar[str] = "g(w + rho g(w)/‖g(w)‖)"
     source: ClassVar[str] = "Foret, Kleiner, Mobahi, Neyshabur 2021, arXiv 2010.01412"
 
     def direction(self, loss: AbstractLoss, w: Vector) -> Vector:
         """Return g(w + rho g(w)/‖g(w)‖); NaN where g(w) = 0."""
-        g = loss.gradient(w)
-        # √(1/‖g‖²), not 1/√‖g‖²: XLA turns the second into an rsqrt, three times as slow in f64.
-        return self.limit(loss, w, jnp.sqrt(1 / inner(g, g)) * g)
+        return self.limit(loss, w, unit(loss.gradient(w)))
 
     def limit(self, loss: AbstractLoss, w: Vector, e: Vector) -> Vector:
         """Return g(w + rho e)."""

@@ -1,16 +1,17 @@
 """Continuous systems: the flow of a rule, or any vector field."""
 
 from collections.abc import Callable
+from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
 
 from samflow import _checks
-from samflow._types import Point, Scalar, Vector
+from samflow._types import Scalar, Vector
 from samflow.losses.base import AbstractLoss
 from samflow.rules.base import AbstractMemoryRule, AbstractRule
 from samflow.systems.base import AbstractFlow
-from samflow.systems.map import describe_rule
+from samflow.systems.map import describe_rule, in_layout
 
 
 class Flow(AbstractFlow):
@@ -65,9 +66,16 @@ class Flow(AbstractFlow):
 
 
 class FunctionFlow(AbstractFlow):
-    """The flow ż = function(z) on arrays of shape (dim,), taken to be smooth everywhere."""
+    """The flow ż = function(z), taken to be smooth everywhere.
 
-    function: Callable[[Point], Point]
+    Attributes:
+        function: takes z of shape (dim,) and returns its velocity: an array or a sequence of
+            numbers.
+        elementwise: a promise about `function`, as in `FunctionMap`.
+
+    """
+
+    function: Callable[[Vector], Any]
     dim: int = eqx.field(static=True)
     name: str = eqx.field(static=True, default="function")
     elementwise: bool = eqx.field(static=True, default=False)
@@ -79,7 +87,7 @@ class FunctionFlow(AbstractFlow):
 
     def velocity(self, z: Vector) -> Vector:
         """Return function(z)."""
-        return jnp.asarray(self.function(z))
+        return in_layout(self.function, z, self.elementwise)
 
     def lift(self, w: Vector) -> Vector:
         """Return `w`."""

@@ -1,6 +1,6 @@
 """What the relatives of SAM do near a critical point: closed forms, rule by rule.
 
-On quadratics, where not said otherwise. Section 4 of docs/theory.md has the derivations, and the
+On quadratics, where not said otherwise. Section 5 of docs/theory.md has the derivations, and the
 table of all rules. Answers are sympy expressions, exact for exact input.
 """
 
@@ -10,7 +10,7 @@ from typing import Any
 import sympy
 
 from samflow.theory.conditions import flip_threshold
-from samflow.theory.normalised import saddle_cycle_bounds
+from samflow.theory.normalised import cycle_radius, saddle_cycle_bounds
 from samflow.theory.symbols import evaluate, multiplier, real_number
 
 curvature_across = sympy.Symbol("x", real=True)
@@ -18,6 +18,28 @@ curvature_across = sympy.Symbol("x", real=True)
 
 ascent_across = sympy.Symbol("y", nonnegative=True)
 """y = (λⱼ/λᵢ)²(2 − ηλᵢ): what SAM's ascent adds to it on the 2-cycle along λᵢ."""
+
+
+CLOSED_FORMS = {
+    "gd": "multipliers; windows in lr and momentum",
+    "usam": "multipliers; windows in rho, lr and momentum",
+    "sam": "sliding of the flow; 2-cycles, trap",
+    "practical-sam": "those of usam with rho/eps; window in eps; 2-cycle",
+    "asam": "sliding of the flow; 2-cycles (no weight is 0)",
+    "multistep-sam": "2-cycles; sliding of the flow in one dimension",
+    "ssam": "attraction of the flow; multipliers in one dimension",
+    "pgn": "those of sam with alpha·rho",
+    "lookahead-sam": "sliding of the flow in one dimension",
+    "optimistic-sam": "2-cycle with its bounds",
+    "gcsam": "attraction of the flow; 2-cycles",
+    "average-sam": "those of gd on the averaged loss (polynomials)",
+    "m-sam": "sliding of the flow; 2-cycle in one dimension (shared critical points)",
+    "n-sam": "those of sam",
+    "f-sam": "2-cycle with its bounds",
+    "vasso": "2-cycle with its bounds",
+    "dp-sat": "orbits in one dimension",
+}
+"""What there is in closed form about each rule at a critical point; the table of docs/theory.md."""
 
 
 def adaptive_cycle_bounds(
@@ -132,6 +154,82 @@ def multistep_reach(band: int, *, num_steps: int, average: bool = False) -> symp
         for taken in range(1, num_steps + 1)
     ]
     return sympy.Rational(sum(ends), num_steps) if average else sympy.Integer(ends[-1])
+
+
+def multistep_cycle_radius(
+    lam: Any,
+    *,
+    rho: Any,
+    lr: Any,
+    num_steps: int,
+    average: bool = False,
+    momentum: Any = 0,
+    kind: str = "none",
+) -> sympy.Expr:
+    """Return the radius of multi-step SAM's 2-cycle along the eigenvector of λ > 0.
+
+    All steps go the same way: SAM's radius, or with `average` that with ρ(k + 1)/(2k) for ρ.
+    """
+    share = sympy.Rational(num_steps + 1, 2 * num_steps) if average else 1
+    return cycle_radius(lam, rho=share * sympy.sympify(rho), lr=lr, momentum=momentum, kind=kind)
+
+
+def multistep_curvature(
+    lam: Any,
+    other: Any,
+    *,
+    lr: Any,
+    num_steps: int,
+    average: bool = False,
+    momentum: Any = 0,
+    kind: str = "none",
+) -> sympy.Expr:
+    """Return x, the scaled curvature that this cycle has across it, in λⱼ = `other`.
+
+    The m-th ascent step multiplies what is across by 1 + (λⱼ/λ)/(γ + m), γ = kc/ρ, so that
+    x = ηλⱼ ∏ₘ (1 + (λⱼ/λ)/(γ + m)), m = 0, ..., k − 1; with `average` the mean of the products so
+    far takes the place of the product. The cycle attracts iff 0 < x < κ for every other λⱼ.
+    Without averaging, a negative λⱼ with |λⱼ| ≤ λ has x > 0 iff |λⱼ| > kηλ²/(κ − ηλ): k times
+    the bound of SAM.
+    """
+    lam, other, lr = map(sympy.sympify, (lam, other, lr))
+    settings = {"num_steps": num_steps, "average": average, "momentum": momentum, "kind": kind}
+    gamma = num_steps * multistep_cycle_radius(lam, rho=1, lr=lr, **settings)
+    product, products = sympy.Integer(1), []
+    for m in range(num_steps):
+        product *= 1 + other / lam / (gamma + m)
+        products.append(product)
+    return lr * other * (sum(products) / num_steps if average else product)
+
+
+def optimistic_cycle_radius(lam: Any, *, rho: Any, lr: Any, lookahead: Any) -> sympy.Expr:
+    """Return ηρλ/(2 − (η + 2α)λ), the radius of optimistic SAM's 2-cycle along λ > 0.
+
+    It attracts in one dimension iff (η + 2α)λ < 2, α = `lookahead`.
+    """
+    lam, lr = sympy.sympify(lam), sympy.sympify(lr)
+    return lr * rho * lam / (2 - (lr + 2 * sympy.sympify(lookahead)) * lam)
+
+
+def optimistic_cycle_bounds(lam: Any, *, lr: Any, lookahead: Any) -> tuple[sympy.Expr, sympy.Expr]:
+    """Return the bounds on |λ₋| between which this cycle attracts: SAM's with η + 2α for η."""
+    return saddle_cycle_bounds(lam, lr=sympy.sympify(lr) + 2 * sympy.sympify(lookahead))
+
+
+def optimistic_update(curvature: Any, *, lr: Any, lookahead: Any) -> sympy.Matrix:
+    """Return optimistic SAM's update (w, p) ↦ (w − ηVŵ, Vŵ), ŵ = w − αp, V = `curvature`.
+
+    Along its 2-cycle V = λ. Across it V = λⱼ(1 + (λⱼ/λ²)(2/(η + 2α) − λ)).
+    """
+    v, lr, alpha = map(sympy.sympify, (curvature, lr, lookahead))
+    return sympy.Matrix([[1 - lr * v, lr * alpha * v], [v, -alpha * v]])
+
+
+def optimistic_curvature(lam: Any, other: Any, *, lr: Any, lookahead: Any) -> sympy.Expr:
+    """Return V across the 2-cycle along λ, see `optimistic_update`."""
+    lam, other = map(sympy.sympify, (lam, other))
+    far = sympy.sympify(lr) + 2 * sympy.sympify(lookahead)
+    return other * (1 + other / lam**2 * (2 / far - lam))
 
 
 def renormalised_multiplier(lam: Any, *, lr: Any) -> sympy.Expr:

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 import samflow as sf
+from benchmarks import lyapunov
 from benchmarks.ensembles import CASES, LR, RHO, compile_peer, numpy_peer, starts
 
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "ensembles.py"
+FOLDER = Path(__file__).parents[2] / "benchmarks"
 
 
 @pytest.mark.parametrize(("loss", "rule"), CASES)
@@ -38,11 +39,30 @@ def test_starts_do_not_diverge():
         assert set(orbits.count()) <= {"out of steps", "converged"}
 
 
+def run(script, *arguments):
+    command = [sys.executable, str(FOLDER / script), *arguments, "--runs", "1", "--json"]
+    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
 def test_the_script_prints_json():
-    arguments = ["--points", "16", "--steps", "10", "--runs", "1", "--json"]
-    out = subprocess.run(
-        [sys.executable, str(SCRIPT), *arguments], capture_output=True, text=True, check=True
-    )
-    report = json.loads(out.stdout)
+    report = run("ensembles.py", "--points", "16", "--steps", "10")
     assert [row["case"] for row in report["rows"]] == [" ".join(case) for case in CASES]
+    assert all(row["ratio"] > 0 for row in report["rows"])
+
+
+@pytest.mark.parametrize("case", lyapunov.CASES)
+def test_both_peers_and_samflow_agree_on_exponents(case, tmp_path):
+    start, steps = lyapunov.starts_of(case, 8), 66  # a whole group of rescalings and more
+    _, peer = lyapunov.compile_peer(tmp_path)
+    found = [run(case, start, steps) for run in (peer, lyapunov.numpy_peer)]
+    # Along this orbit chaos multiplies rounding by e^(.49 · 66) = 1e14: .01 in the last slopes.
+    np.testing.assert_allclose(*found, atol=1e-3)
+    ours = sf.lyapunov_spectrum(lyapunov.system_of(case), start, num_steps=steps)
+    # Frames start differently: only the sum of all exponents does not depend on that.
+    np.testing.assert_allclose(ours.sum, found[0].sum(axis=1), atol=1e-3)
+
+
+def test_the_script_of_exponents_prints_json():
+    report = run("lyapunov.py", "--points", "8", "--steps", "2000")
+    assert len(report["rows"]) == len(lyapunov.CASES)
     assert all(row["ratio"] > 0 for row in report["rows"])

@@ -177,8 +177,37 @@ def test_rules_says_which_have_a_jacobian(capsys):
     assert list(rows) == list(RULES)
     assert rows["usam"]["smooth_at_critical_points"]
     assert not rows["sam"]["smooth_at_critical_points"]
+    smooth = {name for name, row in rows.items() if row["smooth_at_critical_points"]}
+    assert smooth == {"gd", "usam", "practical-sam", "average-sam"}
+    memory = {name for name, row in rows.items() if row["memory"]}
+    assert memory == {"f-sam", "vasso", "dp-sat", "optimistic-sam"}
+    assert rows["practical-sam"]["options"] == ["eps=1e-12", "placement=outside"]
+    assert rows["sam"]["options"] == []
+
+
+def test_rules_prints_each_with_its_formula_and_source_in_a_page_of_text(capsys):
     assert run(["rules"]) == 0
-    assert "g(w + rho g(w)/‖g(w)‖)" in capsys.readouterr().out
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert max(map(len, out.splitlines())) <= 100
+    words = " ".join(out.split())
+    for name, rule in RULES.items():
+        assert f"{name} d(w) = {rule.formula} at critical points: " in words
+        assert rule.source in words
+    assert [line for line in out.splitlines() if not line.startswith(" ")] == list(RULES)
+    assert words.count("remembers gradients: for maps only") == 4
+
+
+def test_a_long_source_is_folded_under_its_rule(monkeypatch, capsys):
+    monkeypatch.setattr(RULES["sam"], "source", "Somebody, " * 30 + "arXiv 0000.00000")
+    assert run(["rules"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 100
+    begin = lines.index("sam")
+    folded = lines[begin + 3 : lines.index("practical-sam")]
+    assert len(folded) > 2
+    assert all(line.startswith("  Somebody") or line.endswith("0000.00000") for line in folded)
+    assert all(line.startswith("  ") for line in folded)
 
 
 def test_help_and_version(capsys):

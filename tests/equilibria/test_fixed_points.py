@@ -89,11 +89,63 @@ def test_beyond_the_edge_of_the_domain_there_is_nothing():
     assert sf.certify_stability(loss, [-1.0], rho=0.1, lr=0.1).verdict is not sf.Verdict.proved
 
 
-def test_of_sam_critical_points_only_and_it_says_so():
-    found = sf.find_fixed_points(sf.Map(sf.losses.beale(), sf.SAM(rho=0.05), lr=0.01), BOX)
-    assert len(found) == 3
-    assert found.covers.startswith("critical points only")
-    assert set(found.kinds) == {sf.Kind.undefined}
+def test_of_sam_the_fixed_points_and_beside_them_the_critical_points():
+    found = sf.find_fixed_points(sf.Flow(sf.losses.beale(), sf.SAM(rho=0.05)), BOX)
+    assert str(found).startswith("7 fixed points (all, proved): 4 saddle, 3 ")
+    assert str(found).endswith("; 4 hallucinated")
+    assert found.hallucinated.tolist() == (~found.critical).tolist()
+    kinds = np.array(found.kinds)
+    assert set(kinds[found.hallucinated]) == {sf.Kind.saddle}
+    assert sf.Kind.saddle not in kinds[found.critical]  # where there is no Jacobian
+    assert float(found.residual.max()) < 1e-9  # 868 (the largest eigenvalue) times rounding of w
+    assert (found.status == sf.Status.located).all()
+    points = np.asarray(found.w)
+    for w in points[found.hallucinated]:
+        g = np.asarray(sf.losses.beale().gradient(w))
+        assert np.linalg.norm(g) > 0.01
+        ascent = w + 0.05 * g / np.linalg.norm(g)
+        assert np.linalg.norm(points[found.critical] - ascent, axis=1).min() < 1e-12
+
+
+def camel(w):
+    x, y = w
+    return (4 - 2.1 * x**2 + x**4 / 3) * x**2 + x * y + (4 * y**2 - 4) * y**2
+
+
+CAMEL = sf.loss(camel, dim=2)
+"""The six-hump camel as a function in JAX, whose formula is not known."""
+
+
+@pytest.mark.parametrize("rho", [0.2, 1.0])
+def test_many_starts_find_the_hallucinated_points_of_a_function(rho):
+    box = ((-3.0, 3.0), (-2.0, 2.0))
+    proved = sf.find_fixed_points(sf.Flow(sf.losses.six_hump_camel(), sf.SAM(rho=rho)), box)
+    tried = sf.find_fixed_points(sf.Flow(CAMEL, sf.SAM(rho=rho)), box)
+    assert proved.complete
+    assert tried.method == "multistart"
+    assert not tried.complete
+    assert tried.hallucinated.sum() == proved.hallucinated.sum() == {0.2: 22, 1.0: 34}[rho]
+    np.testing.assert_allclose(tried.w, proved.w, atol=1e-9)
+    assert tried.kinds == proved.kinds
+
+
+def test_many_starts_find_those_whose_ascent_points_lie_outside_the_box():
+    """On −½(w + 0.2)² the point 0.3 ascends to −0.2, outside of [0.1, 0.4]."""
+    system = sf.Flow(sf.loss(lambda w: -0.5 * (w[0] + 0.2) ** 2, dim=1), sf.SAM(rho=0.5))
+    found = sf.find_fixed_points(system, ((0.1, 0.4),))
+    np.testing.assert_allclose(found.w, [[0.3]], atol=1e-12)
+    assert found.kinds == (sf.Kind.repelling,)
+
+
+def test_where_weight_decay_moves_the_fixed_points_of_sam_they_are_found_and_stand_still():
+    """On −½w² with decay δ: −(w + rho) + δw = 0 at w = −rho/(1 − δ), and its mirror image."""
+    system = sf.Map(sf.losses.saddle((-1.0,)), sf.SAM(rho=0.5), lr=0.1, weight_decay=0.25)
+    found = sf.find_fixed_points(system, ((-1.0, 1.5),))
+    np.testing.assert_allclose(found.w[:, 0], [-0.5 / 0.75, 0.0, 0.5 / 0.75], atol=1e-12)
+    assert found.critical.tolist() == [False, True, False]
+    assert "weight decay" in found.note
+    for w in found.w[found.hallucinated]:
+        np.testing.assert_allclose(system.step(w), w, atol=1e-14)
 
 
 def test_an_empty_answer_is_empty():

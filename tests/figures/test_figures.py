@@ -7,14 +7,22 @@ import pytest
 from typer.testing import CliRunner
 
 import samflow as sf
-from figures import FIGURES, beale, crossing, draw_all, threshold, two_phases
+from figures import FIGURES, beale, crossing, draw_all, hallucinated, threshold, two_phases
 from figures.__main__ import app
 from samflow._checks import ArgumentError
 from samflow._status import Kind, Status
 
 
 def test_every_figure_has_a_name_and_a_caption():
-    assert list(FIGURES) == ["portrait", "beale", "crossing", "threshold", "two_phases"]
+    assert list(FIGURES) == [
+        "portrait",
+        "beale",
+        "crossing",
+        "threshold",
+        "saddle-cycles",
+        "hallucinated",
+        "two_phases",
+    ]
     assert list(FIGURES) == [module.NAME for module in FIGURES.values()]
     for module in FIGURES.values():
         assert module.CAPTION.endswith(".")
@@ -89,11 +97,52 @@ def test_the_saddle_attracts_usam_above_the_threshold_only():
     for rho in threshold.RHOS:
         gd, usam, sam = (threshold.system(rule) for rule in threshold.rules(rho))
         kinds[rho] = [sf.classify(flow, np.zeros(2)).kind for flow in (gd, usam, sam)]
-        assert [kind for _, kind in threshold.hallucinated(sam, rho)] == [Kind.saddle] * 2
+        beside = sf.find_fixed_points(sam, threshold.BOX)
+        kinds = [k for k, c in zip(beside.kinds, beside.critical, strict=True) if not c]
+        assert kinds == [Kind.saddle] * 2
     below, above = threshold.RHOS
     assert below < 1 < above
-    assert kinds[below] == [Kind.saddle, Kind.saddle, Kind.undefined]
-    assert kinds[above] == [Kind.saddle, Kind.attracting, Kind.undefined]
+    assert kinds[below] == [Kind.saddle, Kind.saddle, Kind.sliding]
+    assert kinds[above] == [Kind.saddle, Kind.attracting, Kind.sliding]
+
+
+@pytest.mark.parametrize(
+    ("panel", "count", "ascents"),
+    [
+        (hallucinated.PANELS[0], 2, ["minimum", "minimum"]),
+        (hallucinated.PANELS[1], 14, ["saddle", "minimum", "minimum"]),
+        (hallucinated.PANELS[2], 12, ["saddle", "saddle", "minimum", "minimum"]),
+    ],
+    ids=[panel.loss for panel in hallucinated.PANELS],
+)
+def test_the_hallucinated_points_of_a_panel_and_what_the_attracting_ones_ascend_to(
+    panel, count, ascents
+):
+    found = sf.certify_fixed_points(hallucinated.system(panel), panel.box)
+    assert found.verdict is sf.Verdict.proved
+    points = [p for p in found.points if p.origin == "hallucinated"]
+    assert len(points) == count
+    listed = sf.losses.ZOO[panel.loss]().critical_points
+    ends = [np.mean(p.ascent, axis=1) for p in points if p.kind is Kind.attracting]
+    kinds = [c.kind for end in ends for c in listed if np.allclose(c.w, end, atol=1e-9)]
+    assert sorted(kinds) == sorted(ascents)
+
+
+def test_how_many_hallucinated_points_himmelblau_has():
+    first, last = hallucinated.FIRST_ATTRACTING, hallucinated.LAST
+    assert str(first) in hallucinated.CAPTION
+    assert str(last) in hallucinated.CAPTION
+    assert f"{len(hallucinated.RADII)} radii" in hallucinated.CAPTION
+    assert hallucinated.counts(0.05) == {"saddle": 10, "repelling": 2}
+    assert hallucinated.counts(first - 1e-4)["attracting"] == 0
+    assert hallucinated.counts(first + 1e-4)["attracting"] == 1
+    assert hallucinated.counts(last - 1e-3).total() > 0
+    assert hallucinated.counts(last + 1e-3).total() == 0
+    points = np.array([c.w for c in sf.losses.himmelblau().critical_points])
+    distances = np.linalg.norm(points[:, None] - points, axis=2)
+    assert distances.max() == pytest.approx(last, abs=5e-4)
+    maximum = next(c.w for c in sf.losses.himmelblau().critical_points if c.kind == "maximum")
+    assert np.abs(np.linalg.norm(points - maximum, axis=1) - first).min() < 5e-5
 
 
 def test_the_two_phases_have_the_predicted_rates():

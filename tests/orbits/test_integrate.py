@@ -19,6 +19,7 @@ def test_linear_flows_are_exponentials():
         # rtol = 1e-8 a step; about 100 steps.
         np.testing.assert_allclose(found.w, exact, rtol=1e-6, atol=1e-9)
         assert sf.Status(int(found.status)) is sf.Status.reached_end
+        assert np.isinf(found.arrived_at)  # smooth rules come to no critical point in finite time
 
 
 def test_tighter_tolerances_give_a_smaller_error():
@@ -41,25 +42,29 @@ def test_every_ending_has_its_status():
     assert [sf.Status(int(c)).name for c in ends.status] == ["reached_end", "diverged"]
     # e^t reaches the ball's edge at t = log 1e6, up to the last adaptive step.
     assert float(ends.stopped_at[1]) == pytest.approx(np.log(1e6), rel=0.05)
+    # No state is given for a time at which the solution was outside.
+    kept = np.isfinite(np.asarray(ends.w[1])).all(axis=1)
+    np.testing.assert_array_equal(kept, ends.times <= ends.stopped_at[1])
     at_singularity = sf.integrate(sam, [0.0, 0.0], t1=1.0)
-    assert sf.Status(int(at_singularity.status)) is sf.Status.undefined
+    assert sf.Status(int(at_singularity.status)) is sf.Status.sliding
+    assert float(at_singularity.arrived_at) == 0
     short = sf.integrate(gd, [1.0, 0.1], t1=10.0, max_steps=3)
     assert sf.Status(int(short.status)) is sf.Status.out_of_steps
     assert np.isnan(short.w[-1]).all()  # nothing is padded
 
 
-def test_sam_is_not_followed_past_a_critical_point():
-    """On ½w² it arrives at w = 0 at T = log(1 + |w₀|/rho), where its field ends."""
+def test_sam_is_held_at_a_critical_point():
+    """On ½w² it arrives at w = 0 at T = log(1 + |w₀|/rho), and stays (test_sliding says more)."""
     flow = sf.Flow(sf.losses.saddle((1.0,)), sf.SAM(rho=0.5))
     arrival = np.log(1 + 0.1 / 0.5)
     before = sf.integrate(flow, [0.1], t1=0.9 * arrival)
     assert sf.Status(int(before.status)) is sf.Status.reached_end
-    after = sf.integrate(flow, [0.1], t1=2.0, max_steps=2000)
-    # The steps chatter around w = 0 or vanish there; which of the two, rounding decides.
-    ends = (sf.Status.out_of_steps, sf.Status.step_size_vanished, sf.Status.undefined)
-    assert sf.Status(int(after.status)) in ends
-    kept = np.asarray(after.times)[np.isfinite(np.asarray(after.w)[:, 0])]
-    assert kept.max() == pytest.approx(arrival, abs=0.03)  # the kept times are 0.02 apart
+    assert np.isinf(before.arrived_at)
+    after = sf.integrate(flow, [0.1], t1=2.0)
+    assert sf.Status(int(after.status)) is sf.Status.sliding
+    assert float(after.arrived_at) == pytest.approx(arrival, abs=1e-8)
+    assert float(after.stopped_at) == 2.0
+    np.testing.assert_array_equal(np.asarray(after.w)[np.asarray(after.times) > arrival], 0)
 
 
 def test_a_singularity_ahead_is_no_budget_overrun():

@@ -10,26 +10,40 @@ from hypothesis import strategies as st
 
 import samflow as sf
 from samflow._checks import ArgumentError
+from samflow.rules import AbstractMemoryRule
 from tests import contracts
+from tests.rules.cases import CASES
 
 RULES = {"gd": sf.GD(), "usam": sf.USAM(rho=0.07), "sam": sf.SAM(rho=0.07)}
 LOSSES = {"beale": sf.losses.beale(), "mccormick": sf.losses.mccormick()}
 LOSSES["function"] = sf.loss(lambda w: jnp.sum(jnp.cos(w)) + 0.3 * w[0] ** 2 * w[1], dim=2)
 
 
-def systems():
+CUBIC = sf.loss("x**3/3 + x*y**2 + x - y")  # cheap, and without a critical point
+
+
+def pairs():
+    """Yield the three basic rules on every loss, all others on a cheap one."""
     for loss_name, loss in LOSSES.items():
         for rule_name, rule in RULES.items():
-            name = f"{loss_name}-{rule_name}"
+            yield f"{loss_name}-{rule_name}", loss, rule
+    for rule_name, case in CASES.items():
+        if case.rule.name not in RULES:
+            yield f"cubic-{rule_name}", CUBIC, case.rule
+
+
+def systems():
+    for name, loss, rule in pairs():
+        if not isinstance(rule, AbstractMemoryRule):
             yield pytest.param(sf.Flow(loss, rule), id=f"{name}-flow")
-            for label, extra in {
-                "plain": {},
-                "heavy": {"momentum": 0.6},
-                "nesterov": {"momentum": 0.6, "nesterov": True},
-                "decay": {"weight_decay": 0.1},
-            }.items():
-                system = sf.Map(loss, rule, lr=0.01, **extra)
-                yield pytest.param(system, id=f"{name}-{label}")
+        for label, extra in {
+            "plain": {},
+            "heavy": {"momentum": 0.6},
+            "nesterov": {"momentum": 0.6, "nesterov": True},
+            "decay": {"weight_decay": 0.1},
+        }.items():
+            system = sf.Map(loss, rule, lr=0.01, **extra)
+            yield pytest.param(system, id=f"{name}-{label}")
     henon = lambda z: jnp.array([1 - 1.4 * z[0] ** 2 + z[1], 0.3 * z[0]])  # noqa: E731
     yield pytest.param(sf.FunctionMap(henon, dim=2), id="function-map")
     yield pytest.param(sf.FunctionFlow(lambda z: -z, dim=2), id="function-flow")

@@ -249,6 +249,62 @@ def test_suppressed_cycle_loses_to_a_complex_pair_where_the_memory_is_long():
         assert (abs(points[-1][1]) < 1e-9) == holds
 
 
+# Optimistic SAM and multi-step SAM across their cycles
+
+
+def test_optimistic_bounds_are_where_the_update_across_stops_to_contract():
+    lam, lr, alpha = sympy.Rational(3, 2), sympy.Rational(1, 5), sympy.Rational(1, 20)
+    weak, strong = theory.optimistic_cycle_bounds(lam, lr=lr, lookahead=alpha)
+
+    def conditions(m):
+        v = theory.optimistic_curvature(lam, -m, lr=lr, lookahead=alpha)
+        return theory.update_conditions(theory.optimistic_update(v, lr=lr, lookahead=alpha))
+
+    assert sympy.simplify(conditions(weak)[0]) == 0
+    assert sympy.simplify(conditions(strong)[1]) == 0
+    assert all(value > 0 for value in conditions((weak + strong) / 2))
+
+
+def test_optimistic_cycles_on_both_sides_of_both_bounds():
+    lam, lr, alpha, rho = 1.0, 0.2, 0.1, 0.5
+    weak, strong = map(float, theory.optimistic_cycle_bounds(lam, lr=lr, lookahead=alpha))
+    c = float(theory.optimistic_cycle_radius(lam, rho=rho, lr=lr, lookahead=alpha))
+
+    def optimistic(h, rho, w, m):
+        d = sam(h, rho, w - alpha * m, m)[0]
+        return d, d
+
+    for m, holds in ((1.03 * weak, 1), (0.97 * weak, 0), (0.97 * strong, 1), (1.03 * strong, 0)):
+        points = orbit(
+            optimistic, np.diag([lam, -m]), [c, 1e-8], rho=rho, lr=lr, steps=8000, leave=10,
+            m0=[-2 * c / lr, 0.0],
+        )  # fmt: skip
+        assert (np.abs(points[-100:, 1]).max() < 1e-9) == holds
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 5])
+def test_multistep_cycles_need_a_k_times_stronger_saddle(k):
+    lam, lr, rho = 1.0, 0.1, 0.4
+    weak = k * float(theory.saddle_cycle_bounds(lam, lr=lr)[0])
+    for average in (False, True):
+        about = {"lr": lr, "num_steps": k, "average": average}
+        c = float(theory.multistep_cycle_radius(lam, rho=rho, **about))
+        for m in (1.05 * weak, 0.95 * weak, 0.6, 0.9):
+            x = float(theory.multistep_curvature(lam, -m, **about))
+            if not average:
+                assert (x > 0) == (m > weak)
+            points = orbit(
+                multistep(k, average), np.diag([lam, -m]), [c, 1e-6 * c], rho=rho, lr=lr, steps=4000
+            )
+            across = np.abs(points[:, 1])
+            # Within 5 % of the bound |1 − x| is off 1 by .0003 or more: e¹ in 4000 steps.
+            if 0 < x < 2:
+                assert across[-1] < 0.5 * across[0]
+                assert abs(points[-1][0]) == pytest.approx(c, rel=1e-3)
+            else:
+                assert across.max() > 2 * across[0]
+
+
 # Multi-step SAM and lookahead-SAM in one dimension
 
 

@@ -1,0 +1,5 @@
+"""What orbits settle on: Lyapunov exponents."""
+
+from samflow.attractors.lyapunov import Lyapunov, kaplan_yorke, lyapunov_spectrum
+
+__all__ = ["Lyapunov", "kaplan_yorke", "lyapunov_spectrum"]

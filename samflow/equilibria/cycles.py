@@ -1,0 +1,306 @@
+"""Where a map repeats itself: cycles, found by Newton's method from many starts."""
+
+from collections import Counter
+from functools import partial
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Bool, Complex, Float, Int
+
+from samflow import _checks
+from samflow._status import Kind, Status
+from samflow._types import Box
+from samflow.equilibria.newton import DISTINCT, Ends, distinct, shoot, unit_points
+from samflow.equilibria.stability import kind_of
+from samflow.losses.base import AbstractLoss
+from samflow.records import AbstractRecord, Provenance, axes, provenance
+from samflow.systems import AbstractMap
+
+_GUESSES = ("random points", "orbits", "their tails", "planes through critical points")
+_TAIL = 100
+"""Steps after which an orbit is near what attracts it."""
+_DECADES = -5.0
+"""How far below the size of the box, in powers of ten, guesses in planes go."""
+_CRITICAL_STEPS = 30
+_ACCURATE = 1e-3
+"""The largest error with which a cycle counts as found, relative to the box."""
+_RCOND = 1e-12
+_HYPERBOLIC = 1e-9
+_EIGENVALUE_ERROR = 1e-13
+"""Rounding error of an eigenvalue, relative to the norm of its matrix."""
+_TIE = 1e-9
+
+
+class Cycles(AbstractRecord):
+    """The cycles of one minimal period found with a point in a box, each classified.
+
+    Attributes:
+        points: the points of each in the order of the motion, beginning with the least in
+            lexicographic order, shape (cycles, period, state).
+        multipliers: eigenvalues of the product of the Jacobians around each, largest first; NaN
+            where the kind is undefined.
+        kinds: attracting, repelling, saddle or nonhyperbolic, one a cycle; undefined where a
+            point has no Jacobian.
+        margin: 1 − max |multiplier|, positive exactly where attracting.
+        residual: the largest ‖F(zᵢ) − zᵢ₊₁‖ of each.
+        error: estimate of how far the largest entry of the points is from the true cycle's.
+        status: located, residual too large, or not differentiable, one a cycle.
+        complete: always False; Newton's method proves nothing.
+        note: how many starts ended where, and which of them found how many of the cycles.
+
+    """
+
+    points: Float[np.ndarray, "cycles period state"] = eqx.field(
+        metadata=axes("cycle", "point", "state")
+    )
+    multipliers: Complex[np.ndarray, "cycles state"] = eqx.field(metadata=axes("cycle", "mode"))
+    kinds: tuple[Kind, ...] = eqx.field(static=True)
+    margin: Float[np.ndarray, " cycles"] = eqx.field(metadata=axes("cycle"))
+    residual: Float[np.ndarray, " cycles"] = eqx.field(metadata=axes("cycle"))
+    error: Float[np.ndarray, " cycles"] = eqx.field(metadata=axes("cycle"))
+    status: Int[np.ndarray, " cycles"] = eqx.field(metadata=axes("cycle"))
+    period: int = eqx.field(static=True)
+    dim: int = eqx.field(static=True)
+    complete: bool = eqx.field(static=True)
+    note: str = eqx.field(static=True)
+    box: Box = eqx.field(static=True)
+    provenance: Provenance = eqx.field(static=True)
+
+    def __len__(self) -> int:
+        return len(self.kinds)
+
+    @property
+    def w(self) -> Float[np.ndarray, "cycles period dim"]:
+        """The weights of the points."""
+        return self.points[..., : self.dim]
+
+    def __str__(self) -> str:
+        """Return one line: how many cycles, of which kinds, and that there may be more."""
+        counts = Counter(str(kind) for kind in self.kinds)
+        kinds = ", ".join(f"{many} {kind}" for kind, many in sorted(counts.items()))
+        noun = "cycle" if len(self) == 1 else "cycles"
+        found = f"{len(self)} {noun} of period {self.period} (multistart, more may exist)"
+        return found + (f": {kinds}" if kinds else "")
+
+
+def find_cycles(
+    system: AbstractMap,
+    *,
+    period: int,
+    box: Any = None,
+    num_starts: int = 256,
+    tol: float = 1e-9,
+    key: Array | None = None,
+) -> Cycles:
+    """Find and classify cycles of minimal period `period` with a point in `box`.
+
+    >>> import jax; jax.config.update("jax_enable_x64", True)
+    >>> import samflow as sf
+    >>> saddle = sf.loss("x**2/2 - y**2/4")
+    >>> found = find_cycles(sf.Map(saddle, sf.SAM(rho=0.1), lr=0.1), period=2, box=[(-1, 1)] * 2)
+    >>> print(found)
+    2 cycles of period 2 (multistart, more may exist): 1 attracting, 1 repelling
+    >>> bool(abs(found.w[0, 1, 0] - 0.01 / 1.9) < 1e-12)  # lr·rho·λ/(2 − lr·λ)
+    True
+
+    Newton's method solves for all points at once (multiple shooting) and keeps away from cycles
+    of a shorter period (deflation). It starts from `num_starts` guesses of each kind:
+
+    - random points of the box, one for each point of the cycle;
+    - orbits of such points, and orbits after 100 steps, near what attracts;
+    - on a loss, random points of planes (and lines) through critical points along eigenvectors
+      of the Hessian: on a quadratic these are invariant, and SAM's 2-cycles lie in them.
+
+    Nothing is proved: cycles can be missed, more of them the longer the period and the larger the
+    multipliers, which for SAM's 2-cycle along a weak eigenvalue λ are about 4(λ_max/λ)⁴. Of a
+    continuum of cycles, which are nonhyperbolic, some are returned.
+
+    Source: deflation, Farrell, Birkisson, Funke 2015; SAM's cycles, section 3 of docs/theory.
+
+    Args:
+        system: a map, with momentum or memory or without.
+        period: 1 gives the fixed points that are not singular, of SAM the hallucinated ones too.
+        box: one pair (low, high) a weight; by default the domain of the loss.
+        num_starts: guesses of each kind.
+        tol: largest accepted residual, relative to 1 + the largest |entry| of the points.
+        key: for the random guesses; by default a fixed one.
+
+    Returns:
+        `Cycles`, in lexicographic order of their least points; empty where none was found.
+
+    Raises:
+        ArgumentError: for a system that is no map, a period below 1, a wrong or missing box, or
+            single precision.
+
+    """
+    _checks.double_precision("`find_cycles`")
+    _checks.kind("system", system, AbstractMap, "The cycles of a flow are not looked for.")
+    period, dim = _checks.count("period", period), system.dim
+    if box is None:
+        box = getattr(getattr(system, "loss", None), "domain", None)
+    if box is None:
+        raise _checks.ArgumentError(
+            f"Argument `box` must be given for {system.describe()}: it has no loss with a "
+            "domain. Give one pair (low, high) a weight."
+        )
+    box = _checks.box("box", box, dim)
+    num_starts = _checks.count("num_starts", num_starts)
+    tol = float(_checks.positive("tol", tol))
+    where = provenance(system.describe(), period=period, box=box, num_starts=num_starts, tol=tol)
+    random = unit_points(num_starts, period * (dim + 2) + 2, jr.key(0) if key is None else key)
+    low, high = jnp.asarray(box).T
+    guesses, damped = _guesses(system, period, random, low, high)
+    width = jnp.max(high - low)
+    ends = shoot(system, guesses, damped, width)
+    found, note = _select(ends, dim, box, float(width), tol, len(guesses) // num_starts)
+    return _record(ends, found, tol, period, dim, note, box, where)
+
+
+@eqx.filter_jit
+def _guesses(
+    system: AbstractMap, period: int, random: Array, low: Array, high: Array
+) -> tuple[Float[Array, "starts period state"], Bool[Array, " starts"]]:
+    """Return guesses of each kind of `_GUESSES`, and for which of them to search along the step.
+
+    `random` has a row of numbers in [0, 1) a start: for the points in the box, for those in a
+    plane, for their distances there, and for the choice to search.
+    """
+    num, width = len(random), high - low
+    cuts = (period * system.dim, period * (system.dim + 2))
+    in_box, in_plane, last = jnp.split(random, cuts, axis=1)
+    w = low + width * in_box.reshape(num, period, system.dim)
+
+    def step(z: Array, _: None) -> tuple[Array, Array]:
+        """Move, but stay where the image is far from the box."""
+        image = system.step(z)
+        w = system.position(image)
+        near = (w >= low - width) & (w <= high + width)
+        return jnp.where(near.all() & jnp.isfinite(image).all(), image, z), z
+
+    lifted = jax.vmap(jax.vmap(system.lift))(w)
+    orbits = jax.vmap(lambda z: lax.scan(step, z, length=_TAIL + period)[1])(lifted[:, 0])
+    kinds = [lifted, orbits[:, :period], orbits[:, _TAIL:]]
+    if (loss := getattr(system, "loss", None)) is not None:
+        centres, planes = jax.vmap(partial(_plane, loss, low, high))(w[:, 0], jnp.arange(num))
+        distances = jnp.max(width) * 10 ** (_DECADES * last[:, 0])
+        places = 2 * in_plane.reshape(num, period, 2) - 1
+        w = centres[:, None] + distances[:, None, None] * places @ planes
+        kinds.append(jax.vmap(jax.vmap(system.lift))(w))
+    return jnp.concatenate(kinds), jnp.tile(last[:, 1] < 0.5, len(kinds))
+
+
+def _plane(
+    loss: AbstractLoss, low: Array, high: Array, w: Array, turn: Array
+) -> tuple[Float[Array, " dim"], Float[Array, "2 dim"]]:
+    """Return the critical point to which Newton's method comes from `w`, and two eigenvectors.
+
+    They are those of the Hessian whose turn it is; the second is 0 where they would be the same.
+    Where no critical point of the box is found, it is `w` itself, and the vectors are axes.
+    """
+
+    def newton(carry: tuple[Array, Array, Array], _: None) -> tuple[Any, None]:
+        w = carry[0]
+        values, vectors = jnp.linalg.eigh(loss.hessian(w))
+        inverse = jnp.where(jnp.abs(values) > _RCOND * jnp.max(jnp.abs(values)), 1 / values, 0.0)
+        step = vectors @ (inverse * (vectors.T @ loss.gradient(w)))
+        return (w - step, vectors, jnp.max(jnp.abs(step))), None
+
+    dim = len(w)
+    start = (w, jnp.eye(dim), jnp.zeros(()))
+    end, vectors, last = lax.scan(newton, start, length=_CRITICAL_STEPS)[0]
+    inside = ((end >= low) & (end <= high)).all()
+    found = inside & (last <= _ACCURATE * jnp.max(high - low))
+    rows = jnp.where(found, vectors.T, jnp.eye(dim))
+    i, j = turn % dim, turn // dim % dim
+    return jnp.where(found, end, w), jnp.stack([rows[i], jnp.where(i == j, 0.0, rows[j])])
+
+
+def _select(
+    ends: Ends, dim: int, box: Box, width: float, tol: float, num_kinds: int
+) -> tuple[np.ndarray, str]:
+    """Return which ends are cycles, one for each cycle, and how the search went."""
+    points, error = np.asarray(ends.points), np.asarray(ends.error)
+    starts, period, _ = points.shape
+    size = np.ptp(points, axis=1).max(axis=1) if period > 1 else np.full(starts, width)
+    small = np.asarray(ends.residual) <= tol * _scale(points)
+    accurate = (error <= _ACCURATE * width) & (small | (error <= DISTINCT * size))
+    accurate &= np.asarray(ends.defined)
+    minimal = np.ones(starts, dtype=bool)
+    for q in range(1, period):
+        if period % q == 0:
+            gap = np.abs(points - np.roll(points, q, axis=1)).max(axis=(1, 2))
+            minimal &= gap > 2 * error + DISTINCT * size
+    low, high = np.asarray(box).T
+    w = points[..., :dim]
+    inside = ((w >= low) & (w <= high)).all(axis=2).any(axis=1)
+    index = np.flatnonzero(accurate & minimal & inside)
+    group = index[distinct(points[index], error[index], size[index])]
+    kind = index // (starts // num_kinds)
+    shares = [f"{len(np.unique(group[kind == k]))} from {_GUESSES[k]}" for k in range(num_kinds)]
+    note = (
+        f"Newton from {starts} starts: {len(index)} came to a cycle of period {period} in the "
+        f"box, {int((accurate & minimal & ~inside).sum())} to one outside it, "
+        f"{int((accurate & ~minimal).sum())} to one of a shorter period, "
+        f"{int((~accurate).sum())} to none. Cycles found: {', '.join(shares)}."
+    )
+    return np.unique(group), note
+
+
+def _scale(points: np.ndarray) -> np.ndarray:
+    return 1.0 + np.abs(points).max(axis=(1, 2))
+
+
+def _record(
+    ends: Ends,
+    found: np.ndarray,
+    tol: float,
+    period: int,
+    dim: int,
+    note: str,
+    box: Box,
+    where: Provenance,
+) -> Cycles:
+    points, residual, error, derivative, singularity, _ = (np.asarray(a)[found] for a in ends)
+    for i, cycle in enumerate(points):
+        points[i] = _canonical(cycle)
+    smooth = singularity > 0
+    spectra = np.linalg.eigvals(derivative).astype(complex)
+    spectra[~smooth] = np.nan
+    spectra = np.take_along_axis(spectra, np.argsort(-np.abs(spectra), kind="stable"), axis=1)
+    growth = np.abs(spectra) - 1
+    neutral = _HYPERBOLIC + _EIGENVALUE_ERROR * np.linalg.norm(derivative, axis=(1, 2))
+    status = np.where(residual <= tol * _scale(points), Status.located, Status.residual_too_large)
+    status = np.where(smooth, status, Status.not_differentiable)
+    kinds = [kind_of(g, n) for g, n in zip(growth, neutral.tolist(), strict=True)]
+    first = _rounded(points[:, 0], np.abs(points).max(initial=0.0))
+    order = np.lexsort(first.T[::-1])
+    return Cycles(
+        points=points[order],
+        multipliers=spectra[order],
+        kinds=tuple(kinds[i] for i in order),
+        margin=-growth.max(axis=1)[order],
+        residual=residual[order],
+        error=error[order],
+        status=status[order],
+        period=period,
+        dim=dim,
+        complete=False,
+        note=note,
+        box=box,
+        provenance=where,
+    )
+
+
+def _canonical(z: np.ndarray) -> np.ndarray:
+    """Begin a cycle with its least point; entries that differ by rounding only are equal."""
+    least = np.lexsort(_rounded(z, np.ptp(z, axis=0).max()).T[::-1])[0]
+    return np.roll(z, -least, axis=0)
+
+
+def _rounded(z: np.ndarray, size: float) -> np.ndarray:
+    return np.round(z / (_TIE * size)) if size > 0 else z

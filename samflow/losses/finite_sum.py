@@ -1,0 +1,160 @@
+"""The mean of several losses, and losses that come apart into shards of examples."""
+
+import functools
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+import equinox as eqx
+
+from samflow import _checks
+from samflow._types import Box, Matrix, Point, Scalar, Vector
+from samflow.losses.base import AbstractLoss
+from samflow.losses.expression import ExpressionLoss
+
+
+@runtime_checkable
+class FiniteSum(Protocol):
+    """A loss that is a mean over examples."""
+
+    @property
+    def num_examples(self) -> int:
+        """Number of examples."""
+        ...
+
+    def shards(self, m: int) -> tuple[AbstractLoss, ...]:
+        """Return the losses of m examples each, whose mean is the loss."""
+        ...
+
+
+class FiniteSumLoss(AbstractLoss):
+    """The mean of losses of the same weights, L(w) = (1/n) Σᵢ Lᵢ(w): each is an example.
+
+    The program grows with the number of parts; many examples of one network are better held by
+    `network`. `mean` makes one and checks it.
+
+    Attributes:
+        parts: the losses Lᵢ.
+        name: what the loss is called.
+        domain: where all parts are meant to be used.
+
+    """
+
+    parts: tuple[AbstractLoss, ...]
+    name: str = eqx.field(static=True, default="mean")
+    domain: Box | None = eqx.field(static=True, default=None)
+
+    @property
+    def dim(self) -> int:
+        """Number of weights."""
+        return self.parts[0].dim
+
+    @property
+    def elementwise(self) -> bool:
+        """Whether every part takes one array a coordinate."""
+        return all(part.elementwise for part in self.parts)
+
+    @property
+    def num_examples(self) -> int:
+        """Number n of parts."""
+        return len(self.parts)
+
+    @property
+    def formula(self) -> ExpressionLoss | None:
+        """The same loss as one formula, for symbols and proofs; None if a part has none.
+
+        In the variables of the first part; those of the others are matched by their order.
+        """
+        first = self.parts[0]
+        if not isinstance(first, ExpressionLoss):
+            return None
+        terms = []
+        for part in self.parts:
+            if not isinstance(part, ExpressionLoss):
+                return None
+            names = list(zip(part.symbols, first.symbols, strict=True))
+            terms.append(part.expression.subs(names, simultaneous=True))
+        expression = sum(terms[1:], terms[0]) / len(terms)
+        return ExpressionLoss(expression, first.symbols, self.name, self.domain)  # pyright: ignore[reportCallIssue]
+
+    def shards(self, m: int) -> tuple[AbstractLoss, ...]:
+        """Return the losses of m parts each, in their order; L is their mean.
+
+        Raises:
+            ArgumentError: if m does not divide the number of parts.
+
+        """
+        starts = range(0, self.num_examples, shard_size(m, self.num_examples))
+        if m == 1:
+            return self.parts
+        return tuple(
+            FiniteSumLoss(self.parts[i : i + m], self.name, self.domain)  # pyright: ignore[reportCallIssue]
+            for i in starts
+        )
+
+    def __call__(self, w: Point) -> Scalar:
+        """Return L(w)."""
+        return self._mean([part(w) for part in self.parts])
+
+    def gradient(self, w: Vector) -> Vector:
+        """Return g(w) in the layout of `w`."""
+        return self._mean([part.gradient(w) for part in self.parts])
+
+    def hessian(self, w: Point) -> Matrix:
+        """Return H(w), shape (dim, dim)."""
+        return self._mean([part.hessian(w) for part in self.parts])
+
+    def _mean(self, values: Sequence[Vector]) -> Vector:
+        return functools.reduce(lambda a, b: a + b, values) / len(values)
+
+
+def mean(losses: Sequence[AbstractLoss], *, name: str | None = None) -> FiniteSumLoss:
+    """Return the mean of losses of the same weights, each one example.
+
+    >>> import samflow as sf
+    >>> both = mean([sf.loss("(x - 1)**2"), sf.loss("(x + 1)**2")])
+    >>> both.num_examples, both.formula.expression.expand()
+    (2, x**2 + 1)
+
+    Args:
+        losses: at least one, all of the same number of weights.
+        name: what to call it.
+
+    Raises:
+        ArgumentError: for no losses, losses of different dim, and domains without a common part.
+
+    """
+    parts = tuple(losses)
+    if not parts:
+        raise _checks.ArgumentError("Argument `losses` must hold at least one loss, but is empty.")
+    for part in parts:
+        _checks.kind("losses", part, AbstractLoss, "Use `sf.loss` to make each.")
+    dims = [part.dim for part in parts]
+    if len(set(dims)) > 1:
+        raise _checks.ArgumentError(
+            f"Argument `losses` must have the same number of weights each, but has {dims}."
+        )
+    domain = None
+    boxes = [part.domain for part in parts if part.domain is not None]
+    if boxes:
+        lows, highs = zip(*(zip(*box, strict=True) for box in boxes), strict=True)
+        ends = zip(map(max, *lows, lows[0]), map(min, *highs, highs[0]), strict=True)
+        domain = _checks.box("losses, the common domain,", list(ends), dims[0])
+    return FiniteSumLoss(parts, name or f"mean of {len(parts)} losses", domain)  # pyright: ignore[reportCallIssue]
+
+
+def shards(loss: AbstractLoss, m: int) -> tuple[AbstractLoss, ...]:
+    """Return the losses of `m` examples each; a loss that is no mean counts as one example."""
+    if isinstance(loss, FiniteSum):
+        return loss.shards(m)
+    shard_size(m, 1)
+    return (loss,)
+
+
+def shard_size(m: int, num_examples: int) -> int:
+    """Return `m` if shards of so many examples use up all; refuse it otherwise."""
+    m = _checks.count("shard_size", m)
+    if num_examples % m:
+        raise _checks.ArgumentError(
+            f"Argument `shard_size` must divide the number of examples, {num_examples}, but is {m}."
+        )
+    return m

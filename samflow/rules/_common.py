@@ -1,0 +1,69 @@
+"""What several rules share: checks of their hyperparameters, means, distances."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from samflow import _checks
+from samflow._types import Scalar, Vector
+
+_AT_ONCE = 64
+"""How many terms of a mean are computed side by side: bounds their memory."""
+
+
+def radius(value: Any) -> Scalar:
+    """Check `rho`."""
+    return _checks.nonnegative("rho", value, "rho is the radius of the ascent step.")
+
+
+def at_least_0(name: str) -> Callable[[Any], Scalar]:
+    """Return the check of a hyperparameter that must not be negative."""
+    return lambda value: _checks.nonnegative(name, value)
+
+
+def weight(name: str) -> Callable[[Any], Scalar]:
+    """Return the check of a hyperparameter that must lie in [0, 1]."""
+
+    def check(value: Any) -> Scalar:
+        number = _checks.nonnegative(name, value)
+        message = f"Argument `{name}` must be in [0, 1]"
+        if _checks.is_traced(value):
+            return eqx.error_if(number, number > 1, f"{message}.")
+        if float(number) > 1:
+            raise _checks.ArgumentError(f"{message}, but is {value}.")
+        return number
+
+    return check
+
+
+def flag(name: str) -> Callable[[Any], bool]:
+    """Return the check of a switch."""
+
+    def check(value: Any) -> bool:
+        _checks.kind(name, value, bool)
+        return value
+
+    return check
+
+
+def everywhere(w: Vector) -> Scalar:
+    """Return infinity, one a point: the singularity of a rule that is smooth everywhere."""
+    return jnp.full(jnp.shape(w[0]), jnp.inf)
+
+
+def least(first: Any, *others: Any) -> Any:
+    """Return the least of several distances; after one of 0, what follows is not looked at.
+
+    A direction that is undefined at its first step makes NaN of all that comes after.
+    """
+    for other in others:
+        first = jnp.where(first > 0, jnp.minimum(first, other), first)
+    return first
+
+
+def over(function: Callable[[Any], Any], arguments: Any) -> Any:
+    """Return function(argument) for each argument along the leading axis."""
+    return jax.lax.map(function, arguments, batch_size=_AT_ONCE)

@@ -1,0 +1,141 @@
+"""Rules that put several gradients together, or start the ascent elsewhere."""
+
+from typing import ClassVar
+
+import equinox as eqx
+
+from samflow._components import norm, unit
+from samflow._types import Scalar, Vector
+from samflow.losses.base import AbstractLoss
+from samflow.rules._common import at_least_0, least, radius
+from samflow.rules.base import AbstractMemoryRule, AbstractNormalisedRule
+
+_LOOKAHEAD = 0.05
+
+
+class SSAM(AbstractNormalisedRule):
+    """Stable SAM: d(w) = (‖g(w)‖/‖g(wᵖ)‖) g(wᵖ), wᵖ = w + rho g(w)/‖g(w)‖.
+
+    SAM's direction with the length of the gradient at w. `rho` is a length in weight space.
+    Undefined where g(w) = 0, though d → 0 from every side: it is continuous there and has no
+    Jacobian. Undefined, and discontinuous, where g(wᵖ) = 0.
+    Source: Tan et al. 2024 (arXiv 2401.07250).
+    """
+
+    rho: Scalar = eqx.field(converter=radius)
+    name: ClassVar[str] = "ssam"
+    formula: ClassVar[str] = "(‖g(w)‖/‖g(wᵖ)‖) g(wᵖ), wᵖ = w + rho g(w)/‖g(w)‖"
+    source: ClassVar[str] = "Tan, Zhang, Liu, Wang, Hao 2024, arXiv 2401.07250"
+
+    def direction(self, loss: AbstractLoss, w: Vector) -> Vector:
+        """Return (‖g(w)‖/‖g(wᵖ)‖) g(wᵖ); NaN where either gradient is 0."""
+        g = loss.gradient(w)
+        return norm(g) * unit(loss.gradient(w + self.rho * unit(g)))
+
+    def limit(self, loss: AbstractLoss, w: Vector, e: Vector) -> Vector:
+        """Return 0; NaN where g(w + rho e) = 0, since the direction has no limit there."""
+        return 0.0 * unit(loss.gradient(w + self.rho * e))
+
+    def singularity(self, loss: AbstractLoss, w: Vector) -> Scalar:
+        """Return the lesser of ‖g(w)‖ and ‖g(wᵖ)‖."""
+        g = loss.gradient(w)
+        return least(norm(g), norm(loss.gradient(w + self.rho * unit(g))))
+
+
+class PenalisedGradientNorm(AbstractNormalisedRule):
+    """Penalised gradient norm: d(w) = (1 − alpha) g(w) + alpha g(w + rho g(w)/‖g(w)‖).
+
+    To first order in rho the gradient of L + alpha rho ‖g‖: a penalty λ = alpha rho. On a
+    quadratic loss it is SAM with radius alpha rho exactly. `rho` is a length in weight space,
+    `alpha` ≥ 0 a number: 0 gives GD, 1 gives SAM. Undefined where g(w) = 0.
+    Source: Zhao, Zhang, Hu 2022 (arXiv 2202.03599).
+    """
+
+    rho: Scalar = eqx.field(converter=radius)
+    alpha: Scalar = eqx.field(default=0.5, converter=at_least_0("alpha"))
+    name: ClassVar[str] = "pgn"
+    formula: ClassVar[str] = "(1 − alpha) g(w) + alpha g(w + rho g(w)/‖g(w)‖)"
+    source: ClassVar[str] = "Zhao, Zhang, Hu 2022, arXiv 2202.03599"
+
+    def direction(self, loss: AbstractLoss, w: Vector) -> Vector:
+        """Return (1 − alpha) g(w) + alpha g(w + rho g(w)/‖g(w)‖); NaN where g(w) = 0."""
+        return self.limit(loss, w, unit(loss.gradient(w)))
+
+    def limit(self, loss: AbstractLoss, w: Vector, e: Vector) -> Vector:
+        """Return (1 − alpha) g(w) + alpha g(w + rho e)."""
+        g = loss.gradient
+        return (1 - self.alpha) * g(w) + self.alpha * g(w + self.rho * e)
+
+    def singularity(self, loss: AbstractLoss, w: Vector) -> Scalar:
+        """Return ‖g(w)‖."""
+        return norm(loss.gradient(w))
+
+
+class LookaheadSAM(AbstractNormalisedRule):
+    """SAM from a looked-ahead point: d(w) = S(w − lookahead S(w)), S(w) = g(w + rho g(w)/‖g(w)‖).
+
+    This is the extragradient method on SAM's direction S: a trial step of size `lookahead`, then
+    SAM's direction where it leads. `rho` is a length in weight space, `lookahead` a step size.
+    Four gradients a step. With lookahead = 0 it is SAM.
+
+    Undefined where g vanishes at w or at the looked-ahead point.
+    Source: after the idea of Yu, Zhang, Kwok, "Improving Sharpness-Aware Minimization by
+    Lookahead", ICML 2024. The text of the paper, which simplifies the extrapolation, was not
+    compared: take this for the formula above, not for the paper's algorithm.
+    """
+
+    rho: Scalar = eqx.field(converter=radius)
+    lookahead: Scalar = eqx.field(default=_LOOKAHEAD, converter=at_least_0("lookahead"))
+    name: ClassVar[str] = "lookahead-sam"
+    formula: ClassVar[str] = "S(w − lookahead S(w)), S(w) = g(w + rho g(w)/‖g(w)‖)"
+    source: ClassVar[str] = "extragradient, after Yu, Zhang, Kwok 2024, openreview J9YKDvqr65"
+
+    def direction(self, loss: AbstractLoss, w: Vector) -> Vector:
+        """Return S(w − lookahead S(w)); NaN where undefined."""
+        return self.limit(loss, w, unit(loss.gradient(w)))
+
+    def limit(self, loss: AbstractLoss, w: Vector, e: Vector) -> Vector:
+        """Return S(w − lookahead g(w + rho e))."""
+        g = loss.gradient
+        ahead = w - self.lookahead * g(w + self.rho * e)
+        return g(ahead + self.rho * unit(g(ahead)))
+
+    def singularity(self, loss: AbstractLoss, w: Vector) -> Scalar:
+        """Return the lesser of ‖g‖ at w and at the looked-ahead point."""
+        g = loss.gradient
+        first = g(w)
+        ahead = w - self.lookahead * g(w + self.rho * unit(first))
+        return least(norm(first), norm(g(ahead)))
+
+
+class OptimisticSAM(AbstractMemoryRule):
+    """Lookahead-SAM with the last direction for a trial: d = S(w − lookahead p), p⁺ = d.
+
+    S(w) = g(w + rho g(w)/‖g(w)‖) is SAM's direction, p the last d, at first 0: the first step is
+    SAM's. Two gradients a step in place of four. Units as in `LookaheadSAM`, and the same
+    reservation: the paper's text was not compared.
+
+    Undefined where g vanishes at w − lookahead p.
+    """
+
+    rho: Scalar = eqx.field(converter=radius)
+    lookahead: Scalar = eqx.field(default=_LOOKAHEAD, converter=at_least_0("lookahead"))
+    name: ClassVar[str] = "optimistic-sam"
+    formula: ClassVar[str] = "S(w − lookahead p), p⁺ = d, S(w) = g(w + rho g(w)/‖g(w)‖)"
+    source: ClassVar[str] = "optimistic gradient, after Yu, Zhang, Kwok 2024, openreview J9YKDvqr65"
+    num_memories: ClassVar[int] = 1
+
+    def direction(self, loss: AbstractLoss, w: Vector, memory: Vector) -> tuple[Vector, Vector]:
+        """Return S(w − lookahead p), twice: as direction and as memory; NaN where undefined."""
+        g = loss.gradient
+        ahead = w - self.lookahead * memory
+        d = g(ahead + self.rho * unit(g(ahead)))
+        return d, d
+
+    def start(self, loss: AbstractLoss, w: Vector) -> Vector:
+        """Return 0."""
+        return 0.0 * w
+
+    def singularity(self, loss: AbstractLoss, w: Vector, memory: Vector) -> Scalar:
+        """Return ‖g‖ at the looked-ahead point."""
+        return norm(loss.gradient(w - self.lookahead * memory))

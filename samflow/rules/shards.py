@@ -1,0 +1,105 @@
+"""Rules whose ascent goes along the gradient of a part of the examples, or of all."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from samflow import _checks
+from samflow._components import norm, unit
+from samflow._types import Scalar, Vector
+from samflow.losses.base import AbstractLoss
+from samflow.losses.finite_sum import shards
+from samflow.rules._common import over, radius
+from samflow.rules.base import AbstractNormalisedRule, AbstractRule
+
+
+class MSAM(AbstractRule):
+    """m-SAM: the mean over shards S of ∇L_S(w + rho ∇L_S(w)/‖∇L_S(w)‖).
+
+    A shard is `shard_size` examples, and the loss L the mean of the shards' losses L_S: each
+    takes an ascent step of its own, as on the devices of a parallel computer. The loss must be a
+    mean over examples, as `samflow.losses.mean` and `samflow.losses.network` make it; any other
+    counts as one example, on which m-SAM is SAM. `rho` is a length in weight space. (Momentum-SAM,
+    which some call MSAM, is another rule.)
+
+    Undefined where the gradient of a shard vanishes. A critical point of L is not such a point
+    unless it is one of a shard: m-SAM is smooth there, and not at rest as a rule. A minimum that
+    fits every example is one of all shards.
+    Source: Foret et al. 2021 (arXiv 2010.01412); Andriushchenko and Flammarion 2022
+    (arXiv 2206.06232), who name it.
+    """
+
+    rho: Scalar = eqx.field(converter=radius)
+    shard_size: int = eqx.field(
+        static=True, default=1, converter=lambda v: _checks.count("shard_size", v)
+    )
+    name: ClassVar[str] = "m-sam"
+    formula: ClassVar[str] = "mean over shards S of g_S(w + rho g_S(w)/‖g_S(w)‖)"
+    source: ClassVar[str] = (
+        "Foret et al. 2021, arXiv 2010.01412; Andriushchenko, Flammarion 2022, arXiv 2206.06232"
+    )
+
+    def direction(self, loss: AbstractLoss, w: Vector) -> Vector:
+        """Return the mean of the shards' directions; NaN where the gradient of one is 0."""
+
+        def sam(part: AbstractLoss) -> Vector:
+            return part.gradient(w + self.rho * unit(part.gradient(w)))
+
+        directions = _each(sam, shards(loss, self.shard_size))
+        return jax.tree.map(lambda d: jnp.mean(d, axis=0), directions)
+
+    def singularity(self, loss: AbstractLoss, w: Vector) -> Scalar:
+        """Return the least of the shards' ‖∇L_S(w)‖."""
+        lengths = _each(lambda part: norm(part.gradient(w)), shards(loss, self.shard_size))
+        return jnp.min(lengths, axis=0)
+
+
+class NSAM(AbstractNormalisedRule):
+    """n-SAM: one ascent step for all examples, d(w) = g(w + rho g(w)/‖g(w)‖) with g = ∇L.
+
+    SAM on the whole of the loss, under the name that it has beside m-SAM, and like SAM undefined
+    where g(w) = 0. `rho` is a length in weight space.
+    Source: Andriushchenko and Flammarion 2022 (arXiv 2206.06232).
+    """
+
+    rho: Scalar = eqx.field(converter=radius)
+    name: ClassVar[str] = "n-sam"
+    formula: ClassVar[str] = "g(w + rho g(w)/‖g(w)‖), g of all examples"
+    source: ClassVar[str] = "Andriushchenko, Flammarion 2022, arXiv 2206.06232"
+
+    def direction(self, loss: AbstractLoss, w: Vector) -> Vector:
+        """Return g(w + rho g(w)/‖g(w)‖); NaN where g(w) = 0."""
+        return self.limit(loss, w, unit(loss.gradient(w)))
+
+    def limit(self, loss: AbstractLoss, w: Vector, e: Vector) -> Vector:
+        """Return g(w + rho e)."""
+        return loss.gradient(w + self.rho * e)
+
+    def singularity(self, loss: AbstractLoss, w: Vector) -> Scalar:
+        """Return ‖g(w)‖."""
+        return norm(loss.gradient(w))
+
+
+def _each(function: Callable[[Any], Any], losses: Sequence[AbstractLoss]) -> Any:
+    """Return function(loss) for each loss, along a new leading axis.
+
+    Losses that differ in their arrays alone, as the shards of a network's do, are one program.
+    """
+    arrays, rest = zip(*(eqx.partition(loss, eqx.is_array) for loss in losses), strict=True)
+    if len(losses) > 1 and jax.tree.leaves(arrays[0]) and _alike(arrays) and _same(rest):
+        stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *arrays)
+        return over(lambda array: function(eqx.combine(array, rest[0])), stacked)
+    return jax.tree.map(lambda *values: jnp.stack(values), *map(function, losses))
+
+
+def _alike(trees: Sequence[Any]) -> bool:
+    """Say whether the trees have one structure and arrays of the same shapes."""
+    kinds = [jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), t) for t in trees]
+    return _same(kinds)
+
+
+def _same(trees: Sequence[Any]) -> bool:
+    return all(bool(eqx.tree_equal(tree, trees[0])) for tree in trees)

@@ -1,0 +1,84 @@
+"""One instance or more of every rule, with the twin that it must agree with."""
+
+import functools
+from typing import NamedTuple
+
+import numpy as np
+
+from samflow.rules import (
+    ASAM,
+    DPSAT,
+    FSAM,
+    GCSAM,
+    GD,
+    MSAM,
+    NSAM,
+    SAM,
+    SSAM,
+    USAM,
+    AbstractMemoryRule,
+    AverageSAM,
+    LookaheadSAM,
+    MultiStepSAM,
+    OptimisticSAM,
+    PenalisedGradientNorm,
+    PracticalSAM,
+    Rule,
+    VaSSO,
+)
+from tests.rules import twins
+
+RHO = 0.07
+SAMPLE = np.random.default_rng(3).normal(size=(5, 2))
+
+
+class Case(NamedTuple):
+    rule: Rule
+    twin: functools.partial
+
+
+def _case(rule, twin, **hyperparameters):
+    return Case(rule, functools.partial(twin, **hyperparameters))
+
+
+CASES = {
+    "gd": _case(GD(), twins.gd),
+    "usam": _case(USAM(RHO / 10), twins.usam, rho=RHO / 10),
+    "sam": _case(SAM(RHO), twins.sam, rho=RHO),
+    "practical": _case(PracticalSAM(RHO, eps=0.5), twins.practical_outside, rho=RHO, eps=0.5),
+    "practical-inside": _case(
+        PracticalSAM(RHO, eps=0.5, placement="inside"), twins.practical_inside, rho=RHO, eps=0.5
+    ),
+    "asam": _case(ASAM(RHO), twins.asam, rho=RHO, shift=0.0),
+    "asam-shift": _case(ASAM(RHO, shift=0.1), twins.asam, rho=RHO, shift=0.1),
+    "multistep": _case(
+        MultiStepSAM(RHO, num_steps=3), twins.multistep, rho=RHO, num_steps=3, average=False
+    ),
+    "multistep-average": _case(
+        MultiStepSAM(RHO, num_steps=3, average=True),
+        twins.multistep,
+        rho=RHO,
+        num_steps=3,
+        average=True,
+    ),
+    "ssam": _case(SSAM(RHO), twins.ssam, rho=RHO),
+    "pgn": _case(PenalisedGradientNorm(RHO, alpha=0.7), twins.pgn, rho=RHO, alpha=0.7),
+    "lookahead": _case(
+        LookaheadSAM(RHO, lookahead=0.004), twins.lookahead, rho=RHO, lookahead=0.004
+    ),
+    "gcsam": _case(GCSAM(RHO), twins.gcsam, rho=RHO, centralised_norm=False),
+    "gcsam-centralised": _case(
+        GCSAM(RHO, norm="centralised"), twins.gcsam, rho=RHO, centralised_norm=True
+    ),
+    "average": _case(AverageSAM(RHO), twins.average, rho=RHO, nodes=3),
+    "m-sam": _case(MSAM(RHO), twins.sam, rho=RHO),
+    "n-sam": _case(NSAM(RHO), twins.sam, rho=RHO),
+    "optimistic": _case(
+        OptimisticSAM(RHO, lookahead=0.004), twins.optimistic, rho=RHO, lookahead=0.004
+    ),
+    "f-sam": _case(FSAM(RHO, sigma=0.8, decay=0.6), twins.fsam, rho=RHO, sigma=0.8, decay=0.6),
+    "vasso": _case(VaSSO(RHO, theta=0.4), twins.vasso, rho=RHO, theta=0.4),
+    "dp-sat": _case(DPSAT(RHO), twins.dpsat, rho=RHO),
+}
+
+MEMORY = [name for name, case in CASES.items() if isinstance(case.rule, AbstractMemoryRule)]

@@ -1,0 +1,51 @@
+"""docs/theory.md names tests and rules that exist."""
+
+import re
+from pathlib import Path
+
+from samflow import theory
+from samflow.rules import RULES
+
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "docs" / "theory.md").read_text()
+
+
+def test_every_test_that_the_document_names_exists():
+    sources = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    named = set(re.findall(r"`(test_\w+)`", TEXT))
+    assert len(named) > 60
+    assert {name for name in named if f"def {name}(" not in sources} == set()
+
+
+def test_every_rule_has_a_row_in_the_table_and_an_entry_in_theory():
+    table = TEXT[TEXT.index("| rule | at a critical point |") :]
+    rows = table[: table.index("\n\n")].splitlines()[2:]
+    first = [row.split("|")[1].strip() for row in rows]
+    called = {
+        "gd": "GD",
+        "usam": "USAM",
+        "sam": "SAM",
+        "practical-sam": "SAM with ε",
+        "asam": "ASAM, no weight 0",
+        "multistep-sam": "multi-step, $k$ steps",
+        "ssam": "SSAM",
+        "pgn": "penalised gradient norm",
+        "lookahead-sam": "lookahead-SAM",
+        "optimistic-sam": "optimistic SAM",
+        "gcsam": "GCSAM",
+        "average-sam": "average-direction SAM",
+        "m-sam": "m-SAM, shards share $w_*$",
+        "n-sam": "n-SAM",
+        "f-sam": "F-SAM",
+        "vasso": "VaSSO",
+        "dp-sat": "DP-SAT, no noise",
+    }
+    assert set(called) == set(RULES) == set(theory.CLOSED_FORMS)
+    assert set(called.values()) <= set(first)
+
+
+def test_every_function_that_the_document_names_is_in_theory():
+    # Names in code style that are no tests, records or arguments must be importable.
+    for name in ("invariant_ball", "eps_window", "practical_cycle", "gaussian_average"):
+        assert f"`{name}`" in TEXT
+        assert callable(getattr(theory, name))
