@@ -217,3 +217,15 @@ def test_help_and_version(capsys):
     assert "--momentum" in capsys.readouterr().out
     assert run(["--version"]) == 0
     assert capsys.readouterr().out.startswith("samflow 0.")
+
+
+def test_saddle_compares_rules_by_theory_and_by_orbits(capsys):
+    arguments = ["saddle", "--loss", "x**2/2 - y**2/4", "--box=-1,1,-1,1", "--rho", "0.1"]
+    arguments += ["--lr", "0.1", "--rule", "sam", "--rule", "ssam", "--simulate"]
+    assert run(arguments) == 0
+    out = capsys.readouterr().out
+    assert "2-cycle ±0.00526316 along λ = 1" in out
+    assert "cycle of period 2 (32 of 32)" in out
+    assert "slides" in out
+    assert "attractor (32 of 32)" in out
+    assert "SAM: orbits stay near 1 of 1" in out

@@ -98,8 +98,8 @@ def test_the_saddle_attracts_usam_above_the_threshold_only():
         gd, usam, sam = (threshold.system(rule) for rule in threshold.rules(rho))
         kinds[rho] = [sf.classify(flow, np.zeros(2)).kind for flow in (gd, usam, sam)]
         beside = sf.find_fixed_points(sam, threshold.BOX)
-        kinds = [k for k, c in zip(beside.kinds, beside.critical, strict=True) if not c]
-        assert kinds == [Kind.saddle] * 2
+        others = [k for k, c in zip(beside.kinds, beside.critical, strict=True) if not c]
+        assert others == [Kind.saddle] * 2
     below, above = threshold.RHOS
     assert below < 1 < above
     assert kinds[below] == [Kind.saddle, Kind.saddle, Kind.sliding]
