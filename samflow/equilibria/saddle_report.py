@@ -60,7 +60,7 @@ def survey(
     >>> import samflow as sf
     >>> found = survey(sf.losses.beale(), ((-4, 4), (-4, 4)), rho=0.05, lr=0.01)
     >>> [f"{b.rule}: {b.kind}, {b.verdict}" for b in found.points[0].behaviours]
-    ['gd: saddle, proved', 'usam: attracting, proved', 'sam: undefined, proved']
+    ['gd: saddle, proved', 'usam: attracting, proved', 'sam: cycle, unsupported']
 
     One search serves all rules, which share the critical points. For GD and USAM all depends on the
     Hessian's eigenvalues λ, and multipliers and windows follow from enclosures of λ by
