@@ -24,16 +24,6 @@ _AWAY = 0.02
 """Points with a bound nearer than this, relative to |λ₋|, are left out of the grid."""
 
 
-class Quadratic(eqx.Module):
-    """½ Σ λᵢ wᵢ², with λ as an array: a sweep over saddles is one program."""
-
-    lams: Array
-
-    def __call__(self, w: Array) -> Array:
-        """Return the loss."""
-        return 0.5 * jnp.sum(self.lams * w**2)
-
-
 def run(progress: Callable[[str], None] = lambda message: None) -> list[Claim]:
     """Follow orbits that begin beside the 2-cycle, over a grid and over random saddles."""
     progress("grid in two dimensions")
@@ -100,9 +90,7 @@ def _compare(lams: np.ndarray, lr: np.ndarray) -> tuple[int, int]:
             for row, step in zip(lams, lr, strict=True)
         ]
     )
-    system = sf.Map(
-        sf.loss(Quadratic(jnp.ones(lams.shape[1])), dim=lams.shape[1]), sf.SAM(rho=_RHO), lr=1.0
-    )
+    system = sf.Map(sf.losses.Quadratic(np.ones(lams.shape[1])), sf.SAM(rho=_RHO), lr=1.0)  # pyright: ignore[reportCallIssue]
     seen = np.asarray(_stays(system, jnp.asarray(lams), jnp.asarray(lr)))
     return int((seen == predicted).sum()), int(predicted.sum())
 
@@ -112,7 +100,7 @@ def _stays(system: Any, lams: Array, lr: Array) -> Array:
     """Say for each saddle whether an orbit beside the 2-cycle along the first axis comes to it."""
 
     def one(lam: Array, step: Array) -> Array:
-        moved = eqx.tree_at(lambda s: (s.loss.function.lams, s.lr), system, (lam, step))
+        moved = eqx.tree_at(lambda s: (s.loss.lams, s.lr), system, (lam, step))
         radius = step * _RHO * lam[0] / (2 - step * lam[0])
         start = radius * jnp.full(len(lam), 1e-4).at[0].set(1 + 1e-4)
         end = lax.fori_loop(0, _NUM_STEPS, lambda _, w: moved.step(w), start)

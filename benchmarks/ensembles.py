@@ -10,24 +10,26 @@ XLA's flags are set for this process alone, as the command line does; `--no-flag
 program gets that sets none.
 """
 
-import ctypes
-import json
-import os
-import platform
-import shutil
-import statistics
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import typer
 
-from samflow.cli.process import XLA_FLAGS
+from benchmarks.peers import (
+    AsJson,
+    Flags,
+    Runs,
+    about,
+    call,
+    compile_c,
+    first_call,
+    interleaved,
+    report,
+    set_up,
+)
 
 RHO, LR = 0.05, 1e-3
 CASES = [(loss, rule) for loss in ("quartic", "beale") for rule in ("usam", "sam")]
@@ -36,25 +38,17 @@ Peer = Callable[[str, np.ndarray, np.ndarray, int], tuple[np.ndarray, np.ndarray
 
 def compile_peer(folder: Path) -> tuple[str, Peer]:
     """Return the C loop, or NumPy where there is no compiler."""
-    compiler = next((name for name in ("cc", "gcc", "clang") if shutil.which(name)), None)
-    if compiler is None:
+    compiled = compile_c(Path(__file__).with_suffix(".c"), folder)
+    if compiled is None:
         return "numpy", numpy_peer
-    library, middle = str(folder / "peer.so"), str(folder / "peer.o")
-    source = str(Path(__file__).with_suffix(".c"))
-    options = ["-O3", "-march=native", "-ffast-math", "-fPIC"]
-    subprocess.run([compiler, *options, "-c", source, "-o", middle], check=True)
-    # Linked without -ffast-math, which would flush this whole process's small numbers to 0.
-    subprocess.run([compiler, "-shared", middle, "-o", library, "-lm"], check=True)
-    loaded = ctypes.CDLL(str(library))
+    name, library = compiled
 
     def peer(case: str, x: np.ndarray, y: np.ndarray, steps: int) -> tuple[np.ndarray, np.ndarray]:
         u, v = x.copy(), y.copy()
-        pointers = [a.ctypes.data_as(ctypes.c_void_p) for a in (u, v)]
-        numbers = ctypes.c_long(len(u)), ctypes.c_long(steps)
-        getattr(loaded, case)(*pointers, *numbers, ctypes.c_double(RHO), ctypes.c_double(LR))
+        call(library, case, u, v, len(u), steps, RHO, LR)
         return u, v
 
-    return f"{compiler} -O3 -march=native -ffast-math", peer
+    return name, peer
 
 
 def numpy_peer(
@@ -101,63 +95,46 @@ def measure(peer: Peer, loss: str, rule: str, points: int, steps: int, runs: int
     def ours() -> np.ndarray:
         return np.asarray(jax.block_until_ready(sf.iterate(system, w0, num_steps=steps).final))
 
-    began = time.perf_counter()
-    mine = ours()
-    first = time.perf_counter() - began
-    theirs = np.stack(peer(f"{loss}_{rule}", x, y, steps), axis=1)
-    times: dict[str, list[float]] = {"peer": [], "samflow": []}
-    for _ in range(runs):
-        for name, run in (("peer", lambda: peer(f"{loss}_{rule}", x, y, steps)), ("samflow", ours)):
-            start = time.process_time()
-            run()
-            times[name].append(time.process_time() - start)
-    medians = {name: statistics.median(values) for name, values in times.items()}
+    def theirs() -> np.ndarray:
+        return np.stack(peer(f"{loss}_{rule}", x, y, steps), axis=1)
+
+    first, mine = first_call(ours)
+    difference = float(np.abs(mine - theirs()).max())
+    timing = interleaved(runs, peer=theirs, samflow=ours)
     return {
         "case": f"{loss} {rule}",
-        "peer_s": round(medians["peer"], 4),
-        "samflow_s": round(medians["samflow"], 4),
-        "ratio": round(medians["peer"] / medians["samflow"], 2),
+        "peer_s": round(timing.seconds["peer"], 4),
+        "samflow_s": round(timing.seconds["samflow"], 4),
+        "ratio": round(timing.ratio, 2),
         "first_call_s": round(first, 2),
-        "largest_difference": float(np.abs(mine - theirs).max()),
+        "largest_difference": difference,
     }
+
+
+def line(row: dict[str, Any]) -> str:
+    """Return a row of the table."""
+    return (
+        f"{row['case']:14} {row['peer_s']:7.3f} {row['samflow_s']:10.3f} {row['ratio']:6.2f} "
+        f"{row['first_call_s']:13.2f} {row['largest_difference']:19.1e}"
+    )
 
 
 def main(
     points: Annotated[int, typer.Option(help="Starts; rounded up to a multiple of 8.")] = 40_960,
     steps: Annotated[int, typer.Option(help="Steps of the map.")] = 1000,
-    runs: Annotated[int, typer.Option(help="Runs of each, interleaved.")] = 7,
-    flags: Annotated[bool, typer.Option(help="Set XLA's flags for this process.")] = True,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    runs: Runs = 7,
+    flags: Flags = True,
+    as_json: AsJson = False,
 ) -> None:
     """Print the ratios."""
-    if flags:
-        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {XLA_FLAGS}".strip()
-    import jax
-
-    jax.config.update("jax_enable_x64", True)
+    set_up(flags)
     points += -points % 8
     with tempfile.TemporaryDirectory() as folder:
         name, peer = compile_peer(Path(folder))
         rows = [measure(peer, loss, rule, points, steps, runs) for loss, rule in CASES]
-    about = {
-        "peer": name,
-        "points": points,
-        "steps": steps,
-        "flags": flags,
-        "jax": jax.__version__,
-        "machine": platform.machine(),
-        "cores": os.cpu_count(),
-    }
-    if as_json:
-        json.dump({"about": about, "rows": rows}, sys.stdout, indent=2)
-        return
-    print(", ".join(f"{key} {value}" for key, value in about.items()))
-    print("case            peer/s  samflow/s  ratio  first call/s  largest difference")
-    for row in rows:
-        print(
-            f"{row['case']:14} {row['peer_s']:7.3f} {row['samflow_s']:10.3f} {row['ratio']:6.2f} "
-            f"{row['first_call_s']:13.2f} {row['largest_difference']:19.1e}"
-        )
+    header = "case            peer/s  samflow/s  ratio  first call/s  largest difference"
+    settings = about(name, flags, points=points, steps=steps)
+    report(settings, rows, as_json=as_json, header=header, line=line)
 
 
 if __name__ == "__main__":

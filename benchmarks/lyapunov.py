@@ -8,16 +8,7 @@ Without a C compiler the peer is NumPy.
     python benchmarks/lyapunov.py [--steps 1000000] [--points 4096] [--runs 9] [--no-flags] [--json]
 """
 
-import ctypes
-import json
-import os
-import platform
-import shutil
-import statistics
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,7 +16,18 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from samflow.cli.process import XLA_FLAGS
+from benchmarks.peers import (
+    AsJson,
+    Flags,
+    Runs,
+    about,
+    call,
+    compile_c,
+    first_call,
+    interleaved,
+    report,
+    set_up,
+)
 
 RHO, LR = 0.05, 1e-3
 CASES = ("henon_one", "henon_many", "beale_usam_many")
@@ -34,28 +36,17 @@ Peer = Callable[[str, np.ndarray, int], np.ndarray]
 
 def compile_peer(folder: Path) -> tuple[str, Peer]:
     """Return the C loop, or NumPy where there is no compiler."""
-    compiler = next((name for name in ("cc", "gcc", "clang") if shutil.which(name)), None)
-    if compiler is None:
+    compiled = compile_c(Path(__file__).with_suffix(".c"), folder)
+    if compiled is None:
         return "numpy", numpy_peer
-    library, middle = str(folder / "peer.so"), str(folder / "peer.o")
-    source = str(Path(__file__).with_suffix(".c"))
-    options = ["-O3", "-march=native", "-ffast-math", "-fPIC"]
-    subprocess.run([compiler, *options, "-c", source, "-o", middle], check=True)
-    # Linked without -ffast-math, which would flush this whole process's small numbers to 0.
-    subprocess.run([compiler, "-shared", middle, "-o", library, "-lm"], check=True)
-    loaded = ctypes.CDLL(library)
+    name, library = compiled
 
     def peer(case: str, starts: np.ndarray, steps: int) -> np.ndarray:
         x, y, out = starts[:, 0].copy(), starts[:, 1].copy(), np.empty_like(starts)
-        inputs, output = (
-            [a.ctypes.data_as(ctypes.c_void_p) for a in arrays] for arrays in ((x, y), (out,))
-        )
-        numbers = ctypes.c_long(len(starts)), ctypes.c_long(steps)
-        constants = ctypes.c_double(RHO), ctypes.c_double(LR)
-        getattr(loaded, case)(*inputs, *numbers, *constants, *output)
+        call(library, case, x, y, len(starts), steps, RHO, LR, out)
         return out
 
-    return f"{compiler} -O3 -march=native -ffast-math", peer
+    return name, peer
 
 
 def numpy_peer(case: str, starts: np.ndarray, steps: int) -> np.ndarray:
@@ -129,66 +120,46 @@ def measure(peer: Peer, case: str, points: int, steps: int, runs: int) -> dict[s
         found = sf.lyapunov_spectrum(system, starts, num_steps=steps)
         return np.asarray(found.exponents)
 
-    began = time.perf_counter()
-    ours()
-    first_call = time.perf_counter() - began
-    times: dict[str, list[float]] = {"peer": [], "samflow": []}
-    found = {}
-    for _ in range(runs):
-        for name, run in (("peer", lambda: peer(case, starts, steps)), ("samflow", ours)):
-            start = time.process_time()
-            found[name] = run()
-            times[name].append(time.process_time() - start)
-    medians = {name: statistics.median(values) for name, values in times.items()}
+    first, _ = first_call(ours)
+    timing = interleaved(runs, peer=lambda: peer(case, starts, steps), samflow=ours)
+    per_step = {name: 1e9 * value / steps / len(starts) for name, value in timing.seconds.items()}
     return {
         "case": case.replace("_", " "),
-        "peer_ns": round(1e9 * medians["peer"] / steps / len(starts), 2),
-        "samflow_ns": round(1e9 * medians["samflow"] / steps / len(starts), 2),
-        "ratio": round(medians["peer"] / medians["samflow"], 2),
-        "first_call_s": round(first_call, 2),
-        "exponents": {name: values.mean(axis=0).tolist() for name, values in found.items()},
+        "peer_ns": round(per_step["peer"], 2),
+        "samflow_ns": round(per_step["samflow"], 2),
+        "ratio": round(timing.ratio, 2),
+        "first_call_s": round(first, 2),
+        "exponents": {k: values.mean(axis=0).tolist() for k, values in timing.results.items()},
     }
+
+
+def line(row: dict[str, Any]) -> str:
+    """Return a row of the table."""
+    means = ", ".join("{:.5f} {:.5f}".format(*pair) for pair in row["exponents"].values())
+    return (
+        f"{row['case']:15} {row['peer_ns']:8.2f} {row['samflow_ns']:11.2f} "
+        f"{row['ratio']:6.2f} {row['first_call_s']:13.2f}  {means}"
+    )
 
 
 def main(
     steps: Annotated[int, typer.Option(help="Steps of the one orbit; ensembles: 1/1000.")] = 10**6,
     points: Annotated[int, typer.Option(help="Starts; rounded up to a multiple of 8.")] = 4096,
-    runs: Annotated[int, typer.Option(help="Runs of each, interleaved.")] = 9,
-    flags: Annotated[bool, typer.Option(help="Set XLA's flags for this process.")] = True,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    runs: Runs = 9,
+    flags: Flags = True,
+    as_json: AsJson = False,
 ) -> None:
     """Print the ratios."""
-    if flags:
-        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {XLA_FLAGS}".strip()
-    import jax
-
-    jax.config.update("jax_enable_x64", True)
+    set_up(flags)
     points += -points % 8
     with tempfile.TemporaryDirectory() as folder:
         name, peer = compile_peer(Path(folder))
         rows = [measure(peer, case, points, steps, runs) for case in CASES]
-    about = {
-        "peer": name,
-        "steps": steps,
-        "points": points,
-        "flags": flags,
-        "jax": jax.__version__,
-        "machine": platform.machine(),
-        "cores": os.cpu_count(),
-    }
-    if as_json:
-        json.dump({"about": about, "rows": rows}, sys.stdout, indent=2)
-        return
-    print(", ".join(f"{key} {value}" for key, value in about.items()))
-    print(
+    header = (
         "case             peer ns  samflow ns  ratio  first call/s  mean exponents: peer, samflow"
     )
-    for row in rows:
-        means = ", ".join("{:.5f} {:.5f}".format(*pair) for pair in row["exponents"].values())
-        print(
-            f"{row['case']:15} {row['peer_ns']:8.2f} {row['samflow_ns']:11.2f} "
-            f"{row['ratio']:6.2f} {row['first_call_s']:13.2f}  {means}"
-        )
+    settings = about(name, flags, steps=steps, points=points)
+    report(settings, rows, as_json=as_json, header=header, line=line)
 
 
 if __name__ == "__main__":

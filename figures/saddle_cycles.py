@@ -35,19 +35,9 @@ LEAVES, CYCLE, TRAP = 0, 1, 2
 COLOURS = ("#f2f2f2", SKY, ORANGE)
 
 
-class Quadratic(eqx.Module):
-    """½(x² − m y²)."""
-
-    m: Array
-
-    def __call__(self, w: Array) -> Array:
-        """Return the loss."""
-        return 0.5 * (w[0] ** 2 - self.m * w[1] ** 2)
-
-
 def outcomes(lr: np.ndarray, ratio: np.ndarray, num_steps: int = NUM_STEPS) -> np.ndarray:
     """Return what the orbit of each (lr, ratio) does, with λ₁ = 1 and |λ₋| = ratio."""
-    system = sf.Map(sf.loss(Quadratic(jnp.asarray(1.0)), dim=2), sf.SAM(rho=RHO), lr=1.0)  # pyright: ignore[reportCallIssue]
+    system = sf.Map(sf.losses.Quadratic((1.0, -1.0)), sf.SAM(rho=RHO), lr=1.0)  # pyright: ignore[reportCallIssue]
     keys = jr.split(jr.key(0), lr.size)
     codes = _outcomes(system, jnp.ravel(lr), jnp.ravel(ratio), keys, num_steps)
     return np.asarray(codes).reshape(lr.shape)
@@ -56,7 +46,8 @@ def outcomes(lr: np.ndarray, ratio: np.ndarray, num_steps: int = NUM_STEPS) -> n
 @eqx.filter_jit
 def _outcomes(system: Any, lr: Array, ratio: Array, keys: Array, num_steps: int) -> Array:
     def one(step: Array, m: Array, key: Array) -> Array:
-        moved = eqx.tree_at(lambda s: (s.loss.function.m, s.lr), system, (m, step))
+        lams = jnp.stack([jnp.ones_like(m), -m])
+        moved = eqx.tree_at(lambda s: (s.loss.lams, s.lr), system, (lams, step))
         turn = jr.uniform(key) * 2 * jnp.pi
         start = 1e-3 * RHO * jnp.stack([jnp.cos(turn), jnp.sin(turn)])
         end = lax.fori_loop(0, num_steps, lambda _, w: moved.step(w), start)

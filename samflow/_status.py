@@ -22,6 +22,9 @@ class Status(enum.IntEnum):
     step_size_vanished = 10
     sliding = 11
     not_unique = 12
+    no_closed_form = 13
+    escaped = 14
+    still_inside = 15
 
     @property
     def label(self) -> str:
@@ -48,6 +51,10 @@ _MESSAGES = {
     Status.not_a_fixed_point: "The system moves this point: it is no equilibrium.",
     Status.sliding: "The solution came in finite time to where the field jumps, and is held there.",
     Status.not_unique: "The field jumps here, and more than one solution goes on from here.",
+    Status.no_closed_form: "No closed form of this rule's conditions is known here; `classify` has "
+    "numbers.",
+    Status.escaped: "The path left the ball.",
+    Status.still_inside: "The path was in the ball at every step made: its time is censored.",
 }
 
 

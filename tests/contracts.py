@@ -6,11 +6,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from samflow._components import Components
-from samflow.systems import AbstractMap
+from samflow.systems import AbstractDiffusion, AbstractMap
 
 
 def motion(system):
-    """Return the function that moves a state: a map's step or a flow's velocity."""
+    """Return the function that moves a state: a map's step, a flow's velocity or a drift."""
+    if isinstance(system, AbstractDiffusion):
+        return system.drift
     return system.step if isinstance(system, AbstractMap) else system.velocity
 
 
@@ -71,8 +73,13 @@ def check_defined(system, z):
     assert np.isfinite(motion(system)(z)).all()
 
 
-def check_undefined(system, z):
-    """A singular point gives NaN, not a guarded number, for the motion and for its Jacobian."""
+def check_undefined_motion(system, z):
+    """A singular point gives NaN, not a guarded number, for the motion."""
     assert float(system.singularity(z)) == 0
     assert not np.isfinite(motion(system)(z)).any()
+
+
+def check_undefined(system, z):
+    """So it does for the Jacobian."""
+    check_undefined_motion(system, z)
     assert np.isnan(system.jacobian(z)).any()

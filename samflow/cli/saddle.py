@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     )
 
 _DEFAULT = ("gd", "usam", "sam")
+_EVERY = "all"
 _SHOWN = 3
 """Degenerate points without proof are samples of a curve, as a rule: so many are printed."""
 
@@ -78,9 +79,9 @@ def command(
     from samflow.equilibria.saddle_report import survey
     from samflow.rules import RULES
 
-    names = [name.lower() for name in rule or _DEFAULT]
-    compare = "all" in names
-    rules = list(RULES) if compare else [_checks.known("rule", name, RULES) for name in names]
+    names = [_checks.known("rule", name.lower(), [*RULES, _EVERY]) for name in rule or _DEFAULT]
+    compare = _EVERY in names
+    rules = list(RULES) if compare else names
     place = options.make_box(box, made)
     simulate = simulate or compare
     found = survey(

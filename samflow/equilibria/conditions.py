@@ -1,6 +1,7 @@
 """The stability conditions of a system, as formulas and as numbers at a point."""
 
-from typing import NamedTuple
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import numpy as np
@@ -8,10 +9,12 @@ import numpy as np
 from samflow import _checks, theory
 from samflow._status import Kind, Status
 from samflow._types import ArrayLike
+from samflow.equilibria.settings import theory_settings
 from samflow.equilibria.stability import classify
 from samflow.records import AbstractRecord, Provenance, provenance
-from samflow.rules import GD
+from samflow.rules import GD, AbstractMemoryRule, AbstractNormalisedRule, PracticalSAM
 from samflow.systems import AbstractSystem, Flow, Map
+from samflow.theory.symbols import eps, rho
 
 _NEUTRAL = 1e-9
 """A Hessian eigenvalue at most this times the largest counts as 0."""
@@ -30,15 +33,22 @@ class Conditions(AbstractRecord):
 
     Attributes:
         formulas: for one Hessian eigenvalue λ: effective curvature, multipliers or eigenvalues,
-            and the windows in ρ and η.
+            and the windows in ρ, η and, for practical SAM, ε.
         curvature: the Hessian's eigenvalues at the point, ascending; empty without a point.
         rho_window: the ρ for which the point attracts, everything else as in the system; None
             without a point or for a rule without ρ.
         lr_window: the same for the step size; None for a flow.
         momentum_window: the same for momentum; None for a system without it.
-        kind: theory's verdict at the point for the system as it is; None without a point.
-        status: located, not a fixed point, or not differentiable (normalised SAM has no
-            Jacobian at a critical point, so no multipliers and no windows).
+        eps_window: the same for the ε of practical SAM; None for others, and for ρ = 0, where ε
+            does nothing.
+        kind: theory's verdict at the point for the system as it is; None without a point, or
+            where theory has none.
+        status: located; not differentiable (normalised SAM has no Jacobian at a critical point,
+            so no multipliers and no windows); no closed form, where there is a Jacobian, or may
+            be one, but no formula for its conditions here; or not a fixed point, where the rule
+            moves the critical point.
+        closed_forms: what samflow.theory has in closed form for the rule; empty where it has
+            nothing.
 
     """
 
@@ -47,21 +57,25 @@ class Conditions(AbstractRecord):
     rho_window: theory.Window | None = eqx.field(static=True)
     lr_window: theory.Window | None = eqx.field(static=True)
     momentum_window: theory.Window | None = eqx.field(static=True)
+    eps_window: theory.Window | None = eqx.field(static=True)
     kind: Kind | None = eqx.field(static=True)
     status: Status = eqx.field(static=True)
+    closed_forms: str = eqx.field(static=True)
     provenance: Provenance = eqx.field(static=True)
 
     def __str__(self) -> str:
         """Return the formulas, and under them the numbers where there is a point."""
         lines = [f"{formula.name}: {formula.text}" for formula in self.formulas]
-        if self.status is Status.not_differentiable:
+        if self.status is not Status.located:
             lines.append(self.status.message)
+            lines += [f"In closed form: {self.closed_forms}."] if self.closed_forms else []
         if self.curvature:
             lines.append(f"Hessian: {', '.join(f'{value:.6g}' for value in self.curvature)}")
         windows = {
             "rho": self.rho_window,
             "lr": self.lr_window,
             "momentum": self.momentum_window,
+            "eps": self.eps_window,
         }
         for name, window in windows.items():
             if window is not None:
@@ -72,6 +86,9 @@ class Conditions(AbstractRecord):
 
 def conditions(system: AbstractSystem, w: ArrayLike | None = None) -> Conditions:
     """Return the stability conditions of a system's critical points, in symbols and at `w`.
+
+    Of GD, USAM and practical SAM, which at a critical point is USAM with ρ/ε for ρ. Of other rules
+    `status` says why there are none.
 
     >>> import jax; jax.config.update("jax_enable_x64", True)
     >>> import samflow as sf
@@ -103,48 +120,76 @@ def conditions(system: AbstractSystem, w: ArrayLike | None = None) -> Conditions
             "Argument `system` must have no weight decay: with it, fixed points are not critical "
             "points. Use `classify`."
         )
-    smooth = system.rule.name in theory.RULES
     where = provenance(system.describe())
-    formulas = _formulas(system) if smooth else ()
-    status = Status.located if smooth else Status.not_differentiable
-    if w is None:
-        return Conditions(formulas, (), None, None, None, None, status, where)
+    linear = system.rule.name in theory.RULES or isinstance(system.rule, PracticalSAM)
+    formulas = _formulas(system) if linear else ()
+    curvature = () if w is None else _curvature(system, w)
+    status, windows, kind = Status.located, _Windows(), None
+    if not linear:
+        status = _why_none(system, w)
+        if w is not None and status is Status.not_differentiable:
+            kind = Kind.undefined
+    elif w is not None:
+        tolerance = _NEUTRAL * max(abs(value) for value in curvature)
+        windows = _windows(system, curvature, tolerance)
+        kind = theory.verdict(curvature, tolerance=tolerance, **_as_usam(system))
+    closed_forms = theory.CLOSED_FORMS.get(system.rule.name, "")
+    return Conditions(formulas, curvature, *windows, kind, status, closed_forms, where)
+
+
+def _curvature(system: Map | Flow, w: ArrayLike) -> tuple[float, ...]:
+    """Return the Hessian's eigenvalues at `w`, which must be a critical point."""
     at_point = classify(Flow(system.loss, GD()), w)
     if at_point.status is not Status.located or at_point.curvature is None:
         raise _checks.ArgumentError(
             f"Argument `w` must be a critical point, but {np.asarray(w)} is about "
             f"{at_point.distance:.3g} away from one. Use `find_fixed_points`."
         )
-    curvature = tuple(float(value) for value in at_point.curvature)
-    if not smooth:
-        return Conditions(formulas, curvature, None, None, None, Kind.undefined, status, where)
-    settings = theory_settings(system)
-    tolerance = _NEUTRAL * max(abs(value) for value in curvature)
-    fixed = {"momentum": settings["momentum"], "kind": settings["kind"], "tolerance": tolerance}
-    rho_window = lr_window = momentum_window = None
-    if system.rule.name == "usam":
-        rho_window = theory.rho_window(curvature, lr=settings["lr"], **fixed)
-    if settings["lr"] is not None:
-        rule, rho = settings["rule"], settings["rho"]
-        lr_window = theory.lr_window(curvature, rule=rule, rho=rho, **fixed)
-        if settings["kind"] != "none":
-            made = {name: settings[name] for name in ("rule", "rho", "lr", "kind")}
-            momentum_window = theory.momentum_window(curvature, tolerance=tolerance, **made)
-    kind = theory.verdict(curvature, tolerance=tolerance, **settings)
-    windows = (rho_window, lr_window, momentum_window)
-    return Conditions(formulas, curvature, *windows, kind, status, where)
+    return tuple(float(value) for value in at_point.curvature)
 
 
-def theory_settings(system: Map | Flow) -> dict:
-    """Return a system's hyperparameters under the names that samflow.theory takes."""
-    settings = {"rule": system.rule.name, "rho": float(getattr(system.rule, "rho", 0.0))}
-    settings |= {"lr": None, "momentum": 0.0, "kind": "none"}
-    if isinstance(system, Map):
-        settings["lr"] = float(system.lr)
-        if system.momentum is not None:
-            settings["momentum"] = float(system.momentum)
-            settings["kind"] = "nesterov" if system.nesterov else "heavy_ball"
-    return settings
+def _why_none(system: Map | Flow, w: ArrayLike | None) -> Status:
+    """Say why there are no conditions; without a point, by what the rule is at most of them."""
+    if w is None:
+        jumps = isinstance(system.rule, (AbstractNormalisedRule, AbstractMemoryRule))
+        return Status.not_differentiable if jumps else Status.no_closed_form
+    status = classify(system, w).status
+    return Status.no_closed_form if status is Status.located else status
+
+
+class _Windows(NamedTuple):
+    rho: theory.Window | None = None
+    lr: theory.Window | None = None
+    momentum: theory.Window | None = None
+    eps: theory.Window | None = None
+
+
+def _windows(system: Map | Flow, curvature: tuple[float, ...], tolerance: float) -> _Windows:
+    made = theory_settings(system)
+    about: dict[str, Any] = {name: made[name] for name in ("lr", "momentum", "kind")}
+    about["tolerance"] = tolerance
+    in_rho = in_lr = in_momentum = in_eps = None
+    if isinstance(system.rule, PracticalSAM):
+        in_rho = theory.practical_rho_window(curvature, eps=float(system.rule.eps), **about)
+        if made["rho"] > 0:
+            in_eps = theory.eps_window(curvature, rho=made["rho"], **about)
+    elif made["rule"] == "usam":
+        in_rho = theory.rho_window(curvature, **about)
+    if made["lr"] is not None:
+        step, beta = about.pop("lr"), about.pop("momentum")
+        about |= {name: _as_usam(system)[name] for name in ("rule", "rho")}
+        in_lr = theory.lr_window(curvature, momentum=beta, **about)
+        if made["kind"] != "none":
+            in_momentum = theory.momentum_window(curvature, lr=step, **about)
+    return _Windows(in_rho, in_lr, in_momentum, in_eps)
+
+
+def _as_usam(system: Map | Flow) -> dict[str, Any]:
+    """Return the settings for theory, practical SAM as what it is at a critical point."""
+    made = theory_settings(system)
+    if isinstance(system.rule, PracticalSAM):
+        made |= {"rule": "usam", "rho": made["rho"] / float(system.rule.eps)}
+    return made
 
 
 def show_window(window: theory.Window, *, flow: bool = False) -> str:
@@ -152,7 +197,7 @@ def show_window(window: theory.Window, *, flow: bool = False) -> str:
 
     `0.036036 (λ = -27.75 passes +1) < rho < 0.223683 (λ = 27.75 flips)`, or `never` with reason.
     """
-    name = {"ρ": "rho", "η": "lr", "β": "momentum"}[str(window.parameter)]
+    name = {"ρ": "rho", "η": "lr", "β": "momentum", "ε": "eps"}[str(window.parameter)]
     if window.is_empty:
         blocking = [
             _event(end, flow) for end in (window.low, window.high) if end.eigenvalue is not None
@@ -185,12 +230,21 @@ def _event(end: theory.Endpoint, flow: bool) -> str:
 
 
 def _formulas(system: Map | Flow) -> tuple[Formula, ...]:
-    rule, kind = system.rule.name, theory_settings(system)["kind"]
-    flow = isinstance(system, Flow)
+    """Return the formulas; practical SAM's are USAM's with ρ/ε in the place of ρ."""
+    made, flow = _as_usam(system), isinstance(system, Flow)
+    rule, kind = made["rule"], made["kind"]
+    practical = isinstance(system.rule, PracticalSAM)
 
-    def formula(name: str, *expressions: object) -> Formula:
-        texts = ", ".join(theory.text(e) for e in expressions)  # pyright: ignore
-        return Formula(name, texts, ", ".join(theory.latex(e) for e in expressions))  # pyright: ignore
+    def shown(expression: Any) -> Any:
+        return expression.subs(rho, rho / eps) if practical else expression
+
+    def formula(name: str, *expressions: Any) -> Formula:
+        expressions = tuple(map(shown, expressions))
+        texts, latex = (map(form, expressions) for form in (theory.text, theory.latex))
+        return Formula(name, ", ".join(texts), ", ".join(latex))
+
+    def window(name: str, found: theory.Window) -> Formula:
+        return Formula(name, found.text(), found.latex())
 
     found = [formula("effective curvature", theory.effective_curvature(rule))]
     if flow:
@@ -198,10 +252,16 @@ def _formulas(system: Map | Flow) -> tuple[Formula, ...]:
     else:
         found.append(formula("multipliers", *theory.multipliers(rule, kind)))
     if rule == "usam":
-        for sign, name in ((-1, "rho window, λ < 0"), (1, "rho window, λ > 0")):
-            window = theory.symbolic_rho_window(sign, kind=kind, flow=flow)
-            found.append(Formula(name, window.text(), window.latex()))
+        for sign, name in ((-1, "λ < 0"), (1, "λ > 0")):
+            in_rho = theory.symbolic_rho_window(sign, kind=kind, flow=flow)
+            found.append(window(f"rho window, {name}", in_rho.times(eps) if practical else in_rho))
+    if practical:
+        flips = theory.text(theory.flip_threshold(kind))
+        for sign, name in ((-1, "λ < 0"), (1, "λ > 0" if flow else f"0 < η·λ < {flips}")):
+            in_eps = theory.symbolic_eps_window(sign, kind=kind, flow=flow)
+            found.append(window(f"eps window, {name}", in_eps))
     if not flow:
-        window = theory.symbolic_lr_window(rule, kind=kind)
-        found.append(Formula("lr window", window.text(), window.latex()))
+        in_lr = theory.symbolic_lr_window(rule, kind=kind)
+        high = replace(in_lr.high, value=shown(in_lr.high.value))
+        found.append(window("lr window", replace(in_lr, high=high)))
     return tuple(found)

@@ -27,6 +27,7 @@ _REPEATS = 1e-6
 _CLOSE = 1e-3
 """An orbit that has come this much nearer than it began is taken to come to the point."""
 _UNDERFLOWS = 1e-9
+"""An orbit that ended this much nearer than it began came to the point, whatever it met there."""
 _CHANGES = 1.5
 """A distance that grows or falls by this factor from one half of an orbit to the end has not
 settled."""

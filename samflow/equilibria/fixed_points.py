@@ -16,6 +16,7 @@ from jaxtyping import Array, Bool, Float, Int
 from samflow import _checks
 from samflow._status import Kind, Status, Verdict
 from samflow._types import Box
+from samflow.equilibria.newton import ERROR_IN_STEPS, distinct, unit_points
 from samflow.equilibria.stability import Stability, classify
 from samflow.proofs.certificates import Certificate
 from samflow.proofs.certify import COVERS, certify_fixed_points
@@ -26,10 +27,6 @@ from samflow.systems import AbstractFlow, AbstractMap, AbstractSystem, Flow, Map
 
 EXHAUSTIVE = "exhaustive"
 MULTISTART = "multistart"
-_DISTINCT = 1e-6
-"""Solutions nearer than this, relative to the box, are one point found twice."""
-_ERROR_IN_STEPS = 200.0
-"""The error in units of the last Newton step, which it is m times at a zero of multiplicity m."""
 _SPHERES = 8
 """How many times as many starts there are on spheres, which share them, as in the box."""
 
@@ -315,10 +312,8 @@ def _on_spheres(
 
 
 def _random_starts(key: Array, box: Box, num_starts: int) -> Array:
-    low, high = (jnp.asarray(side) for side in np.array(box).T)
-    return jax.vmap(lambda k: jr.uniform(k, low.shape, minval=low, maxval=high))(
-        jr.split(key, num_starts)
-    )
+    low, high = np.array(box).T
+    return low + (high - low) * unit_points(num_starts, len(box), key)
 
 
 @eqx.filter_jit
@@ -346,7 +341,7 @@ def _solve(
         defined = True if loss is None else jnp.isfinite(loss(w))
         value = jnp.linalg.norm(zero(end)) if equation is _gradient else _residual(system, w)
         small = value <= tol * _facts(system, w)[2]
-        return w, defined & small, _ERROR_IN_STEPS * jnp.linalg.norm(last)
+        return w, defined & small, ERROR_IN_STEPS * jnp.linalg.norm(last)
 
     return jax.vmap(solve)(starts, *at)
 
@@ -365,12 +360,10 @@ def _kept(solutions: tuple[Array, Array, Array], box: Box) -> tuple[np.ndarray, 
 
 
 def _distinct(points: np.ndarray, box: Box, errors: np.ndarray | None = None) -> np.ndarray:
-    """Keep the most accurate of every group of points that are one within their errors."""
+    """Keep the most accurate of every group of points that are one, relative to the box."""
     errors = np.zeros(len(points)) if errors is None else errors
     scale = np.array([high - low for low, high in box])
-    kept: list[np.ndarray] = []
-    for i in np.argsort(errors, kind="stable"):
-        apart = [np.linalg.norm((points[i] - other) / scale) for other in kept]
-        if all(distance > _DISTINCT + errors[i] / scale.min() for distance in apart):
-            kept.append(points[i])
-    return np.array(kept).reshape(-1, len(box))
+    sizes = np.ones(len(points))
+    group = distinct((points / scale)[:, None], errors / scale.min(), sizes)
+    order = np.argsort(errors, kind="stable")
+    return points[order[group[order] == order]]

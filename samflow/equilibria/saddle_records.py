@@ -6,7 +6,7 @@ from samflow import theory
 from samflow._status import Kind, Status, Verdict
 from samflow._types import Box
 from samflow.equilibria.fate import Fate
-from samflow.equilibria.nonsmooth import Nonsmooth
+from samflow.equilibria.nonsmooth_records import Nonsmooth
 from samflow.proofs.balls import Span
 from samflow.proofs.undecided import Undecided
 from samflow.records import AbstractRecord, Provenance, plain

@@ -11,7 +11,8 @@ from samflow import _checks
 from samflow._status import Kind, Status
 from samflow._types import ArrayLike
 from samflow.equilibria.attraction import measured_attraction_radius
-from samflow.equilibria.nonsmooth import Nonsmooth, nonsmooth
+from samflow.equilibria.nonsmooth import nonsmooth
+from samflow.equilibria.nonsmooth_records import Nonsmooth
 from samflow.orbits.iterate import start_states
 from samflow.records import AbstractRecord, Provenance, axes, provenance
 from samflow.systems import AbstractFlow, AbstractMap, AbstractSystem, Flow, Map

@@ -15,6 +15,7 @@ from samflow.losses.finite_sum import FiniteSumLoss, mean
 from samflow.losses.function import FunctionLoss
 from samflow.losses.network import NetworkLoss, network
 from samflow.losses.parser import parse
+from samflow.losses.quadratic import Quadratic
 from samflow.losses.zoo import (
     ZOO,
     beale,
@@ -128,6 +129,7 @@ __all__ = [
     "FiniteSumLoss",
     "FunctionLoss",
     "NetworkLoss",
+    "Quadratic",
     "beale",
     "curved_valley",
     "double_well",

@@ -77,6 +77,12 @@ class ExpressionLoss(AbstractLoss):
         """Return the gradient as exact polynomials, or None where the loss is not one."""
         return _polynomials(self.expression, self.symbols)
 
+    @property
+    def is_quadratic(self) -> bool:
+        """Whether the loss is a polynomial of degree two at most."""
+        gradient = self.polynomial_system()
+        return gradient is not None and all(part.total_degree() <= 1 for part in gradient)
+
 
 def evaluate(expressions: tuple[sympy.Expr, ...], symbols: tuple[Any, ...], w: Any) -> list[Any]:
     """Return the values of `expressions` at `w`, an array (dim,) or `Components`.

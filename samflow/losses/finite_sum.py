@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import equinox as eqx
 
@@ -23,6 +23,10 @@ class FiniteSum(Protocol):
 
     def shards(self, m: int) -> tuple[AbstractLoss, ...]:
         """Return the losses of m examples each, whose mean is the loss."""
+        ...
+
+    def batch(self, indices: Any) -> AbstractLoss:
+        """Return the mean loss of the examples at `indices`, which may be traced."""
         ...
 
 
@@ -91,6 +95,16 @@ class FiniteSumLoss(AbstractLoss):
             for i in starts
         )
 
+    def batch(self, indices: Any) -> "WeightedSumLoss":
+        """Return the mean loss of the parts at `indices`, repeated ones counted as often.
+
+        Every part is evaluated and weighted by how often it is drawn, so that `indices`, an array
+        or a tuple of numbers or of arrays of one shape, may be known at run time only.
+        """
+        counts = [sum(index == i for index in indices) for i in range(self.num_examples)]
+        weights = tuple(count / len(indices) for count in counts)
+        return WeightedSumLoss(self.parts, weights, self.name, self.domain, self)  # pyright: ignore[reportCallIssue]
+
     def __call__(self, w: Point) -> Scalar:
         """Return L(w)."""
         return self._mean([part(w) for part in self.parts])
@@ -105,6 +119,51 @@ class FiniteSumLoss(AbstractLoss):
 
     def _mean(self, values: Sequence[Vector]) -> Vector:
         return functools.reduce(lambda a, b: a + b, values) / len(values)
+
+
+class WeightedSumLoss(AbstractLoss):
+    """A weighted sum of losses of the same weights, L(w) = Σᵢ cᵢ Lᵢ(w).
+
+    Attributes:
+        parts: the losses Lᵢ.
+        weights: the numbers cᵢ; arrays of one shape, one entry a point, for `Components`.
+        name: what the loss is called.
+        domain: where all parts are meant to be used.
+        whole: the loss that this one was drawn from, None if from none.
+
+    """
+
+    parts: tuple[AbstractLoss, ...]
+    weights: tuple[Any, ...]
+    name: str = eqx.field(static=True, default="sum")
+    domain: Box | None = eqx.field(static=True, default=None)
+    whole: FiniteSumLoss | None = None
+
+    @property
+    def dim(self) -> int:
+        """Number of weights."""
+        return self.parts[0].dim
+
+    @property
+    def elementwise(self) -> bool:
+        """Whether every part takes one array a coordinate."""
+        return all(part.elementwise for part in self.parts)
+
+    def __call__(self, w: Point) -> Scalar:
+        """Return L(w)."""
+        return self._sum([part(w) for part in self.parts])
+
+    def gradient(self, w: Vector) -> Vector:
+        """Return g(w) in the layout of `w`."""
+        return self._sum([part.gradient(w) for part in self.parts])
+
+    def hessian(self, w: Point) -> Matrix:
+        """Return H(w), shape (dim, dim)."""
+        return self._sum([part.hessian(w) for part in self.parts])
+
+    def _sum(self, values: Sequence[Vector]) -> Vector:
+        terms = [c * value for c, value in zip(self.weights, values, strict=True)]
+        return functools.reduce(lambda a, b: a + b, terms)
 
 
 def mean(losses: Sequence[AbstractLoss], *, name: str | None = None) -> FiniteSumLoss:
@@ -140,6 +199,12 @@ def mean(losses: Sequence[AbstractLoss], *, name: str | None = None) -> FiniteSu
         ends = zip(map(max, *lows, lows[0]), map(min, *highs, highs[0]), strict=True)
         domain = _checks.box("losses, the common domain,", list(ends), dims[0])
     return FiniteSumLoss(parts, name or f"mean of {len(parts)} losses", domain)  # pyright: ignore[reportCallIssue]
+
+
+def whole(loss: AbstractLoss) -> AbstractLoss:
+    """Return the loss that `loss` was drawn from, as a batch is; `loss` if it was not drawn."""
+    found = getattr(loss, "whole", None)
+    return loss if found is None else found
 
 
 def shards(loss: AbstractLoss, m: int) -> tuple[AbstractLoss, ...]:

@@ -51,6 +51,7 @@ class NetworkLoss(AbstractLoss):
         weight_names: a name an array, as "layers.0.weight".
         weight_shapes: their shapes.
         dim: number of weights.
+        whole: the loss that this batch was drawn from, None if from none.
 
     """
 
@@ -65,6 +66,7 @@ class NetworkLoss(AbstractLoss):
     name: str = eqx.field(static=True, default="network")
     domain: Box | None = eqx.field(static=True, default=None)
     elementwise: bool = eqx.field(static=True, default=False)
+    whole: "NetworkLoss | None" = None
 
     def split(self, w: Point) -> list[Array]:
         """Return the network's arrays in the order of `weight_names`."""
@@ -118,10 +120,17 @@ class NetworkLoss(AbstractLoss):
 
         """
         starts = range(0, self.num_examples, shard_size(m, self.num_examples))
-        return tuple(
-            eqx.tree_at(lambda s: (s.x, s.y), self, (self.x[i : i + m], self.y[i : i + m]))
-            for i in starts
-        )
+        return tuple(self._on(self.x[i : i + m], self.y[i : i + m], self.whole) for i in starts)
+
+    def batch(self, indices: Any) -> "NetworkLoss":
+        """Return the mean loss of the examples at `indices`, repeated ones counted as often."""
+        chosen = jnp.asarray(indices)
+        return self._on(self.x[chosen], self.y[chosen], self)
+
+    def _on(self, x: Array, y: Array, whole: "NetworkLoss | None") -> "NetworkLoss":
+        """Return the loss of other examples."""
+        parts = lambda s: (s.x, s.y, s.whole)  # noqa: E731
+        return eqx.tree_at(parts, self, (x, y, whole), is_leaf=lambda leaf: leaf is None)
 
     def hessian(self, w: Point) -> Matrix:
         """Return H(w), shape (dim, dim): dim Hessian-vector products and dim² numbers.

@@ -1,7 +1,5 @@
 """What a proof attempt about fixed points returns."""
 
-import enum
-import math
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -11,7 +9,7 @@ from samflow._types import Box
 from samflow.proofs.balls import Span
 from samflow.proofs.undecided import Undecided
 from samflow.proofs.windows import Window
-from samflow.records import AbstractRecord, Provenance
+from samflow.records import AbstractRecord, Provenance, plain
 
 
 class ComplexSpan(NamedTuple):
@@ -116,14 +114,3 @@ def _counted(number: int, noun: str) -> str:
 
 def _short(number: float) -> str:
     return repr(number).removesuffix(".0")
-
-
-def plain(value: Any) -> Any:
-    """Turn named tuples of numbers into dicts and lists that JSON knows; infinities to None."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, tuple):
-        names = getattr(value, "_fields", None)
-        items = [plain(item) for item in value]
-        return items if names is None else dict(zip(names, items, strict=True))
-    return str(value) if isinstance(value, enum.StrEnum) else value

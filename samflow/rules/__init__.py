@@ -11,7 +11,7 @@ from samflow.rules.combined import SSAM, LookaheadSAM, OptimisticSAM, PenalisedG
 from samflow.rules.memory import DPSAT, FSAM, VaSSO
 from samflow.rules.practical import PracticalSAM
 from samflow.rules.sam import GD, SAM, USAM
-from samflow.rules.shards import MSAM, NSAM
+from samflow.rules.shards import DNSAM, MSAM, NSAM
 
 RULES: dict[str, type[AbstractRule] | type[AbstractMemoryRule]] = {
     rule.name: rule
@@ -29,6 +29,7 @@ RULES: dict[str, type[AbstractRule] | type[AbstractMemoryRule]] = {
         AverageSAM,
         MSAM,
         NSAM,
+        DNSAM,
         OptimisticSAM,
         FSAM,
         VaSSO,
@@ -73,6 +74,7 @@ def rule(name: str, *, rho: float = 0.0, **options: Any) -> Any:
 
 __all__ = [
     "ASAM",
+    "DNSAM",
     "DPSAT",
     "FSAM",
     "GCSAM",

@@ -1,7 +1,8 @@
 """What several rules share: checks of their hyperparameters, means, distances."""
 
+import enum
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import equinox as eqx
 import jax
@@ -10,6 +11,7 @@ import jax.numpy as jnp
 from samflow import _checks
 from samflow._types import Scalar, Vector
 
+_Member = TypeVar("_Member", bound=enum.Enum)
 _AT_ONCE = 64
 """How many terms of a mean are computed side by side: bounds their memory."""
 
@@ -45,6 +47,17 @@ def flag(name: str) -> Callable[[Any], bool]:
     def check(value: Any) -> bool:
         _checks.kind(name, value, bool)
         return value
+
+    return check
+
+
+def member(name: str, kind: type[_Member]) -> Callable[[Any], _Member]:
+    """Return the check of a choice: a member of the enumeration `kind`, or its name."""
+
+    def check(value: Any) -> _Member:
+        if isinstance(value, kind):
+            return value
+        return kind[_checks.known(name, str(value), kind.__members__)]
 
     return check
 

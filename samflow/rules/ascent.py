@@ -12,7 +12,7 @@ from samflow import _checks
 from samflow._components import concatenate, elementwise, largest, mean, norm, unit
 from samflow._types import Scalar, Vector
 from samflow.losses.base import AbstractLoss
-from samflow.rules._common import at_least_0, flag, least, radius
+from samflow.rules._common import at_least_0, flag, least, member, radius
 from samflow.rules.base import AbstractNormalisedRule
 
 
@@ -123,12 +123,6 @@ class Norm(enum.IntEnum):
     """‖P g‖"""
 
 
-def _norm(value: Any) -> Norm:
-    if isinstance(value, Norm):
-        return value
-    return Norm[_checks.known("norm", str(value), Norm.__members__)]
-
-
 def _blocks(value: Any) -> tuple[int, ...] | None:
     if value is None:
         return None
@@ -168,7 +162,7 @@ class GCSAM(AbstractNormalisedRule):
     """
 
     rho: Scalar = eqx.field(converter=radius)
-    norm: Norm = eqx.field(static=True, default=Norm.raw, converter=_norm)
+    norm: Norm = eqx.field(static=True, default=Norm.raw, converter=member("norm", Norm))
     blocks: tuple[int, ...] | None = eqx.field(static=True, default=None, converter=_blocks)
     name: ClassVar[str] = "gcsam"
     formula: ClassVar[str] = "g(w + rho P g/‖g‖), P = I − 11ᵀ/n on each block of n weights"

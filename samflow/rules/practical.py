@@ -11,7 +11,7 @@ from samflow import _checks
 from samflow._components import inner, largest
 from samflow._types import Scalar, Vector
 from samflow.losses.base import AbstractLoss
-from samflow.rules._common import everywhere, radius
+from samflow.rules._common import everywhere, member, radius
 from samflow.rules.base import AbstractRule
 
 
@@ -22,12 +22,6 @@ class Placement(enum.IntEnum):
     """‖g‖ + eps"""
     inside = 1
     """√(‖g‖² + eps²)"""
-
-
-def _placement(value: Any) -> Placement:
-    if isinstance(value, Placement):
-        return value
-    return Placement[_checks.known("placement", str(value), Placement.__members__)]
 
 
 class PracticalSAM(AbstractRule):
@@ -53,7 +47,9 @@ class PracticalSAM(AbstractRule):
         default=1e-12,
         converter=lambda v: _checks.positive("eps", v, "Use SAM for a denominator without it."),
     )
-    placement: Placement = eqx.field(static=True, default=Placement.outside, converter=_placement)
+    placement: Placement = eqx.field(
+        static=True, default=Placement.outside, converter=member("placement", Placement)
+    )
     name: ClassVar[str] = "practical-sam"
     formula: ClassVar[str] = "g(w + rho g(w)/(‖g(w)‖ + eps))"
     source: ClassVar[str] = "Foret et al. 2021, arXiv 2010.01412, as implemented in davda54/sam"

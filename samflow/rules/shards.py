@@ -1,4 +1,4 @@
-"""Rules whose ascent goes along the gradient of a part of the examples, or of all."""
+"""Rules that tell a part of the examples from all of them."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 
 from samflow import _checks
-from samflow._components import norm, unit
+from samflow._components import inner, norm, unit
 from samflow._types import Scalar, Vector
 from samflow.losses.base import AbstractLoss
-from samflow.losses.finite_sum import shards
+from samflow.losses.finite_sum import shards, whole
 from samflow.rules._common import over, radius
 from samflow.rules.base import AbstractNormalisedRule, AbstractRule
 
@@ -81,6 +81,35 @@ class NSAM(AbstractNormalisedRule):
     def singularity(self, loss: AbstractLoss, w: Vector) -> Scalar:
         """Return ‖g(w)‖."""
         return norm(loss.gradient(w))
+
+
+class DNSAM(AbstractNormalisedRule):
+    """SAM with a denominator without noise: d(w) = g(w + rho g(w)/‖∇L(w)‖), L the whole loss.
+
+    On the whole loss it is SAM. On a batch, or with noise on the gradient, g is that of the draw
+    and the denominator is not: the ascent is longer than `rho` where the noise prevails. It is a
+    model of SAM in which u = g/‖∇L‖ is linear in the noise; each step takes a whole gradient.
+    Undefined where ∇L(w) = 0. `rho` is a length in weight space.
+    Source: Compagnoni, Biggio, Orvieto, Proske, Kersting, Lucchi 2023 (arXiv 2301.08203).
+    """
+
+    rho: Scalar = eqx.field(converter=radius)
+    name: ClassVar[str] = "dnsam"
+    formula: ClassVar[str] = "g(w + rho g(w)/‖∇L(w)‖), L of all examples"
+    source: ClassVar[str] = "Compagnoni et al. 2023, arXiv 2301.08203"
+
+    def direction(self, loss: AbstractLoss, w: Vector) -> Vector:
+        """Return g(w + rho g(w)/‖∇L(w)‖); NaN where ∇L(w) = 0."""
+        noiseless = whole(loss).gradient(w)
+        return self.limit(loss, w, jnp.sqrt(1 / inner(noiseless, noiseless)) * loss.gradient(w))
+
+    def limit(self, loss: AbstractLoss, w: Vector, e: Vector) -> Vector:
+        """Return g(w + rho e)."""
+        return loss.gradient(w + self.rho * e)
+
+    def singularity(self, loss: AbstractLoss, w: Vector) -> Scalar:
+        """Return ‖∇L(w)‖."""
+        return norm(whole(loss).gradient(w))
 
 
 def _each(function: Callable[[Any], Any], losses: Sequence[AbstractLoss]) -> Any:

@@ -5,6 +5,7 @@ the place of ρ, differentiable at the critical point; where ‖g‖ ≫ ε it i
 docs/theory.md.
 """
 
+import functools
 from collections.abc import Iterable
 from typing import Any
 
@@ -13,7 +14,13 @@ import sympy
 from samflow.theory.conditions import flip_threshold
 from samflow.theory.critical_points import rho_window
 from samflow.theory.symbols import eps, evaluate, grad_norm, lam, real_number, rho, sign
-from samflow.theory.windows import ABOVE_ZERO, TO_INFINITY, Endpoint, Window
+from samflow.theory.windows import (
+    ABOVE_ZERO,
+    TO_INFINITY,
+    Endpoint,
+    Window,
+    symbolic_rho_window,
+)
 
 PLACEMENTS = {"outside": grad_norm + eps, "inside": sympy.sqrt(grad_norm**2 + eps**2)}
 """What the gradient is divided by, under the two names of where ε stands."""
@@ -69,6 +76,57 @@ def eps_window(
 
     low, high = turned(window.high, ABOVE_ZERO), turned(window.low, TO_INFINITY)
     return Window(eps, low, high, window.neutral)
+
+
+@functools.cache
+def symbolic_eps_window(sign: int, *, kind: str = "none", flow: bool = False) -> Window:
+    """Return the ε for which practical SAM is attracted along an eigenvector, λ of the given sign.
+
+    Map: ηρλ²/(κ − ηλ) < ε, for λ < 0 also ε < −ρλ. It holds for ηλ < κ; beyond, no ε attracts.
+    Flow: the upper end alone. The window of USAM in ρ/ε, turned over; `eps_window` takes numbers.
+
+    Args:
+        sign: 1 or −1, the sign of λ.
+        kind: of momentum.
+        flow: whether the system is the flow ẇ = −d(w).
+
+    """
+    window = symbolic_rho_window(sign, kind=kind, flow=flow)
+
+    def turned(end: Endpoint, free: Endpoint) -> Endpoint:
+        if end.eigenvalue is None:
+            return free
+        value: Any = rho / end.value
+        return Endpoint(value.factor(), end.event, eigenvalue=lam)
+
+    return Window(eps, turned(window.high, ABOVE_ZERO), turned(window.low, TO_INFINITY))
+
+
+def practical_rho_window(
+    eigenvalues: Iterable[Any],
+    *,
+    eps: Any,
+    lr: Any = None,
+    momentum: Any = 0,
+    kind: str = "none",
+    tolerance: float = 0.0,
+) -> Window:
+    """Return the ρ ≥ 0 for which a critical point attracts practical SAM: ε times USAM's window.
+
+    Args:
+        eigenvalues: of the Hessian.
+        eps: ε > 0.
+        lr: step size; None means the flow.
+        momentum: β.
+        kind: of momentum.
+        tolerance: |λ| at most this counts as 0.
+
+    """
+    small = real_number("eps", eps)
+    if sign(small) <= 0:
+        raise ValueError(f"Argument `eps` must be greater than 0, but is {eps}.")
+    window = rho_window(eigenvalues, lr=lr, momentum=momentum, kind=kind, tolerance=tolerance)
+    return window.times(small)
 
 
 def practical_cycle(

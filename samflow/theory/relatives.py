@@ -35,6 +35,7 @@ CLOSED_FORMS = {
     "average-sam": "those of gd on the averaged loss (polynomials)",
     "m-sam": "sliding of the flow; 2-cycle in one dimension (shared critical points)",
     "n-sam": "those of sam",
+    "dnsam": "those of sam (full batch)",
     "f-sam": "2-cycle with its bounds",
     "vasso": "2-cycle with its bounds",
     "dp-sat": "orbits in one dimension",

@@ -2,7 +2,7 @@
 
 import enum
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import sympy
 
@@ -79,6 +79,11 @@ class Window:
         above = number >= self.low.value if self.low.closed else number > self.low.value
         below = number <= self.high.value if self.high.closed else number < self.high.value
         return _holds(above) and _holds(below)
+
+    def times(self, factor: sympy.Expr) -> "Window":
+        """Return the window with both ends multiplied by `factor` > 0."""
+        low, high = (replace(end, value=factor * end.value) for end in (self.low, self.high))
+        return replace(self, low=low, high=high)
 
     def text(self) -> str:
         """Return the inequality on one line, as in `-1/λ < ρ < 2/(η·λ²) - 1/λ`."""

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 from samflow import _checks, theory
 from samflow._status import Status
 from samflow._types import ArrayLike
-from samflow.equilibria.conditions import theory_settings
+from samflow.equilibria.settings import theory_settings
 from samflow.equilibria.spectrum import extreme_eigenpairs
 from samflow.losses.base import AbstractLoss
 from samflow.orbits.iterate import iterate

@@ -20,6 +20,7 @@ MISUSE = {
     "no variable": (["saddle", "--loss", "3"], ["3", "no variable"]),
     "empty loss": (["saddle", "--loss", ""], ["non-empty", "''"]),
     "unknown rule": ([*SADDLE, "--rule", "samm"], ["samm", "sam", "usam"]),
+    "unknown rule beside all": ([*SADDLE, "--rule", "all", "--rule", "foo"], ["foo", "usam"]),
     "negative rho": ([*SADDLE, "--rho", "-1"], ["--rho", "at least 0", "-1"]),
     "rho not a number": ([*SADDLE, "--rho", "nan"], ["--rho", "finite", "nan"]),
     "rho of letters": ([*SADDLE, "--rho", "abc"], ["--rho", "number", "'abc'"]),

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import samflow as sf
+from samflow import rules, theory
 from samflow._checks import ArgumentError
 from samflow.equilibria.conditions import show_window
 from tests.references import BEALE_SADDLE, BEALE_THRESHOLD
@@ -78,6 +79,90 @@ def test_sam_says_that_it_has_none():
     assert found.rho_window is None
     assert found.kind is sf.Kind.undefined
     assert "no Jacobian" in str(found)
+
+
+@pytest.mark.parametrize("extra", [{}, {"momentum": 0.9}, {"momentum": 0.9, "nesterov": True}])
+@pytest.mark.parametrize("placement", theory.PLACEMENTS)
+def test_practical_sam_changes_its_mind_at_both_ends_of_every_window(placement, extra):
+    """Proposition 11; classify has the multipliers from the rule's own Jacobian."""
+    loss, rho, eps, lr = sf.losses.beale(), 0.05, 0.5, 0.01
+
+    def made(rho=rho, eps=eps, lr=lr):
+        return sf.Map(
+            loss, rules.PracticalSAM(rho=rho, eps=eps, placement=placement), lr=lr, **extra
+        )
+
+    found = sf.conditions(made(), BEALE_SADDLE)
+    assert found.status is sf.Status.located
+    assert found.kind is sf.classify(made(), BEALE_SADDLE).kind is sf.Kind.attracting
+    windows = {"rho": found.rho_window, "eps": found.eps_window, "lr": found.lr_window}
+    for name, window in windows.items():
+        for end in (window.low, window.high):
+            if end.eigenvalue is None:
+                continue
+            for share in (1 - 1e-6, 1 + 1e-6):
+                value = float(end.value) * share
+                kind = sf.classify(made(**{name: value}), BEALE_SADDLE).kind
+                assert kind is (sf.Kind.attracting if value in window else sf.Kind.saddle)
+    assert (found.momentum_window is None) == (not extra)
+    high = float(found.eps_window.high.value)
+    assert high == pytest.approx(rho * 27.75, rel=1e-12)  # ρ min|λ₋|
+    assert f"< eps < {high:.6g} (λ = -27.75 passes +1)" in str(found)
+
+
+def test_the_conditions_of_practical_sam_are_those_of_usam_with_rho_over_eps():
+    loss = sf.losses.beale()
+    practical = sf.Map(loss, rules.PracticalSAM(rho=0.05, eps=0.5), lr=0.01, momentum=0.3)
+    usam = sf.Map(loss, sf.USAM(rho=0.05 / 0.5), lr=0.01, momentum=0.3)
+    ours, theirs = (sf.conditions(system, BEALE_SADDLE) for system in (practical, usam))
+    assert (ours.kind, ours.lr_window) == (theirs.kind, theirs.lr_window)
+    assert ours.momentum_window == theirs.momentum_window
+    assert theirs.eps_window is None
+    texts = {formula.name: formula.text for formula in ours.formulas}
+    assert texts["effective curvature"] == "λ·(1 + λ·ρ/ε)"
+    assert texts["lr window"] == "0 < η < 2·(β + 1)/(λ·(1 + λ·ρ/ε))"
+    assert texts["rho window, λ < 0"].startswith("-ε/λ < ρ < ")
+    assert texts["eps window, λ < 0"] == "η·λ²·ρ/(2·β - η·λ + 2) < ε < -λ·ρ"
+    assert texts["eps window, 0 < η·λ < 2·(β + 1)"] == "η·λ²·ρ/(2·β - η·λ + 2) < ε"
+
+
+def test_the_flow_of_practical_sam_and_a_radius_of_zero():
+    loss = sf.losses.beale()
+    flow = sf.conditions(sf.Flow(loss, rules.PracticalSAM(rho=0.05, eps=0.5)), BEALE_SADDLE)
+    assert flow.kind is sf.Kind.attracting
+    assert "attracts for eps: 0 < eps < 1.3875 (λ = -27.75: an eigenvalue passes 0)" in str(flow)
+    assert flow.lr_window is None
+    still = sf.Map(loss, rules.PracticalSAM(rho=0.0, eps=0.5), lr=0.01)
+    found = sf.conditions(still, BEALE_SADDLE)
+    assert (found.kind, found.eps_window) == (sf.Kind.saddle, None)  # gradient descent
+
+
+def test_a_smooth_rule_without_a_closed_form_says_so():
+    saddle = sf.losses.saddle((1.0, -0.5))
+    average = sf.Map(saddle, rules.AverageSAM(rho=0.1), lr=0.1)
+    for found in (sf.conditions(average), sf.conditions(average, [0.0, 0.0])):
+        assert (found.status, found.kind) == (sf.Status.no_closed_form, None)
+        assert "no Jacobian" not in str(found)
+        assert "No closed form" in str(found)
+        assert f"In closed form: {theory.CLOSED_FORMS['average-sam']}." in str(found)
+    assert sf.classify(average, [0.0, 0.0]).status is sf.Status.located
+
+
+@pytest.mark.parametrize(
+    ("parts", "status"),
+    [
+        (("x**2 - y**2", "2*x*y + x**2"), sf.Status.not_differentiable),  # critical for both
+        (("x**2 - y**2 + x", "x**2 - y**2 - x"), sf.Status.no_closed_form),
+        (("x**2 - y**2 + x", "2*x**2 - y**2 - x"), sf.Status.not_a_fixed_point),
+    ],
+)
+def test_m_sam_is_asked_at_the_point(parts, status):
+    system = sf.Map(sf.losses.mean([sf.loss(part) for part in parts]), rules.MSAM(rho=0.1), lr=0.1)
+    found = sf.conditions(system, [0.0, 0.0])
+    assert found.status is status is not sf.Status.located
+    undefined = sf.Kind.undefined if status is sf.Status.not_differentiable else None
+    assert found.kind is undefined
+    assert found.status.message in str(found)
 
 
 def test_neutral_directions_are_named():

@@ -274,9 +274,25 @@ def test_several_ascent_steps_do_not_hold_a_maximum_as_one_does(steps, kind):
 def test_shards_that_share_the_critical_point_slide_and_others_are_not_at_rest():
     shared = sf.losses.mean([sf.loss("x**2 - y**2"), sf.loss("2*x*y + x**2")])
     assert sf.classify(sf.Flow(shared, rules.MSAM(rho=0.1)), [0.0, 0.0]).kind is sf.Kind.sliding
+    # g₁ = −g₂ = (1, 0) at 0, H₁ = diag(2, −2), H₂ = diag(4, −2): d = ρ(H₁ − H₂)(1, 0)/2 = (−ρ, 0).
+    apart = sf.losses.mean([sf.loss("x**2 - y**2 + x"), sf.loss("2*x**2 - y**2 - x")])
+    system = sf.Map(apart, rules.MSAM(rho=0.1), lr=0.1)
+    np.testing.assert_allclose(system.step(jnp.zeros(2)), [0.01, 0.0], atol=1e-16)
+    assert sf.classify(system, [0.0, 0.0]).status is sf.Status.not_a_fixed_point
+
+
+@pytest.mark.parametrize(
+    ("rho", "kind"), [(0.1, "saddle"), (0.499, "saddle"), (0.501, "attracting")]
+)
+def test_shards_with_opposite_gradients_are_at_rest_and_smooth(rho, kind):
+    # L = x² − y² ± x: at 0 ‖g‖ = 1 and ĝ = ±(1, 0), so that the ascents cancel. The derivative of
+    # ĝ is (I − ĝĝᵀ)H = diag(0, −2), and that of d is H(I + ρ diag(0, −2)) = diag(2, −2 + 4ρ).
     apart = sf.losses.mean([sf.loss("x**2 - y**2 + x"), sf.loss("x**2 - y**2 - x")])
-    found = sf.classify(sf.Map(apart, rules.MSAM(rho=0.1), lr=0.1), [0.0, 0.0])
-    assert found.status in (sf.Status.not_a_fixed_point, sf.Status.located)
+    found = sf.classify(sf.Map(apart, rules.MSAM(rho=rho), lr=0.1), [0.0, 0.0])
+    assert found.status is sf.Status.located
+    expected = sorted([1 - 0.1 * 2, 1 - 0.1 * (-2 + 4 * rho)])
+    np.testing.assert_allclose(sorted(np.real(found.multipliers)), expected, rtol=1e-14)
+    assert found.kind == kind
 
 
 def test_practical_sam_is_smooth_and_its_verdict_turns_at_the_window_in_eps():

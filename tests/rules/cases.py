@@ -7,6 +7,7 @@ import numpy as np
 
 from samflow.rules import (
     ASAM,
+    DNSAM,
     DPSAT,
     FSAM,
     GCSAM,
@@ -73,6 +74,7 @@ CASES = {
     "average": _case(AverageSAM(RHO), twins.average, rho=RHO, nodes=3),
     "m-sam": _case(MSAM(RHO), twins.sam, rho=RHO),
     "n-sam": _case(NSAM(RHO), twins.sam, rho=RHO),
+    "dnsam": _case(DNSAM(RHO), twins.sam, rho=RHO),
     "optimistic": _case(
         OptimisticSAM(RHO, lookahead=0.004), twins.optimistic, rho=RHO, lookahead=0.004
     ),

@@ -73,6 +73,7 @@ def test_rho_zero_leaves_the_looked_ahead_rules_with_extragradient():
 
 SAME_AS_SAM = {
     "n-sam": rules.NSAM(RHO),
+    "dnsam": rules.DNSAM(RHO),
     "m-sam of one shard": rules.MSAM(RHO),
     "one step": rules.MultiStepSAM(RHO, num_steps=1),
     "one step, mean": rules.MultiStepSAM(RHO, num_steps=1, average=True),

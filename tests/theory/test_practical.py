@@ -112,3 +112,30 @@ def test_bad_arguments():
         theory.practical_curvature("below")
     with pytest.raises(ValueError, match="`rho` must be greater than 0"):
         theory.eps_window([1.0], rho=0)
+
+
+@pytest.mark.parametrize(
+    ("momentum", "kind"), [(0, "none"), (0.6, "heavy_ball"), (0.6, "nesterov")]
+)
+def test_the_windows_in_rho_and_in_eps_are_one_region(momentum, kind):
+    lams, about = (1.0, -0.6, 0.2), {"lr": 0.1, "momentum": momentum, "kind": kind}
+    in_rho = theory.practical_rho_window(lams, eps=0.02, **about)
+    for end in (in_rho.low, in_rho.high):
+        for share, inside in ((1 - 1e-9, end is in_rho.high), (1 + 1e-9, end is in_rho.low)):
+            rho = float(end.value) * share
+            assert (rho in in_rho) == inside
+            assert (0.02 in theory.eps_window(lams, rho=rho, **about)) == inside
+    with pytest.raises(ValueError, match="`eps` must be greater than 0, but is 0"):
+        theory.practical_rho_window(lams, eps=0)
+
+
+@pytest.mark.parametrize("flow", [False, True])
+@pytest.mark.parametrize("lam", [sympy.Rational(-3, 5), sympy.Rational(3, 4)])
+def test_the_symbolic_window_in_eps_is_the_one_of_numbers(lam, flow):
+    rho, lr = sympy.Rational(3, 10), sympy.Rational(1, 10)
+    numbers = theory.eps_window((lam,), rho=rho, lr=None if flow else lr)
+    symbolic = theory.symbolic_eps_window(int(sympy.sign(lam)), flow=flow)
+    for end in ("low", "high"):
+        formula, number = getattr(symbolic, end), getattr(numbers, end)
+        assert theory.evaluate(formula.value, lam=lam, rho=rho, lr=lr) == number.value
+        assert formula.event == number.event

@@ -1,0 +1,1 @@
+"""Scripts that print ratios against a peer which runs beside them."""

@@ -1,0 +1,236 @@
+"""What holds a map near a critical point where its rule has no Jacobian: 2-cycles and a trap.
+
+On the quadratic part of the loss all symmetric 2-cycles of a linear ascent come from an eigenvalue
+problem; of rules with a memory or several ascent steps those along eigenvectors are known.
+Sections 3 and 5 of docs/theory.md.
+"""
+
+import functools
+from typing import Any
+
+import numpy as np
+import scipy.linalg
+
+from samflow import theory
+from samflow._status import Kind
+from samflow.equilibria.linear_ascent import EQUAL, LinearAscent
+from samflow.equilibria.nonsmooth_records import Cycle, Nonsmooth, Trap
+from samflow.equilibria.settings import theory_settings
+from samflow.rules import FSAM, MultiStepSAM, OptimisticSAM, Rule, VaSSO
+from samflow.systems import Map
+
+_SAME = 1e-7
+"""Relative to the largest: eigenvalues nearer than this are one of several multiplicity."""
+
+
+def holds_map(system: Map, hessian: np.ndarray, ascent: LinearAscent | None) -> Nonsmooth:
+    """Return the 2-cycles and the trap of `system`; nothing with weight decay."""
+    if system.weight_decay is not None:
+        return Nonsmooth(Kind.undefined)
+    if isinstance(system.rule, tuple(_ALIGNED)):
+        cycles = _aligned_cycles(system, system.rule, hessian)
+        return Nonsmooth(_kind(cycles, None), cycles)
+    if ascent is None or ascent.rho == 0:
+        return Nonsmooth(Kind.undefined)
+    cycles = symmetric_cycles(system, hessian, ascent)
+    trap = _trap(system, hessian, ascent)
+    return Nonsmooth(_kind(cycles, trap), cycles, trap)
+
+
+def symmetric_cycles(system: Map, hessian: np.ndarray, ascent: LinearAscent) -> tuple[Cycle, ...]:
+    """Return every 2-cycle {w* + u, w* − u} of a map on the quadratic part, largest ‖g‖ first.
+
+    HMHu = ν(κI − ηH)u with ν = ‖NHu‖/(ηρ) > 0, κ the flip threshold of the momentum.
+    """
+    step, beta, kind = (theory_settings(system)[name] for name in ("lr", "momentum", "kind"))
+    kappa = float(_flip(kind, beta))
+    left = hessian @ ascent.spread @ hessian
+    right = kappa * np.eye(len(hessian)) - step * hessian
+    values, vectors = _generalised(left, right)
+    largest = max(np.abs(values).max(initial=0.0), 1e-300)
+    cycles: list[Cycle] = []
+    seen: list[float] = []
+    for value, vector in zip(values, vectors.T, strict=True):
+        if any(abs(value - other) <= _SAME * largest for other in seen):
+            continue  # the same eigenspace
+        seen.append(float(value))
+        measured = np.linalg.norm(ascent.measure @ hessian @ vector)
+        if not (value > EQUAL * largest and measured > 0):
+            continue
+        radius = step * ascent.rho * value / measured
+        multiplicity = int((np.abs(values - value) <= _SAME * largest).sum())
+        jacobian = _step_jacobian(hessian, ascent, radius * vector, step, beta, kind)
+        multipliers = np.linalg.eigvals(jacobian) ** 2
+        multipliers = multipliers[np.argsort(-np.abs(multipliers), kind="stable")]
+        cycles.append(
+            Cycle(
+                direction=tuple(map(float, vector)),
+                curvature=float(vector @ hessian @ vector),
+                multiplicity=multiplicity,
+                radius=float(radius),
+                gradient=float(radius * np.linalg.norm(hessian @ vector)),
+                multipliers=tuple(map(complex, multipliers)),
+                attracts=_attracts(np.abs(multipliers), multiplicity),
+            )
+        )
+    return tuple(sorted(cycles, key=lambda cycle: -cycle.gradient))
+
+
+@functools.cache
+def _flip(kind: str, momentum: float) -> Any:
+    return theory.evaluate(theory.flip_threshold(kind), momentum=momentum)
+
+
+def _generalised(left: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the real eigenpairs of left u = ν right u, with unit vectors."""
+    if np.linalg.eigvalsh(right)[0] > 0:
+        values, vectors = scipy.linalg.eigh(left, right)
+    else:  # beyond the flip of gradient descent: not definite, eigenvalues may be complex
+        found: Any = scipy.linalg.eig(left, right)
+        real = np.isfinite(found[0]) & (np.abs(np.imag(found[0])) <= EQUAL * np.abs(found[0]))
+        values, vectors = np.real(found[0][real]), np.real(found[1][:, real])
+    return values, vectors / np.linalg.norm(vectors, axis=0)
+
+
+def _step_jacobian(
+    hessian: np.ndarray, ascent: LinearAscent, u: np.ndarray, step: float, beta: float, kind: str
+) -> np.ndarray:
+    """Return the Jacobian of a step at w* + u; it is the same at w* − u."""
+    z = hessian @ u
+    measured = ascent.measure @ z
+    length = np.linalg.norm(measured)
+    turn = np.eye(len(z)) - np.outer(z, ascent.measure.T @ measured) / length**2
+    d = hessian + ascent.rho / length * hessian @ ascent.spread @ turn @ hessian
+    identity = np.eye(len(z))
+    if kind == "none":
+        return identity - step * d
+    if kind == "heavy_ball":
+        return np.block([[identity - step * d, -step * beta * identity], [d, beta * identity]])
+    top = [identity - step * (1 + beta) * d, -step * beta**2 * identity]
+    return np.block([top, [d, beta * identity]])
+
+
+def _attracts(sizes: np.ndarray, multiplicity: int) -> bool | None:
+    if not np.isfinite(sizes).all():
+        return None
+    if (sizes > 1 + EQUAL).any():
+        return False
+    neutral = int((np.abs(sizes - 1) <= EQUAL).sum())
+    return True if neutral == multiplicity - 1 else None  # along a sphere of cycles: neutral
+
+
+def _aligned_cycles(system: Map, rule: Rule, hessian: np.ndarray) -> tuple[Cycle, ...]:
+    """Return the 2-cycles along eigenvectors of rules across whose cycles each λⱼ is by itself.
+
+    None with momentum, and none along a negative or a multiple eigenvalue of multi-step SAM,
+    where the ascent turns round.
+    """
+    if system.momentum is not None or float(getattr(rule, "rho", 0.0)) == 0:
+        return ()
+    lams, vectors = np.linalg.eigh(hessian)
+    largest, cycles = np.abs(lams).max(), []
+    for i, lam in enumerate(lams.tolist()):
+        others = np.delete(lams, i).tolist()
+        simple = all(abs(other - lam) > _SAME * largest for other in others)
+        if not simple or abs(lam) <= EQUAL * largest:
+            continue
+        found = _ALIGNED[type(rule)](rule, lam, others, float(system.lr))
+        if found is None:
+            continue
+        radius, updates = found
+        roots = np.concatenate([np.linalg.eigvals(np.atleast_2d(update)) for update in updates])
+        multipliers = np.array(sorted(roots, key=abs, reverse=True), dtype=complex) ** 2
+        cycles.append(
+            Cycle(
+                direction=tuple(map(float, vectors[:, i])),
+                curvature=lam,
+                multiplicity=1,
+                radius=radius,
+                gradient=abs(lam) * radius,
+                multipliers=tuple(map(complex, multipliers)),
+                attracts=_attracts(np.abs(multipliers), 1),
+            )
+        )
+    return tuple(sorted(cycles, key=lambda cycle: -cycle.gradient))
+
+
+Aligned = tuple[float, list[Any]] | None
+"""A radius, and the update of a step along the cycle and across it, one for each eigenvalue."""
+
+
+def _numbers(matrix: Any) -> np.ndarray:
+    return np.array(matrix, dtype=float)
+
+
+def _with_sams_cycle(
+    update: Any, forgets: float, rho: float, lam: float, others: list[float], lr: float
+) -> Aligned:
+    if lr * lam >= 2:
+        return None
+    symbols = (theory.curvature_across, theory.ascent_across)
+    across = []
+    for other in others:
+        at = (lr * other, (other / lam) ** 2 * (2 - lr * lam))
+        across.append(_numbers(update.subs(dict(zip(symbols, at, strict=True)))))
+    radius = float(theory.cycle_radius(lam, rho=rho, lr=lr))
+    return radius, [1 - lr * lam, forgets, *across]
+
+
+def _friendly(rule: FSAM, lam: float, others: list[float], lr: float) -> Aligned:
+    update = theory.friendly_update(float(rule.sigma), float(rule.decay))
+    return _with_sams_cycle(update, float(rule.decay), float(rule.rho), lam, others, lr)
+
+
+def _suppressed(rule: VaSSO, lam: float, others: list[float], lr: float) -> Aligned:
+    update = theory.suppressed_update(float(rule.theta))
+    return _with_sams_cycle(update, 1 - float(rule.theta), float(rule.rho), lam, others, lr)
+
+
+def _optimistic(rule: OptimisticSAM, lam: float, others: list[float], lr: float) -> Aligned:
+    about = {"lr": lr, "lookahead": float(rule.lookahead)}
+    if lam < 0 or (lr + 2 * about["lookahead"]) * lam >= 2:
+        return None
+    curvatures = [lam, *(theory.optimistic_curvature(lam, other, **about) for other in others)]
+    updates = [_numbers(theory.optimistic_update(value, **about)) for value in curvatures]
+    return float(theory.optimistic_cycle_radius(lam, rho=float(rule.rho), **about)), updates
+
+
+def _multistep(rule: MultiStepSAM, lam: float, others: list[float], lr: float) -> Aligned:
+    about = {"lr": lr, "num_steps": rule.num_steps, "average": rule.average}
+    if lam < 0 or lr * lam >= 2:
+        return None
+    across = [1 - float(theory.multistep_curvature(lam, other, **about)) for other in others]
+    radius = theory.multistep_cycle_radius(lam, rho=float(rule.rho), **about)
+    return float(radius), [1 - lr * lam, *across]
+
+
+_ALIGNED: dict[type, Any] = {
+    FSAM: _friendly,
+    VaSSO: _suppressed,
+    OptimisticSAM: _optimistic,
+    MultiStepSAM: _multistep,
+}
+
+
+def _trap(system: Map, hessian: np.ndarray, ascent: LinearAscent) -> Trap | None:
+    plain = np.array_equal(ascent.spread, ascent.measure) and system.momentum is None
+    if not plain or not np.array_equal(ascent.spread, np.eye(len(hessian))):
+        return None
+    lams = np.linalg.eigvalsh(hessian)
+    if np.abs(lams).min() <= EQUAL * np.abs(lams).max():
+        return None
+    step = float(system.lr)
+    ball = theory.invariant_ball(lams.tolist(), rho=ascent.rho, lr=step)
+    if ball is None:
+        return None
+    one_value = lams[-1] < 0 and lams[-1] - lams[0] <= EQUAL * abs(lams[0])
+    exponent = float(theory.trap_exponent(float(lams[0]), lr=step)) if one_value else None
+    return Trap(float(ball[0]), float(ball[1]), exponent)
+
+
+def _kind(cycles: tuple[Cycle, ...], trap: Trap | None) -> Kind:
+    if any(cycle.attracts for cycle in cycles):
+        return Kind.cycle
+    if trap is None or any(cycle.attracts is None for cycle in cycles):
+        return Kind.undefined
+    return Kind.trap if trap.exponent is None else Kind.chaotic_trap

@@ -1,0 +1,65 @@
+"""The quadratic loss with its eigenvalues as numbers: a sweep over saddles is one program."""
+
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from samflow import _checks
+from samflow._components import inner, like
+from samflow._types import Box, Matrix, Point, Scalar, Vector
+from samflow.losses.base import AbstractLoss
+from samflow.losses.expression import ExpressionLoss
+
+
+def _eigenvalues(value: Any) -> Array:
+    lams = jnp.asarray(value, dtype=float)
+    known = not _checks.is_traced(lams)
+    if lams.ndim != 1 or not lams.size or (known and not np.isfinite(np.asarray(lams)).all()):
+        raise _checks.ArgumentError(
+            f"Argument `lams` must hold finite numbers, one a weight, but is {value}."
+        )
+    return lams
+
+
+class Quadratic(AbstractLoss):
+    """L(w) = ½ Σᵢ λᵢwᵢ², whose eigenvalues λ are a leaf: swept, mapped over, differentiated.
+
+    >>> Quadratic((2.0, -0.5)).gradient(jnp.array([1.0, 4.0])).tolist()
+    [2.0, -2.0]
+
+    `zoo.saddle` is the same loss as a formula, for symbols and proofs, with λ fixed.
+
+    Attributes:
+        lams: eigenvalues of the Hessian, one an axis; finite.
+
+    """
+
+    lams: Float[Array, " dim"] = eqx.field(converter=_eigenvalues)
+    name: str = eqx.field(static=True, default="quadratic")
+    domain: Box | None = eqx.field(static=True, default=None)
+    elementwise: bool = eqx.field(static=True, default=True)
+
+    @property
+    def dim(self) -> int:
+        """Number of weights."""
+        return len(self.lams)
+
+    def __call__(self, w: Vector) -> Scalar:
+        """Return L(w); for `Components`, one value a point."""
+        return 0.5 * inner(w, self.gradient(w))
+
+    def gradient(self, w: Vector) -> Vector:
+        """Return g(w) = λw, axis by axis, in the layout of `w`."""
+        return like(w, self.lams) * w
+
+    def hessian(self, w: Point) -> Matrix:
+        """Return H = diag(λ), shape (dim, dim), the same at every `w`."""
+        return jnp.diag(self.lams)
+
+
+def is_quadratic(loss: AbstractLoss) -> bool:
+    """Say whether a loss is known to be a quadratic polynomial."""
+    return isinstance(loss, Quadratic) or (isinstance(loss, ExpressionLoss) and loss.is_quadratic)
