@@ -4,16 +4,22 @@ from analysis import (
     beale_descent,
     beale_threshold,
     digits_phases,
+    escape,
     hallucinated,
+    interpolation,
     lyapunov,
     map_window,
+    noise_moments,
+    noisy_switch,
     practical_sam,
     relatives,
     saddle_cycles,
     sam_cycle,
     sam_flow,
+    toy_network,
     valley_drift,
     valley_phases,
+    weak_order,
 )
 
 STUDIES = {
@@ -29,9 +35,15 @@ STUDIES = {
         hallucinated,
         relatives,
         lyapunov,
+        noise_moments,
+        toy_network,
+        weak_order,
+        escape,
         valley_phases,
         valley_drift,
+        interpolation,
         digits_phases,
+        noisy_switch,
     )
 }
 """Every study by name, in the order of the report."""

@@ -14,17 +14,33 @@ from typing import Any
 from figures import (
     beale,
     crossing,
+    escape,
     hallucinated,
+    interpolation,
+    noise_moments,
     portrait,
     saddle_cycles,
     threshold,
     two_phases,
+    weak_order,
 )
 from samflow import _checks, plots
 
 FIGURES: dict[str, ModuleType] = {
     module.NAME: module
-    for module in (portrait, beale, crossing, threshold, saddle_cycles, hallucinated, two_phases)
+    for module in (
+        portrait,
+        beale,
+        crossing,
+        threshold,
+        saddle_cycles,
+        hallucinated,
+        two_phases,
+        interpolation,
+        noise_moments,
+        weak_order,
+        escape,
+    )
 }
 """Every figure by name, in the order in which they are drawn."""
 

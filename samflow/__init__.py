@@ -15,10 +15,13 @@ _HOME = {
     "SAM": "rules",
     "USAM": "rules",
     "rule": "rules",
+    "Diffusion": "systems",
     "Flow": "systems",
+    "FunctionDiffusion": "systems",
     "FunctionFlow": "systems",
     "FunctionMap": "systems",
     "Map": "systems",
+    "StochasticMap": "systems",
     "integrate": "orbits",
     "iterate": "orbits",
     "certify_fixed_points": "proofs",
@@ -30,6 +33,9 @@ _HOME = {
     "find_fixed_points": "equilibria",
     "survey": "equilibria",
     "lyapunov_spectrum": "attractors",
+    "mean_square_rate": "noise",
+    "typical_rate": "noise",
+    "escape_time": "noise",
     "two_phase": "valleys",
     "portrait": "plots",
     "Kind": "_status",
@@ -39,7 +45,7 @@ _HOME = {
 """Which subpackage holds a public name; it is imported when the name is first used."""
 
 _SUBPACKAGES = ("equilibria", "losses", "networks", "orbits", "plots", "proofs", "rules", "systems")
-_SUBPACKAGES += ("attractors", "theory", "valleys")
+_SUBPACKAGES += ("attractors", "noise", "theory", "valleys")
 
 if TYPE_CHECKING:
     from samflow import (
@@ -47,6 +53,7 @@ if TYPE_CHECKING:
         equilibria,
         losses,
         networks,
+        noise,
         orbits,
         plots,
         proofs,
@@ -66,23 +73,35 @@ if TYPE_CHECKING:
         survey,
     )
     from samflow.losses import loss
+    from samflow.noise import mean_square_rate, typical_rate
     from samflow.orbits import integrate, iterate
     from samflow.plots import portrait
     from samflow.proofs import certify_fixed_points, certify_stability
     from samflow.rules import GD, SAM, USAM, rule
-    from samflow.systems import Flow, FunctionFlow, FunctionMap, Map
+    from samflow.systems import (
+        Diffusion,
+        Flow,
+        FunctionDiffusion,
+        FunctionFlow,
+        FunctionMap,
+        Map,
+        StochasticMap,
+    )
     from samflow.valleys import two_phase
 
 __all__ = [
     "GD",
     "SAM",
     "USAM",
+    "Diffusion",
     "Flow",
+    "FunctionDiffusion",
     "FunctionFlow",
     "FunctionMap",
     "Kind",
     "Map",
     "Status",
+    "StochasticMap",
     "Verdict",
     "attractors",
     "certify_fixed_points",
@@ -90,6 +109,7 @@ __all__ = [
     "classify",
     "conditions",
     "equilibria",
+    "escape_time",
     "fate",
     "find_cycles",
     "find_fixed_points",
@@ -98,7 +118,9 @@ __all__ = [
     "loss",
     "losses",
     "lyapunov_spectrum",
+    "mean_square_rate",
     "networks",
+    "noise",
     "orbits",
     "plots",
     "portrait",
@@ -109,6 +131,7 @@ __all__ = [
     "systems",
     "theory",
     "two_phase",
+    "typical_rate",
     "valleys",
 ]
 

@@ -28,3 +28,6 @@ LYAPUNOV_LORENZ = (
 )  # the same; three exponents, sum −41/3, dimension
 LYAPUNOV_STANDARD = 1.6198  # K = 10: ln(K/2) + 1/(K² − 4), Tomsovic, Lakshminarayan 2007
 LYAPUNOV_CAT = 0.9624236501192069  # ln((3 + √5)/2), the larger eigenvalue of [[2, 1], [1, 1]]
+# dx = (x − x³) dt + √(2D) dB, D = .05: mean first passage from −1 to 1, and Kramers' formula.
+DOUBLE_WELL_PASSAGE = 729.67
+DOUBLE_WELL_KRAMERS = 659.38

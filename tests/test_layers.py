@@ -11,6 +11,7 @@ ROOT = Path(samflow.__file__).parent
 LAYERS = [
     {"_status", "_components", "_types"},
     {"_checks"},
+    {"_random"},
     {"records"},
     {"losses"},
     {"rules"},

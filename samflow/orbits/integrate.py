@@ -1,19 +1,23 @@
-"""Solutions of flows, by diffrax."""
+"""Solutions of flows and of stochastic differential equations, by diffrax."""
+
+import math
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from samflow import _checks
+from samflow._random import key_words
 from samflow._types import ArrayLike
 from samflow.orbits.iterate import start_states
 from samflow.records import AbstractRecord, Provenance, axes, provenance
 from samflow.systems.base import AbstractFlow
+from samflow.systems.diffusion import AbstractDiffusion
 from samflow.systems.flow import Flow
 
 
 class Trajectory(AbstractRecord):
-    """Solutions of a flow; for an ensemble every array but `times` has an axis of members.
+    """Solutions; for an ensemble every array but `times` has an axis of members.
 
     Attributes:
         times: the times at which the solution is given, from 0 to t1.
@@ -37,12 +41,12 @@ class Trajectory(AbstractRecord):
 
     @property
     def w(self) -> Float[Array, "*batch kept dim"]:
-        """The weights along the solution: a flow has no velocity."""
+        """The weights along the solution: there is no velocity."""
         return self.states
 
 
 def integrate(
-    system: AbstractFlow,
+    system: AbstractFlow | AbstractDiffusion,
     w0: ArrayLike,
     *,
     t1: float,
@@ -51,15 +55,21 @@ def integrate(
     atol: float = 1e-10,
     escape_radius: float = 1e6,
     max_steps: int = 100_000,
+    key: PRNGKeyArray | None = None,
+    dt: float | None = None,
 ) -> Trajectory:
-    """Integrate a flow from time 0 to t1 by Tsitouras' 5/4 method with adaptive steps.
+    """Integrate a flow, or a stochastic differential equation, from time 0 to t1.
+
+    A flow is solved by Tsitouras' 5/4 method with adaptive steps, an equation dX = b dt + σ dB, in
+    the sense of Itô, by Euler and Maruyama's with fixed ones: `key` and `dt` are for this alone,
+    `rtol` and `atol` for a flow.
 
     The flow ẇ = −d(w) of a normalised rule jumps at critical points. It is followed there as
     Filippov does (docs/theory, section 3): held at an isolated critical point, sliding along a
     valley, through to the other side, or off again.
 
     Args:
-        system: the flow.
+        system: the flow or the diffusion.
         w0: start (dim,) or starts (N, dim).
         t1: final time, > 0.
         num_times: number of evenly spaced times at which the solution is kept.
@@ -67,7 +77,12 @@ def integrate(
             no step passes across a jump unnoticed.
         atol: absolute tolerance of each step; likewise.
         escape_radius: the solution has diverged when ‖w‖ exceeds this.
-        max_steps: number of steps, in each phase, after which the solver gives up.
+        max_steps: number of steps, in each phase, after which the solver gives up. Of a diffusion
+            that would take more nothing is solved.
+        key: of `jax.random`, needed for a diffusion; solution i depends on (key, i) alone.
+        dt: largest step of a diffusion; a whole number of steps lies between two times kept. By
+            default t1/1000. The error is O(√dt) for a path, O(dt) where σ is constant and for
+            expectations.
 
     Returns:
         A `Trajectory`. For a normalised rule the arrival has an error of the order of the
@@ -83,12 +98,19 @@ def integrate(
 
     Raises:
         ArgumentError: for a wrong shape, a start that is not finite or outside the loss's
-            domain, or settings out of range.
+            domain, settings out of range, a diffusion without a key, and a flow with one.
 
     Source: Filippov, Differential Equations with Discontinuous Righthand Sides (1988), chapter 2.
 
     """
+    if isinstance(system, AbstractDiffusion):
+        return _diffuse(system, w0, t1, num_times, dt, key, escape_radius, max_steps)
     _checks.kind("system", system, AbstractFlow, "Use `iterate` for a map.")
+    if key is not None or dt is not None:
+        raise _checks.ArgumentError(
+            f"Argument `{'dt' if key is None else 'key'}` must be left out for a flow, which is "
+            "solved without chance and at adaptive steps."
+        )
     t1 = _checks.positive("t1", t1)
     times = jnp.linspace(0.0, t1, _checks.count("num_times", num_times, minimum=2))
     tolerances = _checks.positive("rtol", rtol), _checks.positive("atol", atol)
@@ -100,6 +122,45 @@ def integrate(
     states, status, stopped_at, arrived_at = (a[0] if z0.ndim == 1 else a for a in solved)
     where = provenance(system.describe(), t1=float(t1), rtol=rtol, atol=atol, solver="Tsit5")
     return Trajectory(times, states, status, stopped_at, arrived_at, where)
+
+
+def _diffuse(
+    system: AbstractDiffusion,
+    w0: ArrayLike,
+    t1: float,
+    num_times: int,
+    dt: float | None,
+    key: PRNGKeyArray | None,
+    escape_radius: float,
+    max_steps: int,
+) -> Trajectory:
+    from samflow.orbits import diffuse  # diffrax: those who only iterate need not wait
+
+    if key is None:
+        raise _checks.ArgumentError(
+            "Argument `key` must be given for a diffusion, as `jax.random.key(0)`."
+        )
+    key_words(key)
+    t1 = _checks.positive("t1", t1)
+    num_times = _checks.count("num_times", num_times, minimum=2)
+    step = _checks.positive("dt", t1 / 1000 if dt is None else dt)
+    radius = _checks.positive("escape_radius", escape_radius)
+    # Rounding must not add a step where dt divides the interval.
+    substeps = max(1, math.ceil(float(t1) / (num_times - 1) / float(step) * (1 - 1e-12)))
+    if substeps * (num_times - 1) > _checks.count("max_steps", max_steps):
+        raise _checks.ArgumentError(
+            f"Argument `max_steps` must be at least the number of steps, "
+            f"{substeps * (num_times - 1)}, but is {max_steps}. Use a larger dt."
+        )
+    z0 = start_states(system, w0)
+    times = jnp.linspace(0.0, t1, num_times)
+    settings = diffuse.Settings(times, jnp.asarray(substeps), radius)
+    solved = diffuse.diffuse(system, jnp.atleast_2d(z0), key, settings)
+    states, status, stopped_at = (a[0] if z0.ndim == 1 else a for a in solved)
+    taken = float(t1) / (substeps * (num_times - 1))
+    where = provenance(system.describe(), t1=float(t1), dt=taken, solver="Euler-Maruyama")
+    never = jnp.full(status.shape, jnp.inf)
+    return Trajectory(times, states, status, stopped_at, never, where)
 
 
 def _solve(

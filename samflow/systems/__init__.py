@@ -1,15 +1,32 @@
 """Systems: a loss and a rule made to move."""
 
 from samflow.systems.base import AbstractFlow, AbstractMap, AbstractSystem
+from samflow.systems.diffusion import (
+    AbstractDiffusion,
+    Diffusion,
+    EulerMaruyama,
+    FunctionDiffusion,
+)
 from samflow.systems.flow import Flow, FunctionFlow
+from samflow.systems.gradient_noise import AbstractNoise, AdditiveNoise, MiniBatch
 from samflow.systems.map import FunctionMap, Map
+from samflow.systems.stochastic_map import AbstractStochasticMap, StochasticMap
 
 __all__ = [
+    "AbstractDiffusion",
     "AbstractFlow",
     "AbstractMap",
+    "AbstractNoise",
+    "AbstractStochasticMap",
     "AbstractSystem",
+    "AdditiveNoise",
+    "Diffusion",
+    "EulerMaruyama",
     "Flow",
+    "FunctionDiffusion",
     "FunctionFlow",
     "FunctionMap",
     "Map",
+    "MiniBatch",
+    "StochasticMap",
 ]

@@ -22,6 +22,8 @@ def test_every_figure_has_a_name_and_a_caption():
         "saddle-cycles",
         "hallucinated",
         "two_phases",
+        "interpolation",
+        "weak-order",
     ]
     assert list(FIGURES) == [module.NAME for module in FIGURES.values()]
     for module in FIGURES.values():

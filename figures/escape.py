@@ -1,0 +1,121 @@
+"""First passage out of a ball around a saddle: survival curves, and medians over rho."""
+
+import itertools
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from analysis.escape import SADDLES, Saddle, sweep
+from samflow import noise, plots
+from samflow.plots.style import DOUBLE_COLUMN, RULE_COLOURS, panel_letter
+
+NAME = "escape"
+CAPTION = (
+    "Steps until noise of covariance |H|/B drives an optimiser out of a ball around a saddle. "
+    "Upper row: quartic, radius 0.5, η = 0.05; lower row: Beale's function at (0, 1), radius 0.2, "
+    "η = 0.001; 1000 paths a curve from the saddle, at most 5000 steps. (a, d) Kaplan and Meier's "
+    "estimate of the share still inside, with its band of 95 %, at B = 32 without momentum: SGD "
+    "black, USAM blue and SAM red with ρ|λ₋| = ¼ dashed and ½ solid. (b, c, e, f) The median with "
+    "its interval of 95 % (Brookmeyer and Crowley; mostly smaller than its mark) over ρ|λ₋|. Black "
+    "at ρ = 0: SGD. Triangles at the upper edge: not reached, B = 128 on top. Dotted: ρ = 1/|λ₋|, "
+    "from where on the saddle attracts USAM's flow; for SAM, whose ρ is a length, nothing happens "
+    "there. In (c) paths leave beyond it as well: through the stable direction, in which ascent "
+    "amplifies the noise. Claims after Kim et al. (arXiv 2301.06308)."
+)
+
+PATHS = 1000
+MAX_STEPS = 5000
+RADII = (0.02, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0, 1.125, 1.25)
+CURVES = (0.25, 0.5)
+BATCHES = (8.0, 32.0, 128.0)
+MARKS = {8.0: "o", 32.0: "s", 128.0: "D"}
+LINES: dict[float, Any] = {8.0: "-", 32.0: "--", 128.0: ":"}
+
+
+def draw() -> Figure:
+    """Draw the six panels."""
+    with plots.styled():
+        figure = plots.new_figure(DOUBLE_COLUMN, 4.6)
+        axes = figure.subplots(2, 3)
+        for row, saddle in zip(axes, SADDLES, strict=True):
+            cells = list(itertools.product((0.0, *RADII), (0.0, 0.9), BATCHES))
+            found = {
+                rule: sweep(saddle, rule, cells, num_paths=PATHS, max_steps=MAX_STEPS)
+                for rule in ("usam", "sam")
+            }
+            _survival(row[0], saddle, found)
+            _medians(row[1], 0.0, found)
+            _medians(row[2], 0.9, found)
+        for ax, letter in zip(axes.flat, "abcdef", strict=True):
+            panel_letter(ax, letter)
+        for row, saddle in zip(axes, SADDLES, strict=True):
+            row[1].set_title(f"{saddle.name}, momentum 0")
+            row[2].set_title(f"{saddle.name}, momentum 0.9")
+        figure.legend(handles=_handles(), loc="outside lower center", ncols=6)
+    return figure
+
+
+def _handles() -> list[Line2D]:
+    """Return what the legend shows: a colour a rule, a mark a batch size."""
+    names = {"gd": "SGD", "usam": "USAM", "sam": "SAM"}
+    rules = [Line2D([], [], color=RULE_COLOURS[rule], label=name) for rule, name in names.items()]
+    batches = [
+        Line2D([], [], color="0.3", marker=MARKS[b], linestyle=LINES[b], markersize=2.6,
+               markerfacecolor="white", markeredgewidth=0.8, label=f"$B$ = {b:g} (medians)")
+        for b in BATCHES
+    ]  # fmt: skip
+    return [*rules, *batches]
+
+
+def _survival(ax: Axes, saddle: Saddle, found: dict) -> None:
+    _curve(ax, found["usam"][0.0, 0.0, 32.0], RULE_COLOURS["gd"], "-")
+    for rule, (radius, line) in itertools.product(
+        ("usam", "sam"), zip(CURVES, ("--", "-"), strict=True)
+    ):
+        _curve(ax, found[rule][radius, 0.0, 32.0], RULE_COLOURS[rule], line)
+    ax.set(xscale="log", xlim=(20, MAX_STEPS), ylim=(0, 1.03))
+    ax.set(xlabel="steps", ylabel="share still inside")
+    ax.set_title(f"{saddle.name}, $B = 32$")
+
+
+def _curve(ax: Axes, times: noise.EscapeTimes, colour: str, line: str) -> None:
+    curve = times.survival
+    steps = np.concatenate([[1.0], np.asarray(curve.times), [curve.horizon]])
+    shares = np.concatenate([[1.0], np.asarray(curve.survival), [float(curve.survival[-1])]])
+    ax.plot(steps, shares, color=colour, linestyle=line, drawstyle="steps-post", linewidth=1.1)
+    ax.fill_between(
+        np.asarray(curve.times), np.asarray(curve.low), np.asarray(curve.high), color=colour,
+        step="post", alpha=0.18, linewidth=0,
+    )  # fmt: skip
+
+
+def _medians(ax: Axes, momentum: float, found: dict) -> None:
+    for batch in BATCHES:
+        _points(ax, [0.0], [found["usam"][0.0, momentum, batch]], RULE_COLOURS["gd"], batch)
+        for rule in ("usam", "sam"):
+            times = [found[rule][radius, momentum, batch] for radius in RADII]
+            _points(ax, list(RADII), times, RULE_COLOURS[rule], batch)
+    ax.axvline(1.0, color="0.6", linewidth=0.7, linestyle=":", zorder=0)
+    ax.set(yscale="log", ylim=(8, MAX_STEPS), xlim=(-0.06, 1.31))
+    ax.set(xlabel=r"$\rho|\lambda_{-}|$", ylabel="median steps to escape")
+
+
+def _points(ax: Axes, x: list[float], times: list, colour: str, batch: float) -> None:
+    medians = np.array([t.median for t in times])
+    low = medians - [t.interval[0] for t in times]
+    high = np.array([t.interval[1] for t in times]) - medians
+    spread = np.nan_to_num(np.stack([low, high]))
+    ax.errorbar(
+        x, medians, yerr=spread, color=colour, marker=MARKS[batch], ls=LINES[batch],
+        markersize=2.6, linewidth=0.9, elinewidth=0.8, markerfacecolor="white",
+        markeredgewidth=0.8,
+    )  # fmt: skip
+    aside = -0.018 if colour == RULE_COLOURS["usam"] else 0.018
+    censored = [r + aside for r, median in zip(x, medians, strict=True) if np.isnan(median)]
+    if not censored:  # an empty line without a clip would count as one at the figure's corner
+        return
+    top = [MAX_STEPS * 0.8 ** (2 - BATCHES.index(batch))] * len(censored)
+    ax.plot(censored, top, linestyle="", marker="^", markersize=2.4, color=colour, clip_on=False)

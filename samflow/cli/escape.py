@@ -1,0 +1,245 @@
+"""`samflow escape`: how long noise takes to drive an optimiser out of a ball about a saddle."""
+
+import json as json_module
+import math
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import RenderableType
+from rich.text import Text
+
+from samflow._status import Status
+from samflow.cli import options
+from samflow.cli.output import TEXT_SUFFIXES, checked_path, deliver, progress, say, table_of
+
+if TYPE_CHECKING:
+    from samflow.noise import AdditiveNoise, EscapeTimes
+
+HESSIAN, ISOTROPIC = "hessian", "isotropic"
+_PLAIN = "gd"
+"""What every rule is compared with: SGD, since there is noise."""
+_MISSING = "not reached"
+_AT_REST = 1e-6
+"""Largest gradient at a critical point."""
+
+Noise = Annotated[
+    str,
+    typer.Option(
+        "--noise",
+        help="Of the gradient: hessian, of covariance |H|/B with H at the point; or isotropic, "
+        "sigma²/B in every direction.",
+    ),
+]
+Sigma = Annotated[
+    float | None,
+    options.number_option("--sigma", help="Of isotropic noise, one example's: 1 by default."),
+]
+BatchSize = Annotated[int, options.whole_option("--batch-size", help="B, at least 1.")]
+Centre = Annotated[
+    str | None,
+    typer.Option("--point", help="Centre of the ball, as 0,1. By default the loss's saddle."),
+]
+Start = Annotated[
+    str | None, typer.Option("--start", help="Where paths begin, as 0,1. By default the centre.")
+]
+Radius = Annotated[float, options.number_option("--radius", help="Of the ball, greater than 0.")]
+Paths = Annotated[int, options.whole_option("--paths", help="How many paths a rule.")]
+MaxSteps = Annotated[
+    int, options.whole_option("--max-steps", help="Steps after which a path is given up.")
+]
+Seed = Annotated[int, options.whole_option("--seed", help="Of the random numbers, at least 0.")]
+RuleName = Annotated[
+    str, typer.Option("--rule", help="A name of `samflow rules`; SGD stands beside it.")
+]
+
+
+def command(
+    loss: options.Loss,
+    rule: RuleName = "usam",
+    rho: options.Rho = 0.05,
+    lr: options.LearningRate = 0.01,
+    momentum: options.Momentum = 0.0,
+    batch_size: BatchSize = 32,
+    noise: Noise = HESSIAN,
+    sigma: Sigma = None,
+    point: Centre = None,
+    start: Start = None,
+    radius: Radius = 0.5,
+    paths: Paths = 1000,
+    max_steps: MaxSteps = 20_000,
+    seed: Seed = 0,
+    eigenvalues: options.Eigenvalues = None,
+    dim: options.Dim = None,
+    json: options.AsJson = False,
+    output: options.Output = None,
+) -> int:
+    """Print when a rule, and SGD, leave a ball about a saddle: median, interval, share."""
+    path = checked_path(output, TEXT_SUFFIXES)
+    options.check_hyperparameters(rho=rho, lr=lr, momentum=momentum)
+    from samflow import _checks
+
+    _checks.positive("--radius", radius, "It is the radius of the ball.")
+    counts = {"--batch-size": batch_size, "--paths": paths, "--max-steps": max_steps}
+    for name, value in counts.items():
+        _checks.count(name, value)
+    _checks.count("--seed", seed, minimum=0)
+    made = options.make_loss(loss, dim=dim, eigenvalues=eigenvalues)
+    centre = _centre(made, point)
+    begin = None if start is None else options.make_point("--start", start, made)
+    model = _noise(noise, sigma, made, centre, batch_size)
+    names = list(dict.fromkeys((_PLAIN, rule.lower())))
+    maps = {n: options.make_map(made, n, rho=rho, lr=lr, momentum=momentum) for n in names}
+    _warn_unless_critical(made, centre)
+    import jax.random as jr
+
+    import samflow as sf
+
+    found = {
+        name: sf.escape_time(
+            sf.StochasticMap(step, model),
+            centre,
+            radius=radius,
+            key=jr.key(seed),
+            num_paths=paths,
+            max_steps=max_steps,
+            start=begin,
+            progress=lambda ended, all_, name=name: progress(
+                f"{_shown_name(name)}: {ended} of {all_} paths have ended"
+            ),
+        )
+        for name, step in maps.items()
+    }
+    heading = (
+        f"{made.name}: out of the ball of radius {radius:g} about {options.show_point(centre)}"
+    )
+    text = json_module.dumps(_plain(found, made.name, centre), indent=2, ensure_ascii=False)
+    deliver(render(heading, found), text, as_json=json, path=path)
+    return _verdict(found)
+
+
+def render(heading: str, found: "dict[str, EscapeTimes]") -> list[RenderableType]:
+    """Return escape times as they are printed: the setting, and a row for each rule."""
+    table = table_of(
+        "rule", "median steps", "95 % interval", "mean, restricted", "escaped", "still inside",
+        "lost",
+    )  # fmt: skip
+    for name, times in found.items():
+        count = times.count()
+        low, high = (_steps(end) for end in times.interval)
+        interval = low if low == high == _MISSING else f"{low} to {high}"
+        inside = count.get(Status.still_inside.label, 0)
+        mean = times.survival.mean
+        table.add_row(
+            _shown_name(name),
+            _steps(times.median),
+            interval,
+            f"{mean:.6g} ± {times.survival.mean_error:.2g}",
+            f"{times.share:.1%}",
+            str(inside),
+            str(len(times.times) - inside - count.get(Status.escaped.label, 0)),
+        )
+    last = next(reversed(found.values()))
+    settings = dict(last.provenance)
+    lines = [
+        f"{_shown_name(name)}: no {times.survival.reason}".replace("no the ", "no ")
+        for name, times in found.items()
+        if times.survival.reason
+    ]
+    return [
+        Text(heading, style="bold"),
+        Text(f"{settings['num_paths']} paths of the {settings['system']}"),
+        Text(),
+        table,
+        Text(),
+        *(Text(line) for line in lines),
+        Text(
+            f"Kaplan and Meier's estimate; the mean is of min(T, {last.max_steps}). Paths still "
+            "inside are censored."
+        ),
+    ]
+
+
+def _verdict(found: "dict[str, EscapeTimes]") -> int:
+    kept = {Status.escaped.label, Status.still_inside.label}
+    lost = {
+        name: {cause: n for cause, n in times.count().items() if cause not in kept}
+        for name, times in found.items()
+    }
+    for name, causes in lost.items():
+        if causes:
+            shown = ", ".join(f"{n} {cause}" for cause, n in causes.items())
+            say(f"{_shown_name(name)} lost paths: {shown}. They are censored, not escaped.")
+    return 1 if any(lost.values()) else 0
+
+
+def _plain(found: "dict[str, EscapeTimes]", loss: str, centre: list[float]) -> dict[str, Any]:
+    from samflow.records import plain
+
+    rules = []
+    for name, times in found.items():
+        row: dict[str, Any] = {"rule": name, "median": times.median}
+        row |= {"median_low": times.interval[0], "median_high": times.interval[1]}
+        row |= {"reason": times.survival.reason, "share_escaped": times.share}
+        row |= {"restricted_mean": times.survival.mean, "mean_error": times.survival.mean_error}
+        row |= {"count": times.count(), "provenance": dict(times.provenance)}
+        curve = times.survival
+        row["curve"] = {
+            "steps": curve.times, "survival": curve.survival, "low": curve.low, "high": curve.high
+        }  # fmt: skip
+        rules.append(row)
+    first = next(iter(found.values()))
+    head = {"loss": loss, "point": centre, "radius": first.radius, "max_steps": first.max_steps}
+    return {name: plain(value) for name, value in {**head, "rules": rules}.items()}
+
+
+def _centre(loss: Any, text: str | None) -> list[float]:
+    if text is not None:
+        return options.make_point("--point", text, loss)
+    points = getattr(loss, "critical_points", ())
+    for kind in ("saddle", "maximum"):
+        for known in points:
+            if known.kind == kind:
+                return list(known.w)
+    from samflow import _checks
+
+    raise _checks.ArgumentError(
+        f"Option `--point` is missing: no saddle of {loss.name} is listed. Give {loss.dim} numbers "
+        "with commas between them; `samflow saddle` finds critical points."
+    )
+
+
+def _noise(
+    name: str, sigma: float | None, loss: Any, centre: list[float], batch_size: int
+) -> "AdditiveNoise":
+    from samflow import _checks, noise
+
+    kind = _checks.known("noise", name.lower(), (HESSIAN, ISOTROPIC))
+    if kind == HESSIAN:
+        if sigma is not None:
+            raise _checks.ArgumentError(
+                f"Argument `--sigma` needs `--noise {ISOTROPIC}`, but is {sigma:g} with `--noise "
+                f"{HESSIAN}`, whose size the Hessian sets."
+            )
+        return noise.hessian_noise(loss, centre, batch_size=batch_size)
+    size = 1.0 if sigma is None else sigma
+    _checks.nonnegative("--sigma", size)
+    return noise.isotropic_noise(loss.dim, sigma=size, batch_size=batch_size)
+
+
+def _warn_unless_critical(loss: Any, centre: list[float]) -> None:
+    import jax.numpy as jnp
+
+    gradient = float(jnp.linalg.norm(loss.gradient(jnp.asarray(centre))))
+    if not gradient <= _AT_REST:
+        say(
+            f"Warning: {options.show_point(centre)} is no critical point of {loss.name}: its "
+            f"gradient has norm {gradient:.3g}, and paths drift away without noise."
+        )
+
+
+def _shown_name(name: str) -> str:
+    return "SGD" if name == _PLAIN else name.upper()
+
+
+def _steps(number: float) -> str:
+    return _MISSING if math.isnan(number) else f"{number:g}"

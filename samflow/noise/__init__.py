@@ -1,0 +1,58 @@
+"""Noise: how batches move an optimiser away from a critical point, or keep it there."""
+
+from samflow.noise.alignment import AlignmentBound, alignment_bound
+from samflow.noise.escape import EscapeTimes, escape_time, escape_times
+from samflow.noise.least_squares import least_squares
+from samflow.noise.mean_square import MeanSquareRate, mean_square_rate
+from samflow.noise.moments import SecondMoment, second_moment
+from samflow.noise.passage import (
+    chain_exit_time,
+    chain_survival,
+    kramers_time,
+    linear_exit_time,
+    mean_passage_time,
+)
+from samflow.noise.paths import PathMoments, Paths, sample_moments, sample_paths
+from samflow.noise.survival import Survival, kaplan_meier
+from samflow.noise.thresholds import StabilityThreshold, stability_threshold
+from samflow.noise.typical import TypicalRate, typical_rate
+from samflow.systems.gradient_noise import (
+    AdditiveNoise,
+    MiniBatch,
+    data_noise,
+    hessian_noise,
+    isotropic_noise,
+)
+
+__all__ = [
+    "AdditiveNoise",
+    "AlignmentBound",
+    "EscapeTimes",
+    "MeanSquareRate",
+    "MiniBatch",
+    "PathMoments",
+    "Paths",
+    "SecondMoment",
+    "StabilityThreshold",
+    "Survival",
+    "TypicalRate",
+    "alignment_bound",
+    "chain_exit_time",
+    "chain_survival",
+    "data_noise",
+    "escape_time",
+    "escape_times",
+    "hessian_noise",
+    "isotropic_noise",
+    "kaplan_meier",
+    "kramers_time",
+    "least_squares",
+    "linear_exit_time",
+    "mean_passage_time",
+    "mean_square_rate",
+    "sample_moments",
+    "sample_paths",
+    "second_moment",
+    "stability_threshold",
+    "typical_rate",
+]

@@ -1,0 +1,384 @@
+"""First passage out of a ball: when noise drives an optimiser away from a saddle.
+
+Paths run in blocks as in `samflow.noise.paths`, and each step is checked. Those that are out are
+taken away between two calls of the compiled program, so that the slowest hold up nobody.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from samflow import _checks
+from samflow._components import Components, inner, like
+from samflow._random import MOST_DRAWS, key_words
+from samflow._status import Status
+from samflow._types import ArrayLike
+from samflow.noise.paths import MAX_COMPONENTS, Progress, block_step, check_draws
+from samflow.noise.survival import Survival, kaplan_meier
+from samflow.orbits.iterate import start_states
+from samflow.records import AbstractRecord, Provenance, axes, provenance
+from samflow.systems.stochastic_map import AbstractStochasticMap
+
+BLOCK = 128
+"""Paths that run side by side: fewer than elsewhere, for the last ones run almost alone."""
+_ARRAYS_BLOCK = 64
+"""The same where a state is one array."""
+_AT_ONCE = 2**25
+"""Steps of paths in one call of the compiled program: half a second, more or less."""
+_BETWEEN = 16
+"""Steps after which a block asks whether any of its paths is still inside."""
+_FIRST = 64
+"""Steps before paths that are out are taken away for the first time."""
+
+
+class EscapeTimes(AbstractRecord):
+    """When the paths of an ensemble left a ball, and what that says of the time's distribution.
+
+    The distribution is estimated from all paths, those that did not leave included: a path still
+    inside at the end, or lost, says that its time is longer than what it was followed for
+    (censored on the right). `survival.censored` counts both. For a lost path this takes for
+    granted that it would have gone on as those still inside did; with `count()` at hand, bound
+    the answer by taking it to leave at once, or never, where that matters.
+
+    Attributes:
+        times: in steps, one a path. Escaped: the first step at which ‖w − about‖ > radius. Still
+            inside, not finite, undefined: the last step at which it was known to be inside.
+        status: escaped, still inside, not finite (the next step overflows or is no number), or
+            undefined (the same, from a state where the system is not defined); one a path.
+        survival: Kaplan and Meier's estimate, with its band, median and mean.
+        radius: of the ball, in the norm of weights.
+        max_steps: how long a path was followed.
+
+    """
+
+    radius: float = eqx.field(static=True)
+    max_steps: int = eqx.field(static=True)
+    provenance: Provenance = eqx.field(static=True)
+    survival: Survival
+    times: Int[Array, " path"] = eqx.field(metadata=axes("path"))
+    status: Int[Array, " path"] = eqx.field(metadata=axes("path"))
+
+    def count(self) -> dict[str, int]:
+        """Return how many paths ended in each way."""
+        codes = np.asarray(self.status).tolist()
+        return {status.label: codes.count(status) for status in Status if status in codes}
+
+    @property
+    def median(self) -> float:
+        """The median time in steps; NaN where it is not reached, see `survival.reason`."""
+        return self.survival.median
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The median's interval of 95 %; an end that is not reached is NaN."""
+        return self.survival.median_low, self.survival.median_high
+
+    @property
+    def share(self) -> float:
+        """The share of all paths that were seen to escape."""
+        return float(np.mean(np.asarray(self.status) == Status.escaped))
+
+
+def escape_time(
+    system: AbstractStochasticMap,
+    w: ArrayLike,
+    *,
+    radius: float,
+    key: PRNGKeyArray,
+    num_paths: int,
+    max_steps: int,
+    start: ArrayLike | None = None,
+    progress: Progress | None = None,
+) -> EscapeTimes:
+    """Return when random orbits leave the ball ‖w' − w‖ ≤ radius for the first time, in steps.
+
+    Every step is checked. Between two steps an orbit is nowhere: a diffusion that the steps
+    approximate leaves earlier, by the overshoot (`sf.noise.linear_exit_time` corrects for it).
+    Path i depends on (key, i) alone: a larger ensemble has the times of a smaller one first.
+
+    Args:
+        system: a `StochasticMap`, or any other map with noise.
+        w: centre of the ball, shape (dim,); any point, as a rule a saddle.
+        radius: of the ball in the space of weights, > 0.
+        key: a key of `jax.random`.
+        num_paths: at least 1.
+        max_steps: steps after which a path that is still inside is given up.
+        start: weights (dim,), at velocity 0, or a state (state_dim,), in the ball; by default `w`.
+        progress: called with the number of paths that have ended, and of all, now and then.
+            Ctrl-C is heard as often.
+
+    Returns:
+        A time and a status a path, with the estimate of the distribution. A path that stops being
+        a number has not escaped: its status says what happened, and it is censored.
+
+    Raises:
+        ArgumentError: for arguments out of range, a start outside the ball, and for more steps
+            than a key has numbers for.
+
+    """
+    _checks.kind("system", system, AbstractStochasticMap, "Use `sf.StochasticMap(map, noise)`.")
+    w = _checks.point("w", w, system.dim)
+    radius = float(_checks.positive("radius", radius))
+    num_paths = _checks.count("num_paths", num_paths)
+    max_steps = _checks.count("max_steps", max_steps)
+    _check_most(system, max_steps)
+    check_draws(system, max_steps, num_paths)
+    state = _start(system, w, radius, start)
+    shared = _Shared(system, w, jnp.asarray(radius), key_words(key), jnp.ones(()))
+    times, status = _run(shared, state, num_paths, max_steps, progress)
+    return EscapeTimes(
+        times=jnp.asarray(times),
+        status=jnp.asarray(status),
+        survival=kaplan_meier(times, status == Status.escaped, horizon=max_steps),
+        radius=radius,
+        max_steps=max_steps,
+        provenance=provenance(
+            system.describe(),
+            w=np.asarray(w).tolist(),
+            radius=radius,
+            start=np.asarray(state).tolist(),
+            num_paths=num_paths,
+            max_steps=max_steps,
+        ),
+    )
+
+
+def escape_times(
+    system: AbstractStochasticMap,
+    w: ArrayLike,
+    *,
+    where: Callable[[Any], Any],
+    values: ArrayLike,
+    **settings: Any,
+) -> tuple[EscapeTimes, ...]:
+    """Return `escape_time` for each of many values of hyperparameters, compiled once.
+
+    All run with the same random numbers, which makes differences between them less noisy than
+    independent ensembles would be.
+
+    >>> import jax; import samflow as sf
+    >>> loss = sf.losses.saddle()
+    >>> system = sf.StochasticMap(
+    ...     sf.Map(loss, sf.USAM(rho=0.1), lr=0.1), sf.noise.isotropic_noise(2, sigma=1.0)
+    ... )
+    >>> found = escape_times(
+    ...     system, [0, 0], where=lambda s: (s.map.rule.rho, s.noise.batch_size),
+    ...     values=[(0.1, 1), (0.5, 1), (0.5, 16)], radius=1.0, key=jax.random.key(0),
+    ...     num_paths=100, max_steps=1000)
+    >>> [time.median for time in found]
+    [..., ..., ...]
+
+    Args:
+        system: as for `escape_time`.
+        w: as for `escape_time`.
+        where: returns the leaf of a system that varies, or a tuple of leaves.
+        values: one row a system: shape (N,) for one leaf, (N, m) for m. The checks of the
+            constructors are not made again: numbers out of their range end as lost paths.
+        settings: the other arguments of `escape_time`.
+
+    Raises:
+        ArgumentError: for values of a wrong shape or not finite, and as `escape_time`.
+
+    """
+    _checks.kind("system", system, AbstractStochasticMap, "Use `sf.StochasticMap(map, noise)`.")
+    leaves = where(system)
+    several = isinstance(leaves, tuple)
+    width = len(leaves) if several else 1
+    rows = np.atleast_1d(np.asarray(values, float))
+    rows = rows[:, None] if rows.ndim == 1 else rows
+    if rows.ndim != 2 or rows.shape[1] != width or not rows.size:
+        raise _checks.ArgumentError(
+            f"Argument `values` must have one row of {width} a system, but has shape "
+            f"{np.shape(values)}."
+        )
+    if not np.isfinite(rows).all():
+        raise _checks.ArgumentError("Argument `values` must be finite, but is not.")
+
+    def moved(row: Any) -> AbstractStochasticMap:
+        new = tuple(jnp.asarray(value, float) for value in row)
+        return eqx.tree_at(where, system, new if several else new[0])
+
+    return tuple(escape_time(moved(row), w, **settings) for row in rows)
+
+
+class _Shared(NamedTuple):
+    """What every path shares; `one` is 1, see `samflow._random.Words`."""
+
+    system: AbstractStochasticMap
+    centre: Array
+    radius: Array
+    key: Array
+    one: Array
+
+
+class _Buffer(NamedTuple):
+    """Paths, one a row.
+
+    Attributes:
+        members: the number of each.
+        states: its last state inside the ball.
+        inside: how many steps it has been there.
+        running: whether it is there yet.
+
+    """
+
+    members: Int[Array, " rows"]
+    states: Float[Array, "rows state"]
+    inside: Int[Array, " rows"]
+    running: Bool[Array, " rows"]
+
+
+def _check_most(system: AbstractStochasticMap, max_steps: int) -> None:
+    most = min(MOST_DRAWS // system.num_words, 2**31)
+    if max_steps >= most:
+        raise _checks.ArgumentError(
+            f"Argument `max_steps` must be below {most}, for which one key has numbers, but is "
+            f"{max_steps}."
+        )
+
+
+def _start(system: Any, w: Array, radius: float, start: ArrayLike | None) -> Array:
+    state = start_states(system, w if start is None else start, "start")
+    if state.ndim != 1:
+        raise _checks.ArgumentError(
+            f"Argument `start` must be one start, from which all paths go, but there are "
+            f"{len(state)}."
+        )
+    away = float(jnp.linalg.norm(system.position(state) - w))
+    if not away <= radius:
+        raise _checks.ArgumentError(
+            f"Argument `start` must be in the ball of radius {radius:g}, but is at distance "
+            f"{away:g} from its centre. Start nearer, or use a larger `radius`."
+        )
+    return state
+
+
+def _run(
+    shared: _Shared, start: Array, num_paths: int, max_steps: int, progress: Progress | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the time and the status of every path."""
+    block = _block(shared.system, num_paths)
+    padded = -(-num_paths // block) * block
+    buffer = _Buffer(
+        members=jnp.arange(padded, dtype=jnp.uint32),
+        states=jnp.broadcast_to(start, (padded, start.size)),
+        inside=jnp.zeros(padded, jnp.int32),
+        running=jnp.arange(padded) < num_paths,
+    )
+    made, left = 0, num_paths
+    for until in _slices(max_steps):
+        while made < until and left:
+            # A call makes as many steps as keep it short; rows still running stand first.
+            stop = min(until, made + max(1, _AT_ONCE // left))
+            blocks = -(-left // block)
+            ends = jnp.asarray(made), jnp.asarray(stop)  # numbers of Python would be compiled in
+            buffer, left = _advance(shared, buffer, block, jnp.asarray(blocks), *ends)
+            made, left = stop, int(left)
+            if progress is not None:
+                progress(num_paths - left, num_paths)
+    return _ended(shared, buffer, num_paths)
+
+
+def _block(system: AbstractStochasticMap, num_paths: int) -> int:
+    # One size for all ensembles: what is compiled, and so its rounding, is then the same.
+    if system.elementwise and system.state_dim <= MAX_COMPONENTS:
+        return BLOCK
+    return min(_ARRAYS_BLOCK, num_paths)
+
+
+def _slices(max_steps: int) -> Iterator[int]:
+    """Yield the steps after which paths that are out are taken away: a quarter more each time."""
+    until = _FIRST
+    while until < max_steps:
+        yield until
+        until += until // 4
+    yield max_steps
+
+
+@eqx.filter_jit
+def _advance(
+    shared: _Shared, buffer: _Buffer, block: int, blocks: Any, since: Any, until: Any
+) -> tuple[_Buffer, Array]:
+    """Make the steps from `since` to `until` of the first `blocks` blocks of paths.
+
+    Return the buffer with the paths that still run first, and how many they are.
+    """
+    pack, step, unpack = block_step(shared.system, shared.key, shared.one)
+
+    def one_block(j: Any, buffer: _Buffer) -> _Buffer:
+        rows = jax.tree.map(lambda a: lax.dynamic_slice_in_dim(a, j * block, block), buffer)
+
+        def going(carry: Any) -> Any:
+            k, _, _, running = carry
+            return (k < until) & jnp.any(running)
+
+        def one_step(k: Any, carry: Any) -> Any:
+            z, inside, running = carry
+            new = step(z, rows.members, k)
+            stays = running & (_distance(shared, new) <= 1)
+            return _select(stays, new, z), inside + stays, stays
+
+        def some_steps(carry: Any) -> Any:
+            k, *path = carry
+            then = jnp.minimum(k + _BETWEEN, until)
+            return then, *lax.fori_loop(k, then, one_step, tuple(path))
+
+        begin = (since, pack(rows.states), rows.inside, rows.running)
+        _, z, inside, running = lax.while_loop(going, some_steps, begin)
+        new = _Buffer(rows.members, unpack(z), inside, running)
+        put = lambda a, b: lax.dynamic_update_slice_in_dim(a, b, j * block, 0)  # noqa: E731
+        return jax.tree.map(put, buffer, new)
+
+    buffer = lax.fori_loop(0, blocks, one_block, buffer)
+    order = jnp.argsort(~buffer.running, stable=True)
+    return jax.tree.map(lambda a: a[order], buffer), jnp.sum(buffer.running)
+
+
+def _distance(shared: _Shared, z: Any) -> Array:
+    """Return ‖w − centre‖²/radius² of a packed block, one a path; NaN where w is no number."""
+    scale = 1 / shared.radius  # first, so that the square of no radius overflows
+    if isinstance(z, Components):
+        w = shared.system.position(z)
+        away = (w - like(w, shared.centre)) * scale
+        return inner(away, away)
+    away = (jax.vmap(shared.system.position)(z) - shared.centre) * scale
+    return jnp.sum(away * away, axis=-1)
+
+
+def _select(where: Array, new: Any, old: Any) -> Any:
+    if isinstance(new, Components):
+        pairs = zip(new, old, strict=True)
+        return Components(*(jnp.where(where, a, b) for a, b in pairs))
+    return jnp.where(where[:, None], new, old)
+
+
+def _ended(shared: _Shared, buffer: _Buffer, num_paths: int) -> tuple[np.ndarray, np.ndarray]:
+    finite, defined = _causes(shared, buffer)
+    cause = np.where(defined, Status.not_finite, Status.undefined)
+    cause = np.where(finite, Status.escaped, cause)
+    status = np.where(buffer.running, Status.still_inside, cause)
+    order = np.argsort(np.asarray(buffer.members))[:num_paths]
+    times = np.asarray(buffer.inside) + (status == Status.escaped)
+    return times[order], status[order]
+
+
+@eqx.filter_jit
+def _causes(shared: _Shared, buffer: _Buffer) -> tuple[Array, Array]:
+    """Return whether the step that took a path out gave numbers, and began where it is defined.
+
+    The step is made once more, from the last state inside: random numbers are no state.
+    """
+    pack, step, unpack = block_step(shared.system, shared.key, shared.one)
+
+    def one(member: Array, state: Array, k: Array) -> tuple[Array, Array]:
+        new = unpack(step(pack(state[None]), member[None], k))[0]
+        finite = jnp.all(jnp.isfinite(new))
+        return finite, finite | (shared.system.singularity(state) > 0)
+
+    return jax.vmap(one)(buffer.members, buffer.states, buffer.inside)

@@ -1,0 +1,339 @@
+"""Ensembles of random orbits: their moments, streamed, or the orbits themselves.
+
+As in `samflow.orbits.iterate`, a block of members runs its whole time loop before the next block
+begins, one array a coordinate; random numbers are made in the loop from (key, member, step).
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from samflow import _checks
+from samflow._components import Components
+from samflow._random import MOST_DRAWS, key_words, words
+from samflow._types import ArrayLike, Point
+from samflow.orbits.iterate import start_states
+from samflow.records import AbstractRecord, Provenance, axes, provenance
+from samflow.systems.stochastic_map import AbstractStochasticMap
+
+MAX_COMPONENTS = 8
+"""States of more coordinates run as arrays."""
+BLOCK = 512
+"""Members that run side by side."""
+_AT_ONCE = 2**27
+"""Steps of members in one call of the compiled program, between two calls of `progress`."""
+_MOST_MEMBERS = 2**32
+MAX_BYTES = 2**31
+"""What the orbits of an ensemble may take by default: 2 GiB."""
+
+Progress = Callable[[int, int], None]
+"""Called with the number of paths made and of those asked for."""
+
+
+class PathMoments(AbstractRecord):
+    """Moments of the weights over an ensemble, at the steps kept; x = w − about.
+
+    Attributes:
+        steps: the step number of each, 0 for the start.
+        mean: the mean of x, shape (kept, dim).
+        mean_error: its standard error.
+        second: the mean of x xᵀ, shape (kept, dim, dim).
+        second_error: its standard error, entry by entry.
+        lost: how many paths were not finite by then. From the first one on the moments are not
+            finite either: nothing is left out of them.
+        num_paths: how many there are.
+
+    """
+
+    num_paths: int = eqx.field(static=True)
+    provenance: Provenance = eqx.field(static=True)
+    steps: Int[Array, " kept"] = eqx.field(metadata=axes("kept"))
+    mean: Float[Array, "kept dim"] = eqx.field(metadata=axes("kept", "weight"))
+    mean_error: Float[Array, "kept dim"] = eqx.field(metadata=axes("kept", "weight"))
+    second: Float[Array, "kept dim dim"] = eqx.field(metadata=axes("kept", "weight", "weight_2"))
+    second_error: Float[Array, "kept dim dim"] = eqx.field(
+        metadata=axes("kept", "weight", "weight_2")
+    )
+    lost: Int[Array, " kept"] = eqx.field(metadata=axes("kept"))
+
+
+class Paths(AbstractRecord):
+    """An ensemble of random orbits.
+
+    Attributes:
+        states: shape (paths, kept, state_dim); not finite from where an orbit left the numbers.
+        steps: the step number of each kept state, 0 for the start.
+        dim: number of weights, which come first in a state.
+
+    """
+
+    dim: int = eqx.field(static=True)
+    provenance: Provenance = eqx.field(static=True)
+    states: Float[Array, "paths kept state"] = eqx.field(metadata=axes("path", "kept", "state"))
+    steps: Int[Array, " kept"] = eqx.field(metadata=axes("kept"))
+
+    @property
+    def w(self) -> Float[Array, "paths kept dim"]:
+        """The weights."""
+        return self.states[..., : self.dim]
+
+
+def sample_moments(
+    system: AbstractStochasticMap,
+    w0: ArrayLike,
+    *,
+    key: PRNGKeyArray,
+    num_paths: int,
+    num_steps: int,
+    keep_every: int | None = None,
+    about: ArrayLike | None = None,
+    progress: Progress | None = None,
+) -> PathMoments:
+    """Return the first two moments of an ensemble of random orbits.
+
+    No path is stored. Path i depends on (key, i) alone, and is that of `sample_paths`.
+
+    Args:
+        system: a `StochasticMap`, or any other map with noise.
+        w0: weights (dim,), at velocity 0, or a state (state_dim,), from which all paths start; or
+            one such row a path.
+        key: a key of `jax.random`; the same key gives the same numbers.
+        num_paths: at least 2.
+        num_steps: steps of each.
+        keep_every: moments are taken at steps 0, k, 2k, ... up to num_steps; by default at the
+            first and the last only.
+        about: the point from which displacements are measured, shape (dim,); by default 0.
+        progress: called between the parts in which a large ensemble is made.
+
+    Raises:
+        ArgumentError: for arguments out of range, and for more steps than a key has numbers for.
+
+    """
+    num_paths = _checks.count("num_paths", num_paths, minimum=2)
+    ensemble, steps = _prepare(system, w0, key, num_paths, num_steps, keep_every)
+    origin = jnp.zeros(system.dim) if about is None else _checks.point("about", about, system.dim)
+    per_call = max(BLOCK, _AT_ONCE // num_steps // BLOCK * BLOCK)
+    total = None
+    for first in range(0, num_paths, per_call):
+        size = min(per_call, num_paths - first)
+        part = _moments(ensemble, origin, first, size, len(steps), jnp.asarray(num_paths))
+        total = part if total is None else jax.tree.map(jnp.add, total, part)
+        if progress is not None:
+            progress(first + size, num_paths)
+    assert total is not None
+    return _as_record(system, total, steps, num_paths, num_steps)
+
+
+def sample_paths(
+    system: AbstractStochasticMap,
+    w0: ArrayLike,
+    *,
+    key: PRNGKeyArray,
+    num_paths: int,
+    num_steps: int,
+    keep_every: int | None = None,
+    max_bytes: int = MAX_BYTES,
+) -> Paths:
+    """Return an ensemble of random orbits.
+
+    Args:
+        system: a `StochasticMap`, or any other map with noise.
+        w0: weights (dim,), at velocity 0, or a state (state_dim,), from which all paths start; or
+            one such row a path.
+        key: a key of `jax.random`; path i depends on (key, i) alone, so that a larger ensemble
+            has the paths of a smaller one first.
+        num_paths: how many.
+        num_steps: steps of each.
+        keep_every: states are kept at steps 0, k, 2k, ... up to num_steps; by default the first
+            and the last only.
+        max_bytes: the most memory that the result may take.
+
+    Raises:
+        ArgumentError: for arguments out of range, and for an ensemble that would take more than
+            `max_bytes`; `sample_moments` makes any number of paths.
+
+    """
+    num_paths = _checks.count("num_paths", num_paths)
+    ensemble, steps = _prepare(system, w0, key, num_paths, num_steps, keep_every)
+    start = ensemble.start
+    needed = num_paths * len(steps) * start.shape[-1] * start.dtype.itemsize
+    if needed > _checks.count("max_bytes", max_bytes):
+        raise _checks.ArgumentError(
+            f"Argument `num_paths` must leave the result in {max_bytes / 2**30:.3g} GiB of memory, "
+            f"but {num_paths} paths of {len(steps)} states take {needed / 2**30:.3g} GiB. Keep "
+            "fewer states, raise `max_bytes`, or stream their moments with `sample_moments`."
+        )
+    states = _paths(ensemble, num_paths, len(steps))
+    settings = {"num_paths": num_paths, "num_steps": num_steps}
+    return Paths(
+        states=states,
+        steps=jnp.asarray(steps),
+        dim=system.dim,
+        provenance=provenance(system.describe(), **settings),
+    )
+
+
+class _Ensemble(NamedTuple):
+    """What every member shares; `one` is 1, see `samflow._random.Words`."""
+
+    system: AbstractStochasticMap
+    start: Array
+    key: Array
+    keep_every: Array
+    one: Array
+
+
+class _Sums(NamedTuple):
+    """Sums over members at the steps kept, divided by the number of all paths."""
+
+    first: Array
+    first_squared: Array
+    second: Array
+    second_squared: Array
+    lost: Array
+
+
+def _prepare(
+    system: Any, w0: ArrayLike, key: Any, num_paths: int, num_steps: int, keep_every: int | None
+) -> tuple[_Ensemble, Any]:
+    _checks.kind("system", system, AbstractStochasticMap, "Use `sf.StochasticMap(map, noise)`.")
+    num_steps = _checks.count("num_steps", num_steps)
+    keep_every = _checks.count("keep_every", num_steps if keep_every is None else keep_every)
+    keep_every = min(keep_every, num_steps)
+    check_draws(system, num_steps, num_paths)
+    start = start_states(system, w0)
+    if start.ndim == 2 and len(start) != num_paths:
+        raise _checks.ArgumentError(
+            f"Argument `w0` must be one start, or one row for each of the {num_paths} paths, but "
+            f"has shape {np.shape(w0)}."
+        )
+    steps = keep_every * np.arange(1 + num_steps // keep_every)
+    return _Ensemble(system, start, key_words(key), jnp.asarray(keep_every), jnp.ones(())), steps
+
+
+def check_draws(system: AbstractStochasticMap, num_steps: int, num_paths: int) -> None:
+    """Refuse an ensemble that would use a random number twice."""
+    if num_steps * system.num_words >= MOST_DRAWS:
+        raise _checks.ArgumentError(
+            f"Argument `num_steps` must be below {MOST_DRAWS // system.num_words}, for which one "
+            f"key has numbers, but is {num_steps}. Go on from the last state with another key."
+        )
+    if num_paths >= _MOST_MEMBERS:
+        raise _checks.ArgumentError(
+            f"Argument `num_paths` must be below 2³², but is {num_paths}. Use several keys."
+        )
+
+
+def block_step(
+    system: AbstractStochasticMap, key: Array, one: Array
+) -> tuple[Callable[[Array], Any], Callable[[Any, Array, Any], Any], Callable[[Any], Array]]:
+    """Return how a block of states (block, state_dim) is packed, stepped and unpacked.
+
+    The step takes the packed block, the numbers of its members and the number of the step.
+    """
+    if system.elementwise and system.state_dim <= MAX_COMPONENTS:
+
+        def pack(states: Array) -> Components:
+            return Components(*(states[..., i] for i in range(system.state_dim)))
+
+        def step(z: Components, members: Array, k: Any) -> Components:
+            return system.step(z, words(key, members, k, system.num_words, one=one))
+
+        return pack, step, lambda z: jnp.stack(z.parts, axis=-1)
+
+    def step_arrays(z: Array, members: Array, k: Any) -> Array:
+        one = lambda state, i: system.step(state, words(key, i, k, system.num_words))  # noqa: E731
+        return jax.vmap(one)(z, members)
+
+    return lambda states: states, step_arrays, lambda z: z
+
+
+def _run_block(ensemble: _Ensemble, members: Array, kept: int, record: Any, total: Any) -> Any:
+    """Run the block of `members` and fold `record(total, index, states)` over the steps kept."""
+    pack, step, unpack = block_step(ensemble.system, ensemble.key, ensemble.one)
+    every = ensemble.keep_every
+    first = jnp.atleast_2d(ensemble.start)
+    start = (
+        jnp.broadcast_to(first, (members.size, first.shape[1]))
+        if len(first) == 1
+        else (first[jnp.minimum(members, len(first) - 1)])
+    )
+
+    def advance(index: Any, carry: tuple[Any, Any]) -> tuple[Any, Any]:
+        z, total = carry
+        z = lax.fori_loop((index - 1) * every, index * every, lambda k, z: step(z, members, k), z)
+        return z, record(total, index, unpack(z))
+
+    total = record(total, 0, start)
+    return lax.fori_loop(1, kept, advance, (pack(start), total))[1]
+
+
+@eqx.filter_jit
+def _moments(
+    ensemble: _Ensemble, about: Point, first: Any, size: int, kept: int, num_paths: Array
+) -> _Sums:
+    dim = ensemble.system.dim
+    block = min(BLOCK, size)
+    blocks = jnp.arange(-(-size // block))
+    shapes = ((kept, dim), (kept, dim), (kept, dim, dim), (kept, dim, dim))
+
+    def one_block(total: _Sums, number: Array) -> tuple[_Sums, None]:
+        place = number * block + jnp.arange(block)
+        weight = jnp.where(place < size, 1 / num_paths, 0.0)
+
+        def record(total: _Sums, index: Any, states: Array) -> _Sums:
+            x = jax.vmap(ensemble.system.position)(states) - about
+            x = jnp.where((place < size)[:, None], x, 0.0)
+            products = x[:, :, None] * x[:, None, :]
+            return _Sums(
+                total.first.at[index].add(weight @ x),
+                total.first_squared.at[index].add(weight @ x**2),
+                total.second.at[index].add(jnp.tensordot(weight, products, 1)),
+                total.second_squared.at[index].add(jnp.tensordot(weight, products**2, 1)),
+                total.lost.at[index].add(jnp.sum(~jnp.isfinite(x).all(axis=1))),
+            )
+
+        return _run_block(ensemble, first + place, kept, record, total), None
+
+    sums = [jnp.zeros(shape) for shape in shapes]
+    nothing = _Sums(sums[0], sums[1], sums[2], sums[3], jnp.zeros(kept, int))
+    return lax.scan(one_block, nothing, blocks)[0]
+
+
+@eqx.filter_jit
+def _paths(ensemble: _Ensemble, num_paths: int, kept: int) -> Array:
+    block = min(BLOCK, num_paths)
+    dim = ensemble.start.shape[-1]
+
+    def one_block(number: Array) -> Array:
+        record = lambda total, index, states: total.at[:, index].set(states)  # noqa: E731
+        nothing = jnp.zeros((block, kept, dim))
+        members = number * block + jnp.arange(block)
+        return _run_block(ensemble, members, kept, record, nothing)
+
+    found = lax.map(one_block, jnp.arange(-(-num_paths // block)))
+    return found.reshape(-1, kept, dim)[:num_paths]
+
+
+def _as_record(
+    system: AbstractStochasticMap, sums: _Sums, steps: Any, num_paths: int, num_steps: int
+) -> PathMoments:
+    def error(mean: Array, square: Array) -> Array:
+        return jnp.sqrt(jnp.maximum(square - mean**2, 0) / (num_paths - 1))
+
+    return PathMoments(
+        steps=jnp.asarray(steps),
+        mean=sums.first,
+        mean_error=error(sums.first, sums.first_squared),
+        second=sums.second,
+        second_error=error(sums.second, sums.second_squared),
+        lost=sums.lost,
+        num_paths=num_paths,
+        provenance=provenance(system.describe(), num_paths=num_paths, num_steps=num_steps),
+    )
