@@ -3,6 +3,7 @@
 from analysis import (
     beale_descent,
     beale_threshold,
+    digits_noise,
     digits_phases,
     escape,
     hallucinated,
@@ -43,6 +44,7 @@ STUDIES = {
         valley_drift,
         interpolation,
         digits_phases,
+        digits_noise,
         noisy_switch,
     )
 }

@@ -47,7 +47,7 @@ class History(NamedTuple):
 
 
 @functools.cache
-def histories(progress: Callable[[str], None] = lambda message: None) -> dict[str, History]:
+def histories() -> dict[str, History]:
     """Train every arm from the same starts and measure it; computed once a process."""
     x, y = load_digits(NUM_TRAIN + NUM_TEST)
     models = [perceptron(key) for key in jr.split(jr.key(0), NUM_SEEDS)]
@@ -56,12 +56,10 @@ def histories(progress: Callable[[str], None] = lambda message: None) -> dict[st
     z0 = jnp.stack([loss.flatten(model) for model in models])
     trunks, measured = {}, {}
     for rule in ("sgd", "sam"):
-        progress(f"{rule.upper()} up to the switch")
         trunks[rule] = _train(loss, rule, z0, TRUNK, jr.key(1))
         measured[rule] = _measure(loss, test, TRUNK, trunks[rule])
     found = {}
     for name, (before, after) in ARMS.items():
-        progress(f"{name} after the switch")
         tail = _train(loss, after, trunks[before][-1], TAIL, jr.key(2))
         later = _measure(loss, test, tuple(TRUNK[-1] + epoch for epoch in TAIL), tail)
         joined = (np.concatenate(both) for both in zip(measured[before], later, strict=True))
@@ -109,7 +107,8 @@ def _values(loss: Any, test: Any, weights: Any) -> tuple[Any, Any]:
 
 def run(progress: Callable[[str], None] = lambda message: None) -> list[Claim]:
     """Compare the arms at their ends, seed by seed."""
-    found = histories(progress)
+    progress("four arms, five seeds each")
+    found = histories()
     end = {name: history.sharpness[-1] for name, history in found.items()}
     switch = {name: history.sharpness[len(TRUNK) - 1] for name, history in found.items()}
     drop = 1 - end["SGD→SAM"].mean() / end["SGD"].mean()

@@ -18,6 +18,7 @@ from figures import (
     hallucinated,
     interpolation,
     noise_moments,
+    noisy_switch,
     portrait,
     saddle_cycles,
     threshold,
@@ -40,6 +41,7 @@ FIGURES: dict[str, ModuleType] = {
         noise_moments,
         weak_order,
         escape,
+        noisy_switch,
     )
 }
 """Every figure by name, in the order in which they are drawn."""

@@ -23,7 +23,10 @@ def test_every_figure_has_a_name_and_a_caption():
         "hallucinated",
         "two_phases",
         "interpolation",
+        "noise-moments",
         "weak-order",
+        "escape",
+        "noisy-switch",
     ]
     assert list(FIGURES) == [module.NAME for module in FIGURES.values()]
     for module in FIGURES.values():
