@@ -1,10 +1,11 @@
 """`python -m analysis`: check every claim, draw every figure, write the report."""
 
+import os
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import jax
 import typer
@@ -14,9 +15,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from analysis.claims import Claim
-from samflow._checks import ArgumentError, known
+from analysis.work import Task, all_done, tasks
+from samflow._checks import ArgumentError, count, known
 
 _PIPE_WIDTH = 120
+_MOST_JOBS = 4
+"""By default: each process compiles for itself and takes about 1 GB."""
 _COLUMNS = {"claim": 5, "predicted": 3, "measured": 4, "tolerance": 2, "why": 6, "verdict": 2}
 
 
@@ -31,11 +35,18 @@ def main(
         bool | None,
         typer.Option(help="Draw the figures, too; by default with all studies, not with --only."),
     ] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            "--jobs", "-j", help="Processes that work side by side; by default the cores, up to 4."
+        ),
+    ] = None,
 ) -> None:
     """Check the claims of the two papers; exit code 1 if one fails, 2 for misuse."""
     jax.config.update("jax_enable_x64", True)
     try:
-        code = verify(only, output, draw=not only if figures is None else figures)
+        draw = not only if figures is None else figures
+        code = verify(only, output, draw=draw, jobs=_number_of(jobs))
     except ArgumentError as error:
         print(f"Error: {error}", file=sys.stderr)
         code = 2
@@ -45,40 +56,39 @@ def main(
     raise typer.Exit(code)
 
 
-def verify(only: Sequence[str] | None, output: Path, *, draw: bool = True) -> int:
+def verify(only: Sequence[str] | None, output: Path, *, draw: bool = True, jobs: int = 1) -> int:
     """Run studies, print the table, write the report; return the exit code."""
     from analysis import STUDIES
     from analysis.report import write_report
+    from figures import FIGURES
 
     names = [known("study", name, STUDIES) for name in only or STUDIES]
     _make(output)
     began = time.perf_counter()
-    claims, drawn = [], []
+    todo = tasks(names, draw=draw)
+    found: dict[Task, list[Any]] = {}
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True)) as progress:
-        bar = progress.add_task("starting", total=len(names) + draw)
-        for name in names:
+        bar = progress.add_task("starting", total=len(todo))
 
-            def show(stage: str, name: str = name) -> None:
-                progress.update(bar, description=f"{name}: {stage}")
+        def show(message: str) -> None:
+            progress.update(bar, description=message)
 
-            show("starting")
-            claims += STUDIES[name].run(show)
-            progress.advance(bar)
-        if draw:
-            from figures import draw_all
-
-            def show_figure(name: str, place: int, count: int) -> None:
-                progress.update(bar, description=f"figure {place} of {count}: {name}")
-
-            drawn = draw_all(output / "figures", progress=show_figure)
-            progress.advance(bar)
+        for done in all_done(todo, output / "figures", jobs=min(jobs, len(todo)), progress=show):
+            found[done.task] = done.result
+            progress.update(bar, advance=1, description=f"{done.task.kind} {done.task.name} done")
+    claims = [claim for name in names for claim in found[Task("study", name)]]
+    drawn = [entry for name in FIGURES for entry in found.get(Task("figure", name), ())]
     titles = {name: STUDIES[name].TITLE for name in names}
     _print(claims, titles)
     page = write_report(output, claims, titles, drawn, time.perf_counter() - began)
     failed = [claim for claim in claims if not claim.holds]
     print(f"{len(claims) - len(failed)} of {len(claims)} claims hold; report: {page}")
     return 1 if failed else 0
+
+
+def _number_of(jobs: int | None) -> int:
+    return min(os.cpu_count() or 1, _MOST_JOBS) if jobs is None else count("jobs", jobs)
 
 
 def _make(folder: Path) -> None:

@@ -91,7 +91,7 @@ def run(progress: Callable[[str], None] = lambda message: None) -> list[Claim]:
 
 
 def _simulated() -> Claim:
-    """Compare the radius with the growth of the mean of ‖w‖² over a million simulated orbits."""
+    """Compare the radius with the growth of the mean of ‖w‖² over simulated orbits."""
     a, lr, steps, orbits = rows(2), 0.1, 12, 300_000
     generator = np.random.default_rng(0)
     jacobians = [np.eye(WEIGHTS) - lr * (1 + RHO * r @ r) * np.outer(r, r) for r in a]

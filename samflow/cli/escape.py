@@ -82,7 +82,7 @@ def command(
     counts = {"--batch-size": batch_size, "--paths": paths, "--max-steps": max_steps}
     for name, value in counts.items():
         _checks.count(name, value)
-    _checks.count("--seed", seed, minimum=0)
+    options.check_seed(seed)
     made = options.make_loss(loss, dim=dim, eigenvalues=eigenvalues)
     centre = _centre(made, point)
     begin = None if start is None else options.make_point("--start", start, made)
@@ -145,6 +145,12 @@ def render(heading: str, found: "dict[str, EscapeTimes]") -> list[RenderableType
         for name, times in found.items()
         if times.survival.reason
     ]
+    lines += [
+        f"{_shown_name(name)}: no path was followed beyond step {times.survival.horizon:g}, and "
+        f"the mean is of min(T, {times.survival.horizon:g})"
+        for name, times in found.items()
+        if times.survival.horizon < times.max_steps
+    ]
     return [
         Text(heading, style="bold"),
         Text(f"{settings['num_paths']} paths of the {settings['system']}"),
@@ -181,6 +187,7 @@ def _plain(found: "dict[str, EscapeTimes]", loss: str, centre: list[float]) -> d
         row |= {"median_low": times.interval[0], "median_high": times.interval[1]}
         row |= {"reason": times.survival.reason, "share_escaped": times.share}
         row |= {"restricted_mean": times.survival.mean, "mean_error": times.survival.mean_error}
+        row |= {"horizon": times.survival.horizon}
         row |= {"count": times.count(), "provenance": dict(times.provenance)}
         curve = times.survival
         row["curve"] = {

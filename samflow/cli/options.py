@@ -71,6 +71,7 @@ Output = Annotated[
 ]
 
 _HALF_WIDTH = 3.0
+MOST_SEED = 2**63
 
 
 def make_loss(source: str, *, dim: int | None = None, eigenvalues: str | None = None) -> Any:
@@ -125,6 +126,15 @@ def check_hyperparameters(*, rho: float, lr: float = 1.0, momentum: float = 0.0)
     _checks.nonnegative("--rho", rho, "It is the radius of the ascent step.")
     _checks.positive("--lr", lr, "It is the step size.")
     _checks.fraction("--momentum", momentum, "Give 0 for none.")
+
+
+def check_seed(seed: int) -> None:
+    """Refuse a seed that is no key of random numbers."""
+    from samflow import _checks
+
+    _checks.count("--seed", seed, minimum=0)
+    if seed >= MOST_SEED:
+        raise _checks.ArgumentError(f"Argument `--seed` must be below 2⁶³, but is {seed}.")
 
 
 def make_box(text: str | None, loss: "AbstractLoss") -> "Box":

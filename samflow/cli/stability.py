@@ -41,6 +41,8 @@ Replacement = Annotated[
 Seed = Annotated[int, options.whole_option("--seed", help="Of random rows and of the chains.")]
 Steps = Annotated[int, options.whole_option("--steps", help="Steps a chain of the typical rate.")]
 
+MOST_ENTRIES = 10_000_000
+"""Of random rows: 80 MB."""
 DIGITS, _NUM_IMAGES = "digits", 30
 _SUFFIXES = (".csv", ".npz")
 
@@ -73,6 +75,7 @@ def command(
     """Say whether batches keep a minimum that fits every example: rates, bound, thresholds."""
     path = checked_path(output, TEXT_SUFFIXES)
     options.check_hyperparameters(rho=rho, lr=lr, momentum=momentum)
+    options.check_seed(seed)
     made = _problem(data, random, loss, seed)
     from samflow.noise import MiniBatch
     from samflow.systems import StochasticMap
@@ -184,7 +187,11 @@ def _random(text: str, seed: int) -> Any:
             "Argument `--random` must be two whole numbers of at least 1, the examples and the "
             f"weights, as 20,5, but is {text!r}."
         )
-    _checks.count("--seed", seed, minimum=0)
+    if sizes[0] * sizes[1] > MOST_ENTRIES:
+        raise _checks.ArgumentError(
+            f"Argument `--random` must ask for at most {MOST_ENTRIES:,} numbers, but asks for "
+            f"{sizes[0] * sizes[1]:.3g}: {text!r}."
+        )
     return np.random.default_rng(seed).normal(size=(int(sizes[0]), int(sizes[1])))
 
 

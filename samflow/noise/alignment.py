@@ -29,7 +29,8 @@ class AlignmentBound(AbstractRecord):
         violated: whether it is more.
         lr: the step size at which the value is 1; infinite where γ or p is 0.
         gradient_norm: largest ‖gᵢ(w)‖ over the examples.
-        status: located, or not_a_fixed_point where `w` does not fit every example.
+        status: located; not_finite where the value is no number, and then nothing is said; or
+            not_a_fixed_point where `w` does not fit every example.
 
     """
 
@@ -100,15 +101,16 @@ def alignment_bound(
     level = share * gamma * norm**2
     per_square = level * (1 + rho**2 * level)
     value = float(system.map.lr) ** 2 * per_square
+    status = Status.located if data.interpolates else Status.not_a_fixed_point
     return AlignmentBound(
         alignment=gamma,
         hessian_norm=norm,
         noise_share=share,
         value=value,
         violated=value > 1,
-        lr=1 / math.sqrt(per_square) if per_square > 0 else math.inf,
+        lr=math.inf if per_square <= 0 else 1 / math.sqrt(per_square),
         gradient_norm=data.gradient_norm,
-        status=Status.located if data.interpolates else Status.not_a_fixed_point,
+        status=Status.not_finite if math.isnan(value) else status,
         provenance=provenance(system.describe(), corrected=corrected),
     )
 

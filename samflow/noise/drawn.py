@@ -1,8 +1,6 @@
 """The Jacobians of a step on batches that are listed, or drawn: for any smooth rule."""
 
-import itertools
 import math
-from collections import Counter
 from typing import NamedTuple
 
 import equinox as eqx
@@ -59,9 +57,7 @@ def check_smooth(system: StochasticMap) -> None:
 
 def num_batches(system: StochasticMap) -> int:
     """Return how many different batches there are, as sets or as multisets; pairs if `fresh`."""
-    noise, n = batches(system), _num_examples(system)
-    size = noise.batch_size
-    count = math.comb(n + size - 1, size) if noise.replacement else math.comb(n, size)
+    count = batches(system).num_batches(_num_examples(system))
     return count**2 if system.fresh else count
 
 
@@ -80,16 +76,10 @@ def enumerated(system: StochasticMap, w: ArrayLike) -> Jacobians:
             f"{' with a second draw' if system.fresh else f', more than {MOST_BATCHES}'}. "
             "Use 'monte carlo'."
         )
-    size = noise.batch_size
-    if noise.replacement:
-        chosen = list(itertools.combinations_with_replacement(range(n), size))
-        ways = [_orders(batch) / n**size for batch in chosen]
-    else:
-        chosen = list(itertools.combinations(range(n), size))
-        ways = [1 / len(chosen)] * len(chosen)
+    chosen, ways = noise.all_batches(n)
     z = _rest(system, w)
     found = _on_batches(system, z, jnp.asarray(chosen))
-    return _across_free(system, *found, np.asarray(ways))
+    return _across_free(system, *found, ways)
 
 
 def sampled(
@@ -130,12 +120,6 @@ def _average(matrices: NumpyArray, weights: NumpyArray) -> Operator:
         return (image + image.T) / 2
 
     return apply
-
-
-def _orders(batch: tuple[int, ...]) -> int:
-    """Return how many sequences of draws give this multiset."""
-    repeats = math.prod(math.factorial(k) for k in Counter(batch).values())
-    return math.factorial(len(batch)) // repeats
 
 
 def _num_examples(system: StochasticMap) -> int:

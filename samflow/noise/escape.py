@@ -19,7 +19,7 @@ from samflow._components import Components, inner, like
 from samflow._random import MOST_DRAWS, key_words
 from samflow._status import Status
 from samflow._types import ArrayLike
-from samflow.noise.paths import MAX_COMPONENTS, Progress, block_step, check_draws
+from samflow.noise.paths import MAX_BYTES, MAX_COMPONENTS, Progress, block_step, check_draws
 from samflow.noise.survival import Survival, kaplan_meier
 from samflow.orbits.iterate import start_states
 from samflow.records import AbstractRecord, Provenance, axes, provenance
@@ -118,8 +118,8 @@ def escape_time(
         a number has not escaped: its status says what happened, and it is censored.
 
     Raises:
-        ArgumentError: for arguments out of range, a start outside the ball, and for more steps
-            than a key has numbers for.
+        ArgumentError: for arguments out of range, a start outside the ball, for more steps than a
+            key has numbers for, and for paths that would not fit in 2 GiB.
 
     """
     _checks.kind("system", system, AbstractStochasticMap, "Use `sf.StochasticMap(map, noise)`.")
@@ -130,6 +130,13 @@ def escape_time(
     _check_most(system, max_steps)
     check_draws(system, max_steps, num_paths)
     state = _start(system, w, radius, start)
+    needed = 2 * num_paths * (state.nbytes + 9)  # rows of a buffer, and again while they are sorted
+    if needed > MAX_BYTES:
+        raise _checks.ArgumentError(
+            f"Argument `num_paths` must leave the paths in {MAX_BYTES / 2**30:.3g} GiB of memory, "
+            f"but {num_paths} take {needed / 2**30:.3g} GiB. Run several ensembles, each with a "
+            "key of its own."
+        )
     shared = _Shared(system, w, jnp.asarray(radius), key_words(key), jnp.ones(()))
     times, status = _run(shared, state, num_paths, max_steps, progress)
     return EscapeTimes(
@@ -190,7 +197,17 @@ def escape_times(
     leaves = where(system)
     several = isinstance(leaves, tuple)
     width = len(leaves) if several else 1
-    rows = np.atleast_1d(np.asarray(values, float))
+    if any(leaf is None for leaf in (leaves if several else (leaves,))):
+        raise _checks.ArgumentError(
+            "Argument `where` must return numbers that the system has, but one is None. Give the "
+            "system a momentum of 0 to vary it."
+        )
+    try:
+        rows = np.atleast_1d(np.asarray(values, float))
+    except (TypeError, ValueError) as error:
+        raise _checks.ArgumentError(
+            f"Argument `values` must be numbers, one row of {width} a system."
+        ) from error
     rows = rows[:, None] if rows.ndim == 1 else rows
     if rows.ndim != 2 or rows.shape[1] != width or not rows.size:
         raise _checks.ArgumentError(

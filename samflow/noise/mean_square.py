@@ -31,6 +31,7 @@ class MeanSquareRate(AbstractRecord):
 
     Attributes:
         rate: log of the spectral radius of T, a step; the mean square grows like exp(rate · k).
+            NaN where the radius is.
         radius: the spectral radius.
         standard_error: of `radius`; 0 where the expectation is exact or enumerated.
         residual: ‖T(P) − radius · P‖_F for the leading P of norm 1; 0.0 is exact.
@@ -155,7 +156,7 @@ def mean_square_rate(
         error = error if expectation == "monte carlo" else 0.0
         size = jacobians.matrices.shape[1]
     return MeanSquareRate(
-        rate=math.log(found.radius) if found.radius > 0 else -math.inf,
+        rate=-math.inf if found.radius <= 0 else math.log(found.radius),
         radius=found.radius,
         standard_error=error,
         residual=found.residual,

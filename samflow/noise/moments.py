@@ -1,7 +1,5 @@
 """Second moments near a critical point: exact for the linearised random map."""
 
-import itertools
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -15,6 +13,7 @@ from jaxtyping import Array, Float, Int
 from samflow import _checks
 from samflow._status import Status
 from samflow._types import ArrayLike, Matrix, Point
+from samflow.losses.finite_sum import FiniteSum
 from samflow.records import AbstractRecord, Provenance, axes, provenance
 from samflow.systems.gradient_noise import AdditiveNoise, MiniBatch, TiltedLoss
 from samflow.systems.map import Map
@@ -22,6 +21,8 @@ from samflow.systems.stochastic_map import StochasticMap
 
 MOST_BATCHES = 20_000
 """Up to this many different batches a mini-batch's expectations are sums over all of them."""
+MOST_COORDINATES = 60
+"""Up to so many numbers a state may have with mini-batches."""
 _AT_REST = 1e-8
 """Largest step at the point, as a part of lr, for which it counts as at rest."""
 
@@ -32,7 +33,7 @@ class SecondMoment(AbstractRecord):
     Attributes:
         steps: the step number of each, 0 for the start.
         mean: E x, shape (kept, dim).
-        second: E x xᵀ, shape (kept, dim, dim); infinite where it passes what doubles hold.
+        second: E x xᵀ, shape (kept, dim, dim); not finite from where it passes what doubles hold.
         radius: spectral radius of the map of second moments, P ↦ E[J P Jᵀ]: they stay bounded
             below 1 and grow above; NaN where the map has no Jacobian.
         status: located; or not_a_fixed_point or not_differentiable, and then all is NaN.
@@ -95,7 +96,8 @@ def second_moment(
 
     Raises:
         ArgumentError: in single precision, for arguments out of range, and where more than
-            `MOST_BATCHES` different batches would have to be summed over.
+            `MOST_BATCHES` different batches would have to be summed over, or Jacobians of more
+            than `MOST_COORDINATES` rows be held for each.
 
     Source: section 6 of docs/theory; for SGD, Liu, Ziyin, Ueda 2021 (arXiv 2012.03636).
 
@@ -132,30 +134,39 @@ def _status(system: StochasticMap, w: Point) -> Status:
     return Status.located if moved <= _AT_REST * scale else Status.not_a_fixed_point
 
 
-def _batches(system: StochasticMap) -> Array | None:
-    """Return every batch as a row of indices, all as likely; None for additive noise."""
+def _batches(system: StochasticMap) -> tuple[Array, Array] | None:
+    """Return every batch as a row of indices, and its probability; None for additive noise."""
     noise, loss = system.noise, system.loss
     if not isinstance(noise, MiniBatch):
         return None
-    n, size = loss.num_examples, noise.batch_size  # pyright: ignore[reportAttributeAccessIssue]
-    count = n**size if noise.replacement else math.comb(n, size)
-    count = count**2 if system.fresh else count
+    assert isinstance(loss, FiniteSum)
+    count = noise.num_batches(loss.num_examples) ** (1 + system.fresh)
     if count > MOST_BATCHES:
         raise _checks.ArgumentError(
             f"Argument `system` must have at most {MOST_BATCHES} different batches to sum over, "
             f"but has {count}. Use `sf.noise.data_noise` for noise of their covariance, or "
             "`sf.noise.sample_moments`."
         )
-    draws = itertools.product(range(n), repeat=size)
-    rows = draws if noise.replacement else itertools.combinations(range(n), size)
-    return jnp.asarray(list(rows), int).reshape(-1, size)
+    if system.state_dim > MOST_COORDINATES:
+        raise _checks.ArgumentError(
+            f"Argument `system` must have a state of at most {MOST_COORDINATES} numbers to hold "
+            f"the Jacobians of all batches, but has {system.state_dim}. Use "
+            "`sf.noise.mean_square_rate`, or `sf.noise.sample_moments`."
+        )
+    rows, probabilities = noise.all_batches(loss.num_examples)
+    return jnp.asarray(rows), jnp.asarray(probabilities)
 
 
 @eqx.filter_jit
 def _recursion(
-    system: StochasticMap, w: Point, batches: Array | None, x0: Array, every: Array, kept: int
+    system: StochasticMap,
+    w: Point,
+    batches: tuple[Array, Array] | None,
+    x0: Array,
+    every: Array,
+    kept: int,
 ) -> tuple[Array, Array, Array]:
-    linear = _additive(system, w) if batches is None else _enumerated(system, w, batches)
+    linear = _additive(system, w) if batches is None else _enumerated(system, w, *batches)
 
     def step(_: Any, moments: tuple[Array, Array]) -> tuple[Array, Array]:
         m, p = moments
@@ -168,6 +179,8 @@ def _recursion(
 
     start = (x0, jnp.outer(x0, x0))
     _, (mean, second) = lax.scan(record, start, None, length=kept)
+    if batches is None:  # every J is A
+        return mean, second, jnp.max(jnp.abs(jnp.linalg.eigvals(linear.mean))) ** 2
     size = x0.size
     basis = jnp.eye(size * size).reshape(-1, size, size)
     images = jax.vmap(lambda e: linear.second((e + e.T) / 2))(basis)
@@ -197,24 +210,25 @@ def _additive(system: StochasticMap, w: Point) -> _Linear:
     )
 
 
-def _enumerated(system: StochasticMap, w: Point, batches: Array) -> _Linear:
+def _enumerated(system: StochasticMap, w: Point, batches: Array, weights: Array) -> _Linear:
     """Return the map on mini-batches, each linearised, with expectations over all of them."""
     z = system.lift(w)
     rows = (batches,)
     if system.fresh:
         count = len(batches)
         rows = (jnp.repeat(batches, count, axis=0), jnp.tile(batches, (count, 1)))
+        weights = jnp.outer(weights, weights).reshape(-1)
 
     def on(*indices: Array) -> Map:
         return system.on(*(system.loss.batch(i) for i in indices))  # pyright: ignore
 
     jacobians = jax.vmap(lambda *i: jax.jacfwd(on(*i).step)(z))(*rows)
     pushes = jax.vmap(lambda *i: on(*i).step(z) - z)(*rows)
-    count = len(rows[0])
+    weighted = weights[:, None] * pushes
     return _Linear(
-        mean=jacobians.mean(axis=0),
-        push=pushes.mean(axis=0),
-        second=lambda p: jnp.einsum("nij,jk,nlk->il", jacobians, p, jacobians) / count,
-        cross=lambda m: jnp.einsum("nij,j,nk->ik", jacobians, m, pushes) / count,
-        kick=pushes.T @ pushes / count,
+        mean=jnp.einsum("n,nij->ij", weights, jacobians),
+        push=weights @ pushes,
+        second=lambda p: jnp.einsum("n,nij,jk,nlk->il", weights, jacobians, p, jacobians),
+        cross=lambda m: jnp.einsum("nij,j,nk->ik", jacobians, m, weighted),
+        kick=pushes.T @ weighted,
     )

@@ -17,6 +17,10 @@ OVERSHOOT = 0.5825971579390107
 _RTOL = 1e-8
 """Largest relative error that a quadrature may say it has."""
 _MOST_NODES = 4000
+_MOST_EXPONENT = 700.0
+"""e to more than this is too near the largest double for an integral of it."""
+_MOST_STEPS = 1e10
+"""A mean exit time beyond this is ill-conditioned: about its relative rounding error is left."""
 
 
 def mean_passage_time(
@@ -45,8 +49,8 @@ def mean_passage_time(
 
     Returns:
         The time. NaN where the quadrature says that it is not good to 1e-8, as where V does not
-        confine the motion and the mean is infinite. A peak much narrower than the interval can be
-        missed by any quadrature.
+        confine the motion and the mean is infinite, and where V rises by more than 700 D. A peak
+        much narrower than the interval can be missed by any quadrature.
 
     Raises:
         ArgumentError: for a diffusivity that is not positive, and ends in the wrong order.
@@ -65,7 +69,13 @@ def mean_passage_time(
 
     def inner(y: float) -> float:
         top = potential(y)
-        weight = lambda z: math.exp(min((top - potential(z)) / d, 700.0))  # noqa: E731
+
+        def weight(z: float) -> float:
+            height = (top - potential(z)) / d
+            if height > _MOST_EXPONENT:
+                errors.append(math.inf)  # what is returned instead must not count
+            return math.exp(min(height, _MOST_EXPONENT))
+
         return _quad(weight, reflect, start, errors) + _quad(weight, start, y, errors)
 
     return _checked(_quad(inner, start, target, errors) / d, errors)
@@ -146,7 +156,7 @@ def linear_exit_time(
     from scipy import special
 
     scale = math.sqrt(abs(rate) / q)
-    if rate < 0 and (scale * radius) ** 2 > 700:
+    if rate < 0 and (scale * radius) ** 2 > _MOST_EXPONENT:
         return math.inf
     growing = lambda s: math.sqrt(math.pi) / 2 * math.exp(s * s) * special.erf(s)  # noqa: E731
     errors: list[float] = []
@@ -159,7 +169,8 @@ def chain_exit_time(multiplier: float, *, noise: float, radius: float, start: fl
 
     ξ is standard normal. The mean solves T(x) = 1 + ∫ T(y) φ((y − multiplier·x)/noise)/noise dy
     over the interval, here by Nyström's method with Gauss and Legendre's nodes: exact to rounding,
-    about 1e-10 relative, for times below 1e5 steps; beyond, the equation is ill-conditioned.
+    about 1e-10 relative, for times below 1e5 steps; beyond, the equation is ill-conditioned, and
+    for times above 1e10 steps, or infinite ones, the answer is NaN.
 
     Args:
         multiplier: of a step, any sign: 1 − ηU for an eigen-direction of USAM.
@@ -174,7 +185,8 @@ def chain_exit_time(multiplier: float, *, noise: float, radius: float, start: fl
     """
     inside, leave = _chain(multiplier, noise, radius, start)
     times = np.linalg.solve(np.eye(len(inside)) - inside, np.ones(len(inside)))
-    return float(1 + leave @ times)
+    found = float(1 + leave @ times)
+    return found if 1 <= found <= _MOST_STEPS else math.nan
 
 
 def chain_survival(

@@ -112,17 +112,26 @@ def sample_moments(
         progress: called between the parts in which a large ensemble is made.
 
     Raises:
-        ArgumentError: for arguments out of range, and for more steps than a key has numbers for.
+        ArgumentError: for arguments out of range, for more steps than a key has numbers for, and
+            for moments that would take more than `MAX_BYTES`.
 
     """
     num_paths = _checks.count("num_paths", num_paths, minimum=2)
     ensemble, steps = _prepare(system, w0, key, num_paths, num_steps, keep_every)
     origin = jnp.zeros(system.dim) if about is None else _checks.point("about", about, system.dim)
+    needed = 4 * len(steps) * system.dim**2 * origin.dtype.itemsize
+    if needed > MAX_BYTES:
+        raise _checks.ArgumentError(
+            f"Argument `system` must leave the moments in {MAX_BYTES / 2**30:.3g} GiB of memory, "
+            f"but {len(steps)} second moments of {system.dim} weights take {needed / 2**30:.3g} "
+            "GiB. Keep fewer steps, or take fewer paths with `sample_paths`."
+        )
     per_call = max(BLOCK, _AT_ONCE // num_steps // BLOCK * BLOCK)
     total = None
     for first in range(0, num_paths, per_call):
         size = min(per_call, num_paths - first)
-        part = _moments(ensemble, origin, first, size, len(steps), jnp.asarray(num_paths))
+        begin = jnp.asarray(first, jnp.uint32)  # a number of Python would be compiled in
+        part = _moments(ensemble, origin, begin, size, len(steps), jnp.asarray(num_paths))
         total = part if total is None else jax.tree.map(jnp.add, total, part)
         if progress is not None:
             progress(first + size, num_paths)
@@ -147,7 +156,7 @@ def sample_paths(
         w0: weights (dim,), at velocity 0, or a state (state_dim,), from which all paths start; or
             one such row a path.
         key: a key of `jax.random`; path i depends on (key, i) alone, so that a larger ensemble
-            has the paths of a smaller one first.
+            has the paths of a smaller one first, up to rounding.
         num_paths: how many.
         num_steps: steps of each.
         keep_every: states are kept at steps 0, k, 2k, ... up to num_steps; by default the first
@@ -290,12 +299,11 @@ def _moments(
         def record(total: _Sums, index: Any, states: Array) -> _Sums:
             x = jax.vmap(ensemble.system.position)(states) - about
             x = jnp.where((place < size)[:, None], x, 0.0)
-            products = x[:, :, None] * x[:, None, :]
             return _Sums(
                 total.first.at[index].add(weight @ x),
                 total.first_squared.at[index].add(weight @ x**2),
-                total.second.at[index].add(jnp.tensordot(weight, products, 1)),
-                total.second_squared.at[index].add(jnp.tensordot(weight, products**2, 1)),
+                total.second.at[index].add((weight * x.T) @ x),
+                total.second_squared.at[index].add((weight * x.T**2) @ x**2),
                 total.lost.at[index].add(jnp.sum(~jnp.isfinite(x).all(axis=1))),
             )
 

@@ -85,7 +85,12 @@ def kaplan_meier(times: ArrayLike, escaped: ArrayLike, *, horizon: float | None 
     Source: Kaplan and Meier 1958; Brookmeyer and Crowley 1982; curve and band by scipy.stats.ecdf.
 
     """
-    times, escaped = np.asarray(times, float), np.asarray(escaped)
+    try:
+        times, escaped = np.asarray(times, float), np.asarray(escaped)
+    except (TypeError, ValueError) as error:
+        raise _checks.ArgumentError("Argument `times` must be numbers, shape (N,).") from error
+    if horizon is not None:
+        horizon = float(_checks.nonnegative("horizon", horizon))
     if times.ndim != 1 or not times.size:
         raise _checks.ArgumentError(
             f"Argument `times` must have shape (N,) with N at least 1, but has shape {times.shape}."
@@ -103,7 +108,7 @@ def kaplan_meier(times: ArrayLike, escaped: ArrayLike, *, horizon: float | None 
     last = float(times.max())
     if horizon is not None and not horizon >= last:
         raise _checks.ArgumentError(
-            f"Argument `horizon` must be at least the largest time, {last:g}, but is {horizon!r}."
+            f"Argument `horizon` must be at least the largest time, {last:g}, but is {horizon:g}."
         )
     known, survival, low, high = _curve(times, escaped)
     at_risk = times.size - np.searchsorted(np.sort(times), known, side="left")

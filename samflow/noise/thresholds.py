@@ -20,6 +20,8 @@ from samflow.rules.sam import USAM
 from samflow.systems.stochastic_map import StochasticMap
 
 _MOST_DOUBLINGS = 60
+_ROUNDING = 1e-12
+"""A radius is 1 up to this: directions that hardly curve have one within rounding of it."""
 _SAFETY = 4.0
 """Rounding of a radius near 1, in units of the requested tolerance, that the bracket allows."""
 
@@ -29,10 +31,11 @@ class StabilityThreshold(AbstractRecord):
 
     Attributes:
         parameter: "lr" or "rho".
-        low: the largest value that was found stable: radius ≤ 1.
+        low: the largest value that was found stable: radius ≤ 1, or 1 + 1e-12 with momentum or
+            a second draw.
         high: the least that was found unstable, next to it; infinite if none was found.
-        margin_low: at most 0: the spectral radius at `low` less 1; or, without momentum and with
-            one draw a step, lr/η* − 1 there, with η* the exact largest step.
+        margin_low: at most 0: the spectral radius at `low` less 1 + 1e-12; or, without momentum
+            and with one draw a step, lr/η* − 1 there, with η* the exact largest step.
         margin_high: more than 0, the same at `high`.
         num_evaluations: how many margins were computed.
         status: located; out_of_steps where no unstable value was found; not_a_fixed_point where
@@ -117,7 +120,7 @@ def stability_threshold(
         if step.self_adjoint:
             largest, _ = critical_lr(moments, step, tol=rtol * 0.01)
             return float(moved.map.lr) / largest - 1 if largest > 0 else math.inf
-        return exact(moved, data, moments).radius - 1
+        return exact(moved, data, moments).radius - 1 - _ROUNDING
 
     steepest = float(max((data.rows**2).sum(axis=(1, 2))))
     low = 0.0

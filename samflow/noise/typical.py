@@ -18,10 +18,12 @@ from samflow._types import ArrayLike
 from samflow.noise import drawn
 from samflow.noise.batch_operator import batches, has_closed_form, update
 from samflow.noise.linearisation import linearise
+from samflow.noise.paths import check_draws
 from samflow.records import AbstractRecord, Provenance, axes, provenance
 from samflow.systems.stochastic_map import StochasticMap
 
-_DIRECTION_KEY = 0x5EED
+_DIRECTION_KEY = 0xFFFFFFFF
+"""The number that no step has."""
 _NOTHING = 1e-15
 """A unit vector of which no more is left after a step has become 0, up to rounding."""
 _TRANSIENT = 0.1
@@ -33,7 +35,7 @@ class TypicalRate(AbstractRecord):
 
     Attributes:
         rate: λ = lim (1/k) log‖J_k ⋯ J_1 z‖, a step: the mean over the chains. −inf where the
-            product became 0.
+            product became 0; NaN where it is not finite.
         standard_error: of `rate`, from the spread of independent chains.
         interval: the 95 % interval of Student's t, (low, high).
         verdict: "stable" (the interval is below 0), "unstable" (above 0) or "undecided".
@@ -116,8 +118,10 @@ def typical_rate(
             (noise.batch_size, noise.replacement, system.fresh),
         )
     else:
-        few = min(64, 4 * system.state_dim)
-        basis = drawn.sampled(system, w, key=key, num_samples=few).basis
+        check_draws(system, transient + num_steps, num_chains)
+        drawn.sampled(system, w, key=key, num_samples=min(64, 4 * system.state_dim))  # or refuses
+        # The span of all examples: draws could miss a direction that one example alone has.
+        basis = np.kron(np.eye(system.state_dim // system.dim), data.basis)
         z = system.lift(_checks.point("w", w, system.dim))
         chains = _on_steps(system, z, jnp.asarray(basis), key_words(key), keys, counts)
     found = np.asarray(chains)
@@ -147,6 +151,7 @@ def _growth(step: Callable[[Array, Array], Array], x: Array, counts: Array) -> A
         z, total = carry
         image = step(i, z)
         size = jnp.linalg.norm(image)
+        size = jnp.where(jnp.isfinite(size), size, jnp.nan)  # image/∞ would pass for a 0
         gone = size <= _NOTHING
         z = jnp.where(gone, z, image / jnp.where(gone, 1.0, size))
         growth = jnp.where(gone, -jnp.inf, jnp.log(size))

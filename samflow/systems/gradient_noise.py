@@ -5,6 +5,9 @@ descent, then come from the same draw. Numbers come from random words, see `samf
 """
 
 import abc
+import itertools
+import math
+from collections import Counter
 from typing import Any
 
 import equinox as eqx
@@ -50,7 +53,7 @@ class AdditiveNoise(AbstractNoise):
 
     Attributes:
         covariance: Σ, of one example's gradient: shape (dim, dim), or (dim,) for a diagonal.
-        batch_size: B; a number of at least 1, not necessarily whole, and a leaf that sweeps.
+        batch_size: B > 0, not necessarily whole, and a leaf that sweeps.
 
     Raises:
         ArgumentError: for a Σ that is not symmetric positive semidefinite; with a Σ known only
@@ -157,6 +160,9 @@ class MiniBatch(AbstractNoise):
     batch_size: int = eqx.field(static=True, converter=lambda v: _checks.count("batch_size", v))
     replacement: bool = eqx.field(static=True, default=False)
 
+    def __check_init__(self) -> None:
+        _checks.kind("replacement", self.replacement, bool)
+
     def num_words(self, loss: AbstractLoss) -> int:
         """Return B."""
         return self.batch_size
@@ -181,6 +187,23 @@ class MiniBatch(AbstractNoise):
                 taken = taken | (index == other)
             chosen.append(jnp.where(taken, j, index))
         return tuple(chosen) if _by_member(words) else jnp.stack(chosen)
+
+    def num_batches(self, num_examples: int) -> int:
+        """Return how many batches differ, the order in a batch aside."""
+        return math.comb(num_examples + (self.batch_size - 1) * self.replacement, self.batch_size)
+
+    def all_batches(self, num_examples: int) -> tuple[NumpyArray, NumpyArray]:
+        """Return every batch, shape (num_batches, B), and its probability, (num_batches,)."""
+        n, size = num_examples, self.batch_size
+        if not self.replacement:
+            batches = np.array(list(itertools.combinations(range(n), size)))
+            return batches, np.full(len(batches), 1 / len(batches))
+        batches = np.array(list(itertools.combinations_with_replacement(range(n), size)))
+        orders = [
+            math.factorial(size) / math.prod(map(math.factorial, Counter(row).values()))
+            for row in batches.tolist()
+        ]
+        return batches, np.array(orders) / float(n) ** size
 
     def check(self, loss: AbstractLoss) -> None:
         """Refuse a loss that is no mean over examples, and a batch larger than the data."""
@@ -269,7 +292,7 @@ def _factor(covariance: ArrayLike) -> Array:
         sigma = np.asarray(covariance, dtype=float)
     except (TypeError, ValueError) as error:
         raise _checks.ArgumentError("Argument `covariance` must be a matrix of numbers.") from error
-    if not sigma.size or sigma.shape not in ((len(sigma),), (len(sigma), len(sigma))):
+    if sigma.ndim not in (1, 2) or not sigma.size or set(sigma.shape) != {len(sigma)}:
         raise _checks.ArgumentError(
             f"Argument `covariance` must have shape (dim, dim), or (dim,) for a diagonal, but has "
             f"shape {sigma.shape}."

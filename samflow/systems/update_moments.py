@@ -5,8 +5,6 @@ is taken to first order in rho. This is what the models of `samflow.systems.diff
 """
 
 import functools
-import itertools
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -55,7 +53,7 @@ def check(loss: AbstractLoss, rule: AbstractRule, noise: AbstractNoise, exact: b
     noise.check(loss)
     if isinstance(noise, MiniBatch):
         assert isinstance(loss, FiniteSum)
-        found = num_batches(loss.num_examples, noise.batch_size, noise.replacement)
+        found = noise.num_batches(loss.num_examples)
         if found > MOST_BATCHES:
             raise _checks.ArgumentError(
                 f"Argument `noise` must have at most {MOST_BATCHES} different batches, which are "
@@ -82,7 +80,7 @@ def num_noises(loss: AbstractLoss, noise: AbstractNoise) -> int:
     """Return k, the number of columns of the factor."""
     if isinstance(noise, MiniBatch):
         assert isinstance(loss, FiniteSum)
-        found = num_batches(loss.num_examples, noise.batch_size, noise.replacement)
+        found = noise.num_batches(loss.num_examples)
         return min(found, loss.dim)
     return loss.dim
 
@@ -183,30 +181,10 @@ def gaussian_direction(
     return vectors @ (once @ centre), vectors @ second @ vectors.T
 
 
-def num_batches(num_examples: int, batch_size: int, replacement: bool) -> int:
-    """Return how many batches differ, the order in a batch aside."""
-    return math.comb(num_examples + (batch_size - 1) * replacement, batch_size)
-
-
-@functools.lru_cache(maxsize=32)
-def _batches(n: int, size: int, replacement: bool) -> tuple[NumpyArray, NumpyArray]:
-    """Return every batch with its probability."""
-    if not replacement:
-        batches = np.array(list(itertools.combinations(range(n), size)))
-        return np.full(len(batches), 1 / len(batches)), batches
-    batches = np.array(list(itertools.combinations_with_replacement(range(n), size)))
-    ways = [
-        math.factorial(size)
-        / math.prod(math.factorial(c) for c in np.unique(b, return_counts=True)[1])
-        for b in batches
-    ]
-    return np.array(ways) / float(n) ** size, batches
-
-
 def _draws(loss: AbstractLoss, noise: AbstractNoise) -> _Draws:
     if isinstance(noise, MiniBatch):
         assert isinstance(loss, FiniteSum)
-        weights, batches = _batches(loss.num_examples, noise.batch_size, noise.replacement)
+        batches, weights = noise.all_batches(loss.num_examples)
         return _Draws(weights, batches, loss.batch)
     assert isinstance(noise, AdditiveNoise)
     x, p = np.polynomial.hermite_e.hermegauss(NODES)

@@ -30,6 +30,19 @@ def test_claims_hold_and_are_written(report):
         assert all(claim[field] for field in ("statement", "source", "predicted", "reason"))
 
 
+def test_several_processes_report_the_same(report, tmp_path):
+    assert verify(FAST[:2], tmp_path, draw=False, jobs=2) == 0
+    alone, together = (
+        [
+            claim
+            for claim in json.loads((folder / "claims.json").read_text())["claims"]
+            if claim["study"] in FAST[:2]
+        ]
+        for folder in (report[1], tmp_path)
+    )
+    assert together == alone
+
+
 def test_the_page_is_self_contained(report):
     page = (report[1] / "index.html").read_text()
     assert "All" in page

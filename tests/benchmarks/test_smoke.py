@@ -3,13 +3,14 @@
 import json
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import samflow as sf
-from benchmarks import lyapunov
+from benchmarks import lyapunov, noise, peers
 from benchmarks.ensembles import CASES, LR, RHO, compile_peer, numpy_peer, starts
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
@@ -65,4 +66,31 @@ def test_both_peers_and_samflow_agree_on_exponents(case, tmp_path):
 def test_the_script_of_exponents_prints_json():
     report = run("lyapunov.py", "--points", "8", "--steps", "2000")
     assert len(report["rows"]) == len(lyapunov.CASES)
+    assert all(row["ratio"] > 0 for row in report["rows"])
+
+
+@pytest.mark.parametrize("loss", noise.STARTS)
+def test_noisy_peers_and_samflow_have_the_same_moments(loss):
+    with tempfile.TemporaryDirectory() as folder:
+        compiled = peers.compile_c(FOLDER / "noise.c", Path(folder))
+        assert compiled is not None
+        row = noise.measure(compiled, loss, paths=128, steps=20, runs=1)
+    # The same random numbers: rounding alone, over twenty steps.
+    assert row["largest_difference"] < 1e-11
+
+
+def test_the_peer_in_numpy_has_the_moments_of_usam():
+    found = noise.numpy_peer("saddle", 20_000, 20)
+    system = sf.StochasticMap(
+        sf.Map(sf.losses.saddle(), sf.USAM(rho=noise.RHO), lr=noise.LR),
+        sf.noise.AdditiveNoise(np.square(noise.SIGMA)),
+    )
+    exact = sf.noise.second_moment(system, [0, 0], num_steps=20, keep_every=2).second[1:]
+    for column, i in ((0, 0), (2, 1)):  # five standard errors of a mean of squares
+        np.testing.assert_allclose(found[:, column], exact[:, i, i], rtol=5 * np.sqrt(2 / 20_000))
+
+
+def test_the_script_of_noise_prints_json():
+    report = run("noise.py", "--paths", "64", "--steps", "10")
+    assert [row["case"] for row in report["rows"]] == list(noise.STARTS)
     assert all(row["ratio"] > 0 for row in report["rows"])

@@ -71,7 +71,9 @@ def test_lost_paths_return_1(capsys):
     """SAM without noise, at the saddle, divides 0 by 0."""
     arguments = [*QUARTIC, "--rule", "sam", "--noise", "isotropic", "--sigma", "0"]
     assert run([*arguments, "--max-steps", "5"]) == 1
-    assert "SAM lost paths: 400 undefined. They are censored" in capsys.readouterr().err
+    out, err = capsys.readouterr()
+    assert "SAM lost paths: 400 undefined. They are censored" in err
+    assert "SAM: no path was followed beyond step 0" in out
 
 
 def test_an_interrupt_is_130_and_leaves_no_file(capsys, tmp_path, monkeypatch):
@@ -92,6 +94,7 @@ MISUSE = {
     "no path": (["--paths", "0"], ["--paths", "at least 1"]),
     "no step": (["--max-steps", "0"], ["--max-steps", "at least 1"]),
     "too many steps": (["--max-steps", "9999999999"], ["max_steps", "below"]),
+    "seed past 64 bits": (["--seed", str(2**70)], ["--seed", "below 2⁶³"]),
     "negative seed": (["--seed", "-1"], ["--seed", "at least 0"]),
     "start outside the ball": (["--start", "0,0.6"], ["start", "radius 0.5", "distance 0.6"]),
     "start of one number": (["--start", "0.1"], ["--start", "2 numbers"]),

@@ -93,3 +93,11 @@ def test_one_example_has_no_noise_and_the_bound_says_nothing():
 def test_misuse_is_refused():
     with pytest.raises(ArgumentError, match="without momentum"):
         sf.noise.alignment_bound(system(random_rows(1), lr=0.1, momentum=0.5), np.zeros(3))
+
+
+def test_a_value_that_is_no_number_is_not_located():
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = sf.noise.alignment_bound(system(1e120 * np.eye(2), lr=1e-200), np.zeros(2))
+    assert np.isnan(found.value)
+    assert np.isnan(found.lr)
+    assert found.status is sf.Status.not_finite

@@ -383,8 +383,17 @@ def test_misuse_of_systems_sweeps_and_estimates():
     ):
         with pytest.raises(ArgumentError, match=message):
             kaplan_meier(times, np.asarray(escaped))
-    with pytest.raises(ArgumentError, match="`horizon`"):
-        kaplan_meier([3.0], [True], horizon=2)
+    for horizon in (2, "a", math.nan):
+        with pytest.raises(ArgumentError, match="`horizon`"):
+            kaplan_meier([3.0], [True], horizon=horizon)
+    with pytest.raises(ArgumentError, match="`times` must be numbers"):
+        kaplan_meier(["a"], [True])
+    with pytest.raises(ArgumentError, match="`values` must be numbers"):
+        noise.escape_times(system(), [0.0], where=where, values=["a"], radius=1)
+    with pytest.raises(ArgumentError, match=r"`where` .* None"):
+        noise.escape_times(system(), [0.0], where=lambda s: s.map.momentum, values=[0.5], radius=1)
+    with pytest.raises(ArgumentError, match=r"4000000000 take .* GiB"):
+        run(system(), num_paths=4_000_000_000)
 
 
 def test_a_hyperparameter_out_of_range_in_a_sweep_is_seen_in_the_status():

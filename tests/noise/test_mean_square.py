@@ -297,3 +297,21 @@ def test_a_loss_without_curvature_is_refused():
     with pytest.raises(ArgumentError, match="every Hessian is 0"):
         sf.mean_square_rate(system(np.zeros((2, 2)), lr=0.1), np.zeros(2))
     assert least_squares(np.eye(2)).num_examples == 2
+
+
+def test_a_radius_that_overflows_has_no_rate():
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = sf.mean_square_rate(system(random_rows(0), 0.1, lr=1e200), np.zeros(3))
+    assert found.status is sf.Status.not_finite
+    assert np.isnan(found.rate)
+    assert found.verdict == "undecided"
+
+
+@pytest.mark.parametrize("small", [1e-3, 1e-7, 1e-9])
+def test_a_direction_that_hardly_curves_does_not_move_the_threshold_with_momentum(small):
+    """Its radius is 1 to rounding at every lr; the other direction decides, here exactly."""
+    found, alone = (
+        sf.noise.stability_threshold(system(rows, 0.1, lr=0.1, momentum=0.9), np.zeros(2)).value
+        for rows in ([[1.0, 0.0], [0.0, small]], [[1.0, 0.0], [0.0, 0.0]])
+    )
+    assert found == pytest.approx(alone, rel=1e-8)  # brackets of 1e-9

@@ -231,3 +231,13 @@ def test_too_many_batches_are_refused():
     made = sf.StochasticMap(sf.Map(loss, sf.GD(), lr=0.01), MiniBatch(15))
     with pytest.raises(ArgumentError, match="but has 155117520"):
         second_moment(made, [0], num_steps=5)
+
+
+def test_many_weights_have_a_radius_and_batches_of_them_are_refused():
+    loss = sf.losses.Quadratic((1.0,) * 99 + (-1.0,))
+    made = sf.StochasticMap(sf.Map(loss, sf.GD(), lr=0.1), sf.noise.isotropic_noise(100, sigma=1.0))
+    found = second_moment(made, np.zeros(100), num_steps=2)
+    assert float(found.radius) == pytest.approx(1.1**2, rel=1e-12)  # rounding
+    both = sf.StochasticMap(sf.Map(sf.losses.mean([loss, loss]), sf.GD(), lr=0.1), MiniBatch(1))
+    with pytest.raises(ArgumentError, match="at most 60 numbers"):
+        second_moment(both, np.zeros(100), num_steps=2)

@@ -149,6 +149,21 @@ def test_what_has_no_mean_is_nan():
     assert math.isnan(mean_passage_time(lambda x: -x * x, diffusivity=1, start=0, target=1))
 
 
+@pytest.mark.parametrize("exponent", [705, 720, 1000])
+def test_a_barrier_past_what_doubles_hold_has_no_number(exponent):
+    """Kramers' time is 4.4 e^(ΔV/D); up to e^700 it can be integrated."""
+    assert math.isnan(mean_passage_time(well, diffusivity=0.25 / exponent, start=-1, target=1))
+    found = mean_passage_time(well, diffusivity=0.25 / 650, start=-1, target=1)
+    kramers = kramers_time(0.25, diffusivity=0.25 / 650, well_curvature=2, top_curvature=-1)
+    assert found == pytest.approx(kramers, rel=2e-3)  # D/ΔV = 1.5e-3
+
+
+@pytest.mark.parametrize(("multiplier", "noise"), [(0.5, 0.1), (0.9, 0.05), (0.9, 0.03), (0, 0.1)])
+def test_an_exit_too_rare_for_rounding_is_nan(multiplier, noise):
+    """The diffusion leaves after 1e19 steps and more; the linear system is singular to rounding."""
+    assert math.isnan(chain_exit_time(multiplier, noise=noise, radius=1))
+
+
 REFUSED = [
     (lambda: mean_passage_time(well, diffusivity=0, start=-1, target=1), "`diffusivity` .*0"),
     (lambda: mean_passage_time(well, diffusivity=1, start=1, target=-1), "right of `start`"),

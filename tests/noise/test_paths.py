@@ -10,6 +10,7 @@ import samflow as sf
 from samflow._checks import ArgumentError
 from samflow._random import key_words, words
 from samflow.noise import AdditiveNoise, MiniBatch, hessian_noise, sample_moments, sample_paths
+from samflow.noise.paths import _moments
 
 KEY = jr.key(11)
 LOSS = sf.losses.quartic()
@@ -99,6 +100,34 @@ def test_parts_add_up(monkeypatch):
     )
     np.testing.assert_allclose(parts.second, whole.second, rtol=1e-11, atol=1e-16)
     assert seen == [(1024, 3000), (2048, 3000), (3000, 3000)]
+
+
+def test_parts_of_a_large_ensemble_are_compiled_once(monkeypatch):
+    """The last part is shorter, and so a program of its own."""
+    monkeypatch.setattr("samflow.noise.paths._AT_ONCE", 10_240)
+    before = _moments._cached._cache_size()
+    sample_moments(noisy(), [0, 0], key=KEY, num_paths=5000, num_steps=11)
+    assert _moments._cached._cache_size() - before <= 2
+
+
+def test_moments_of_many_weights_need_no_product_a_path():
+    loss = sf.losses.Quadratic((1.0,) * 300)
+    system = sf.StochasticMap(
+        sf.Map(loss, sf.GD(), lr=0.1), sf.noise.isotropic_noise(300, sigma=1.0)
+    )
+    found = sample_moments(system, np.zeros(300), key=KEY, num_paths=600, num_steps=1)
+    # E xᵢ² = lr²; the mean of 300 independent means of 600 squares, to five standard errors.
+    assert np.diag(found.second[-1]).mean() == pytest.approx(0.01, rel=5 * (2 / 180_000) ** 0.5)
+
+
+def test_moments_that_would_not_fit_are_refused():
+    loss = sf.losses.Quadratic((1.0,) * 300)
+    system = sf.StochasticMap(
+        sf.Map(loss, sf.GD(), lr=0.1), sf.noise.isotropic_noise(300, sigma=1.0)
+    )
+    options = {"key": KEY, "num_paths": 10, "num_steps": 1000, "keep_every": 1}
+    with pytest.raises(ArgumentError, match=r"1001 second moments of 300 weights take 2\.68 GiB"):
+        sample_moments(system, np.zeros(300), **options)
 
 
 def test_lost_paths_are_counted_and_spoil_the_moments():

@@ -72,6 +72,28 @@ def test_directions_that_no_example_sees_do_not_count():
     assert sf.typical_rate(step, np.zeros(4), key=jr.key(0), num_steps=200).verdict == "stable"
 
 
+def test_a_direction_that_one_example_alone_has_is_not_missed():
+    """One of 40 examples curves steeply; few draws see it, and its exponent is the largest."""
+    rows = np.diag([1.0] * 39 + [3.0])
+    loss, noise = system(rows, lr=0.5).loss, sf.noise.MiniBatch(1)
+    rule = sf.rules.PracticalSAM(rho=0.0, eps=1.0)  # GD through the map itself
+    step = sf.StochasticMap(sf.Map(loss, rule, lr=0.5), noise)
+    wanted = np.log(abs(1 - 0.5 * 9)) / 40
+    for seed in range(4):
+        settings = {"key": jr.key(seed), "num_steps": 600, "num_chains": 4}
+        found = sf.typical_rate(step, np.zeros(40), **settings)
+        assert abs(found.rate - wanted) < 0.025  # σ = 1.25 √(0.024/2400) = 0.004, and the transient
+
+
+def test_steps_that_overflow_are_not_stable():
+    with np.errstate(over="ignore"):
+        step = system(random_rows(34), 0.1, lr=1e200)
+        found = sf.typical_rate(step, np.zeros(3), key=jr.key(0), num_steps=50, num_chains=4)
+    assert found.status is sf.Status.not_finite
+    assert found.verdict == "undecided"
+    assert np.isnan(found.rate)
+
+
 def test_more_chains_keep_the_first_ones():
     step = system(random_rows(32), 0.1, lr=0.1)
     few, many = (
@@ -87,6 +109,11 @@ def test_misuse_is_refused():
         sf.typical_rate(step, np.zeros(3), key=jr.key(0), num_chains=1)
     with pytest.raises(ArgumentError, match="`key` must be a key"):
         sf.typical_rate(step, np.zeros(3), key=0)
+    practical = sf.StochasticMap(
+        sf.Map(step.loss, sf.rules.PracticalSAM(rho=0.1, eps=1.0), lr=0.1), step.noise
+    )
+    with pytest.raises(ArgumentError, match="for which one key has numbers"):
+        sf.typical_rate(practical, np.zeros(3), key=jr.key(0), num_steps=2**32)
     sam = sf.StochasticMap(sf.Map(step.loss, sf.SAM(rho=0.1), lr=0.1), step.noise)
     with pytest.raises(ArgumentError, match="no linearisation"):
         sf.typical_rate(sam, np.zeros(3), key=jr.key(0))

@@ -170,6 +170,8 @@ def test_singular_and_rounded_covariances_are_taken():
         (lambda: AdditiveNoise([1, -0.1]), "semidefinite, but has the eigenvalue -0.1"),
         (lambda: AdditiveNoise([[1, float("nan")], [0, 1]]), "must be finite"),
         (lambda: AdditiveNoise(np.ones((2, 3))), r"shape \(2, 3\)"),
+        (lambda: AdditiveNoise(1.0), r"shape \(\)"),
+        (lambda: MiniBatch(2, "yes"), "`replacement` must be a bool"),
         (lambda: AdditiveNoise([1, 1], batch_size=0), "`batch_size` must be"),
         (lambda: isotropic_noise(2, sigma=-1), "`sigma` must be"),
         (lambda: MiniBatch(0), "`batch_size` must be a whole number of at least 1"),
