@@ -3,6 +3,8 @@
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
 
 @dataclass(frozen=True)
 class Claim:
@@ -62,7 +64,7 @@ class Study:
             f"{measured:.10g}",
             f"±{allowed:.2g}" if allowed else "exact",
             reason,
-            holds=abs(measured - predicted) <= allowed,
+            holds=bool(abs(measured - predicted) <= allowed),
         )
 
     def below(
@@ -85,7 +87,7 @@ class Study:
             f"{measured:.10g}",
             "none",
             reason,
-            holds=math.isfinite(measured) and measured < bound,
+            holds=bool(math.isfinite(measured) and measured < bound),
         )
 
     def fact(
@@ -108,9 +110,11 @@ class Study:
             _shown(measured),
             "exact",
             reason,
-            holds=measured == predicted,
+            holds=bool(measured == predicted),
         )
 
 
 def _shown(value: object) -> str:
-    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
+    if isinstance(value, (bool, np.bool_)):
+        return "yes" if value else "no"
+    return str(value)

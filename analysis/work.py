@@ -56,8 +56,19 @@ def all_done(
         for task in todo:
             yield perform(task, folder, lambda stage, task=task: progress(f"{task.name}: {stage}"))
         return
+    groups = [[task for task in todo if task.name == name] for name in _names(todo)]
     with multiprocessing.get_context("spawn").Pool(jobs, _begin) as pool:
-        yield from pool.imap_unordered(functools.partial(perform, folder=folder), todo)
+        for done in pool.imap_unordered(functools.partial(_perform_all, folder=folder), groups):
+            yield from done
+
+
+def _names(todo: Sequence[Task]) -> list[str]:
+    """Return the names of the tasks, each once."""
+    return list(dict.fromkeys(task.name for task in todo))
+
+
+def _perform_all(group: Sequence[Task], folder: Path) -> list[Done]:
+    return [perform(task, folder) for task in group]
 
 
 def _begin() -> None:

@@ -16,7 +16,7 @@ NAME = "escape"
 CAPTION = (
     "Steps until noise of covariance |H|/B drives an optimiser out of a ball around a saddle. "
     "Upper row: quartic, radius 0.5, η = 0.05; lower row: Beale's function at (0, 1), radius 0.2, "
-    "η = 0.001; 1000 paths a curve from the saddle, at most 5000 steps. (a, d) Kaplan and Meier's "
+    "η = 0.001; 500 paths a curve from the saddle, at most 3000 steps. (a, d) Kaplan and Meier's "
     "estimate of the share still inside, with its band of 95 %, at B = 32 without momentum: SGD "
     "black, USAM blue and SAM red with ρ|λ₋| = ¼ dashed and ½ solid. (b, c, e, f) The median with "
     "its interval of 95 % (Brookmeyer and Crowley; mostly smaller than its mark) over ρ|λ₋|. Black "
@@ -26,9 +26,9 @@ CAPTION = (
     "amplifies the noise. Claims after Kim et al. (arXiv 2301.06308)."
 )
 
-PATHS = 1000
-MAX_STEPS = 5000
-RADII = (0.02, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0, 1.125, 1.25)
+PATHS = 500
+MAX_STEPS = 3000
+RADII = (0.02, 0.25, 0.5, 0.75, 1.0, 1.25)
 CURVES = (0.25, 0.5)
 BATCHES = (8.0, 32.0, 128.0)
 MARKS = {8.0: "o", 32.0: "s", 128.0: "D"}

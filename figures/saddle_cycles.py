@@ -20,7 +20,7 @@ from samflow.plots.style import BLACK, DOUBLE_COLUMN, ORANGE, SKY, VERMILION
 NAME = "saddle-cycles"
 CAPTION = (
     "Normalised SAM on ½(λ₁x² − |λ₋|y²): what the orbit from a random start ρ/1000 from the saddle "
-    "does in 30,000 steps (colour) and theory (lines). Between the solid lines, "
+    "does in 20,000 steps (colour) and theory (lines). Between the solid lines, "
     "ηλ₁/(2 − ηλ₁) < |λ₋|/λ₁ < 2/(2 − ηλ₁), the 2-cycle along λ₁ attracts. Between the dashed "
     "lines a ball of gradients is proved to be invariant: no orbit leaves, and where the 2-cycle "
     "does not attract it is trapped. Above the upper one, η|λ₋| = 1, the 2-cycle attracts some of "
@@ -29,8 +29,8 @@ CAPTION = (
 
 RHO = 1.0
 LOWEST, HIGHEST = 0.02, 20.0
-PIXELS = 150
-NUM_STEPS = 30_000
+PIXELS = 120
+NUM_STEPS = 20_000
 LEAVES, CYCLE, TRAP = 0, 1, 2
 COLOURS = ("#f2f2f2", SKY, ORANGE)
 

@@ -2,7 +2,9 @@
 
 import json
 import math
+from dataclasses import asdict
 
+import numpy as np
 import pytest
 import sympy
 
@@ -93,3 +95,17 @@ def test_an_output_that_cannot_be_made_is_refused_before_any_work(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ArgumentError, match="must be a folder that can be made"):
         verify(FAST, tmp_path / "file" / "report", draw=False)
+
+
+@pytest.mark.parametrize("found", [True, np.True_, np.False_])
+def test_verdicts_are_plain_whatever_was_compared(found):
+    study = Study("s", "a source")
+    claims = [
+        study.fact("f", "a fact", predicted=True, measured=found, reason="r"),
+        study.close("c", "a number", predicted=1.0, measured=np.float64(1.0), reason="r"),
+        study.below("b", "a bound", bound=np.float64(2.0), measured=np.float64(1.0), reason="r"),
+    ]
+    assert [type(claim.holds) for claim in claims] == [bool] * 3
+    assert claims[0].holds == bool(found)
+    assert claims[0].measured == ("yes" if found else "no")
+    json.dumps([asdict(claim) for claim in claims])
