@@ -43,6 +43,7 @@ figures: $(STAMP)  ## draw every figure; writes report/figures/
 bench: $(STAMP)  ## measure speed against a C loop compiled on this machine
 	$(BIN)/python benchmarks/ensembles.py
 	$(BIN)/python benchmarks/lyapunov.py
+	$(BIN)/python benchmarks/noise.py
 	$(BIN)/python benchmarks/startup.py
 
 clean:  ## remove what the targets made

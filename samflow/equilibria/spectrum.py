@@ -6,11 +6,12 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
-from scipy.linalg import eigh_tridiagonal
 
 from samflow import _checks
 from samflow._status import Status
 from samflow._types import ArrayLike, NumpyArray, Point
+from samflow.equilibria.krylov import Product, lanczos
+from samflow.equilibria.products import hessian_product
 from samflow.losses.base import AbstractLoss
 from samflow.records import AbstractRecord, Provenance, axes, provenance
 
@@ -67,7 +68,8 @@ def extreme_eigenpairs(
     often ends without any.
 
     Args:
-        loss: any loss.
+        loss: any loss; a network's with a `chunk_size` is gone through in chunks, beyond
+            `DENSE_DIM`.
         w: the weights, shape (dim,).
         k: how many at an end.
         which: the end, or both.
@@ -101,18 +103,19 @@ def extreme_eigenpairs(
             f"Argument `k` must leave no more pairs than the {loss.dim} weights, but is {k} with "
             f"which={which!r}."
         )
+    product = hessian_product(loss, w)
     if loss.dim <= DENSE_DIM:
         values, vectors = _dense(loss, w)
         num_products, method = loss.dim, "dense"
     else:
         steps = min(max(max_products, sum(ends)), loss.dim)
-        values, vectors, num_products = _lanczos(loss, w, ends, tol, steps, seed)
+        values, vectors, num_products = _lanczos(product, loss.dim, ends, tol, steps, seed)
         method = "lanczos"
     scale = np.max(np.abs(values))
     chosen = np.r_[0 : ends[0], len(values) - ends[1] : len(values)]
     values, vectors = values[chosen], vectors[chosen]
     vectors = vectors * np.sign(np.take_along_axis(vectors, _peak(vectors), axis=1))
-    images = np.stack([_product(loss, w, v) for v in vectors])
+    images = np.stack([product(v) for v in vectors])
     residuals = np.linalg.norm(images - values[:, None] * vectors, axis=1)
     status = np.where(residuals <= tol * scale, Status.located, Status.residual_too_large)
     status = np.where(np.isfinite(residuals), status, Status.not_finite)
@@ -132,19 +135,8 @@ def _peak(vectors: NumpyArray) -> NumpyArray:
 
 
 @eqx.filter_jit
-def _hvp(loss: AbstractLoss, w: Point, v: Point) -> Point:
-    # One product a call: the loss and its data are arguments, so nothing is folded into the
-    # program, and no convolution runs inside a compiled loop, where XLA is slow on a CPU.
-    return loss.hvp(w, v)
-
-
-@eqx.filter_jit
 def _hessian(loss: AbstractLoss, w: Point) -> Array:
     return loss.hessian(w)
-
-
-def _product(loss: AbstractLoss, w: Point, v: NumpyArray) -> NumpyArray:
-    return np.array(_hvp(loss, w, jnp.asarray(v)))
 
 
 def _dense(loss: AbstractLoss, w: Point) -> tuple[NumpyArray, NumpyArray]:
@@ -153,38 +145,20 @@ def _dense(loss: AbstractLoss, w: Point) -> tuple[NumpyArray, NumpyArray]:
 
 
 def _lanczos(
-    loss: AbstractLoss, w: Point, ends: tuple[int, int], tol: float, max_steps: int, seed: int
+    product: Product, dim: int, ends: tuple[int, int], tol: float, max_steps: int, seed: int
 ) -> tuple[NumpyArray, NumpyArray, int]:
     """Return Ritz values in ascending order, Ritz vectors as rows, and the number of steps."""
     generator = np.random.default_rng(seed)
-    q = _orthogonal(generator.standard_normal(loss.dim), np.empty((0, loss.dim)))
-    basis = np.empty((max_steps, loss.dim))
-    alpha, beta = np.zeros(max_steps), np.zeros(max_steps)
-    for j in range(max_steps):
-        basis[j] = q / np.linalg.norm(q)
-        image = _product(loss, w, basis[j])
-        if not np.isfinite(image).all():
+    start = generator.standard_normal(dim)
+    for made in lanczos(product, start, max_steps=max_steps, generator=generator):
+        size = len(made.alpha)
+        if not made.finite:
             nothing = np.full(sum(ends), np.nan)
-            return nothing, np.full((sum(ends), loss.dim), np.nan), j + 1
-        alpha[j] = basis[j] @ image
-        q = _orthogonal(image, basis[: j + 1])
-        beta[j] = np.linalg.norm(q)
-        size = j + 1
-        exhausted = beta[j] <= np.finfo(float).eps * loss.dim * np.abs(alpha[:size]).max()
-        if size == max_steps or (size % _TESTED_EVERY == 0 and size > sum(ends) and not exhausted):
-            ritz, parts = eigh_tridiagonal(alpha[:size], beta[: size - 1])
-            error = np.abs(beta[j] * parts[-1])
+            return nothing, np.full((sum(ends), dim), np.nan), size
+        due = size % _TESTED_EVERY == 0 and size > sum(ends) and not made.exhausted
+        if size == max_steps or due:
+            ritz, parts, error = made.ritz()
             wanted = np.r_[error[: ends[0]], error[size - ends[1] :]]
             if size == max_steps or (wanted <= _MARGIN * tol * np.abs(ritz).max()).all():
-                return ritz, parts.T @ basis[:size], size
-        if exhausted:  # the space that the start spans: go on outside it
-            beta[j] = 0.0
-            q = _orthogonal(generator.standard_normal(loss.dim), basis[:size])
+                return ritz, parts.T @ made.basis, size
     raise AssertionError("the last step returns")
-
-
-def _orthogonal(v: NumpyArray, basis: NumpyArray) -> NumpyArray:
-    """Return `v` less its part in the span of the rows of `basis`; two passes are enough."""
-    for _ in range(2):
-        v = v - basis.T @ (basis @ v)
-    return v

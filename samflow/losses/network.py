@@ -1,7 +1,8 @@
 """A loss given by a network and its data, as a function of the flat vector of weights."""
 
+import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import equinox as eqx
@@ -52,6 +53,8 @@ class NetworkLoss(AbstractLoss):
         weight_shapes: their shapes.
         dim: number of weights.
         whole: the loss that this batch was drawn from, None if from none.
+        chunk_size: how many examples a Hessian-vector product of the analyses of curvature
+            differentiates at once, None for all; see `chunks`. All else takes them at once.
 
     """
 
@@ -67,6 +70,7 @@ class NetworkLoss(AbstractLoss):
     domain: Box | None = eqx.field(static=True, default=None)
     elementwise: bool = eqx.field(static=True, default=False)
     whole: "NetworkLoss | None" = None
+    chunk_size: int | None = eqx.field(static=True, default=None)
 
     def split(self, w: Point) -> list[Array]:
         """Return the network's arrays in the order of `weight_names`."""
@@ -121,6 +125,28 @@ class NetworkLoss(AbstractLoss):
         """
         starts = range(0, self.num_examples, shard_size(m, self.num_examples))
         return tuple(self._on(self.x[i : i + m], self.y[i : i + m], self.whole) for i in starts)
+
+    def in_chunks(self, chunk_size: int | None) -> "NetworkLoss":
+        """Return the same loss with another `chunk_size`.
+
+        Raises:
+            ArgumentError: for a `chunk_size` that is not None or a count.
+
+        """
+        size = None if chunk_size is None else _checks.count("chunk_size", chunk_size)
+        return dataclasses.replace(self, chunk_size=size)
+
+    def chunks(self) -> "Iterator[tuple[float, NetworkLoss]]":
+        """Yield the losses L_c of `chunk_size` examples each with their shares, L = Σ share L_c.
+
+        In the order of the data; the last chunk may be smaller, and its share is. Each is made
+        when its turn comes, so that of data in memory-mapped arrays one chunk at a time is read.
+        """
+        size = self.num_examples if self.chunk_size is None else self.chunk_size
+        whole = dataclasses.replace(self, chunk_size=None)
+        for i in range(0, self.num_examples, size):
+            x, y = jnp.asarray(self.x[i : i + size]), jnp.asarray(self.y[i : i + size])
+            yield len(x) / self.num_examples, whole._on(x, y, None)
 
     def batch(self, indices: Any) -> "NetworkLoss":
         """Return the mean loss of the examples at `indices`, repeated ones counted as often."""
