@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+TOOLS := $(VENV)/.installed-tools
+# Modules are compiled when they are first imported: most never are.
+INSTALL := $(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable
 
 .DEFAULT_GOAL := help
 .PHONY: help install verify test lint format types figures bench clean
@@ -10,31 +13,35 @@ STAMP := $(VENV)/.installed
 help:  ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
 
-install: $(STAMP)  ## make the virtual environment and install samflow in it
+install: $(TOOLS)  ## make the virtual environment and install samflow in it
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "samflow needs Python 3.11 or newer; call make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(INSTALL) '.[all]'
 	touch $(STAMP)
+
+$(TOOLS): $(STAMP)
+	$(INSTALL) '.[dev]'
+	touch $(TOOLS)
 
 verify: $(STAMP)  ## check every claim of the two papers; writes report/
 	$(BIN)/python -m analysis --output report
 
-test: $(STAMP)  ## run the tests
+test: $(TOOLS)  ## run the tests
 	$(BIN)/python -m pytest -n 2
 
-lint: $(STAMP)  ## check style and spelling
+lint: $(TOOLS)  ## check style and spelling
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/codespell
 
-format: $(STAMP)  ## put the code into its format
+format: $(TOOLS)  ## put the code into its format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-types: $(STAMP)  ## check the types
+types: $(TOOLS)  ## check the types
 	$(BIN)/pyright
 
 figures: $(STAMP)  ## draw every figure; writes report/figures/

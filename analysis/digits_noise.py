@@ -29,13 +29,13 @@ _study = Study(NAME, "[Z] section 4; exact operator derived in docs/theory.md, s
 
 NUM_IMAGES, HIDDEN, LR, BATCH_SIZE, RHO = 20, 16, 0.1, 2, 0.05
 TRAINING_STEPS = 6000
-NUM_RUNS, START = 1000, 1e-8
+NUM_RUNS, START = 1000, 1e-10
 """Runs with different seeds, from a Gaussian displacement of this size."""
 COMPARED = (4, 8)
 """Steps at which means are compared; later a few runs carry them, and their errors mean nothing."""
-FITTED = (8, 24)
+FITTED = (12, 32)
 """Steps between which the growth of single runs is fitted: after the start, before the escape."""
-LAST = 60
+LAST = 80
 
 
 def minimum() -> tuple[Any, Any, float]:
@@ -117,7 +117,7 @@ def run(progress: Callable[[str], None] = lambda message: None) -> list[Claim]:
         ),
         _study.fact(
             "runs",
-            f"of {NUM_RUNS} runs from 1e-8 away, those with a loss above 1e-6 after {LAST} steps: "
+            f"of {NUM_RUNS} runs from 1e-10 away, those with a loss above 1e-6 after {LAST} steps: "
             "SGD, USAM",
             predicted=f"0, {NUM_RUNS}",
             measured=f"{int(np.sum(~(kept[-1] <= 1e-6)))}, {int(np.sum(left[-1] > 1e-6))}",
