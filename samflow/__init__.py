@@ -73,7 +73,7 @@ if TYPE_CHECKING:
         survey,
     )
     from samflow.losses import loss
-    from samflow.noise import mean_square_rate, typical_rate
+    from samflow.noise import escape_time, mean_square_rate, typical_rate
     from samflow.orbits import integrate, iterate
     from samflow.plots import portrait
     from samflow.proofs import certify_fixed_points, certify_stability
