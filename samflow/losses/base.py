@@ -55,3 +55,37 @@ class AbstractLoss(eqx.Module):
     def hvp(self, w: Point, v: Point) -> Point:
         """Return H(w) v without forming H, by forward mode over the gradient."""
         return jax.jvp(self.gradient, (w,), (v,))[1]
+
+
+class AbstractDerivedLoss(AbstractLoss):
+    """A loss made of another one, of the same weights and with its name, domain and layouts."""
+
+    if TYPE_CHECKING:  # type checkers take abstract variables for arguments of the constructor
+
+        @property
+        def loss(self) -> AbstractLoss:
+            """The loss that it is made of."""
+            ...
+
+    else:
+        loss: eqx.AbstractVar[AbstractLoss]
+
+    @property
+    def dim(self) -> int:
+        """Number of weights."""
+        return self.loss.dim
+
+    @property
+    def name(self) -> str:
+        """What the loss is called."""
+        return self.loss.name
+
+    @property
+    def domain(self) -> Box | None:
+        """Where the loss is meant to be used."""
+        return self.loss.domain
+
+    @property
+    def elementwise(self) -> bool:
+        """Whether the loss takes one array a coordinate."""
+        return self.loss.elementwise

@@ -1,8 +1,9 @@
 """The mean of several losses, and losses that come apart into shards of examples."""
 
+import abc
 import functools
 from collections.abc import Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import equinox as eqx
 
@@ -30,7 +31,47 @@ class FiniteSum(Protocol):
         ...
 
 
-class FiniteSumLoss(AbstractLoss):
+class AbstractSumLoss(AbstractLoss):
+    """A linear combination of losses of the same weights."""
+
+    if TYPE_CHECKING:  # type checkers take abstract variables for arguments of the constructor
+
+        @property
+        def parts(self) -> tuple[AbstractLoss, ...]:
+            """The losses Lᵢ."""
+            ...
+
+    else:
+        parts: eqx.AbstractVar[tuple[AbstractLoss, ...]]
+
+    @abc.abstractmethod
+    def combine(self, values: Sequence[Vector]) -> Vector:
+        """Return the combination of one value a part."""
+
+    @property
+    def dim(self) -> int:
+        """Number of weights."""
+        return self.parts[0].dim
+
+    @property
+    def elementwise(self) -> bool:
+        """Whether every part takes one array a coordinate."""
+        return all(part.elementwise for part in self.parts)
+
+    def __call__(self, w: Point) -> Scalar:
+        """Return L(w)."""
+        return self.combine([part(w) for part in self.parts])
+
+    def gradient(self, w: Vector) -> Vector:
+        """Return g(w) in the layout of `w`."""
+        return self.combine([part.gradient(w) for part in self.parts])
+
+    def hessian(self, w: Point) -> Matrix:
+        """Return H(w), shape (dim, dim)."""
+        return self.combine([part.hessian(w) for part in self.parts])
+
+
+class FiniteSumLoss(AbstractSumLoss):
     """The mean of losses of the same weights, L(w) = (1/n) Σᵢ Lᵢ(w): each is an example.
 
     The program grows with the number of parts; many examples of one network are better held by
@@ -46,16 +87,6 @@ class FiniteSumLoss(AbstractLoss):
     parts: tuple[AbstractLoss, ...]
     name: str = eqx.field(static=True, default="mean")
     domain: Box | None = eqx.field(static=True, default=None)
-
-    @property
-    def dim(self) -> int:
-        """Number of weights."""
-        return self.parts[0].dim
-
-    @property
-    def elementwise(self) -> bool:
-        """Whether every part takes one array a coordinate."""
-        return all(part.elementwise for part in self.parts)
 
     @property
     def num_examples(self) -> int:
@@ -105,23 +136,12 @@ class FiniteSumLoss(AbstractLoss):
         weights = tuple(count / len(indices) for count in counts)
         return WeightedSumLoss(self.parts, weights, self.name, self.domain, self)  # pyright: ignore[reportCallIssue]
 
-    def __call__(self, w: Point) -> Scalar:
-        """Return L(w)."""
-        return self._mean([part(w) for part in self.parts])
-
-    def gradient(self, w: Vector) -> Vector:
-        """Return g(w) in the layout of `w`."""
-        return self._mean([part.gradient(w) for part in self.parts])
-
-    def hessian(self, w: Point) -> Matrix:
-        """Return H(w), shape (dim, dim)."""
-        return self._mean([part.hessian(w) for part in self.parts])
-
-    def _mean(self, values: Sequence[Vector]) -> Vector:
+    def combine(self, values: Sequence[Vector]) -> Vector:
+        """Return the mean of values of the parts."""
         return functools.reduce(lambda a, b: a + b, values) / len(values)
 
 
-class WeightedSumLoss(AbstractLoss):
+class WeightedSumLoss(AbstractSumLoss):
     """A weighted sum of losses of the same weights, L(w) = Σᵢ cᵢ Lᵢ(w).
 
     Attributes:
@@ -139,29 +159,8 @@ class WeightedSumLoss(AbstractLoss):
     domain: Box | None = eqx.field(static=True, default=None)
     whole: FiniteSumLoss | None = None
 
-    @property
-    def dim(self) -> int:
-        """Number of weights."""
-        return self.parts[0].dim
-
-    @property
-    def elementwise(self) -> bool:
-        """Whether every part takes one array a coordinate."""
-        return all(part.elementwise for part in self.parts)
-
-    def __call__(self, w: Point) -> Scalar:
-        """Return L(w)."""
-        return self._sum([part(w) for part in self.parts])
-
-    def gradient(self, w: Vector) -> Vector:
-        """Return g(w) in the layout of `w`."""
-        return self._sum([part.gradient(w) for part in self.parts])
-
-    def hessian(self, w: Point) -> Matrix:
-        """Return H(w), shape (dim, dim)."""
-        return self._sum([part.hessian(w) for part in self.parts])
-
-    def _sum(self, values: Sequence[Vector]) -> Vector:
+    def combine(self, values: Sequence[Vector]) -> Vector:
+        """Return the weighted sum of values of the parts."""
         terms = [c * value for c, value in zip(self.weights, values, strict=True)]
         return functools.reduce(lambda a, b: a + b, terms)
 

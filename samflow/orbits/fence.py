@@ -12,9 +12,9 @@ import equinox as eqx
 from jaxtyping import Array
 
 from samflow._components import Components
-from samflow._types import Box, Matrix, Point, Scalar, Vector
+from samflow._types import Matrix, Point, Scalar, Vector
 from samflow.losses import ExpressionLoss
-from samflow.losses.base import AbstractLoss
+from samflow.losses.base import AbstractDerivedLoss
 from samflow.losses.tape import tape
 from samflow.systems import AbstractMap, Map
 
@@ -22,16 +22,12 @@ _WORTHWHILE = 16
 """Operations of a gradient from which on the fence gains (the quartic has 8, Beale 31)."""
 
 
-class _Fenced(AbstractLoss):
+class _Fenced(AbstractDerivedLoss):
     """A loss whose gradient away from `origin` begins with a division by `one`, which is 1."""
 
     loss: ExpressionLoss
     one: Array
     origin: Components
-    dim: int = eqx.field(static=True)
-    name: str = eqx.field(static=True)
-    domain: Box | None = eqx.field(static=True, default=None)
-    elementwise: bool = eqx.field(static=True, default=True)
 
     def __call__(self, w: Point) -> Scalar:
         return self.loss(w)
@@ -54,7 +50,7 @@ def fenced_step(system: AbstractMap, one: Array) -> Callable[[Components], Vecto
         return system.step
 
     def step(z: Components) -> Vector:
-        fence = _Fenced(loss, one, z[: loss.dim], loss.dim, loss.name)
+        fence = _Fenced(loss, one, z[: loss.dim])
         return eqx.tree_at(lambda s: s.loss, system, fence).step(z)
 
     return step

@@ -49,19 +49,10 @@ class USAM(AbstractRule):
         return everywhere(w)
 
 
-class SAM(AbstractNormalisedRule):
-    """Sharpness-aware minimisation: d(w) = g(w + rho g(w)/‖g(w)‖).
-
-    `rho` is a length in weight space. Where g(w) = 0 the direction is undefined, and stays so:
-    `direction` returns NaN there. ‖g‖² must be representable, which in double precision it is for
-    1e-154 < ‖g‖ < 1e154 and in single for 1e-19 < ‖g‖ < 1e19; outside, the direction is wrong.
-    Source: Foret et al. 2021 (arXiv 2010.01412), equation 2.
-    """
+class AbstractSAM(AbstractNormalisedRule):
+    """The direction g(w + rho g(w)/‖g(w)‖), under whichever name it goes."""
 
     rho: Scalar = eqx.field(converter=radius)
-    name: ClassVar[str] = "sam"
-    formula: ClassVar[str] = "g(w + rho g(w)/‖g(w)‖)"
-    source: ClassVar[str] = "Foret, Kleiner, Mobahi, Neyshabur 2021, arXiv 2010.01412"
 
     def direction(self, loss: AbstractLoss, w: Vector) -> Vector:
         """Return g(w + rho g(w)/‖g(w)‖); NaN where g(w) = 0."""
@@ -74,3 +65,17 @@ class SAM(AbstractNormalisedRule):
     def singularity(self, loss: AbstractLoss, w: Vector) -> Scalar:
         """Return ‖g(w)‖."""
         return norm(loss.gradient(w))
+
+
+class SAM(AbstractSAM):
+    """Sharpness-aware minimisation: d(w) = g(w + rho g(w)/‖g(w)‖).
+
+    `rho` is a length in weight space. Where g(w) = 0 the direction is undefined, and stays so:
+    `direction` returns NaN there. ‖g‖² must be representable, which in double precision it is for
+    1e-154 < ‖g‖ < 1e154 and in single for 1e-19 < ‖g‖ < 1e19; outside, the direction is wrong.
+    Source: Foret et al. 2021 (arXiv 2010.01412), equation 2.
+    """
+
+    name: ClassVar[str] = "sam"
+    formula: ClassVar[str] = "g(w + rho g(w)/‖g(w)‖)"
+    source: ClassVar[str] = "Foret, Kleiner, Mobahi, Neyshabur 2021, arXiv 2010.01412"

@@ -14,6 +14,7 @@ from samflow.losses.base import AbstractLoss
 from samflow.losses.finite_sum import shards, whole
 from samflow.rules._common import over, radius
 from samflow.rules.base import AbstractNormalisedRule, AbstractRule
+from samflow.rules.sam import AbstractSAM
 
 
 class MSAM(AbstractRule):
@@ -57,7 +58,7 @@ class MSAM(AbstractRule):
         return jnp.min(lengths, axis=0)
 
 
-class NSAM(AbstractNormalisedRule):
+class NSAM(AbstractSAM):
     """n-SAM: one ascent step for all examples, d(w) = g(w + rho g(w)/‖g(w)‖) with g = ∇L.
 
     SAM on the whole of the loss, under the name that it has beside m-SAM, and like SAM undefined
@@ -65,22 +66,9 @@ class NSAM(AbstractNormalisedRule):
     Source: Andriushchenko and Flammarion 2022 (arXiv 2206.06232).
     """
 
-    rho: Scalar = eqx.field(converter=radius)
     name: ClassVar[str] = "n-sam"
     formula: ClassVar[str] = "g(w + rho g(w)/‖g(w)‖), g of all examples"
     source: ClassVar[str] = "Andriushchenko, Flammarion 2022, arXiv 2206.06232"
-
-    def direction(self, loss: AbstractLoss, w: Vector) -> Vector:
-        """Return g(w + rho g(w)/‖g(w)‖); NaN where g(w) = 0."""
-        return self.limit(loss, w, unit(loss.gradient(w)))
-
-    def limit(self, loss: AbstractLoss, w: Vector, e: Vector) -> Vector:
-        """Return g(w + rho e)."""
-        return loss.gradient(w + self.rho * e)
-
-    def singularity(self, loss: AbstractLoss, w: Vector) -> Scalar:
-        """Return ‖g(w)‖."""
-        return norm(loss.gradient(w))
 
 
 class DNSAM(AbstractNormalisedRule):

@@ -55,6 +55,23 @@ class AbstractSystem(eqx.Module):
         """Say in one line what the system is, with its hyperparameters."""
 
 
+class AbstractWeightSystem(AbstractSystem):
+    """A system whose state is the weights alone: there is no velocity."""
+
+    @property
+    def state_dim(self) -> int:
+        """Number of weights."""
+        return self.dim
+
+    def lift(self, w: Vector) -> Vector:
+        """Return `w`."""
+        return w
+
+    def position(self, z: Vector) -> Vector:
+        """Return `z`."""
+        return z
+
+
 class AbstractMap(AbstractSystem):
     """A discrete system z⁺ = F(z)."""
 
@@ -70,7 +87,7 @@ class AbstractMap(AbstractSystem):
         return jax.jacfwd(self.step)(z)
 
 
-class AbstractFlow(AbstractSystem):
+class AbstractFlow(AbstractWeightSystem):
     """A continuous system ż = f(z)."""
 
     @abc.abstractmethod

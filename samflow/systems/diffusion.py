@@ -16,7 +16,7 @@ from samflow._types import Matrix, Point, Scalar, Vector
 from samflow.losses.base import AbstractLoss
 from samflow.rules.base import AbstractMemoryRule, AbstractRule
 from samflow.systems import update_moments
-from samflow.systems.base import AbstractSystem
+from samflow.systems.base import AbstractWeightSystem
 from samflow.systems.gradient_noise import AbstractNoise
 from samflow.systems.map import describe_rule, in_layout
 from samflow.systems.stochastic_map import AbstractStochasticMap
@@ -24,7 +24,7 @@ from samflow.systems.stochastic_map import AbstractStochasticMap
 MOMENTS = ("leading", "exact")
 
 
-class AbstractDiffusion(AbstractSystem):
+class AbstractDiffusion(AbstractWeightSystem):
     """A stochastic differential equation dX = b(X) dt + σ(X) dB, in the sense of Itô."""
 
     if TYPE_CHECKING:  # type checkers take abstract variables for arguments of the constructor
@@ -134,11 +134,6 @@ class Diffusion(AbstractDiffusion):
         return self.loss.dim
 
     @property
-    def state_dim(self) -> int:
-        """Number of weights."""
-        return self.loss.dim
-
-    @property
     def elementwise(self) -> bool:
         """No: it is made of matrices."""
         return False
@@ -167,14 +162,6 @@ class Diffusion(AbstractDiffusion):
         exact = self.moments == "exact"
         find = update_moments.exact_moments if exact else update_moments.leading_moments
         return find(self.loss, self.rule, self.noise, z)
-
-    def lift(self, w: Vector) -> Vector:
-        """Return `w`."""
-        return w
-
-    def position(self, z: Vector) -> Vector:
-        """Return `z`."""
-        return z
 
     def singularity(self, z: Vector) -> Scalar:
         """Return the least distance, over the draws, from where the rule is not smooth."""
@@ -234,11 +221,6 @@ class FunctionDiffusion(AbstractDiffusion):
             )
         self.num_noises = found[1]
 
-    @property
-    def state_dim(self) -> int:
-        """Length of a state."""
-        return self.dim
-
     def drift(self, z: Vector) -> Vector:
         """Return b(z), by the function given."""
         return in_layout(self.drift_function, z, self.elementwise)
@@ -251,14 +233,6 @@ class FunctionDiffusion(AbstractDiffusion):
             raise TypeError("This function takes arrays of shape (dim,): it is not `elementwise`.")
         return tuple(tuple(row) for row in self.diffusion_function(z))
 
-    def lift(self, w: Vector) -> Vector:
-        """Return `w`."""
-        return w
-
-    def position(self, z: Vector) -> Vector:
-        """Return `z`."""
-        return z
-
     def singularity(self, z: Vector) -> Scalar:
         """Return infinity."""
         return jnp.asarray(jnp.inf)
@@ -268,7 +242,7 @@ class FunctionDiffusion(AbstractDiffusion):
         return f"diffusion {self.name}"
 
 
-class EulerMaruyama(AbstractStochasticMap):
+class EulerMaruyama(AbstractWeightSystem, AbstractStochasticMap):
     """The map z⁺ = z + dt b(z) + √dt σ(z) ξ, ξ ~ N(0, I): Euler and Maruyama's method as a system.
 
     Ensembles of solutions then run as those of any map with noise do. The method has strong order
@@ -292,11 +266,6 @@ class EulerMaruyama(AbstractStochasticMap):
         return self.diffusion.dim
 
     @property
-    def state_dim(self) -> int:
-        """Length of a state."""
-        return self.diffusion.state_dim
-
-    @property
     def elementwise(self) -> bool:
         """Whether the equation takes one array a coordinate."""
         return self.diffusion.elementwise
@@ -317,14 +286,6 @@ class EulerMaruyama(AbstractStochasticMap):
             return still + jnp.sqrt(self.dt) * factor @ noise
         pushes = (sum(a * b for a, b in zip(row, noise, strict=True)) for row in factor)
         return still + jnp.sqrt(self.dt) * Components(*pushes)
-
-    def lift(self, w: Vector) -> Vector:
-        """Return the state at the weights `w`."""
-        return self.diffusion.lift(w)
-
-    def position(self, z: Vector) -> Vector:
-        """Return the weights of the state `z`."""
-        return self.diffusion.position(z)
 
     def singularity(self, z: Vector) -> Scalar:
         """Return the equation's distance from where it is not smooth."""

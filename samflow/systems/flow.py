@@ -35,11 +35,6 @@ class Flow(AbstractFlow):
         return self.loss.dim
 
     @property
-    def state_dim(self) -> int:
-        """Number of weights: a flow has no velocity."""
-        return self.loss.dim
-
-    @property
     def elementwise(self) -> bool:
         """Whether the loss takes one array a coordinate."""
         return self.loss.elementwise
@@ -47,14 +42,6 @@ class Flow(AbstractFlow):
     def velocity(self, z: Vector) -> Vector:
         """Return −d(w)."""
         return -self.rule.direction(self.loss, z)
-
-    def lift(self, w: Vector) -> Vector:
-        """Return `w`."""
-        return w
-
-    def position(self, z: Vector) -> Vector:
-        """Return `z`."""
-        return z
 
     def singularity(self, z: Vector) -> Scalar:
         """Return the rule's distance from where it is not smooth."""
@@ -80,22 +67,9 @@ class FunctionFlow(AbstractFlow):
     name: str = eqx.field(static=True, default="function")
     elementwise: bool = eqx.field(static=True, default=False)
 
-    @property
-    def state_dim(self) -> int:
-        """Length of a state."""
-        return self.dim
-
     def velocity(self, z: Vector) -> Vector:
         """Return function(z)."""
         return in_layout(self.function, z, self.elementwise)
-
-    def lift(self, w: Vector) -> Vector:
-        """Return `w`."""
-        return w
-
-    def position(self, z: Vector) -> Vector:
-        """Return `z`."""
-        return z
 
     def singularity(self, z: Vector) -> Scalar:
         """Return infinity."""

@@ -18,8 +18,8 @@ from jaxtyping import Array, Float
 from samflow import _checks
 from samflow._components import Components, inner
 from samflow._random import Words, below, normals
-from samflow._types import ArrayLike, Box, Matrix, NumpyArray, Point, Scalar, Vector
-from samflow.losses.base import AbstractLoss
+from samflow._types import ArrayLike, Matrix, NumpyArray, Point, Scalar, Vector
+from samflow.losses.base import AbstractDerivedLoss, AbstractLoss
 from samflow.losses.finite_sum import FiniteSum
 
 _ROUNDING = 1e-10
@@ -224,7 +224,7 @@ class MiniBatch(AbstractNoise):
         return f"mini-batches of {self.batch_size} {how} replacement"
 
 
-class TiltedLoss(AbstractLoss):
+class TiltedLoss(AbstractDerivedLoss):
     """The loss L(w) + ξ·w, whose gradient is g(w) + ξ."""
 
     loss: AbstractLoss
@@ -234,26 +234,6 @@ class TiltedLoss(AbstractLoss):
     def whole(self) -> AbstractLoss:
         """The loss without the tilt."""
         return self.loss
-
-    @property
-    def dim(self) -> int:
-        """Number of weights."""
-        return self.loss.dim
-
-    @property
-    def name(self) -> str:
-        """What the loss is called."""
-        return self.loss.name
-
-    @property
-    def domain(self) -> Box | None:
-        """Where the loss is meant to be used."""
-        return self.loss.domain
-
-    @property
-    def elementwise(self) -> bool:
-        """Whether the loss takes one array a coordinate."""
-        return self.loss.elementwise
 
     def __call__(self, w: Point) -> Scalar:
         """Return L(w) + ξ·w."""

@@ -12,7 +12,7 @@ from samflow._components import Components, concatenate
 from samflow._types import Scalar, Vector
 from samflow.losses.base import AbstractLoss
 from samflow.rules.base import AbstractMemoryRule, AbstractRule, Rule
-from samflow.systems.base import AbstractMap
+from samflow.systems.base import AbstractMap, AbstractWeightSystem
 
 
 def _absent_or(check: Callable[[str, Any], Any], name: str) -> Callable[[Any], Any]:
@@ -135,7 +135,7 @@ class Map(AbstractMap):
         return text
 
 
-class FunctionMap(AbstractMap):
+class FunctionMap(AbstractWeightSystem, AbstractMap):
     """The map z⁺ = function(z), taken to be smooth everywhere.
 
     Attributes:
@@ -154,22 +154,9 @@ class FunctionMap(AbstractMap):
     name: str = eqx.field(static=True, default="function")
     elementwise: bool = eqx.field(static=True, default=False)
 
-    @property
-    def state_dim(self) -> int:
-        """Length of a state."""
-        return self.dim
-
     def step(self, z: Vector) -> Vector:
         """Return function(z)."""
         return in_layout(self.function, z, self.elementwise)
-
-    def lift(self, w: Vector) -> Vector:
-        """Return `w`."""
-        return w
-
-    def position(self, z: Vector) -> Vector:
-        """Return `z`."""
-        return z
 
     def singularity(self, z: Vector) -> Scalar:
         """Return infinity."""

@@ -7,8 +7,8 @@ import equinox as eqx
 
 from samflow import _checks
 from samflow._random import Words
-from samflow._types import Box, Matrix, Point, Scalar, Vector
-from samflow.losses.base import AbstractLoss
+from samflow._types import Matrix, Point, Scalar, Vector
+from samflow.losses.base import AbstractDerivedLoss, AbstractLoss
 from samflow.losses.finite_sum import whole
 from samflow.rules.base import AbstractMemoryRule, AbstractRule
 from samflow.systems.base import AbstractSystem
@@ -152,37 +152,17 @@ class _OnTwoDraws(AbstractRule):
         return self.rule.singularity(_TwoDraws(loss, self.elsewhere, w), w)
 
 
-class _TwoDraws(AbstractLoss):
+class _TwoDraws(AbstractDerivedLoss):
     """One loss at the weights `origin`, told by being the same object, and another elsewhere."""
 
-    here: AbstractLoss
+    loss: AbstractLoss
     elsewhere: AbstractLoss
     origin: Vector
 
     @property
     def whole(self) -> AbstractLoss:
         """The loss that both were drawn from."""
-        return whole(self.here)
-
-    @property
-    def dim(self) -> int:
-        """Number of weights."""
-        return self.here.dim
-
-    @property
-    def name(self) -> str:
-        """What the loss is called."""
-        return self.here.name
-
-    @property
-    def domain(self) -> Box | None:
-        """Where the loss is meant to be used."""
-        return self.here.domain
-
-    @property
-    def elementwise(self) -> bool:
-        """Whether the loss takes one array a coordinate."""
-        return self.here.elementwise
+        return whole(self.loss)
 
     def __call__(self, w: Point) -> Scalar:
         """Return the value of the loss for `w`."""
@@ -197,4 +177,4 @@ class _TwoDraws(AbstractLoss):
         return self._at(w).hessian(w)
 
     def _at(self, w: Vector) -> AbstractLoss:
-        return self.here if w is self.origin else self.elsewhere
+        return self.loss if w is self.origin else self.elsewhere
