@@ -13,11 +13,14 @@ from samflow._types import ArrayLike, NumpyArray, Point
 from samflow.equilibria.krylov import Product, lanczos
 from samflow.equilibria.products import hessian_product
 from samflow.losses.base import AbstractLoss
+from samflow.losses.eager import compiled
 from samflow.records import AbstractRecord, Provenance, axes, provenance
 
 DENSE_DIM = 200
 """Up to this many weights the whole Hessian is formed and diagonalised."""
 
+_TOL = 1e-8
+_ROUNDINGS = 100
 _TESTED_EVERY = 10
 _MARGIN = 0.1
 """Lanczos stops at this part of the tolerance: rounding must not fail the fresh residual."""
@@ -55,7 +58,7 @@ def extreme_eigenpairs(
     *,
     k: int = 1,
     which: Literal["both", "largest", "smallest"] = "both",
-    tol: float = 1e-8,
+    tol: float | None = None,
     max_products: int = 400,
     seed: int = 0,
 ) -> Eigenpairs:
@@ -68,12 +71,12 @@ def extreme_eigenpairs(
     often ends without any.
 
     Args:
-        loss: any loss; a network's with a `chunk_size` is gone through in chunks, beyond
-            `DENSE_DIM`.
+        loss: any loss; a network's may go `in_chunks`.
         w: the weights, shape (dim,).
         k: how many at an end.
         which: the end, or both.
-        tol: largest accepted residual as a part of max|λ|.
+        tol: largest accepted residual as a part of max|λ|; None: 1e-8, or a hundred units of
+            rounding of the loss if that is more.
         max_products: where Lanczos gives up; it holds so many vectors of length dim.
         seed: of Lanczos's random start; the answer's digits beyond `tol` may depend on it.
 
@@ -96,7 +99,7 @@ def extreme_eigenpairs(
     w = _checks.point("w", w, loss.dim)
     k, max_products = _checks.count("k", k), _checks.count("max_products", max_products)
     _checks.known("which", which, _WHICH)
-    tol = float(_checks.positive("tol", tol))
+    tol = tolerance(loss, tol)
     ends = (k if which != "largest" else 0, k if which != "smallest" else 0)
     if sum(ends) > loss.dim:
         raise _checks.ArgumentError(
@@ -130,11 +133,18 @@ def extreme_eigenpairs(
     )
 
 
+def tolerance(loss: AbstractLoss, tol: float | None) -> float:
+    """Return the relative tolerance for what products with H of a loss can resolve."""
+    if tol is None:
+        return max(_TOL, _ROUNDINGS * loss.precision)
+    return float(_checks.positive("tol", tol))
+
+
 def _peak(vectors: NumpyArray) -> NumpyArray:
     return np.argmax(np.abs(vectors), axis=1, keepdims=True)
 
 
-@eqx.filter_jit
+@compiled
 def _hessian(loss: AbstractLoss, w: Point) -> Array:
     return loss.hessian(w)
 

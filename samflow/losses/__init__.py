@@ -13,7 +13,8 @@ from samflow.losses.base import AbstractLoss
 from samflow.losses.expression import CriticalPoint, ExpressionLoss
 from samflow.losses.finite_sum import FiniteSumLoss, mean
 from samflow.losses.function import FunctionLoss
-from samflow.losses.network import NetworkLoss, network
+from samflow.losses.models import network, network_function
+from samflow.losses.network import NetworkLoss
 from samflow.losses.parser import parse
 from samflow.losses.quadratic import Quadratic
 from samflow.losses.zoo import (
@@ -140,6 +141,7 @@ __all__ = [
     "mccormick",
     "mean",
     "network",
+    "network_function",
     "parse",
     "quartic",
     "rastrigin",

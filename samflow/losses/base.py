@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 
 from samflow._types import Box, Matrix, Point, Scalar, Vector
 
@@ -52,6 +53,11 @@ class AbstractLoss(eqx.Module):
     def hessian(self, w: Point) -> Matrix:
         """Return H(w) = ∇²L(w), shape (dim, dim)."""
 
+    @property
+    def precision(self) -> float:
+        """Unit of rounding of the numbers that the loss and its gradient are computed with."""
+        return float(jnp.finfo(float).eps)
+
     def hvp(self, w: Point, v: Point) -> Point:
         """Return H(w) v without forming H, by forward mode over the gradient."""
         return jax.jvp(self.gradient, (w,), (v,))[1]
@@ -84,6 +90,11 @@ class AbstractDerivedLoss(AbstractLoss):
     def domain(self) -> Box | None:
         """Where the loss is meant to be used."""
         return self.loss.domain
+
+    @property
+    def precision(self) -> float:
+        """Unit of rounding of the loss that it is made of."""
+        return self.loss.precision
 
     @property
     def elementwise(self) -> bool:

@@ -66,7 +66,7 @@ def load_checkpoint(path: str | os.PathLike[str], loss: NetworkLoss) -> Point:
         with safetensors.safe_open(path, framework="numpy") as file:
             _check_names(path, set(file.keys()), set(loss.weight_names))
             arrays = [
-                _tensor(path, file, name, shape, _DTYPES[loss.x.dtype.name])
+                _tensor(path, file, name, shape, _DTYPES[loss.options.dtype])
                 for name, shape in zip(loss.weight_names, loss.weight_shapes, strict=True)
             ]
     except (safetensors.SafetensorError, OSError) as error:

@@ -72,7 +72,7 @@ def trace(
     summed.
 
     Args:
-        loss: any loss; a network's with a `chunk_size` is gone through in chunks.
+        loss: any loss; a network's may go `in_chunks`.
         w: the weights, shape (dim,).
         num_products: how many products H v may be taken, at least 6. As many vectors of length
             dim are held.

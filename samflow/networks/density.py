@@ -154,7 +154,7 @@ def spectral_density(
     with dim probes they are exact. Lanczos reorthogonalises twice, so that no node is a copy.
 
     Args:
-        loss: any loss; a network's with a `chunk_size` is gone through in chunks.
+        loss: any loss; a network's may go `in_chunks`.
         w: the weights, shape (dim,).
         key: of the probes; probe i depends on (key, i) and the probes before it.
         num_probes: how many, at most dim; all are held.

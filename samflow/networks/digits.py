@@ -7,7 +7,8 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from samflow import _checks
 from samflow._types import Point
-from samflow.losses.network import NetworkLoss, network
+from samflow.losses.models import network
+from samflow.losses.network import NetworkLoss
 from samflow.networks._extras import optional
 
 NUM_PIXELS, NUM_CLASSES = 64, 10

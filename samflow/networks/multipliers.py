@@ -13,6 +13,8 @@ from samflow._types import ArrayLike, NumpyArray, Point
 from samflow.equilibria.krylov import Product, arnoldi
 from samflow.equilibria.products import hessian_product
 from samflow.equilibria.settings import theory_settings
+from samflow.equilibria.spectrum import tolerance
+from samflow.losses.eager import compiled
 from samflow.records import AbstractRecord, Provenance, axes, provenance
 from samflow.rules import GD, USAM, PracticalSAM
 from samflow.systems import Map
@@ -86,7 +88,7 @@ def update_multipliers(
     w: ArrayLike,
     *,
     k: int = 4,
-    tol: float = 1e-8,
+    tol: float | None = None,
     max_products: int = 400,
     seed: int = 0,
 ) -> Multipliers:
@@ -105,7 +107,8 @@ def update_multipliers(
         system: a map; any rule has multipliers where it is smooth.
         w: weights, shape (dim,), as a rule near a critical point, but it need not be one.
         k: how many. Of a complex pair at the end of the list one may be left out.
-        tol: largest accepted residual, as a part of max|μ|.
+        tol: largest accepted residual, as a part of max|μ|; None: 1e-8, or a hundred units of
+            rounding of the loss if that is more.
         max_products: where Arnoldi gives up; it holds so many vectors as long as the state.
         seed: of Arnoldi's random start.
 
@@ -115,8 +118,7 @@ def update_multipliers(
 
     Not guaranteed: that Arnoldi missed none. A repeated multiplier may be found once. In flat
     directions of a network multipliers cluster at 1, and those beyond it by less than 1e-4 may
-    not be reached with `max_products`. Products with J take all examples at once; the loss's
-    `chunk_size` serves the curvature alone.
+    not be reached with `max_products`.
 
     Raises:
         ArgumentError: for a system that is no map of a rule; in single precision; for a `w` of
@@ -129,7 +131,7 @@ def update_multipliers(
     _checks.kind("system", system, Map, "Use `sf.Map(loss, rule, lr=...)`.")
     w = _checks.point("w", w, system.dim)
     k, max_products = _checks.count("k", k), _checks.count("max_products", max_products)
-    tol, dim = float(_checks.positive("tol", tol)), system.state_dim
+    tol, dim = tolerance(system.loss, tol), system.state_dim
     if k > dim:
         raise _checks.ArgumentError(
             f"Argument `k` must be at most {dim}, the length of the state, but is {k}."
@@ -168,13 +170,13 @@ def update_multipliers(
     )
 
 
-@eqx.filter_jit
+@compiled
 def _at(system: Map, w: Point) -> tuple[Array, Array, Array]:
     z = system.lift(w)
     return z, jnp.linalg.norm(system.loss.gradient(w)), system.singularity(z)
 
 
-@eqx.filter_jit
+@compiled
 def _jvp(system: Map, z: Point, x: Point) -> Array:
     return jax.jvp(system.step, (z,), (x,))[1]
 

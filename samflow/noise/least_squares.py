@@ -6,7 +6,8 @@ import numpy as np
 
 from samflow import _checks
 from samflow._types import ArrayLike, Point, Scalar
-from samflow.losses.network import NetworkLoss, network
+from samflow.losses.models import network
+from samflow.losses.network import NetworkLoss
 
 
 class _Linear(eqx.Module):

@@ -83,7 +83,7 @@ def linearise(loss: AbstractLoss, w: ArrayLike) -> Linearisation:
             "`sf.losses.mean` or `sf.losses.network`."
         )
     w = _checks.point("w", w, loss.dim)
-    if isinstance(loss, NetworkLoss) and loss.criterion == "squared":
+    if isinstance(loss, NetworkLoss) and _is_least_squares(loss):
         rows, gradients = _network_rows(loss, w)
         signs = np.ones(rows.shape[:2])
     elif loss.dim <= HESSIAN_DIM:
@@ -125,13 +125,17 @@ def _in_span(
     )
 
 
+def _is_least_squares(loss: NetworkLoss) -> bool:
+    return loss.options.criterion == "squared" and loss.options.weight_decay == 0
+
+
 @eqx.filter_jit
 def _outputs(loss: NetworkLoss, w: Point) -> tuple[jax.Array, jax.Array]:
     """Return ∂f_w(xᵢ)/∂w, shape (n, outputs, dim), and the residuals f_w(xᵢ) − yᵢ."""
     n = loss.num_examples
 
     def output(weights: Point, x: jax.Array) -> jax.Array:
-        return jnp.ravel(loss.unflatten(weights)(x))
+        return jnp.ravel(loss.outputs(weights, x[None]))
 
     rows = jax.lax.map(lambda x: jax.jacrev(output)(w, x), loss.x, batch_size=64)
     return rows, (loss.predict(w) - loss.y).reshape(n, -1)

@@ -9,7 +9,8 @@ import pytest
 
 from samflow._checks import ArgumentError
 from samflow.losses.base import AbstractLoss
-from samflow.losses.network import NetworkLoss, network
+from samflow.losses.models import network, network_function
+from samflow.losses.network import NetworkLoss
 
 INPUTS, HIDDEN, OUTPUTS, EXAMPLES = 5, 4, 3, 7
 DIM = HIDDEN * INPUTS + HIDDEN + OUTPUTS * HIDDEN + OUTPUTS
@@ -49,7 +50,7 @@ def numpy_loss(kind, w, x, y):
 
 def test_the_flat_loss_is_the_forward_pass_written_in_numpy(loss, data, w):
     # A few dozen additions of numbers of order 1: rounding only.
-    assert float(loss(w)) == pytest.approx(numpy_loss(loss.criterion, w, *data), rel=1e-13)
+    assert float(loss(w)) == pytest.approx(numpy_loss(loss.options.criterion, w, *data), rel=1e-13)
 
 
 def test_weights_are_named_and_laid_out_as_documented(loss):
@@ -75,7 +76,10 @@ def test_flatten_is_the_inverse_of_unflatten(loss, w):
 def test_gradient_matches_central_differences(loss, data, w):
     h = 1e-5  # error h²/6 · L''' + eps/h ≈ 1e-10
     numeric = [
-        (numpy_loss(loss.criterion, w + e, *data) - numpy_loss(loss.criterion, w - e, *data))
+        (
+            numpy_loss(loss.options.criterion, w + e, *data)
+            - numpy_loss(loss.options.criterion, w - e, *data)
+        )
         / (2 * h)
         for e in h * np.eye(DIM)
     ]
@@ -168,21 +172,130 @@ def test_bad_input_fails_at_the_door(data, change, message):
         network(model, arguments.pop("x"), arguments.pop("y"), **arguments)
 
 
-def test_arrays_that_are_no_real_floats_are_refused(data):
-    class Indexed(eqx.Module):
-        a: jax.Array
-        order: jax.Array
+class Indexed(eqx.Module):
+    a: jax.Array
+    order: jax.Array
 
-        def __call__(self, x):
-            return (self.a @ x)[self.order]
+    def __call__(self, x):
+        return (self.a @ x)[self.order]
 
-    model = Indexed(jnp.ones((OUTPUTS, INPUTS)), jnp.arange(OUTPUTS))
-    with pytest.raises(ArgumentError, match=r"real floating-point arrays .* int64"):
-        network(model, *data)
-    with pytest.raises(ArgumentError, match="complex128"):
-        network(Indexed(1j * model.a, None), *data)
+
+def test_whole_numbers_in_a_network_are_no_weights(data):
+    model = Indexed(jnp.ones((OUTPUTS, INPUTS)), jnp.arange(OUTPUTS)[::-1])
+    loss = network(model, *data)
+    assert (loss.weight_names, loss.dim) == (("a",), OUTPUTS * INPUTS)
+    np.testing.assert_array_equal(loss.unflatten(loss.flatten(model)).order, [2, 1, 0])
+
+
+def test_complex_weights_and_arrays_of_numpy_are_refused(data):
+    with pytest.raises(ArgumentError, match=r"real floating-point arrays .* complex128"):
+        network(Indexed(1j * jnp.ones((OUTPUTS, INPUTS)), None), *data)
+    with pytest.raises(ArgumentError, match=r"real floating-point arrays .* ndarray int64"):
+        network(Indexed(jnp.ones((OUTPUTS, INPUTS)), np.arange(3)), *data)
 
 
 def test_flattening_another_network_is_refused(loss):
     with pytest.raises(ArgumentError, match="must be built like the network"):
         loss.flatten(mlp(inputs=INPUTS + 1))
+
+
+def test_frozen_arrays_are_held_and_are_no_weights(data, w):
+    model = mlp()
+    whole = network(model, *data)
+    loss = network(model, *data, frozen=["layers.0"])
+    assert loss.weight_names == ("layers.1.weight", "layers.1.bias")
+    held = whole.flatten(model)[: HIDDEN * (INPUTS + 1)]
+    v = w[HIDDEN * (INPUTS + 1) :]
+    assert float(loss(v)) == pytest.approx(float(whole(jnp.concatenate([held, v]))), rel=1e-14)
+    np.testing.assert_array_equal(loss.flatten(model), whole.flatten(model)[len(held) :])
+    with pytest.raises(ArgumentError, match=r"none of layers.0.weight, .* begins with 'layers.2'"):
+        network(model, *data, frozen=["layers.2"])
+    with pytest.raises(ArgumentError, match="is one string"):
+        network(model, *data, frozen="layers.0")
+
+
+def test_classes_are_one_hot_rows(data, w):
+    x, y = data
+    classes = y.argmax(axis=1)
+    for criterion in ("squared", "cross_entropy"):
+        rows, whole = (network(mlp(), x, t, loss=criterion) for t in (y, classes))
+        assert float(rows(w)) == float(whole(w))
+        assert float(rows.misclassified(w)) == float(whole.misclassified(w))
+    f = network(mlp(), x, y).predict(w)
+    assert float(rows.misclassified(w)) == np.mean(np.argmax(f, axis=1) != classes)
+    with pytest.raises(ArgumentError, match="classes 0 to 2, but 1 of 7 are not; the first is 3"):
+        network(mlp(), x, np.where(np.arange(7) == 5, 3, classes), loss="cross_entropy")
+    with pytest.raises(ArgumentError, match="classes 0 to 2, but 1 of 7 are not; the first is -1"):
+        network(mlp(), x, np.where(np.arange(7) == 5, -1, classes), loss="cross_entropy")
+
+
+def test_label_smoothing_mixes_targets_with_the_uniform_ones(data, w):
+    x, y = data
+    smooth = network(mlp(), x, y.argmax(axis=1), loss="cross_entropy", label_smoothing=0.1)
+    mixed = network(mlp(), x, 0.9 * y + 0.1 / OUTPUTS, loss="cross_entropy")
+    assert float(smooth(w)) == pytest.approx(float(mixed(w)), rel=1e-14)
+    with pytest.raises(ArgumentError, match="`label_smoothing` must be 0 but for cross_entropy"):
+        network(mlp(), x, y, label_smoothing=0.1)
+    with pytest.raises(ArgumentError, match=r"`label_smoothing` must be in \[0, 1\)"):
+        network(mlp(), x, y, loss="cross_entropy", label_smoothing=1.0)
+
+
+def test_weight_decay_counted_adds_its_share_to_value_gradient_and_curvature(data, w):
+    plain, decayed = network(mlp(), *data), network(mlp(), *data, weight_decay=0.2)
+    assert float(decayed(w) - plain(w)) == pytest.approx(0.1 * float(w @ w), rel=1e-12)
+    np.testing.assert_allclose(decayed.gradient(w) - plain.gradient(w), 0.2 * w, atol=1e-14)
+    np.testing.assert_allclose(decayed.hvp(w, w) - plain.hvp(w, w), 0.2 * w, atol=1e-13)
+
+
+def test_a_network_in_single_precision_takes_and_returns_doubles(data, w):
+    single, double = network(mlp(), *data, dtype="float32"), network(mlp(), *data)
+    assert single.unflatten(w).layers[0].weight.dtype == jnp.float32
+    assert single.gradient(w).dtype == single.hvp(w, w).dtype == jnp.float64
+    # Rounding of sums of ten numbers of order 1 in single precision, and not that of doubles.
+    error = np.abs(single.gradient(w) - double.gradient(w)).max()
+    assert 1e-12 < error < 1e-5
+    assert (single.precision, double.precision) == (2.0**-23, 2.0**-52)
+    with pytest.raises(ArgumentError, match="`dtype` must be float32 or float64, but is 'float16'"):
+        network(mlp(), *data, dtype="float16")
+    with pytest.raises(ArgumentError, match="`dtype` must be float32 or float64, but is 'flaot32'"):
+        network(mlp(), *data, dtype="flaot32")
+
+
+def test_a_function_of_parameters_is_the_module_that_computes_the_same(data, w):
+    model = mlp()
+    module = network(model, *data, loss="cross_entropy")
+    params = [{"weight": np.asarray(m.weight), "bias": m.bias} for m in model.layers]
+
+    def function(params, x):
+        first, last = params
+        hidden = jnp.tanh(x @ first["weight"].T + first["bias"])
+        return hidden @ last["weight"].T + last["bias"]
+
+    loss = network_function(function, params, *data, loss="cross_entropy", name="own")
+    assert loss.weight_names == ("0.bias", "0.weight", "1.bias", "1.weight")
+    v = loss.flatten(params)
+    assert float(loss(v)) == pytest.approx(float(module(module.flatten(model))), rel=1e-13)
+    np.testing.assert_array_equal(loss.unflatten(v)[1]["bias"], params[1]["bias"])
+
+
+def test_the_state_of_a_function_is_taken_along_and_is_no_weight(data):
+    params, state = {"a": jnp.ones((OUTPUTS, INPUTS))}, {"mean": jnp.full(INPUTS, 0.5)}
+    function = lambda p, s, x: (x - s["mean"]) @ p["a"].T  # noqa: E731
+    loss = network_function(function, params, *data, state=state, batch_norm="eval")
+    assert loss.dim == OUTPUTS * INPUTS
+    x, y = data
+    expected = 0.5 * np.mean(np.sum(((x - 0.5).sum(axis=1, keepdims=True) - y) ** 2, axis=1))
+    assert float(loss(jnp.ones(loss.dim))) == pytest.approx(expected, rel=1e-13)
+    assert len(jax.tree.leaves(loss)) == 3  # x, y and the state: arguments of what is compiled
+
+
+def test_tokens_stay_whole_numbers():
+    class Embedded(eqx.Module):
+        table: jax.Array
+
+        def __call__(self, tokens):
+            return self.table[tokens].sum(axis=0)
+
+    loss = network(Embedded(jnp.ones((4, 2))), [[0, 3], [1, 1]], [[1.0, 0.0], [0.0, 1.0]])
+    assert jnp.issubdtype(loss.x.dtype, jnp.integer)
+    assert float(loss(jnp.ones(8))) == 0.5 * (1 + 4)

@@ -274,8 +274,8 @@ def test_products_in_chunks_are_the_whole_product(small, chunk_size):
     v = np.random.default_rng(1).normal(size=loss.dim)
     whole = hessian_product(loss, w)(v)
     parts = loss.in_chunks(chunk_size)
-    assert sum(share for share, _ in parts.chunks()) == pytest.approx(1)
-    assert [part.num_examples for _, part in parts.chunks()] == [
+    assert sum(share for share, _ in parts.chunks(chunk_size)) == pytest.approx(1)
+    assert [part.num_examples for _, part in parts.chunks(chunk_size)] == [
         min(chunk_size, 30 - i) for i in range(0, 30, chunk_size)
     ]
     # Rounding of sums of 30; the last chunk of 7 has 2 and counts as 2.
@@ -292,7 +292,7 @@ def test_chunks_are_read_from_arrays_on_disk(small, tmp_path):
     for name in ("x", "y"):
         np.save(tmp_path / f"{name}.npy", np.asarray(getattr(loss, name)))
     mapped = [np.load(tmp_path / f"{name}.npy", mmap_mode="r") for name in ("x", "y")]
-    on_disk = eqx.tree_at(lambda s: (s.x, s.y), loss.in_chunks(7), tuple(mapped))
+    on_disk = eqx.tree_at(lambda s: (s.x, s.y), loss, tuple(mapped)).in_chunks(7)
     v = np.ones(loss.dim)
     np.testing.assert_allclose(
         hessian_product(on_disk, w)(v), hessian_product(loss, w)(v), rtol=1e-12, atol=1e-13

@@ -1,0 +1,130 @@
+"""A network's loss over data that do not fit at once, gone through chunk by chunk."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from samflow import _checks
+from samflow._types import Point, Scalar
+from samflow.losses.base import AbstractDerivedLoss
+from samflow.losses.eager import AbstractEagerLoss
+from samflow.losses.network_base import AbstractNetworkLoss, NetworkOptions
+
+
+class ChunkedLoss(AbstractEagerLoss, AbstractDerivedLoss, AbstractNetworkLoss):
+    """The loss of a network, with value, gradient and products summed over chunks of examples.
+
+    L = Σ_c (n_c/n) L_c over chunks of n_c of the n examples: the memory of activations is that of
+    one chunk, and data in memory-mapped arrays are read a chunk at a time. The sum is the whole
+    loss's to rounding.
+
+    Attributes:
+        loss: the whole loss, as `NetworkLoss`.
+        chunk_size: how many examples are computed at once.
+
+    """
+
+    loss: Any
+    chunk_size: int = eqx.field(static=True, converter=lambda v: _checks.count("chunk_size", v))
+
+    def __check_init__(self) -> None:
+        if self.loss.options.batch_norm == "train":
+            raise _checks.ArgumentError(
+                f"Argument `loss` must not take batch norm's statistics from the batch to go in "
+                f"chunks, but {self.loss.name} does: the mean over chunks is another loss. Use "
+                'batch_norm="eval".'
+            )
+
+    def value_at(self, w: Point) -> Any:
+        """Return L(w)."""
+        return sum(share * _value(part, w) for share, part in self.chunks(self.chunk_size))
+
+    def gradient_at(self, w: Point) -> Any:
+        """Return g(w)."""
+        return sum(share * _gradient(part, w) for share, part in self.chunks(self.chunk_size))
+
+    def product_at(self, w: Point) -> Callable[[Any], Any]:
+        """Return v ↦ H(w)v; every product goes through all chunks again."""
+
+        def product(v: Any) -> Any:
+            v = jnp.asarray(v)
+            return sum(share * _hvp(part, w, v) for share, part in self.chunks(self.chunk_size))
+
+        return product
+
+    def predict(self, w: Point) -> Array:
+        """Return f_w(xᵢ) for every example."""
+        return jnp.concatenate([_predict(part, w) for _, part in self.chunks(self.chunk_size)])
+
+    def misclassified(self, w: Point) -> Scalar:
+        """Return the share of examples whose largest output is not the class of y."""
+        parts = self.chunks(self.chunk_size)
+        return jnp.asarray(sum(share * _misclassified(part, w) for share, part in parts))
+
+    def chunks(self, chunk_size: int) -> Iterator[tuple[float, Any]]:
+        """Yield the losses of chunks with their shares."""
+        return self.loss.chunks(chunk_size)
+
+    def batch(self, indices: Any) -> Any:
+        """Return the mean loss of the examples at `indices`, taken at once."""
+        return self.loss.batch(indices)
+
+    def shards(self, m: int) -> Any:
+        """Return the losses of m examples each, whose mean is the loss."""
+        return self.loss.shards(m)
+
+    def flatten(self, model: Any) -> Point:
+        """Return the weights of `model`."""
+        return self.loss.flatten(model)
+
+    def unflatten(self, w: Point) -> Any:
+        """Return the network with weights `w`."""
+        return self.loss.unflatten(w)
+
+    @property
+    def num_examples(self) -> int:
+        """Number n of examples."""
+        return self.loss.num_examples
+
+    @property
+    def weight_names(self) -> tuple[str, ...]:
+        """A name an array."""
+        return self.loss.weight_names
+
+    @property
+    def weight_shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Their shapes."""
+        return self.loss.weight_shapes
+
+    @property
+    def options(self) -> NetworkOptions:
+        """What else than weights and data decides the loss."""
+        return self.loss.options
+
+
+@eqx.filter_jit
+def _value(part: Any, w: Point) -> Scalar:
+    return part(w)
+
+
+@eqx.filter_jit
+def _gradient(part: Any, w: Point) -> Point:
+    return part.gradient(w)
+
+
+@eqx.filter_jit
+def _hvp(part: Any, w: Point, v: Point) -> Point:
+    return part.hvp(w, v)
+
+
+@eqx.filter_jit
+def _predict(part: Any, w: Point) -> Array:
+    return part.predict(w)
+
+
+@eqx.filter_jit
+def _misclassified(part: Any, w: Point) -> Scalar:
+    return part.misclassified(w)

@@ -1,0 +1,100 @@
+"""What the loss of every network offers, whichever library computes it."""
+
+import abc
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from samflow._types import Point, Scalar
+from samflow.losses.base import AbstractLoss
+
+
+class NetworkOptions(NamedTuple):
+    """What else than weights and data decides the loss of a network.
+
+    Attributes:
+        criterion: the name of ℓ in `CRITERIA`.
+        label_smoothing: the share s of (1 − s) y + s/K for K classes.
+        weight_decay: what multiplies ½‖w‖² within the loss; 0 where weight decay is not counted.
+        batch_norm: whence batch norm takes its statistics, in `BATCH_NORM`.
+        dtype: float type in which the network computes.
+
+    """
+
+    criterion: str
+    label_smoothing: float
+    weight_decay: float
+    batch_norm: str
+    dtype: str
+
+
+BATCH_NORM = ("none", "eval", "train")
+"""No batch norm that anybody knows of; its running statistics; those of the batch at hand."""
+
+
+class AbstractNetworkLoss(AbstractLoss):
+    """The mean loss of a network over its data, as a function of the flat vector of weights.
+
+    L(w) = (1/n) Σᵢ ℓ(f_w(xᵢ), yᵢ) + ½ weight_decay ‖w‖², the second term only where `options` count
+    weight decay. The weights w, shape (dim,), are the network's trainable
+    arrays, each flattened row by row, one after another in the order of `weight_names`.
+    """
+
+    if TYPE_CHECKING:  # type checkers take abstract variables for arguments of the constructor
+
+        @property
+        def weight_names(self) -> tuple[str, ...]:
+            """A name an array, as "layers.0.weight"."""
+            ...
+
+        @property
+        def weight_shapes(self) -> tuple[tuple[int, ...], ...]:
+            """Their shapes."""
+            ...
+
+        @property
+        def options(self) -> "NetworkOptions":
+            """What else than weights and data decides the loss."""
+            ...
+
+    else:
+        weight_names: eqx.AbstractVar[tuple[str, ...]]
+        weight_shapes: eqx.AbstractVar[tuple[tuple[int, ...], ...]]
+        options: eqx.AbstractVar["NetworkOptions"]
+
+    @property
+    def precision(self) -> float:
+        """Unit of rounding of the network's float type."""
+        return float(jnp.finfo(self.options.dtype).eps)
+
+    @property
+    @abc.abstractmethod
+    def num_examples(self) -> int:
+        """Number n of examples."""
+
+    @abc.abstractmethod
+    def predict(self, w: Point) -> Array:
+        """Return f_w(xᵢ) for every example, one a row."""
+
+    @abc.abstractmethod
+    def misclassified(self, w: Point) -> Scalar:
+        """Return the share of examples whose largest output is not the class of y."""
+
+    @abc.abstractmethod
+    def batch(self, indices: Any) -> "AbstractNetworkLoss":
+        """Return the mean loss of the examples at `indices`, repeated ones counted as often."""
+
+    @abc.abstractmethod
+    def chunks(self, chunk_size: int) -> "Iterator[tuple[float, AbstractNetworkLoss]]":
+        """Yield the losses L_c of `chunk_size` examples each with their shares, L = Σ share L_c."""
+
+    def split(self, w: Point) -> list[Array]:
+        """Return the network's arrays in the order of `weight_names`."""
+        ends = np.cumsum([math.prod(shape) for shape in self.weight_shapes])
+        pieces = jnp.split(w, ends[:-1])
+        return [p.reshape(s) for p, s in zip(pieces, self.weight_shapes, strict=True)]
