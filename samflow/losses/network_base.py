@@ -2,7 +2,7 @@
 
 import abc
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import equinox as eqx
@@ -92,6 +92,15 @@ class AbstractNetworkLoss(AbstractLoss):
     @abc.abstractmethod
     def chunks(self, chunk_size: int) -> "Iterator[tuple[float, AbstractNetworkLoss]]":
         """Yield the losses L_c of `chunk_size` examples each with their shares, L = Σ share L_c."""
+
+    @property
+    def extra_names(self) -> tuple[str, ...]:
+        """Names of arrays that are no weights and that a checkpoint may hold, as buffers."""
+        return ()
+
+    def with_extras(self, extras: Mapping[str, Any]) -> "AbstractNetworkLoss":
+        """Return the loss with other arrays under these of the `extra_names`."""
+        raise NotImplementedError(f"{self.name} has no arrays but weights.")
 
     def split(self, w: Point) -> list[Array]:
         """Return the network's arrays in the order of `weight_names`."""

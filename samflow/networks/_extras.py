@@ -1,7 +1,10 @@
-"""Import of packages that only the optional extra `networks` brings."""
+"""Import of packages that only the optional extras `networks` and `torch` bring."""
 
 import importlib
 from typing import Any
+
+_EXTRAS = {"torch": "torch"}
+"""The extra that brings a package, where it is not `networks`."""
 
 
 def optional(module: str, task: str) -> Any:
@@ -17,7 +20,8 @@ def optional(module: str, task: str) -> Any:
         package = {"sklearn": "scikit-learn"}.get(
             module.partition(".")[0], module.partition(".")[0]
         )
+        extra = _EXTRAS.get(package, "networks")
         raise ImportError(
-            f"{task} needs {package}, which the extra `networks` brings: "
-            "pip install 'samflow[networks]'"
+            f"{task} needs {package}, which the extra `{extra}` brings: "
+            f"pip install 'samflow[{extra}]'"
         ) from error

@@ -1,23 +1,48 @@
-"""Trained weights on disk, as safetensors: no pickle, and written whole or not at all."""
+"""Trained weights with their loss, from files as people have them and to safetensors."""
 
+import difflib
 import json
 import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax.numpy as jnp
+import jax.tree_util as jtu
 import numpy as np
 
 import samflow
 from samflow import _checks
 from samflow._types import ArrayLike, NumpyArray, Point
 from samflow.losses.network import NetworkLoss
+from samflow.losses.network_base import AbstractNetworkLoss
 from samflow.networks._extras import optional
+from samflow.networks.tensors import TensorFile, read_tensors
 from samflow.records import write_whole
 
-_DTYPES = {"float64": "F64", "float32": "F32"}
+_LISTED = 6
+"""Tensors that a message names before it says how many more there are."""
 
 
-def save_checkpoint(path: str | os.PathLike[str], loss: NetworkLoss, w: ArrayLike) -> Path:
+class Checkpoint(NamedTuple):
+    """Trained weights and the loss that makes a landscape of them.
+
+    Attributes:
+        loss: the loss of a network, with its data.
+        w: weights, shape (dim,).
+        source: where they came from: a path with the beginning of the file's SHA-256, or a word.
+        notes: what was done to the file's tensors: what was opened, left out, widened.
+
+    """
+
+    loss: AbstractNetworkLoss
+    w: Point
+    source: str = "given"
+    notes: tuple[str, ...] = ()
+
+
+def save_checkpoint(path: str | os.PathLike[str], loss: AbstractNetworkLoss, w: ArrayLike) -> Path:
     """Write the weights `w` of the network of `loss` to `path`, one named tensor an array.
 
     The file holds the weights bit for bit, with samflow's version, the loss's name and the shapes
@@ -46,57 +71,151 @@ def save_checkpoint(path: str | os.PathLike[str], loss: NetworkLoss, w: ArrayLik
     return write_whole(path, content)
 
 
-def load_checkpoint(path: str | os.PathLike[str], loss: NetworkLoss) -> Point:
-    """Return the weights in `path`, shape (dim,), for the network of `loss`.
+def load_checkpoint(
+    path: str | os.PathLike[str],
+    loss: AbstractNetworkLoss,
+    *,
+    key: str | None = None,
+    rename: Mapping[str, str] | Callable[[str], str] | None = None,
+) -> Checkpoint:
+    """Return the weights in `path` with the loss that they are weights of.
 
-    Nothing in the file is run. Every tensor must have the name, the shape and the float type of
-    the network's array: none is cast, renamed or left out.
+    Safetensors, PyTorch files of tensors, orbax, flax (msgpack), equinox and npz are told by what
+    they hold; see `read_tensors`. Nothing in a file is run. Every array of the network must be
+    there under its name and with its shape: none is transposed, reshaped or left out. Buffers that
+    the loss has, as running statistics, are taken from the file, too.
+
+    Args:
+        path: a file, or the folder of an orbax or sharded checkpoint.
+        loss: the network with its data.
+        key: where the tensors are in a nested file, as "params" or "model.encoder".
+        rename: the file's names to the network's: a mapping of those that differ, or a function.
 
     Raises:
-        ArgumentError: for a file that is missing, truncated or not safetensors, and for tensors
-            that do not fit; the message says which.
-        ImportError: where safetensors is not installed.
+        ArgumentError: for a file that cannot be read, tensors that are missing, besides, of
+            another shape or not finite, and types that JAX's default float does not hold exactly;
+            the message says which.
+        ImportError: where the package that reads the format is not installed.
 
     """
-    safetensors = optional("safetensors", "Loading a checkpoint")
-    path = Path(path)
-    if not path.is_file():
-        raise _checks.ArgumentError(f"Argument `path` must be a file, but {str(path)!r} is none.")
-    try:
-        with safetensors.safe_open(path, framework="numpy") as file:
-            _check_names(path, set(file.keys()), set(loss.weight_names))
-            arrays = [
-                _tensor(path, file, name, shape, _DTYPES[loss.options.dtype])
-                for name, shape in zip(loss.weight_names, loss.weight_shapes, strict=True)
-            ]
-    except (safetensors.SafetensorError, OSError) as error:
-        raise _checks.ArgumentError(
-            f"Argument `path` must be a whole safetensors file, but {str(path)!r} is not: {error}"
-        ) from error
-    return jnp.concatenate([jnp.ravel(jnp.asarray(array)) for array in arrays])
+    _checks.kind("loss", loss, AbstractNetworkLoss, "Use `sf.losses.network` to make one.")
+    file = read_tensors(path, key=key)
+    tensors = _named_by_model(file, loss) if file.format == "equinox" else dict(file.tensors)
+    tensors = _renamed(tensors, rename)
+    extras = {name: tensors.pop(name) for name in loss.extra_names if name in tensors}
+    shapes = dict(zip(loss.weight_names, loss.weight_shapes, strict=True))
+    _check_names(path, tensors, shapes)
+    arrays = [_weights(path, name, tensors[name], shape) for name, shape in shapes.items()]
+    w = jnp.concatenate([jnp.ravel(jnp.asarray(array, dtype=float)) for array in arrays])
+    source = f"{os.fspath(path)} ({file.format}, sha256 {file.sha256[:12]})"
+    return Checkpoint(
+        loss.with_extras(extras) if extras else loss, w, source, _notes(file, arrays, extras)
+    )
 
 
-def _check_names(path: Path, found: set[str], wanted: set[str]) -> None:
-    if found != wanted:
-        missing, unknown = sorted(wanted - found), sorted(found - wanted)
+def _notes(
+    file: TensorFile, arrays: list[NumpyArray], extras: Mapping[str, Any]
+) -> tuple[str, ...]:
+    kinds = sorted({array.dtype.name for array in arrays} - {jnp.zeros(()).dtype.name})
+    notes = [f"opened {' and '.join(file.unwrapped)}"] if file.unwrapped else []
+    notes += [f"left out {_listed(file.left_out)}"] if file.left_out else []
+    notes += [f"widened from {' and '.join(kinds)}"] if kinds else []
+    notes += [f"buffers {_listed(extras)} are the file's"] if extras else []
+    return tuple(notes)
+
+
+def _listed(names: Any) -> str:
+    names = list(names)
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return ", ".join(names[:_LISTED]) + more
+
+
+def _renamed(
+    tensors: dict[str, NumpyArray], rename: Mapping[str, str] | Callable[[str], str] | None
+) -> dict[str, NumpyArray]:
+    if rename is None:
+        return tensors
+    if isinstance(rename, Mapping):
+        unknown = [name for name in rename if name not in tensors]
+        if unknown:
+            raise _checks.ArgumentError(
+                f"Argument `rename` must have the file's names as keys, but has {_listed(unknown)}."
+            )
+        names = {name: rename.get(name, name) for name in tensors}
+    else:
+        names = {name: rename(name) for name in tensors}
+    if len(set(names.values())) < len(names):
+        raise _checks.ArgumentError("Argument `rename` must not give two tensors one name.")
+    return {names[name]: tensor for name, tensor in tensors.items()}
+
+
+def _named_by_model(file: TensorFile, loss: AbstractNetworkLoss) -> dict[str, NumpyArray]:
+    """Return the leaves of an equinox file, which have an order and no names, by the model's."""
+    if not isinstance(loss, NetworkLoss) or jtu.tree_leaves((loss.fixed, loss.state)):
         raise _checks.ArgumentError(
-            f"Argument `path` must hold the tensors {sorted(wanted)}, but {str(path)!r} lacks "
-            f"{missing} and has besides {unknown}."
+            "Argument `path` must be no equinox file for a network with arrays that are no "
+            "weights. Load it with `equinox.tree_deserialise_leaves(path, model)` and use "
+            "`Checkpoint(loss, loss.flatten(model))`."
         )
-
-
-def _tensor(path: Path, file, name: str, shape: tuple[int, ...], dtype: str) -> NumpyArray:
-    header = file.get_slice(name)
-    found = (tuple(header.get_shape()), header.get_dtype())
-    if found != (shape, dtype):
+    # Leaves of no array and no number, as activations are, do not get into the file.
+    written = (bool, int, float, complex, np.generic)
+    leaves = jtu.tree_leaves(loss.unflatten(jnp.zeros(loss.dim)))
+    stored = [leaf for leaf in leaves if eqx.is_array(leaf) or isinstance(leaf, written)]
+    tensors = list(file.tensors.values())
+    if len(tensors) != len(stored):
         raise _checks.ArgumentError(
-            f"Tensor `{name}` must have shape {shape} and type {dtype}, but in {str(path)!r} has "
-            f"shape {found[0]} and type {found[1]}."
+            f"Argument `path` must hold {len(stored)} leaves of the network, but holds "
+            f"{len(tensors)}."
         )
-    array = file.get_tensor(name)
+    arrays = [t for leaf, t in zip(stored, tensors, strict=True) if eqx.is_array(leaf)]
+    return dict(zip(loss.weight_names, arrays, strict=True))
+
+
+def _check_names(
+    path: str | os.PathLike[str],
+    tensors: Mapping[str, NumpyArray],
+    shapes: Mapping[str, tuple[int, ...]],
+) -> None:
+    missing = [name for name in shapes if name not in tensors]
+    unknown = [name for name in tensors if name not in shapes]
+    if not missing and not unknown:
+        return
+    text = f"Argument `path` must hold the tensors of the network, but {os.fspath(path)!r}"
+    if missing:
+        text += f" lacks {_listed(f'{name} {shapes[name]}' for name in missing)}"
+    if unknown:
+        text += " and" if missing else ""
+        text += f" has besides {_listed(f'{name} {tensors[name].shape}' for name in unknown)}"
+    pairs = {}
+    for name in missing:
+        alike = [other for other in unknown if tensors[other].shape == shapes[name]]
+        near = difflib.get_close_matches(name, alike, n=1, cutoff=0.3)
+        pairs |= {near[0]: name} if near else {}
+    if pairs:
+        shown = ", ".join(f"{old!r}: {new!r}" for old, new in list(pairs.items())[:_LISTED])
+        text += f". Renamed? Give rename={{{shown}}}"
+    raise _checks.ArgumentError(text + ".")
+
+
+def _weights(
+    path: str | os.PathLike[str], name: str, array: NumpyArray, shape: tuple[int, ...]
+) -> NumpyArray:
+    """Return a tensor that fits, in its own type."""
+    default = jnp.zeros(()).dtype
+    if array.shape != shape:
+        hint = " It is transposed." if array.shape == shape[::-1] else ""
+        raise _checks.ArgumentError(
+            f"Tensor `{name}` must have shape {shape}, but in {os.fspath(path)!r} has shape "
+            f"{array.shape}.{hint}"
+        )
+    if not (jnp.issubdtype(array.dtype, jnp.floating) and np.can_cast(array.dtype, default)):
+        raise _checks.ArgumentError(
+            f"Tensor `{name}` must be of a float type that {default.name} holds exactly, but in "
+            f"{os.fspath(path)!r} is {array.dtype.name}."
+        )
     if not np.isfinite(array).all():
         raise _checks.ArgumentError(
-            f"Tensor `{name}` must be finite, but in {str(path)!r} "
+            f"Tensor `{name}` must be finite, but in {os.fspath(path)!r} "
             f"{np.sum(~np.isfinite(array))} of {array.size} entries are not."
         )
     return array

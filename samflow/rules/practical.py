@@ -1,6 +1,7 @@
 """SAM as most code runs it: with a small number in the denominator."""
 
 import enum
+import math
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -57,6 +58,12 @@ class PracticalSAM(AbstractRule):
     def direction(self, loss: AbstractLoss, w: Vector) -> Vector:
         """Return g(w + rho a(g(w)))."""
         return loss.gradient(w + self.rho * self._ascent(loss.gradient(w)))
+
+    def denominator(self, gradient_norm: float) -> float:
+        """Return what a gradient of this norm is divided by."""
+        if self.placement is Placement.inside:
+            return math.hypot(gradient_norm, float(self.eps))
+        return gradient_norm + float(self.eps)
 
     def _ascent(self, g: Vector) -> Vector:
         # In units of a scale that is no part of the result, nor of its derivative.

@@ -1,0 +1,83 @@
+"""Arrays that Orbax saved, on any devices, restored as NumPy arrays."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from samflow._checks import ArgumentError
+from samflow._types import NumpyArray
+from samflow.networks._extras import optional
+from samflow.networks._trees import Contents, below, listed, named_once, reading, under
+
+MARK = "_METADATA"
+
+_ARRAYS = ("jax.Array", "np.ndarray")  # how Orbax calls them; others are scalar, string, None, …
+
+
+def orbax_item(folder: Path) -> Path | None:
+    """Return the folder of the one tree of arrays in a checkpoint, or None if it is no checkpoint.
+
+    A checkpoint is that folder itself, or a step of a CheckpointManager with it as an item.
+    """
+    if folder.name.endswith(".orbax-checkpoint-tmp"):
+        raise ArgumentError(
+            f"Argument `path` must be a finished checkpoint, but {str(folder)!r} is one that Orbax "
+            "had not written to its end."
+        )
+    if (folder / MARK).is_file():
+        return folder
+    items = sorted(mark.parent for mark in folder.glob(f"*/{MARK}"))
+    if len(items) == 1:
+        return items[0]
+    default = folder / "default"
+    if default in items:
+        return default
+    found = items or sorted({mark.parent.parent for mark in folder.glob(f"*/*/{MARK}")})
+    if found:
+        raise ArgumentError(
+            f"Argument `path` must be one checkpoint, but {str(folder)!r} holds "
+            f"{listed(item.name for item in found)}. Pass {str(found[-1])!r}, for example."
+        )
+    return None
+
+
+def read_orbax(folder: Path, key: str | None) -> Contents:
+    """Return the arrays of a tree by dotted name, whatever devices they were saved from.
+
+    Plain numbers are left out, NumPy's scalars among them: Orbax stores the two alike.
+
+    Read with TensorStore and not with Orbax, which reads many arrays at a time in an event loop
+    that it closes at the first that fails, and asks for devices where it is not told otherwise.
+    Source: Orbax's guide to its checkpoint format; its versions 0.5 to 0.12.
+    """
+    tensorstore = optional("tensorstore", "Reading an Orbax checkpoint")
+    with reading(folder, "Orbax checkpoint"):
+        stored = json.loads((folder / MARK).read_bytes())
+        entries = [
+            (".".join(str(part["key"]) for part in entry["key_metadata"]), entry["value_metadata"])
+            for entry in stored["tree_metadata"].values()
+        ]
+        arrays = [name for name, value in entries if value["value_type"] in _ARRAYS]
+        names = under(folder, named_once(folder, arrays), key)
+        tensors = {name: _array(tensorstore, folder, full, stored) for name, full in names.items()}
+    besides = [name for name, value in entries if value["value_type"] not in _ARRAYS]
+    return Contents(tensors, (key,) if key is not None else (), below(besides, key))
+
+
+def _array(tensorstore: Any, folder: Path, name: str, stored: dict[str, Any]) -> NumpyArray:
+    if ".." in Path(name).parts:
+        raise ValueError(f"`{name}` leads out of the folder")
+    base = {"driver": "file", "path": f"{folder.resolve()}/"}
+    if (folder / "manifest.ocdbt").is_file():
+        place = {"driver": "ocdbt", "base": base, "path": f"{name}/"}
+    else:
+        place = {**base, "path": f"{base['path']}{name}/"}
+    spec = {
+        "driver": "zarr3" if stored.get("use_zarr3") else "zarr",
+        "kvstore": place,
+        # A chunk that is not there means zeros only where Orbax leaves chunks of zeros out.
+        "fill_missing_data_reads": not stored.get("store_array_data_equal_to_fill_value", False),
+    }
+    return np.array(tensorstore.open(spec, open=True, read=True).result().read().result())

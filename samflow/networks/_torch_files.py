@@ -1,0 +1,150 @@
+"""Weights that PyTorch saved, read without running any code of the file."""
+
+import pickle
+import re
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from samflow._checks import ArgumentError
+from samflow._types import NumpyArray
+from samflow.networks._extras import optional
+from samflow.networks._trees import (
+    Contents,
+    below,
+    damaged,
+    flatten,
+    listed,
+    reading,
+    under,
+    without_prefixes,
+)
+
+LEGACY_MAGIC = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
+"""How torch.save began a file before PyTorch 1.6."""
+
+_WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "net", "ema")
+
+_BITS = {  # floats that NumPy does not have itself, with a PyTorch integer as wide
+    "bfloat16": "int16",
+    "float8_e4m3fn": "int8",
+    "float8_e4m3fnuz": "int8",
+    "float8_e5m2": "int8",
+    "float8_e5m2fnuz": "int8",
+    "float8_e8m0fnu": "int8",
+}
+
+_REMEDY = (
+    "Where you trust the file, load it and save its tensors alone: "
+    "torch.save(model.state_dict(), 'weights.pt')."
+)
+
+
+def read_torch(path: Path, key: str | None) -> Contents:
+    """Return the tensors of a state_dict, or of the one that a checkpoint holds."""
+    torch = _safe_torch()
+    tree = _load(torch, path)
+    if not isinstance(tree, Mapping):
+        raise ArgumentError(
+            f"Argument `path` must hold a dictionary of tensors, but {str(path)!r} holds a "
+            f"{type(tree).__name__}. {_REMEDY}"
+        )
+    opened, passed = [], []
+    if key is None:
+        tree, opened, passed = _open(path, tree, torch.is_tensor)
+    found, besides = flatten(path, tree, torch.is_tensor)
+    if not found:
+        raise ArgumentError(
+            f"Argument `path` must hold tensors, but {str(path)!r} holds none, only "
+            f"{listed(besides) or 'an empty dictionary'}."
+        )
+    names, prefixes = without_prefixes(under(path, found, key))
+    besides = [".".join((*opened, name)) for name in besides]
+    return Contents(
+        {name: _array(torch, full, found[full]) for name, full in names.items()},
+        (*opened, *([key] if key is not None else []), *prefixes),
+        (*passed, *below(besides, key)),
+    )
+
+
+def _safe_torch() -> Any:
+    torch = optional("torch", "Reading a PyTorch file")
+    # Before 2.10 a crafted file could run code even with weights_only=True: CVE-2025-32434
+    # (mended in 2.6) and CVE-2026-24747.
+    if torch.__version__ < (2, 10):
+        raise ImportError(
+            f"Reading a PyTorch file safely needs torch 2.10 or later, but {torch.__version__} is "
+            "installed: pip install --upgrade 'samflow[torch]'"
+        )
+    return torch
+
+
+def _load(torch: Any, path: Path) -> Any:
+    with reading(path, "PyTorch file"):
+        try:
+            # Mapped, not read: only the tensors that are asked for are copied into memory.
+            mapped = zipfile.is_zipfile(path)
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+        except pickle.UnpicklingError as error:
+            foreign = re.search(r"GLOBAL (\S+)", str(error))
+            if foreign is None:
+                detail = str(error).rpartition("WeightsUnpickler error:")[2].strip()
+                raise damaged(path, "PyTorch file", detail.partition("\n")[0]) from None
+            raise ArgumentError(
+                f"Argument `path` must hold tensors alone, but {str(path)!r} also holds an object "
+                f"of `{foreign[1]}`: to read it is to run its code, which is never done here. "
+                f"{_REMEDY}"
+            ) from None
+
+
+def _open(path: Path, tree: Mapping, is_tensor: Any) -> tuple[Mapping, list[str], list[str]]:
+    """Return the state_dict inside a checkpoint, the way to it, and what lies beside the way."""
+    opened: list[str] = []
+    passed: list[str] = []
+    while groups := _groups(path, tree, is_tensor):
+        wrappers = [name for name in groups if name in _WRAPPERS]
+        if len(wrappers) != 1:
+            found = [".".join((*opened, str(name))) for name in wrappers or groups]
+            raise ArgumentError(
+                f"Argument `key` must say which tensors to read of {str(path)!r}, which holds "
+                f"them under {listed(found)}. Pass key={found[0]!r}, for example."
+            )
+        passed += [".".join((*opened, str(name))) for name in tree if name != wrappers[0]]
+        opened.append(wrappers[0])
+        tree = tree[wrappers[0]]
+    return tree, opened, passed
+
+
+def _groups(path: Path, tree: Mapping, is_tensor: Any) -> list[Any]:
+    """Return the entries that are dictionaries of tensors; a state_dict has none but its extras."""
+    return [
+        name
+        for name, value in tree.items()
+        if isinstance(value, Mapping)
+        and not str(name).endswith("_extra_state")
+        and flatten(path, value, is_tensor)[0]
+    ]
+
+
+def _array(torch: Any, name: str, tensor: Any) -> NumpyArray:
+    tensor, kind = tensor.detach(), str(tensor.dtype).removeprefix("torch.")
+    plain = tensor.layout is torch.strided and not (tensor.is_quantized or tensor.is_nested)
+    if not plain or tensor.device.type != "cpu":
+        raise ArgumentError(
+            f"Tensor `{name}` must be an array of numbers, but is of layout {tensor.layout}, type "
+            f"{tensor.dtype} and device {tensor.device}. Save its .to_dense() or .dequantize()."
+        )
+    if kind in _BITS:
+        bits = tensor.view(getattr(torch, _BITS[kind])).numpy()
+        return np.array(bits, order="C").view(getattr(ml_dtypes, kind))
+    try:
+        return np.array(tensor.resolve_conj().resolve_neg().numpy(), order="C")
+    except TypeError as error:
+        raise ArgumentError(
+            f"Tensor `{name}` must be of a type that NumPy knows, but is of {tensor.dtype}. "
+            "Save its .float()."
+        ) from error

@@ -1,0 +1,146 @@
+"""Nested tensors as dotted names, and what the readers of tensor files have in common."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import accumulate
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from samflow._checks import ArgumentError
+from samflow._types import NumpyArray
+
+_DEEPEST = 64
+_PREFIXES = ("module.", "_orig_mod.")  # of DataParallel and of torch.compile
+_SHOWN = 12
+
+
+class Contents(NamedTuple):
+    """What a reader finds in a file: tensors by name, what was opened, what is no tensor."""
+
+    tensors: dict[str, NumpyArray]
+    unwrapped: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+
+
+@contextmanager
+def reading(path: Path, form: str) -> Iterator[None]:
+    """Turn whatever a library raises on damaged bytes into one `ArgumentError`.
+
+    Decoders raise of many types, their own and Python's, and document few of them.
+    """
+    try:
+        yield
+    except (ArgumentError, ImportError, MemoryError):
+        raise
+    except Exception as error:
+        # TensorStore's reasons end in a page of settings.
+        reason = str(error).partition(" [tensorstore_spec")[0].strip().partition("\n")[0]
+        raise damaged(path, form, reason or type(error).__name__) from error
+
+
+def damaged(path: Path, form: str, reason: str) -> ArgumentError:
+    """Return the error for a file that begins as `form` does, and cannot be read as it."""
+    return ArgumentError(
+        f"Argument `path` must be a whole {form}, but {str(path)!r} is cut short, damaged or "
+        f"of another kind: {reason}"
+    )
+
+
+def flatten(
+    path: Path, tree: Any, is_tensor: Callable[[Any], bool]
+) -> tuple[dict[str, Any], list[str]]:
+    """Return the tensors in nested dictionaries and lists by dotted name, and the other entries.
+
+    The order is the tree's. A branch without any tensor counts as one entry, by its own name.
+    """
+    found: dict[str, Any] = {}
+    besides: list[str] = []
+
+    def walk(branch: Any, names: tuple[str, ...]) -> None:
+        if len(names) > _DEEPEST:
+            raise ArgumentError(
+                f"Argument `path` must nest at most {_DEEPEST} deep, but {str(path)!r} nests "
+                f"deeper at `{'.'.join(names[:4])}…`."
+            )
+        if is_tensor(branch):
+            name = ".".join(names)
+            named_once(path, [*found, name] if name in found else ())
+            found[name] = branch
+            return
+        before, mark = len(found), len(besides)
+        for name, child in _children(branch):
+            walk(child, (*names, name))
+        if len(found) == before and names:
+            besides[mark:] = [".".join(names)]
+
+    walk(tree, ())
+    return found, besides
+
+
+def named_once(path: Path, names: Sequence[str]) -> Sequence[str]:
+    """Return `names`, if none is there twice, as "a.b" and "b" in "a" would be."""
+    twice = next((name for name, times in Counter(names).items() if times > 1), None)
+    if twice is not None:
+        raise ArgumentError(
+            f"Argument `path` must name every tensor once, but {str(path)!r} has two called "
+            f"`{twice}`."
+        )
+    return names
+
+
+def _children(branch: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(branch, Mapping):
+        yield from ((str(name), child) for name, child in branch.items())
+    elif isinstance(branch, (list, tuple)):
+        yield from ((str(index), child) for index, child in enumerate(branch))
+
+
+def under(path: Path, names: Iterable[str], key: str | None) -> dict[str, str]:
+    """Return the names below `key`, each without it, with the full name it stands for."""
+    names = list(names)
+    if key is None:
+        return {name: name for name in names}
+    chosen = {name[len(key) + 1 :]: name for name in names if name.startswith(f"{key}.")}
+    if not chosen:
+        raise ArgumentError(
+            f"Argument `key` must name a group of tensors in {str(path)!r}, but is {key!r}. "
+            f"{_groups(names)}"
+        )
+    return chosen
+
+
+def below(besides: Iterable[str], key: str | None) -> tuple[str, ...]:
+    """Return those of the entries that are no tensors which lie below `key`."""
+    return tuple(name for name in besides if key is None or name.startswith(f"{key}."))
+
+
+def _groups(names: list[str]) -> str:
+    groups: dict[str, None] = {}
+    for name in names:
+        groups |= dict.fromkeys(accumulate(name.split(".")[:-1], "{}.{}".format))
+    if not groups:
+        return "Its tensors are in no group: leave `key` out."
+    return f"Known: {listed(sorted(groups, key=lambda group: (group.count('.'), group)))}."
+
+
+def listed(names: Iterable[Any]) -> str:
+    """Return names for a message, the first few of them where there are many."""
+    names = [f"`{name}`" for name in names]
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
+
+
+def without_prefixes(names: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Return `names` without the prefixes of PyTorch's wrappers, and which these were.
+
+    A prefix goes only where every name has it: otherwise it may be a part of the network.
+    """
+    names, removed = dict(names), []
+    while names:
+        prefix = next((p for p in _PREFIXES if all(n.startswith(p) for n in names)), None)
+        if prefix is None:
+            break
+        names = {name.removeprefix(prefix): full for name, full in names.items()}
+        removed.append(prefix)
+    return names, tuple(removed)

@@ -1,0 +1,372 @@
+"""Where a checkpoint sits, and what SAM and its relatives will do to it."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import sympy
+from jaxtyping import PRNGKeyArray
+
+from samflow import _checks, theory
+from samflow._status import Status
+from samflow._types import NumpyArray
+from samflow.equilibria.products import hessian_product
+from samflow.equilibria.settings import theory_settings
+from samflow.equilibria.spectrum import Eigenpairs, extreme_eigenpairs
+from samflow.losses.eager import compiled
+from samflow.losses.network_base import AbstractNetworkLoss
+from samflow.networks.checkpoints import Checkpoint
+from samflow.networks.curvature import trace
+from samflow.networks.density import spectral_density
+from samflow.networks.diagnosis import Diagnosis, Place, RuleVerdict, window_ends
+from samflow.networks.directions import log_growth, measured_along
+from samflow.noise.along import MeanSquareAlong, mean_square_along
+from samflow.noise.mean_square import MeanSquareRate, mean_square_rate
+from samflow.records import provenance
+from samflow.rules import GD, SAM, USAM, PracticalSAM, rule
+from samflow.systems import Map, MiniBatch, StochasticMap
+
+RULES = ("gd", "usam", "practical-sam")
+"""The rules whose verdicts are given by default."""
+
+_CRITICAL = 1e-10
+"""‖g‖ up to this times (1 + max|λ|)(1 + ‖w‖) counts as 0."""
+_CHANGE = 0.1
+_STEADY = 100.0
+"""A checkpoint is near a critical point where the sharpness takes so many steps to change."""
+_NEUTRAL = 1e-6
+"""An eigenvalue within this part of max|λ| of 0 counts as 0."""
+_EXACT_DIRECTIONS = 400
+"""Up to so many outputs over all examples the mean-square operator is worked out exactly."""
+
+
+def diagnose(
+    checkpoint: Checkpoint,
+    *,
+    rho: float,
+    lr: float,
+    momentum: float = 0.0,
+    nesterov: bool = False,
+    weight_decay: float = 0.0,
+    batch_size: int | None = None,
+    rules: Sequence[str] = RULES,
+    k: int = 4,
+    tol: float | None = None,
+    max_products: int = 400,
+    trace_products: int = 60,
+    density_probes: int = 0,
+    key: PRNGKeyArray | None = None,
+    progress: Callable[[str], None] = lambda message: None,
+) -> Diagnosis:
+    """Say where trained weights sit on their loss, and what each rule would do to them.
+
+    Verdicts are about perturbations of the weights to first order: along the eigenvectors of the
+    k largest and the k most negative eigenvalues of H, each rule's direction d(w) is
+    differentiated, and U = vᵀDv gives the multipliers of the map. At a critical point U is the
+    closed form U(λ), which stands beside. Of a larger distance, and of directions between the two
+    ends of the spectrum, nothing is said.
+
+    Args:
+        checkpoint: weights with their loss.
+        rho: radius, > 0; in units of weights for practical SAM, of weights over gradient for USAM.
+        lr: step size.
+        momentum: of the map, in [0, 1).
+        nesterov: which of the two forms of momentum.
+        weight_decay: of the optimiser, as a part of the step; not of the loss.
+        batch_size: of mini-batches; None leaves them out.
+        rules: names of rules without a memory.
+        k: how many eigenvalues at either end.
+        tol: largest accepted residual of an eigenvalue, as a part of max|λ|.
+        max_products: where the search for eigenvalues gives up.
+        trace_products: products for the trace, at least 6.
+        density_probes: probes for the spectral density; 0 leaves it out.
+        key: of trace, density and batches; None: key(0).
+        progress: told what is being done.
+
+    Returns:
+        A `Diagnosis`. An eigenvalue with too large a residual says so in `pairs.status`.
+
+    Not guaranteed: as `extreme_eigenpairs`; and `index` counts the eigenvalues looked at.
+
+    Raises:
+        ArgumentError: in single precision; for weights that are not finite or do not fit; for
+            numbers out of range, unknown rules, and rules with a memory.
+
+    Source: docs/theory.md, sections 1, 2, 7 and 10.
+
+    """
+    _checks.double_precision("Diagnosing a checkpoint")
+    _checks.kind("checkpoint", checkpoint, Checkpoint, "Use `sf.networks.Checkpoint(loss, w)`.")
+    loss = checkpoint.loss
+    w = _checks.point("w", checkpoint.w, loss.dim)
+    rho = float(_checks.positive("rho", rho, "SAM without an ascent step is GD."))
+    k = min(_checks.count("k", k), loss.dim // 2)
+    _checks.count("density_probes", density_probes, minimum=0)
+    key = jr.key(0) if key is None else key
+    systems = [
+        Map(  # pyright: ignore[reportCallIssue]
+            loss, rule(name, rho=rho), lr=lr, momentum=momentum, nesterov=nesterov,
+            weight_decay=weight_decay,
+        )
+        for name in rules
+    ]  # fmt: skip
+    if batch_size is not None:
+        MiniBatch(batch_size).check(loss)  # pyright: ignore[reportCallIssue]
+    progress("gradient and extreme eigenvalues")
+    g = np.asarray(_gradient(loss, w))
+    pairs = extreme_eigenpairs(loss, w, k=k, tol=tol, max_products=max_products)
+    place = _place(loss, w, g, pairs, float(lr))
+    values = np.asarray(pairs.values)
+    negative = _negative(pairs)
+    verdicts = []
+    for system in systems:
+        progress(f"{system.rule.name} along {len(values)} eigenvectors")
+        verdicts.append(_verdict(system, w, pairs, place, negative))
+    progress("trace")
+    found_trace = trace(loss, w, num_products=trace_products, key=jr.fold_in(key, 0))
+    density = None
+    if density_probes:
+        progress("spectral density")
+        density = spectral_density(loss, w, key=jr.fold_in(key, 1), num_probes=density_probes)
+    mean_square: list[Any] = []
+    for system in systems if batch_size is not None else ():
+        progress(f"mean square of {system.rule.name} in mini-batches")
+        mean_square.append(_mean_square(system, w, pairs, batch_size, jr.fold_in(key, 2)))
+    shares = [_shares(loss, np.asarray(v)) for v in (pairs.vectors[-1], pairs.vectors[0])]
+    settings = {"rho": rho, "lr": lr, "momentum": momentum, "nesterov": nesterov}
+    settings |= {"weight_decay": weight_decay, "batch_size": batch_size, "k": k}
+    options = {f"loss {name}": value for name, value in loss.options._asdict().items()}
+    return Diagnosis(
+        place=place,
+        dim=loss.dim,
+        num_examples=loss.num_examples,
+        index=int(negative.sum()),
+        rho_threshold=-1 / float(values[0]) if negative[0] else math.nan,
+        verdicts=tuple(verdicts),
+        mean_square=tuple(mean_square),
+        layers=loss.weight_names,
+        notes=_notes(loss),
+        provenance=provenance(loss.name, **settings, source=checkpoint.source, **options),
+        pairs=pairs,
+        trace=found_trace,
+        density=density,
+        loss=jnp.asarray(_value(loss, w)),
+        error=jnp.asarray(_error(loss, w)),
+        top_shares=shares[0],
+        bottom_shares=shares[1],
+    )
+
+
+@compiled
+def _gradient(loss: AbstractNetworkLoss, w: Any) -> Any:
+    return loss.gradient(w)
+
+
+@compiled
+def _value(loss: AbstractNetworkLoss, w: Any) -> Any:
+    return loss(w)
+
+
+@compiled
+def _misclassified(loss: AbstractNetworkLoss, w: Any) -> Any:
+    return loss.misclassified(w)
+
+
+def _error(loss: AbstractNetworkLoss, w: Any) -> Any:
+    return _misclassified(loss, w) if loss.options.criterion == "cross_entropy" else jnp.nan
+
+
+def _place(loss: AbstractNetworkLoss, w: Any, g: NumpyArray, pairs: Eigenpairs, lr: float) -> Place:
+    values, v = np.asarray(pairs.values), np.asarray(pairs.vectors[-1])
+    size, length = float(np.linalg.norm(g)), float(np.linalg.norm(w))
+    scale = float(np.abs(values).max())
+    later = hessian_product(loss, w - lr * jnp.asarray(g))(v)
+    drift = float(v @ later - values[-1]) / abs(float(values[-1]))
+    steady = math.inf if drift == 0 else _CHANGE / abs(drift)
+    if size <= _CRITICAL * (1 + scale) * (1 + length):
+        level, meaning = "critical", "verdicts are those of a critical point"
+    elif steady >= _STEADY:
+        level = "near"
+        meaning = (
+            f"a step of GD changes the sharpness by {drift:+.2g} of itself; verdicts about what "
+            f"happens within {steady:.3g} steps hold to first order, the slower ones do not"
+        )
+    else:
+        level = "far"
+        meaning = (
+            f"a step of GD changes the sharpness by {drift:+.2g} of itself, a tenth in "
+            f"{steady:.3g} steps: verdicts are about perturbations of a moving point, not about "
+            "whether it stays"
+        )
+    names = {"critical": "At", "near": "Near", "far": "Not near"}
+    return Place(
+        level,
+        size,
+        size / scale if scale else math.inf,
+        drift,
+        steady,
+        f"{names[level]} a critical point: ‖g‖ = {size:.3g}, ‖g‖/max|λ| = {size / scale:.3g}; "
+        f"{meaning}.",
+    )
+
+
+def _negative(pairs: Eigenpairs) -> NumpyArray:
+    """Return which eigenvalues are negative beyond their residual and rounding."""
+    values, residuals = np.asarray(pairs.values), np.asarray(pairs.residuals)
+    return values < -np.maximum(residuals, _NEUTRAL * np.abs(values).max())
+
+
+def _verdict(
+    system: Map, w: Any, pairs: Eigenpairs, place: Place, negative: NumpyArray
+) -> RuleVerdict:
+    values, settings = np.asarray(pairs.values), theory_settings(system)
+    decay = 0.0 if system.weight_decay is None else float(system.weight_decay)
+    radius, effective = settings["rho"], _effective_rho(system, place.gradient_norm)
+    along = measured_along(system, w, np.asarray(pairs.vectors))
+    reach = along.residual + np.asarray(pairs.residuals)
+    growth = [log_growth(system, along.curvature + s * reach) for s in (0, -1, 1)]
+    low, high = np.min(growth, axis=0), np.max(growth, axis=0)
+    closed = values * (1 + effective * values) + decay
+    limit = theory.evaluate(theory.flip_threshold(settings["kind"]), momentum=settings["momentum"])
+    seen = np.abs(values) > _NEUTRAL * np.abs(values).max()
+    cycle = _cycle_radius(system, settings, float(values[-1]))
+    verdict = _decided(low[seen], high[seen], np.asarray(pairs.status))
+    return RuleVerdict(
+        rule=system.rule.name,
+        verdict=verdict,
+        statement=_statement(verdict, values, growth[0], along.curvature, place, cycle),
+        rho=radius,
+        effective_rho=effective,
+        edge=_edge(settings, effective),
+        scaled_curvature=float(system.lr) * float(along.curvature[-1]),
+        limit=float(limit),
+        rho_window=_rho_window(system, settings, values, radius / effective if effective else 0.0),
+        closed_form=closed,
+        measured=along.curvature,
+        residual=along.residual,
+        growth=growth[0],
+        growth_low=low,
+        growth_high=high,
+        cycle_radius=cycle,
+        turned=int(np.sum(negative & (along.curvature > 0))),
+    )
+
+
+def _effective_rho(system: Map, gradient_norm: float) -> float:
+    """Return what multiplies the gradient in the ascent at this gradient; NaN if nothing does."""
+    made = system.rule
+    if isinstance(made, GD):
+        return 0.0
+    if isinstance(made, USAM):
+        return float(made.rho)
+    if isinstance(made, SAM):
+        return float(made.rho) / gradient_norm if gradient_norm else math.inf
+    if isinstance(made, PracticalSAM):
+        return float(made.rho) / made.denominator(gradient_norm)
+    return math.nan
+
+
+def _edge(settings: dict[str, Any], effective: float) -> float:
+    if not math.isfinite(effective):
+        return math.nan
+    formula = theory.edge("usam" if effective else "gd", settings["kind"])
+    names = {name: settings[name] for name in ("lr", "momentum")}
+    return float(theory.evaluate(formula, rho=effective, **names))
+
+
+def _rho_window(
+    system: Map, settings: dict[str, Any], values: NumpyArray, unit: float
+) -> tuple[float, float] | None:
+    """Return the window in rho of the eigenvalues looked at; `unit` turns USAM's rho into it."""
+    if not (math.isfinite(unit) and unit > 0) or system.weight_decay is not None:
+        return None
+    window = theory.rho_window(
+        [float(each) for each in values],
+        lr=settings["lr"],
+        momentum=settings["momentum"],
+        kind=settings["kind"],
+        tolerance=_NEUTRAL * float(np.abs(values).max()),
+    )
+    return window_ends(window.times(sympy.Float(unit)))
+
+
+def _decided(low: NumpyArray, high: NumpyArray, status: NumpyArray) -> str:
+    if (low > 0).any():
+        return "unstable"
+    known = (high < 0).all() and (status == Status.located).all()
+    return "stable" if known else "undecided"
+
+
+def _cycle_radius(system: Map, settings: dict[str, Any], sharpness: float) -> float:
+    """Return the radius of SAM's 2-cycle along the sharpest direction; NaN where there is none."""
+    if not isinstance(system.rule, (SAM, PracticalSAM)) or not sharpness > 0:
+        return math.nan
+    names = {name: settings[name] for name in ("rho", "lr", "momentum", "kind")}
+    radius = float(theory.cycle_radius(sharpness, **names))
+    return radius if radius > 0 else math.nan
+
+
+def _statement(
+    verdict: str,
+    values: NumpyArray,
+    growth: NumpyArray,
+    curvature: NumpyArray,
+    place: Place,
+    cycle: float,
+) -> str:
+    fastest = int(np.argmax(growth))
+    steps = 1 / growth[fastest] if growth[fastest] else math.inf
+    if verdict == "stable":
+        return f"Every perturbation seen dies out, the slowest by e in {-steps:.3g} steps"
+    if verdict == "undecided":
+        return "Residuals of the eigenvectors leave open whether a perturbation grows"
+    how = "swings across the valley" if curvature[fastest] > 0 else "slides down"
+    text = f"It {how} along λ = {values[fastest]:.4g}, by e in {steps:.3g} steps"
+    if curvature[fastest] > 0 and math.isfinite(cycle):
+        text += f", until SAM's 2-cycle of radius {cycle:.3g} holds it"
+    if steps > place.steady_steps:
+        text += ", which the drift of the sharpness outruns"
+    return text
+
+
+def _mean_square(
+    system: Map, w: Any, pairs: Eigenpairs, batch_size: int | None, key: PRNGKeyArray
+) -> MeanSquareRate | MeanSquareAlong | None:
+    assert batch_size is not None
+    loss: Any = system.loss
+    outputs = loss.num_examples * loss.predict(w).shape[-1]
+    small = loss.options.criterion == "squared" and outputs <= _EXACT_DIRECTIONS
+    if small and system.rule.name in ("gd", "usam"):
+        noisy = StochasticMap(system, MiniBatch(batch_size))  # pyright: ignore[reportCallIssue]
+        return mean_square_rate(noisy, w)
+    if system.momentum is not None:
+        return None
+    return mean_square_along(system, w, pairs.vectors[-1], batch_size=batch_size, key=key)
+
+
+def _shares(loss: AbstractNetworkLoss, v: NumpyArray) -> Any:
+    return jnp.asarray([float(jnp.sum(part**2)) for part in loss.split(jnp.asarray(v))])
+
+
+def _notes(loss: AbstractNetworkLoss) -> tuple[str, ...]:
+    """Return what decides the loss besides weights and data, said aloud."""
+    options = loss.options
+    decay = f"½·{options.weight_decay:g}·‖w‖² is" if options.weight_decay else "no weight decay is"
+    notes = [f"The loss is {options.criterion}; {decay} part of it."]
+    if options.label_smoothing:
+        notes.append(f"Labels are smoothed by {options.label_smoothing:g}.")
+    if options.batch_norm != "none":
+        whence = {"eval": "its running statistics", "train": "the statistics of the data at hand"}
+        notes.append(f"Batch norm takes {whence[options.batch_norm]}.")
+    if options.dtype != "float64":
+        notes.append(f"The network computes in {options.dtype}: residuals are limited by that.")
+    kinks = getattr(loss, "kinks", ())
+    if kinks:
+        notes.append(
+            f"{', '.join(kinks)} have kinks: the Hessian is that of the smooth pieces, and what "
+            "happens where a unit switches is not in it."
+        )
+    return tuple(notes)

@@ -1,0 +1,235 @@
+"""Diagnoses of checkpoints whose Hessian is known in closed form."""
+
+import dataclasses
+import json
+import math
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+
+import samflow as sf
+from samflow import networks
+from samflow._checks import ArgumentError
+from samflow.equilibria.spectrum import extreme_eigenpairs
+from samflow.losses import network
+from samflow.networks import Checkpoint, diagnose
+from samflow.networks.directions import log_growth, measured_along
+
+SHARPEST, FLATTEST = 4.0, 1.0
+"""Eigenvalues of H of a linear model with one output: those of XᵀX/n."""
+
+
+@pytest.fixture(scope="module")
+def minimum():
+    """A linear model at the minimum that it was made for, H = diag(4, 1), fitting every example."""
+    x = np.sqrt(2) * np.diag(np.sqrt([SHARPEST, FLATTEST]))
+    model = eqx.nn.Linear(2, 1, use_bias=False, key=jr.key(0))
+    loss = network(model, x, x @ np.array([[3.0], [-1.0]]), name="linear")
+    return Checkpoint(loss, jnp.array([3.0, -1.0]))
+
+
+class TwoLayers(eqx.Module):
+    first: jax.Array
+    last: jax.Array
+
+    def __call__(self, x):
+        return self.last @ (self.first @ x)
+
+
+@pytest.fixture(scope="module")
+def saddle():
+    """Two linear layers at 0, where the eigenvalues are ± the singular values 2, 1/2 of YᵀX/n."""
+    x, y = np.sqrt(2) * np.eye(2), np.sqrt(2) * np.diag([2.0, 0.5])
+    model = TwoLayers(jnp.zeros((1, 2)), jnp.zeros((2, 1)))
+    return Checkpoint(network(model, x, y, name="two layers"), jnp.zeros(4))
+
+
+def verdict_of(checkpoint, name, **settings):
+    found = diagnose(checkpoint, rules=[name], **{"rho": 0.1, "lr": 0.1} | settings)
+    return found.verdicts[0]
+
+
+def test_a_minimum_with_a_known_hessian(minimum):
+    found = diagnose(minimum, rho=0.1, lr=0.1, batch_size=1)
+    assert found.place.level == "critical"
+    # H is 2 by 2 and found by a dense solver: rounding only.
+    np.testing.assert_allclose(found.pairs.values, [FLATTEST, SHARPEST], rtol=1e-12)
+    assert (found.index, found.sharpness) == (0, pytest.approx(SHARPEST))
+    assert math.isnan(found.rho_threshold)
+    assert float(found.trace.value) == pytest.approx(SHARPEST + FLATTEST, rel=1e-12)
+    assert [each.rule for each in found.verdicts] == ["gd", "usam", "practical-sam"]
+    np.testing.assert_allclose(found.top_shares, [1.0], rtol=1e-12)
+    gd, usam, _ = found.verdicts
+    np.testing.assert_allclose(gd.closed_form, gd.measured, atol=1e-13)
+    np.testing.assert_allclose(usam.measured, [1.1, 5.6], atol=1e-13)  # λ(1 + λ/10)
+    assert usam.rho_window == (0.0, pytest.approx(-1 / 4 + 2 / (0.1 * 16)))
+    # The second example alone curves along its axis, with λ = 2: E[(1 − ηλ)²] over λ = 2 and 0.
+    assert found.mean_square[0].radius == pytest.approx((1 + (1 - 0.1 * 2) ** 2) / 2, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("rule", "settings", "edge"),
+    [
+        ("gd", {"lr": 0.25}, 8.0),
+        ("gd", {"lr": 0.25, "momentum": 0.5}, 12.0),
+        ("usam", {"lr": 0.25, "rho": 0.25}, (math.sqrt(1 + 4 * 0.25 * 8) - 1) / 0.5),
+    ],
+)
+def test_the_edge_is_where_the_verdict_changes(rule, settings, edge):
+    assert verdict_of(linear(1.0), rule, **settings).edge == pytest.approx(edge, rel=1e-12)
+    for factor, verdict in ((0.999, "stable"), (1.001, "unstable")):
+        found = verdict_of(linear(factor * edge), rule, **settings)
+        assert found.verdict == verdict
+        assert (found.scaled_curvature < found.limit) == (verdict == "stable")
+    assert "swings across the valley" in found.statement
+
+
+def linear(sharpness):
+    x = np.sqrt(2) * np.diag(np.sqrt([sharpness, sharpness / 2]))
+    model = eqx.nn.Linear(2, 1, use_bias=False, key=jr.key(0))
+    return Checkpoint(network(model, x, np.zeros((2, 1))), jnp.zeros(2))
+
+
+def test_weight_decay_of_the_optimiser_adds_to_the_effective_curvature():
+    plain, decayed = (verdict_of(linear(4.0), "usam", weight_decay=d) for d in (0.0, 0.3))
+    np.testing.assert_allclose(decayed.measured - plain.measured, 0.3, atol=1e-12)
+    np.testing.assert_allclose(decayed.closed_form - plain.closed_form, 0.3, atol=1e-12)
+    assert decayed.rho_window is None
+
+
+def test_a_saddle_with_known_eigenvalues_and_usam_on_both_sides_of_its_thresholds(saddle):
+    found = diagnose(saddle, rho=0.6, lr=0.1)
+    np.testing.assert_allclose(found.pairs.values, [-2.0, -0.5, 0.5, 2.0], atol=1e-13)
+    assert (found.index, found.rho_threshold) == (2, pytest.approx(0.5))
+    assert found.place.level == "critical"
+    # 1/2 turns the steepest descent, 1/(1/2) = 2 the last one; 0.6 only the first.
+    assert [verdict_of(saddle, "usam", rho=r).turned for r in (0.49, 0.51, 1.99, 2.01)] == [
+        0,
+        1,
+        1,
+        2,
+    ]
+    assert verdict_of(saddle, "usam", rho=1.99).verdict == "unstable"
+    assert "slides down along λ = -0.5" in verdict_of(saddle, "usam", rho=1.99).statement
+    assert verdict_of(saddle, "usam", rho=2.01).verdict == "stable"
+    low, high = verdict_of(saddle, "usam", rho=2.01).rho_window
+    assert low == pytest.approx(2.0)
+    assert high == pytest.approx(-1 / 2 + 2 / (0.1 * 4))
+    # With its default eps practical SAM is USAM with an enormous rho here.
+    assert found.unstable == ("gd", "usam", "practical-sam")
+
+
+def test_growth_is_that_of_the_multipliers(saddle):
+    found = verdict_of(saddle, "gd", lr=0.1, momentum=0.9)
+    # Heavy ball: z² − (1 + β − x)z + β with x = −0.2.
+    largest = max(abs(np.roots([1.0, -(1.9 + 0.2), 0.9])))
+    assert found.growth[0] == pytest.approx(math.log(largest), rel=1e-9)
+    system = sf.Map(saddle.loss, sf.GD(), lr=0.1)
+    np.testing.assert_allclose(log_growth(system, [-2.0, 10.0]), [math.log(1.2), -np.inf])
+    assert np.isnan(log_growth(system, [np.nan])).all()
+
+
+def test_practical_sam_near_a_saddle_is_usam_with_rho_over_the_gradient(saddle):
+    found = verdict_of(saddle, "practical-sam", rho=1e-12)
+    assert found.effective_rho == pytest.approx(1.0)  # rho/eps at g = 0
+    np.testing.assert_allclose(found.measured, found.closed_form, rtol=1e-6)
+    away = Checkpoint(saddle.loss, jnp.array([1e-3, 0.0, 1e-3, 0.0]))
+    g = float(jnp.linalg.norm(saddle.loss.gradient(away.w)))
+    assert verdict_of(away, "practical-sam", rho=0.05).effective_rho == pytest.approx(0.05 / g)
+
+
+def test_the_cycle_of_sam_is_where_its_orbit_ends(minimum):
+    found = verdict_of(minimum, "practical-sam", rho=0.05, lr=0.1)
+    assert "swings across the valley" in found.statement
+    # c = ηρλ/(2 − ηλ), which the orbit reaches: checked by running it.
+    assert found.cycle_radius == pytest.approx(0.1 * 0.05 * 4 / (2 - 0.4), rel=1e-12)
+    system = sf.Map(minimum.loss, sf.rules.PracticalSAM(rho=0.05), lr=0.1)
+    end = sf.iterate(system, minimum.w + jnp.array([0.02, 0.001]), num_steps=3000).final
+    assert abs(float((end - minimum.w)[0])) == pytest.approx(found.cycle_radius, rel=1e-6)
+    assert math.isnan(verdict_of(minimum, "practical-sam", lr=0.6).cycle_radius)
+    assert math.isnan(verdict_of(minimum, "usam").cycle_radius)
+
+
+def test_a_moving_point_is_told_from_one_at_rest(minimum):
+    # The Hessian of a linear model is constant: nothing drifts, wherever it is.
+    away = Checkpoint(minimum.loss, minimum.w + 1.0)
+    assert diagnose(away, rho=0.1, lr=0.1).place.level == "near"
+    loss, w = networks.digits_loss(jr.key(0), num_images=20, hidden=2)
+    found = diagnose(Checkpoint(loss, w), rho=0.1, lr=0.1, k=1, trace_products=6)
+    assert found.place.level == "far"
+    drift = found.place.drift
+    before, after = (
+        extreme_eigenpairs(loss, at, which="largest") for at in (w, w - 0.1 * loss.gradient(w))
+    )
+    # The old eigenvector's Rayleigh quotient is at most the new eigenvalue.
+    assert before.values[0] * (1 + drift) <= after.values[0] * (1 + 1e-12)
+    assert found.place.steady_steps == pytest.approx(0.1 / abs(drift))
+    assert "Not near a critical point" in str(found)
+
+
+def test_the_derivative_along_a_direction_is_the_dense_one():
+    loss, w = networks.digits_loss(jr.key(1), num_images=10, hidden=1)
+    system = sf.Map(loss, sf.USAM(rho=0.2), lr=0.3, momentum=0.9, weight_decay=0.1)
+    dense = jax.jacfwd(lambda w: system.rule.direction(loss, w) + 0.1 * w)(w)
+    v = np.random.default_rng(0).normal(size=loss.dim)
+    v /= np.linalg.norm(v)
+    found = measured_along(system, w, v[None])
+    # (v − J v)/lr loses a few digits to cancellation.
+    assert found.curvature[0] == pytest.approx(float(v @ dense @ v), rel=1e-11)
+    rest = dense @ v - (v @ dense @ v) * v
+    assert found.residual[0] == pytest.approx(float(jnp.linalg.norm(rest)), rel=1e-10)
+
+
+def test_a_network_in_single_precision_is_diagnosed_within_its_rounding():
+    loss, w = networks.digits_loss(jr.key(0), num_images=20, hidden=3)
+    single = dataclasses.replace(loss, options=loss.options._replace(dtype="float32"))
+    doubles, singles = (diagnose(Checkpoint(s, w), rho=0.1, lr=0.1, k=2) for s in (loss, single))
+    # 1e-5 · max|λ|: a hundred units of rounding of single precision.
+    np.testing.assert_allclose(singles.pairs.values, doubles.pairs.values, atol=1e-5 * 10)
+    assert np.all(np.asarray(singles.pairs.status) == sf.Status.located)
+    assert any("computes in float32" in note for note in singles.notes)
+
+
+def test_a_diagnosis_turns_into_json_without_eigenvectors(saddle):
+    found = diagnose(saddle, rho=0.6, lr=0.1, density_probes=2)
+    data = json.loads(found.to_json())
+    assert "vectors" not in data["pairs"]
+    assert data["verdicts"][1]["rule"] == "usam"
+    assert data["density"]["dim"] == 4
+    assert dict(found.provenance)["source"] == "given"
+
+
+def test_classes_have_an_error_and_other_targets_none(minimum):
+    assert math.isnan(float(diagnose(minimum, rho=0.1, lr=0.1).error))
+    x, y = np.eye(2), np.array([0, 0])
+    model = eqx.nn.Linear(2, 2, use_bias=False, key=jr.key(0))
+    loss = network(model, x, y, loss="cross_entropy")
+    found = diagnose(Checkpoint(loss, jnp.array([1.0, 0.0, 0.0, 1.0])), rho=0.1, lr=0.1)
+    assert float(found.error) == 0.5
+    assert "error 50.00%" in str(found)
+
+
+def test_rules_beyond_the_closed_forms_are_measured(minimum):
+    found = verdict_of(minimum, "multistep-sam")
+    assert np.isnan(found.closed_form).all()
+    assert np.isnan(found.edge)
+    with pytest.raises(ArgumentError, match="f-sam has one"):
+        verdict_of(minimum, "f-sam")
+
+
+def test_bad_input_fails_at_the_door(minimum):
+    ask = {"rho": 0.1, "lr": 0.1}
+    with pytest.raises(ArgumentError, match="`checkpoint` must be a"):
+        diagnose(minimum.w, **ask)
+    with pytest.raises(ArgumentError, match="`rho` must be finite and greater than 0"):
+        diagnose(minimum, rho=0.0, lr=0.1)
+    with pytest.raises(ArgumentError, match="Unknown rule `usma`"):
+        diagnose(minimum, rules=["usma"], **ask)
+    with pytest.raises(ArgumentError, match="batch_size"):
+        diagnose(minimum, batch_size=3, **ask)
+    with pytest.raises(ArgumentError, match="`w` must be finite"):
+        diagnose(Checkpoint(minimum.loss, jnp.array([np.nan, 0.0])), **ask)
