@@ -1,4 +1,4 @@
-"""The command line: `samflow saddle`, `two-phase`, `stability`, `escape`, `portrait` and lists.
+"""The command line: `samflow saddle`, `two-phase`, `checkpoint`, `portrait` and others.
 
 Results go to stdout, messages to stderr. Exit codes: 0 success; 1 the numerics or a claim failed,
 or an internal error; 2 misuse; 130 interrupted; 141 the reader of stdout went away.
@@ -12,7 +12,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from samflow.cli import escape, losses, portrait, rules, saddle, stability, two_phase
+from samflow.cli import checkpoint, escape, losses, portrait, rules, saddle, stability, two_phase
 from samflow.cli.output import say
 from samflow.cli.process import prepare
 
@@ -27,6 +27,7 @@ app.command("two-phase")(two_phase.command)
 app.command("stability")(stability.command)
 app.command("escape")(escape.command)
 app.command("portrait")(portrait.command)
+app.command("checkpoint")(checkpoint.command)
 app.command("losses")(losses.command)
 app.command("rules")(rules.command)
 

@@ -21,16 +21,13 @@ from samflow.losses.network_base import AbstractNetworkLoss
 from samflow.networks.checkpoints import Checkpoint
 from samflow.networks.curvature import trace
 from samflow.networks.density import spectral_density
-from samflow.networks.diagnosis import Diagnosis, Place, RuleVerdict, window_ends
+from samflow.networks.diagnosis import DEFAULT_RULES, Diagnosis, Place, RuleVerdict, window_ends
 from samflow.networks.directions import log_growth, measured_along
 from samflow.noise.along import MeanSquareAlong, mean_square_along
 from samflow.noise.mean_square import MeanSquareRate, mean_square_rate
 from samflow.records import provenance
 from samflow.rules import GD, SAM, USAM, PracticalSAM, rule
 from samflow.systems import Map, MiniBatch, StochasticMap
-
-RULES = ("gd", "usam", "practical-sam")
-"""The rules whose verdicts are given by default."""
 
 _CRITICAL = 1e-10
 """‖g‖ up to this times (1 + max|λ|)(1 + ‖w‖) counts as 0."""
@@ -52,7 +49,7 @@ def diagnose(
     nesterov: bool = False,
     weight_decay: float = 0.0,
     batch_size: int | None = None,
-    rules: Sequence[str] = RULES,
+    rules: Sequence[str] = DEFAULT_RULES,
     k: int = 4,
     tol: float | None = None,
     max_products: int = 400,
@@ -233,7 +230,7 @@ def _verdict(
     limit = theory.evaluate(theory.flip_threshold(settings["kind"]), momentum=settings["momentum"])
     seen = np.abs(values) > _NEUTRAL * np.abs(values).max()
     cycle = _cycle_radius(system, settings, float(values[-1]))
-    verdict = _decided(low[seen], high[seen], np.asarray(pairs.status))
+    verdict = _decided(low[seen], high[seen], np.asarray(pairs.status), place)
     return RuleVerdict(
         rule=system.rule.name,
         verdict=verdict,
@@ -293,9 +290,9 @@ def _rho_window(
     return window_ends(window.times(sympy.Float(unit)))
 
 
-def _decided(low: NumpyArray, high: NumpyArray, status: NumpyArray) -> str:
+def _decided(low: NumpyArray, high: NumpyArray, status: NumpyArray, place: Place) -> str:
     if (low > 0).any():
-        return "unstable"
+        return "unstable" if low.max() * place.steady_steps >= 1 else "unresolved"
     known = (high < 0).all() and (status == Status.located).all()
     return "stable" if known else "undecided"
 
@@ -327,8 +324,8 @@ def _statement(
     text = f"It {how} along λ = {values[fastest]:.4g}, by e in {steps:.3g} steps"
     if curvature[fastest] > 0 and math.isfinite(cycle):
         text += f", until SAM's 2-cycle of radius {cycle:.3g} holds it"
-    if steps > place.steady_steps:
-        text += ", which the drift of the sharpness outruns"
+    if verdict == "unresolved":
+        text += ", in which the drift of the weights changes the sharpness by more than a tenth"
     return text
 
 

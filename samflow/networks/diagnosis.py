@@ -16,6 +16,9 @@ from samflow.noise.along import MeanSquareAlong
 from samflow.noise.mean_square import MeanSquareRate
 from samflow.records import AbstractRecord, Provenance, axes
 
+DEFAULT_RULES = ("gd", "usam", "practical-sam")
+"""The rules of which verdicts are given unless others are asked for."""
+
 
 class Place(NamedTuple):
     """Where a checkpoint sits with respect to critical points of its loss.
@@ -48,7 +51,8 @@ class RuleVerdict(NamedTuple):
     Attributes:
         rule: its name.
         verdict: "unstable" (a perturbation grows), "stable" (none grows in the directions looked
-            at) or "undecided", where residuals leave it open.
+            at), "unresolved" (one grows, but more slowly than the point itself moves on) or
+            "undecided", where residuals leave it open.
         statement: the same in words, with the time in which it grows by e.
         rho: the radius, in the rule's own units.
         effective_rho: what multiplies the gradient in the ascent: rho for USAM, rho/(‖g‖ + eps)

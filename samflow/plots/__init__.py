@@ -3,6 +3,7 @@
 from samflow.plots.field import Field, motion_at, nullclines, sample_field
 from samflow.plots.marks import MARKERS, EigenDirection, draw_fixed_points, eigen_directions
 from samflow.plots.portrait import draw_levels, draw_orbits, portrait
+from samflow.plots.spectrum import spectrum
 from samflow.plots.style import legend_below, new_figure, save, styled
 
 __all__ = [
@@ -20,5 +21,6 @@ __all__ = [
     "portrait",
     "sample_field",
     "save",
+    "spectrum",
     "styled",
 ]

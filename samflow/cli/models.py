@@ -1,0 +1,145 @@
+"""Models and data that a command is pointed to: a function in the user's code, or arrays."""
+
+import importlib
+import os
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from samflow import _checks
+
+
+class Settings(NamedTuple):
+    """What makes a loss of a model and its data, by the names that the options have."""
+
+    loss: str
+    label_smoothing: float
+    loss_weight_decay: float
+    batch_norm: str
+    chunk_size: int | None
+    dtype: str | None
+
+
+def make_loss(model: str, data: str | None, examples: int | None, settings: Settings) -> Any:
+    """Return the loss of the model that `model` makes, on `data`.
+
+    Args:
+        model: "module:function"; the function takes nothing and returns a `torch.nn.Module`, an
+            equinox module, or a loss of `samflow.losses`, which has its data.
+        data: an .npz with the arrays x and y, or "module:function" that returns (x, y).
+        examples: how many of the first examples are taken; None for all.
+        settings: the rest.
+
+    """
+    made = function_at("--model", model)()
+    from samflow.losses.network_base import AbstractNetworkLoss
+
+    if isinstance(made, AbstractNetworkLoss):
+        if data is not None:
+            raise _checks.ArgumentError(
+                f"Argument `--data` cannot be given with a model that is a loss already, as "
+                f"{model!r} is. Leave it out."
+            )
+        return _in_chunks(made, settings.chunk_size)
+    if data is None:
+        raise _checks.ArgumentError(
+            "Argument `--data` is missing: weights alone define no loss. Give an .npz with the "
+            "arrays x and y, or module:function that returns them."
+        )
+    x, y = examples_of(data, examples)
+    common = {"loss": settings.loss, "label_smoothing": settings.label_smoothing}
+    common |= {"weight_decay": settings.loss_weight_decay, "dtype": settings.dtype}
+    common |= {"name": model}
+    if _is_torch(made):
+        from samflow.networks.torch_loss import torch_network
+
+        extra = {"batch_norm": settings.batch_norm, "chunk_size": settings.chunk_size}
+        return torch_network(made, x, y, **common, **extra)
+    from samflow.losses import network
+
+    return _in_chunks(network(made, x, y, **common), settings.chunk_size)
+
+
+def _in_chunks(loss: Any, chunk_size: int | None) -> Any:
+    return loss if chunk_size is None else loss.in_chunks(chunk_size)
+
+
+def _is_torch(model: Any) -> bool:
+    """Whether `model` is a module of torch, which is not imported for the question."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(model, torch.nn.Module)
+
+
+def function_at(option: str, place: str) -> Callable[[], Any]:
+    """Return the function that "module:function" names, with modules of this folder found first."""
+    module, colon, name = place.partition(":")
+    if not (module and colon and name):
+        raise _checks.ArgumentError(
+            f"Argument `{option}` must be module:function, as my_models:make, but is {place!r}."
+        )
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        found = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name != module.partition(".")[0] and error.name != module:
+            raise
+        raise _checks.ArgumentError(
+            f"Argument `{option}` must name a module that can be imported, but {module!r} cannot. "
+            "Run the command in the folder that has it."
+        ) from error
+    function = getattr(found, name, None)
+    if not callable(function):
+        has = [each for each in vars(found) if not each.startswith("_")]
+        raise _checks.ArgumentError(
+            f"Argument `{option}` must name a function, but {module} has no function {name!r}; it "
+            f"has {', '.join(has) or 'nothing'}."
+        )
+    return function
+
+
+def examples_of(data: str, most: int | None) -> tuple[Any, Any]:
+    """Return (x, y) from an .npz or from a function."""
+    if data.endswith(".npz"):
+        x, y = _arrays(Path(data))
+    else:
+        made = function_at("--data", data)()
+        if not (isinstance(made, tuple) and len(made) == 2):
+            raise _checks.ArgumentError(
+                f"Argument `--data` must name a function that returns (x, y), but {data!r} "
+                f"returned {type(made).__name__}."
+            )
+        x, y = made
+    if most is not None:
+        most = _checks.count("--examples", most)
+        if most > len(x):
+            raise _checks.ArgumentError(
+                f"Argument `--examples` must be at most {len(x)}, as many as there are, but is "
+                f"{most}."
+            )
+        x, y = x[:most], y[:most]
+    return x, y
+
+
+def _arrays(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    if not path.is_file():
+        raise _checks.ArgumentError(f"Argument `--data` must be a file, but {str(path)!r} is none.")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            missing = [name for name in ("x", "y") if name not in file.files]
+            if missing:
+                raise _checks.ArgumentError(
+                    f"Argument `--data` must hold the arrays x and y, but {str(path)!r} lacks "
+                    f"{' and '.join(missing)}; it has {', '.join(file.files) or 'nothing'}."
+                )
+            return file["x"], file["y"]
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        if isinstance(error, _checks.ArgumentError):
+            raise
+        raise _checks.ArgumentError(
+            f"Argument `--data` must be a whole .npz of numbers, but {str(path)!r} is not: {error}"
+        ) from error

@@ -1,0 +1,124 @@
+"""`samflow checkpoint`: the library's numbers on a file, a model and data; misuse is one line."""
+
+import json
+
+import equinox as eqx
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+
+from samflow import networks
+from samflow.cli import run
+from samflow.losses import network
+
+CODE = """
+import equinox as eqx
+import jax.random as jr
+import numpy as np
+from samflow.losses import network
+
+NUMBER = 3
+
+def linear():
+    return eqx.nn.Linear(2, 1, use_bias=False, key=jr.key(0))
+
+def data():
+    x = np.sqrt(2) * np.diag([2.0, 1.0])
+    return x, x @ np.array([[3.0], [-1.0]])
+
+def ready():
+    return network(linear(), *data(), name="ready")
+
+def wrong():
+    return 3
+"""
+ARGUMENTS = ["checkpoint", "weights.safetensors", "--model", "own_models:linear"]
+WITH_DATA = [*ARGUMENTS, "--data", "own_models:data", "--loss", "squared"]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """A folder with code, data and weights at the minimum of a loss with H = diag(4, 1)."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "own_models.py").write_text(CODE)
+    x = np.sqrt(2) * np.diag([2.0, 1.0])
+    y = x @ np.array([[3.0], [-1.0]])
+    np.savez(tmp_path / "data.npz", x=x, y=y)
+    model = eqx.nn.Linear(2, 1, use_bias=False, key=jr.key(0))
+    loss = network(model, x, y)
+    networks.save_checkpoint(tmp_path / "weights.safetensors", loss, jnp.array([3.0, -1.0]))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        WITH_DATA,
+        [*ARGUMENTS, "--data", "data.npz", "--loss", "squared"],
+        [*ARGUMENTS[:-1], "own_models:ready"],
+        [*WITH_DATA, "--chunk-size", "1"],
+    ],
+    ids=["function", "npz", "loss", "chunks"],
+)
+def test_json_has_the_known_answers(arguments, capsys):
+    assert run([*arguments, "--rho", "0.1", "--lr", "0.1", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    np.testing.assert_allclose(found["pairs"]["values"], [1, 4], rtol=1e-12)
+    assert found["place"]["level"] == "critical"
+    assert [v["verdict"] for v in found["verdicts"][:2]] == ["stable", "stable"]
+    assert found["verdicts"][1]["scaled_curvature"] == pytest.approx(0.1 * 4 * 1.4)
+
+
+@pytest.mark.parametrize(("lr", "verdict"), [("0.49", "stable"), ("0.51", "unstable")])
+def test_both_sides_of_the_edge(lr, verdict, capsys):
+    assert run([*WITH_DATA, "--rule", "gd", "--lr", lr, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["verdicts"][0]["verdict"] == verdict
+
+
+def test_the_table_has_what_a_reader_looks_for(capsys):
+    assert run([*WITH_DATA, "--batch-size", "1"]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    for piece in ("sha256", "At a critical point", "eigenvalue of H", "trace 5", "edge of λ"):
+        assert piece in out
+    assert "gd in mini-batches: stable" in out
+    assert "sharpest direction in: weight 100%" in out
+    assert "no weight decay is part of it" in out
+
+
+def test_a_picture_is_written_beside_the_table(folder, capsys):
+    assert run([*WITH_DATA, "-o", "spectrum.png"]) == 0
+    assert (folder / "spectrum.png").read_bytes().startswith(b"\x89PNG")
+    assert "eigenvalue of H" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (ARGUMENTS, "`--data` is missing: weights alone define no loss"),
+        ([*ARGUMENTS[:-1], "own_models"], "must be module:function"),
+        ([*ARGUMENTS[:-1], "no_models:linear"], "'no_models' cannot"),
+        ([*ARGUMENTS[:-1], "own_models:NUMBER"], "has no function 'NUMBER'"),
+        ([*ARGUMENTS[:-1], "own_models:ready", "--data", "data.npz"], "is a loss already"),
+        ([*ARGUMENTS, "--data", "own_models:linear"], "returned Linear"),
+        ([*ARGUMENTS, "--data", "none.npz"], "must be a file"),
+        ([*ARGUMENTS, "--data", "empty.npz"], "whole .npz of numbers"),
+        ([*ARGUMENTS, "--data", "half.npz"], "lacks y; it has x"),
+        ([*WITH_DATA, "--examples", "3"], "at most 2"),
+        ([*WITH_DATA, "--rho", "0"], "`rho` must be finite and greater than 0"),
+        ([*WITH_DATA, "--loss", "suqared"], "Did you mean squared"),
+        ([*WITH_DATA, "-o", "found.exe"], "must end in"),
+        ([*ARGUMENTS[:-1], "own_models:wrong", "--data", "data.npz"], "must be callable"),
+        (["checkpoint", "none.pt", *WITH_DATA[2:]], "none.pt"),
+    ],
+)
+def test_misuse_is_one_line_and_code_2(arguments, words, folder, capsys):
+    (folder / "empty.npz").write_bytes(b"")
+    np.savez(folder / "half.npz", x=np.ones(2))
+    assert run(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert words in err
+    assert err.count("\n") == 1
