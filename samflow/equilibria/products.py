@@ -1,14 +1,18 @@
 """Hessian-vector products driven from Python, one compiled program for all of them."""
 
+from collections.abc import Callable
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from samflow._types import Point
+from samflow._types import NumpyArray, Point
 from samflow.equilibria.krylov import Product
 from samflow.losses.base import AbstractLoss
 from samflow.losses.eager import AbstractEagerLoss
+from samflow.losses.memory import within_memory
 
 
 def hessian_product(loss: AbstractLoss, w: Point) -> Product:
@@ -20,20 +24,34 @@ def hessian_product(loss: AbstractLoss, w: Point) -> Product:
     folded into it, and no convolution runs inside a compiled loop, where XLA is slow on a CPU.
 
     A loss that goes in chunks, or that another library computes, has products of its own.
+
+    Raises:
+        ArgumentError: where memory runs out; it says how many examples to take at once.
+
     """
-    if isinstance(loss, AbstractEagerLoss):
-        own = loss.product_at(w)
-        return lambda v: np.asarray(own(v))
-    derivative = _linearised(loss, w)
-    return lambda v: np.asarray(_apply(derivative, jnp.asarray(v, dtype=w.dtype)))
+    with within_memory(loss):
+        if isinstance(loss, AbstractEagerLoss):
+            derivative, apply = loss.product_at(w), _call
+        else:
+            derivative, apply = _linearised(loss, w), _apply
+
+    def product(v: NumpyArray) -> NumpyArray:
+        with within_memory(loss):
+            return np.asarray(apply(derivative, jnp.asarray(v, dtype=w.dtype)))
+
+    return product
+
+
+def _call(derivative: Callable[[Point], Any], v: Point) -> Any:
+    return derivative(v)
 
 
 @eqx.filter_jit
-def _linearised(loss: AbstractLoss, w: Point) -> jax.tree_util.Partial:
+def _linearised(loss: AbstractLoss, w: Point) -> Callable[[Point], Point]:
     """Return v ↦ H(w)v with what it keeps as leaves: the same program for every w."""
     return jax.linearize(loss.gradient, w)[1]
 
 
 @jax.jit
-def _apply(derivative: jax.tree_util.Partial, v: Point) -> Point:
+def _apply(derivative: Callable[[Point], Point], v: Point) -> Point:
     return derivative(v)

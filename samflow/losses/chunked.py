@@ -1,6 +1,6 @@
 """A network's loss over data that do not fit at once, gone through chunk by chunk."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import equinox as eqx
@@ -85,6 +85,11 @@ class ChunkedLoss(AbstractEagerLoss, AbstractDerivedLoss, AbstractNetworkLoss):
         return self.loss.unflatten(w)
 
     @property
+    def kinks(self) -> tuple[str, ...]:
+        """What in the network has kinks."""
+        return self.loss.kinks
+
+    @property
     def num_examples(self) -> int:
         """Number n of examples."""
         return self.loss.num_examples
@@ -98,6 +103,15 @@ class ChunkedLoss(AbstractEagerLoss, AbstractDerivedLoss, AbstractNetworkLoss):
     def weight_shapes(self) -> tuple[tuple[int, ...], ...]:
         """Their shapes."""
         return self.loss.weight_shapes
+
+    @property
+    def extra_names(self) -> tuple[str, ...]:
+        """Names of arrays that are no weights and that a checkpoint may hold."""
+        return self.loss.extra_names
+
+    def with_extras(self, extras: Mapping[str, Any]) -> "ChunkedLoss":
+        """Return the loss with other arrays under these names."""
+        return ChunkedLoss(self.loss.with_extras(extras), self.chunk_size)  # pyright: ignore[reportCallIssue]
 
     @property
     def options(self) -> NetworkOptions:

@@ -14,6 +14,7 @@ from samflow._types import Box, Matrix, Point, Scalar
 from samflow.losses.chunked import ChunkedLoss
 from samflow.losses.criteria import correct, example_loss
 from samflow.losses.finite_sum import shard_size
+from samflow.losses.kinks import kinks
 from samflow.losses.network_base import AbstractNetworkLoss, NetworkOptions
 
 _HESSIAN_COLUMNS = 64
@@ -113,6 +114,12 @@ class NetworkLoss(AbstractNetworkLoss):
     def misclassified(self, w: Point) -> Scalar:
         """Return the share of examples whose largest output is not the class of y."""
         return jnp.mean(~correct(self.predict(w), self.y))
+
+    @property
+    def kinks(self) -> tuple[str, ...]:
+        """What in the network has kinks, where the Hessian is that of the smooth pieces."""
+        first = jnp.asarray(self.x[:1])
+        return kinks(lambda w: self.outputs(w, first), jnp.zeros(self.dim))
 
     @property
     def num_examples(self) -> int:

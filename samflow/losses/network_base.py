@@ -94,6 +94,11 @@ class AbstractNetworkLoss(AbstractLoss):
         """Yield the losses L_c of `chunk_size` examples each with their shares, L = Σ share L_c."""
 
     @property
+    @abc.abstractmethod
+    def kinks(self) -> tuple[str, ...]:
+        """What in the network has kinks, where the Hessian is that of the smooth pieces."""
+
+    @property
     def extra_names(self) -> tuple[str, ...]:
         """Names of arrays that are no weights and that a checkpoint may hold, as buffers."""
         return ()

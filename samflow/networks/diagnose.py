@@ -360,10 +360,9 @@ def _notes(loss: AbstractNetworkLoss) -> tuple[str, ...]:
         notes.append(f"Batch norm takes {whence[options.batch_norm]}.")
     if options.dtype != "float64":
         notes.append(f"The network computes in {options.dtype}: residuals are limited by that.")
-    kinks = getattr(loss, "kinks", ())
-    if kinks:
+    if loss.kinks:
         notes.append(
-            f"{', '.join(kinks)} have kinks: the Hessian is that of the smooth pieces, and what "
+            f"Kinks ({', '.join(loss.kinks)}): the Hessian is that of the smooth pieces, and what "
             "happens where a unit switches is not in it."
         )
     return tuple(notes)

@@ -1,0 +1,38 @@
+"""Where memory does not suffice, the message says how many examples to take at once."""
+
+import equinox as eqx
+import jax
+import jax.random as jr
+import numpy as np
+import pytest
+
+from samflow._checks import ArgumentError
+from samflow.losses import network
+from samflow.losses.memory import within_memory
+
+LOSS = network(eqx.nn.Linear(2, 1, key=jr.key(0)), np.ones((100, 2)), np.ones((100, 1)), name="big")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 8 bytes"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+        RuntimeError("CUDA out of memory. Tried to allocate 20.00 MiB"),
+    ],
+)
+def test_the_micro_batch_to_use_is_a_quarter(error):
+    words = [
+        (LOSS, r"100 examples at once\. Use `loss.in_chunks\(25\)`"),
+        (LOSS.in_chunks(7), r"7 examples at once\. Use `loss.in_chunks\(1\)`"),
+        (LOSS.in_chunks(1), "One example is too much already"),
+    ]
+    for loss, message in words:
+        with pytest.raises(ArgumentError, match=message), within_memory(loss):
+            raise error
+
+
+def test_other_errors_are_raised_as_they_are():
+    with pytest.raises(RuntimeError, match="something else"), within_memory(LOSS):
+        raise RuntimeError("something else")
