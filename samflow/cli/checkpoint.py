@@ -41,6 +41,14 @@ Rules = Annotated[
     list[str] | None,
     typer.Option("--rule", help="Repeat for several; by default gd, usam and practical-sam."),
 ]
+Like = Annotated[
+    str | None,
+    typer.Option(
+        "--like",
+        help="The rule and conventions of an implementation: google, davda54, optax, late-sam, "
+        "asam, asam-davda54, gcsam or ssam.",
+    ),
+]
 BatchSize = Annotated[
     int | None, options.whole_option("--batch-size", help="Of mini-batches; by default none.")
 ]
@@ -87,6 +95,7 @@ def command(
     key: Key = None,
     loss: Loss = "cross_entropy",
     rule: Rules = None,
+    like: Like = None,
     rho: options.Rho = 0.05,
     lr: options.LearningRate = 0.1,
     momentum: options.Momentum = 0.0,
@@ -109,8 +118,11 @@ def command(
     picture = path is not None and path.suffix in _PICTURES
     from samflow import networks
     from samflow.cli.models import Settings, make_loss
+    from samflow.networks.conventions import checked
     from samflow.networks.diagnosis import DEFAULT_RULES
 
+    if like is not None:
+        checked(like)
     settings = Settings(loss, label_smoothing, loss_weight_decay, batch_norm, chunk_size, dtype)
     progress("building the model and its loss")
     made = make_loss(model, data, examples, settings)
@@ -123,6 +135,7 @@ def command(
         weight_decay=weight_decay,
         batch_size=batch_size,
         rules=tuple(rule) if rule else DEFAULT_RULES,
+        like=like,
         k=count,
         density_probes=max(density_probes, min(4, made.dim)) if picture else density_probes,
         progress=progress,

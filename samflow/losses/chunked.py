@@ -84,6 +84,10 @@ class ChunkedLoss(AbstractEagerLoss, AbstractDerivedLoss, AbstractNetworkLoss):
         """Return the network with weights `w`."""
         return self.loss.unflatten(w)
 
+    def with_options(self, **changes: Any) -> "ChunkedLoss":
+        """Return the same loss with other `options`."""
+        return ChunkedLoss(self.loss.with_options(**changes), self.chunk_size)  # pyright: ignore[reportCallIssue]
+
     @property
     def kinks(self) -> tuple[str, ...]:
         """What in the network has kinks."""

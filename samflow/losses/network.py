@@ -1,5 +1,6 @@
 """A loss given by a network and its data, as a function of the flat vector of weights."""
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -114,6 +115,22 @@ class NetworkLoss(AbstractNetworkLoss):
     def misclassified(self, w: Point) -> Scalar:
         """Return the share of examples whose largest output is not the class of y."""
         return jnp.mean(~correct(self.predict(w), self.y))
+
+    def with_options(self, **changes: Any) -> "NetworkLoss":
+        """Return the same loss with other `options`; of batch norm the network decides itself.
+
+        Raises:
+            ArgumentError: for another `batch_norm`.
+
+        """
+        if changes.get("batch_norm", self.options.batch_norm) != self.options.batch_norm:
+            raise _checks.ArgumentError(
+                f"Argument `loss` must be made with batch_norm={changes['batch_norm']!r}, but "
+                f"{self.name} has {self.options.batch_norm!r}, and a network of JAX decides that "
+                "itself. Make another loss of it."
+            )
+        whole = None if self.whole is None else self.whole.with_options(**changes)
+        return dataclasses.replace(self, options=self.options._replace(**changes), whole=whole)
 
     @property
     def kinks(self) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ class NetworkOptions(NamedTuple):
     """What else than weights and data decides the loss of a network.
 
     Attributes:
-        criterion: the name of ℓ in `CRITERIA`.
+        criterion: the name of ℓ in `CRITERIA`, or of a function of the user's.
         label_smoothing: the share s of (1 − s) y + s/K for K classes.
         weight_decay: what multiplies ½‖w‖² within the loss; 0 where weight decay is not counted.
         batch_norm: whence batch norm takes its statistics, in `BATCH_NORM`.
@@ -97,6 +97,15 @@ class AbstractNetworkLoss(AbstractLoss):
     @abc.abstractmethod
     def kinks(self) -> tuple[str, ...]:
         """What in the network has kinks, where the Hessian is that of the smooth pieces."""
+
+    @abc.abstractmethod
+    def with_options(self, **changes: Any) -> "AbstractNetworkLoss":
+        """Return the same loss with other `options`, by their names.
+
+        Raises:
+            ArgumentError: for an option that cannot be changed any more.
+
+        """
 
     @property
     def extra_names(self) -> tuple[str, ...]:

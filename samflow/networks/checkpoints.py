@@ -18,7 +18,7 @@ from samflow._types import ArrayLike, NumpyArray, Point
 from samflow.losses.network import NetworkLoss
 from samflow.losses.network_base import AbstractNetworkLoss
 from samflow.networks._extras import optional
-from samflow.networks.tensors import TensorFile, read_tensors
+from samflow.networks.files.tensors import TensorFile, read_tensors
 from samflow.records import write_whole
 
 _LISTED = 6

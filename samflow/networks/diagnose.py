@@ -19,6 +19,7 @@ from samflow.equilibria.spectrum import Eigenpairs, extreme_eigenpairs
 from samflow.losses.eager import compiled
 from samflow.losses.network_base import AbstractNetworkLoss
 from samflow.networks.checkpoints import Checkpoint
+from samflow.networks.conventions import Convention, checked, make_loss, make_rule
 from samflow.networks.curvature import trace
 from samflow.networks.density import spectral_density
 from samflow.networks.diagnosis import DEFAULT_RULES, Diagnosis, Place, RuleVerdict, window_ends
@@ -26,7 +27,7 @@ from samflow.networks.directions import log_growth, measured_along
 from samflow.noise.along import MeanSquareAlong, mean_square_along
 from samflow.noise.mean_square import MeanSquareRate, mean_square_rate
 from samflow.records import provenance
-from samflow.rules import GD, SAM, USAM, PracticalSAM, rule
+from samflow.rules import GD, SAM, USAM, PracticalSAM, Rule, rule
 from samflow.systems import Map, MiniBatch, StochasticMap
 
 _CRITICAL = 1e-10
@@ -49,7 +50,8 @@ def diagnose(
     nesterov: bool = False,
     weight_decay: float = 0.0,
     batch_size: int | None = None,
-    rules: Sequence[str] = DEFAULT_RULES,
+    rules: Sequence[str | Rule] = DEFAULT_RULES,
+    like: str | Convention | None = None,
     k: int = 4,
     tol: float | None = None,
     max_products: int = 400,
@@ -74,7 +76,10 @@ def diagnose(
         nesterov: which of the two forms of momentum.
         weight_decay: of the optimiser, as a part of the step; not of the loss.
         batch_size: of mini-batches; None leaves them out.
-        rules: names of rules without a memory.
+        rules: rules without a memory, or their names.
+        like: a convention, or a name in `CONVENTIONS`: the rule that an implementation runs stands
+            in the place of practical SAM, on the loss that it descends, with its weight decay and
+            form of momentum.
         k: how many eigenvalues at either end.
         tol: largest accepted residual of an eigenvalue, as a part of max|λ|.
         max_products: where the search for eigenvalues gives up.
@@ -97,7 +102,12 @@ def diagnose(
     """
     _checks.double_precision("Diagnosing a checkpoint")
     _checks.kind("checkpoint", checkpoint, Checkpoint, "Use `sf.networks.Checkpoint(loss, w)`.")
-    loss = checkpoint.loss
+    loss, convention = checkpoint.loss, None
+    if like is not None:
+        convention = checked(like)
+        loss, rules, nesterov, weight_decay = _as_implemented(
+            convention, loss, rules, rho, weight_decay
+        )
     w = _checks.point("w", checkpoint.w, loss.dim)
     rho = float(_checks.positive("rho", rho, "SAM without an ascent step is GD."))
     k = min(_checks.count("k", k), loss.dim // 2)
@@ -105,10 +115,10 @@ def diagnose(
     key = jr.key(0) if key is None else key
     systems = [
         Map(  # pyright: ignore[reportCallIssue]
-            loss, rule(name, rho=rho), lr=lr, momentum=momentum, nesterov=nesterov,
-            weight_decay=weight_decay,
+            loss, rule(each, rho=rho) if isinstance(each, str) else each, lr=lr,
+            momentum=momentum, nesterov=nesterov, weight_decay=weight_decay,
         )
-        for name in rules
+        for each in rules
     ]  # fmt: skip
     if batch_size is not None:
         MiniBatch(batch_size).check(loss)  # pyright: ignore[reportCallIssue]
@@ -134,7 +144,7 @@ def diagnose(
         mean_square.append(_mean_square(system, w, pairs, batch_size, jr.fold_in(key, 2)))
     shares = [_shares(loss, np.asarray(v)) for v in (pairs.vectors[-1], pairs.vectors[0])]
     settings = {"rho": rho, "lr": lr, "momentum": momentum, "nesterov": nesterov}
-    settings |= {"weight_decay": weight_decay, "batch_size": batch_size, "k": k}
+    settings |= {"weight_decay": weight_decay, "batch_size": batch_size, "k": k, "like": like}
     options = {f"loss {name}": value for name, value in loss.options._asdict().items()}
     return Diagnosis(
         place=place,
@@ -145,7 +155,7 @@ def diagnose(
         verdicts=tuple(verdicts),
         mean_square=tuple(mean_square),
         layers=loss.weight_names,
-        notes=_notes(loss),
+        notes=_notes(loss) + (() if convention is None else _sources(convention)),
         provenance=provenance(loss.name, **settings, source=checkpoint.source, **options),
         pairs=pairs,
         trace=found_trace,
@@ -155,6 +165,25 @@ def diagnose(
         top_shares=shares[0],
         bottom_shares=shares[1],
     )
+
+
+def _as_implemented(
+    convention: Convention,
+    loss: AbstractNetworkLoss,
+    rules: Sequence[str | Rule],
+    rho: float,
+    weight_decay: float,
+) -> tuple[Any, list[str | Rule], bool, float]:
+    """Return loss, rules, form of momentum and the step's weight decay under a convention."""
+    loss = make_loss(convention, loss, weight_decay=weight_decay)  # pyright: ignore
+    own = make_rule(convention, loss, rho=rho)
+    kept = [each for each in rules if each != PracticalSAM.name]
+    decay = weight_decay if convention.weight_decay == "step" else 0.0
+    return loss, [*kept, own], convention.nesterov, decay
+
+
+def _sources(convention: Convention) -> tuple[str, ...]:
+    return (f"Conventions as in {convention.source}.", *convention.notes)
 
 
 @compiled

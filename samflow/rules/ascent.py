@@ -27,7 +27,7 @@ class ASAM(AbstractNormalisedRule):
     has a gradient is 0. With shift, |w| leaves a kink where a weight passes 0 and its gradient
     does not vanish: defined, and without a Jacobian.
     Source: Kwon et al. 2021 (arXiv 2102.11600). The authors' code shifts weights by 0.01 and puts
-    1 for biases; davda54/sam has no shift. Here one shift serves all.
+    1 for biases; davda54/sam has no shift. Here one shift serves all; `TensorSAM` makes those.
     """
 
     rho: Scalar = eqx.field(converter=radius)
@@ -149,9 +149,10 @@ class GCSAM(AbstractNormalisedRule):
     coordinates, and turning them changes it.
 
     The descent takes g as it is.
-    Source: Hassan et al. 2025 (arXiv 2501.11584). "raw" is what the authors' code is reported to
-    do, "centralised" what a summary of the paper prints, which also centralises the gradient of
-    the descent; neither was compared with the original.
+    Source: Hassan et al. 2025 (arXiv 2501.11584). "raw" is what the authors' code does, row by row
+    of every tensor with two axes or more and with biases left as they are, which `TensorSAM`
+    makes; "centralised" is what a summary of the paper prints, which also centralises the gradient
+    of the descent, and was not compared with the original.
 
     Attributes:
         rho: length of the ascent step.

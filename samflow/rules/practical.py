@@ -1,6 +1,7 @@
 """SAM as most code runs it: with a small number in the denominator."""
 
 import enum
+import itertools
 import math
 from typing import Any, ClassVar
 
@@ -9,10 +10,10 @@ import jax
 import jax.numpy as jnp
 
 from samflow import _checks
-from samflow._components import inner, largest
+from samflow._components import Components, elementwise, inner, largest, mean, norm
 from samflow._types import Scalar, Vector
 from samflow.losses.base import AbstractLoss
-from samflow.rules._common import everywhere, member, radius
+from samflow.rules._common import at_least_0, everywhere, flag, least, member, radius
 from samflow.rules.base import AbstractRule
 
 
@@ -66,16 +67,197 @@ class PracticalSAM(AbstractRule):
         return gradient_norm + float(self.eps)
 
     def _ascent(self, g: Vector) -> Vector:
-        # In units of a scale that is no part of the result, nor of its derivative.
-        scale = jax.lax.stop_gradient(jnp.maximum(largest(abs(g)), self.eps))
-        u, eps = g / scale, self.eps / scale
-        if self.placement is Placement.inside:
-            return u / jnp.sqrt(inner(u, u) + eps * eps)
-        return u / (_length(u) + eps)
+        return _over(g, g, self.eps, self.placement)
 
     def singularity(self, loss: AbstractLoss, w: Vector) -> Scalar:
         """Return infinity: the rule has a Jacobian everywhere."""
         return everywhere(w)
+
+
+class Scope(enum.IntEnum):
+    """What a norm of `TensorSAM` runs over."""
+
+    all = 0
+    """All weights."""
+    each = 1
+    """The tensor at hand."""
+
+
+def _shapes(value: Any) -> tuple[tuple[int, ...], ...] | None:
+    if value is None:
+        return None
+    try:
+        shapes = tuple(tuple(shape) for shape in value)
+    except TypeError as error:
+        raise _checks.ArgumentError(
+            f"Argument `tensors` must be shapes, as ((6, 3), (6,)), but is {value!r}."
+        ) from error
+    return tuple(tuple(_checks.count("tensors", n) for n in shape) for shape in shapes)
+
+
+def _flags(value: Any) -> bool | tuple[bool, ...]:
+    one = flag("scaled")
+    return tuple(map(one, value)) if isinstance(value, (tuple, list)) else one(value)
+
+
+class TensorSAM(AbstractRule):
+    """SAM with an ascent that knows the tensors of a network, as code has it.
+
+    ====================  ===============================================================
+    d(w)                  g(w + rho a), tensor by tensor:
+    plain                 a = g/(‖g‖ + eps)
+    `scaled`              a = T²g/(‖T g‖ + eps), T = diag(|w| + shift), as ASAM
+    `centred`             a = P g/(‖g‖ + eps), as GCSAM
+    ====================  ===============================================================
+
+    T is 1 on tensors that are not scaled. P takes from each row of a tensor with two axes or more
+    the row's mean, a row being all that has one first index, and leaves a tensor with one axis as
+    it is. The norm runs over all weights, so that the ascent is no longer than rho where nothing
+    is scaled; or over each tensor, and the ascent is as long as rho in each. eps stands where
+    `placement` says, as for `PracticalSAM`.
+
+    With eps > 0 the rule is differentiable everywhere, but with shift > 0 where a scaled weight
+    passes 0 and its gradient does not vanish. With eps = 0 it is undefined where a norm that
+    divides is 0: with `norm_scope="each"` where one tensor has no gradient.
+    Source: eps and T as in davda54/sam and SamsungLabs/ASAM (Kwon et al. 2021, arXiv 2102.11600),
+    P as in the code of Hassan et al. 2025 (arXiv 2501.11584).
+
+    Attributes:
+        rho: length of the ascent step, or of that in each tensor; a number where scaled.
+        eps: ≥ 0; in units of the gradient, of weight times gradient where scaled.
+        placement: "outside" or "inside".
+        tensors: shapes of the tensors in their order, as `loss.weight_shapes` of a network; None:
+            one with a single axis.
+        norm_scope: "all" or "each".
+        scaled: one flag a tensor, or one for all.
+        shift: of T; has the unit of a weight.
+        centred: whether P is applied; excludes `scaled`.
+
+    """
+
+    rho: Scalar = eqx.field(converter=radius)
+    eps: Scalar = eqx.field(default=1e-12, converter=at_least_0("eps"))
+    placement: Placement = eqx.field(
+        static=True, default=Placement.outside, converter=member("placement", Placement)
+    )
+    tensors: tuple[tuple[int, ...], ...] | None = eqx.field(
+        static=True, default=None, converter=_shapes
+    )
+    norm_scope: Scope = eqx.field(
+        static=True, default=Scope.all, converter=member("norm_scope", Scope)
+    )
+    scaled: bool | tuple[bool, ...] = eqx.field(static=True, default=False, converter=_flags)
+    shift: Scalar = eqx.field(default=0.0, converter=at_least_0("shift"))
+    centred: bool = eqx.field(static=True, default=False, converter=flag("centred"))
+    name: ClassVar[str] = "tensor-sam"
+    formula: ClassVar[str] = "g(w + rho a), a = T²g/(‖T g‖ + eps) or P g/(‖g‖ + eps), by tensors"
+    source: ClassVar[str] = "davda54/sam, SamsungLabs/ASAM (arXiv 2102.11600) and relatives"
+
+    def __check_init__(self) -> None:
+        if isinstance(self.scaled, tuple) and len(self.scaled) != len(self.tensors or ((),)):
+            raise _checks.ArgumentError(
+                f"Argument `scaled` must have one flag a tensor, {len(self.tensors or ((),))}, but "
+                f"has {len(self.scaled)}."
+            )
+        if self.centred and self._any_scaled:
+            raise _checks.ArgumentError(
+                "Argument `centred` must be False where tensors are scaled, but is True."
+            )
+
+    def direction(self, loss: AbstractLoss, w: Vector) -> Vector:
+        """Return g(w + rho a); NaN where undefined."""
+        return loss.gradient(w + self.rho * self._ascent(w, loss.gradient(w)))
+
+    def singularity(self, loss: AbstractLoss, w: Vector) -> Scalar:
+        """Return the least norm that divides, if eps = 0, or what `ASAM` returns near a kink."""
+        g = loss.gradient(w)
+        t, parts = self._scale(w), self._parts(w)
+        divisors = [norm(p) for p in ([t * g] if self.norm_scope is Scope.all else parts(t * g))]
+        smallest = jnp.where(self.eps > 0, everywhere(w), least(*divisors))
+        if not self._any_scaled:
+            return smallest
+
+        def from_kink(x: Any, gradient: Any) -> Any:
+            return jnp.where(self.shift * abs(gradient) > 0, abs(x), jnp.inf)
+
+        kinks = [
+            -largest(-elementwise(from_kink, x, gradient))
+            for scaled, x, gradient in zip(self._flags(w), parts(w), parts(g), strict=True)
+            if scaled
+        ]
+        nearest = least(*kinks)
+        return least(smallest, jnp.where(nearest < jnp.inf, nearest * norm(g), jnp.inf))
+
+    def _ascent(self, w: Vector, g: Vector) -> Vector:
+        t = self._scale(w)
+        along = self._centred(g) if self.centred else t * g
+        if self.norm_scope is Scope.all:
+            return t * _over(along, t * g, self.eps, self.placement)
+        split = self._parts(w)
+        each = zip(split(along), split(t * g), strict=True)
+        return t * _join([_over(a, b, self.eps, self.placement) for a, b in each])
+
+    def _scale(self, w: Vector) -> Vector | float:
+        """Return T's diagonal."""
+        if not self._any_scaled:
+            return 1.0
+        parts = zip(self._flags(w), self._parts(w)(w), strict=True)
+        ones = lambda p: elementwise(jnp.ones_like, p)  # noqa: E731
+        return _join([abs(p) + self.shift if scaled else ones(p) for scaled, p in parts])
+
+    def _centred(self, g: Vector) -> Vector:
+        """Return P g."""
+        parts = zip(self._parts(g)(g), self._shapes(g), strict=True)
+        return _join([_by_rows(p, shape[0]) if len(shape) > 1 else p for p, shape in parts])
+
+    @property
+    def _any_scaled(self) -> bool:
+        return any(self.scaled) if isinstance(self.scaled, tuple) else self.scaled
+
+    def _flags(self, w: Vector) -> tuple[bool, ...]:
+        if isinstance(self.scaled, tuple):
+            return self.scaled
+        return (self.scaled,) * len(self._shapes(w))
+
+    def _shapes(self, w: Vector) -> tuple[tuple[int, ...], ...]:
+        return ((len(w),),) if self.tensors is None else self.tensors
+
+    def _parts(self, w: Vector) -> Any:
+        """Return the function that splits a vector as long as `w` into its tensors."""
+        ends = [0, *itertools.accumulate(math.prod(shape) for shape in self._shapes(w))]
+        if ends[-1] != len(w):
+            raise _checks.ArgumentError(
+                f"Argument `tensors` must hold as many numbers as there are weights, {len(w)}, but "
+                f"holds {ends[-1]}."
+            )
+        return lambda v: [v[begin:end] for begin, end in itertools.pairwise(ends)]
+
+
+def _over(v: Vector, u: Vector, eps: Scalar, placement: Placement) -> Vector:
+    """Return v/(‖u‖ + eps), or with eps inside the root; v must vanish where u does."""
+    # In units of a scale that is no part of the result, nor of its derivative.
+    scale = jax.lax.stop_gradient(jnp.maximum(largest(abs(u)), eps))
+    u, v, eps = u / scale, v / scale, eps / scale
+    if placement is Placement.inside:
+        return v / jnp.sqrt(inner(u, u) + eps * eps)
+    return v / (_length(u) + eps)
+
+
+def _join(parts: list[Any]) -> Any:
+    """Stack vectors in one layout."""
+    if isinstance(parts[0], Components):
+        return Components(*itertools.chain(*parts))
+    return jnp.concatenate(parts)
+
+
+def _by_rows(v: Vector, rows: int) -> Vector:
+    """Return `v`, made of rows of one length, less each row's mean."""
+    if isinstance(v, Components):
+        size = len(v) // rows
+        each = [v[i : i + size] for i in range(0, len(v), size)]
+        return _join([row - mean(row) for row in each])
+    table = v.reshape(rows, -1)
+    return (table - table.mean(axis=1, keepdims=True)).reshape(-1)
 
 
 def _length(u: Vector) -> Any:

@@ -71,6 +71,13 @@ def test_json_has_the_known_answers(arguments, capsys):
     assert found["verdicts"][1]["scaled_curvature"] == pytest.approx(0.1 * 4 * 1.4)
 
 
+def test_a_convention_by_name(capsys):
+    assert run([*WITH_DATA, "--like", "optax", "--rho", "0.1", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [v["rule"] for v in found["verdicts"]] == ["gd", "usam", "sam"]
+    assert any("optax" in note for note in found["notes"])
+
+
 @pytest.mark.parametrize(("lr", "verdict"), [("0.49", "stable"), ("0.51", "unstable")])
 def test_both_sides_of_the_edge(lr, verdict, capsys):
     assert run([*WITH_DATA, "--rule", "gd", "--lr", lr, "--json"]) == 0
@@ -109,6 +116,7 @@ def test_a_picture_is_written_beside_the_table(folder, capsys):
         ([*WITH_DATA, "--examples", "3"], "at most 2"),
         ([*WITH_DATA, "--rho", "0"], "`rho` must be finite and greater than 0"),
         ([*WITH_DATA, "--loss", "suqared"], "Did you mean squared"),
+        ([*WITH_DATA, "--like", "goggle"], "Did you mean google"),
         ([*WITH_DATA, "-o", "found.exe"], "must end in"),
         ([*ARGUMENTS[:-1], "own_models:wrong", "--data", "data.npz"], "must be callable"),
         (["checkpoint", "none.pt", *WITH_DATA[2:]], "none.pt"),

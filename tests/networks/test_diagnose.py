@@ -233,3 +233,22 @@ def test_bad_input_fails_at_the_door(minimum):
         diagnose(minimum, batch_size=3, **ask)
     with pytest.raises(ArgumentError, match="`w` must be finite"):
         diagnose(Checkpoint(minimum.loss, jnp.array([np.nan, 0.0])), **ask)
+
+
+def test_a_convention_brings_its_rule_its_loss_and_its_notes():
+    x, y = np.random.default_rng(0).normal(size=(6, 2)), np.array([0, 1, 2, 0, 1, 2])
+    model = eqx.nn.Linear(2, 3, key=jr.key(0))
+    checkpoint = Checkpoint(network(model, x, y, loss="cross_entropy"), jnp.ones(9) / 10)
+    plain, google, late = (
+        diagnose(checkpoint, rho=0.1, lr=0.1, weight_decay=0.2, like=like)
+        for like in (None, "google", "late-sam")
+    )
+    assert [v.rule for v in google.verdicts] == ["gd", "usam", "sam"]
+    assert [v.rule for v in late.verdicts] == ["gd", "usam", "practical-sam"]
+    # google counts weight decay in the loss, so that it is in H; davda54 and late SAM do not.
+    np.testing.assert_allclose(google.pairs.values, plain.pairs.values + 0.2, rtol=1e-10)
+    np.testing.assert_allclose(google.verdicts[0].measured, plain.verdicts[0].measured, rtol=1e-10)
+    assert any("smoothed by 0.15" in note for note in late.notes)  # 0.1 to 2 others of 3 classes
+    assert any("Conventions as in google-research/sam" in note for note in google.notes)
+    with pytest.raises(ArgumentError, match="Unknown convention `gogle`"):
+        diagnose(checkpoint, rho=0.1, lr=0.1, like="gogle")

@@ -23,7 +23,7 @@ from orbax.checkpoint import msgpack_utils
 from safetensors.numpy import save_file
 
 from samflow._checks import ArgumentError
-from samflow.networks.tensors import read_leaves, read_tensors
+from samflow.networks.files.tensors import read_leaves, read_tensors
 
 RNG = np.random.default_rng(0)
 NESTED = {

@@ -11,7 +11,7 @@ import numpy as np
 
 from samflow._checks import ArgumentError
 from samflow._types import NumpyArray
-from samflow.networks._trees import Contents, reading, under
+from samflow.networks.files.trees import Contents, reading, under
 
 ARRAY_MAGIC = b"\x93NUMPY"
 

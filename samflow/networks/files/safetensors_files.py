@@ -10,7 +10,7 @@ import numpy as np
 from samflow._checks import ArgumentError
 from samflow._types import NumpyArray
 from samflow.networks._extras import optional
-from samflow.networks._trees import Contents, listed, reading, under, without_prefixes
+from samflow.networks.files.trees import Contents, listed, reading, under, without_prefixes
 
 _DTYPES = {
     **{f"{kind}{8 * size}": f"<{kind.lower()}{size}" for kind in "IU" for size in (1, 2, 4, 8)},

@@ -9,7 +9,7 @@ import numpy as np
 from samflow._checks import ArgumentError
 from samflow._types import NumpyArray
 from samflow.networks._extras import optional
-from samflow.networks._trees import Contents, below, listed, named_once, reading, under
+from samflow.networks.files.trees import Contents, below, listed, named_once, reading, under
 
 MARK = "_METADATA"
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from samflow._types import NumpyArray
 from samflow.networks._extras import optional
-from samflow.networks._trees import Contents, below, flatten, reading, under
+from samflow.networks.files.trees import Contents, below, flatten, reading, under
 
 _CHUNKED = "__msgpack_chunked_array__"
 _ARRAY, _COMPLEX, _SCALAR = 1, 2, 3  # Flax's codes of types that msgpack does not have

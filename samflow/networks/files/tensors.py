@@ -9,18 +9,18 @@ from typing import NamedTuple
 
 from samflow._checks import ArgumentError
 from samflow._types import NumpyArray
-from samflow.networks._array_files import (
+from samflow.networks.files.array_files import (
     ARRAY_MAGIC,
     has_hyperparameters,
     leaves_of,
     read_equinox,
     read_npz,
 )
-from samflow.networks._flax_files import looks_like_msgpack, read_flax
-from samflow.networks._orbax_files import orbax_item, read_orbax
-from samflow.networks._safetensors_files import read_safetensors, read_sharded, shards
-from samflow.networks._torch_files import LEGACY_MAGIC, read_torch
-from samflow.networks._trees import Contents, listed, reading
+from samflow.networks.files.flax_files import looks_like_msgpack, read_flax
+from samflow.networks.files.orbax_files import orbax_item, read_orbax
+from samflow.networks.files.safetensors_files import read_safetensors, read_sharded, shards
+from samflow.networks.files.torch_files import LEGACY_MAGIC, read_torch
+from samflow.networks.files.trees import Contents, listed, reading
 
 _READERS: dict[str, Callable[[Path, str | None], Contents]] = {
     "safetensors": read_safetensors,

@@ -1,0 +1,283 @@
+"""What must hold of a PyTorch module, its data and its criterion to make a loss of them."""
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax.numpy as jnp
+
+from samflow import _checks
+from samflow._checks import ArgumentError
+from samflow.losses.criteria import CRITERIA
+from samflow.losses.network_base import NetworkOptions
+from samflow.networks.pytorch.data import Examples, examples, shapes, sliced
+from samflow.networks.pytorch.graph import explained, first_line, kinks, operations
+from samflow.networks.pytorch.modes import Stateless, stateless
+from samflow.networks.pytorch.problem import Problem
+
+_FIRST = 8
+"""How many examples the module is tried on."""
+_ROUNDINGS = 1e3
+"""Outputs that differ by so many units of rounding were not computed in another order only."""
+
+
+def problem(
+    torch: Any,
+    module: Any,
+    data: tuple[Any, Any],
+    *,
+    loss: str | Callable[[Any, Any], Any],
+    name: str | None,
+    label_smoothing: float,
+    weight_decay: float,
+    batch_norm: str,
+    dtype: Any,
+    device: Any,
+    chunk_size: int | None,
+    forward: Callable[[Any, Any], Any] | None,
+) -> Problem:
+    """Check everything that `torch_network` takes, and put it together."""
+    _checks.kind("module", module, torch.nn.Module)
+    module = getattr(module, "_orig_mod", module)  # compiled: its gradient has no derivative
+    criterion = _criterion(loss)
+    smoothing = float(_checks.fraction("label_smoothing", label_smoothing))
+    if smoothing and criterion != "cross_entropy":
+        raise ArgumentError(
+            f"Argument `label_smoothing` must be 0 but for cross_entropy, but is {smoothing} for "
+            f"{criterion}."
+        )
+    decay = float(_checks.nonnegative("weight_decay", weight_decay))
+    _checks.known("batch_norm", batch_norm, ("eval", "train"))
+    weights = _weights(torch, module)
+    kind, place = _float_type(torch, weights, dtype), _place(torch, module, device)
+    network = stateless(torch, module, batch_norm, kind, place, forward)
+    chunk_size = None if chunk_size is None else checked_chunks(network, chunk_size)
+    held = examples(torch, *data, kind, place)
+    held.check(chunk_size)
+    statistics = "train" if network.batch_statistics else "eval"
+    options = NetworkOptions(
+        criterion=criterion,
+        label_smoothing=smoothing,
+        weight_decay=decay,
+        batch_norm=statistics if network.batch_norm else "none",
+        dtype=str(kind).removeprefix("torch."),
+    )
+    made = Problem(module, network, held, loss, options, name or type(module).__name__)
+    return _tried(made, list(weights.values()), chunk_size)
+
+
+def _criterion(loss: Any) -> str:
+    if callable(loss):
+        return getattr(loss, "__name__", type(loss).__name__)
+    return _checks.known("loss", loss, CRITERIA)
+
+
+def _weights(torch: Any, module: Any) -> dict[str, Any]:
+    """Return the parameters that require a gradient; refuse what weights cannot be."""
+    named = dict(module.named_parameters())
+    if any(isinstance(p, torch.nn.parameter.UninitializedParameter) for p in named.values()):
+        raise ArgumentError(
+            "Argument `module` must know its shapes, but has lazy parameters. Pass data through it "
+            "once first."
+        )
+    weights = {name: p for name, p in named.items() if p.requires_grad}
+    if not weights:
+        raise ArgumentError(
+            f"Argument `module` must have parameters that require a gradient, but of "
+            f"{len(named)} parameters of {type(module).__name__} none does."
+        )
+    for name, p in weights.items():
+        if not p.is_floating_point():
+            raise ArgumentError(
+                f"Argument `module` must have real floating-point weights, but {name!r} is of "
+                f"{p.dtype}. Freeze it: requires_grad_(False)."
+            )
+        if p.is_meta:
+            raise ArgumentError(f"Argument `module` must hold numbers, but {name!r} is on `meta`.")
+        if not bool(torch.isfinite(p.detach()).all()):
+            raise ArgumentError(f"Argument `module` must have finite weights, but {name!r} is not.")
+    return weights
+
+
+def _float_type(torch: Any, weights: dict[str, Any], dtype: Any) -> Any:
+    """Return the type to compute in: at least single precision, at most JAX's default."""
+    known = {"float32": torch.float32, "float64": torch.float64}
+    if dtype is None:
+        kind = torch.float32
+        for p in weights.values():
+            kind = torch.promote_types(kind, p.dtype)
+    else:
+        try:
+            name = str(dtype) if isinstance(dtype, torch.dtype) else jnp.dtype(dtype).name
+        except TypeError:
+            name = repr(dtype)
+        kind = known.get(name.removeprefix("torch."))
+        if kind is None:
+            raise ArgumentError(
+                f"Argument `dtype` must be float32 or float64, but is {name}: curvature needs at "
+                "least single precision."
+            )
+    if kind == torch.float64:
+        _checks.double_precision("A network in torch.float64")
+    return kind
+
+
+def _place(torch: Any, module: Any, device: Any) -> Any:
+    if device is not None:
+        try:
+            place = torch.device(device)
+            return torch.empty(0, device=place).device
+        except (RuntimeError, AssertionError, TypeError) as error:
+            raise ArgumentError(
+                f"Argument `device` must be one that PyTorch can use, but is {device!r}: "
+                f"{first_line(error)}."
+            ) from error
+    places = {t.device for t in (*module.parameters(), *module.buffers())}
+    if len(places) > 1:
+        raise ArgumentError(
+            f"Argument `module` must be on one device, but is on {sorted(map(str, places))}. Pass "
+            "`device` to compute on one."
+        )
+    return places.pop()
+
+
+def checked_chunks(network: Stateless, chunk_size: int) -> int:
+    """Return `chunk_size` if the loss is the mean over chunks of so many examples."""
+    if network.batch_statistics:
+        raise ArgumentError(
+            "Argument `chunk_size` must be None where batch norm takes its statistics from the "
+            "batch: the mean over chunks is another loss. Use running statistics and "
+            'batch_norm="eval".'
+        )
+    return _checks.count("chunk_size", chunk_size)
+
+
+def _tried(made: Problem, weights: list[Any], chunk_size: int | None) -> Problem:
+    """Return the problem with what the first examples show of it."""
+    network, n = made.network, len(made.examples)
+    few = slice(0, min(n, _FIRST, chunk_size or n))
+    flat = network.flat(weights, weights[0].to(network.dtype))
+    with network.exact(), explained(network.torch, made.name, few.stop):
+        leaves = network.leaves(flat)
+        x, y = made.examples.part(few)
+        with _refused(x, few.stop):
+            f, again = network(leaves, x), network(leaves, made.examples.part(few)[0])
+        _check_outputs(network, f, again, few.stop)
+        if not callable(made.loss):
+            _check_targets(made, f, chunk_size)
+        value = _mean(made, f, y)
+        try:
+            grads = made.first_order(leaves, few, create_graph=False)
+        except NotImplementedError as error:
+            raise ArgumentError(
+                f"Argument `module` must have a gradient, but PyTorch has none of it: "
+                f"{first_line(error)}."
+            ) from error
+    unused = tuple(name for name, g in zip(network.names, grads, strict=True) if g is None)
+    if len(unused) == len(network.names):
+        raise ArgumentError(
+            "Argument `module` must have a loss that depends on its weights, but it depends on "
+            "none: the forward pass is cut off from them, or is of another module."
+        )
+    recorded = kinks(operations([value]))
+    return dataclasses.replace(made, output_shape=tuple(f.shape[1:]), kinks=recorded, unused=unused)
+
+
+@contextlib.contextmanager
+def _refused(x: Any, count: int) -> Iterator[None]:
+    """Say of what a module's forward pass raises that its inputs are to blame; not of memory."""
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:  # of the user's code
+        if "memory" in str(error):
+            raise
+        raise ArgumentError(
+            f"Argument `x` must hold examples that the module takes, but {count} of shape "
+            f"{shapes(x)} fail: {first_line(error)}."
+        ) from error
+
+
+def _check_outputs(network: Stateless, f: Any, again: Any, count: int) -> None:
+    torch = network.torch
+    if not torch.is_tensor(f):
+        raise ArgumentError(
+            f"Argument `module` must return one tensor, but returns {type(f).__name__}. Pass "
+            "`forward`, as forward=lambda module, x: module(x).logits."
+        )
+    if f.ndim == 0 or len(f) != count or not f.is_floating_point():
+        raise ArgumentError(
+            f"Argument `module` must return one row of real numbers an example, but returns "
+            f"{f.dtype} of shape {tuple(f.shape)} for {count} examples."
+        )
+    size = float(f.detach().abs().max())
+    tol = _ROUNDINGS * torch.finfo(f.dtype).eps * (1 + size)
+    if not torch.allclose(f, again, rtol=0, atol=tol, equal_nan=True):
+        gap = float((f - again).detach().abs().max())
+        raise ArgumentError(
+            f"Argument `module` must be deterministic, but the outputs of two passes differ by "
+            f"{gap:.2g}: something is drawn at random, as by torch.nn.functional.dropout without "
+            "training=self.training, or kept from one pass to the next."
+        )
+
+
+def _check_targets(made: Problem, f: Any, chunk_size: int | None) -> None:
+    """Refuse targets that are neither rows in the shape of the outputs nor classes."""
+    held: Examples = made.examples
+    torch, n = made.network.torch, len(held)
+    y = held.part(slice(0, 1))[1]
+    rows, classes = (n, *f.shape[1:]), (n, *f.shape[1:-1])
+    shape = (n, *y.shape[1:]) if torch.is_tensor(y) else None
+    integer = shape is not None and not y.is_floating_point()
+    if made.loss == "cross_entropy" and f.ndim < 2:
+        raise ArgumentError(
+            f"Argument `module` must return one number a class for cross_entropy, but returns "
+            f"outputs of shape {rows}."
+        )
+    if shape == rows:
+        return
+    if f.ndim < 2 or not (integer and shape == classes):
+        has = "is no array" if shape is None else f"has shape {shape} and type {y.dtype}"
+        raise ArgumentError(
+            f"Argument `y` must have the shape of the module's outputs, {rows}, but {has}; or be "
+            f"classes, whole numbers of shape {classes}."
+        )
+    wrong, total, first = 0, 0, None
+    for span in held.spans(chunk_size):
+        part = held.part(span)[1]
+        outside = part[(part < 0) | (part >= f.shape[-1])]
+        wrong, total = wrong + outside.numel(), total + part.numel()
+        first = int(outside[0]) if first is None and outside.numel() else first
+    if wrong:
+        raise ArgumentError(
+            f"Argument `y` must hold classes 0 to {f.shape[-1] - 1}, but {wrong} of {total} are "
+            f"not; the first is {first}."
+        )
+
+
+def _mean(made: Problem, f: Any, y: Any) -> Any:
+    """Return the mean loss of the first outputs; of a function check that it is a mean."""
+    torch = made.network.torch
+    if not callable(made.loss):
+        return made.mean(f, y)
+    each = made.loss(f, y)
+    if not torch.is_tensor(each) or tuple(each.shape) not in ((), (len(f),)):
+        has = f"shape {tuple(each.shape)}" if torch.is_tensor(each) else type(each).__name__
+        raise ArgumentError(
+            f"Argument `loss` must return one loss an example, shape ({len(f)},), or their mean, "
+            f"but returns {has}."
+        )
+    value, f = made.mean(f, y), f.detach()
+    ones = [slice(i, i + 1) for i in range(len(f))]
+    apart = sum(float(made.mean(sliced(f, one), sliced(y, one))) for one in ones) / len(ones)
+    if abs(float(value.detach()) - apart) > _ROUNDINGS * torch.finfo(f.dtype).eps * (
+        1 + abs(apart)
+    ):
+        raise ArgumentError(
+            f"Argument `loss` must be a mean over examples, but of {len(f)} examples it is "
+            f"{float(value.detach()):.6g}, and {apart:.6g} on average of each. Return one loss an "
+            "example."
+        )
+    return value

@@ -1,0 +1,30 @@
+"""Saddles that the symmetries of a network make, and the rho at which USAM is held by them."""
+
+from samflow.networks.saddles.critical import CriticalPoint, critical_point
+from samflow.networks.saddles.deep_linear import deep_linear_saddle
+from samflow.networks.saddles.holding import (
+    Departure,
+    HoldingThreshold,
+    departure,
+    holding_threshold,
+)
+from samflow.networks.saddles.symmetries import (
+    SymmetrySaddle,
+    duplication_saddle,
+    permutation_saddle,
+)
+from samflow.networks.saddles.units import duplicate_unit
+
+__all__ = [
+    "CriticalPoint",
+    "Departure",
+    "HoldingThreshold",
+    "SymmetrySaddle",
+    "critical_point",
+    "deep_linear_saddle",
+    "departure",
+    "duplicate_unit",
+    "duplication_saddle",
+    "holding_threshold",
+    "permutation_saddle",
+]
