@@ -3,6 +3,7 @@
 from analysis import (
     beale_descent,
     beale_threshold,
+    checkpoints,
     digits_noise,
     digits_phases,
     escape,
@@ -17,6 +18,7 @@ from analysis import (
     saddle_cycles,
     sam_cycle,
     sam_flow,
+    symmetry_saddles,
     toy_network,
     valley_drift,
     valley_phases,
@@ -46,6 +48,8 @@ STUDIES = {
         digits_phases,
         digits_noise,
         noisy_switch,
+        symmetry_saddles,
+        checkpoints,
     )
 }
 """Every study by name, in the order of the report."""

@@ -15,6 +15,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from analysis.claims import Claim
+from analysis.report import Heading, write_report
+from analysis.size import Size, reduction
 from analysis.work import Task, all_done, tasks
 from samflow._checks import ArgumentError, count, known
 
@@ -35,6 +37,9 @@ def main(
         bool | None,
         typer.Option(help="Draw the figures, too; by default with all studies, not with --only."),
     ] = None,
+    size: Annotated[
+        Size, typer.Option(help="Small leaves out or reduces what takes long, and says what.")
+    ] = Size.full,
     jobs: Annotated[
         int | None,
         typer.Option(
@@ -46,7 +51,7 @@ def main(
     jax.config.update("jax_enable_x64", True)
     try:
         draw = not only if figures is None else figures
-        code = verify(only, output, draw=draw, jobs=_number_of(jobs))
+        code = verify(only, output, draw=draw, size=size, jobs=_number_of(jobs))
     except ArgumentError as error:
         print(f"Error: {error}", file=sys.stderr)
         code = 2
@@ -56,10 +61,16 @@ def main(
     raise typer.Exit(code)
 
 
-def verify(only: Sequence[str] | None, output: Path, *, draw: bool = True, jobs: int = 1) -> int:
+def verify(
+    only: Sequence[str] | None,
+    output: Path,
+    *,
+    draw: bool = True,
+    size: Size = Size.full,
+    jobs: int = 1,
+) -> int:
     """Run studies, print the table, write the report; return the exit code."""
     from analysis import STUDIES
-    from analysis.report import write_report
     from figures import FIGURES
 
     names = [known("study", name, STUDIES) for name in only or STUDIES]
@@ -74,16 +85,20 @@ def verify(only: Sequence[str] | None, output: Path, *, draw: bool = True, jobs:
         def show(message: str) -> None:
             progress.update(bar, description=message)
 
-        for done in all_done(todo, output / "figures", jobs=min(jobs, len(todo)), progress=show):
+        for done in all_done(
+            todo, output / "figures", size=size, jobs=min(jobs, len(todo)), progress=show
+        ):
             found[done.task] = done.result
             progress.update(bar, advance=1, description=f"{done.task.kind} {done.task.name} done")
     claims = [claim for name in names for claim in found[Task("study", name)]]
     drawn = [entry for name in FIGURES for entry in found.get(Task("figure", name), ())]
-    titles = {name: STUDIES[name].TITLE for name in names}
-    _print(claims, titles)
-    page = write_report(output, claims, titles, drawn, time.perf_counter() - began)
+    headings = [
+        Heading(name, STUDIES[name].TITLE, reduction(STUDIES[name], size)) for name in names
+    ]
+    _print(claims, headings)
+    page = write_report(output, claims, headings, drawn, size, time.perf_counter() - began)
     failed = [claim for claim in claims if not claim.holds]
-    print(f"{len(claims) - len(failed)} of {len(claims)} claims hold; report: {page}")
+    print(f"{size} size: {len(claims) - len(failed)} of {len(claims)} claims hold; report: {page}")
     return 1 if failed else 0
 
 
@@ -101,10 +116,17 @@ def _make(folder: Path) -> None:
         ) from error
 
 
-def _print(claims: Sequence[Claim], titles: dict[str, str]) -> None:
+def _print(claims: Sequence[Claim], headings: Sequence[Heading]) -> None:
     console = Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH)
-    for study in dict.fromkeys(claim.study for claim in claims):
-        table = Table(title=f"{study}: {titles[study]}", title_justify="left", expand=True)
+    for study, title, reduced in headings:
+        caption = f"Small size: {reduced}" if reduced else None
+        table = Table(
+            title=f"{study}: {title}",
+            title_justify="left",
+            caption=caption,
+            caption_justify="left",
+            expand=True,
+        )
         for column, ratio in _COLUMNS.items():
             table.add_column(column, overflow="fold", ratio=ratio)
         for claim in (claim for claim in claims if claim.study == study):

@@ -11,6 +11,7 @@ import numpy as np
 
 import samflow as sf
 from analysis.claims import Claim, Study
+from analysis.size import Size
 from samflow.networks import digits_loss
 from samflow.noise import (
     MiniBatch,
@@ -29,8 +30,11 @@ _study = Study(NAME, "[Z] section 4; exact operator derived in docs/theory.md, s
 
 NUM_IMAGES, HIDDEN, LR, BATCH_SIZE, RHO = 20, 16, 0.1, 2, 0.05
 TRAINING_STEPS = 6000
-NUM_RUNS, START = 1000, 1e-10
-"""Runs with different seeds, from a Gaussian displacement of this size."""
+NUM_RUNS = {Size.full: 1000, Size.small: 250}
+"""Runs with different seeds."""
+START = 1e-10
+"""They begin at a Gaussian displacement of this size."""
+SMALL_SIZE = "250 runs in the place of 1000."
 COMPARED = (4, 8)
 """Steps at which means are compared; later a few runs carry them, and their errors mean nothing."""
 FITTED = (12, 32)
@@ -61,11 +65,11 @@ def _system(loss: Any, rho: float) -> sf.StochasticMap:
     return sf.StochasticMap(step, MiniBatch(BATCH_SIZE))
 
 
-def losses(loss: Any, w: Any, rho: float) -> np.ndarray:
-    """Return the loss of every run at every step, shape (LAST + 1, NUM_RUNS)."""
-    starts = w + START * jr.normal(jr.key(5), (NUM_RUNS, loss.dim))
+def losses(loss: Any, w: Any, rho: float, num_runs: int) -> np.ndarray:
+    """Return the loss of every run at every step, shape (LAST + 1, num_runs)."""
+    starts = w + START * jr.normal(jr.key(5), (num_runs, loss.dim))
     paths = sample_paths(
-        _system(loss, rho), starts, key=jr.key(7), num_paths=NUM_RUNS, num_steps=LAST, keep_every=1
+        _system(loss, rho), starts, key=jr.key(7), num_paths=num_runs, num_steps=LAST, keep_every=1
     )
     values = eqx.filter_jit(lambda rows: jax.lax.map(jax.vmap(loss), rows))
     return np.asarray(values(jnp.swapaxes(paths.w, 0, 1)))
@@ -84,8 +88,11 @@ def expected(loss: Any, w: Any, rho: float, steps: int) -> np.ndarray:
     return np.array(means)
 
 
-def run(progress: Callable[[str], None] = lambda message: None) -> list[Claim]:
-    """Train, ask for the rates of SGD and USAM, and compare them with a thousand runs."""
+def run(
+    progress: Callable[[str], None] = lambda message: None, size: Size = Size.full
+) -> list[Claim]:
+    """Train, ask for the rates of SGD and USAM, and compare them with many runs."""
+    num_runs = NUM_RUNS[size]
     progress("training by SGD to a perfect fit")
     loss, w, moved = minimum()
     progress("threshold of SGD")
@@ -96,8 +103,8 @@ def run(progress: Callable[[str], None] = lambda message: None) -> list[Claim]:
         mean_square_rate(usam, w),
         typical_rate(usam, w, key=jr.key(3), num_steps=500),
     )
-    progress("a thousand runs of SGD and of USAM")
-    kept, left = losses(loss, w, 0.0), losses(loss, w, RHO)
+    progress(f"{num_runs} runs of SGD and of USAM")
+    kept, left = (losses(loss, w, rho, num_runs) for rho in (0.0, RHO))
     claims = [
         _study.below(
             "stable for SGD",
@@ -117,9 +124,9 @@ def run(progress: Callable[[str], None] = lambda message: None) -> list[Claim]:
         ),
         _study.fact(
             "runs",
-            f"of {NUM_RUNS} runs from 1e-10 away, those with a loss above 1e-6 after {LAST} steps: "
+            f"of {num_runs} runs from 1e-10 away, those with a loss above 1e-6 after {LAST} steps: "
             "SGD, USAM",
-            predicted=f"0, {NUM_RUNS}",
+            predicted=f"0, {num_runs}",
             measured=f"{int(np.sum(~(kept[-1] <= 1e-6)))}, {int(np.sum(left[-1] > 1e-6))}",
             reason="a count",
         ),
@@ -130,16 +137,16 @@ def run(progress: Callable[[str], None] = lambda message: None) -> list[Claim]:
             claims.append(
                 _study.close(
                     f"{name}, mean loss at step {k}",
-                    f"mean loss of {NUM_RUNS} runs against the exact second moment",
+                    f"mean loss of {num_runs} runs against the exact second moment",
                     predicted=float(exact[k]),
                     measured=float(values[k].mean()),
-                    absolute=4 * float(values[k].std(ddof=1)) / NUM_RUNS**0.5,
+                    absolute=4 * float(values[k].std(ddof=1)) / num_runs**0.5,
                     reason="four standard errors of the mean",
                 )
             )
     first, last = FITTED
     slopes = (np.log(left[last]) - np.log(left[first])) / (last - first)
-    error = slopes.std(ddof=1) / NUM_RUNS**0.5
+    error = slopes.std(ddof=1) / num_runs**0.5
     claims.append(
         _study.close(
             "USAM, typical growth",

@@ -21,7 +21,7 @@ BATCHES = (8.0, 32.0, 128.0)
 WITHIN = (0.25, 0.5, 0.75)
 """rho·|λ| below 1, where [K] has SAM slower and yet not attracted."""
 BEYOND = 1.25
-PATHS = 400
+PATHS = 500
 MAX_STEPS = 3000
 
 
@@ -48,6 +48,8 @@ _PAIRED = (
 
 Cell = tuple[float, float, float]
 """rho·|λ|, momentum, batch size."""
+_swept: dict[tuple[str, str, float, Cell], noise.EscapeTimes] = {}
+"""What was followed in this process, by saddle, rule, step size and cell."""
 
 
 def sweep(
@@ -55,24 +57,35 @@ def sweep(
     rule: str,
     cells: list[Cell],
     *,
-    num_paths: int = PATHS,
-    max_steps: int = MAX_STEPS,
     lr: float | None = None,
 ) -> dict[Cell, noise.EscapeTimes]:
-    """Return the escape times of a rule for every cell; rho = 0 is SGD."""
+    """Return the escape times of a rule for every cell; rho = 0 is SGD.
+
+    Those of a cell are computed once a process, for the study and the figure of them.
+    """
+    keys = {cell: (saddle.name, rule, lr or saddle.lr, cell) for cell in cells}
+    missing = [cell for cell, key in keys.items() if key not in _swept]
+    if missing:
+        found = _follow(saddle, rule, missing, lr or saddle.lr)
+        _swept.update({keys[cell]: times for cell, times in zip(missing, found, strict=True)})
+    return {cell: _swept[key] for cell, key in keys.items()}
+
+
+def _follow(
+    saddle: Saddle, rule: str, cells: list[Cell], lr: float
+) -> tuple[noise.EscapeTimes, ...]:
     loss = saddle.loss()
-    step = sf.Map(loss, sf.rule(rule, rho=0.1), lr=lr or saddle.lr, momentum=0.5)  # pyright: ignore
-    found = noise.escape_times(
+    step = sf.Map(loss, sf.rule(rule, rho=0.1), lr=lr, momentum=0.5)  # pyright: ignore
+    return noise.escape_times(
         sf.StochasticMap(step, noise.hessian_noise(loss, saddle.w, batch_size=1)),
         saddle.w,
         where=lambda s: (s.map.rule.rho, s.map.momentum, s.noise.batch_size),
         values=[(r / saddle.curvature, m, b) for r, m, b in cells],
         radius=saddle.radius,
         key=jax.random.key(0),
-        num_paths=num_paths,
-        max_steps=max_steps,
+        num_paths=PATHS,
+        max_steps=MAX_STEPS,
     )
-    return dict(zip(cells, found, strict=True))
 
 
 def run(progress: Callable[[str], None] = lambda message: None) -> list[Claim]:

@@ -124,8 +124,9 @@ def _models(progress: Callable[[str], None]) -> list[Claim]:
         update, kim = (
             diffusion.put(diffusion.second_moment_limit(m), **values) for m in ("update", "kim")
         )
+        # As many steps between those kept as in `_paths`, whose compiled program this is.
         paths = sample_moments(
-            noisy(rho), [0, 0], key=jr.key(3), num_paths=NUM_PATHS, num_steps=200
+            noisy(rho), [0, 0], key=jr.key(3), num_paths=NUM_PATHS, num_steps=200, keep_every=20
         )
         sampled, error = (float(a[-1, 1, 1]) for a in (paths.second, paths.second_error))
         composed = _composed(rho)
@@ -166,7 +167,7 @@ def _models(progress: Callable[[str], None]) -> list[Claim]:
 
 def _composed(rho: float) -> tuple[float, float]:
     """Return E y² and its error for descent on w ↦ L(w + ρg(w)) with additive noise |λ|/B."""
-    loss = sf.loss(f"-(y*(1 - {rho!r}))**2 / 2")
+    loss = sf.losses.Quadratic((LAM * (1 + rho * LAM) ** 2,))
     system = sf.StochasticMap(
         sf.Map(loss, sf.GD(), lr=LR),  # pyright: ignore[reportCallIssue]
         AdditiveNoise([abs(LAM)], batch_size=32),

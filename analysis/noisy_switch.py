@@ -68,20 +68,26 @@ def histories() -> dict[str, History]:
 
 
 def _train(loss: Any, rule: str, z: Any, epochs: tuple[int, ...], key: Any) -> list[Any]:
-    """Return the states of all seeds after each of `epochs`, which are counted from `z` on."""
+    """Return the states of all seeds after each of `epochs`, which are counted from `z` on.
+
+    In legs as long as the tail, so that one compiled program makes all of them.
+    """
     per_epoch = NUM_TRAIN // BATCH_SIZE
     # With rho = 0 SAM is SGD, and runs the same compiled program.
     rule_ = sf.SAM(rho=RHO if rule == "sam" else 0.0)  # pyright: ignore[reportCallIssue]
     step = sf.Map(loss, rule_, lr=LR, momentum=MOMENTUM)  # pyright: ignore[reportCallIssue]
-    paths = sample_paths(
-        sf.StochasticMap(step, MiniBatch(BATCH_SIZE)),
-        z,
-        key=key,
-        num_paths=NUM_SEEDS,
-        num_steps=epochs[-1] * per_epoch,
-        keep_every=per_epoch,
-    )
-    return [paths.states[:, epoch] for epoch in epochs]
+    system, states = sf.StochasticMap(step, MiniBatch(BATCH_SIZE)), [z]
+    while len(states) <= epochs[-1]:
+        leg = sample_paths(
+            system,
+            states[-1],
+            key=jr.fold_in(key, len(states)),
+            num_paths=NUM_SEEDS,
+            num_steps=TAIL[-1] * per_epoch,
+            keep_every=per_epoch,
+        )
+        states += jnp.unstack(leg.states[:, 1:], axis=1)
+    return [states[epoch] for epoch in epochs]
 
 
 def _measure(loss: Any, test: Any, epochs: tuple[int, ...], states: list[Any]) -> History:

@@ -6,12 +6,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
 import samflow
 from analysis.claims import Claim
+from analysis.size import Size
 from samflow.records import write_whole
 
 _COLUMNS = ("claim", "source", "predicted", "measured", "tolerance", "why", "verdict")
@@ -33,11 +34,20 @@ figcaption { font-size: .88rem; color: #333; max-width: 48rem; }
 """
 
 
+class Heading(NamedTuple):
+    """What stands above the claims of a study: its name and title, and what it reduced."""
+
+    study: str
+    title: str
+    reduced: str
+
+
 def write_report(
     folder: Path,
     claims: Sequence[Claim],
-    titles: dict[str, str],
+    headings: Sequence[Heading],
     figures: Sequence[dict[str, Any]],
+    size: Size,
     seconds: float,
 ) -> Path:
     """Write claims.json and index.html into `folder`; return the page's path.
@@ -45,9 +55,10 @@ def write_report(
     Args:
         folder: where; must exist.
         claims: in the order in which they are shown.
-        titles: a heading for each study.
-        figures: name, caption and files of each figure, as `figures.draw_all` returns them; the
-            PNG is embedded in the page.
+        headings: one a study, in the order of the page.
+        figures: name, caption, files and reductions of each figure, as `figures.draw_all` returns
+            them; the PNG is embedded in the page.
+        size: that of the studies and figures.
         seconds: how long the studies took.
 
     """
@@ -55,24 +66,31 @@ def write_report(
         "samflow": samflow.__version__,
         "jax": jax.__version__,
         "device": jax.devices()[0].device_kind,
+        "size": str(size),
         "seconds": round(seconds, 1),
+    }
+    reduced = {heading.study: heading.reduced for heading in headings if heading.reduced}
+    reduced |= {
+        f"figure {figure['name']}": figure["reduced"] for figure in figures if figure["reduced"]
     }
     failed = sum(not claim.holds for claim in claims)
     summary = {"claims": len(claims), "failed": failed}
-    content = {"about": about, "summary": summary, "claims": [asdict(c) for c in claims]}
+    shown = [asdict(claim) for claim in claims]
+    content = {"about": about, "summary": summary, "reduced": reduced, "claims": shown}
     write_whole(folder / "claims.json", json.dumps(content, indent=2, ensure_ascii=False))
-    return write_whole(folder / "index.html", _page(claims, titles, figures, about))
+    return write_whole(folder / "index.html", _page(claims, headings, figures, about))
 
 
 def _page(
     claims: Sequence[Claim],
-    titles: dict[str, str],
+    headings: Sequence[Heading],
     figures: Sequence[dict[str, Any]],
     about: dict[str, object],
 ) -> str:
     sections = "".join(
-        f"<h2>{html.escape(titles[study])}</h2>{_table([c for c in claims if c.study == study])}"
-        for study in dict.fromkeys(claim.study for claim in claims)
+        f"<h2>{html.escape(title)}</h2>{_reduction(reduced)}"
+        f"{_table([claim for claim in claims if claim.study == study])}"
+        for study, title, reduced in headings
     )
     drawn = "".join(_figure(figure) for figure in figures)
     facts = ", ".join(f"{name} {value}" for name, value in about.items())
@@ -87,6 +105,10 @@ def _page(
         f"{_banner(claims)}{sections}<h2>Figures</h2>{drawn}"
         f"<p><small>{html.escape(facts)}</small></p></body></html>"
     )
+
+
+def _reduction(reduced: str) -> str:
+    return f"<p><small>Small size: {html.escape(reduced)}</small></p>" if reduced else ""
 
 
 def _banner(claims: Sequence[Claim]) -> str:
@@ -120,5 +142,6 @@ def _figure(figure: dict[str, Any]) -> str:
     data = base64.b64encode(png.read_bytes()).decode()
     return (
         f'<figure><img alt="{html.escape(name)}" src="data:image/png;base64,{data}">'
-        f"<figcaption><b>{html.escape(name)}.</b> {html.escape(caption)}</figcaption></figure>"
+        f"<figcaption><b>{html.escape(name)}.</b> {html.escape(caption)}"
+        f"{_reduction(figure['reduced'])}</figcaption></figure>"
     )

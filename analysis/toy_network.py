@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Callable
 from typing import NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -58,8 +59,10 @@ def share(rho: float, momentum: float, batch_size: int, num_seeds: int = NUM_SEE
     With a Wilson interval of 95 %. An orbit that is not finite has not come down.
     """
     whole = loss()
-    # With rho = 0 SAM is SGD, and runs the same compiled program as with any other.
-    step = sf.Map(whole, sf.SAM(rho=rho), lr=LR, momentum=momentum)  # pyright: ignore
+    # With rho = 0 SAM is SGD, and runs the same compiled program as with any other; so does
+    # momentum 0 where it is put in the place of another, and the state keeps its velocity.
+    step = sf.Map(whole, sf.SAM(rho=rho), lr=LR, momentum=0.5)  # pyright: ignore
+    step = eqx.tree_at(lambda s: s.momentum, step, jnp.asarray(momentum))
     system = sf.StochasticMap(step, MiniBatch(batch_size))
     paths = sample_paths(
         system, starts(num_seeds), key=jr.key(0), num_paths=num_seeds, num_steps=NUM_STEPS

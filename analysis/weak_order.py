@@ -229,6 +229,7 @@ class Curve(NamedTuple):
     statement: str
 
 
+@functools.cache
 def shrinking() -> dict[str, Curve]:
     """Return the errors on the torus where rho shrinks as √lr."""
     where = "a nonlinear sum of three examples on the torus, one drawn a step, rho = .4 √lr"
@@ -258,6 +259,7 @@ def shrinking() -> dict[str, Curve]:
     }
 
 
+@functools.cache
 def fixed() -> dict[str, Curve]:
     """Return the errors on the torus where rho stays."""
     return {
@@ -275,6 +277,7 @@ def fixed() -> dict[str, Curve]:
     }
 
 
+@functools.cache
 def strong() -> dict[str, Curve]:
     """Return the errors on a quadratic where the noise grows as 1/lr."""
     words = {

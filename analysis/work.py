@@ -1,11 +1,15 @@
 """The work behind a report: studies and figures, in this process or side by side in several."""
 
+import contextlib
 import functools
 import multiprocessing
+import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from analysis.size import Size, sized
 
 
 class Task(NamedTuple):
@@ -23,29 +27,37 @@ class Done(NamedTuple):
 
 
 Progress = Callable[[str], None]
+_THREADS = ("NPROC", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")
+"""How many threads XLA and the two kinds of BLAS start, as they read it from the environment."""
 
 
 def tasks(studies: Sequence[str], *, draw: bool) -> list[Task]:
-    """Return what is to be done: figures first, as the slowest of all is one of them."""
+    """Return what is to be done, in an order in which the last is not long.
+
+    Networks, which take longest, are the last studies of a report.
+    """
     from figures import FIGURES
 
-    drawn = [Task("figure", name) for name in FIGURES] if draw else []
-    return [*drawn, *(Task("study", name) for name in studies)]
+    drawn = [Task("figure", name) for name in reversed(FIGURES)] if draw else []
+    return [*drawn, *(Task("study", name) for name in reversed(studies))]
 
 
-def perform(task: Task, folder: Path, progress: Progress = lambda message: None) -> Done:
+def perform(
+    task: Task, folder: Path, size: Size, progress: Progress = lambda message: None
+) -> Done:
     """Do one task; figures go to `folder`."""
     if task.kind == "figure":
         from figures import draw_all
 
-        return Done(task, draw_all(folder, task.name))
+        return Done(task, draw_all(folder, task.name, size=size))
     from analysis import STUDIES
 
-    return Done(task, STUDIES[task.name].run(progress))
+    study = STUDIES[task.name]
+    return Done(task, study.run(progress, *sized(study, size)))
 
 
 def all_done(
-    todo: Sequence[Task], folder: Path, *, jobs: int, progress: Progress
+    todo: Sequence[Task], folder: Path, *, size: Size, jobs: int, progress: Progress
 ) -> Iterator[Done]:
     """Do all tasks and yield each as it is done, in any order.
 
@@ -54,12 +66,31 @@ def all_done(
     """
     if jobs == 1:
         for task in todo:
-            yield perform(task, folder, lambda stage, task=task: progress(f"{task.name}: {stage}"))
+            told = lambda stage, task=task: progress(f"{task.name}: {stage}")  # noqa: E731
+            yield perform(task, folder, size, told)
         return
     groups = [[task for task in todo if task.name == name] for name in _names(todo)]
-    with multiprocessing.get_context("spawn").Pool(jobs, _begin) as pool:
-        for done in pool.imap_unordered(functools.partial(_perform_all, folder=folder), groups):
+    work = functools.partial(_perform_all, folder=folder, size=size)
+    with _threads(max(1, (os.cpu_count() or 1) // jobs)):
+        pool = multiprocessing.get_context("spawn").Pool(jobs, _begin)
+    with pool:
+        for done in pool.imap_unordered(work, groups):
             yield from done
+
+
+@contextlib.contextmanager
+def _threads(each: int) -> Iterator[None]:
+    """Let the processes that start meanwhile have so many threads each, unless the user said.
+
+    With a thread a core in every process, most of them would spin while they wait for a core.
+    """
+    added = [name for name in _THREADS if name not in os.environ]
+    os.environ.update(dict.fromkeys(added, str(each)))
+    try:
+        yield
+    finally:
+        for name in added:
+            del os.environ[name]
 
 
 def _names(todo: Sequence[Task]) -> list[str]:
@@ -67,8 +98,8 @@ def _names(todo: Sequence[Task]) -> list[str]:
     return list(dict.fromkeys(task.name for task in todo))
 
 
-def _perform_all(group: Sequence[Task], folder: Path) -> list[Done]:
-    return [perform(task, folder) for task in group]
+def _perform_all(group: Sequence[Task], folder: Path, size: Size) -> list[Done]:
+    return [perform(task, folder, size) for task in group]
 
 
 def _begin() -> None:

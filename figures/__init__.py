@@ -1,7 +1,8 @@
 """The figures of the documentation and the report: one module a figure.
 
 Each module has a `NAME`, a `CAPTION` that says what is seen, with numbers and source, and
-`draw()`, which computes records with samflow and returns a matplotlib Figure.
+`draw()`, which computes records with samflow and returns a matplotlib Figure. One with `SMALL_SIZE`
+takes a size (`analysis.size`); its caption is that of the full one.
 """
 
 import os
@@ -11,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from analysis.size import Size, reduction, sized
 from figures import (
     beale,
     crossing,
@@ -21,6 +23,7 @@ from figures import (
     noisy_switch,
     portrait,
     saddle_cycles,
+    symmetry_saddles,
     threshold,
     two_phases,
     weak_order,
@@ -42,6 +45,7 @@ FIGURES: dict[str, ModuleType] = {
         weak_order,
         escape,
         noisy_switch,
+        symmetry_saddles,
     )
 }
 """Every figure by name, in the order in which they are drawn."""
@@ -51,6 +55,8 @@ def draw_all(
     folder: str | os.PathLike[str],
     only: str | None = None,
     progress: Callable[[str, int, int], None] | None = None,
+    *,
+    size: Size = Size.full,
 ) -> list[dict[str, Any]]:
     """Draw every figure, or `only` one, and write it to `folder` as PDF and PNG.
 
@@ -59,9 +65,10 @@ def draw_all(
         only: a name in `FIGURES`.
         progress: called with a figure's name, its place from 0 on, and how many there are, before
             it is drawn.
+        size: of the computations behind the figures.
 
     Returns:
-        A dict a figure: name, caption, paths (PDF, PNG) and seconds.
+        A dict a figure: name, caption, paths (PDF, PNG), seconds, and what its size reduced.
 
     Raises:
         ArgumentError: for an unknown name (the nearest are given) or a folder that is a file.
@@ -79,8 +86,9 @@ def draw_all(
         if progress is not None:
             progress(name, place, len(names))
         begun = time.perf_counter()
-        paths = plots.save(FIGURES[name].draw(), folder / name)
+        module = FIGURES[name]
+        paths = plots.save(module.draw(*sized(module, size)), folder / name)
         seconds = time.perf_counter() - begun
-        caption = FIGURES[name].CAPTION
-        drawn.append({"name": name, "caption": caption, "paths": paths, "seconds": seconds})
+        entry = {"name": name, "caption": module.CAPTION, "reduced": reduction(module, size)}
+        drawn.append({**entry, "paths": paths, "seconds": seconds})
     return drawn

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.escape import SADDLES, Saddle, sweep
+from analysis.escape import BATCHES, MAX_STEPS, MOMENTA, SADDLES, Saddle, sweep
 from samflow import noise, plots
 from samflow.plots.style import DOUBLE_COLUMN, RULE_COLOURS, panel_letter
 
@@ -26,11 +26,8 @@ CAPTION = (
     "amplifies the noise. Claims after Kim et al. (arXiv 2301.06308)."
 )
 
-PATHS = 500
-MAX_STEPS = 3000
 RADII = (0.02, 0.25, 0.5, 0.75, 1.0, 1.25)
 CURVES = (0.25, 0.5)
-BATCHES = (8.0, 32.0, 128.0)
 MARKS = {8.0: "o", 32.0: "s", 128.0: "D"}
 LINES: dict[float, Any] = {8.0: "-", 32.0: "--", 128.0: ":"}
 
@@ -41,10 +38,10 @@ def draw() -> Figure:
         figure = plots.new_figure(DOUBLE_COLUMN, 4.6)
         axes = figure.subplots(2, 3)
         for row, saddle in zip(axes, SADDLES, strict=True):
-            cells = list(itertools.product((0.0, *RADII), (0.0, 0.9), BATCHES))
+            cells = list(itertools.product((0.0, *RADII), MOMENTA, BATCHES))
             found = {
-                rule: sweep(saddle, rule, cells, num_paths=PATHS, max_steps=MAX_STEPS)
-                for rule in ("usam", "sam")
+                "usam": sweep(saddle, "usam", cells),
+                "sam": sweep(saddle, "sam", [cell for cell in cells if cell[0]]),
             }
             _survival(row[0], saddle, found)
             _medians(row[1], 0.0, found)

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 
 import samflow as sf
+from analysis.size import Size
 from samflow import plots
 from samflow._types import Box
 from samflow.equilibria import FixedPoints
@@ -79,6 +80,7 @@ PANELS = (
 )
 
 RADII = tuple(0.05 + i / 10 for i in range(91))
+SMALL_SIZE = "every third of the radii in (d)."
 FIRST_ATTRACTING, LAST = 1.0405, 8.595
 
 
@@ -96,14 +98,14 @@ def counts(rho: float) -> Counter[str]:
     return Counter(str(p.kind) for p in found.points if p.origin == "hallucinated")
 
 
-def draw() -> Figure:
+def draw(size: Size = Size.full) -> Figure:
     """Draw the three portraits, and the number of points against the radius."""
     with plots.styled():
         figure = plots.new_figure(DOUBLE_COLUMN, 6.6)
         grid = figure.subplots(2, 2)
         for ax, panel in zip(grid.flat, PANELS, strict=False):
             _draw_panel(ax, panel)
-        _draw_counts(grid[1, 1])
+        _draw_counts(grid[1, 1], every=3 if size is Size.small else 1)
         for ax, letter in zip(grid.flat, "abcd", strict=True):
             panel_letter(ax, letter)
         plots.legend_below(figure, grid.flat[:3], columns=5)
@@ -158,13 +160,14 @@ def _draw_critical(ax: Axes, w: Any, kind: sf.Kind) -> None:
         line.set_label(f"{NAMES[str(kind)]} of the loss")
 
 
-def _draw_counts(ax: Axes) -> None:
-    found = [counts(rho) for rho in RADII]
+def _draw_counts(ax: Axes, *, every: int) -> None:
+    radii = RADII[::every]
+    found = [counts(rho) for rho in radii]
     looks = {"attracting": PURPLE, "saddle": SKY, "repelling": GREEN}
-    below = np.zeros(len(RADII))
+    below = np.zeros(len(radii))
     for kind, colour in looks.items():
         number = np.array([count[kind] for count in found], dtype=float)
-        ax.bar(RADII, number, 0.1, bottom=below, color=colour, label=kind)
+        ax.bar(radii, number, 0.1 * every, bottom=below, color=colour, label=kind)
         below += number
     ax.set(xlim=(0, RADII[-1]), xlabel=r"radius $\rho$", xticks=range(10))
     ax.set(ylim=(0, 22), ylabel="number of points", yticks=range(0, 21, 4))

@@ -4,6 +4,7 @@ from typing import Any
 
 import jax.random as jr
 import numpy as np
+import sympy
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -80,9 +81,10 @@ def _draw_moments(ax: Axes) -> None:
 
 
 def _kim(rho: float, time: np.ndarray) -> np.ndarray:
-    values = {"lam": LAM, "lr": LR, "noise": abs(LAM) / BATCH, "rho": rho, "momentum": 0}
-    formula = sf.theory.second_moment_limit("kim")
-    return np.array([diffusion.put(formula, time=t, **values) for t in time])
+    symbols = (diffusion.lam, diffusion.lr, diffusion.noise, diffusion.rho, diffusion.beta)
+    values = zip(symbols, (LAM, LR, abs(LAM) / BATCH, rho, 0), strict=True)
+    formula = sf.theory.second_moment_limit("kim").subs(list(values))
+    return sympy.lambdify(diffusion.time, formula)(time)
 
 
 def _draw_differences(ax: Axes) -> None:

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 import samflow as sf
+from analysis.size import Size
 from samflow import plots
 from samflow.plots.style import BLACK, DOUBLE_COLUMN, ORANGE, SKY, VERMILION
 
@@ -29,8 +30,9 @@ CAPTION = (
 
 RHO = 1.0
 LOWEST, HIGHEST = 0.02, 20.0
-PIXELS = 120
+PIXELS = {Size.full: 120, Size.small: 60}
 NUM_STEPS = 20_000
+SMALL_SIZE = "60 by 60 points in the place of 120 by 120."
 LEAVES, CYCLE, TRAP = 0, 1, 2
 COLOURS = ("#f2f2f2", SKY, ORANGE)
 
@@ -59,9 +61,10 @@ def _outcomes(system: Any, lr: Array, ratio: Array, keys: Array, num_steps: int)
     return jax.vmap(one)(lr, ratio, keys)
 
 
-def draw() -> Figure:
+def draw(size: Size = Size.full) -> Figure:
     """Draw the plane of ηλ₁ and |λ₋|/λ₁."""
-    edges = np.linspace(0.01, 1.99, PIXELS + 1), np.geomspace(LOWEST, HIGHEST, PIXELS + 1)
+    count = PIXELS[size] + 1
+    edges = np.linspace(0.01, 1.99, count), np.geomspace(LOWEST, HIGHEST, count)
     middles = 0.5 * (edges[0][1:] + edges[0][:-1]), np.sqrt(edges[1][1:] * edges[1][:-1])
     lr, ratio = np.meshgrid(*middles)
     with plots.styled():

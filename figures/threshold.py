@@ -19,6 +19,7 @@ CAPTION = (
     "(dashed) comes to it in finite time; (0, ±ρ) are equilibria that are no critical points."
 )
 
+NAMES = ("GD", "USAM", "SAM")
 RHOS = (0.7, 1.5)
 BOX = ((-2.0, 2.0), (-2.0, 2.0))
 STARTS = ((-1.8, 0.5), (1.8, 0.5), (-0.4, -0.35), (0.4, -0.35))
@@ -26,8 +27,8 @@ T1 = 8.0
 
 
 def rules(rho: float) -> tuple[AbstractRule, ...]:
-    """Return the three rules of a row."""
-    return sf.GD(), sf.USAM(rho=rho), sf.SAM(rho=rho)
+    """Return the three rules of a row; with rho = 0 USAM is GD, and runs its compiled program."""
+    return sf.USAM(rho=0.0), sf.USAM(rho=rho), sf.SAM(rho=rho)
 
 
 def system(rule: AbstractRule) -> sf.Flow:
@@ -41,8 +42,8 @@ def draw() -> Figure:
         figure = plots.new_figure(DOUBLE_COLUMN, 5.4)
         grid = figure.subplots(2, 3, sharex=True, sharey=True)
         for row, rho in zip(grid, RHOS, strict=True):
-            for ax, rule in zip(row, rules(rho), strict=True):
-                _draw_panel(ax, rule, rho)
+            for ax, name, rule in zip(row, NAMES, rules(rho), strict=True):
+                _draw_panel(ax, name, rule, rho)
         for ax, letter in zip(grid.flat, "abcdef", strict=True):
             panel_letter(ax, letter)
             ax.label_outer()
@@ -50,13 +51,13 @@ def draw() -> Figure:
     return figure
 
 
-def _draw_panel(ax: Axes, rule: AbstractRule, rho: float) -> None:
+def _draw_panel(ax: Axes, name: str, rule: AbstractRule, rho: float) -> None:
     flow = system(rule)
     starts = np.array(STARTS)
     plots.portrait(flow, BOX, starts=starts, length=T1, show_nullclines=False, levels=8, ax=ax)
     ax.set(aspect="equal", xticks=range(-2, 3), yticks=range(-2, 3))
-    ax.set_title(rule.name.upper() + ("" if rule.name == "gd" else rf", $\rho={rho:g}$"))
-    if rule.name != "sam":
+    ax.set_title(name + ("" if name == "GD" else rf", $\rho={rho:g}$"))
+    if name != "SAM":
         return
     radius = float(sf.theory.attraction_radius([1, -1], rho=rho))
     look = {"fill": False, "color": VERMILION, "linestyle": "--", "linewidth": 1.0, "zorder": 3}

@@ -8,44 +8,91 @@ from samflow.networks.density import Quantile, Share, SpectralDensity, spectral_
 from samflow.networks.diagnose import diagnose
 from samflow.networks.diagnosis import Diagnosis, Place, RuleVerdict
 from samflow.networks.digits import digits_loss, load_digits, perceptron
+from samflow.networks.directions import measured_along
 from samflow.networks.files import TensorFile, read_leaves, read_tensors
 from samflow.networks.mnist import load_mnist
 from samflow.networks.multipliers import Multipliers, update_multipliers
 from samflow.networks.pytorch import TorchLoss, torch_network
-from samflow.networks.train import Training, train_to_minimum
+from samflow.networks.saddles import (
+    SymmetrySaddle,
+    deep_linear_saddle,
+    duplication_saddle,
+    holding_threshold,
+    permutation_saddle,
+)
+from samflow.networks.switching import (
+    LateSwitch,
+    SwitchPhase,
+    SwitchSweep,
+    late_switch,
+    sweep_switch,
+)
+from samflow.networks.training import (
+    PGD,
+    Trained,
+    Training,
+    TrainState,
+    adversarial_error,
+    first_state,
+    load_state,
+    save_state,
+    switch,
+    train,
+    train_to_minimum,
+)
 
 __all__ = [
     "CONVENTIONS",
+    "PGD",
     "Checkpoint",
     "Convention",
     "Diagnosis",
+    "LateSwitch",
     "Multipliers",
     "Place",
     "Quantile",
     "RuleVerdict",
     "Share",
     "SpectralDensity",
+    "SwitchPhase",
+    "SwitchSweep",
+    "SymmetrySaddle",
     "TensorFile",
     "TorchLoss",
     "Trace",
+    "TrainState",
+    "Trained",
     "Training",
+    "adversarial_error",
     "convolutional",
+    "deep_linear_saddle",
     "diagnose",
     "digits_loss",
+    "duplication_saddle",
+    "first_state",
+    "holding_threshold",
+    "late_switch",
     "load_checkpoint",
     "load_digits",
     "load_mnist",
+    "load_state",
     "make_loss",
     "make_map",
     "make_rule",
+    "measured_along",
     "perceptron",
+    "permutation_saddle",
     "read_leaves",
     "read_tensors",
     "residual",
     "save_checkpoint",
+    "save_state",
     "spectral_density",
+    "sweep_switch",
+    "switch",
     "torch_network",
     "trace",
+    "train",
     "train_to_minimum",
     "update_multipliers",
 ]

@@ -1,16 +1,14 @@
 """Whether two points lie in one valley."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
-import equinox as eqx
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
 
 from samflow import _checks
-from samflow._types import ArrayLike
+from samflow._types import ArrayLike, Point, Scalar
 from samflow.losses.base import AbstractLoss
+from samflow.losses.eager import compiled
 
 
 class Barrier(NamedTuple):
@@ -40,14 +38,27 @@ def line_barrier(
     start = _checks.point("start", start, loss.dim)
     end = _checks.point("end", end, loss.dim)
     num_points = _checks.count("num_points", num_points, minimum=3)
-    losses = np.asarray(_along(loss, start, end, jnp.linspace(0.0, 1.0, num_points)))
+    return path_barrier(lambda w: loss, start, end, num_points)
+
+
+def path_barrier(
+    loss_at: Callable[[Point], AbstractLoss], start: Point, end: Point, num_points: int
+) -> Barrier:
+    """Return the barrier on a straight line of the loss that `loss_at` gives for each point.
+
+    Points are evaluated one by one from Python, without a compiled loop: the loss may be one that
+    Python computes, and convolutions are slow in loops.
+    """
+    positions = np.linspace(0.0, 1.0, num_points)
+    points = ((1 - t) * start + t * end for t in positions)
+    losses = np.array([float(_value(loss_at(w), w)) for w in points])
     if not np.isfinite(losses).all():
         return Barrier(float("nan"), float("nan"), losses)
     top = int(losses.argmax())
     height = float(losses[top] - max(losses[0], losses[-1]))
-    return Barrier(height, top / (num_points - 1), losses)
+    return Barrier(height, float(positions[top]), losses)
 
 
-@eqx.filter_jit
-def _along(loss: AbstractLoss, start: Array, end: Array, positions: Array) -> Array:
-    return jax.lax.map(lambda t: loss((1 - t) * start + t * end), positions)
+@compiled
+def _value(loss: AbstractLoss, w: Point) -> Scalar:
+    return loss(w)

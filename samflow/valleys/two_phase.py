@@ -31,14 +31,8 @@ from samflow.valleys.phases import (
     rate_phase,
 )
 from samflow.valleys.rates import NO_RATE, Rate, fit_rate
+from samflow.valleys.settling import final_rate, settle
 
-_SETTLED = 1e-4
-"""The orbit has settled when ‖Δ²w‖ has fallen to this part of its peak and stays there for
-`_STAYS` steps. Later a network's drift along the valley dominates; its sharpness grows again."""
-_STAYS = 20
-_LEAST_TAIL = 30
-"""Steps after the peak in which the decay is looked for, where it settles sooner than that."""
-_DIVERGED = 1e6
 _NEGATIVE = 1e-3
 """λ_min below −this·λ_max is a negative curvature; above, networks have a crowd around 0."""
 
@@ -155,7 +149,7 @@ def two_phase(
     progress("following the orbit after the switch")
     kicked = start + displacement * (1 + jnp.linalg.norm(start)) * leading
     losses, escaping, bends = _follow(system, kicked, leading, num_steps)
-    status, settled = _settle(losses, bends)
+    status, settled = settle(losses, bends)
     end, end_sharpness, settling = start * jnp.nan, math.nan, np.full(num_steps, np.nan)
     settled_down = False
     if status in (Status.converged, Status.out_of_steps):
@@ -169,7 +163,7 @@ def two_phase(
     convergence = NO_RATE
     if status is Status.converged:
         modes = multipliers(settings, end_sharpness)
-        convergence = _final_rate(settling, int(np.argmax(bends)), settled, modes)
+        convergence = final_rate(settling, int(np.argmax(bends)), settled, modes)
     bounded = math.isfinite(end_sharpness)
     barrier = line_barrier(loss, start, end).height if bounded else math.nan
     peak = float(np.max(losses)) if bounded else math.inf
@@ -313,37 +307,6 @@ def _filtered(system: Map, w0: Array, step: Array) -> Array:
     )
     first, second, third = (system.position(z) for z in states)
     return (first + 2 * second + third) / 4
-
-
-def _settle(losses: np.ndarray, bends: np.ndarray) -> tuple[Status, int]:
-    """Return how the orbit ended, and the first step after the burst at which it is still."""
-    if not np.isfinite(losses).all():
-        last = int(np.argmin(np.isfinite(losses)))
-        grew = losses[max(last - 1, 0)] > _DIVERGED * max(losses[0], 1e-12)
-        return (Status.diverged if grew else Status.not_finite), last
-    peak = int(np.argmax(bends))
-    still = bends[peak:] <= _SETTLED * bends[peak]
-    # A chaotic orbit dips below any threshold for a moment.
-    stays = np.convolve(still, np.ones(_STAYS), "valid") == _STAYS if len(still) >= _STAYS else []
-    starts = np.flatnonzero(stays)
-    if not len(starts):
-        return Status.out_of_steps, len(losses) - 1
-    return Status.converged, peak + int(starts[0])
-
-
-def _final_rate(settling: np.ndarray, peak: int, settled: int, modes: np.ndarray) -> Rate:
-    """Fit the decay from the peak on; for a complex pair by what decays without beating.
-
-    a[k+1] = T a[k] − D a[k−1] makes a[k]² − a[k+1] a[k−1] shrink by D = |μ|² a step, exactly.
-    """
-    tail = settling[peak : max(settled + 1, peak + _LEAST_TAIL)]
-    if np.isreal(modes).all():
-        rate = fit_rate(np.abs(tail), growing=False)
-    else:
-        energy = np.abs(tail[1:-1] ** 2 - tail[2:] * tail[:-2])
-        rate = fit_rate(energy, growing=False)
-        rate = rate._replace(slope=rate.slope / 2, low=rate.low / 2, high=rate.high / 2)
-    return rate._replace(start=rate.start + peak, stop=rate.stop + peak)
 
 
 def _expected(system: Map, settings: dict[str, Any], w0: Array, rate: Rate) -> float:

@@ -1,16 +1,23 @@
 """The report: claims hold, a planted wrong constant fails, and the exit code says so."""
 
+import inspect
 import json
 import math
+import os
 from dataclasses import asdict
 
 import numpy as np
 import pytest
 import sympy
+import typer
+from typer.testing import CliRunner
 
 import analysis
-from analysis.__main__ import verify
+from analysis import work
+from analysis.__main__ import main, verify
 from analysis.claims import Study
+from analysis.size import Size, reduction
+from figures import FIGURES
 from samflow._checks import ArgumentError
 
 FAST = ("map-window", "sam-cycle", "valley-drift")
@@ -109,3 +116,54 @@ def test_verdicts_are_plain_whatever_was_compared(found):
     assert claims[0].holds == bool(found)
     assert claims[0].measured == ("yes" if found else "no")
     json.dumps([asdict(claim) for claim in claims])
+
+
+def test_the_report_says_its_size(report, tmp_path, monkeypatch, capsys):
+    assert json.loads((report[1] / "claims.json").read_text())["about"]["size"] == "full"
+    study = analysis.STUDIES["valley-drift"]
+    asked = []
+    monkeypatch.setattr(study, "SMALL_SIZE", "one claim is left out.", raising=False)
+    monkeypatch.setattr(study, "run", lambda progress, size: asked.append(size) or [])
+    verify(["valley-drift"], tmp_path, draw=False, size=Size.small)
+    assert asked == [Size.small]
+    written = json.loads((tmp_path / "claims.json").read_text())
+    assert written["about"]["size"] == "small"
+    assert written["reduced"] == {"valley-drift": "one claim is left out."}
+    assert "Small size: one claim is left out." in (tmp_path / "index.html").read_text()
+    printed = capsys.readouterr().out
+    assert "Small size: one claim is left out." in printed
+    assert "small size: 0 of 0 claims" in printed
+
+
+def test_a_study_with_one_size_is_the_same_in_both(report, tmp_path):
+    assert verify(FAST[:2], tmp_path, draw=False, size=Size.small) == 0
+    full, small = (json.loads((f / "claims.json").read_text()) for f in (report[1], tmp_path))
+    assert small["reduced"] == {}
+    assert small["claims"] == [c for c in full["claims"] if c["study"] in FAST[:2]]
+
+
+@pytest.mark.parametrize("module", [*analysis.STUDIES.values(), *FIGURES.values()])
+def test_whatever_takes_a_size_says_what_it_reduces(module):
+    made = module.run if hasattr(module, "run") else module.draw
+    assert ("size" in inspect.signature(made).parameters) == hasattr(module, "SMALL_SIZE")
+    assert reduction(module, Size.full) == ""
+    assert isinstance(reduction(module, Size.small), str)
+
+
+def test_an_unknown_size_is_misuse(tmp_path):
+    command = typer.Typer()
+    command.command()(main)
+    result = CliRunner().invoke(command, ["--size", "tiny", "--output", str(tmp_path / "new")])
+    assert result.exit_code == 2
+    assert all(word in result.stderr for word in ("--size", "tiny", "small", "full"))
+    assert not (tmp_path / "new").exists()
+
+
+def test_processes_that_work_side_by_side_share_the_cores(monkeypatch):
+    monkeypatch.setenv("NPROC", "3")
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    with work._threads(1):
+        assert os.environ["NPROC"] == "3"
+        assert os.environ["OPENBLAS_NUM_THREADS"] == "1"
+    assert os.environ["NPROC"] == "3"
+    assert "OPENBLAS_NUM_THREADS" not in os.environ

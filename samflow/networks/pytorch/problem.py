@@ -158,9 +158,9 @@ class Problem:
         functional, last = self.network.torch.nn.functional, f.shape[-1:]
         rows = y.shape == f.shape
         if self.loss == "squared":
-            goal = y if rows else functional.one_hot(y, *last)
+            goal = y if rows else functional.one_hot(y.long(), *last)
             return 0.5 * ((f - goal.to(f.dtype)) ** 2).sum() / len(f)
-        goal = y.to(f.dtype).reshape(-1, *last) if rows else y.reshape(-1)
+        goal = y.to(f.dtype).reshape(-1, *last) if rows else y.long().reshape(-1)
         smoothing = self.options.label_smoothing
         total = functional.cross_entropy(
             f.reshape(-1, *last), goal, reduction="sum", label_smoothing=smoothing

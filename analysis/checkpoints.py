@@ -1,0 +1,200 @@
+"""What `diagnose` says of trained networks, checked by dense matrices and by running the rules."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+
+import samflow as sf
+from analysis.claims import Claim, Study
+from analysis.size import Size
+from samflow import networks
+from samflow.equilibria.products import hessian_product
+from samflow.losses import network
+from samflow.networks import Checkpoint, Diagnosis, convolutional, load_digits, perceptron
+
+NAME = "checkpoints"
+TITLE = "Trained networks: extreme curvature, and what each rule does to a perturbation"
+SMALL_SIZE = "digits only; the network of 105,866 weights on MNIST is left out"
+_study = Study(NAME, "derived in docs/theory.md, sections 1, 2 and 10")
+
+RHO = 0.05
+_NUM_DIGITS = 300
+_DECAY = 3e-3
+"""Of the losses by cross-entropy, ½ decay ‖w‖²: without it there is no minimum to be near."""
+_STEPS = 5
+"""How long a perturbation is followed: at these large lr the point itself moves on."""
+_DISTANCE = 1e-6
+_SIDES = (0.9, 1.1)
+"""lr·U(λmax) over its limit: a rule that keeps the sharpest direction, and one that leaves."""
+
+
+class Trained(NamedTuple):
+    """A network with what training made of it."""
+
+    name: str
+    checkpoint: Checkpoint
+    lr: float
+
+
+def _perceptron() -> Trained:
+    x, y = load_digits(_NUM_DIGITS)
+    model = perceptron(jr.key(0), hidden=24)
+    loss = network(model, x, y, name="perceptron on digits")
+    return _train("perceptron", loss, model, lr=0.05, steps=1500)
+
+
+def _convolutional() -> Trained:
+    x, y = load_digits(_NUM_DIGITS)
+    model = convolutional(jr.key(0), side=8, channels=(4, 8), hidden=16)
+    images, classes = x.reshape(-1, 1, 8, 8), np.argmax(y, axis=1)
+    settings = {"loss": "cross_entropy", "weight_decay": _DECAY}
+    loss = network(model, images, classes, name="CNN on digits", **settings)
+    return _train("CNN", loss, model, lr=0.1, steps=600)
+
+
+def _mnist() -> Trained:
+    x, y = networks.load_mnist(2000)
+    model = convolutional(jr.key(0))
+    settings = {"loss": "cross_entropy", "weight_decay": _DECAY, "dtype": "float32"}
+    loss = network(model, x, y, name="CNN on MNIST", **settings)
+    return _train("MNIST CNN", loss, model, lr=0.1, steps=250)
+
+
+def _train(name: str, loss: Any, model: Any, *, lr: float, steps: int) -> Trained:
+    """Run GD with momentum from the model's weights; full batch, so that g gets small."""
+    system = sf.Map(loss, sf.GD(), lr=lr, momentum=0.9)  # pyright: ignore[reportCallIssue]
+    z = system.lift(loss.flatten(model))
+    for _ in range(steps):
+        z = _step(system, z)
+    return Trained(name, Checkpoint(loss, system.position(z), name), lr)
+
+
+@eqx.filter_jit
+def _step(system: Any, z: Any) -> Any:
+    return system.step(z)
+
+
+@functools.cache
+def trained(name: str) -> Trained:
+    """Return a trained network by name; trained once a process."""
+    return {"perceptron": _perceptron, "CNN": _convolutional, "MNIST CNN": _mnist}[name]()
+
+
+@functools.cache
+def diagnosed(name: str) -> Diagnosis:
+    """Return what is found of a trained network."""
+    made = trained(name)
+    return networks.diagnose(
+        made.checkpoint, rho=RHO, lr=made.lr, k=3, density_probes=3, trace_products=40
+    )
+
+
+def run(
+    progress: Callable[[str], None] = lambda message: None, size: Size = Size.full
+) -> list[Claim]:
+    """Diagnose each network, and compare."""
+    names = ["perceptron", "CNN"] + (["MNIST CNN"] if size is Size.full else [])
+    claims: list[Claim] = []
+    for name in names:
+        progress(f"{name}: training, then its curvature")
+        made, found = trained(name), diagnosed(name)
+        if found.dim <= 2000:
+            claims += _against_dense(made, found)
+        else:
+            claims.append(_residuals(made, found))
+        progress(f"{name}: perturbations under each rule")
+        claims += _perturbations(made, found)
+    return claims
+
+
+def _against_dense(made: Trained, found: Diagnosis) -> list[Claim]:
+    # Column by column from one compiled product: a compiled loop over convolutions is slow.
+    product = hessian_product(made.checkpoint.loss, made.checkpoint.w)
+    hessian = np.stack([product(unit) for unit in np.eye(found.dim)])
+    values = np.linalg.eigvalsh((hessian + hessian.T) / 2)
+    k = len(found.pairs.values) // 2
+    wanted = np.concatenate([values[:k], values[-k:]])
+    error = np.abs(np.asarray(found.pairs.values) - wanted).max() / values[-1]
+    low, high = (float(end) for end in found.trace.interval)
+    return [
+        _study.below(
+            f"{made.name}: ends of the spectrum",
+            f"the {k} lowest and the {k} largest of {found.dim} eigenvalues, λ from "
+            f"{values[0]:.4g} to {values[-1]:.4g}, without forming H: largest error over λmax",
+            bound=1e-6,
+            measured=float(error),
+            reason=f"H formed and diagonalised; {found.pairs.num_products} products instead of "
+            f"{found.dim}",
+        ),
+        _study.fact(
+            f"{made.name}: trace",
+            f"tr H = {values.sum():.5g} lies in the 95 % interval of XTrace with 40 products, "
+            f"{low:.5g} to {high:.5g}",
+            predicted=True,
+            measured=bool(low <= values.sum() <= high),
+            reason="one draw: it would miss one time in twenty",
+        ),
+    ]
+
+
+def _residuals(made: Trained, found: Diagnosis) -> Claim:
+    ratio = float(np.max(found.pairs.residuals) / np.abs(found.pairs.values).max())
+    return _study.below(
+        f"{made.name}: residuals",
+        f"eigenvalues of {found.dim} weights from {float(found.pairs.values[0]):.4g} to "
+        f"{found.sharpness:.4g}: largest residual over λmax, the network in single precision",
+        bound=2e-5,
+        measured=ratio,
+        reason="a hundred units of rounding of single precision",
+    )
+
+
+def _perturbations(made: Trained, found: Diagnosis) -> list[Claim]:
+    """Follow a perturbation along the sharpest direction on either side of each rule's edge."""
+    claims = []
+    v = np.asarray(found.pairs.vectors[-1])
+    for rule, verdict in zip((sf.GD(), sf.USAM(rho=RHO)), found.verdicts, strict=False):
+        gaps = []
+        for side in _SIDES:
+            # U along v does not depend on lr, the limit 2 does not on the rule.
+            lr = side * verdict.limit / float(verdict.measured[-1])
+            system = sf.Map(made.checkpoint.loss, rule, lr=lr)  # pyright: ignore[reportCallIssue]
+            predicted = float(np.log(abs(1 - lr * verdict.measured[-1])))
+            gaps.append((lr, predicted, _growth(system, made.checkpoint.w, v)))
+        inside, outside = gaps
+        claims.append(
+            _study.fact(
+                f"{made.name}: {rule.name}'s edge",
+                f"a perturbation along the sharpest direction dies at lr = {inside[0]:.4g} and "
+                f"grows at {outside[0]:.4g}, 10 % below and above the edge: growth a step "
+                f"{inside[2]:.4f} and {outside[2]:.4f}, predicted {inside[1]:.4f} and "
+                f"{outside[1]:.4f}",
+                predicted=True,
+                measured=inside[2] < 0 < outside[2],
+                reason="two orbits, 1e-6 apart",
+            )
+        )
+        claims.append(
+            _study.close(
+                f"{made.name}: {rule.name}'s growth",
+                f"its rate beyond the edge, over {_STEPS} steps",
+                predicted=outside[1],
+                measured=outside[2],
+                rel=0.05,
+                reason="x = lr·U may drift by 1 % meanwhile, and log|1 − x| by 1.8 times that",
+            )
+        )
+    return claims
+
+
+def _growth(system: Any, w: Any, v: np.ndarray) -> float:
+    """Return the mean log-growth a step, along v, of the distance between two orbits."""
+    here, there = w, w + _DISTANCE * jnp.asarray(v)
+    for _ in range(_STEPS):
+        here, there = _step(system, here), _step(system, there)
+    return float(np.log(abs(v @ np.asarray(there - here)) / _DISTANCE) / _STEPS)

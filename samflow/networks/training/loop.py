@@ -1,0 +1,339 @@
+"""Training under any rule, full batch or in mini-batches, that stops and goes on bit for bit."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+from jaxtyping import PRNGKeyArray
+
+from samflow import _checks
+from samflow._random import key_words
+from samflow._status import Status
+from samflow._types import ArrayLike, NumpyArray, Scalar, Vector
+from samflow.losses.base import AbstractLoss
+from samflow.losses.eager import compiled, is_eager
+from samflow.losses.finite_sum import FiniteSum
+from samflow.losses.network_base import AbstractNetworkLoss
+from samflow.networks.training.attacks import PGD, attacked
+from samflow.networks.training.states import Store, TrainState, check_state, step_settings
+from samflow.rules import DNSAM, AbstractMemoryRule
+from samflow.systems import Map
+
+ESCAPE_RADIUS = 1e6
+"""A training has diverged when ‖z‖ exceeds this."""
+_TOLD_EVERY = 100
+
+
+class Trained(NamedTuple):
+    """How a training ended.
+
+    Attributes:
+        state: the last state that is finite and within the ball; to go on from.
+        status: out of steps (all epochs were made), diverged, or not finite.
+        failed_at: (epoch, step) of the step that failed; None if none did.
+
+    """
+
+    state: TrainState
+    status: Status
+    failed_at: tuple[int, int] | None = None
+
+
+def first_state(system: Map, w: ArrayLike, *, key: PRNGKeyArray | None = None) -> TrainState:
+    """Return the state before the first step: weights `w`, velocity 0, the rule's first memory.
+
+    Args:
+        system: the map.
+        w: weights, shape (dim,).
+        key: of the order of examples and of random attacks; None: key(0).
+
+    Raises:
+        ArgumentError: for weights of the wrong shape or not finite, and for what is no key.
+
+    """
+    _checks.kind("system", system, Map, "Use `sf.Map(loss, rule, lr=...)`.")
+    w = _checks.point("w", w, system.dim)
+    key = jr.key(0) if key is None else key
+    key_words(key)
+    return TrainState(system.lift(w), key)
+
+
+def switch(state: TrainState, before: Map, after: Map, *, momentum: str = "keep") -> TrainState:
+    """Return the state with which `after` goes on where `before` has come to.
+
+    Weights, key, epoch and step are kept. The velocity v is in units of gradients, so that it is
+    kept as it is though lr may change. A rule's memory is kept if both rules are of one kind, and
+    otherwise begins anew at the weights.
+
+    Args:
+        state: of `before`.
+        before: the map so far.
+        after: the map from now on, of as many weights.
+        momentum: "keep", as one optimiser whose rule changes; or "zero", as two optimisers, which
+            is what the code of Zhou et al. 2024 does. The memory of the rule goes with it.
+
+    Raises:
+        ArgumentError: for maps of different numbers of weights, and a state that is not of
+            `before`.
+
+    """
+    check_state(state, before)
+    _checks.known("momentum", momentum, ("keep", "zero"))
+    if before.dim != after.dim:
+        raise _checks.ArgumentError(
+            f"Argument `after` must be of {before.dim} weights, as `before`, but is of {after.dim}."
+        )
+    dim = after.dim
+    z = after.lift(before.position(state.z))
+    if momentum == "keep" and before.momentum is not None and after.momentum is not None:
+        z = z.at[dim : 2 * dim].set(state.z[dim : 2 * dim])
+    alike = type(before.rule) is type(after.rule) and isinstance(after.rule, AbstractMemoryRule)
+    if momentum == "keep" and alike:
+        z = jnp.concatenate([z[: _plain_dim(after)], state.z[_plain_dim(before) :]])
+    return state._replace(z=z)
+
+
+def _plain_dim(system: Map) -> int:
+    """Return the length of the state without the rule's memory."""
+    return system.dim if system.momentum is None else 2 * system.dim
+
+
+def train(
+    system: Map,
+    state: TrainState,
+    *,
+    until: int,
+    batch_size: int | None = None,
+    drop_last: bool = False,
+    attack: PGD | None = None,
+    save_to: str | os.PathLike[str] | None = None,
+    save_every: int = 1000,
+    on_step: Callable[[TrainState], None] | None = None,
+    progress: Callable[[str], None] = lambda message: None,
+) -> Trained:
+    """Go on from `state` until so many epochs are made in all.
+
+    In epoch e the examples are taken in an order that (key, e) alone decide, `batch_size` at a
+    time; of the full batch an epoch is one step. All gradients of a step are those of its batch.
+    A run that was stopped, saved and loaded, within an epoch or at its end, goes through the same
+    bits as one that was not.
+
+    With an attack the inputs of a step's batch are perturbed once, at the weights before the
+    step, and all gradients of the step are taken on these inputs: SAM's ascent, too, and its
+    second gradient. A rule that takes the whole loss besides sees it unperturbed.
+
+    Args:
+        system: the map, on the whole loss.
+        state: from `first_state`, `switch`, `load_state` or an earlier call.
+        until: epochs from the start of training, not of this call.
+        batch_size: examples a step; None for all of them.
+        drop_last: whether the examples that are left at the end of an epoch, fewer than a batch,
+            are left out; otherwise they make a batch of their own, whose mean counts as much.
+        attack: for adversarial training.
+        save_to: an .npz file for the state: written every `save_every` steps, at the end, and
+            when the run is interrupted or fails; the message then says how to go on.
+        save_every: steps.
+        on_step: called with the first state and with that after every step.
+        progress: called about every 100 steps and at the end of an epoch.
+
+    Returns:
+        A `Trained`; a run that diverges, or is not finite, ends at the step that does, and says
+        so.
+
+    Not guaranteed: the same bits on another machine, with other versions of JAX, or with a module
+    of PyTorch whose operations are not deterministic.
+
+    Raises:
+        ArgumentError: for a state that is not of the system or is beyond `until`, a batch larger
+            than the data, a loss without examples where there is a batch size, a loss that cannot
+            be attacked, and a file that cannot be written.
+
+    """
+    how = how_to_train(system, batch_size, drop_last, attack)
+    check_state(state, system)
+    until = _checks.count("until", until)
+    every = _checks.count("save_every", save_every)
+    store = None
+    if save_to is not None:
+        path = _checks.writable("save_to", save_to, (".npz",))
+        store = Store(path, step_settings(system, batch_size, drop_last, attack), every)
+    return run(how, state, until, store=store, on_step=on_step, progress=progress)
+
+
+class How(NamedTuple):
+    """How a step is made, in the terms of `train`; `how_to_train` checks it."""
+
+    system: Map
+    batch_size: int | None
+    drop_last: bool
+    attack: PGD | None
+
+    @property
+    def num_batches(self) -> int:
+        """Steps an epoch."""
+        if self.batch_size is None:
+            return 1
+        n = _examples(self.system.loss)
+        return n // self.batch_size if self.drop_last else -(-n // self.batch_size)
+
+    @property
+    def deterministic(self) -> bool:
+        """Whether every step is the same map."""
+        return self.batch_size is None and self.attack is None
+
+    def taken(self, state: TrainState) -> int:
+        """Return the number of steps from the start of training on."""
+        return state.epoch * self.num_batches + state.step
+
+    def order(self, state: TrainState) -> NumpyArray | None:
+        """Return the order of the examples in the state's epoch; None for the full batch."""
+        if self.batch_size is None:
+            return None
+        key = jr.split(jr.fold_in(state.key, state.epoch))[0]
+        return np.asarray(jr.permutation(key, _examples(self.system.loss)))
+
+    def step(self, state: TrainState, order: NumpyArray | None) -> tuple[TrainState, Scalar]:
+        """Return the next state and the norm of its z."""
+        z, size = self._moved(state, order)
+        step = state.step + 1
+        if step == self.num_batches:
+            return TrainState(z, state.key, state.epoch + 1, 0), size
+        return TrainState(z, state.key, state.epoch, step), size
+
+    def _moved(self, state: TrainState, order: NumpyArray | None) -> tuple[Vector, Scalar]:
+        system, begin = self.system, state.step * (self.batch_size or 0)
+        chosen = None if order is None else order[begin : begin + (self.batch_size or 0)]
+        if chosen is not None and self.attack is None and not is_eager(system.loss):
+            return _step_on_batch(system, state.z, chosen)
+        loss = system.loss if chosen is None else _batch(system, chosen)
+        if self.attack is not None:
+            keys = jr.split(jr.fold_in(state.key, state.epoch))
+            w = system.position(state.z)
+            loss = attacked(loss, w, self.attack, jr.fold_in(keys[1], state.step))
+        return _step(_on(system, loss), state.z)
+
+
+def how_to_train(system: Map, batch_size: int | None, drop_last: bool, attack: PGD | None) -> How:
+    """Check the settings of a step."""
+    _checks.kind("system", system, Map, "Use `sf.Map(loss, rule, lr=...)`.")
+    _checks.kind("drop_last", drop_last, bool)
+    if attack is not None:
+        _checks.kind("attack", attack, PGD, "Use `sf.networks.PGD(epsilon)`.")
+    if batch_size is not None:
+        batch_size = _checks.count("batch_size", batch_size)
+        n = _examples(system.loss)
+        if batch_size > n:
+            raise _checks.ArgumentError(
+                f"Argument `batch_size` must be at most the number of examples, {n}, but is "
+                f"{batch_size}."
+            )
+    return How(system, batch_size, drop_last, attack)
+
+
+def _examples(loss: AbstractLoss) -> int:
+    if not isinstance(loss, (FiniteSum, AbstractNetworkLoss)):
+        raise _checks.ArgumentError(
+            f"Argument `batch_size` must be None for {loss.name}, which is no mean over examples."
+        )
+    return loss.num_examples
+
+
+def _batch(system: Map, chosen: NumpyArray) -> AbstractLoss:
+    """Return the loss of a batch as arrays that are there, without data on disk behind it."""
+    loss: Any = system.loss
+    drawn = loss.batch(chosen)
+    if not is_eager(loss) or isinstance(system.rule, DNSAM) or is_eager(drawn):
+        return drawn
+    return eqx.tree_at(lambda s: s.whole, drawn, None, is_leaf=lambda leaf: leaf is None)
+
+
+def _on(system: Map, loss: AbstractLoss) -> Map:
+    return eqx.tree_at(lambda s: s.loss, system, loss)
+
+
+# The data are arguments of these programs, and no program holds a loop of steps.
+@eqx.filter_jit
+def _step_on_batch(system: Map, z: Vector, chosen: Any) -> tuple[Vector, Scalar]:
+    return _moved(_on(system, system.loss.batch(chosen)), z)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+@compiled
+def _step(system: Map, z: Vector) -> tuple[Vector, Scalar]:
+    return _moved(system, z)
+
+
+def _moved(system: Map, z: Vector) -> tuple[Vector, Scalar]:
+    z = system.step(z)
+    return z, jnp.linalg.norm(z)
+
+
+def run(
+    how: How,
+    state: TrainState,
+    until: int,
+    *,
+    store: Store | None = None,
+    on_step: Callable[[TrainState], None] | None = None,
+    progress: Callable[[str], None] = lambda message: None,
+) -> Trained:
+    """Do what `train` does, with settings that are checked and a place to save that is made."""
+    if state.epoch > until or (state.epoch == until and state.step > 0):
+        raise _checks.ArgumentError(
+            f"Argument `until` must be at least the epoch that the state has come to, "
+            f"{state.epoch}, but is {until}."
+        )
+    now = [state]
+    try:
+        ended = _follow(how, now, until, store, on_step, progress)
+    except BaseException as error:
+        if store is not None:
+            store.write(now[0])
+            error.add_note(_how_to_go_on(now[0], store.path))
+        raise
+    if store is not None:
+        store.write(ended.state)
+    return ended
+
+
+def _follow(
+    how: How,
+    now: list[TrainState],
+    until: int,
+    store: Store | None,
+    on_step: Callable[[TrainState], None] | None,
+    progress: Callable[[str], None],
+) -> Trained:
+    """Make the steps; `now` always holds the last state that is complete."""
+    order, made = how.order(now[0]), 0
+    if on_step is not None:
+        on_step(now[0])
+    while now[0].epoch < until:
+        here = now[0]
+        after, size = how.step(here, order)
+        if not float(size) <= ESCAPE_RADIUS:
+            status = Status.diverged if np.isfinite(float(size)) else Status.not_finite
+            progress(f"{status.label} at epoch {here.epoch}, step {here.step}")
+            return Trained(here, status, (here.epoch, here.step))
+        now[0], made = after, made + 1
+        if after.epoch != here.epoch:
+            order = how.order(after)
+        if on_step is not None:
+            on_step(after)
+        if made % _TOLD_EVERY == 0 or (how.num_batches > 1 and after.step == 0):
+            progress(f"epoch {after.epoch} of {until}, step {after.step} of {how.num_batches}")
+        if store is not None and made % store.every == 0:
+            store.write(after)
+    return Trained(now[0], Status.out_of_steps)
+
+
+def _how_to_go_on(state: TrainState, path: Path) -> str:
+    return (
+        f"The state after epoch {state.epoch}, step {state.step} is in {str(path)!r}. To go on, "
+        "load it with `load_state` and call `train` again, or repeat the call that wrote it where "
+        "that continues by itself."
+    )

@@ -1,0 +1,244 @@
+"""States of training on disk: bit for bit, and never into other settings than their own."""
+
+import hashlib
+import io
+import json
+import os
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import jax.tree_util as jtu
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from samflow import _checks
+from samflow._random import key_words
+from samflow._types import NumpyArray
+from samflow.records import write_whole
+from samflow.systems import Map
+
+_FORMAT = "samflow training state 1"
+_COMPARED_ROWS = 4096
+"""Rows of an array of data that enter its fingerprint."""
+
+
+class TrainState(NamedTuple):
+    """All that the rest of a training depends on, besides its settings.
+
+    Attributes:
+        z: the map's state, shape (state_dim,): weights, then velocity, then the rule's memory.
+        key: of the order of examples and of random attacks, in every epoch.
+        epoch: epochs made.
+        step: steps made in the epoch that is under way.
+
+    """
+
+    z: Float[Array, " state"]
+    key: PRNGKeyArray
+    epoch: int = 0
+    step: int = 0
+
+
+class Store(NamedTuple):
+    """Where states are saved, under which settings, and what is saved beside them.
+
+    Attributes:
+        path: the file.
+        settings: what a state must have been made with to go on from it.
+        every: steps between two times of saving.
+        arrays: returns named arrays to save with the state.
+
+    """
+
+    path: Path
+    settings: dict[str, str]
+    every: int
+    arrays: Callable[[], Mapping[str, Any]] = dict
+
+    def write(self, state: TrainState) -> None:
+        """Save `state` in the place of what is there, whole or not at all."""
+        arrays = {f"beside.{name}": np.asarray(value) for name, value in self.arrays().items()}
+        buffer = io.BytesIO()
+        np.savez(
+            buffer,
+            format=np.array(_FORMAT),
+            settings=np.array(json.dumps(self.settings)),
+            z=np.asarray(state.z),
+            key=np.asarray(key_words(state.key)),
+            at=np.array([state.epoch, state.step]),
+            allow_pickle=False,
+            **arrays,
+        )
+        write_whole(self.path, buffer.getvalue())
+
+    def read(self) -> tuple[TrainState, dict[str, NumpyArray]]:
+        """Return the state with the arrays beside it; refuse that of other settings."""
+        with _opened(self.path) as file:
+            _check_settings(self.path, json.loads(str(file["settings"])), self.settings)
+            state = TrainState(
+                jnp.asarray(file["z"]), _key(file["key"]), *(int(each) for each in file["at"])
+            )
+            names = [name for name in file.files if name.startswith("beside.")]
+            return state, {name.removeprefix("beside."): file[name] for name in names}
+
+
+def _key(words: NumpyArray) -> PRNGKeyArray:
+    return jr.wrap_key_data(jnp.asarray(words), impl="threefry2x32")
+
+
+def _opened(path: Path) -> Any:
+    try:
+        file = np.load(path, allow_pickle=False)
+        if str(file["format"]) == _FORMAT and {"settings", "z", "key", "at"} <= set(file.files):
+            return file
+    except (OSError, ValueError, KeyError, IndexError, zipfile.BadZipFile) as error:
+        raise _checks.ArgumentError(
+            f"Argument `path` must be a training state that `save_state` wrote, but "
+            f"{str(path)!r} cannot be read as one: {error}"
+        ) from error
+    raise _checks.ArgumentError(
+        f"Argument `path` must be a training state of this version, but {str(path)!r} is none."
+    )
+
+
+def _check_settings(path: Path, found: dict[str, str], wanted: dict[str, str]) -> None:
+    names = [*wanted, *(name for name in found if name not in wanted)]
+    differ = [name for name in names if found.get(name) != wanted.get(name)]
+    if differ:
+        told = "; ".join(
+            f"{name} {found.get(name, 'nothing')} in the file, {wanted.get(name, 'nothing')} here"
+            for name in differ
+        )
+        raise _checks.ArgumentError(
+            f"Argument `path` must hold a state of the same settings, but in {str(path)!r} "
+            f"differ: {told}. To go on under another rule, load it with its own settings and use "
+            "`switch`."
+        )
+
+
+def fingerprint(system: Map, **others: Any) -> dict[str, str]:
+    """Return what tells one training from another: exact numbers, digests of data, options.
+
+    Data count by shape, type, and at most 4,096 rows of each array; a module of PyTorch counts by
+    its name only.
+    """
+    loss = system.loss
+    rest = eqx.tree_at(lambda s: s.loss, system, None)
+    numbers = {
+        jtu.keystr(path, simple=True, separator="."): _exact(leaf)
+        for path, leaf in jtu.tree_flatten_with_path(rest)[0]
+    }
+    flags = {
+        f"rule.{name}": str(value)
+        for name, value in vars(system.rule).items()
+        if not eqx.is_array(value) and value is not None
+    }
+    return {
+        "rule": system.rule.name,
+        **flags,
+        **numbers,
+        "nesterov": str(system.nesterov),
+        "loss": f"{loss.name} ({type(loss).__name__})",
+        "options": str(tuple(getattr(loss, "options", ()))),
+        "chunk_size": str(getattr(loss, "chunk_size", None)),
+        "dim": str(system.dim),
+        "data": digest(*filter(_is_data, jax.tree.leaves(loss))),
+        **{name: str(value) for name, value in others.items()},
+    }
+
+
+def _exact(leaf: Any) -> str:
+    return digest(leaf) if np.ndim(leaf) else repr(np.asarray(leaf).item())
+
+
+def _is_data(leaf: Any) -> bool:
+    return hasattr(leaf, "shape") and hasattr(leaf, "dtype")
+
+
+def digest(*arrays: Any) -> str:
+    """Return a digest of arrays, of no more than some thousand rows each."""
+    total = hashlib.sha256()
+    for array in arrays:
+        stride = max(1, -(-np.shape(array)[0] // _COMPARED_ROWS)) if np.ndim(array) else 1
+        rows = np.ascontiguousarray(array[::stride] if np.ndim(array) else array)
+        total.update(f"{np.shape(array)} {rows.dtype.name} ".encode())
+        total.update(rows.tobytes())
+    return total.hexdigest()[:16]
+
+
+def save_state(
+    path: str | os.PathLike[str],
+    state: TrainState,
+    system: Map,
+    *,
+    batch_size: int | None = None,
+    drop_last: bool = False,
+    attack: Any = None,
+) -> Path:
+    """Write a state to an .npz file, whole or not at all, with the settings that it belongs to.
+
+    Args:
+        path: the file; one that exists is replaced.
+        state: what to save: numbers keep every bit.
+        system: the map that made it.
+        batch_size: as for `train`.
+        drop_last: as for `train`.
+        attack: as for `train`.
+
+    Raises:
+        ArgumentError: for a path without the suffix .npz or not writable, and a state that is not
+            of the system.
+
+    """
+    path = _checks.writable("path", path, (".npz",))
+    check_state(state, system)
+    settings = step_settings(system, batch_size, drop_last, attack)
+    Store(path, settings, 1).write(state)
+    return path
+
+
+def load_state(
+    path: str | os.PathLike[str],
+    system: Map,
+    *,
+    batch_size: int | None = None,
+    drop_last: bool = False,
+    attack: Any = None,
+) -> TrainState:
+    """Return the state in a file that `save_state` or `train` wrote, to go on from it.
+
+    Nothing in the file is run. Arguments are those of `train`.
+
+    Raises:
+        ArgumentError: for a file that cannot be read, and for one of other settings; the message
+            says which differ.
+
+    """
+    settings = step_settings(system, batch_size, drop_last, attack)
+    return Store(Path(path), settings, 1).read()[0]
+
+
+def step_settings(
+    system: Map, batch_size: int | None, drop_last: bool, attack: Any
+) -> dict[str, str]:
+    """Return the fingerprint of the settings of a training."""
+    told = "none" if attack is None else attack.describe()
+    return fingerprint(system, batch_size=batch_size, drop_last=drop_last, attack=told)
+
+
+def check_state(state: Any, system: Map, name: str = "state") -> None:
+    """Refuse what is no state of the system."""
+    _checks.kind(name, state, TrainState, "Use `sf.networks.first_state(system, w, key=...)`.")
+    if jnp.shape(state.z) != (system.state_dim,):
+        raise _checks.ArgumentError(
+            f"Argument `{name}` must have z of shape ({system.state_dim},), as the map of "
+            f"{system.rule.name}, but has shape {jnp.shape(state.z)}. `switch` goes from one map "
+            "to another."
+        )
+    key_words(state.key)
