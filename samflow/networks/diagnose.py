@@ -57,6 +57,7 @@ def diagnose(
     max_products: int = 400,
     trace_products: int = 60,
     density_probes: int = 0,
+    num_batches: int = 16,
     key: PRNGKeyArray | None = None,
     progress: Callable[[str], None] = lambda message: None,
 ) -> Diagnosis:
@@ -85,6 +86,7 @@ def diagnose(
         max_products: where the search for eigenvalues gives up.
         trace_products: products for the trace, at least 6.
         density_probes: probes for the spectral density; 0 leaves it out.
+        num_batches: drawn for the mean square of mini-batches, where it is a bound.
         key: of trace, density and batches; None: key(0).
         progress: told what is being done.
 
@@ -141,7 +143,8 @@ def diagnose(
     mean_square: list[Any] = []
     for system in systems if batch_size is not None else ():
         progress(f"mean square of {system.rule.name} in mini-batches")
-        mean_square.append(_mean_square(system, w, pairs, batch_size, jr.fold_in(key, 2)))
+        draws = (batch_size, num_batches, jr.fold_in(key, 2))
+        mean_square.append(_mean_square(system, w, pairs, *draws))
     shares = [_shares(loss, np.asarray(v)) for v in (pairs.vectors[-1], pairs.vectors[0])]
     settings = {"rho": rho, "lr": lr, "momentum": momentum, "nesterov": nesterov}
     settings |= {"weight_decay": weight_decay, "batch_size": batch_size, "k": k, "like": like}
@@ -359,7 +362,12 @@ def _statement(
 
 
 def _mean_square(
-    system: Map, w: Any, pairs: Eigenpairs, batch_size: int | None, key: PRNGKeyArray
+    system: Map,
+    w: Any,
+    pairs: Eigenpairs,
+    batch_size: int | None,
+    num_batches: int,
+    key: PRNGKeyArray,
 ) -> MeanSquareRate | MeanSquareAlong | None:
     assert batch_size is not None
     loss: Any = system.loss
@@ -370,7 +378,8 @@ def _mean_square(
         return mean_square_rate(noisy, w)
     if system.momentum is not None:
         return None
-    return mean_square_along(system, w, pairs.vectors[-1], batch_size=batch_size, key=key)
+    along = {"batch_size": batch_size, "num_batches": num_batches, "key": key}
+    return mean_square_along(system, w, pairs.vectors[-1], **along)
 
 
 def _shares(loss: AbstractNetworkLoss, v: NumpyArray) -> Any:

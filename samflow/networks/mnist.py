@@ -19,12 +19,12 @@ _FILE = "data/data/mnist_5k.csv.gz"
 
 
 def load_mnist(
-    num_images: int = _NUM_AVAILABLE, *, seed: int = 0
+    num_images: int = _NUM_AVAILABLE, *, seed: int | None = 0
 ) -> tuple[Float[Array, "n 1 28 28"], Int[Array, " n"]]:
     """Return images with pixels in [0, 1], shape (n, 1, 28, 28), and their classes.
 
     They are read from the package's file, which holds 500 of each class in the order of the
-    classes; here in an order drawn with `seed`.
+    classes; here in an order drawn with `seed`, or with None in that of the file.
 
     Raises:
         ArgumentError: for more images than there are.
@@ -37,7 +37,10 @@ def load_mnist(
             f"Argument `num_images` must be at most {_NUM_AVAILABLE}, but is {num_images}."
         )
     x, y = _all()
-    chosen = np.random.default_rng(seed).permutation(_NUM_AVAILABLE)[:num_images]
+    order = np.arange(_NUM_AVAILABLE)
+    chosen = (order if seed is None else np.random.default_rng(seed).permutation(order))[
+        :num_images
+    ]
     return jnp.asarray(x[chosen], dtype=float), jnp.asarray(y[chosen])
 
 

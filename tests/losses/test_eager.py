@@ -105,7 +105,7 @@ def test_compiled_functions_run_such_a_loss_as_it_is():
 
 
 def test_a_third_derivative_is_refused_by_jax():
-    with pytest.raises(ValueError, match=r"[Pp]ure callbacks do not support JVP"):
+    with pytest.raises(ValueError, match=r"callbacks do not support JVP"):
         jax.jacfwd(OUTSIDE.hessian)(W)
 
 
@@ -139,5 +139,5 @@ def test_batch_statistics_do_not_go_in_chunks():
     loss = sf.losses.network_function(function, params, x, y, batch_norm="train")
     with pytest.raises(ArgumentError, match=r"the mean over chunks is another loss"):
         loss.in_chunks(2)
-    with pytest.raises(ArgumentError, match=r"Unknown batch_norm `trian`. Did you mean train"):
-        sf.losses.network_function(function, params, x, y, batch_norm="trian")
+    with pytest.raises(ArgumentError, match=r"Unknown batch_norm `evla`. Did you mean eval"):
+        sf.losses.network_function(function, params, x, y, batch_norm="evla")
