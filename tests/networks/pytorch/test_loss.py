@@ -947,7 +947,7 @@ def randomised():
         ({"loss": "squared", "label_smoothing": 0.1}, "`label_smoothing` must be 0 but for cross"),
         ({"label_smoothing": 1.0}, r"`label_smoothing` must be in \[0, 1\)"),
         ({"weight_decay": -1.0}, "`weight_decay` must be finite and at least 0"),
-        ({"batch_norm": "evla"}, "Unknown batch_norm `trian`. Did you mean eval"),
+        ({"batch_norm": "evla"}, "Unknown batch_norm `evla`. Did you mean eval"),
         ({"chunk_size": 0}, "`chunk_size` must be a whole number of at least 1"),
         ({"device": "cuda:7"}, "`device` must be one that PyTorch can use, but is 'cuda:7'"),
         (
