@@ -8,10 +8,10 @@ TOOLS := $(VENV)/.installed-tools
 INSTALL := $(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable
 
 .DEFAULT_GOAL := help
-.PHONY: help install verify test lint format types figures bench clean
+.PHONY: help install verify verify-gpu test lint format types figures bench clean
 
 help:  ## show this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
 
 install: $(TOOLS)  ## make the virtual environment and install samflow in it
 
@@ -28,6 +28,9 @@ $(TOOLS): $(STAMP)
 
 verify: $(STAMP)  ## check the claims of the two papers; writes report/
 	$(BIN)/python -m analysis --size small --output report
+
+verify-gpu: $(STAMP)  ## measure networks on accelerators; writes docs/benchmarks/gpu.json
+	$(BIN)/python benchmarks/gpu.py --size full -o docs/benchmarks/gpu.json
 
 test: $(TOOLS)  ## run the tests
 	$(BIN)/python -m pytest -n 2

@@ -1,6 +1,7 @@
 """Studies: what the papers say, what theory predicts, what was measured, the verdict."""
 
 from analysis import (
+    batch_momentum,
     beale_descent,
     beale_threshold,
     checkpoints,
@@ -48,6 +49,7 @@ STUDIES = {
         digits_phases,
         digits_noise,
         noisy_switch,
+        batch_momentum,
         symmetry_saddles,
         checkpoints,
     )

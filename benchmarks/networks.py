@@ -233,7 +233,7 @@ def _curvlinops(problem: Problem) -> Contestant:
     )
 
     def run(tol: float) -> np.ndarray:
-        found: Any = eigsh(operator, k=K, which="LA", tol=tol, return_eigenvectors=False)
+        found: Any = eigsh(operator, k=K, which="LA", tol=tol, return_eigenvectors=False)  # pyright: ignore[reportArgumentType]
         return np.asarray(found)
 
     return Contestant((1e-1, 3e-2, 1e-2, 1e-3, 1e-4), run)

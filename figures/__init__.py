@@ -14,6 +14,7 @@ from typing import Any
 
 from analysis.size import Size, reduction, sized
 from figures import (
+    batch_momentum,
     beale,
     crossing,
     escape,
@@ -45,6 +46,7 @@ FIGURES: dict[str, ModuleType] = {
         weak_order,
         escape,
         noisy_switch,
+        batch_momentum,
         symmetry_saddles,
     )
 }

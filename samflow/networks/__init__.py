@@ -20,6 +20,7 @@ from samflow.networks.saddles import (
     holding_threshold,
     permutation_saddle,
 )
+from samflow.networks.sharding import shard_data
 from samflow.networks.switching import (
     LateSwitch,
     SwitchPhase,
@@ -40,6 +41,7 @@ from samflow.networks.training import (
     train,
     train_to_minimum,
 )
+from samflow.networks.transformer import vision_transformer
 
 __all__ = [
     "CONVENTIONS",
@@ -87,6 +89,7 @@ __all__ = [
     "residual",
     "save_checkpoint",
     "save_state",
+    "shard_data",
     "spectral_density",
     "sweep_switch",
     "switch",
@@ -95,4 +98,5 @@ __all__ = [
     "train",
     "train_to_minimum",
     "update_multipliers",
+    "vision_transformer",
 ]

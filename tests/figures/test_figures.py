@@ -27,6 +27,7 @@ def test_every_figure_has_a_name_and_a_caption():
         "weak-order",
         "escape",
         "noisy-switch",
+        "batch-momentum",
         "symmetry-saddles",
     ]
     assert list(FIGURES) == [module.NAME for module in FIGURES.values()]
