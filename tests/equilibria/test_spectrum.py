@@ -12,7 +12,7 @@ from samflow._checks import ArgumentError
 from samflow._status import Status
 from samflow.equilibria import spectrum
 from samflow.equilibria.spectrum import DENSE_DIM, extreme_eigenpairs
-from samflow.losses.network import network
+from samflow.losses import network
 
 DIM = 260
 
