@@ -15,7 +15,7 @@ from jaxtyping import Array
 from samflow import _checks
 from samflow._types import ArrayLike, NumpyArray
 from samflow.losses.criteria import CRITERIA
-from samflow.losses.network import NetworkLoss, as_inputs
+from samflow.losses.network import NetworkLoss, as_inputs, path_name
 from samflow.losses.network_base import BATCH_NORM, NetworkOptions
 
 _FINITE_AT_ONCE = 4096
@@ -213,7 +213,7 @@ def _made(
         function=function,
         skeleton=skeleton,
         structure=structure,
-        weight_names=tuple(_path(path) for path, _ in paths),
+        weight_names=tuple(path_name(path) for path, _ in paths),
         weight_shapes=tuple(leaf.shape for _, leaf in paths),
         dim=sum(leaf.size for _, leaf in paths),
         options=options,
@@ -222,16 +222,12 @@ def _made(
     return _with_targets(made, targets)
 
 
-def _path(path: Any) -> str:
-    return jtu.keystr(path, simple=True, separator=".")
-
-
 def _trained(tree: Any, frozen: Sequence[str]) -> tuple[Any, Any]:
     """Return the tree with the arrays that are weights, and with all the rest."""
     arrays, rest = eqx.partition(tree, eqx.is_inexact_array)
     if isinstance(frozen, str):
         raise _checks.ArgumentError("Argument `frozen` must be a list of names, but is one string.")
-    names = [_path(path) for path, _ in jtu.tree_flatten_with_path(arrays)[0]]
+    names = [path_name(path) for path, _ in jtu.tree_flatten_with_path(arrays)[0]]
     for start in frozen:
         if not any(_begins(name, start) for name in names):
             raise _checks.ArgumentError(
@@ -239,7 +235,7 @@ def _trained(tree: Any, frozen: Sequence[str]) -> tuple[Any, Any]:
                 f"{', '.join(names)} begins with {start!r}."
             )
     held = jtu.tree_map_with_path(
-        lambda path, leaf: any(_begins(_path(path), start) for start in frozen), arrays
+        lambda path, leaf: any(_begins(path_name(path), start) for start in frozen), arrays
     )
     still, moving = eqx.partition(arrays, held)
     return moving, eqx.combine(still, rest)

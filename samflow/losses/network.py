@@ -1,7 +1,7 @@
 """A loss given by a network and its data, as a function of the flat vector of weights."""
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import equinox as eqx
@@ -133,6 +133,35 @@ class NetworkLoss(AbstractNetworkLoss):
         return dataclasses.replace(self, options=self.options._replace(**changes), whole=whole)
 
     @property
+    def extra_names(self) -> tuple[str, ...]:
+        """Names of frozen arrays and of the state, as weights are named."""
+        held = jtu.tree_flatten_with_path((self.fixed, self.state))[0]
+        return tuple(path_name(path[1:]) for path, _ in held)
+
+    def with_extras(self, extras: Mapping[str, Any]) -> "NetworkLoss":
+        """Return the loss with other frozen arrays, or another state, under these names.
+
+        Raises:
+            ArgumentError: for an array of another shape.
+
+        """
+
+        def replaced(path: Any, leaf: Array) -> Array:
+            name = path_name(path[1:])
+            if name not in extras:
+                return leaf
+            if extras[name].shape != leaf.shape:
+                raise _checks.ArgumentError(
+                    f"Tensor `{name}` must have shape {leaf.shape}, but has shape "
+                    f"{extras[name].shape}."
+                )
+            return jnp.asarray(extras[name], dtype=leaf.dtype)
+
+        held = jtu.tree_map_with_path(replaced, (self.fixed, self.state))
+        whole = None if self.whole is None else self.whole.with_extras(extras)
+        return dataclasses.replace(self, fixed=held[0], state=held[1], whole=whole)
+
+    @property
     def kinks(self) -> tuple[str, ...]:
         """What in the network has kinks, where the Hessian is that of the smooth pieces."""
         first = jnp.asarray(self.x[:1])
@@ -195,6 +224,11 @@ class NetworkLoss(AbstractNetworkLoss):
 
 def _where_named(name: str | None, leaf: Any) -> Any:
     return None if name is None else leaf
+
+
+def path_name(path: Any) -> str:
+    """Return the name of an array of a tree, as "layers.0.weight"."""
+    return jtu.keystr(path, simple=True, separator=".")
 
 
 def as_inputs(x: Any, dtype: str) -> Array:

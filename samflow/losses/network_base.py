@@ -108,13 +108,18 @@ class AbstractNetworkLoss(AbstractLoss):
         """
 
     @property
+    @abc.abstractmethod
     def extra_names(self) -> tuple[str, ...]:
         """Names of arrays that are no weights and that a checkpoint may hold, as buffers."""
-        return ()
 
+    @abc.abstractmethod
     def with_extras(self, extras: Mapping[str, Any]) -> "AbstractNetworkLoss":
-        """Return the loss with other arrays under these of the `extra_names`."""
-        raise NotImplementedError(f"{self.name} has no arrays but weights.")
+        """Return the loss with other arrays under these of the `extra_names`.
+
+        Raises:
+            ArgumentError: for an array of another shape.
+
+        """
 
     def split(self, w: Point) -> list[Array]:
         """Return the network's arrays in the order of `weight_names`."""

@@ -120,7 +120,7 @@ def _notes(
     notes = [f"opened {' and '.join(file.unwrapped)}"] if file.unwrapped else []
     notes += [f"left out {_listed(file.left_out)}"] if file.left_out else []
     notes += [f"widened from {' and '.join(kinds)}"] if kinds else []
-    notes += [f"buffers {_listed(extras)} are the file's"] if extras else []
+    notes += [f"besides the weights {_listed(extras)} are the file's"] if extras else []
     return tuple(notes)
 
 

@@ -192,3 +192,18 @@ def test_a_missing_package_names_the_extra(path, trained, monkeypatch):
     monkeypatch.setitem(sys.modules, "safetensors", None)
     with pytest.raises(ImportError, match=r"safetensors.*pip install 'samflow\[networks\]'"):
         load_checkpoint(path, trained[0])
+
+
+def test_frozen_arrays_are_taken_from_the_file_too(path, trained):
+    whole, w = trained
+    other = networks.perceptron(jr.key(1), hidden=3)
+    loss = samflow.losses.network(other, whole.x, whole.y, frozen=["layers.0"])
+    assert loss.extra_names == ("layers.0.weight", "layers.0.bias")
+    found = load_checkpoint(path, loss)
+    assert float(found.loss(found.w)) == pytest.approx(float(whole(w)), rel=1e-14)
+    # Those that the network came with make another loss.
+    assert abs(float(loss(found.w)) - float(whole(w))) > 1e-6
+    assert found.notes == ("besides the weights layers.0.weight, layers.0.bias are the file's",)
+    changed(path, **{"layers.0.bias": np.zeros(4)})
+    with pytest.raises(ArgumentError, match=r"`layers.0.bias` must have shape \(3,\)"):
+        load_checkpoint(path, loss)
