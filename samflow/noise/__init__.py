@@ -1,6 +1,7 @@
 """Noise: how batches move an optimiser away from a critical point, or keep it there."""
 
 from samflow.noise.alignment import AlignmentBound, alignment_bound
+from samflow.noise.along import MeanSquareAlong, mean_square_along
 from samflow.noise.escape import EscapeTimes, escape_time, escape_times
 from samflow.noise.least_squares import least_squares
 from samflow.noise.mean_square import MeanSquareRate, mean_square_rate
@@ -28,6 +29,7 @@ __all__ = [
     "AdditiveNoise",
     "AlignmentBound",
     "EscapeTimes",
+    "MeanSquareAlong",
     "MeanSquareRate",
     "MiniBatch",
     "PathMoments",
@@ -49,6 +51,7 @@ __all__ = [
     "least_squares",
     "linear_exit_time",
     "mean_passage_time",
+    "mean_square_along",
     "mean_square_rate",
     "sample_moments",
     "sample_paths",

@@ -59,6 +59,7 @@ def test_every_name_that_the_document_writes_as_code_exists():
         theory.Event,
         samflow.equilibria,
         samflow.noise,
+        samflow.networks,
         samflow.Kind,
         builtins,
     ]
