@@ -13,6 +13,10 @@ from scipy.linalg import eigh_tridiagonal
 
 from samflow._types import NumpyArray
 
+_TESTED_ALWAYS = 40
+_TESTED_EVERY = 10
+_MARGIN = 0.1
+
 Product = Callable[[NumpyArray], NumpyArray]
 """v ↦ Av for a real vector v."""
 
@@ -128,6 +132,54 @@ def arnoldi(
         matrix[size, j] = 0.0 if exhausted else below
         if exhausted and size < max_steps:
             q = orthogonal(generator.standard_normal(dim), basis[:size])
+
+
+class Ritz(NamedTuple):
+    """Where a run of Lanczos or Arnoldi ended.
+
+    Attributes:
+        values: Ritz values, in the order of the process; empty where a product was not finite.
+        vectors: Ritz vectors as rows of length 1.
+        num_steps: steps made, one product each.
+
+    """
+
+    values: NumpyArray
+    vectors: NumpyArray
+    num_steps: int
+
+
+def settled(
+    steps: Iterator[Tridiagonal] | Iterator[Hessenberg],
+    wanted: Callable[[int], NumpyArray],
+    *,
+    tol: float,
+    max_steps: int,
+) -> Ritz:
+    """Make steps until the wanted Ritz pairs have residuals below tol · max|θ|, or to the end.
+
+    Residuals are the recurrence's, and tested after each of the first steps, later after every
+    tenth: what a test costs grows with the square of the number of steps.
+
+    Args:
+        steps: of `lanczos` or `arnoldi`, at most `max_steps`.
+        wanted: the indices of the wanted values among so many.
+        tol: largest accepted residual. A tenth of it is asked for: rounding must not fail a fresh
+            residual.
+        max_steps: where the process ends.
+
+    """
+    for made in steps:
+        size, least = len(made.basis), len(wanted(max_steps))
+        if not made.finite:
+            return Ritz(np.empty(0), np.empty((0, made.basis.shape[1])), size)
+        due = size <= _TESTED_ALWAYS or size % _TESTED_EVERY == 0
+        if size == max_steps or (due and size > least and not made.exhausted):
+            values, parts, error = made.ritz()
+            bound = _MARGIN * tol * np.abs(values).max()
+            if size == max_steps or (error[wanted(size)] <= bound).all():
+                return Ritz(values, parts.T @ made.basis, size)
+    raise AssertionError("the last step returns")
 
 
 def orthogonal(v: NumpyArray, basis: NumpyArray) -> NumpyArray:

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int
 from samflow import _checks
 from samflow._status import Status
 from samflow._types import ArrayLike, NumpyArray, Point
-from samflow.equilibria.krylov import Product, lanczos
+from samflow.equilibria.krylov import Product, lanczos, settled
 from samflow.equilibria.products import hessian_product
 from samflow.losses.base import AbstractLoss
 from samflow.losses.eager import compiled
@@ -21,9 +21,6 @@ DENSE_DIM = 200
 
 _TOL = 1e-8
 _ROUNDINGS = 100
-_TESTED_EVERY = 10
-_MARGIN = 0.1
-"""Lanczos stops at this part of the tolerance: rounding must not fail the fresh residual."""
 
 _WHICH = ("both", "largest", "smallest")
 
@@ -160,15 +157,12 @@ def _lanczos(
     """Return Ritz values in ascending order, Ritz vectors as rows, and the number of steps."""
     generator = np.random.default_rng(seed)
     start = generator.standard_normal(dim)
-    for made in lanczos(product, start, max_steps=max_steps, generator=generator):
-        size = len(made.alpha)
-        if not made.finite:
-            nothing = np.full(sum(ends), np.nan)
-            return nothing, np.full((sum(ends), dim), np.nan), size
-        due = size % _TESTED_EVERY == 0 and size > sum(ends) and not made.exhausted
-        if size == max_steps or due:
-            ritz, parts, error = made.ritz()
-            wanted = np.r_[error[: ends[0]], error[size - ends[1] :]]
-            if size == max_steps or (wanted <= _MARGIN * tol * np.abs(ritz).max()).all():
-                return ritz, parts.T @ made.basis, size
-    raise AssertionError("the last step returns")
+    found = settled(
+        lanczos(product, start, max_steps=max_steps, generator=generator),
+        lambda size: np.r_[0 : ends[0], size - ends[1] : size],
+        tol=tol,
+        max_steps=max_steps,
+    )
+    if not len(found.values):
+        return np.full(sum(ends), np.nan), np.full((sum(ends), dim), np.nan), found.num_steps
+    return found

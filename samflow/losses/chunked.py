@@ -9,6 +9,7 @@ from jaxtyping import Array
 
 from samflow import _checks
 from samflow._types import Point, Scalar
+from samflow.losses import calls
 from samflow.losses.base import AbstractDerivedLoss
 from samflow.losses.eager import AbstractEagerLoss
 from samflow.losses.network_base import AbstractNetworkLoss, NetworkOptions
@@ -40,29 +41,31 @@ class ChunkedLoss(AbstractEagerLoss, AbstractDerivedLoss, AbstractNetworkLoss):
 
     def value_at(self, w: Point) -> Any:
         """Return L(w)."""
-        return sum(share * _value(part, w) for share, part in self.chunks(self.chunk_size))
+        return sum(share * calls.value(part, w) for share, part in self.chunks(self.chunk_size))
 
     def gradient_at(self, w: Point) -> Any:
         """Return g(w)."""
-        return sum(share * _gradient(part, w) for share, part in self.chunks(self.chunk_size))
+        return sum(share * calls.gradient(part, w) for share, part in self.chunks(self.chunk_size))
 
     def product_at(self, w: Point) -> Callable[[Any], Any]:
         """Return v ↦ H(w)v; every product goes through all chunks again."""
 
         def product(v: Any) -> Any:
             v = jnp.asarray(v)
-            return sum(share * _hvp(part, w, v) for share, part in self.chunks(self.chunk_size))
+            return sum(
+                share * calls.hvp(part, w, v) for share, part in self.chunks(self.chunk_size)
+            )
 
         return product
 
     def predict(self, w: Point) -> Array:
         """Return f_w(xᵢ) for every example."""
-        return jnp.concatenate([_predict(part, w) for _, part in self.chunks(self.chunk_size)])
+        return jnp.concatenate([calls.predict(part, w) for _, part in self.chunks(self.chunk_size)])
 
     def misclassified(self, w: Point) -> Scalar:
         """Return the share of examples whose largest output is not the class of y."""
         parts = self.chunks(self.chunk_size)
-        return jnp.asarray(sum(share * _misclassified(part, w) for share, part in parts))
+        return jnp.asarray(sum(share * calls.misclassified(part, w) for share, part in parts))
 
     def chunks(self, chunk_size: int) -> Iterator[tuple[float, Any]]:
         """Yield the losses of chunks with their shares."""
@@ -87,6 +90,11 @@ class ChunkedLoss(AbstractEagerLoss, AbstractDerivedLoss, AbstractNetworkLoss):
     def with_options(self, **changes: Any) -> "ChunkedLoss":
         """Return the same loss with other `options`."""
         return ChunkedLoss(self.loss.with_options(**changes), self.chunk_size)  # pyright: ignore[reportCallIssue]
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether targets are classes."""
+        return self.loss.has_classes
 
     @property
     def kinks(self) -> tuple[str, ...]:
@@ -121,28 +129,3 @@ class ChunkedLoss(AbstractEagerLoss, AbstractDerivedLoss, AbstractNetworkLoss):
     def options(self) -> NetworkOptions:
         """What else than weights and data decides the loss."""
         return self.loss.options
-
-
-@eqx.filter_jit
-def _value(part: Any, w: Point) -> Scalar:
-    return part(w)
-
-
-@eqx.filter_jit
-def _gradient(part: Any, w: Point) -> Point:
-    return part.gradient(w)
-
-
-@eqx.filter_jit
-def _hvp(part: Any, w: Point, v: Point) -> Point:
-    return part.hvp(w, v)
-
-
-@eqx.filter_jit
-def _predict(part: Any, w: Point) -> Array:
-    return part.predict(w)
-
-
-@eqx.filter_jit
-def _misclassified(part: Any, w: Point) -> Scalar:
-    return part.misclassified(w)

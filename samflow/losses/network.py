@@ -8,6 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
+import numpy as np
 from jaxtyping import Array
 
 from samflow import _checks
@@ -131,6 +132,15 @@ class NetworkLoss(AbstractNetworkLoss):
             )
         whole = None if self.whole is None else self.whole.with_options(**changes)
         return dataclasses.replace(self, options=self.options._replace(**changes), whole=whole)
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether targets are classes: by cross-entropy, or as rows that are probabilities."""
+        if self.options.criterion == "cross_entropy":
+            return True
+        y = np.asarray(self.y)
+        rows = y.ndim >= 2 and y.shape[-1] >= 2
+        return rows and bool((y >= 0).all() and np.allclose(y.sum(axis=-1), 1))
 
     @property
     def extra_names(self) -> tuple[str, ...]:

@@ -94,6 +94,11 @@ class AbstractNetworkLoss(AbstractLoss):
         """Yield the losses L_c of `chunk_size` examples each with their shares, L = Σ share L_c."""
 
     @property
+    def has_classes(self) -> bool:
+        """Whether targets are classes, so that outputs can be right or wrong."""
+        return self.options.criterion == "cross_entropy"
+
+    @property
     @abc.abstractmethod
     def kinks(self) -> tuple[str, ...]:
         """What in the network has kinks, where the Hessian is that of the smooth pieces."""

@@ -12,12 +12,13 @@ from samflow._checks import ArgumentError
 from samflow._types import Scalar
 from samflow.losses.base import AbstractLoss
 from samflow.losses.network_base import AbstractNetworkLoss
-from samflow.rules import ASAM, SAM, SSAM, AbstractRule, MultiStepSAM, PracticalSAM
-from samflow.rules.practical import TensorSAM
+from samflow.rules import ASAM, FSAM, SAM, SSAM, MultiStepSAM, PracticalSAM, Rule
+from samflow.rules.practical import PracticalFSAM, TensorSAM
 from samflow.systems import Map
 
 _CHOICES = {
-    "ascent": ("sam", "asam", "gcsam", "ssam"),
+    "ascent": ("sam", "asam", "gcsam", "ssam", "fsam"),
+    "first_memory": ("blended", "gradient"),
     "placement": ("outside", "inside"),
     "norm_scope": ("all", "each"),
     "scaled": ("all", "weights"),
@@ -37,13 +38,18 @@ class Convention(NamedTuple):
 
     Attributes:
         ascent: "sam"; "asam", scaled by T = diag(|w| + shift); "gcsam", along the gradient less
-            the mean of each row; "ssam", SAM with the length of the descent gradient restored.
+            the mean of each row; "ssam", SAM with the length of the descent gradient restored;
+            "fsam", along g − sigma m with a moving mean m of gradients.
         eps: ≥ 0, what a norm is increased by before it divides.
         placement: "outside", ‖g‖ + eps; or "inside", √(‖g‖² + eps²).
         norm_scope: "all", one norm over all tensors; or "each", a norm a tensor.
         num_steps: ascent steps, of rho each.
         shift: of T.
         scaled: what T scales: "all", or "weights", the tensors with "weight" in their name.
+        sigma: of F-SAM, the part of m that is taken off.
+        decay: of F-SAM, m⁺ = decay m + (1 − decay) g.
+        first_memory: of F-SAM, what m is after the first step: "gradient", g; or "blended",
+            (1 − decay) g.
         nesterov: which form of momentum.
         weight_decay: "step", the optimiser adds weight_decay · w to the direction; or "loss", it is
             a part of the loss, ½ weight_decay ‖w‖², and so steers the ascent.
@@ -66,6 +72,9 @@ class Convention(NamedTuple):
     num_steps: int = 1
     shift: float = 0.0
     scaled: str = "all"
+    sigma: float = 1.0
+    decay: float = 0.6
+    first_memory: str = "gradient"
     nesterov: bool = False
     weight_decay: str = "step"
     momentum_at_switch: str = "keep"
@@ -148,12 +157,13 @@ CONVENTIONS: dict[str, Convention] = {
         source="Tan et al. 2024, arXiv 2401.07250",
         notes=("The authors' code was not compared: this is the formula.",),
     ),
+    "f-sam": Convention(
+        ascent="fsam",
+        source="nblt/F-SAM, utils.py: FriendlySAM; decay as in run.sh",
+        notes=("The class has decay 0.9 by default, the script 0.95; run.sh sets 0.6.",),
+    ),
 }
-"""Known sets by the name that `--like` takes.
-
-F-SAM is not among them: the code of its authors has eps = 1e-12, and sets the mean of gradients to
-the first one, where `FSAM` begins with 0.
-"""
+"""Known sets by the name that `--like` takes."""
 
 
 def make_map(
@@ -199,7 +209,7 @@ def make_map(
     )
 
 
-def make_rule(like: Convention | str, loss: AbstractLoss, *, rho: Any) -> AbstractRule:
+def make_rule(like: Convention | str, loss: AbstractLoss, *, rho: Any) -> Rule:
     """Return the rule of a convention: the simplest that is the same on `loss`.
 
     Args:
@@ -215,6 +225,8 @@ def make_rule(like: Convention | str, loss: AbstractLoss, *, rho: Any) -> Abstra
     bare = _plain_zero(c.eps)
     if c.ascent == "ssam":
         return SSAM(rho)
+    if c.ascent == "fsam":
+        return _friendly(c, rho)
     if c.num_steps > 1:
         return MultiStepSAM(c.num_steps * rho, num_steps=c.num_steps)
     if c.norm_scope == "all" and c.ascent == "sam":
@@ -315,9 +327,11 @@ def checked(like: Convention | str) -> Convention:
             f'Argument `num_steps` must be 1 but for ascent "sam", but is {like.num_steps} for '
             f'"{like.ascent}".'
         )
-    if several or like.ascent == "ssam":
-        why = "several ascent steps" if several else 'ascent "ssam"'
-        if not _plain_zero(like.eps):
+    _checks.nonnegative("sigma", like.sigma)
+    _checks.fraction("decay", like.decay)
+    if several or like.ascent in ("ssam", "fsam"):
+        why = "several ascent steps" if several else f'ascent "{like.ascent}"'
+        if like.ascent != "fsam" and not _plain_zero(like.eps):
             raise ArgumentError(f"Argument `eps` must be 0 for {why}, but is {like.eps}.")
         if like.norm_scope != "all":
             raise ArgumentError(f'Argument `norm_scope` must be "all" for {why}, but is "each".')
@@ -326,6 +340,17 @@ def checked(like: Convention | str) -> Convention:
             f'Argument `shift` must be 0 but for ascent "asam", but is {like.shift}.'
         )
     return like
+
+
+def _friendly(c: Convention, rho: Any) -> Rule:
+    if _plain_zero(c.eps) and c.first_memory == "blended":
+        return FSAM(rho, c.sigma, c.decay)
+    if _plain_zero(c.eps):
+        raise ArgumentError(
+            'Argument `eps` must be above 0 for first_memory "gradient", but is 0. Use '
+            '`convention._replace(first_memory="blended")`.'
+        )
+    return PracticalFSAM(rho, c.sigma, c.decay, c.eps, c.placement, c.first_memory)  # pyright: ignore
 
 
 def _plain_zero(value: Any) -> bool:

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from scipy import stats
 
 from samflow import _checks
+from samflow._random import key_words
 from samflow._status import Status
 from samflow._types import ArrayLike, NumpyArray
 from samflow.equilibria.krylov import Product
@@ -125,7 +126,7 @@ def trace(
         num_products=used,
         method=method,
         provenance=provenance(
-            loss.name, num_products=asked, level=level, tol=tol, key=key_words(key)
+            loss.name, num_products=asked, level=level, tol=tol, key=key_words(key).tolist()
         ),
     )
 
@@ -188,8 +189,3 @@ def gaussian(key: PRNGKeyArray, count: int, dim: int) -> NumpyArray:
     """Return probes as rows; probe i depends on (key, i) alone."""
     draw = jax.vmap(lambda i: jr.normal(jr.fold_in(key, i), (dim,)))
     return np.asarray(draw(jnp.arange(count)))
-
-
-def key_words(key: PRNGKeyArray) -> list[int]:
-    """Return the words of a key, as records and NumPy take them."""
-    return np.asarray(jr.key_data(key)).tolist()

@@ -9,12 +9,13 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from scipy import stats
 
 from samflow import _checks
+from samflow._random import key_words
 from samflow._status import Status
 from samflow._types import ArrayLike, NumpyArray
 from samflow.equilibria.krylov import lanczos
 from samflow.equilibria.products import hessian_product
 from samflow.losses.base import AbstractLoss
-from samflow.networks.curvature import gaussian, key_words
+from samflow.networks.curvature import gaussian
 from samflow.records import AbstractRecord, Provenance, axes, provenance
 
 _PARTS_OF_SPREAD = 100
@@ -191,7 +192,7 @@ def spectral_density(
     steps = min(num_steps, loss.dim)
     product, used = hessian_product(loss, w), 0
     nodes, weights, residuals = (np.full((num_probes, steps), np.nan) for _ in range(3))
-    generator = np.random.default_rng(key_words(key))
+    generator = np.random.default_rng(key_words(key).tolist())
     starts = np.linalg.qr(gaussian(key, num_probes, loss.dim).T)[0].T
     for i, start in enumerate(starts):
         for made in lanczos(product, start, max_steps=steps, generator=generator):
@@ -211,7 +212,7 @@ def spectral_density(
     return SpectralDensity(
         loss.dim,
         used,
-        provenance(loss.name, **settings, key=key_words(key)),
+        provenance(loss.name, **settings, key=key_words(key).tolist()),
         *map(jnp.asarray, arrays),
     )
 

@@ -7,27 +7,25 @@ from typing import Any
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-import sympy
 from jaxtyping import PRNGKeyArray
 
-from samflow import _checks, theory
-from samflow._status import Status
+from samflow import _checks
 from samflow._types import NumpyArray
 from samflow.equilibria.products import hessian_product
-from samflow.equilibria.settings import theory_settings
 from samflow.equilibria.spectrum import Eigenpairs, extreme_eigenpairs
-from samflow.losses.eager import compiled
+from samflow.losses.calls import error_share, gradient, value
 from samflow.losses.network_base import AbstractNetworkLoss
 from samflow.networks.checkpoints import Checkpoint
 from samflow.networks.conventions import Convention, checked, make_loss, make_rule
 from samflow.networks.curvature import trace
 from samflow.networks.density import spectral_density
-from samflow.networks.diagnosis import DEFAULT_RULES, Diagnosis, Place, RuleVerdict, window_ends
-from samflow.networks.directions import log_growth, measured_along
+from samflow.networks.diagnosis import DEFAULT_RULES, Diagnosis, Place
+from samflow.networks.directions import Difference, gradient_difference, without_memory
+from samflow.networks.verdicts import negative_values, rule_verdict
 from samflow.noise.along import MeanSquareAlong, mean_square_along
 from samflow.noise.mean_square import MeanSquareRate, mean_square_rate
 from samflow.records import provenance
-from samflow.rules import GD, SAM, USAM, PracticalSAM, Rule, rule
+from samflow.rules import PracticalSAM, Rule, rule
 from samflow.systems import Map, MiniBatch, StochasticMap
 
 _CRITICAL = 1e-10
@@ -35,8 +33,6 @@ _CRITICAL = 1e-10
 _CHANGE = 0.1
 _STEADY = 100.0
 """A checkpoint is near a critical point where the sharpness takes so many steps to change."""
-_NEUTRAL = 1e-6
-"""An eigenvalue within this part of max|λ| of 0 counts as 0."""
 _EXACT_DIRECTIONS = 400
 """Up to so many outputs over all examples the mean-square operator is worked out exactly."""
 
@@ -122,18 +118,21 @@ def diagnose(
         )
         for each in rules
     ]  # fmt: skip
+    for system in systems:
+        without_memory(system)
     if batch_size is not None:
         MiniBatch(batch_size).check(loss)  # pyright: ignore[reportCallIssue]
     progress("gradient and extreme eigenvalues")
-    g = np.asarray(_gradient(loss, w))
+    g = np.asarray(gradient(loss, w))
     pairs = extreme_eigenpairs(loss, w, k=k, tol=tol, max_products=max_products)
     place = _place(loss, w, g, pairs, float(lr))
+    difference = gradient_difference(loss, w, jnp.asarray(pairs.vectors[-1]))
     values = np.asarray(pairs.values)
-    negative = _negative(pairs)
+    negative = negative_values(pairs)
     verdicts = []
     for system in systems:
         progress(f"{system.rule.name} along {len(values)} eigenvectors")
-        verdicts.append(_verdict(system, w, pairs, place, negative))
+        verdicts.append(rule_verdict(system, w, pairs, place))
     progress("trace")
     found_trace = trace(loss, w, num_products=trace_products, key=jr.fold_in(key, 0))
     density = None
@@ -158,13 +157,14 @@ def diagnose(
         verdicts=tuple(verdicts),
         mean_square=tuple(mean_square),
         layers=loss.weight_names,
-        notes=_notes(loss) + (() if convention is None else _sources(convention)),
+        mismatch=difference.mismatch,
+        notes=_notes(loss, difference) + (() if convention is None else _sources(convention)),
         provenance=provenance(loss.name, **settings, source=checkpoint.source, **options),
         pairs=pairs,
         trace=found_trace,
         density=density,
-        loss=jnp.asarray(_value(loss, w)),
-        error=jnp.asarray(_error(loss, w)),
+        loss=jnp.asarray(value(loss, w)),
+        error=jnp.asarray(error_share(loss, w)),
         top_shares=shares[0],
         bottom_shares=shares[1],
     )
@@ -187,25 +187,6 @@ def _as_implemented(
 
 def _sources(convention: Convention) -> tuple[str, ...]:
     return (f"Conventions as in {convention.source}.", *convention.notes)
-
-
-@compiled
-def _gradient(loss: AbstractNetworkLoss, w: Any) -> Any:
-    return loss.gradient(w)
-
-
-@compiled
-def _value(loss: AbstractNetworkLoss, w: Any) -> Any:
-    return loss(w)
-
-
-@compiled
-def _misclassified(loss: AbstractNetworkLoss, w: Any) -> Any:
-    return loss.misclassified(w)
-
-
-def _error(loss: AbstractNetworkLoss, w: Any) -> Any:
-    return _misclassified(loss, w) if loss.options.criterion == "cross_entropy" else jnp.nan
 
 
 def _place(loss: AbstractNetworkLoss, w: Any, g: NumpyArray, pairs: Eigenpairs, lr: float) -> Place:
@@ -242,125 +223,6 @@ def _place(loss: AbstractNetworkLoss, w: Any, g: NumpyArray, pairs: Eigenpairs, 
     )
 
 
-def _negative(pairs: Eigenpairs) -> NumpyArray:
-    """Return which eigenvalues are negative beyond their residual and rounding."""
-    values, residuals = np.asarray(pairs.values), np.asarray(pairs.residuals)
-    return values < -np.maximum(residuals, _NEUTRAL * np.abs(values).max())
-
-
-def _verdict(
-    system: Map, w: Any, pairs: Eigenpairs, place: Place, negative: NumpyArray
-) -> RuleVerdict:
-    values, settings = np.asarray(pairs.values), theory_settings(system)
-    decay = 0.0 if system.weight_decay is None else float(system.weight_decay)
-    radius, effective = settings["rho"], _effective_rho(system, place.gradient_norm)
-    along = measured_along(system, w, np.asarray(pairs.vectors))
-    reach = along.residual + np.asarray(pairs.residuals)
-    growth = [log_growth(system, along.curvature + s * reach) for s in (0, -1, 1)]
-    low, high = np.min(growth, axis=0), np.max(growth, axis=0)
-    closed = values * (1 + effective * values) + decay
-    limit = theory.evaluate(theory.flip_threshold(settings["kind"]), momentum=settings["momentum"])
-    seen = np.abs(values) > _NEUTRAL * np.abs(values).max()
-    cycle = _cycle_radius(system, settings, float(values[-1]))
-    verdict = _decided(low[seen], high[seen], np.asarray(pairs.status), place)
-    return RuleVerdict(
-        rule=system.rule.name,
-        verdict=verdict,
-        statement=_statement(verdict, values, growth[0], along.curvature, place, cycle),
-        rho=radius,
-        effective_rho=effective,
-        edge=_edge(settings, effective),
-        scaled_curvature=float(system.lr) * float(along.curvature[-1]),
-        limit=float(limit),
-        rho_window=_rho_window(system, settings, values, radius / effective if effective else 0.0),
-        closed_form=closed,
-        measured=along.curvature,
-        residual=along.residual,
-        growth=growth[0],
-        growth_low=low,
-        growth_high=high,
-        cycle_radius=cycle,
-        turned=int(np.sum(negative & (along.curvature > 0))),
-    )
-
-
-def _effective_rho(system: Map, gradient_norm: float) -> float:
-    """Return what multiplies the gradient in the ascent at this gradient; NaN if nothing does."""
-    made = system.rule
-    if isinstance(made, GD):
-        return 0.0
-    if isinstance(made, USAM):
-        return float(made.rho)
-    if isinstance(made, SAM):
-        return float(made.rho) / gradient_norm if gradient_norm else math.inf
-    if isinstance(made, PracticalSAM):
-        return float(made.rho) / made.denominator(gradient_norm)
-    return math.nan
-
-
-def _edge(settings: dict[str, Any], effective: float) -> float:
-    if not math.isfinite(effective):
-        return math.nan
-    formula = theory.edge("usam" if effective else "gd", settings["kind"])
-    names = {name: settings[name] for name in ("lr", "momentum")}
-    return float(theory.evaluate(formula, rho=effective, **names))
-
-
-def _rho_window(
-    system: Map, settings: dict[str, Any], values: NumpyArray, unit: float
-) -> tuple[float, float] | None:
-    """Return the window in rho of the eigenvalues looked at; `unit` turns USAM's rho into it."""
-    if not (math.isfinite(unit) and unit > 0) or system.weight_decay is not None:
-        return None
-    window = theory.rho_window(
-        [float(each) for each in values],
-        lr=settings["lr"],
-        momentum=settings["momentum"],
-        kind=settings["kind"],
-        tolerance=_NEUTRAL * float(np.abs(values).max()),
-    )
-    return window_ends(window.times(sympy.Float(unit)))
-
-
-def _decided(low: NumpyArray, high: NumpyArray, status: NumpyArray, place: Place) -> str:
-    if (low > 0).any():
-        return "unstable" if low.max() * place.steady_steps >= 1 else "unresolved"
-    known = (high < 0).all() and (status == Status.located).all()
-    return "stable" if known else "undecided"
-
-
-def _cycle_radius(system: Map, settings: dict[str, Any], sharpness: float) -> float:
-    """Return the radius of SAM's 2-cycle along the sharpest direction; NaN where there is none."""
-    if not isinstance(system.rule, (SAM, PracticalSAM)) or not sharpness > 0:
-        return math.nan
-    names = {name: settings[name] for name in ("rho", "lr", "momentum", "kind")}
-    radius = float(theory.cycle_radius(sharpness, **names))
-    return radius if radius > 0 else math.nan
-
-
-def _statement(
-    verdict: str,
-    values: NumpyArray,
-    growth: NumpyArray,
-    curvature: NumpyArray,
-    place: Place,
-    cycle: float,
-) -> str:
-    fastest = int(np.argmax(growth))
-    steps = 1 / growth[fastest] if growth[fastest] else math.inf
-    if verdict == "stable":
-        return f"Every perturbation seen dies out, the slowest by e in {-steps:.3g} steps"
-    if verdict == "undecided":
-        return "Residuals of the eigenvectors leave open whether a perturbation grows"
-    how = "swings across the valley" if curvature[fastest] > 0 else "slides down"
-    text = f"It {how} along λ = {values[fastest]:.4g}, by e in {steps:.3g} steps"
-    if curvature[fastest] > 0 and math.isfinite(cycle):
-        text += f", until SAM's 2-cycle of radius {cycle:.3g} holds it"
-    if verdict == "unresolved":
-        text += ", in which the drift of the weights changes the sharpness by more than a tenth"
-    return text
-
-
 def _mean_square(
     system: Map,
     w: Any,
@@ -386,7 +248,7 @@ def _shares(loss: AbstractNetworkLoss, v: NumpyArray) -> Any:
     return jnp.asarray([float(jnp.sum(part**2)) for part in loss.split(jnp.asarray(v))])
 
 
-def _notes(loss: AbstractNetworkLoss) -> tuple[str, ...]:
+def _notes(loss: AbstractNetworkLoss, difference: Difference) -> tuple[str, ...]:
     """Return what decides the loss besides weights and data, said aloud."""
     options = loss.options
     decay = f"½·{options.weight_decay:g}·‖w‖² is" if options.weight_decay else "no weight decay is"
@@ -402,5 +264,11 @@ def _notes(loss: AbstractNetworkLoss) -> tuple[str, ...]:
         notes.append(
             f"Kinks ({', '.join(loss.kinks)}): the Hessian is that of the smooth pieces, and what "
             "happens where a unit switches is not in it."
+        )
+    if not difference.mismatch <= difference.expected:
+        why = "kinks are that near" if loss.kinks else "a second derivative is wrong or missing"
+        notes.append(
+            f"Along the sharpest direction v, Hv and a difference of gradients over "
+            f"{difference.step:.2g} differ by {difference.mismatch:.2g} of Hv: {why}."
         )
     return tuple(notes)

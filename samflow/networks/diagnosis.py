@@ -13,7 +13,7 @@ from samflow.equilibria.spectrum import Eigenpairs
 from samflow.networks.curvature import Trace
 from samflow.networks.density import SpectralDensity
 from samflow.noise.along import MeanSquareAlong
-from samflow.noise.mean_square import MeanSquareRate
+from samflow.noise.mean_square import NORMAL_95, MeanSquareRate
 from samflow.records import AbstractRecord, Provenance, axes
 
 DEFAULT_RULES = ("gd", "usam", "practical-sam")
@@ -118,6 +118,8 @@ class Diagnosis(AbstractRecord):
         layers: names of the weight arrays.
         top_shares: of the squared length of the sharpest direction in each array; they sum to 1.
         bottom_shares: the same for the most negative eigenvector.
+        mismatch: by how much, relatively, a difference of gradients along the sharpest direction is
+            another vector than Hv; what is expected of rounding is noted where it is more.
         notes: what else should be known, as kinks that the Hessian does not see.
 
     """
@@ -127,6 +129,7 @@ class Diagnosis(AbstractRecord):
     num_examples: int = eqx.field(static=True)
     index: int = eqx.field(static=True)
     rho_threshold: float = eqx.field(static=True)
+    mismatch: float = eqx.field(static=True)
     layers: tuple[str, ...] = eqx.field(static=True)
     notes: tuple[str, ...] = eqx.field(static=True)
     provenance: Provenance = eqx.field(static=True)
@@ -180,7 +183,7 @@ def show_mean_square(found: MeanSquareRate | MeanSquareAlong | None) -> str:
     if isinstance(found, MeanSquareAlong):
         return (
             f"{found.verdict}: mean-square multiplier along the sharpest direction "
-            f"{found.radius:.6g} ± {1.96 * found.standard_error:.2g}, a lower bound"
+            f"{found.radius:.6g} ± {NORMAL_95 * found.standard_error:.2g}, a lower bound"
         )
     return str(found)
 

@@ -1,5 +1,7 @@
 """What an update does along given directions: its effective curvature there, measured."""
 
+import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import equinox as eqx
@@ -10,11 +12,17 @@ import sympy
 
 from samflow import _checks, theory
 from samflow._types import NumpyArray, Point
+from samflow.equilibria.products import hessian_product
 from samflow.equilibria.settings import theory_settings
+from samflow.losses.calls import gradient
 from samflow.losses.eager import compiled
+from samflow.losses.network_base import AbstractNetworkLoss
 from samflow.rules import AbstractMemoryRule
 from samflow.systems import Map
 from samflow.theory.symbols import beta, multiplier, scaled_curvature
+
+_EXPECTED = 10
+"""In steps h. Rounding of w, by ε‖w‖, makes ε‖w‖/h = ‖w‖ h² of a mismatch."""
 
 
 class Along(NamedTuple):
@@ -38,16 +46,26 @@ def measured_along(system: Map, w: Point, vectors: NumpyArray) -> Along:
         ArgumentError: for a rule with a memory, whose direction depends on more than w.
 
     """
-    if isinstance(system.rule, AbstractMemoryRule):
-        raise _checks.ArgumentError(
-            f"Argument `rules` must hold rules without a memory, but {system.rule.name} has one. "
-            "`update_multipliers` takes it."
-        )
+    without_memory(system)
     plain = eqx.tree_at(lambda s: s.momentum, system, None, is_leaf=lambda leaf: leaf is None)
     images = [np.asarray(_derivative(plain, w, jnp.asarray(v))) for v in vectors]
     curvature = np.array([v @ image for v, image in zip(vectors, images, strict=True)])
     rest = [i - u * v for u, v, i in zip(curvature, vectors, images, strict=True)]
     return Along(curvature, np.linalg.norm(rest, axis=1))
+
+
+def without_memory(system: Map) -> None:
+    """Check that the direction of a map's rule depends on weights alone.
+
+    Raises:
+        ArgumentError: for a rule with a memory.
+
+    """
+    if isinstance(system.rule, AbstractMemoryRule):
+        raise _checks.ArgumentError(
+            f"Argument `rules` must hold rules without a memory, but {system.rule.name} has one. "
+            "`update_multipliers` takes it."
+        )
 
 
 @compiled
@@ -56,20 +74,56 @@ def _derivative(system: Map, w: Point, v: Point) -> Point:
     return (v - jax.jvp(system.step, (w,), (v,))[1]) / system.lr
 
 
-def log_growth(system: Map, curvature: NumpyArray) -> NumpyArray:
-    """Return log max|μ| for effective curvatures U: the multipliers of the map along one direction.
+class Difference(NamedTuple):
+    """A Hessian-vector product beside a difference of gradients.
+
+    Attributes:
+        mismatch: ‖(g(w + hv) − g(w − hv))/2h − Hv‖/‖Hv‖; infinite where Hv = 0 alone, NaN where a
+            gradient is not finite.
+        step: h.
+        expected: how large the mismatch may be by rounding and by the third derivative.
+
+    """
+
+    mismatch: float
+    step: float
+    expected: float
+
+
+def gradient_difference(loss: AbstractNetworkLoss, w: Point, v: Point) -> Difference:
+    """Compare Hv, ‖v‖ = 1, with a central difference of gradients over h = ∛ε.
+
+    ε is the rounding of the float type that the network computes in. A difference sees what second
+    derivatives leave out: kinks that lie within h, and operations whose second derivative is wrong.
+    """
+    step = float(np.cbrt(np.finfo(loss.options.dtype).eps))
+    ahead, behind = (np.asarray(gradient(loss, w + s * step * v)) for s in (1, -1))
+    image = np.asarray(hessian_product(loss, w)(np.asarray(v)))
+    gap = np.linalg.norm((ahead - behind) / (2 * step) - image)
+    with np.errstate(divide="ignore"):
+        mismatch = float(gap / np.linalg.norm(image)) if gap else 0.0
+    return Difference(mismatch, step, _EXPECTED * step)
+
+
+def roots(system: Map, curvature: float) -> NumpyArray:
+    """Return the multipliers of the map along a direction of effective curvature U.
 
     They are the roots of the characteristic polynomial at x = lr · U: 1 − x without momentum.
     """
     settings = theory_settings(system)
-    polynomial = sympy.Poly(theory.characteristic_polynomial(settings["kind"]), multiplier)
-    coefficients = sympy.lambdify([scaled_curvature, beta], polynomial.all_coeffs())
-    x = settings["lr"] * np.asarray(curvature, dtype=float)
+    polynomial, parameters = _polynomial(settings["kind"]), (settings["lr"], settings["momentum"])
+    coefficients = polynomial(parameters[0] * curvature, parameters[1])
+    return np.roots(coefficients) if np.isfinite(coefficients).all() else np.array([np.nan])
+
+
+def log_growth(system: Map, curvature: NumpyArray) -> NumpyArray:
+    """Return log max|μ| for effective curvatures U, shape (m,); NaN where U is not finite."""
     with np.errstate(divide="ignore"):
-        return np.array([_log_modulus(coefficients(each, settings["momentum"])) for each in x])
+        return np.array([np.log(np.abs(roots(system, u)).max(initial=0.0)) for u in curvature])
 
 
-def _log_modulus(coefficients: list[float]) -> float:
-    if not np.isfinite(coefficients).all():
-        return np.nan
-    return float(np.log(np.abs(np.roots(coefficients)).max(initial=0.0)))
+@functools.cache
+def _polynomial(kind: str) -> Callable[[float, float], list[float]]:
+    """Return the coefficients of the characteristic polynomial as a function of x and β."""
+    polynomial = sympy.Poly(theory.characteristic_polynomial(kind), multiplier)
+    return sympy.lambdify([scaled_curvature, beta], polynomial.all_coeffs())

@@ -10,15 +10,16 @@ from jaxtyping import Array, Complex, Float, Int
 from samflow import _checks, theory
 from samflow._status import Status
 from samflow._types import ArrayLike, NumpyArray, Point
-from samflow.equilibria.krylov import Product, arnoldi
+from samflow.equilibria.krylov import Product, arnoldi, settled
 from samflow.equilibria.products import hessian_product
 from samflow.equilibria.settings import theory_settings
 from samflow.equilibria.spectrum import tolerance
 from samflow.losses.eager import compiled
+from samflow.networks.directions import roots
 from samflow.records import AbstractRecord, Provenance, axes, provenance
 from samflow.rules import GD, USAM, PracticalSAM
 from samflow.systems import Map
-from samflow.theory.symbols import beta, lam, multiplier, rho, scaled_curvature
+from samflow.theory.symbols import lam, rho
 
 DENSE_DIM = 200
 """Up to this many entries of the state the whole Jacobian is formed and diagonalised."""
@@ -27,9 +28,6 @@ _CRITICAL = 1e-10
 """‖g‖ up to this times (1 + max|λ|)(1 + ‖w‖) counts as 0."""
 _SINGULAR = 1e-12
 """Up to this times 1 + ‖w‖ the distance from where a rule is not smooth is rounding."""
-_TESTED_EVERY = 10
-_MARGIN = 0.1
-"""Arnoldi stops at this part of the tolerance: rounding must not fail the fresh residual."""
 
 
 class Multipliers(AbstractRecord):
@@ -205,16 +203,15 @@ def _arnoldi(
     """Return Ritz values by modulus, Ritz vectors as rows of length 1, and the number of steps."""
     generator = np.random.default_rng(seed)
     start = generator.standard_normal(dim)
-    for made in arnoldi(product, start, max_steps=max_steps, generator=generator):
-        size = len(made.basis)
-        if not made.finite:
-            return np.full(k, np.nan + 0j), np.full((k, dim), np.nan + 0j), size
-        due = size % _TESTED_EVERY == 0 and size > k and not made.exhausted
-        if size == max_steps or due:
-            ritz, parts, error = made.ritz()
-            if size == max_steps or (error[:k] <= _MARGIN * tol * np.abs(ritz).max()).all():
-                return ritz[:k], parts[:, :k].T @ made.basis, size
-    raise AssertionError("the last step returns")
+    found = settled(
+        arnoldi(product, start, max_steps=max_steps, generator=generator),
+        lambda size: np.arange(k),
+        tol=tol,
+        max_steps=max_steps,
+    )
+    if not len(found.values):
+        return np.full(k, np.nan + 0j), np.full((k, dim), np.nan + 0j), found.num_steps
+    return found.values[:k], found.vectors[:k], found.num_steps
 
 
 def _curvature(system: Map, w: Point, vectors: NumpyArray) -> tuple[NumpyArray, NumpyArray]:
@@ -236,12 +233,9 @@ def _closed_form(system: Map, curvature: NumpyArray, values: NumpyArray) -> Nump
     if isinstance(system.rule, PracticalSAM):  # at a critical point USAM with ρ/ε
         rule, radius = "usam", radius / float(system.rule.eps)
     effective = sympy.lambdify([lam, rho], theory.effective_curvature(rule))
-    polynomial = sympy.Poly(theory.characteristic_polynomial(made["kind"]), multiplier)
-    coefficients = sympy.lambdify([scaled_curvature, beta], polynomial.all_coeffs())
     decay = 0.0 if system.weight_decay is None else float(system.weight_decay)
-    x = made["lr"] * (effective(curvature, radius) + decay)
-    roots = [np.roots(coefficients(float(each), made["momentum"])) for each in x]
-    return np.array([r[np.argmin(np.abs(r - mu))] for r, mu in zip(roots, values, strict=True)])
+    found = [roots(system, u) for u in effective(curvature, radius) + decay]
+    return np.array([r[np.argmin(np.abs(r - mu))] for r, mu in zip(found, values, strict=True)])
 
 
 def _statement(

@@ -13,6 +13,7 @@ from samflow import _checks
 from samflow._types import ArrayLike, Point
 from samflow.losses.eager import compiled
 from samflow.losses.finite_sum import FiniteSum
+from samflow.noise.mean_square import NORMAL_95
 from samflow.systems import Map
 
 
@@ -34,9 +35,6 @@ class MeanSquareAlong(NamedTuple):
     verdict: str
     batch_size: int
     num_batches: int
-
-
-_NORMAL_95 = 1.959963984540054
 
 
 def mean_square_along(
@@ -107,6 +105,6 @@ def _along(system: Map, w: Point, v: Point) -> jax.Array:
 
 
 def _verdict(radius: float, error: float) -> str:
-    if radius - _NORMAL_95 * error > 1:
+    if radius - NORMAL_95 * error > 1:
         return "unstable"
-    return "no growth along v" if radius + _NORMAL_95 * error < 1 else "undecided"
+    return "no growth along v" if radius + NORMAL_95 * error < 1 else "undecided"

@@ -9,7 +9,7 @@ from samflow.rules.average import AverageSAM
 from samflow.rules.base import AbstractMemoryRule, AbstractNormalisedRule, AbstractRule, Rule
 from samflow.rules.combined import SSAM, LookaheadSAM, OptimisticSAM, PenalisedGradientNorm
 from samflow.rules.memory import DPSAT, FSAM, VaSSO
-from samflow.rules.practical import PracticalSAM, TensorSAM
+from samflow.rules.practical import PracticalFSAM, PracticalSAM, TensorSAM
 from samflow.rules.sam import GD, SAM, USAM
 from samflow.rules.shards import DNSAM, MSAM, NSAM
 
@@ -93,6 +93,7 @@ __all__ = [
     "MultiStepSAM",
     "OptimisticSAM",
     "PenalisedGradientNorm",
+    "PracticalFSAM",
     "PracticalSAM",
     "Rule",
     "TensorSAM",

@@ -24,7 +24,8 @@ class FSAM(AbstractMemoryRule):
     Source: Li et al. 2024 (arXiv 2403.12350). The ascent takes the old m, as the authors' code
     does; the formula reported of the paper takes m⁺. With sigma = 1 it is the same ascent, since
     g − m⁺ = decay (g − m). The authors' code sets m = g after the first step, where here it is
-    (1 − decay) g. Defaults: those of the authors' script; their class has decay 0.9.
+    (1 − decay) g; `PracticalFSAM` does that, too. Defaults: those of
+    the authors' run.sh; their class has decay 0.9.
     """
 
     rho: Scalar = eqx.field(converter=radius)

@@ -14,7 +14,7 @@ from samflow._components import Components, elementwise, inner, largest, mean, n
 from samflow._types import Scalar, Vector
 from samflow.losses.base import AbstractLoss
 from samflow.rules._common import at_least_0, everywhere, flag, least, member, radius
-from samflow.rules.base import AbstractRule
+from samflow.rules.base import AbstractMemoryRule, AbstractRule
 
 
 class Placement(enum.IntEnum):
@@ -231,6 +231,68 @@ class TensorSAM(AbstractRule):
                 f"holds {ends[-1]}."
             )
         return lambda v: [v[begin:end] for begin, end in itertools.pairwise(ends)]
+
+
+class FirstMemory(enum.IntEnum):
+    """What a memory becomes in the first step."""
+
+    blended = 0
+    """decay · 0 + (1 − decay) g: the memory is 0 at first, and forgets that as all else."""
+    gradient = 1
+    """g"""
+
+
+class PracticalFSAM(AbstractMemoryRule):
+    """F-SAM as its code has it: d = g(w + rho u/(‖u‖ + eps)), u = g(w) − sigma m.
+
+    m⁺ = decay m + (1 − decay) g(w), as of `FSAM`; with `first="gradient"` a memory that is 0 in
+    every coordinate is taken for none, and m⁺ = g(w). `rho` is a length in weight space, `eps` > 0
+    a length of gradients, `sigma` ≥ 0 and `decay` in [0, 1) are numbers.
+
+    Defined everywhere, and differentiable but for a jump of m⁺ at m = 0 with `first="gradient"`;
+    as `PracticalSAM` it has Jacobians of order 1/eps where ‖u‖ is of order eps, which it is at
+    rest with sigma = 1.
+    Source: nblt/F-SAM, utils.py, the code of Li et al. 2024 (arXiv 2403.12350), with the defaults
+    of its run.sh.
+    """
+
+    rho: Scalar = eqx.field(converter=radius)
+    sigma: Scalar = eqx.field(default=1.0, converter=at_least_0("sigma"))
+    decay: Scalar = eqx.field(default=0.6, converter=lambda v: _checks.fraction("decay", v))
+    eps: Scalar = eqx.field(
+        default=1e-12,
+        converter=lambda v: _checks.positive("eps", v, "Use FSAM for a denominator without it."),
+    )
+    placement: Placement = eqx.field(
+        static=True, default=Placement.outside, converter=member("placement", Placement)
+    )
+    first: FirstMemory = eqx.field(
+        static=True, default=FirstMemory.gradient, converter=member("first", FirstMemory)
+    )
+    name: ClassVar[str] = "practical-f-sam"
+    formula: ClassVar[str] = (
+        "g(w + rho u/(‖u‖ + eps)), u = g(w) − sigma m, m⁺ = decay m + (1 − decay) g(w), first g(w)"
+    )
+    source: ClassVar[str] = "Li, Zhou, He, Cheng, Huang 2024, arXiv 2403.12350, as in nblt/F-SAM"
+    num_memories: ClassVar[int] = 1
+
+    def direction(self, loss: AbstractLoss, w: Vector, memory: Vector) -> tuple[Vector, Vector]:
+        """Return d and m⁺."""
+        g = loss.gradient(w)
+        u = g - self.sigma * memory
+        d = loss.gradient(w + self.rho * _over(u, u, self.eps, self.placement))
+        kept: Any = self.decay
+        if self.first is FirstMemory.gradient:
+            kept = jnp.where(largest(abs(memory)) == 0, 0.0, self.decay)
+        return d, kept * memory + (1 - kept) * g
+
+    def start(self, loss: AbstractLoss, w: Vector) -> Vector:
+        """Return 0."""
+        return 0.0 * w
+
+    def singularity(self, loss: AbstractLoss, w: Vector, memory: Vector) -> Scalar:
+        """Return max|mᵢ| where m⁺ jumps at m = 0, and else infinity."""
+        return largest(abs(memory)) if self.first is FirstMemory.gradient else everywhere(w)
 
 
 def _over(v: Vector, u: Vector, eps: Scalar, placement: Placement) -> Vector:

@@ -6,9 +6,9 @@ from typing import NamedTuple
 import numpy as np
 
 from samflow import _checks
-from samflow._types import ArrayLike, Point, Scalar
+from samflow._types import ArrayLike, Point
 from samflow.losses.base import AbstractLoss
-from samflow.losses.eager import compiled
+from samflow.losses.calls import value
 
 
 class Barrier(NamedTuple):
@@ -51,14 +51,9 @@ def path_barrier(
     """
     positions = np.linspace(0.0, 1.0, num_points)
     points = ((1 - t) * start + t * end for t in positions)
-    losses = np.array([float(_value(loss_at(w), w)) for w in points])
+    losses = np.array([float(value(loss_at(w), w)) for w in points])
     if not np.isfinite(losses).all():
         return Barrier(float("nan"), float("nan"), losses)
     top = int(losses.argmax())
     height = float(losses[top] - max(losses[0], losses[-1]))
     return Barrier(height, float(positions[top]), losses)
-
-
-@compiled
-def _value(loss: AbstractLoss, w: Point) -> Scalar:
-    return loss(w)

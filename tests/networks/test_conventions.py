@@ -13,7 +13,7 @@ import samflow as sf
 from samflow import networks
 from samflow._checks import ArgumentError
 from samflow.networks.conventions import CONVENTIONS, Convention, make_loss, make_map, make_rule
-from samflow.rules import ASAM, SAM, SSAM, MultiStepSAM, PracticalSAM
+from samflow.rules import ASAM, FSAM, SAM, SSAM, MultiStepSAM, PracticalFSAM, PracticalSAM
 from samflow.rules.practical import TensorSAM
 
 RHO, LR, BETA, DECAY = 0.3, 0.1, 0.9, 0.02
@@ -79,6 +79,7 @@ class Sgd:
 
     def __init__(self, momentum, decay, nesterov=False):
         self.momentum, self.decay, self.nesterov, self.v = momentum, decay, nesterov, None
+        self.mean = None  # of gradients, F-SAM's
 
     def step(self, tensors, gradient):
         d = plus(gradient, tensors, self.decay)
@@ -144,6 +145,16 @@ def ssam(tensors, data, sgd, decay):
     return sgd.step(tensors, [t * length(g) / length(there) for t in there])
 
 
+def friendly(tensors, data, sgd, decay):
+    """Along g less the old mean of gradients; the mean begins as the first gradient."""
+    gradient = gradient_of(data.x, data.y)
+    g = gradient(tensors)
+    u = g if sgd.mean is None else plus(g, sgd.mean, -1.0)
+    blend = None if sgd.mean is None else plus([0.6 * t for t in sgd.mean], g, 0.4)
+    sgd.mean = g if blend is None else blend
+    return sgd.step(tensors, gradient(plus(tensors, u, RHO / (length(u) + 1e-12))))
+
+
 STEPS = {
     "google": google,
     "davda54": davda54,
@@ -153,6 +164,7 @@ STEPS = {
     "asam": asam,
     "gcsam": gcsam,
     "ssam": ssam,
+    "f-sam": friendly,
 }
 
 
@@ -362,6 +374,8 @@ def test_each_convention_is_made_of_the_simplest_rule(digits):
     assert made("google") is made("optax") is SAM
     assert made("davda54") is made("late-sam") is PracticalSAM
     assert made("ssam") is SSAM
+    assert made("f-sam") is PracticalFSAM
+    assert made(Convention(ascent="fsam", eps=0.0, first_memory="blended")) is FSAM
     assert made(CONVENTIONS["optax"]._replace(num_steps=3)) is MultiStepSAM
     assert made(Convention(ascent="asam", eps=0.0)) is ASAM
     for name in ("asam", "asam-davda54", "gcsam"):
@@ -396,6 +410,10 @@ def test_every_field_can_be_set_by_itself(digits):
         {"ascent": "asam", "scaled": "weights"},
         {"ascent": "gcsam"},
         {"ascent": "ssam", "eps": 0.0},
+        {"ascent": "fsam"},
+        {"ascent": "fsam", "sigma": 0.5},
+        {"ascent": "fsam", "decay": 0.9},
+        {"ascent": "fsam", "first_memory": "blended"},
         {"num_steps": 2, "eps": 0.0},
         {"nesterov": True},
         {"weight_decay": "loss"},
@@ -403,7 +421,7 @@ def test_every_field_can_be_set_by_itself(digits):
         {"label_smoothing": 0.1, "smoothing_over": "others"},
         {},
     ]
-    settings = {"num_steps": 2, "momentum": BETA, "decay": DECAY}
+    settings = {"num_steps": 3, "momentum": BETA, "decay": DECAY}
     paths = [ours(Convention(**c), digits.loss, digits.w, **settings) for c in changes]
     for i, path in enumerate(paths):
         for other in paths[:i]:
@@ -463,6 +481,13 @@ COMMON = Convention()
         (COMMON._replace(num_steps=0), "`num_steps` must be a whole number of at least 1"),
         (COMMON._replace(num_steps=2), "`eps` must be 0 for several ascent steps"),
         (COMMON._replace(ascent="ssam"), '`eps` must be 0 for ascent "ssam"'),
+        (
+            COMMON._replace(ascent="fsam", norm_scope="each"),
+            '`norm_scope` must be "all" for ascent "fsam"',
+        ),
+        (COMMON._replace(ascent="fsam", eps=0.0), '`eps` must be above 0 for first_memory "grad'),
+        (COMMON._replace(sigma=-1.0), "`sigma` must be finite and at least 0"),
+        (COMMON._replace(decay=1.0), r"`decay` must be in \[0, 1\)"),
         (COMMON._replace(ascent="asam", num_steps=2), '`num_steps` must be 1 but for ascent "sam"'),
         (
             COMMON._replace(ascent="ssam", eps=0.0, norm_scope="each"),

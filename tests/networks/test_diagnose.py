@@ -17,7 +17,7 @@ from samflow._checks import ArgumentError
 from samflow.equilibria.spectrum import extreme_eigenpairs
 from samflow.losses import network
 from samflow.networks import Checkpoint, diagnose
-from samflow.networks.directions import log_growth, measured_along
+from samflow.networks.directions import gradient_difference, log_growth, measured_along
 
 SHARPEST, FLATTEST = 4.0, 1.0
 """Eigenvalues of H of a linear model with one output: those of XᵀX/n."""
@@ -203,6 +203,66 @@ def test_a_diagnosis_turns_into_json_without_eigenvectors(saddle):
     assert dict(found.provenance)["source"] == "given"
 
 
+class Unit(eqx.Module):
+    """A unit of weight w: y = max(w x, 0), with a kink at w = 0."""
+
+    w: jax.Array
+
+    def __call__(self, x):
+        return jax.nn.relu(self.w * x)
+
+
+def test_second_derivatives_are_held_against_differences_of_gradients(minimum):
+    """L = ½(max(w, 0) + 1)²: H = 1 for w > 0, and g jumps by 1 at 0."""
+    assert diagnose(minimum, rho=0.1, lr=0.1).mismatch < 1e-9  # quadratic: rounding over h, 6e-6
+    loss = network(Unit(jnp.ones(1)), np.ones((1, 1)), -np.ones((1, 1)), name="unit")
+    for w, kink in ((1.0, False), (1e-9, True)):
+        found = gradient_difference(loss, jnp.array([w]), jnp.ones(1))
+        expected = (found.step + w + 1) / (2 * found.step) - 1 if kink else 0.0
+        assert found.mismatch == pytest.approx(expected, rel=1e-9, abs=1e-9)
+        assert (found.mismatch > found.expected) == kink
+    flat = gradient_difference(loss, jnp.array([-1.0]), jnp.ones(1))
+    assert flat.mismatch == 0
+    wide = network(Unit(jnp.ones(2)), np.array([[1.0, 2.0]]), -np.ones((1, 2)), name="unit")
+    notes = diagnose(Checkpoint(wide, jnp.array([1.0, 1e-9])), rho=0.1, lr=0.1).notes
+    assert sum("a difference of gradients" in note for note in notes) == 1
+    smooth = diagnose(Checkpoint(wide, jnp.array([1.0, 1.0])), rho=0.1, lr=0.1).notes
+    assert not any("a difference of gradients" in note for note in smooth)
+
+
+def test_a_second_derivative_that_pytorch_leaves_out_is_noticed():
+    """y = (a x)³ by a function whose backward forgets that its slope 3(ax)² depends on x."""
+    torch = pytest.importorskip("torch")
+
+    class Cube(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            return x**3
+
+        @staticmethod
+        def backward(ctx, grad):
+            (x,) = ctx.saved_tensors
+            return grad * 3 * x.detach() ** 2
+
+    class Module(torch.nn.Module):
+        def __init__(self, cube):
+            super().__init__()
+            self.a, self.cube = torch.nn.Parameter(torch.tensor([1.0, 1.0]).double()), cube
+
+        def forward(self, x):
+            return self.cube(self.a * x)
+
+    x, y = torch.tensor([[1.0, 2.0]]).double(), torch.zeros(1, 2).double()
+    for cube, right in ((lambda x: x**3, True), (Cube.apply, False)):
+        loss = networks.torch_network(Module(cube), x, y, loss="squared")
+        found = gradient_difference(loss, loss.flatten(), jnp.array([0.0, 1.0]))
+        # L = ½ 2⁶ a⁶ along the second weight: H = 15·64 at a = 1, and 9·64 without y″.
+        expected = 0.0 if right else (15 - 9) / 9
+        assert found.mismatch == pytest.approx(expected, abs=1e-8)
+        assert (found.mismatch <= found.expected) == right
+
+
 def test_classes_have_an_error_and_other_targets_none(minimum):
     assert math.isnan(float(diagnose(minimum, rho=0.1, lr=0.1).error))
     x, y = np.eye(2), np.array([0, 0])
@@ -229,6 +289,8 @@ def test_bad_input_fails_at_the_door(minimum):
         diagnose(minimum, rho=0.0, lr=0.1)
     with pytest.raises(ArgumentError, match="Unknown rule `usma`"):
         diagnose(minimum, rules=["usma"], **ask)
+    with pytest.raises(ArgumentError, match="rules without a memory, but f-sam has one"):
+        diagnose(minimum, rules=["f-sam"], **ask)
     with pytest.raises(ArgumentError, match="batch_size"):
         diagnose(minimum, batch_size=3, **ask)
     with pytest.raises(ArgumentError, match="`w` must be finite"):

@@ -3,6 +3,7 @@
 import math
 from fractions import Fraction
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 import samflow as sf
 from samflow._components import Components
-from samflow.rules import SAM, USAM, PracticalSAM
+from samflow.rules import FSAM, SAM, USAM, PracticalFSAM, PracticalSAM
 from tests.references import BEALE_SADDLE
 
 PLACEMENTS = ["outside", "inside"]
@@ -127,3 +128,57 @@ def test_hyperparameters_are_differentiable(placement):
     h = 1e-5
     slope = (first(5.0 + h) - first(5.0 - h)) / (2 * h)
     assert float(jax.grad(first)(5.0)) == pytest.approx(float(slope), rel=1e-7)
+
+
+W, MEMORY = (0.5, 1.5), (3.0, -2.0)
+
+
+@pytest.mark.parametrize("placement", PLACEMENTS)
+@pytest.mark.parametrize("first", ["blended", "gradient"])
+def test_friendly_sam_by_hand(placement, first):
+    """With eps of the size of ‖u‖, from a memory; numbers of NumPy beside."""
+    loss, w, m = sf.losses.himmelblau(), jnp.array(W), np.array(MEMORY)
+    rule = PracticalFSAM(0.07, 0.8, 0.6, eps=5.0, placement=placement, first=first)
+    g = np.asarray(loss.gradient(w))
+    u = g - 0.8 * m
+    size = np.hypot(np.linalg.norm(u), 5.0) if placement == "inside" else np.linalg.norm(u) + 5.0
+    d, after = rule.direction(loss, w, jnp.array(m))
+    expected = loss.gradient(w + 0.07 * u / size)
+    np.testing.assert_allclose(d, expected, rtol=1e-14)  # some ten operations
+    np.testing.assert_allclose(after, 0.6 * m + 0.4 * g, rtol=1e-14)
+    assert float(rule.singularity(loss, w, jnp.array(m))) == (3 if first == "gradient" else np.inf)
+
+
+def test_only_a_memory_of_zero_in_every_coordinate_is_the_first():
+    loss, w = sf.losses.himmelblau(), jnp.array(W)
+    g, rule = np.asarray(loss.gradient(w)), PracticalFSAM(0.07, decay=0.6)
+    np.testing.assert_array_equal(rule.direction(loss, w, rule.start(loss, w))[1], g)
+    for memory in ([0.0, 1e-300], [1e-300, 0.0]):
+        after = rule.direction(loss, w, jnp.array(memory))[1]
+        np.testing.assert_allclose(after, 0.4 * g, rtol=1e-15)  # a product and a sum with 0
+    blended = PracticalFSAM(0.07, decay=0.6, first="blended")
+    np.testing.assert_allclose(
+        blended.direction(loss, w, blended.start(loss, w))[1], 0.4 * g, rtol=1e-15
+    )
+
+
+@pytest.mark.parametrize("placement", PLACEMENTS)
+def test_friendly_sam_tends_to_the_bare_one(placement):
+    """The ascent is short by eps/‖u‖ at most; in both layouts, under a compiled function."""
+    loss, w, m = sf.losses.himmelblau(), jnp.array(W), jnp.array(MEMORY)
+    bare = FSAM(0.07, 0.8, 0.6).direction(loss, w, m)
+    rule = PracticalFSAM(0.07, 0.8, 0.6, eps=1e-10, placement=placement, first="blended")
+    for found, expected in zip(eqx.filter_jit(rule.direction)(loss, w, m), bare, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-9)  # eps/‖u‖ ≈ 1e-11
+    parts = rule.direction(loss, Components(*w), Components(*m))
+    for found, expected in zip(parts, bare, strict=True):
+        np.testing.assert_allclose(jnp.stack(found.parts), expected, rtol=1e-9)
+
+
+def test_friendly_sam_is_defined_at_rest():
+    """With sigma = 1 the bare rule is not: there u = 0."""
+    loss, w, zero = sf.losses.beale(), jnp.array(BEALE_SADDLE), jnp.zeros(2)
+    assert np.isnan(FSAM(0.05).direction(loss, w, zero)[0]).all()
+    d, memory = PracticalFSAM(0.05).direction(loss, w, zero)
+    assert not np.any(d)
+    assert not np.any(memory)

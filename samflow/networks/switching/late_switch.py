@@ -13,6 +13,7 @@ from samflow import _checks
 from samflow._status import Status
 from samflow._types import Point
 from samflow.losses.base import AbstractLoss
+from samflow.losses.calls import gradient_norm
 from samflow.losses.network_base import AbstractNetworkLoss
 from samflow.networks.checkpoints import Checkpoint
 from samflow.networks.curvature import Trace, trace
@@ -20,7 +21,7 @@ from samflow.networks.switching import phases
 from samflow.networks.switching.orbit import Found, Plan, analysed, followed, losses
 from samflow.networks.switching.phases import Local, local
 from samflow.networks.switching.records import LateSwitch, SwitchPhase
-from samflow.networks.switching.watch import Watch, gradient_norm, series
+from samflow.networks.switching.watch import Watch, series
 from samflow.networks.training.attacks import PGD
 from samflow.networks.training.loop import How, first_state, how_to_train
 from samflow.networks.training.states import Store, TrainState, check_state, step_settings

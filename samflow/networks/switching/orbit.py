@@ -13,6 +13,7 @@ from jaxtyping import PRNGKeyArray
 from samflow._status import Status
 from samflow._types import NumpyArray, Point
 from samflow.losses.base import AbstractLoss
+from samflow.networks.directions import roots
 from samflow.networks.switching import phases
 from samflow.networks.switching.phases import Local, local
 from samflow.networks.switching.watch import Watch, again, bend, measure, series
@@ -159,7 +160,7 @@ def _convergence(
     settling = _along_bends(plan, there.v, needed)
     if status is not Status.converged or not math.isfinite(there.curvature):
         return NO_RATE, settling
-    modes = phases.roots(plan.how.system, there.curvature)
+    modes = roots(plan.how.system, there.curvature)
     return final_rate(settling, top, settled, modes), settling
 
 

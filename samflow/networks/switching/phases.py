@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import sympy
 from jaxtyping import PRNGKeyArray
 
 from samflow import theory
@@ -20,7 +19,6 @@ from samflow.networks.training.loop import How
 from samflow.noise.along import mean_square_along
 from samflow.rules import GD, AbstractMemoryRule
 from samflow.systems import Map
-from samflow.theory.symbols import beta, multiplier, scaled_curvature
 from samflow.valleys import Barrier, Phase, Rate
 from samflow.valleys.phases import edge_of_stability, flatter, one_valley, rate_phase
 
@@ -88,15 +86,6 @@ def has_closed_form(system: Map) -> bool:
 def edge(system: Map) -> float:
     """Return the largest λ that the rule keeps, without weight decay; NaN if none is known."""
     return edge_of_stability(theory_settings(system)) if has_closed_form(system) else math.nan
-
-
-def roots(system: Map, curvature: float) -> NumpyArray:
-    """Return the multipliers of the map at an effective curvature."""
-    settings = theory_settings(system)
-    polynomial = sympy.Poly(theory.characteristic_polynomial(settings["kind"]), multiplier)
-    values = {scaled_curvature: settings["lr"] * curvature, beta: settings["momentum"]}
-    coefficients = [float(each.subs(values)) for each in polynomial.all_coeffs()]
-    return np.roots(coefficients)
 
 
 def simpson(values: Sequence[float]) -> float:

@@ -11,11 +11,11 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from samflow import _checks
+from samflow._random import key_words
 from samflow._status import Status
 from samflow._types import ArrayLike, NumpyArray, Point
 from samflow.equilibria.spectrum import extreme_eigenpairs
 from samflow.losses.base import AbstractLoss
-from samflow.networks.curvature import key_words
 from samflow.networks.switching.orbit import loss_digest
 from samflow.networks.switching.records import QUANTITIES, SwitchSweep
 from samflow.networks.switching.watch import measure
@@ -119,7 +119,7 @@ def sweep_switch(
         provenance=provenance(
             before.describe(), after=after.describe(), momentum=momentum, batch_size=batch_size,
             drop_last=drop_last, attack=_shown(attack), attack_before=_shown(attack_before),
-            key=key_words(key), starts=digest(starts), sharpness_tol=sharpness_tol,
+            key=key_words(key).tolist(), starts=digest(starts), sharpness_tol=sharpness_tol,
             num_points=num_points,
         ),
         switch_epochs=np.array(epochs),

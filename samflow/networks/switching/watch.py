@@ -1,7 +1,6 @@
 """What is seen of a training while it runs, and kept with its state on disk."""
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
 
 import equinox as eqx
 import jax
@@ -10,12 +9,9 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
-from samflow._types import NumpyArray, Point, Scalar
+from samflow._types import NumpyArray, Point
 from samflow.losses.base import AbstractLoss
-from samflow.losses.chunked import ChunkedLoss
-from samflow.losses.eager import compiled
-from samflow.losses.network import NetworkLoss
-from samflow.losses.network_base import AbstractNetworkLoss
+from samflow.losses.calls import error_share, value
 from samflow.networks.training.attacks import PGD, adversarial_error
 from samflow.networks.training.loop import How
 from samflow.networks.training.states import TrainState
@@ -129,47 +125,13 @@ def measure(
     held_out = loss if test is None else test
     return (
         float(value(loss, w)),
-        error(loss, w),
+        error_share(loss, w),
         np.nan if test is None else float(value(test, w)),
-        np.nan if test is None else error(test, w),
+        np.nan if test is None else error_share(test, w),
         np.nan
         if attack is None
         else float(adversarial_error(held_out, w, attack, key=jr.fold_in(key, 2**31 - 1))),
     )
-
-
-def error(loss: AbstractLoss, w: Point) -> float:
-    """Return the share of examples misclassified; NaN for targets that are no classes."""
-    return float(_misclassified(loss, w)) if _has_classes(loss) else np.nan
-
-
-def _has_classes(loss: AbstractLoss) -> bool:
-    if isinstance(loss, ChunkedLoss):
-        return _has_classes(loss.loss)
-    if not isinstance(loss, AbstractNetworkLoss):
-        return False
-    if loss.options.criterion == "cross_entropy" or not isinstance(loss, NetworkLoss):
-        return loss.options.criterion == "cross_entropy"
-    y = np.asarray(loss.y)
-    rows = y.ndim >= 2 and y.shape[-1] >= 2
-    return rows and bool((y >= 0).all() and np.allclose(y.sum(axis=-1), 1))
-
-
-@compiled
-def value(loss: AbstractLoss, w: Point) -> Scalar:
-    """Return L(w)."""
-    return loss(w)
-
-
-@compiled
-def gradient_norm(loss: AbstractLoss, w: Point) -> Scalar:
-    """Return ‖g(w)‖."""
-    return jnp.linalg.norm(loss.gradient(w))
-
-
-@compiled
-def _misclassified(loss: Any, w: Point) -> Scalar:
-    return loss.misclassified(w)
 
 
 @jax.jit

@@ -12,6 +12,7 @@ from jaxtyping import Array, PRNGKeyArray
 from samflow import _checks
 from samflow._types import ArrayLike, Point, Scalar
 from samflow.losses.base import AbstractLoss
+from samflow.losses.calls import misclassified
 from samflow.losses.chunked import ChunkedLoss
 from samflow.losses.network import NetworkLoss
 
@@ -155,7 +156,7 @@ def adversarial_error(
     w = _checks.point("w", w, loss.dim)
     key = jr.key(0) if key is None else key
     shares = [
-        share * _misclassified(attacked(part, w, attack, jr.fold_in(key, i)), w)
+        share * misclassified(attacked(part, w, attack, jr.fold_in(key, i)), w)
         for i, (share, part) in enumerate(_parts(loss))
     ]
     return jnp.sum(jnp.stack(shares))
@@ -165,11 +166,6 @@ def _parts(loss: AbstractLoss) -> Iterator[tuple[float, AbstractLoss]]:
     if isinstance(loss, ChunkedLoss):
         return loss.chunks(loss.chunk_size)
     return iter([(1.0, loss)])
-
-
-@eqx.filter_jit
-def _misclassified(loss: NetworkLoss, w: Point) -> Scalar:
-    return loss.misclassified(w)
 
 
 def _attackable(loss: AbstractLoss) -> NetworkLoss:

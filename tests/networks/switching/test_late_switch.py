@@ -16,8 +16,8 @@ from samflow._checks import ArgumentError
 from samflow._status import Status
 from samflow.losses import network, network_function
 from samflow.networks import Checkpoint
+from samflow.networks.directions import roots
 from samflow.networks.switching.late_switch import late_switch
-from samflow.networks.switching.phases import roots
 from samflow.networks.switching.sweep import sweep_switch
 from samflow.networks.training.attacks import PGD
 from samflow.networks.training.loop import first_state, switch, train

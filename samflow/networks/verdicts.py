@@ -1,0 +1,143 @@
+"""What one rule does to trained weights, to first order."""
+
+import math
+from typing import Any
+
+import numpy as np
+import sympy
+
+from samflow import theory
+from samflow._status import Status
+from samflow._types import NumpyArray
+from samflow.equilibria.settings import theory_settings
+from samflow.equilibria.spectrum import Eigenpairs
+from samflow.networks.diagnosis import Place, RuleVerdict, window_ends
+from samflow.networks.directions import log_growth, measured_along
+from samflow.rules import GD, SAM, USAM, PracticalSAM
+from samflow.systems import Map
+
+_NEUTRAL = 1e-6
+"""An eigenvalue within this part of max|λ| of 0 counts as 0."""
+
+
+def negative_values(pairs: Eigenpairs) -> NumpyArray:
+    """Return which eigenvalues are negative beyond their residual and rounding."""
+    values, residuals = np.asarray(pairs.values), np.asarray(pairs.residuals)
+    return values < -np.maximum(residuals, _NEUTRAL * np.abs(values).max())
+
+
+def rule_verdict(system: Map, w: Any, pairs: Eigenpairs, place: Place) -> RuleVerdict:
+    """Return what the rule of a map does along the eigenvectors of H.
+
+    Raises:
+        ArgumentError: for a rule with a memory.
+
+    """
+    values, settings = np.asarray(pairs.values), theory_settings(system)
+    decay = 0.0 if system.weight_decay is None else float(system.weight_decay)
+    radius, effective = settings["rho"], _effective_rho(system, place.gradient_norm)
+    along = measured_along(system, w, np.asarray(pairs.vectors))
+    reach = along.residual + np.asarray(pairs.residuals)
+    growth = [log_growth(system, along.curvature + s * reach) for s in (0, -1, 1)]
+    low, high = np.min(growth, axis=0), np.max(growth, axis=0)
+    closed = values * (1 + effective * values) + decay
+    limit = theory.evaluate(theory.flip_threshold(settings["kind"]), momentum=settings["momentum"])
+    seen = np.abs(values) > _NEUTRAL * np.abs(values).max()
+    cycle = _cycle_radius(system, settings, float(values[-1]))
+    verdict = _decided(low[seen], high[seen], np.asarray(pairs.status), place)
+    return RuleVerdict(
+        rule=system.rule.name,
+        verdict=verdict,
+        statement=_statement(verdict, values, growth[0], along.curvature, place, cycle),
+        rho=radius,
+        effective_rho=effective,
+        edge=_edge(settings, effective),
+        scaled_curvature=float(system.lr) * float(along.curvature[-1]),
+        limit=float(limit),
+        rho_window=_rho_window(system, settings, values, radius / effective if effective else 0.0),
+        closed_form=closed,
+        measured=along.curvature,
+        residual=along.residual,
+        growth=growth[0],
+        growth_low=low,
+        growth_high=high,
+        cycle_radius=cycle,
+        turned=int(np.sum(negative_values(pairs) & (along.curvature > 0))),
+    )
+
+
+def _effective_rho(system: Map, gradient_norm: float) -> float:
+    """Return what multiplies the gradient in the ascent at this gradient; NaN if nothing does."""
+    made = system.rule
+    if isinstance(made, GD):
+        return 0.0
+    if isinstance(made, USAM):
+        return float(made.rho)
+    if isinstance(made, SAM):
+        return float(made.rho) / gradient_norm if gradient_norm else math.inf
+    if isinstance(made, PracticalSAM):
+        return float(made.rho) / made.denominator(gradient_norm)
+    return math.nan
+
+
+def _edge(settings: dict[str, Any], effective: float) -> float:
+    if not math.isfinite(effective):
+        return math.nan
+    formula = theory.edge("usam" if effective else "gd", settings["kind"])
+    names = {name: settings[name] for name in ("lr", "momentum")}
+    return float(theory.evaluate(formula, rho=effective, **names))
+
+
+def _rho_window(
+    system: Map, settings: dict[str, Any], values: NumpyArray, unit: float
+) -> tuple[float, float] | None:
+    """Return the window in rho of the eigenvalues looked at; `unit` turns USAM's rho into it."""
+    if not (math.isfinite(unit) and unit > 0) or system.weight_decay is not None:
+        return None
+    window = theory.rho_window(
+        [float(each) for each in values],
+        lr=settings["lr"],
+        momentum=settings["momentum"],
+        kind=settings["kind"],
+        tolerance=_NEUTRAL * float(np.abs(values).max()),
+    )
+    return window_ends(window.times(sympy.Float(unit)))
+
+
+def _decided(low: NumpyArray, high: NumpyArray, status: NumpyArray, place: Place) -> str:
+    if (low > 0).any():
+        return "unstable" if low.max() * place.steady_steps >= 1 else "unresolved"
+    known = (high < 0).all() and (status == Status.located).all()
+    return "stable" if known else "undecided"
+
+
+def _cycle_radius(system: Map, settings: dict[str, Any], sharpness: float) -> float:
+    """Return the radius of SAM's 2-cycle along the sharpest direction; NaN where there is none."""
+    if not isinstance(system.rule, (SAM, PracticalSAM)) or not sharpness > 0:
+        return math.nan
+    names = {name: settings[name] for name in ("rho", "lr", "momentum", "kind")}
+    radius = float(theory.cycle_radius(sharpness, **names))
+    return radius if radius > 0 else math.nan
+
+
+def _statement(
+    verdict: str,
+    values: NumpyArray,
+    growth: NumpyArray,
+    curvature: NumpyArray,
+    place: Place,
+    cycle: float,
+) -> str:
+    fastest = int(np.argmax(growth))
+    steps = 1 / growth[fastest] if growth[fastest] else math.inf
+    if verdict == "stable":
+        return f"Every perturbation seen dies out, the slowest by e in {-steps:.3g} steps"
+    if verdict == "undecided":
+        return "Residuals of the eigenvectors leave open whether a perturbation grows"
+    how = "swings across the valley" if curvature[fastest] > 0 else "slides down"
+    text = f"It {how} along λ = {values[fastest]:.4g}, by e in {steps:.3g} steps"
+    if curvature[fastest] > 0 and math.isfinite(cycle):
+        text += f", until SAM's 2-cycle of radius {cycle:.3g} holds it"
+    if verdict == "unresolved":
+        text += ", in which the drift of the weights changes the sharpness by more than a tenth"
+    return text
