@@ -36,6 +36,16 @@ Data = Annotated[
 Key = Annotated[
     str | None, typer.Option("--key", help="Where the tensors are in a nested file, as params.")
 ]
+Rename = Annotated[
+    list[str] | None,
+    typer.Option("--rename", help="OLD=NEW: a name in the file and the network's; may repeat."),
+]
+LeaveOut = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--leave-out", help="A name in the file, or its beginning, that is not needed; may repeat."
+    ),
+]
 Loss = Annotated[str, typer.Option("--loss", help="cross_entropy or squared.")]
 Rules = Annotated[
     list[str] | None,
@@ -93,6 +103,8 @@ def command(
     model: Model,
     data: Data = None,
     key: Key = None,
+    rename: Rename = None,
+    leave_out: LeaveOut = None,
     loss: Loss = "cross_entropy",
     rule: Rules = None,
     like: Like = None,
@@ -126,7 +138,10 @@ def command(
     settings = Settings(loss, label_smoothing, loss_weight_decay, batch_norm, chunk_size, dtype)
     progress("building the model and its loss")
     made = make_loss(model, data, examples, settings)
-    checkpoint = networks.load_checkpoint(file, made, key=key)
+    names = None if rename is None else dict(map(_renamed, rename))
+    checkpoint = networks.load_checkpoint(
+        file, made, key=key, rename=names, leave_out=tuple(leave_out or ())
+    )
     found = networks.diagnose(
         checkpoint,
         rho=rho,
@@ -153,6 +168,17 @@ def command(
         say(f"{len(missed)} of {len(found.pairs.values)} eigenvalues have too large a residual.")
         return 1
     return 0
+
+
+def _renamed(given: str) -> tuple[str, str]:
+    from samflow import _checks
+
+    old, equals, new = given.partition("=")
+    if not (old and equals and new):
+        raise _checks.ArgumentError(
+            f"Argument `--rename` must be OLD=NEW, as fc.weight=layers.0.weight, but is {given!r}."
+        )
+    return old, new
 
 
 def _located() -> int:

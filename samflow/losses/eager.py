@@ -1,6 +1,7 @@
 """Losses that Python computes call by call: data in chunks, or a network of another library."""
 
 import abc
+import contextlib
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 from samflow import _checks
 from samflow._types import Matrix, NumpyArray, Point, Scalar
 from samflow.losses.base import AbstractLoss
+from samflow.losses.memory import within_memory
 
 
 class AbstractEagerLoss(AbstractLoss):
@@ -92,18 +94,25 @@ def _differentiable(function: Callable[[Any], Any], tangent: Callable[[Any, Any]
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile `function`; run it as it is where an argument holds a loss that Python computes.
 
-    That saves a copy through the host for each call of such a loss.
+    That saves a copy through the host for each call of such a loss. Where memory runs out the
+    error says how many examples to take at once.
     """
     fast = eqx.filter_jit(function)
 
     @functools.wraps(function)
     def run(*args: Any) -> Any:
-        return function(*args) if any(is_eager(each) for each in args) else fast(*args)
+        losses, made = _outermost(args, AbstractLoss), function if is_eager(args) else fast
+        with within_memory(losses[0]) if losses else contextlib.nullcontext():
+            return made(*args)
 
     return run
 
 
 def is_eager(tree: Any) -> bool:
-    """Whether a loss that Python computes is in `tree`."""
-    eager = lambda node: isinstance(node, AbstractEagerLoss)  # noqa: E731
-    return any(map(eager, jax.tree.leaves(tree, is_leaf=eager)))
+    """Whether a loss that Python computes is in `tree`, maybe inside of another loss."""
+    return bool(_outermost(tree, AbstractEagerLoss))
+
+
+def _outermost(tree: Any, kind: type) -> list[Any]:
+    found = lambda node: isinstance(node, kind)  # noqa: E731
+    return [node for node in jax.tree.leaves(tree, is_leaf=found) if found(node)]

@@ -27,12 +27,17 @@ def within_memory(loss: Any) -> Iterator[None]:
         if not isinstance(error, MemoryError) and not any(w in str(error) for w in _WORDS):
             raise
         at_once = getattr(loss, "chunk_size", None) or getattr(loss, "num_examples", 1)
-        advice = (
-            f"Use `loss.in_chunks({max(1, at_once // _FRACTION)})`, or --chunk-size in a command"
-            if at_once > 1
-            else "One example is too much already: take a smaller model or a machine with more"
-        )
-        raise _checks.ArgumentError(
-            f"Memory ran out on {loss.name}, {loss.dim} weights, with {at_once} examples at once. "
-            f"{advice}."
-        ) from error
+        raise want_of_memory(f"{loss.name}, {loss.dim} weights,", at_once) from error
+
+
+def want_of_memory(what: str, at_once: int) -> _checks.ArgumentError:
+    """Return what to raise where `what` does not fit with so many examples at once."""
+    size, plural = max(1, at_once // _FRACTION), "s" if at_once > 1 else ""
+    advice = (
+        f"Use `loss.in_chunks({size})`, `chunk_size={size}`, or --chunk-size {size} in a command"
+        if at_once > 1
+        else "One example is too much already: take a smaller model or a machine with more"
+    )
+    return _checks.ArgumentError(
+        f"Memory ran out on {what} with {at_once} example{plural} at once. {advice}."
+    )

@@ -3,7 +3,7 @@
 import difflib
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -77,6 +77,7 @@ def load_checkpoint(
     *,
     key: str | None = None,
     rename: Mapping[str, str] | Callable[[str], str] | None = None,
+    leave_out: Sequence[str] = (),
 ) -> Checkpoint:
     """Return the weights in `path` with the loss that they are weights of.
 
@@ -90,6 +91,8 @@ def load_checkpoint(
         loss: the network with its data.
         key: where the tensors are in a nested file, as "params" or "model.encoder".
         rename: the file's names to the network's: a mapping of those that differ, or a function.
+        leave_out: names in the file, or their beginnings up to a dot, of what the network does not
+            have, as "pooler" or "embeddings.position_ids".
 
     Raises:
         ArgumentError: for a file that cannot be read, tensors that are missing, besides, of
@@ -101,6 +104,7 @@ def load_checkpoint(
     _checks.kind("loss", loss, AbstractNetworkLoss, "Use `sf.losses.network` to make one.")
     file = read_tensors(path, key=key)
     tensors = _named_by_model(file, loss) if file.format == "equinox" else dict(file.tensors)
+    tensors, left_out = _without(tensors, leave_out)
     tensors = _renamed(tensors, rename)
     extras = {name: tensors.pop(name) for name in loss.extra_names if name in tensors}
     shapes = dict(zip(loss.weight_names, loss.weight_shapes, strict=True))
@@ -109,16 +113,20 @@ def load_checkpoint(
     w = jnp.concatenate([jnp.ravel(jnp.asarray(array, dtype=float)) for array in arrays])
     source = f"{os.fspath(path)} ({file.format}, sha256 {file.sha256[:12]})"
     return Checkpoint(
-        loss.with_extras(extras) if extras else loss, w, source, _notes(file, arrays, extras)
+        loss.with_extras(extras) if extras else loss,
+        w,
+        source,
+        _notes(file, arrays, extras, left_out),
     )
 
 
 def _notes(
-    file: TensorFile, arrays: list[NumpyArray], extras: Mapping[str, Any]
+    file: TensorFile, arrays: list[NumpyArray], extras: Mapping[str, Any], left_out: list[str]
 ) -> tuple[str, ...]:
     kinds = sorted({array.dtype.name for array in arrays} - {jnp.zeros(()).dtype.name})
     notes = [f"opened {' and '.join(file.unwrapped)}"] if file.unwrapped else []
-    notes += [f"left out {_listed(file.left_out)}"] if file.left_out else []
+    left_out = [*file.left_out, *left_out]
+    notes += [f"left out {_listed(left_out)}"] if left_out else []
     notes += [f"widened from {' and '.join(kinds)}"] if kinds else []
     notes += [f"besides the weights {_listed(extras)} are the file's"] if extras else []
     return tuple(notes)
@@ -128,6 +136,25 @@ def _listed(names: Any) -> str:
     names = list(names)
     more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
     return ", ".join(names[:_LISTED]) + more
+
+
+def _without(
+    tensors: dict[str, NumpyArray], leave_out: Sequence[str]
+) -> tuple[dict[str, NumpyArray], list[str]]:
+    """Return the tensors that are wanted, and the names of the others."""
+    if isinstance(leave_out, str):
+        raise _checks.ArgumentError(
+            "Argument `leave_out` must be a list of names, but is one string."
+        )
+    begins = lambda name, start: name == start or name.startswith(f"{start}.")  # noqa: E731
+    for start in leave_out:
+        if not any(begins(name, start) for name in tensors):
+            raise _checks.ArgumentError(
+                "Argument `leave_out` must hold names in the file or their beginnings up to a dot, "
+                f"but none begins with {start!r}; it has {_listed(tensors)}."
+            )
+    others = [name for name in tensors if any(begins(name, start) for start in leave_out)]
+    return {name: t for name, t in tensors.items() if name not in others}, others
 
 
 def _renamed(
@@ -194,6 +221,8 @@ def _check_names(
     if pairs:
         shown = ", ".join(f"{old!r}: {new!r}" for old, new in list(pairs.items())[:_LISTED])
         text += f". Renamed? Give rename={{{shown}}}"
+    elif unknown and not missing:
+        text += f". Not needed? Give leave_out={unknown[:_LISTED]}"
     raise _checks.ArgumentError(text + ".")
 
 

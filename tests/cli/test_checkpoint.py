@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from samflow import networks
 from samflow.cli import run
@@ -101,9 +102,21 @@ def test_a_picture_is_written_beside_the_table(folder, capsys):
     assert "eigenvalue of H" in capsys.readouterr().out
 
 
+def test_names_of_the_file_are_mapped_and_left_out(folder, capsys):
+    tensors = {"fc.weight": np.array([[3.0, -1.0]]), "head.bias": np.ones(1)}
+    save_file(tensors, folder / "others.safetensors")
+    others = ["checkpoint", "others.safetensors", *WITH_DATA[2:]]
+    assert run(others) == 2
+    assert "rename={'fc.weight': 'weight'}" in capsys.readouterr().err
+    assert run([*others, "--rename", "fc.weight=weight", "--leave-out", "head"]) == 0
+    assert "left out head.bias" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        ([*WITH_DATA, "--rename", "weight"], "`--rename` must be OLD=NEW"),
+        ([*WITH_DATA, "--leave-out", "head"], "none begins with 'head'"),
         (ARGUMENTS, "`--data` is missing: weights alone define no loss"),
         ([*ARGUMENTS[:-1], "own_models"], "must be module:function"),
         ([*ARGUMENTS[:-1], "no_models:linear"], "'no_models' cannot"),

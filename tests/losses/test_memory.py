@@ -6,8 +6,10 @@ import jax.random as jr
 import numpy as np
 import pytest
 
+import samflow as sf
 from samflow._checks import ArgumentError
 from samflow.losses import network
+from samflow.losses.eager import compiled
 from samflow.losses.memory import within_memory
 
 LOSS = network(eqx.nn.Linear(2, 1, key=jr.key(0)), np.ones((100, 2)), np.ones((100, 1)), name="big")
@@ -36,3 +38,17 @@ def test_the_micro_batch_to_use_is_a_quarter(error):
 def test_other_errors_are_raised_as_they_are():
     with pytest.raises(RuntimeError, match="something else"), within_memory(LOSS):
         raise RuntimeError("something else")
+
+
+def test_functions_compiled_for_losses_say_it_too():
+    """The loss may be a part of an argument, as of a map."""
+
+    @compiled
+    def fails(system, w):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
+
+    for holder in (LOSS, sf.Map(LOSS, sf.GD(), lr=0.1), LOSS.in_chunks(100)):
+        with pytest.raises(ArgumentError, match=r"100 examples at once\. Use .*chunk_size=25"):
+            fails(holder, np.zeros(3))
+    with pytest.raises(RuntimeError, match="Out of memory"):
+        fails(None, np.zeros(3))

@@ -90,7 +90,10 @@ def changed(path, **tensors):
         ({"layers.0.weight": np.zeros((64, 3))}, "It is transposed"),
         ({"layers.0.bias": np.zeros(3, np.int64)}, "float type that float64 holds .* is int64"),
         ({"layers.1.bias": np.r_[np.zeros(9), np.nan]}, "`layers.1.bias` must be finite.* 1 of 10"),
-        ({"layers.2.bias": np.zeros(3)}, r"has besides layers.2.bias \(3,\)\."),
+        (
+            {"layers.2.bias": np.zeros(3)},
+            r"has besides layers.2.bias \(3,\)\. Not needed\? Give leave_out=\['layers.2.bias'\]",
+        ),
     ],
 )
 def test_a_tensor_that_does_not_fit_is_named(path, trained, tensors, message):
@@ -150,6 +153,22 @@ def test_renamed_tensors_are_recognised_and_taken_by_a_mapping_or_a_function(pat
         load_checkpoint(path, loss, rename={"nothing": "layers.0.weight"})
     with pytest.raises(ArgumentError, match="two tensors one name"):
         load_checkpoint(path, loss, rename=lambda name: "x")
+
+
+def test_what_the_network_does_not_have_is_left_out_on_demand_and_it_is_said(path, trained):
+    loss, w = trained
+    more = {"head.weight": np.ones(3), "head.bias": np.ones(1), "position_ids": np.arange(4)}
+    save_file(load_file(path) | more, path)
+    found = load_checkpoint(path, loss, leave_out=["head", "position_ids"])
+    np.testing.assert_array_equal(found.w, w)
+    assert found.notes == ("left out position_ids, head.bias, head.weight",)
+    for wrong, words in (
+        ("head", "a list of names, but is one string"),
+        (["hea"], "none begins with 'hea'; it has position_ids"),
+        (["head", "position_ids", "layers.0"], "lacks layers.0.weight"),
+    ):
+        with pytest.raises(ArgumentError, match=words):
+            load_checkpoint(path, loss, leave_out=wrong)
 
 
 def test_files_of_equinox_are_put_into_the_network_in_its_order(tmp_path, trained):

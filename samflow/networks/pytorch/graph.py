@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from samflow._checks import ArgumentError
+from samflow.losses.memory import want_of_memory
 
 _KINKED = re.compile(
     r"(Relu|LeakyRelu|PreluKernel|RreluWithNoise|Hardtanh|Hardshrink|Softshrink|Hardswish"
@@ -52,21 +53,11 @@ def explained(torch: Any, name: str, at_once: int) -> Iterator[None]:
         yield
     except (MemoryError, RuntimeError) as error:
         memory = isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError))
-        text = first_line(error)
         if memory or re.search("can't allocate memory|out of memory", str(error)):
-            raise ArgumentError(_too_large(name, at_once, text)) from None
+            raise want_of_memory(name, at_once) from error
         if re.search(r"derivative for .* is not implemented|double backward", str(error)):
-            raise second_derivative(name, text) from error
+            raise second_derivative(name, first_line(error)) from error
         raise
-
-
-def _too_large(name: str, at_once: int, text: str) -> str:
-    if at_once == 1:
-        return f"One example of {name} alone does not fit into memory: {text}"
-    return (
-        f"{at_once} examples of {name} at once do not fit into memory. Pass "
-        f"chunk_size={at_once // 2}, or take loss.in_chunks({at_once // 2}): {text}"
-    )
 
 
 def second_derivative(name: str, text: str) -> ArgumentError:

@@ -877,14 +877,16 @@ def test_where_memory_runs_out_a_chunk_size_is_named(error):
     loss.problem.network.module.module.most[0] = 7
     w = loss.flatten()
     for call in (loss, loss.gradient, loss.product_at, loss.predict):
-        with pytest.raises(ArgumentError, match=r"14 examples .* Pass chunk_size=7, or take"):
+        with pytest.raises(ArgumentError, match=r"14 examples at once\. Use `loss.in_chunks\(3\)`"):
             call(w)
     assert np.isfinite(float(loss.in_chunks(7)(w)))
     loss.problem.network.module.module.most[0] = 0
-    with pytest.raises(ArgumentError, match="One example of Large alone does not fit"):
+    with pytest.raises(
+        ArgumentError, match=r"1 example at once\. One example is too much"
+    ):
         loss.in_chunks(1)(w)
     module.most[0] = 3
-    with pytest.raises(ArgumentError, match=r"8 examples .* Pass chunk_size=4"):
+    with pytest.raises(ArgumentError, match=r"8 examples at once\. .* `chunk_size=2`"):
         torch_network(module, x, y)
 
 
