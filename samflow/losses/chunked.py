@@ -126,6 +126,24 @@ class ChunkedLoss(AbstractEagerLoss, AbstractDerivedLoss, AbstractNetworkLoss):
         return ChunkedLoss(self.loss.with_extras(extras), self.chunk_size)  # pyright: ignore[reportCallIssue]
 
     @property
+    def has_statistics(self) -> bool:
+        """Whether batch norm takes running statistics that can be computed anew."""
+        return self.loss.has_statistics
+
+    def statistics(self, w: Point) -> dict[str, Any]:
+        """Return the mean over chunks, by their shares, of batch norm's running statistics at w.
+
+        That depends on the chunk size: layers before normalise by the chunk's statistics, and how
+        chunks differ in their means is left out. `loss.statistics` has those of all data at once.
+        """
+        mean: dict[str, Any] = {}
+        for share, part in self.chunks(self.chunk_size):
+            for name, value in part.statistics(w).items():
+                counts = not jnp.issubdtype(value.dtype, jnp.floating)
+                mean[name] = value if counts else mean.get(name, 0.0) + share * value
+        return mean
+
+    @property
     def options(self) -> NetworkOptions:
         """What else than weights and data decides the loss."""
         return self.loss.options

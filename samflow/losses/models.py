@@ -14,6 +14,7 @@ from jaxtyping import Array
 
 from samflow import _checks
 from samflow._types import ArrayLike, NumpyArray
+from samflow.losses import batch_norm as norms
 from samflow.losses.criteria import CRITERIA
 from samflow.losses.network import NetworkLoss, as_inputs, path_name
 from samflow.losses.network_base import BATCH_NORM, NetworkOptions
@@ -23,10 +24,11 @@ _FINITE_AT_ONCE = 4096
 
 
 def network(
-    model: Callable[..., Array],
+    model: Callable[..., Any],
     x: ArrayLike,
     y: ArrayLike,
     *,
+    state: Any = None,
     loss: str = "squared",
     name: str = "network",
     label_smoothing: float = 0.0,
@@ -56,13 +58,18 @@ def network(
         y: targets (n, ...), in the shape of the outputs; one-hot rows or probabilities for
             "cross_entropy", which are not checked to sum to 1. Or classes, whole numbers from 0,
             in the shape of the outputs without the last axis.
+        state: of a module of equinox with batch norm, the `equinox.nn.State` that goes with it, in
+            the network's float type; the module takes (example, state) and returns (output,
+            state), and what it writes there is dropped. None: it takes the example.
         loss: a name in `CRITERIA`.
         name: what to call it.
         label_smoothing: s in [0, 1): the targets become (1 − s) y + s/K for K classes.
         weight_decay: ≥ 0; adds ½ weight_decay ‖w‖² to L, over all weights. The weight decay of an
             optimiser that is not part of L belongs to `sf.Map`.
         batch_norm: what to say of batch norm, in `BATCH_NORM`; with "train" outputs depend on the
-            other examples, and the loss does not go in chunks.
+            other examples, and the loss does not go in chunks. Of a module with `state` it sets the
+            mode of every `equinox.nn.BatchNorm`: "eval" for its running statistics, which
+            `with_statistics` can compute anew, or "train" for training mode.
         frozen: beginnings of names of arrays that are no weights, as "layers.0".
         per_example: False for a model that takes all of x at once.
         dtype: float type in which the network computes, at least single precision; None: JAX's
@@ -71,7 +78,9 @@ def network(
     Raises:
         ArgumentError: for an unknown loss, data that are not finite or do not fit each other or
             the network, classes out of range, a network without weights or with arrays that are
-            not real floats, and a name in `frozen` that no array has.
+            not real floats, and a name in `frozen` that no array has; for a `state` that is none of
+            equinox, and a module with batch norm of no mode, over axes of several names, or with
+            its initial state inside.
 
     """
     options = _options(loss, label_smoothing, weight_decay, batch_norm, dtype)
@@ -79,8 +88,19 @@ def network(
         raise _checks.ArgumentError(
             f"Argument `model` must be callable on one example, but is {type(model).__name__}."
         )
-    function = _each if per_example else _all
-    return _made(model, None, function, x, y, options, name, frozen)
+    if state is None:
+        function = _each if per_example else _all
+        return _made(model, None, function, x, y, options, name, frozen)
+    _checks.kind("state", state, eqx.nn.State, "Use `equinox.nn.make_with_state`.")
+    model = norms.in_mode(model, options.batch_norm)
+    if per_example:
+        norms.axis_name(model)
+    state = jtu.tree_map(lambda a: as_inputs(a, options.dtype), state)
+    function = norms.each if per_example else norms.together
+    made = _made(model, state, function, x, y, options, name, frozen)
+    known = options.batch_norm == "eval" and norms.layers(model)
+    measure = norms.measure_each if per_example else norms.measure_together
+    return dataclasses.replace(made, measure=measure) if known else made
 
 
 def network_function(
@@ -116,7 +136,8 @@ def network_function(
         params: a tree of arrays, of which the floats are the weights.
         x: inputs, as for `network`.
         y: targets, as for `network`.
-        state: a tree of arrays that are no weights, as running statistics.
+        state: a tree of arrays that are no weights, as running statistics; how to compute these
+            anew is not known, so that `with_statistics` refuses.
         loss: a name in `CRITERIA`.
         name: what to call it.
         label_smoothing: as for `network`.

@@ -45,6 +45,8 @@ class NetworkLoss(AbstractNetworkLoss):
         options: criterion, label smoothing, weight decay, batch norm, and the float type of the
             network; its outputs are compared with y in that of w.
         whole: the loss that this batch was drawn from, None if from none.
+        measure: takes (tree, state, x) and returns batch norm's running statistics over x, by their
+            `extra_names`; None where there are none, or none that are known of.
 
     """
 
@@ -63,6 +65,9 @@ class NetworkLoss(AbstractNetworkLoss):
     domain: Box | None = eqx.field(static=True, default=None)
     elementwise: bool = eqx.field(static=True, default=False)
     whole: "NetworkLoss | None" = None
+    measure: Callable[[Any, Any, Array], dict[str, Array]] | None = eqx.field(
+        static=True, default=None
+    )
 
     def unflatten(self, w: Point) -> Any:
         """Return the model, or its tree of arrays, with weights `w` in the network's float type."""
@@ -172,6 +177,35 @@ class NetworkLoss(AbstractNetworkLoss):
         return dataclasses.replace(self, fixed=held[0], state=held[1], whole=whole)
 
     @property
+    def has_statistics(self) -> bool:
+        """Whether `statistics` knows how to compute those of batch norm anew."""
+        return self.measure is not None
+
+    def statistics(self, w: Point) -> dict[str, Array]:
+        """Return the state of batch norm after one pass of all examples at once in training.
+
+        For a module of equinox with its state, in evaluation mode, as `network` takes it. A layer's
+        mean and variance are those of its inputs over all examples, normalised so on the way, and
+        the variance is without the factor m/(m − 1) of m numbers a channel that PyTorch has. Of a
+        layer that is called several times they are the mean over its calls; the state of a layer
+        that is not called, or with `inference=True`, is as before. All examples go at once.
+
+        Not guaranteed: statistics of layers that are called within a compiled loop, such as
+        `jax.lax.scan`; a module that reads attributes of its batch norms fails.
+
+        Raises:
+            ArgumentError: for a loss whose statistics are not known of: of a function of JAX, of a
+                network without batch norm, and with batch_norm="train".
+
+        """
+        if self.measure is None:
+            raise _checks.ArgumentError(
+                "Argument `loss` must be of a module of equinox with its state and "
+                f'batch_norm="eval" to compute statistics, but {self.name} is not.'
+            )
+        return _statistics(self, w)
+
+    @property
     def kinks(self) -> tuple[str, ...]:
         """What in the network has kinks, where the Hessian is that of the smooth pieces."""
         first = jnp.asarray(self.x[:1])
@@ -230,6 +264,12 @@ class NetworkLoss(AbstractNetworkLoss):
         """
         basis = jnp.eye(self.dim, dtype=w.dtype)
         return jax.lax.map(lambda v: self.hvp(w, v), basis, batch_size=_HESSIAN_COLUMNS)
+
+
+@eqx.filter_jit
+def _statistics(loss: NetworkLoss, w: Point) -> dict[str, Array]:
+    assert loss.measure is not None
+    return loss.measure(loss.unflatten(w), loss.state, jnp.asarray(loss.x))
 
 
 def _where_named(name: str | None, leaf: Any) -> Any:

@@ -3,13 +3,14 @@
 import abc
 import math
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from samflow._checks import ArgumentError
 from samflow._types import Point, Scalar
 from samflow.losses.base import AbstractLoss
 
@@ -94,9 +95,9 @@ class AbstractNetworkLoss(AbstractLoss):
         """Yield the losses L_c of `chunk_size` examples each with their shares, L = Σ share L_c."""
 
     @property
+    @abc.abstractmethod
     def has_classes(self) -> bool:
         """Whether targets are classes, so that outputs can be right or wrong."""
-        return self.options.criterion == "cross_entropy"
 
     @property
     @abc.abstractmethod
@@ -125,6 +126,39 @@ class AbstractNetworkLoss(AbstractLoss):
             ArgumentError: for an array of another shape.
 
         """
+
+    @property
+    @abc.abstractmethod
+    def has_statistics(self) -> bool:
+        """Whether batch norm takes running statistics, and `statistics` can compute them anew."""
+
+    @abc.abstractmethod
+    def statistics(self, w: Point) -> dict[str, Any]:
+        """Return batch norm's running statistics of all examples at w, by their `extra_names`."""
+
+    def with_statistics(self, w: Point) -> Self:
+        """Return the same loss with batch norm's running statistics recomputed at w.
+
+        They are those of this loss's own examples, of a batch those of the batch, as `statistics`
+        says. This loss and the user's network stay as they are.
+
+        Raises:
+            ArgumentError: for a loss without running statistics, or with none that are known of
+                (`has_statistics`), as one with batch_norm="train", which takes those of the
+                examples at hand already; and what `statistics` raises.
+
+        Source: Izmailov et al. 2018 (arXiv 1803.05407), for averaged weights; Jordan et al. 2023
+        (arXiv 2211.08403), for the points of a line between two networks.
+
+        """
+        if not self.has_statistics:
+            raise ArgumentError(
+                "Argument `loss` must have running statistics of batch norm that can be computed "
+                f"anew, but {self.name}, with batch_norm={self.options.batch_norm!r}, has none. "
+                "Those of a function of JAX are yours to compute: for `with_extras`, or as "
+                "`recompute` of `late_switch`."
+            )
+        return self.with_extras(self.statistics(w))  # pyright: ignore[reportReturnType]
 
     def split(self, w: Point) -> list[Array]:
         """Return the network's arrays in the order of `weight_names`."""

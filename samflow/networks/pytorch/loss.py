@@ -67,12 +67,18 @@ class TorchLoss(AbstractEagerLoss, AbstractNetworkLoss):
         """Return the share of examples whose largest output is not the class of y."""
         return self._outside(lambda loss, w: loss.problem.misclassified(w, loss._parts()), (), w)
 
-    def _parts(self) -> list[Part]:
-        """Return the chunks; indices in sequence as a slice, which reads no more than it must."""
+    def _parts(self, least: int = 1) -> list[Part]:
+        """Return the chunks; indices in sequence as a slice, which reads no more than it must.
+
+        A last chunk of fewer than `least` examples joins the one before it.
+        """
         n, order = self.num_examples, None if self.indices is None else np.asarray(self.indices)
+        starts = list(range(0, n, self.chunk_size or n))
+        if len(starts) > 1 and n - starts[-1] < least:
+            starts.pop()
         parts = []
-        for start in range(0, n, self.chunk_size or n):
-            chosen: slice | np.ndarray = slice(start, min(start + (self.chunk_size or n), n))
+        for start, stop in zip(starts, [*starts[1:], n], strict=True):
+            chosen: slice | np.ndarray = slice(start, stop)
             size = chosen.stop - start
             if order is not None:
                 chosen = _as_slice(order[chosen])
@@ -190,7 +196,37 @@ class TorchLoss(AbstractEagerLoss, AbstractNetworkLoss):
 
         """
         network = self.problem.network.with_state(extras)
-        return dataclasses.replace(self, problem=dataclasses.replace(self.problem, network=network))
+        whole = None if self.whole is None else self.whole.with_extras(extras)
+        problem = dataclasses.replace(self.problem, network=network)
+        return dataclasses.replace(self, problem=problem, whole=whole)
+
+    @property
+    def has_statistics(self) -> bool:
+        """Whether some batch norm normalises with running statistics, which it also tracks."""
+        return self.problem.network.running_statistics
+
+    def statistics(self, w: Point) -> dict[str, np.ndarray]:
+        """Return batch norm's running statistics of all examples at w, as a state_dict has them.
+
+        What `torch.optim.swa_utils.update_bn` gives, but that dropout stays off. Examples that go
+        at once are one batch: a layer's are the mean and the variance of its inputs, with the
+        factor m/(m − 1) of m numbers a channel that PyTorch's `running_var` has, while the layers
+        before it normalise by the variance without the factor. Of a layer that is called several
+        times they are the mean over its calls; a layer that is not called has none here.
+
+        Of a loss in chunks they are the mean over chunks, by their shares, of what each gives: this
+        depends on the chunk size, and leaves out how chunks differ in their means. `update_bn`
+        gives smaller chunks the same share. A single last example joins the chunk before it.
+
+        Not guaranteed: statistics of layers that do not write their buffers in place. Where
+        `torch.distributed` is set up, `SyncBatchNorm` takes those of all processes.
+
+        Raises:
+            ArgumentError: where a chunk gives batch norm one number a channel, and what does not
+                fit into memory.
+
+        """
+        return self.problem.statistics(w, self._parts(least=2))
 
     def with_options(self, **changes: Any) -> "TorchLoss":
         """Return the same loss with other `options`.
@@ -241,6 +277,11 @@ class TorchLoss(AbstractEagerLoss, AbstractNetworkLoss):
     def options(self) -> NetworkOptions:
         """What else than weights and data decides the loss."""
         return self.problem.options
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether the criterion is cross-entropy: of others it is not known."""
+        return self.options.criterion == "cross_entropy"
 
     @property
     def kinks(self) -> tuple[str, ...]:

@@ -66,10 +66,15 @@ class Stateless(NamedTuple):
 
     def __call__(self, leaves: Sequence[Any], x: Any) -> Any:
         """Return the outputs; buffers that the pass writes are written in clones."""
-        state = {name: buffer.clone() for name, buffer in self.module.named_buffers()}
-        state.update({f"module.{n}": leaf for n, leaf in zip(self.names, leaves, strict=True)})
+        return self._passed(self._tensors(leaves), x)
+
+    def _tensors(self, leaves: Sequence[Any]) -> dict[str, Any]:
+        tensors = {name: buffer.clone() for name, buffer in self.module.named_buffers()}
+        return tensors | {f"module.{n}": leaf for n, leaf in zip(self.names, leaves, strict=True)}
+
+    def _passed(self, tensors: dict[str, Any], x: Any) -> Any:
         with _twice_differentiable(self.torch):
-            return self.torch.func.functional_call(self.module, state, (x,))
+            return self.torch.func.functional_call(self.module, tensors, (x,))
 
     def state(self) -> dict[str, Any]:
         """Return the state_dict of the copy, under the names of the user's module."""
@@ -77,7 +82,7 @@ class Stateless(NamedTuple):
 
     def with_state(self, tensors: Mapping[str, Any]) -> "Stateless":
         """Return the same function with other tensors that are no weights."""
-        module = copy.deepcopy(self.module)
+        module = _again(self.torch, self.module)
         state, weights = module.module.state_dict(), {n for names in self.aliases for n in names}
         for name, array in tensors.items():
             if name in weights:
@@ -92,8 +97,33 @@ class Stateless(NamedTuple):
 
     def with_batch_norm(self, train: bool) -> "Stateless":
         """Return the same function with batch norm's statistics from the batch, or running ones."""
-        module = copy.deepcopy(self.module)
+        module = _again(self.torch, self.module)
         return self._replace(module=module, batch_statistics=_set_norms(self.torch, module, train))
+
+    @property
+    def running_statistics(self) -> bool:
+        """Whether some batch norm normalises with running statistics that training would move."""
+        return any(not norm.training for norm in _tracking(self.torch, self.module).values())
+
+    def learning(self) -> "Stateless":
+        """Return the function of which `statistics` are taken: batch norm learns them anew."""
+        module = _again(self.torch, self.module)
+        for norm in _tracking(self.torch, module).values():
+            norm.reset_running_stats()
+            norm.momentum = None  # averages over the calls of a pass
+            norm.train()
+        return self._replace(module=module, batch_statistics=True)
+
+    def statistics(self, leaves: Sequence[Any], x: Any) -> dict[str, Any]:
+        """Return the running statistics that a pass of `learning` leaves, as a state_dict does."""
+        tensors, norms = self._tensors(leaves), _tracking(self.torch, self.module)
+        counts = {name: tensors[f"{name}.num_batches_tracked"] for name in norms}
+        for count in counts.values():  # a module of two names keeps the clones of the last pass
+            count.zero_()
+        self._passed(tensors, x)
+        called = [name for name, count in counts.items() if count > 0]
+        names = [f"{name}.{each}" for name in called for each in ("running_mean", "running_var")]
+        return {name.removeprefix("module."): tensors[name] for name in names}
 
     @contextlib.contextmanager
     def exact(self, *, gradients: bool = True) -> Iterator[None]:
@@ -195,6 +225,13 @@ def _norms(torch: Any, module: Any) -> list[Any]:
     return [m for m in module.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)]
 
 
+def _tracking(torch: Any, module: Any) -> dict[str, Any]:
+    """Return the batch norms that have running statistics, by their names."""
+    norms = {id(norm) for norm in _norms(torch, module) if norm.track_running_stats}
+    named = {name: each for name, each in module.named_modules() if id(each) in norms}
+    return {name: norm for name, norm in named.items() if norm.running_mean is not None}
+
+
 def _set_norms(torch: Any, module: Any, train: bool) -> bool:
     """Set the mode of every batch norm; return whether some normalises with the batch at hand."""
     norms = _norms(torch, module)
@@ -212,9 +249,7 @@ def _copied(torch: Any, module: Any, weights: Mapping[str, Any], dtype: Any, dev
             memo[id(p)] = torch.nn.Parameter(moved, requires_grad=False)
     for buffer in module.buffers():
         memo[id(buffer)] = _moved(buffer.detach().clone(), dtype, device)
-    for each in module.modules():  # tensors that a hook makes before every pass cannot be copied
-        plain = [value for value in vars(each).values() if torch.is_tensor(value)]
-        memo.update({id(t): t for t in plain if not t.is_leaf})
+    memo.update(_passing(torch, module))
     try:
         return copy.deepcopy(module, memo)
     except Exception as error:
@@ -222,6 +257,18 @@ def _copied(torch: Any, module: Any, weights: Mapping[str, Any], dtype: Any, dev
             f"Argument `module` must be such that copy.deepcopy takes it, but "
             f"{type(module).__name__} is not: {first_line(error)}"
         ) from error
+
+
+def _again(torch: Any, module: Any) -> Any:
+    """Return a tree that was copied anew: its weights are shared, all other tensors copied."""
+    memo = {id(p): p for p in module.parameters() if p.requires_grad}
+    return copy.deepcopy(module, memo | _passing(torch, module))
+
+
+def _passing(torch: Any, module: Any) -> dict[int, Any]:
+    """Return what a hook makes before every pass, which cannot be copied."""
+    plain = [value for each in module.modules() for value in vars(each).values()]
+    return {id(t): t for t in plain if torch.is_tensor(t) and not t.is_leaf}
 
 
 def _moved(tensor: Any, dtype: Any, device: Any) -> Any:

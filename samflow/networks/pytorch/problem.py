@@ -1,5 +1,6 @@
 """Value, gradient and curvature of a PyTorch module's loss, part by part of its examples."""
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -11,7 +12,7 @@ import numpy as np
 from samflow._checks import ArgumentError
 from samflow.losses.network_base import NetworkOptions
 from samflow.networks.pytorch.data import Examples, shapes
-from samflow.networks.pytorch.graph import cut, explained, second_derivative
+from samflow.networks.pytorch.graph import cut, explained, first_line, second_derivative
 from samflow.networks.pytorch.modes import Stateless
 
 
@@ -139,6 +140,19 @@ class Problem:
         wrong = self._passes(w, parts, lambda f, y: float((~correct(f, y)).double().mean()))
         return sum(part.share * share for part, share in wrong)
 
+    def statistics(self, w: Any, parts: Iterable[Part]) -> dict[str, np.ndarray]:
+        """Return the running statistics of batch norm at w, the mean over parts of each's own."""
+        learning, flat = self.network.learning(), received(self.network.torch, w)
+        totals: dict[str, Any] = {}
+        shares: dict[str, float] = {}  # a norm that some parts do not reach has less than 1
+        for part in parts:
+            with learning.exact(gradients=False), self._explained(part), _several(part):
+                x, _ = self.examples.part(part.chosen)
+                for name, value in learning.statistics(learning.leaves(flat), x).items():
+                    totals[name] = totals.get(name, 0) + part.share * value
+                    shares[name] = shares.get(name, 0) + part.share
+        return {name: (total / shares[name]).cpu().numpy() for name, total in totals.items()}
+
     def _passes(
         self, w: Any, parts: Iterable[Part], use: Callable[[Any, Any], Any]
     ) -> Iterator[tuple[Part, Any]]:
@@ -169,6 +183,20 @@ class Problem:
 
     def _explained(self, part: Part) -> Any:
         return explained(self.network.torch, self.name, part.size)
+
+
+@contextlib.contextmanager
+def _several(part: Part) -> Iterator[None]:
+    """Say of what batch norm raises that the variance of one number is not to be had."""
+    try:
+        yield
+    except ValueError as error:
+        if not str(error).startswith("Expected more than 1 value per channel"):
+            raise
+        raise ArgumentError(
+            "Arguments `x` and `chunk_size` must give batch norm more than one number a channel, "
+            f"but {part.size} at once do not: {first_line(error)}."
+        ) from error
 
 
 def correct(f: Any, y: Any) -> Any:

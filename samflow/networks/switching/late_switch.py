@@ -85,8 +85,8 @@ def late_switch(
         measure_every: epochs between two rows of the table; None: 20 rows.
         trace_products: products for each of two traces, at least 6; 0 leaves them out.
         recompute: takes weights and returns the training loss with batch norm's statistics of
-            the data at these weights, for the barrier. None: the loss's own `with_statistics`, if
-            it has that.
+            the data at these weights, for the barrier. None: `with_statistics` of the loss, where
+            it `has_statistics`.
         num_points: points of the barrier's line.
         save_to: an .npz file for the state and all that was seen. If it is there, from the same
             call, the run goes on from it, with the same bits.
@@ -214,10 +214,11 @@ def _barriers(
     if not np.isfinite(np.asarray(end)).all():
         return Barrier(math.nan, math.nan, np.full(num_points, np.nan)), None
     plain = path_barrier(lambda w: loss, start, end, num_points)
-    own = recompute or getattr(loss, "with_statistics", None)
-    if own is None:
+    if recompute is None and isinstance(loss, AbstractNetworkLoss) and loss.has_statistics:
+        recompute = loss.with_statistics
+    if recompute is None:
         return plain, None
-    return plain, path_barrier(own, start, end, num_points)
+    return plain, path_barrier(recompute, start, end, num_points)
 
 
 def _phases(
@@ -268,9 +269,9 @@ def _traces(
 def _notes(loss: AbstractLoss, barriers: tuple[Barrier, Barrier | None]) -> tuple[str, ...]:
     if not isinstance(loss, AbstractNetworkLoss) or loss.options.batch_norm == "none":
         return ()
-    if loss.options.batch_norm == "train":
+    if loss.options.batch_norm == "train" and not loss.has_statistics:
         return ("Batch norm takes the statistics of all the data at every point of the line.",)
-    if barriers[1] is None:
+    if barriers[1] is None and not loss.has_statistics:
         return (
             "Batch norm's statistics were not recomputed along the line: give `recompute` to have "
             "the barrier without their mismatch.",

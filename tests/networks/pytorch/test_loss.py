@@ -881,9 +881,7 @@ def test_where_memory_runs_out_a_chunk_size_is_named(error):
             call(w)
     assert np.isfinite(float(loss.in_chunks(7)(w)))
     loss.problem.network.module.module.most[0] = 0
-    with pytest.raises(
-        ArgumentError, match=r"1 example at once\. One example is too much"
-    ):
+    with pytest.raises(ArgumentError, match=r"1 example at once\. One example is too much"):
         loss.in_chunks(1)(w)
     module.most[0] = 3
     with pytest.raises(ArgumentError, match=r"8 examples at once\. .* `chunk_size=2`"):

@@ -17,6 +17,7 @@ from samflow._status import Status
 from samflow.losses import network, network_function
 from samflow.networks import Checkpoint
 from samflow.networks.directions import roots
+from samflow.networks.pytorch.loss import torch_network
 from samflow.networks.switching.late_switch import late_switch
 from samflow.networks.switching.sweep import sweep_switch
 from samflow.networks.training.attacks import PGD
@@ -393,3 +394,54 @@ def test_bad_input_fails_at_the_door(small, valley, tmp_path):
         sweep_switch(system, system, w, **sweep, save_to=file)
     with pytest.raises(ArgumentError, match="in a folder that exists"):
         sweep_switch(system, system, w, **sweep, save_to=tmp_path / "no" / "deeper")
+
+
+def _equinox_with_batch_norm(x, y):
+    def make(key):
+        first, last = jr.split(key)
+        norm = eqx.nn.BatchNorm(4, "batch", mode="batch")
+        layers = [eqx.nn.Linear(2, 4, key=first), norm, eqx.nn.Linear(4, 2, key=last)]
+        return eqx.nn.Sequential([*layers[:2], eqx.nn.Lambda(jnp.tanh), layers[2]])
+
+    model, state = eqx.nn.make_with_state(make)(jr.key(0))
+    loss = network(model, x, y, state=state, loss="cross_entropy", batch_norm="eval")
+    return loss, loss.flatten(model), 1.0
+
+
+def _torch_with_batch_norm(x, y):
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    layers = [torch.nn.Linear(2, 4), torch.nn.BatchNorm1d(4), torch.nn.Tanh()]
+    module = torch.nn.Sequential(*layers, torch.nn.Linear(4, 2)).double()
+    loss = torch_network(module, np.asarray(x), np.asarray(y))
+    return loss, loss.flatten(), len(x) / (len(x) - 1)
+
+
+@pytest.mark.parametrize("made", [_equinox_with_batch_norm, _torch_with_batch_norm])
+def test_the_statistics_of_a_network_are_recomputed_along_the_line(made):
+    x = 1 + 2 * jr.uniform(jr.key(1), (12, 2))
+    y = (x[:, 0] > x[:, 1]).astype(int)
+    loss, start, unbiased = made(x, y)
+    system = sf.Map(loss, sf.SAM(rho=0.1), lr=2.0)
+    found = late_switch(Checkpoint(loss, start), system, num_epochs=3, batch_size=4, num_points=5)
+    assert found.barrier_recomputed is not None
+    assert not found.notes
+    assert "recomputed at every point" in found.phases[1].statement
+    assert np.abs(found.barrier_recomputed.losses - found.barrier.losses).min() > 1e-3
+    for i in (0, 1, 4):
+        w = (1 - i / 4) * found.start + i / 4 * found.end
+        a, b, scale, shift, c, d = map(np.asarray, loss.split(w))
+        h = np.asarray(x) @ a.T + b
+        h = (h - h.mean(axis=0)) / np.sqrt(unbiased * h.var(axis=0) + 1e-5)
+        f = np.tanh(h * scale + shift) @ c.T + d
+        chosen = f[np.arange(12), np.asarray(y)]
+        expected = np.mean(np.log(np.exp(f).sum(axis=1)) - chosen)
+        assert found.barrier_recomputed.losses[i] == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_network_without_running_statistics_has_one_barrier(small):
+    loss, _, w = small
+    system = sf.Map(loss, sf.GD(), lr=0.1)
+    found = late_switch(Checkpoint(loss, w), system, num_epochs=1, batch_size=5, num_points=3)
+    assert found.barrier_recomputed is None
+    assert not found.notes
