@@ -9,11 +9,11 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-import scipy.stats
 
 import samflow as sf
 from analysis.claims import Claim, Study
 from analysis.size import Size
+from analysis.statistics import interval
 from samflow import networks
 from samflow.losses import network
 
@@ -187,44 +187,6 @@ def column(found: Sequence[Run], cell: Cell, quantity: str = "accuracy") -> np.n
     """Return a quantity of a cell, one entry a seed."""
     chosen = sorted((run for run in found if run.cell == cell), key=lambda run: run.seed)
     return np.array([getattr(run, quantity) for run in chosen])
-
-
-class Interval(NamedTuple):
-    """A mean over seeds with Student's interval of 95 %."""
-
-    mean: float
-    half: float
-
-    @property
-    def low(self) -> float:
-        """The lower end."""
-        return self.mean - self.half
-
-    @property
-    def high(self) -> float:
-        """The upper end."""
-        return self.mean + self.half
-
-    def __str__(self) -> str:
-        """Return the mean ± half the width."""
-        return f"{self.mean:.2f} ± {self.half:.2f}"
-
-    @property
-    def points(self) -> str:
-        """The same in hundredths."""
-        return f"{100 * self.mean:.1f} ± {100 * self.half:.1f}"
-
-    @property
-    def decided(self) -> str:
-        """Whether the seeds decide the sign."""
-        return "" if self.low > 0 or self.high < 0 else ", which leaves its sign open"
-
-
-def interval(values: np.ndarray) -> Interval:
-    """Return the mean of `values`, one a seed, with its interval."""
-    n = len(values)
-    half = scipy.stats.t.ppf(0.975, n - 1) * values.std(ddof=1) / np.sqrt(n)
-    return Interval(float(values.mean()), float(half))
 
 
 def run(

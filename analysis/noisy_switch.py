@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-import scipy.stats
 
 import samflow as sf
 from analysis.claims import Claim, Study
+from analysis.statistics import interval
 from samflow.equilibria.spectrum import extreme_eigenpairs
 from samflow.losses import network
 from samflow.networks import load_digits, perceptron
@@ -123,7 +123,7 @@ def run(progress: Callable[[str], None] = lambda message: None) -> list[Claim]:
     closed = (end["SGD"].mean() - end["SGD→SAM"].mean()) / gap
     opened = (end["SAM→SGD"].mean() - end["SAM"].mean()) / gap
     errors = {name: 100 * history.error[-1] for name, history in found.items()}
-    gain = _interval(errors["SGD"] - errors["SGD→SAM"])
+    gain = interval(errors["SGD"] - errors["SGD→SAM"])
     loss = {name: history.loss[-1] for name, history in found.items()}
     return [
         _study.fact(
@@ -157,26 +157,10 @@ def run(progress: Callable[[str], None] = lambda message: None) -> list[Claim]:
             "SAM fits more slowly at equal epochs: seeds whose loss at the end is in the order "
             f"SGD, SGD→SAM, SAM. Test error on {NUM_TEST} images as found, in points: SGD "
             f"{errors['SGD'].mean():.1f}, SGD→SAM {errors['SGD→SAM'].mean():.1f}, SAM "
-            f"{errors['SAM'].mean():.1f}; SGD less SGD→SAM {_shown(gain)}: not the gain of .8 to "
+            f"{errors['SAM'].mean():.1f}; SGD less SGD→SAM {gain}: not the gain of .8 to "
             "1.2 that [Z] finds on CIFAR",
             predicted=NUM_SEEDS,
             measured=int(np.sum((loss["SGD"] < loss["SGD→SAM"]) & (loss["SGD→SAM"] < loss["SAM"]))),
             reason="every seed; 95 % interval of five paired seeds",
         ),
     ]
-
-
-def _interval(differences: np.ndarray) -> tuple[float, float, float]:
-    """Return the mean with Student's interval of 95 %, as (low, mean, high)."""
-    low, high = scipy.stats.t.interval(
-        0.95,
-        len(differences) - 1,
-        differences.mean(),
-        differences.std(ddof=1) / np.sqrt(len(differences)),
-    )
-    return float(low), float(differences.mean()), float(high)
-
-
-def _shown(interval: tuple[float, float, float]) -> str:
-    low, middle, high = interval
-    return f"{middle:.2f} ({low:.2f} to {high:.2f})"

@@ -20,6 +20,7 @@ from figures import (
     escape,
     hallucinated,
     interpolation,
+    late_attack,
     noise_moments,
     noisy_switch,
     portrait,
@@ -46,6 +47,7 @@ FIGURES: dict[str, ModuleType] = {
         weak_order,
         escape,
         noisy_switch,
+        late_attack,
         batch_momentum,
         symmetry_saddles,
     )

@@ -9,6 +9,7 @@ import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from samflow import _checks
+from samflow.networks.convolutions import convolved
 
 Activation = Callable[[Array], Array]
 
@@ -31,9 +32,11 @@ class Convolutional(eqx.Module):
 
     def __call__(self, image: Float[Array, "channels side side"]) -> Float[Array, " classes"]:
         """Return the scores of one image."""
+        image = jnp.moveaxis(image, 0, -1)
         for convolution in self.convolutions:
-            image = self.activation(convolution(image))
-        return self.last(self.activation(self.hidden(jnp.ravel(image))))
+            image = self.activation(convolved(convolution, image))
+        flat = jnp.ravel(jnp.moveaxis(image, -1, 0))
+        return self.last(self.activation(self.hidden(flat)))
 
 
 def convolutional(
@@ -78,7 +81,10 @@ def convolutional(
 
 
 class Block(eqx.Module):
-    """x ↦ σ(s(x) + C₂ σ(C₁ x)), s the identity or a convolution of 1 by 1 where sizes change."""
+    """x ↦ σ(s(x) + C₂ σ(C₁ x)), s the identity or a convolution of 1 by 1 where sizes change.
+
+    Images have their channels last.
+    """
 
     first: eqx.nn.Conv2d
     second: eqx.nn.Conv2d
@@ -87,8 +93,9 @@ class Block(eqx.Module):
 
     def __call__(self, image: Array) -> Array:
         """Return the block's output for one image."""
-        kept = image if self.shortcut is None else self.shortcut(image)
-        return self.activation(kept + self.second(self.activation(self.first(image))))
+        kept = image if self.shortcut is None else convolved(self.shortcut, image)
+        inner = self.activation(convolved(self.first, image))
+        return self.activation(kept + convolved(self.second, inner))
 
 
 class Residual(eqx.Module):
@@ -101,10 +108,10 @@ class Residual(eqx.Module):
 
     def __call__(self, image: Float[Array, "channels side side"]) -> Float[Array, " classes"]:
         """Return the scores of one image."""
-        image = self.activation(self.first(image))
+        image = self.activation(convolved(self.first, jnp.moveaxis(image, 0, -1)))
         for block in self.blocks:
             image = block(image)
-        return self.last(jnp.mean(image, axis=(1, 2)))
+        return self.last(jnp.mean(image, axis=(0, 1)))
 
 
 def residual(

@@ -8,7 +8,7 @@ import jax.random as jr
 import pytest
 import typer
 
-from benchmarks import gpu
+from benchmarks import gpu, gpu_parts
 
 pytest.importorskip("mlxtend")
 # Less even than small: tests are for fields and signs.
@@ -34,7 +34,7 @@ def test_a_network_is_trained_measured_and_diagnosed(tmp_path, monkeypatch):
     flat = eqx.nn.Lambda(jnp.ravel)
     small = eqx.nn.MLP(784, 10, 4, 1, activation=jnp.tanh, key=jr.key(0))
     model = eqx.nn.Sequential([flat, small])  # the compiler is quicker with it than with the two
-    part = lambda scale, progress: gpu._network("transformer", model, scale, progress)  # noqa: E731
+    part = lambda scale, progress: gpu_parts._network("transformer", model, scale, progress)  # noqa: E731
     monkeypatch.setitem(gpu.PARTS, "transformer", part)
     path = tmp_path / "made" / "gpu.json"
     gpu.run("small", ["transformer"], path, keep=False, command="test")
@@ -85,7 +85,7 @@ def test_parts_are_added_to_the_file_of_the_same_size_only(tmp_path, capsys):
 
 
 def test_a_network_that_does_not_fit_ends_the_search(monkeypatch):
-    measure, calls = gpu._seconds, []
+    measure, calls = gpu_parts._seconds, []
 
     def starved(run, runs):
         calls.append(run)
@@ -93,8 +93,8 @@ def test_a_network_that_does_not_fit_ends_the_search(monkeypatch):
             raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 8 bytes")
         return measure(run, runs)
 
-    monkeypatch.setattr(gpu, "_seconds", starved)
-    found = gpu.largest(TINY, lambda message: None)
+    monkeypatch.setattr(gpu_parts, "_seconds", starved)
+    found = gpu_parts.largest(TINY, lambda message: None)
     assert [row["fits"] for row in found["tried"]] == [True, False]
     assert "Memory ran out on a transformer of width 16" in found["tried"][1]["message"]
     assert found["limit_reached"]
@@ -118,7 +118,7 @@ def test_the_table_has_a_row_a_cell_with_its_interval():
     settings = TINY.table._replace(
         num_train=40, num_test=40, batch_sizes=(20,), rhos=(0.0,), epochs=1
     )
-    found = gpu.kim_table(TINY._replace(table=settings), lambda message: None)
+    found = gpu_parts.kim_table(TINY._replace(table=settings), lambda message: None)
     rows = found["cells"]
     assert len(rows) == 2 + 1
     for row in rows:

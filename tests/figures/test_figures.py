@@ -27,6 +27,7 @@ def test_every_figure_has_a_name_and_a_caption():
         "weak-order",
         "escape",
         "noisy-switch",
+        "late-attack",
         "batch-momentum",
         "symmetry-saddles",
     ]

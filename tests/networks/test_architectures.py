@@ -10,6 +10,7 @@ import pytest
 from samflow._checks import ArgumentError
 from samflow.losses import network
 from samflow.networks import convolutional, load_mnist, residual
+from samflow.networks.convolutions import by_patches, by_xla, convolved
 
 
 def size(model):
@@ -38,8 +39,8 @@ def test_the_default_residual_network_is_as_large_as_resnet_18():
 
 def test_the_signal_of_a_residual_network_neither_dies_nor_explodes():
     model = residual(jr.key(0), widths=(32, 64), blocks_per_stage=4)
-    images = jr.normal(jr.key(1), (20, 1, 8, 8))
-    hidden = jax.vmap(lambda x: model.activation(model.first(x)))(images)
+    images = jr.normal(jr.key(1), (20, 8, 8, 1))
+    hidden = jax.vmap(lambda x: model.activation(convolved(model.first, x)))(images)
     before = float(jnp.mean(hidden**2))
     for block in model.blocks:
         hidden = jax.vmap(block)(hidden)
@@ -50,7 +51,7 @@ def test_the_signal_of_a_residual_network_neither_dies_nor_explodes():
 def test_a_stage_halves_the_image_and_shortcuts_are_identities_elsewhere():
     model = residual(jr.key(0), widths=(4, 6), blocks_per_stage=2, activation=jnp.tanh)
     assert [block.shortcut is None for block in model.blocks] == [True, True, False, True]
-    assert model.blocks[2](jnp.zeros((4, 8, 8))).shape == (6, 4, 4)
+    assert model.blocks[2](jnp.zeros((8, 8, 4))).shape == (4, 4, 6)
     loss = network(model, jnp.zeros((2, 1, 8, 8)), [0, 9], loss="cross_entropy")
     assert loss.kinks == ()
 
@@ -67,3 +68,27 @@ def test_images_of_mnist_are_pixels_in_the_unit_interval_with_their_classes():
     assert not np.array_equal(load_mnist(10, seed=1)[1], y[:10])
     with pytest.raises(ArgumentError, match="at most 5000, but is 5001"):
         load_mnist(5001)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"kernel_size": 3, "padding": 1},
+        {"kernel_size": 3, "padding": 1, "stride": 2},
+        {"kernel_size": 1, "stride": 2},
+        {"kernel_size": (2, 3), "padding": ((0, 1), (2, 0)), "stride": (2, 3), "use_bias": False},
+    ],
+    ids=["same", "halved", "shortcut", "uneven"],
+)
+def test_convolutions_are_those_of_equinox_with_channels_last(settings, dtype):
+    layer = eqx.nn.Conv2d(2, 3, key=jr.key(0), dtype=dtype, **settings)
+    image = jr.normal(jr.key(1), (2, 7, 8), dtype)
+    expected = np.moveaxis(np.asarray(layer(image)), 0, -1)
+    last = jnp.moveaxis(image, 0, -1)
+    # Eighteen products of order 1 in another order.
+    close = {"rtol": 0, "atol": 20 * float(jnp.finfo(dtype).eps)}
+    np.testing.assert_allclose(convolved(layer, last), expected, **close)
+    bias = 0.0 if layer.bias is None else layer.bias.reshape(-1)
+    for convolve in (by_patches, by_xla):
+        np.testing.assert_allclose(convolve(layer, last) + bias, expected, **close)

@@ -1,6 +1,7 @@
 """Attacks on a network's inputs, for adversarial training and for adversarial errors."""
 
 from collections.abc import Iterator
+from typing import TypeGuard
 
 import equinox as eqx
 import jax
@@ -79,32 +80,37 @@ class PGD(eqx.Module):
         """
         loss = _attackable(loss)
         x = jnp.asarray(x)
+        self.check_inputs(x)
+        return self._perturbed(loss, w, x, key)
+
+    def check_inputs(self, x: Array) -> None:
+        """Check that inputs are real numbers within the bounds.
+
+        Raises:
+            ArgumentError: if they are not.
+
+        """
         if not jnp.issubdtype(x.dtype, jnp.floating):
             raise _checks.ArgumentError(
                 f"Argument `x` must be real numbers to be attacked, but is {x.dtype.name}."
             )
-        low, high = self._box(x)
-        moved = _drawn(x, low, high, self.epsilon, key) if self.random_start else x
-        step = _REACH * self.epsilon / self.num_steps if self.step_size is None else self.step_size
-        for _ in range(self.num_steps):
-            moved = _ascended(loss, w, moved, low, high, step)
-        return moved
-
-    def _box(self, x: Array) -> tuple[Array, Array]:
-        """Return the ends of what x′ may be."""
-        epsilon = self.epsilon.astype(x.dtype)
-        low, high = x - epsilon, x + epsilon
         if self.bounds is None:
-            return low, high
+            return
         least, most = self.bounds
-        found = float(jnp.min(x)), float(jnp.max(x))
+        found = float(x.min()), float(x.max())
         if not (least <= found[0] and found[1] <= most):
             raise _checks.ArgumentError(
                 f"Argument `x` must lie within the attack's bounds ({least:g}, {most:g}), but is "
                 f"in [{found[0]:g}, {found[1]:g}]. Give `bounds` in the units of the inputs, or "
                 "None."
             )
-        return jnp.maximum(low, least), jnp.minimum(high, most)
+
+    def _perturbed(self, loss: NetworkLoss, w: Point, x: Array, key: PRNGKeyArray) -> Array:
+        low, high, moved = _begun(self, x, key)
+        step = _REACH * self.epsilon / self.num_steps if self.step_size is None else self.step_size
+        for _ in range(self.num_steps):
+            moved = _ascended(loss, w, moved, low, high, step)
+        return moved
 
     def describe(self) -> str:
         """Say what the attack is, with numbers that tell any two apart."""
@@ -116,9 +122,21 @@ class PGD(eqx.Module):
 
 
 @eqx.filter_jit
-def _drawn(x: Array, low: Array, high: Array, epsilon: Scalar, key: PRNGKeyArray) -> Array:
-    shift = jr.uniform(key, x.shape, x.dtype, -1.0, 1.0) * epsilon.astype(x.dtype)
-    return jnp.clip(x + shift, low, high)
+def _begun(attack: PGD, x: Array, key: PRNGKeyArray) -> tuple[Array, Array, Array]:
+    """Return the ends of what x′ may be, and the first x′."""
+    epsilon = attack.epsilon.astype(x.dtype)
+    low, high = x - epsilon, x + epsilon
+    if attack.bounds is not None:
+        low, high = jnp.maximum(low, attack.bounds[0]), jnp.minimum(high, attack.bounds[1])
+    if not attack.random_start:
+        return low, high, x
+    shift = jr.uniform(key, x.shape, x.dtype, -1.0, 1.0) * epsilon
+    return low, high, jnp.clip(x + shift, low, high)
+
+
+@eqx.filter_jit
+def _drawn(x: Array, y: Array, chosen: ArrayLike) -> tuple[Array, Array]:
+    return x[chosen], y[chosen]
 
 
 # One step is one program, driven from Python: XLA runs convolutions in loops slowly on a CPU.
@@ -134,6 +152,14 @@ def attacked(loss: AbstractLoss, w: Point, attack: PGD, key: PRNGKeyArray) -> Ne
     """Return `loss` on the inputs that the attack finds at the weights `w`, and keeps there."""
     loss = _attackable(loss)
     return loss.on(attack.perturb(loss, w, loss.x, key), loss.y, loss.whole)
+
+
+def attacked_batch(
+    loss: NetworkLoss, chosen: ArrayLike, w: Point, attack: PGD, key: PRNGKeyArray
+) -> NetworkLoss:
+    """Return the loss of the examples `chosen`, attacked; `check_inputs` was called of them all."""
+    batch = loss.on(*_drawn(loss.x, loss.y, chosen), None)
+    return loss.on(attack._perturbed(batch, w, batch.x, key), batch.y, loss)
 
 
 def adversarial_error(
@@ -168,9 +194,14 @@ def _parts(loss: AbstractLoss) -> Iterator[tuple[float, AbstractLoss]]:
     return iter([(1.0, loss)])
 
 
+def in_memory(loss: AbstractLoss) -> TypeGuard[NetworkLoss]:
+    """Say whether a loss is one to be attacked whose inputs are arrays of JAX."""
+    return isinstance(loss, NetworkLoss) and not isinstance(loss.x, np.memmap)
+
+
 def _attackable(loss: AbstractLoss) -> NetworkLoss:
     if isinstance(loss, NetworkLoss):
-        if isinstance(loss.x, np.memmap):
+        if not in_memory(loss):
             raise _checks.ArgumentError(
                 f"Argument `loss` must hold its inputs in memory to be attacked as a whole, but "
                 f"{loss.name} has them on disk. Give `batch_size`."

@@ -19,7 +19,7 @@ from samflow.losses.base import AbstractLoss
 from samflow.losses.eager import compiled, is_eager
 from samflow.losses.finite_sum import FiniteSum
 from samflow.losses.network_base import AbstractNetworkLoss
-from samflow.networks.training.attacks import PGD, attacked
+from samflow.networks.training.attacks import PGD, attacked, attacked_batch, in_memory
 from samflow.networks.training.states import Store, TrainState, check_state, step_settings
 from samflow.rules import DNSAM, AbstractMemoryRule
 from samflow.systems import Map
@@ -210,12 +210,20 @@ class How(NamedTuple):
         chosen = None if order is None else order[begin : begin + (self.batch_size or 0)]
         if chosen is not None and self.attack is None and not is_eager(system.loss):
             return _step_on_batch(system, state.z, chosen)
-        loss = system.loss if chosen is None else _batch(system, chosen)
-        if self.attack is not None:
-            keys = jr.split(jr.fold_in(state.key, state.epoch))
-            w = system.position(state.z)
-            loss = attacked(loss, w, self.attack, jr.fold_in(keys[1], state.step))
+        if self.attack is None:
+            loss = system.loss if chosen is None else _batch(system, chosen)
+        else:
+            loss = self._attacked(self.attack, state, chosen)
         return _step(_on(system, loss), state.z)
+
+    def _attacked(self, attack: PGD, state: TrainState, chosen: NumpyArray | None) -> AbstractLoss:
+        system, keys = self.system, jr.split(jr.fold_in(state.key, state.epoch))
+        w, key = system.position(state.z), jr.fold_in(keys[1], state.step)
+        if chosen is None:
+            return attacked(system.loss, w, attack, key)
+        if in_memory(system.loss):
+            return attacked_batch(system.loss, chosen, w, attack, key)
+        return attacked(_batch(system, chosen), w, attack, key)
 
 
 def how_to_train(system: Map, batch_size: int | None, drop_last: bool, attack: PGD | None) -> How:
@@ -224,6 +232,8 @@ def how_to_train(system: Map, batch_size: int | None, drop_last: bool, attack: P
     _checks.kind("drop_last", drop_last, bool)
     if attack is not None:
         _checks.kind("attack", attack, PGD, "Use `sf.networks.PGD(epsilon)`.")
+        if in_memory(system.loss):
+            attack.check_inputs(system.loss.x)
     if batch_size is not None:
         batch_size = _checks.count("batch_size", batch_size)
         n = _examples(system.loss)
