@@ -12,6 +12,7 @@ import numpy as np
 from scipy.linalg import eigh_tridiagonal
 
 from samflow._types import NumpyArray
+from samflow.losses.memory import vectors
 
 _TESTED_ALWAYS = 40
 _TESTED_EVERY = 10
@@ -59,7 +60,7 @@ def lanczos(
     at a product that is not finite.
     """
     dim = len(start)
-    basis = np.empty((max_steps, dim))
+    basis = vectors(max_steps, dim)
     alpha, beta = np.zeros(max_steps), np.zeros(max_steps)
     q = start
     for j in range(max_steps):
@@ -115,7 +116,7 @@ def arnoldi(
 ) -> Iterator[Hessenberg]:
     """Run Arnoldi from `start` and yield after each step; the twin of `lanczos` for any A."""
     dim = len(start)
-    basis, matrix = np.empty((max_steps, dim)), np.zeros((max_steps + 1, max_steps))
+    basis, matrix = vectors(max_steps, dim), np.zeros((max_steps + 1, max_steps))
     q = start
     for j in range(max_steps):
         basis[j] = q / np.linalg.norm(q)

@@ -5,8 +5,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import jax
+import numpy as np
 
 from samflow import _checks
+from samflow._types import NumpyArray
 
 _WORDS = ("RESOURCE_EXHAUSTED", "out of memory", "Out of memory", "bad_alloc", "can't allocate")
 _FRACTION = 4
@@ -41,3 +43,20 @@ def want_of_memory(what: str, at_once: int) -> _checks.ArgumentError:
     return _checks.ArgumentError(
         f"Memory ran out on {what} with {at_once} example{plural} at once. {advice}."
     )
+
+
+def vectors(count: int, dim: int) -> NumpyArray:
+    """Return room for `count` vectors of length `dim`, as rows; the system lends it as it is used.
+
+    Raises:
+        ArgumentError: where there is not so much memory.
+
+    """
+    try:
+        return np.empty((count, dim))
+    except MemoryError as error:
+        each = 8 * dim / 2**30
+        raise _checks.ArgumentError(
+            f"Memory does not hold {count} vectors of {dim} weights, {count * each:.3g} GiB. Allow "
+            f"fewer products or steps: each keeps one vector of {each:.2g} GiB."
+        ) from error

@@ -10,7 +10,7 @@ import samflow as sf
 from samflow._checks import ArgumentError
 from samflow.losses import network
 from samflow.losses.eager import compiled
-from samflow.losses.memory import within_memory
+from samflow.losses.memory import vectors, within_memory
 
 LOSS = network(eqx.nn.Linear(2, 1, key=jr.key(0)), np.ones((100, 2)), np.ones((100, 1)), name="big")
 
@@ -52,3 +52,11 @@ def test_functions_compiled_for_losses_say_it_too():
             fails(holder, np.zeros(3))
     with pytest.raises(RuntimeError, match="Out of memory"):
         fails(None, np.zeros(3))
+
+
+def test_vectors_that_no_machine_holds_are_refused_in_words():
+    assert vectors(3, 4).shape == (3, 4)
+    with pytest.raises(
+        ArgumentError, match=r"400 vectors of 1000000000000 weights, 2\.98e"
+    ):
+        vectors(400, 10**12)
