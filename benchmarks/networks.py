@@ -6,13 +6,15 @@ samflow and by curvlinops, hessian-eigenthings and PyHessian, as far as they are
 contestant runs with the loosest of its settings that brings all five to a relative error of 1e-4.
 The ratio is the peer's time over samflow's: 1 is parity, more is faster than the peer.
 
-    python benchmarks/networks.py [--images 1000] [--double] [--runs 5] [--no-flags] [--json]
+    python benchmarks/networks.py [--images 1000] [--double] [--peer NAME] [--runs 5]
+        [--no-flags] [--json]
 """
 
 import importlib
 import os
 import warnings
 from collections.abc import Callable, Iterator
+from enum import StrEnum
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
@@ -27,6 +29,14 @@ _THREADS = 1
 _REFERENCE_TOL = {"float64": 1e-10, "float32": 1e-5}
 
 
+class Peer(StrEnum):
+    """What `--peer` takes."""
+
+    curvlinops = "curvlinops"
+    hessian_eigenthings = "hessian-eigenthings"
+    pyhessian = "PyHessian"
+
+
 class Contestant(NamedTuple):
     """A way to find the eigenvalues: settings from cheap to dear, and a run with one of them."""
 
@@ -37,6 +47,9 @@ class Contestant(NamedTuple):
 def main(
     images: Annotated[int, typer.Option(help="Images of MNIST.")] = 1000,
     double: Annotated[bool, typer.Option(help="In double precision.")] = False,
+    peer: Annotated[
+        list[Peer] | None, typer.Option(help="Repeat for several; by default all.")
+    ] = None,
     runs: Runs = 5,
     flags: Flags = True,
     as_json: AsJson = False,
@@ -53,7 +66,10 @@ def main(
     threadpool_limits(_THREADS)  # of the BLAS behind NumPy, whose idle threads spin
     dtype = "float64" if double else "float32"
     problem = _problem(images, dtype)
-    rows = [*_product_rows(problem, runs), *_eigenvalue_rows(problem, runs, dtype)]
+    rows = [
+        *_product_rows(problem, runs),
+        *_eigenvalue_rows(problem, peer or list(Peer), runs, dtype),
+    ]
     settings = {"images": images, "weights": problem.jax_loss.dim, "dtype": dtype}
     report(
         about("PyTorch packages", flags, **settings, torch=torch.__version__, threads=_THREADS),
@@ -152,7 +168,9 @@ def _product_rows(problem: Problem, runs: int) -> Iterator[dict[str, Any]]:
         )
 
 
-def _eigenvalue_rows(problem: Problem, runs: int, dtype: str) -> Iterator[dict[str, Any]]:
+def _eigenvalue_rows(
+    problem: Problem, peers: list[Peer], runs: int, dtype: str
+) -> Iterator[dict[str, Any]]:
     reference = _samflow(problem.jax_loss, problem.w)(_REFERENCE_TOL[dtype])
     ours = {
         "samflow on JAX": _samflow(problem.jax_loss, problem.w),
@@ -160,7 +178,7 @@ def _eigenvalue_rows(problem: Problem, runs: int, dtype: str) -> Iterator[dict[s
     }
     tols = (3e-1, 2e-1, 1e-1, 7e-2, 5e-2, 3e-2, 1e-2, 1e-3, 1e-4)
     chosen = {name: _loosest(Contestant(tols, run), reference) for name, run in ours.items()}
-    for peer, contestant in _peers(problem).items():
+    for peer, contestant in _installed(problem, peers).items():
         setting, error = _loosest(contestant, reference)
         for name, (tol, own_error) in chosen.items():
             timing = interleaved(
@@ -203,16 +221,11 @@ def _samflow(loss: Any, w: Any) -> Callable[[float], np.ndarray]:
     return run
 
 
-def _peers(problem: Problem) -> dict[str, Contestant]:
-    makers = {
-        "curvlinops": _curvlinops,
-        "hessian-eigenthings": _eigenthings,
-        "PyHessian": _pyhessian,
-    }
+def _installed(problem: Problem, peers: list[Peer]) -> dict[str, Contestant]:
     found = {}
-    for name, make in makers.items():
+    for name in peers:
         try:
-            found[name] = make(problem)
+            found[name] = _PEERS[name](problem)
         except ImportError:
             print(f"{name} is not installed: pip install 'samflow[peers]'")
     return found
@@ -272,6 +285,13 @@ def _pyhessian(problem: Problem) -> Contestant:
         return np.array(made.eigenvalues(maxIter=500, tol=tol, top_n=K)[0])
 
     return Contestant((1e-2, 1e-3, 1e-4, 1e-5, 1e-6), run)
+
+
+_PEERS = {
+    Peer.curvlinops: _curvlinops,
+    Peer.hessian_eigenthings: _eigenthings,
+    Peer.pyhessian: _pyhessian,
+}
 
 
 if __name__ == "__main__":
