@@ -56,7 +56,5 @@ def test_functions_compiled_for_losses_say_it_too():
 
 def test_vectors_that_no_machine_holds_are_refused_in_words():
     assert vectors(3, 4).shape == (3, 4)
-    with pytest.raises(
-        ArgumentError, match=r"400 vectors of 1000000000000 weights, 2\.98e"
-    ):
+    with pytest.raises(ArgumentError, match=r"400 vectors of 1000000000000 weights, 2\.98e"):
         vectors(400, 10**12)

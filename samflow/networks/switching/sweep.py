@@ -73,6 +73,8 @@ def sweep_switch(
         num_points: points of the line from switch to end.
         save_to: a folder for states and results, made if it is not there. What is in it from the
             same sweep is not made again, and a run that was stopped goes on, with the same bits.
+            `load_state` takes the end of seed 1 under `after` from epoch 20 on from
+            seed1/after_00020.npz.
         save_every: steps.
         progress: called with a sentence before each run and about every 100 steps.
 

@@ -77,10 +77,16 @@ class Store(NamedTuple):
         )
         write_whole(self.path, buffer.getvalue())
 
-    def read(self) -> tuple[TrainState, dict[str, NumpyArray]]:
-        """Return the state with the arrays beside it; refuse that of other settings."""
+    def read(self, *, more: bool = False) -> tuple[TrainState, dict[str, NumpyArray]]:
+        """Return the state with the arrays beside it; refuse that of other settings.
+
+        With `more` the file may have settings besides, as of the sweep that it is a part of.
+        """
         with _opened(self.path) as file:
-            _check_settings(self.path, json.loads(str(file["settings"])), self.settings)
+            found = json.loads(str(file["settings"]))
+            if more:
+                found = {name: value for name, value in found.items() if name in self.settings}
+            _check_settings(self.path, found, self.settings)
             state = TrainState(
                 jnp.asarray(file["z"]), _key(file["key"]), *(int(each) for each in file["at"])
             )
@@ -213,7 +219,8 @@ def load_state(
 ) -> TrainState:
     """Return the state in a file that `save_state` or `train` wrote, to go on from it.
 
-    Nothing in the file is run. Arguments are those of `train`.
+    Those that `late_switch` and `sweep_switch` leave in `save_to` are taken, too: so are their
+    weights had. Nothing in the file is run. Arguments are those of `train`.
 
     Raises:
         ArgumentError: for a file that cannot be read, and for one of other settings; the message
@@ -221,7 +228,7 @@ def load_state(
 
     """
     settings = step_settings(system, batch_size, drop_last, attack)
-    return Store(Path(path), settings, 1).read()[0]
+    return Store(Path(path), settings, 1).read(more=True)[0]
 
 
 def step_settings(

@@ -22,6 +22,7 @@ from samflow.networks.switching.late_switch import late_switch
 from samflow.networks.switching.sweep import sweep_switch
 from samflow.networks.training.attacks import PGD
 from samflow.networks.training.loop import first_state, switch, train
+from samflow.networks.training.states import load_state
 from samflow.valleys import line_barrier
 from samflow.valleys.connectivity import path_barrier
 
@@ -297,6 +298,17 @@ def test_a_sweep_on_disk_is_not_made_again(sweep):
     assert not [message for message in told if message.startswith(("epoch", "sharpness"))]
     with pytest.raises(ArgumentError, match="start"):
         sweep_switch(before, after, starts + 1, **settings)
+
+
+def test_the_weights_of_an_arm_are_had_from_the_folder(small, sweep):
+    before, after, _, settings, found = sweep
+    path = settings["save_to"] / "seed1" / "after_00002.npz"
+    state = load_state(path, after, batch_size=4)
+    assert (state.epoch, state.step) == (3, 0)
+    w = after.position(state.z)
+    assert float(small[0](w)) == pytest.approx(float(found.train_loss[1, 1]), rel=1e-12)
+    with pytest.raises(ArgumentError, match="settings"):
+        load_state(path, before, batch_size=4)
 
 
 def test_an_interrupted_sweep_goes_on_with_the_same_bits(sweep, tmp_path):
