@@ -179,8 +179,15 @@ def settled(
             values, parts, error = made.ritz()
             bound = _MARGIN * tol * np.abs(values).max()
             if size == max_steps or (error[wanted(size)] <= bound).all():
-                return Ritz(values, parts.T @ made.basis, size)
+                return Ritz(values, _combined(parts, made.basis), size)
     raise AssertionError("the last step returns")
+
+
+def _combined(parts: NumpyArray, basis: NumpyArray) -> NumpyArray:
+    """Return partsᵀ basis without a complex copy of the basis."""
+    if not np.iscomplexobj(parts):
+        return parts.T @ basis
+    return np.real(parts).T @ basis + 1j * (np.imag(parts).T @ basis)
 
 
 def orthogonal(v: NumpyArray, basis: NumpyArray) -> NumpyArray:

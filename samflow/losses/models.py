@@ -319,6 +319,8 @@ def _with_targets(loss: NetworkLoss, y: NumpyArray) -> NetworkLoss:
             f"{loss.x.shape[1:]} fails: {reason}"
         ) from error
     shape = (len(loss.x), *output.shape[1:])
+    if loss.options.criterion == "cross_entropy":
+        check_logits(shape)
     if y.shape != shape and y.dtype.kind in "iu" and y.shape == shape[:-1]:
         check_classes(y, shape[-1])
         if loss.options.criterion != "squared":
@@ -330,6 +332,21 @@ def _with_targets(loss: NetworkLoss, y: NumpyArray) -> NetworkLoss:
             f"{y.shape}; or be classes, whole numbers of shape {shape[:-1]}."
         )
     return dataclasses.replace(loss, y=jnp.asarray(y, dtype=float))
+
+
+def check_logits(shape: tuple[int, ...]) -> None:
+    """Refuse outputs (n, ..., K) of one class, whose cross-entropy is 0 whatever they are.
+
+    Raises:
+        ArgumentError: for K < 2 and for outputs without an axis of classes.
+
+    """
+    if len(shape) < 2 or shape[-1] < 2:
+        raise _checks.ArgumentError(
+            f"Argument `loss` must not be cross_entropy for outputs of shape {shape}, which have "
+            "fewer than two classes. Let the network return a score for each class, as (0, z) for "
+            "one logit z."
+        )
 
 
 def check_classes(y: NumpyArray, num_classes: int) -> None:

@@ -77,7 +77,7 @@ def diagnose(
         like: a convention, or a name in `CONVENTIONS`: the rule that an implementation runs stands
             in the place of practical SAM, on the loss that it descends, with its weight decay and
             form of momentum.
-        k: how many eigenvalues at either end.
+        k: how many eigenvalues at either end, half of the weights at most: all of them then.
         tol: largest accepted residual of an eigenvalue, as a part of max|λ|.
         max_products: where the search for eigenvalues gives up.
         trace_products: products for the trace, at least 6.
@@ -108,6 +108,11 @@ def diagnose(
         )
     w = _checks.point("w", checkpoint.w, loss.dim)
     rho = float(_checks.positive("rho", rho, "SAM without an ascent step is GD."))
+    if loss.dim < 2:
+        raise _checks.ArgumentError(
+            "Argument `checkpoint` must have at least 2 weights, one for each end of the "
+            "spectrum, but has 1."
+        )
     k = min(_checks.count("k", k), loss.dim // 2)
     _checks.count("density_probes", density_probes, minimum=0)
     key = jr.key(0) if key is None else key
@@ -125,6 +130,7 @@ def diagnose(
     progress("gradient and extreme eigenvalues")
     g = np.asarray(gradient(loss, w))
     pairs = extreme_eigenpairs(loss, w, k=k, tol=tol, max_products=max_products)
+    _check_finite(loss, g, np.asarray(pairs.values))
     place = _place(loss, w, g, pairs, float(lr))
     difference = gradient_difference(loss, w, jnp.asarray(pairs.vectors[-1]))
     values = np.asarray(pairs.values)
@@ -170,6 +176,15 @@ def diagnose(
     )
 
 
+def _check_finite(loss: AbstractNetworkLoss, g: NumpyArray, values: NumpyArray) -> None:
+    if not (np.isfinite(g).all() and np.isfinite(values).all()):
+        what = "Hessian" if np.isfinite(g).all() else "gradient"
+        raise _checks.ArgumentError(
+            f"Argument `checkpoint` must have weights at which {loss.name} is twice "
+            f"differentiable, but its {what} there is not finite."
+        )
+
+
 def _as_implemented(
     convention: Convention,
     loss: AbstractNetworkLoss,
@@ -194,7 +209,9 @@ def _place(loss: AbstractNetworkLoss, w: Any, g: NumpyArray, pairs: Eigenpairs, 
     size, length = float(np.linalg.norm(g)), float(np.linalg.norm(w))
     scale = float(np.abs(values).max())
     later = hessian_product(loss, w - lr * jnp.asarray(g))(v)
-    drift = float(v @ later - values[-1]) / abs(float(values[-1]))
+    change, sharpness = float(v @ later - values[-1]), abs(float(values[-1]))
+    drift = change / sharpness if sharpness else (math.inf if change else 0.0)
+    length_scale = size / scale if scale else (math.inf if size else 0.0)
     steady = math.inf if drift == 0 else _CHANGE / abs(drift)
     if size <= _CRITICAL * (1 + scale) * (1 + length):
         level, meaning = "critical", "verdicts are those of a critical point"
@@ -215,10 +232,10 @@ def _place(loss: AbstractNetworkLoss, w: Any, g: NumpyArray, pairs: Eigenpairs, 
     return Place(
         level,
         size,
-        size / scale if scale else math.inf,
+        length_scale,
         drift,
         steady,
-        f"{names[level]} a critical point: ‖g‖ = {size:.3g}, ‖g‖/max|λ| = {size / scale:.3g}; "
+        f"{names[level]} a critical point: ‖g‖ = {size:.3g}, ‖g‖/max|λ| = {length_scale:.3g}; "
         f"{meaning}.",
     )
 

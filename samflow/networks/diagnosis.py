@@ -59,7 +59,7 @@ class RuleVerdict(NamedTuple):
             for practical SAM, 0 for GD; NaN for a rule without a closed form, and then so are
             `edge` and `closed_form`.
         edge: the λ above which the rule leaves a minimum: ηU(λ) = κ, with κ = 2(1 + momentum)
-            for heavy ball.
+            for heavy ball, and with weight decay in U.
         scaled_curvature: ηU of the sharpest direction, to be compared with `limit`.
         limit: κ.
         rho_window: the rho that attract along all the directions looked at, by closed form; empty
@@ -72,7 +72,7 @@ class RuleVerdict(NamedTuple):
         growth_high: its largest value there.
         cycle_radius: of SAM's 2-cycle about a minimum along the sharpest direction, in weight
             space; NaN for another rule, and where ηλ ≥ κ and no such cycle exists.
-        turned: how many of the negative eigenvalues looked at the rule makes attracting.
+        turned: along how many of the negative eigenvalues looked at the rule attracts.
 
     """
 
@@ -107,8 +107,9 @@ class Diagnosis(AbstractRecord):
         pairs: the k most negative and the k largest eigenvalues of H, with residuals.
         index: how many of the eigenvalues looked at are negative beyond their residual; if it is
             all of the k lowest, there may be more.
-        rho_threshold: 1/|λ₋| of the most negative eigenvalue: USAM with a larger rho is attracted
-            along it. NaN without negative eigenvalues.
+        rho_threshold: 1/|λ₋| of the most negative eigenvalue: USAM with a larger rho climbs along
+            it, and is attracted up to the upper end of its `rho_window`. NaN without negative
+            eigenvalues.
         trace: tr H, with an interval.
         density: the spectral density; None where it was not asked for.
         verdicts: one a rule.

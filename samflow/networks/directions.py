@@ -1,6 +1,7 @@
 """What an update does along given directions: its effective curvature there, measured."""
 
 import functools
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -21,8 +22,9 @@ from samflow.rules import AbstractMemoryRule
 from samflow.systems import Map
 from samflow.theory.symbols import beta, multiplier, scaled_curvature
 
+_FINER = 8
 _EXPECTED = 10
-"""In steps h. Rounding of w, by ε‖w‖, makes ε‖w‖/h = ‖w‖ h² of a mismatch."""
+"""In steps h = ∛ε. Rounding of w, by ε‖w‖, makes ε‖w‖/h = ‖w‖ h² of a mismatch."""
 
 
 class Along(NamedTuple):
@@ -91,18 +93,27 @@ class Difference(NamedTuple):
 
 
 def gradient_difference(loss: AbstractNetworkLoss, w: Point, v: Point) -> Difference:
-    """Compare Hv, ‖v‖ = 1, with a central difference of gradients over h = ∛ε.
+    """Compare Hv, ‖v‖ = 1, with a central difference of gradients over h = ∛ε or an eighth of it.
 
     ε is the rounding of the float type that the network computes in. A difference sees what second
     derivatives leave out: kinks that lie within h, and operations whose second derivative is wrong.
+    That of the two steps is returned which is nearer: a large third derivative spoils the larger
+    one, rounding the smaller one.
     """
     step = float(np.cbrt(np.finfo(loss.options.dtype).eps))
-    ahead, behind = (np.asarray(gradient(loss, w + s * step * v)) for s in (1, -1))
     image = np.asarray(hessian_product(loss, w)(np.asarray(v)))
+    tried = [_difference(loss, w, v, image, h) for h in (step, step / _FINER)]
+    return min(tried, key=lambda each: (math.isnan(each.mismatch), each.mismatch))
+
+
+def _difference(
+    loss: AbstractNetworkLoss, w: Point, v: Point, image: NumpyArray, step: float
+) -> Difference:
+    ahead, behind = (np.asarray(gradient(loss, w + s * step * v)) for s in (1, -1))
     gap = np.linalg.norm((ahead - behind) / (2 * step) - image)
     with np.errstate(divide="ignore"):
         mismatch = float(gap / np.linalg.norm(image)) if gap else 0.0
-    return Difference(mismatch, step, _EXPECTED * step)
+    return Difference(mismatch, step, _EXPECTED * float(np.cbrt(np.finfo(loss.options.dtype).eps)))
 
 
 def roots(system: Map, curvature: float) -> NumpyArray:
@@ -120,6 +131,35 @@ def log_growth(system: Map, curvature: NumpyArray) -> NumpyArray:
     """Return log max|μ| for effective curvatures U, shape (m,); NaN where U is not finite."""
     with np.errstate(divide="ignore"):
         return np.array([np.log(np.abs(roots(system, u)).max(initial=0.0)) for u in curvature])
+
+
+def growth_within(
+    system: Map, curvature: NumpyArray, reach: NumpyArray
+) -> tuple[NumpyArray, NumpyArray]:
+    """Return the least and the largest log max|μ| for U within `reach` of `curvature`, (m,) each.
+
+    max|μ| falls and then rises with U: it is largest at an end, and least at an end or where it
+    turns, at a double root with momentum and at lr · U = 1 without.
+    """
+    ends = [curvature - reach, curvature + reach]
+    inside = [np.clip(point, *ends) for point in _turning_points(system)]
+    growth = [log_growth(system, u) for u in (curvature, *ends, *inside)]
+    return np.min(growth, axis=0), np.max(growth, axis=0)
+
+
+def _turning_points(system: Map) -> list[float]:
+    settings = theory_settings(system)
+    if settings["kind"] == "none":
+        return [1 / settings["lr"]]
+    zeros = np.roots(_discriminant(settings["kind"])(settings["momentum"]))
+    return [float(x.real) / settings["lr"] for x in zeros]
+
+
+@functools.cache
+def _discriminant(kind: str) -> Callable[[float], list[float]]:
+    """Return the coefficients in x of the characteristic polynomial's discriminant, of β."""
+    found = sympy.discriminant(theory.characteristic_polynomial(kind), multiplier)
+    return sympy.lambdify([beta], sympy.Poly(found, scaled_curvature).all_coeffs())
 
 
 @functools.cache

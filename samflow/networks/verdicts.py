@@ -12,7 +12,7 @@ from samflow._types import NumpyArray
 from samflow.equilibria.settings import theory_settings
 from samflow.equilibria.spectrum import Eigenpairs
 from samflow.networks.diagnosis import Place, RuleVerdict, window_ends
-from samflow.networks.directions import log_growth, measured_along
+from samflow.networks.directions import growth_within, log_growth, measured_along
 from samflow.rules import GD, SAM, USAM, PracticalSAM
 from samflow.systems import Map
 
@@ -37,9 +37,8 @@ def rule_verdict(system: Map, w: Any, pairs: Eigenpairs, place: Place) -> RuleVe
     decay = 0.0 if system.weight_decay is None else float(system.weight_decay)
     radius, effective = settings["rho"], _effective_rho(system, place.gradient_norm)
     along = measured_along(system, w, np.asarray(pairs.vectors))
-    reach = along.residual + np.asarray(pairs.residuals)
-    growth = [log_growth(system, along.curvature + s * reach) for s in (0, -1, 1)]
-    low, high = np.min(growth, axis=0), np.max(growth, axis=0)
+    growth = log_growth(system, along.curvature)
+    low, high = growth_within(system, along.curvature, along.residual + np.asarray(pairs.residuals))
     closed = values * (1 + effective * values) + decay
     limit = theory.evaluate(theory.flip_threshold(settings["kind"]), momentum=settings["momentum"])
     seen = np.abs(values) > _NEUTRAL * np.abs(values).max()
@@ -48,21 +47,21 @@ def rule_verdict(system: Map, w: Any, pairs: Eigenpairs, place: Place) -> RuleVe
     return RuleVerdict(
         rule=system.rule.name,
         verdict=verdict,
-        statement=_statement(verdict, values, growth[0], along.curvature, place, cycle),
+        statement=_statement(verdict, values, growth, along.curvature, place, cycle),
         rho=radius,
         effective_rho=effective,
-        edge=_edge(settings, effective),
+        edge=_edge(settings, effective, decay),
         scaled_curvature=float(system.lr) * float(along.curvature[-1]),
         limit=float(limit),
         rho_window=_rho_window(system, settings, values, radius / effective if effective else 0.0),
         closed_form=closed,
         measured=along.curvature,
         residual=along.residual,
-        growth=growth[0],
+        growth=growth,
         growth_low=low,
         growth_high=high,
         cycle_radius=cycle,
-        turned=int(np.sum(negative_values(pairs) & (along.curvature > 0))),
+        turned=int(np.sum(negative_values(pairs) & (high < 0))),
     )
 
 
@@ -80,12 +79,18 @@ def _effective_rho(system: Map, gradient_norm: float) -> float:
     return math.nan
 
 
-def _edge(settings: dict[str, Any], effective: float) -> float:
+def _edge(settings: dict[str, Any], effective: float, decay: float) -> float:
+    """Return the λ ≥ 0 at which η(U(λ) + decay) = κ; 0 where the decay alone is beyond."""
     if not math.isfinite(effective):
         return math.nan
-    formula = theory.edge("usam" if effective else "gd", settings["kind"])
-    names = {name: settings[name] for name in ("lr", "momentum")}
-    return float(theory.evaluate(formula, rho=effective, **names))
+    kind, momentum, lr = (settings[name] for name in ("kind", "momentum", "lr"))
+    limit = float(theory.evaluate(theory.flip_threshold(kind), momentum=momentum))
+    if lr * decay >= limit:
+        return 0.0
+    # ηU = κ − η·decay is the condition without decay at a larger step.
+    step = lr / (1 - lr * decay / limit)
+    formula = theory.edge("usam" if effective else "gd", kind)
+    return float(theory.evaluate(formula, rho=effective, lr=step, momentum=momentum))
 
 
 def _rho_window(
@@ -107,17 +112,24 @@ def _rho_window(
 def _decided(low: NumpyArray, high: NumpyArray, status: NumpyArray, place: Place) -> str:
     if (low > 0).any():
         return "unstable" if low.max() * place.steady_steps >= 1 else "unresolved"
-    known = (high < 0).all() and (status == Status.located).all()
+    known = high.size > 0 and (high < 0).all() and (status == Status.located).all()
     return "stable" if known else "undecided"
 
 
 def _cycle_radius(system: Map, settings: dict[str, Any], sharpness: float) -> float:
     """Return the radius of SAM's 2-cycle along the sharpest direction; NaN where there is none."""
-    if not isinstance(system.rule, (SAM, PracticalSAM)) or not sharpness > 0:
-        return math.nan
+    made = system.rule
     names = {name: settings[name] for name in ("rho", "lr", "momentum", "kind")}
+    if not isinstance(made, (SAM, PracticalSAM)) or not sharpness > 0:
+        return math.nan
     radius = float(theory.cycle_radius(sharpness, **names))
-    return radius if radius > 0 else math.nan
+    if not radius > 0:  # ηλ ≥ κ
+        return math.nan
+    if isinstance(made, SAM):
+        return radius
+    practical = {"eps": float(made.eps), "placement": made.placement.name}
+    gradient = float(theory.practical_cycle(sharpness, **names, **practical))
+    return gradient / sharpness if gradient > 0 else math.nan
 
 
 def _statement(
@@ -128,6 +140,8 @@ def _statement(
     place: Place,
     cycle: float,
 ) -> str:
+    if not values.any():
+        return "The Hessian is 0: to first order nothing grows or dies out"
     fastest = int(np.argmax(growth))
     steps = 1 / growth[fastest] if growth[fastest] else math.inf
     if verdict == "stable":

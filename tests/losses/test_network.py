@@ -299,3 +299,10 @@ def test_tokens_stay_whole_numbers():
     loss = network(Embedded(jnp.ones((4, 2))), [[0, 3], [1, 1]], [[1.0, 0.0], [0.0, 1.0]])
     assert jnp.issubdtype(loss.x.dtype, jnp.integer)
     assert float(loss(jnp.ones(8))) == 0.5 * (1 + 4)
+
+
+def test_cross_entropy_of_a_single_logit_is_refused():
+    """It is 0 whatever the network returns."""
+    model = eqx.nn.Linear(2, 1, key=jr.key(0))
+    with pytest.raises(ArgumentError, match="fewer than two classes"):
+        network(model, np.ones((3, 2)), np.ones((3, 1)), loss="cross_entropy")

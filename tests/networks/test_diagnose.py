@@ -17,7 +17,12 @@ from samflow._checks import ArgumentError
 from samflow.equilibria.spectrum import extreme_eigenpairs
 from samflow.losses import network
 from samflow.networks import Checkpoint, diagnose
-from samflow.networks.directions import gradient_difference, log_growth, measured_along
+from samflow.networks.directions import (
+    gradient_difference,
+    growth_within,
+    log_growth,
+    measured_along,
+)
 
 SHARPEST, FLATTEST = 4.0, 1.0
 """Eigenvalues of H of a linear model with one output: those of XᵀX/n."""
@@ -212,6 +217,62 @@ class Unit(eqx.Module):
         return jax.nn.relu(self.w * x)
 
 
+def test_the_edge_counts_weight_decay(minimum):
+    """ηU(λ) + η·decay = κ = 2 at the edge; beyond it at λ = 0 already, the edge is 0."""
+    found = diagnose(minimum, rho=0.3, lr=0.1, weight_decay=3.0).verdicts
+    assert found[0].edge == pytest.approx(20 - 3, rel=1e-12)
+    edge = found[1].edge
+    assert 0.1 * (edge * (1 + 0.3 * edge) + 3) == pytest.approx(2, rel=1e-12)
+    assert diagnose(minimum, rho=0.3, lr=0.1, weight_decay=20.0).verdicts[0].edge == 0
+
+
+@pytest.mark.parametrize("placement", ["outside", "inside"])
+@pytest.mark.parametrize("eps", [0.5, 2.5])
+def test_the_cycle_of_practical_sam_shrinks_with_eps_and_vanishes(minimum, eps, placement):
+    """G = ηρλ²/(2 − ηλ) = 2 at η = .2, ρ = .75, λ = 4; from eps = G on there is no cycle."""
+    rule = sf.rules.PracticalSAM(0.75, eps, placement)
+    radius = verdict_of(minimum, rule, rho=0.75, lr=0.2).cycle_radius
+    if eps > 2:
+        assert math.isnan(radius)
+        return
+    system = sf.Map(minimum.loss, rule, lr=0.2)
+    z = minimum.w + jnp.array([0.3, 0.0])
+    step = eqx.filter_jit(system.step)
+    for _ in range(2000):
+        z = step(z)
+    # The orbit has come to the cycle to rounding.
+    assert float(jnp.linalg.norm(z - minimum.w)) == pytest.approx(radius, rel=1e-9)
+
+
+def test_a_direction_that_repels_across_is_not_counted_as_turned(saddle):
+    """λ₋ = −2: USAM attracts for rho between 1/2 and where ηU = 2."""
+    for rho, turned in ((0.4, 0), (0.6, 1), (6.0, 0)):
+        found = verdict_of(saddle, "usam", rho=rho, lr=0.1, k=1)
+        assert found.turned == turned
+
+
+@pytest.mark.parametrize("settings", [{}, {"momentum": 0.9}, {"momentum": 0.9, "nesterov": True}])
+def test_growth_within_a_reach_is_that_of_many_points_in_it(minimum, settings):
+    system = sf.Map(minimum.loss, sf.GD(), lr=0.1, **settings)
+    for u, reach in ((10.0, 12.0), (-5.0, 8.0), (30.0, 1.0), (1.0, 40.0)):
+        low, high = growth_within(system, np.array([u]), np.array([reach]))
+        many = log_growth(system, np.linspace(u - reach, u + reach, 4001))
+        # The grid passes the minimum at half a spacing, where the growth may be steep as a root.
+        assert low[0] <= many.min() + 1e-12
+        assert high[0] == pytest.approx(many.max(), abs=1e-12)
+        if settings:
+            assert low[0] == pytest.approx(many.min(), abs=0.05)
+
+
+def test_nothing_follows_from_a_hessian_of_zero():
+    product = lambda p, x: p["a"] * p["b"] * p["c"] * x  # noqa: E731
+    params = {name: jnp.zeros(()) for name in "abc"}
+    loss = sf.losses.network_function(product, params, np.ones((3, 1)), np.ones((3, 1)))
+    found = diagnose(Checkpoint(loss, jnp.zeros(3)), rho=0.1, lr=0.1)
+    assert {each.verdict for each in found.verdicts} == {"undecided"}
+    assert "The Hessian is 0" in str(found)
+
+
 def test_second_derivatives_are_held_against_differences_of_gradients(minimum):
     """L = ½(max(w, 0) + 1)²: H = 1 for w > 0, and g jumps by 1 at 0."""
     assert diagnose(minimum, rho=0.1, lr=0.1).mismatch < 1e-9  # quadratic: rounding over h, 6e-6
@@ -295,6 +356,14 @@ def test_bad_input_fails_at_the_door(minimum):
         diagnose(minimum, batch_size=3, **ask)
     with pytest.raises(ArgumentError, match="`w` must be finite"):
         diagnose(Checkpoint(minimum.loss, jnp.array([np.nan, 0.0])), **ask)
+    norm = lambda p, x: jnp.sqrt(jnp.sum(p["a"] ** 2)) * x  # noqa: E731
+    cone = sf.losses.network_function(norm, {"a": jnp.zeros(2)}, np.ones((1, 1)), np.ones((1, 1)))
+    with pytest.raises(ArgumentError, match="its gradient there is not finite"):
+        diagnose(Checkpoint(cone, jnp.zeros(2)), **ask)
+    line = lambda p, x: p["a"] * x  # noqa: E731
+    single = sf.losses.network_function(line, {"a": jnp.ones(1)}, np.ones((1, 1)), np.ones((1, 1)))
+    with pytest.raises(ArgumentError, match="at least 2 weights"):
+        diagnose(Checkpoint(single, jnp.ones(1)), **ask)
 
 
 def test_a_convention_brings_its_rule_its_loss_and_its_notes():
