@@ -14,7 +14,7 @@ import typer
 
 from samflow.cli import checkpoint, escape, losses, portrait, rules, saddle, stability, two_phase
 from samflow.cli.output import say
-from samflow.cli.process import prepare
+from samflow.cli.process import heed_interrupts, prepare
 
 app = typer.Typer(
     name="samflow",
@@ -51,6 +51,7 @@ def _start(
 def main() -> NoReturn:
     """Set this process up, run the command line, and exit with its code."""
     prepare()
+    heed_interrupts()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # λ in a terminal without it must not be an error
             stream.reconfigure(errors="replace")

@@ -25,8 +25,8 @@ Model = Annotated[
     str,
     typer.Option(
         "--model",
-        help="module:function that returns a torch.nn.Module, an equinox module, or a loss of "
-        "samflow with its data. This is your code, and it is run.",
+        help="module:function that returns a torch.nn.Module, an equinox module or (module, "
+        "state), or a loss of samflow with its data. This is your code, and it is run.",
     ),
 ]
 Data = Annotated[

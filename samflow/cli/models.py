@@ -4,7 +4,7 @@ import importlib
 import os
 import sys
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,12 +16,12 @@ from samflow import _checks
 class Settings(NamedTuple):
     """What makes a loss of a model and its data, by the names that the options have."""
 
-    loss: str
-    label_smoothing: float
-    loss_weight_decay: float
-    batch_norm: str
-    chunk_size: int | None
-    dtype: str | None
+    loss: str = "cross_entropy"
+    label_smoothing: float = 0.0
+    loss_weight_decay: float = 0.0
+    batch_norm: str = "eval"
+    chunk_size: int | None = None
+    dtype: str | None = None
 
 
 def make_loss(model: str, data: str | None, examples: int | None, settings: Settings) -> Any:
@@ -29,7 +29,8 @@ def make_loss(model: str, data: str | None, examples: int | None, settings: Sett
 
     Args:
         model: "module:function"; the function takes nothing and returns a `torch.nn.Module`, an
-            equinox module, or a loss of `samflow.losses`, which has its data.
+            equinox module, alone or with its `equinox.nn.State`, or a loss of `samflow.losses`,
+            which has its data.
         data: an .npz with the arrays x and y, or "module:function" that returns (x, y).
         examples: how many of the first examples are taken; None for all.
         settings: the rest.
@@ -44,6 +45,7 @@ def make_loss(model: str, data: str | None, examples: int | None, settings: Sett
                 f"Argument `--data` cannot be given with a model that is a loss already, as "
                 f"{model!r} is. Leave it out."
             )
+        _check_no_more(model, examples, settings)
         return _in_chunks(made, settings.chunk_size)
     if data is None:
         raise _checks.ArgumentError(
@@ -61,7 +63,31 @@ def make_loss(model: str, data: str | None, examples: int | None, settings: Sett
         return torch_network(made, x, y, **common, **extra)
     from samflow.losses import network
 
-    return _in_chunks(network(made, x, y, **common), settings.chunk_size)
+    state: Any = None
+    if isinstance(made, tuple) and len(made) == 2:
+        made, state = made
+    if state is not None:
+        common |= {"state": state, "batch_norm": settings.batch_norm}
+    elif settings.batch_norm not in ("none", "eval"):
+        raise _checks.ArgumentError(
+            f"Argument `--batch-norm` must be left out for a model without state, as {model!r} "
+            f"is, but is {settings.batch_norm!r}. Of equinox, return (model, state)."
+        )
+    loss = network(made, x, y, **common)  # pyright: ignore[reportArgumentType]  # it checks
+    return _in_chunks(loss, settings.chunk_size)
+
+
+def _check_no_more(model: str, examples: int | None, settings: Settings) -> None:
+    """Refuse options that shape a loss, beside one that is made already."""
+    chosen = settings._replace(chunk_size=None)._asdict()
+    given = [name for name, value in chosen.items() if value != getattr(Settings(), name)]
+    given += [] if examples is None else ["examples"]
+    if given:
+        options = ", ".join(f"`--{name.replace('_', '-')}`" for name in given)
+        raise _checks.ArgumentError(
+            f"Argument {options} must be left out with a model that is a loss already, as "
+            f"{model!r} is. Set it where the loss is made."
+        )
 
 
 def _in_chunks(loss: Any, chunk_size: int | None) -> Any:
@@ -116,13 +142,29 @@ def examples_of(data: str, most: int | None) -> tuple[Any, Any]:
         x, y = made
     if most is not None:
         most = _checks.count("--examples", most)
-        if most > len(x):
+        there = min(_lengths((x, y)), default=0)
+        if most > there:
             raise _checks.ArgumentError(
-                f"Argument `--examples` must be at most {len(x)}, as many as there are, but is "
+                f"Argument `--examples` must be at most {there}, as many as there are, but is "
                 f"{most}."
             )
-        x, y = x[:most], y[:most]
+        x, y = _first((x, y), most)
     return x, y
+
+
+def _lengths(tree: Any) -> list[int]:
+    """Return the lengths of all arrays of a tuple or a mapping, as `torch_network` takes them."""
+    if isinstance(tree, Mapping):
+        tree = tuple(tree.values())
+    return [n for each in tree for n in _lengths(each)] if isinstance(tree, tuple) else [len(tree)]
+
+
+def _first(tree: Any, count: int) -> Any:
+    if isinstance(tree, Mapping):
+        return {name: _first(each, count) for name, each in tree.items()}
+    if isinstance(tree, tuple):
+        return tuple(_first(each, count) for each in tree)
+    return tree[:count]
 
 
 def _arrays(path: Path) -> tuple[np.ndarray, np.ndarray]:

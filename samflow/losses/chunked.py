@@ -1,5 +1,6 @@
 """A network's loss over data that do not fit at once, gone through chunk by chunk."""
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -8,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from samflow import _checks
-from samflow._types import Point, Scalar
+from samflow._types import NumpyArray, Point, Scalar
 from samflow.losses import calls
 from samflow.losses.base import AbstractDerivedLoss
 from samflow.losses.eager import AbstractEagerLoss
@@ -121,6 +122,11 @@ class ChunkedLoss(AbstractEagerLoss, AbstractDerivedLoss, AbstractNetworkLoss):
         """Names of arrays that are no weights and that a checkpoint may hold."""
         return self.loss.extra_names
 
+    @property
+    def extras(self) -> dict[str, NumpyArray]:
+        """Their numbers."""
+        return self.loss.extras
+
     def with_extras(self, extras: Mapping[str, Any]) -> "ChunkedLoss":
         """Return the loss with other arrays under these names."""
         return ChunkedLoss(self.loss.with_extras(extras), self.chunk_size)  # pyright: ignore[reportCallIssue]
@@ -135,13 +141,24 @@ class ChunkedLoss(AbstractEagerLoss, AbstractDerivedLoss, AbstractNetworkLoss):
 
         That depends on the chunk size: layers before normalise by the chunk's statistics, and how
         chunks differ in their means is left out. `loss.statistics` has those of all data at once.
+        A single last example, which has no variance, joins the chunk before it.
         """
         mean: dict[str, Any] = {}
-        for share, part in self.chunks(self.chunk_size):
+        for share, part in self._chunks_of_several():
             for name, value in part.statistics(w).items():
                 counts = not jnp.issubdtype(value.dtype, jnp.floating)
                 mean[name] = value if counts else mean.get(name, 0.0) + share * value
         return mean
+
+    def _chunks_of_several(self) -> Iterator[tuple[float, Any]]:
+        starts = range(0, self.num_examples, self.chunk_size)
+        alone = len(starts) > 1 and self.num_examples - starts[-1] == 1
+        parts = self.chunks(self.chunk_size)
+        yield from itertools.islice(parts, len(starts) - 2 if alone else None)
+        if alone:
+            (share, before), (more, last) = parts
+            x, y = jnp.concatenate([before.x, last.x]), jnp.concatenate([before.y, last.y])
+            yield share + more, before.on(x, y, None)
 
     @property
     def options(self) -> NetworkOptions:

@@ -1,6 +1,7 @@
 """A loss given by a network and its data, as a function of the flat vector of weights."""
 
 import dataclasses
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 from jaxtyping import Array
 
 from samflow import _checks
-from samflow._types import Box, Matrix, Point, Scalar
+from samflow._types import Box, Matrix, NumpyArray, Point, Scalar
 from samflow.losses.chunked import ChunkedLoss
 from samflow.losses.criteria import correct, example_loss
 from samflow.losses.finite_sum import shard_size
@@ -152,6 +153,17 @@ class NetworkLoss(AbstractNetworkLoss):
         """Names of frozen arrays and of the state, as weights are named."""
         held = jtu.tree_flatten_with_path((self.fixed, self.state))[0]
         return tuple(path_name(path[1:]) for path, _ in held)
+
+    @property
+    def extras(self) -> dict[str, NumpyArray]:
+        """Frozen arrays and the state by name; without random keys, and names of two arrays."""
+        leaves, names = jax.tree.leaves((self.fixed, self.state)), self.extra_names
+        times = Counter((*names, *self.weight_names))
+        return {
+            name: np.array(leaf)
+            for name, leaf in zip(names, leaves, strict=True)
+            if times[name] == 1 and not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        }
 
     def with_extras(self, extras: Mapping[str, Any]) -> "NetworkLoss":
         """Return the loss with other frozen arrays, or another state, under these names.

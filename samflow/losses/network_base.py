@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array
 
 from samflow._checks import ArgumentError
-from samflow._types import Point, Scalar
+from samflow._types import NumpyArray, Point, Scalar
 from samflow.losses.base import AbstractLoss
 
 
@@ -117,6 +117,16 @@ class AbstractNetworkLoss(AbstractLoss):
     @abc.abstractmethod
     def extra_names(self) -> tuple[str, ...]:
         """Names of arrays that are no weights and that a checkpoint may hold, as buffers."""
+
+    @property
+    @abc.abstractmethod
+    def extras(self) -> dict[str, NumpyArray]:
+        """The arrays of `extra_names` that are numbers and no weight's, by name: copies."""
+
+    @property
+    def tied(self) -> dict[str, str]:
+        """The first name of an array by each of its other names; none where names are unique."""
+        return {}
 
     @abc.abstractmethod
     def with_extras(self, extras: Mapping[str, Any]) -> "AbstractNetworkLoss":

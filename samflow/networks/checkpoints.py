@@ -19,10 +19,15 @@ from samflow.losses.network import NetworkLoss
 from samflow.losses.network_base import AbstractNetworkLoss
 from samflow.networks._extras import optional
 from samflow.networks.files.tensors import TensorFile, read_tensors
+from samflow.networks.files.trees import prefixes_of
 from samflow.records import write_whole
 
 _LISTED = 6
 """Tensors that a message names before it says how many more there are."""
+_UNUSED = "num_batches_tracked"
+"""A count of batch norm that no loss depends on; old files lack it."""
+_UNKNOWN = ("complex128", "int2", "int4", "uint2", "uint4")
+"""Types that safetensors does not have."""
 
 
 class Checkpoint(NamedTuple):
@@ -45,30 +50,46 @@ class Checkpoint(NamedTuple):
 def save_checkpoint(path: str | os.PathLike[str], loss: AbstractNetworkLoss, w: ArrayLike) -> Path:
     """Write the weights `w` of the network of `loss` to `path`, one named tensor an array.
 
-    The file holds the weights bit for bit, with samflow's version, the loss's name and the shapes
-    as metadata; it does not hold the network's code or its data, without which weights define no
-    loss. An existing file is replaced in one step, and stays as it was if writing fails.
+    The file holds the weights bit for bit, and beside them the buffers and frozen arrays that the
+    loss computes with, under their own names; a tied array is there once, and types that
+    safetensors lacks, as complex128, and random keys are left out. Metadata are samflow's
+    version, the loss's name and the weights' shapes. It does not hold the network's code or its
+    data, without which weights define no loss. An existing file is replaced in one step, and stays
+    as it was if writing fails.
 
     Raises:
         ArgumentError: for a path without the suffix .safetensors or not writable, and for weights
-            of the wrong shape or not finite.
+            of the wrong shape or not finite; and for buffers or frozen arrays with NaN.
         ImportError: where safetensors is not installed.
 
     """
     path = _checks.writable("path", path, (".safetensors",))
     arrays = loss.split(_checks.point("w", w, loss.dim))
+    weights = dict(zip(loss.weight_names, arrays, strict=True))
     # safetensors writes memory as it lies, so the rows must lie one after another.
     tensors = {
         name: np.ascontiguousarray(array).reshape(array.shape)
-        for name, array in zip(loss.weight_names, arrays, strict=True)
+        for name, array in (weights | _numbers(loss)).items()
     }
     metadata = {
         "samflow": samflow.__version__,
         "loss": loss.name,
-        "shapes": json.dumps({name: array.shape for name, array in tensors.items()}),
+        "shapes": json.dumps({name: array.shape for name, array in weights.items()}),
     }
     content = optional("safetensors.numpy", "Saving a checkpoint").save(tensors, metadata)
     return write_whole(path, content)
+
+
+def _numbers(loss: AbstractNetworkLoss) -> dict[str, NumpyArray]:
+    """Return buffers and frozen arrays; infinite ones, as masks are, are let through."""
+    extras = {n: array for n, array in loss.extras.items() if array.dtype.name not in _UNKNOWN}
+    for name, array in extras.items():
+        if np.isnan(array).any():
+            raise _checks.ArgumentError(
+                f"Argument `loss` must have buffers and frozen arrays that are numbers, but "
+                f"`{name}` holds {np.isnan(array).sum()} NaN."
+            )
+    return extras
 
 
 def load_checkpoint(
@@ -83,8 +104,10 @@ def load_checkpoint(
 
     Safetensors, PyTorch files of tensors, orbax, flax (msgpack), equinox and npz are told by what
     they hold; see `read_tensors`. Nothing in a file is run. Every array of the network must be
-    there under its name and with its shape: none is transposed, reshaped or left out. Buffers that
-    the loss has, as running statistics, are taken from the file, too.
+    there under its name and with its shape: none is transposed, reshaped or left out. Buffers and
+    frozen arrays that the loss has, as running statistics, are taken from the file, too; for those
+    that are not in it the loss keeps its own, and `notes` say so. The prefixes `module.` and
+    `_orig_mod.` are taken off the file's names where they are not the network's own.
 
     Args:
         path: a file, or the folder of an orbax or sharded checkpoint.
@@ -96,19 +119,24 @@ def load_checkpoint(
 
     Raises:
         ArgumentError: for a file that cannot be read, tensors that are missing, besides, of
-            another shape or not finite, and types that JAX's default float does not hold exactly;
-            the message says which.
+            another shape or not finite, names of one tied array that disagree, and types that
+            JAX's default float does not hold exactly; the message says which.
         ImportError: where the package that reads the format is not installed.
 
     """
     _checks.kind("loss", loss, AbstractNetworkLoss, "Use `sf.losses.network` to make one.")
-    file = read_tensors(path, key=key)
+    file = _as_network(read_tensors(path, key=key), loss)
     tensors = _named_by_model(file, loss) if file.format == "equinox" else dict(file.tensors)
     tensors, left_out = _without(tensors, leave_out)
     tensors = _renamed(tensors, rename)
-    extras = {name: tensors.pop(name) for name in loss.extra_names if name in tensors}
+    tensors = _untied(path, tensors, loss.tied)
     shapes = dict(zip(loss.weight_names, loss.weight_shapes, strict=True))
+    names = [name for name in loss.extra_names if name not in shapes and name not in loss.tied]
+    extras = {name: tensors.pop(name) for name in names if name in tensors}
     _check_names(path, tensors, shapes)
+    own = loss.extras
+    extras = {name: _extra(path, name, array, own.get(name)) for name, array in extras.items()}
+    missing = [name for name in names if name not in extras and not name.endswith(_UNUSED)]
     arrays = [_weights(path, name, tensors[name], shape) for name, shape in shapes.items()]
     w = jnp.concatenate([jnp.ravel(jnp.asarray(array, dtype=float)) for array in arrays])
     source = f"{os.fspath(path)} ({file.format}, sha256 {file.sha256[:12]})"
@@ -116,12 +144,16 @@ def load_checkpoint(
         loss.with_extras(extras) if extras else loss,
         w,
         source,
-        _notes(file, arrays, extras, left_out),
+        _notes(file, arrays, extras, left_out, missing),
     )
 
 
 def _notes(
-    file: TensorFile, arrays: list[NumpyArray], extras: Mapping[str, Any], left_out: list[str]
+    file: TensorFile,
+    arrays: list[NumpyArray],
+    extras: Mapping[str, Any],
+    left_out: list[str],
+    missing: list[str],
 ) -> tuple[str, ...]:
     kinds = sorted({array.dtype.name for array in arrays} - {jnp.zeros(()).dtype.name})
     notes = [f"opened {' and '.join(file.unwrapped)}"] if file.unwrapped else []
@@ -129,7 +161,37 @@ def _notes(
     notes += [f"left out {_listed(left_out)}"] if left_out else []
     notes += [f"widened from {' and '.join(kinds)}"] if kinds else []
     notes += [f"besides the weights {_listed(extras)} are the file's"] if extras else []
+    notes += [f"not in the file, and so the network's own: {_listed(missing)}"] if missing else []
     return tuple(notes)
+
+
+def _as_network(file: TensorFile, loss: AbstractNetworkLoss) -> TensorFile:
+    """Return the file with the prefixes on its names again that are the network's own."""
+    names = (*loss.weight_names, *loss.extra_names)
+    count = prefixes_of(file.unwrapped, list(file.tensors), names)
+    if not count:
+        return file
+    prefix = "".join(file.unwrapped[-count:])
+    tensors = {f"{prefix}{name}": tensor for name, tensor in file.tensors.items()}
+    return file._replace(tensors=tensors, unwrapped=file.unwrapped[:-count])
+
+
+def _untied(
+    path: str | os.PathLike[str], tensors: dict[str, NumpyArray], tied: Mapping[str, str]
+) -> dict[str, NumpyArray]:
+    """Return tensors under the first of their names; refuse one that differs under another."""
+    made = {name: tensor for name, tensor in tensors.items() if name not in tied}
+    for other, name in tied.items():
+        if other in tensors and not _same(tensors[other], made.setdefault(name, tensors[other])):
+            raise _checks.ArgumentError(
+                f"Tensors `{name}` and `{other}` must be the same, since the network has one array "
+                f"for both, but in {os.fspath(path)!r} they differ."
+            )
+    return made
+
+
+def _same(a: NumpyArray, b: NumpyArray) -> bool:
+    return a.shape == b.shape and a.dtype == b.dtype and a.tobytes() == b.tobytes()
 
 
 def _listed(names: Any) -> str:
@@ -224,6 +286,34 @@ def _check_names(
     elif unknown and not missing:
         text += f". Not needed? Give leave_out={unknown[:_LISTED]}"
     raise _checks.ArgumentError(text + ".")
+
+
+def _extra(
+    path: str | os.PathLike[str], name: str, array: NumpyArray, own: NumpyArray | None
+) -> NumpyArray:
+    """Return a tensor that fits in the place of the network's `own`, in its own type.
+
+    Infinite entries are those that the network has itself, as a mask does.
+    """
+    if own is None:
+        return array
+    if jnp.issubdtype(own.dtype, jnp.floating):
+        alike = array.shape == own.shape and jnp.issubdtype(array.dtype, jnp.floating)
+        known = np.isinf(own) & (array == own) if alike else False
+        finite = np.where(known, np.zeros((), array.dtype), array) if alike else array
+        _weights(path, name, finite, own.shape)
+        with np.errstate(over="ignore"):
+            fits = np.isfinite(finite.astype(own.dtype)).all()
+    else:
+        kinds = jnp.issubdtype(array.dtype, jnp.floating), np.iscomplexobj(array)
+        fits = not kinds[0] and kinds[1] == np.iscomplexobj(own)
+        fits = fits and np.array_equal(array.astype(own.dtype), array)
+    if not fits:
+        raise _checks.ArgumentError(
+            f"Tensor `{name}` must be numbers that {own.dtype.name} holds, as the network has "
+            f"them, but in {os.fspath(path)!r} is {array.dtype.name} with others."
+        )
+    return array
 
 
 def _weights(

@@ -1,6 +1,8 @@
 """`samflow checkpoint`: the library's numbers on a file, a model and data; misuse is one line."""
 
 import json
+import subprocess
+import sys
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -10,10 +12,15 @@ import pytest
 from safetensors.numpy import save_file
 
 from samflow import networks
+from samflow._checks import ArgumentError
 from samflow.cli import run
+from samflow.cli.models import Settings, examples_of, make_loss
 from samflow.losses import network
 
 CODE = """
+import gc
+import signal
+
 import equinox as eqx
 import jax.random as jr
 import numpy as np
@@ -30,6 +37,22 @@ def data():
 
 def ready():
     return network(linear(), *data(), name="ready")
+
+def normed():
+    def make(key):
+        norm = eqx.nn.BatchNorm(2, "batch", mode="batch", channelwise_affine=False)
+        return eqx.nn.Sequential([norm, eqx.nn.Linear(2, 1, use_bias=False, key=key)])
+
+    return eqx.nn.make_with_state(make)(jr.key(0))
+
+def interrupted():
+    def interrupt(phase, info):
+        gc.callbacks.remove(interrupt)
+        signal.raise_signal(signal.SIGINT)
+
+    gc.callbacks.append(interrupt)
+    gc.collect()
+    return linear()
 
 def wrong():
     return 3
@@ -132,6 +155,12 @@ def test_names_of_the_file_are_mapped_and_left_out(folder, capsys):
         ([*WITH_DATA, "--like", "goggle"], "Did you mean google"),
         ([*WITH_DATA, "-o", "found.exe"], "must end in"),
         ([*ARGUMENTS[:-1], "own_models:wrong", "--data", "data.npz"], "must be callable"),
+        (
+            [*ARGUMENTS[:-1], "own_models:ready", "--loss", "squared", "--examples", "1"],
+            "`--loss`, `--examples` must be left out",
+        ),
+        ([*ARGUMENTS[:-1], "own_models:ready", "--batch-norm", "train"], "`--batch-norm` must be"),
+        ([*WITH_DATA, "--batch-norm", "train"], "for a model without state"),
         (["checkpoint", "none.pt", *WITH_DATA[2:]], "none.pt"),
     ],
 )
@@ -143,3 +172,31 @@ def test_misuse_is_one_line_and_code_2(arguments, words, folder, capsys):
     assert out == ""
     assert words in err
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("batch_norm", ["eval", "train"])
+def test_a_module_with_state_has_the_batch_norm_asked_for(batch_norm):
+    settings = Settings(loss="squared", batch_norm=batch_norm)
+    loss = make_loss("own_models:normed", "data.npz", None, settings)
+    assert loss.options.batch_norm == batch_norm
+    assert loss.has_statistics == (batch_norm == "eval")
+
+
+def test_the_first_examples_of_several_inputs(folder):
+    code = "import numpy as np\ndef data():\n    x = np.arange(6.0).reshape(3, 2)\n"
+    code += "    return {'a': x, 'b': (x, x[:, 0])}, np.arange(3)\n"
+    (folder / "several_inputs.py").write_text(code)
+    x, y = examples_of("several_inputs:data", 2)
+    assert [len(each) for each in (x["a"], *x["b"], y)] == [2, 2, 2, 2]
+    with pytest.raises(ArgumentError, match="at most 3"):
+        examples_of("several_inputs:data", 4)
+
+
+def test_an_interrupt_that_python_ignores_ends_the_command(folder):
+    arguments = [*ARGUMENTS[:-1], "own_models:interrupted", *WITH_DATA[4:], "-o", "found.json"]
+    main = [sys.executable, "-c", "from samflow.cli import main; main()"]
+    done = subprocess.run(
+        [*main, *arguments], cwd=folder, capture_output=True, text=True, timeout=120
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "Interrupted.\n")
+    assert not (folder / "found.json").exists()

@@ -226,3 +226,29 @@ def test_frozen_arrays_are_taken_from_the_file_too(path, trained):
     changed(path, **{"layers.0.bias": np.zeros(4)})
     with pytest.raises(ArgumentError, match=r"`layers.0.bias` must have shape \(3,\)"):
         load_checkpoint(path, loss)
+
+
+def test_frozen_arrays_are_saved_and_give_the_same_loss(tmp_path, trained):
+    whole, _ = trained
+    loss, other = (
+        samflow.losses.network(
+            networks.perceptron(jr.key(seed), hidden=3), whole.x, whole.y, frozen=["layers.0"]
+        )
+        for seed in (1, 2)
+    )
+    w = loss.flatten(networks.perceptron(jr.key(1), hidden=3))
+    path = save_checkpoint(tmp_path / "w.safetensors", loss.in_chunks(4), w)
+    with safe_open(path, framework="numpy") as file:
+        assert "layers.0.weight" not in json.loads(file.metadata()["shapes"])
+    found = load_checkpoint(path, other)
+    assert float(found.loss(found.w)) == float(loss(w)) != float(other(w))
+    tensors = load_file(path)
+    save_file({n: t for n, t in tensors.items() if n != "layers.0.bias"}, path)
+    notes = load_checkpoint(path, other).notes
+    assert notes[-1] == "not in the file, and so the network's own: layers.0.bias"
+    save_file(tensors | {"layers.0.bias": np.r_[0, np.nan, 0]}, path)
+    with pytest.raises(ArgumentError, match=r"`layers.0.bias` must be finite.* 1 of 3"):
+        load_checkpoint(path, other)
+    save_file(tensors | {"layers.0.bias": np.zeros(3, np.int64)}, path)
+    with pytest.raises(ArgumentError, match=r"`layers.0.bias` must be of a float type"):
+        load_checkpoint(path, other)

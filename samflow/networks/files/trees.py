@@ -144,3 +144,19 @@ def without_prefixes(names: Mapping[str, str]) -> tuple[dict[str, str], tuple[st
         names = {name.removeprefix(prefix): full for name, full in names.items()}
         removed.append(prefix)
     return names, tuple(removed)
+
+
+def prefixes_of(unwrapped: Sequence[str], names: Sequence[str], known: Iterable[str]) -> int:
+    """Return how many of the prefixes that were taken off are a part of the network's names.
+
+    They are the last of `unwrapped`. As few as give the most of the names that are `known`.
+    """
+    known, most = set(known), 0
+    while most < len(unwrapped) and unwrapped[-1 - most] in _PREFIXES:
+        most += 1
+    hits = lambda k: sum("".join((*_last(unwrapped, k), n)) in known for n in names)  # noqa: E731
+    return max(range(most + 1), key=lambda k: (hits(k), -k))
+
+
+def _last(names: Sequence[str], count: int) -> Sequence[str]:
+    return names[len(names) - count :]

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from samflow import _checks
 from samflow._checks import ArgumentError
 from samflow.losses.criteria import CRITERIA
+from samflow.losses.models import check_logits
 from samflow.losses.network_base import NetworkOptions
 from samflow.networks.pytorch.data import Examples, examples, shapes, sliced
 from samflow.networks.pytorch.graph import explained, first_line, kinks, operations
@@ -42,11 +43,7 @@ def problem(
     module = getattr(module, "_orig_mod", module)  # compiled: its gradient has no derivative
     criterion = _criterion(loss)
     smoothing = float(_checks.fraction("label_smoothing", label_smoothing))
-    if smoothing and criterion != "cross_entropy":
-        raise ArgumentError(
-            f"Argument `label_smoothing` must be 0 but for cross_entropy, but is {smoothing} for "
-            f"{criterion}."
-        )
+    check_smoothing(smoothing, criterion)
     decay = float(_checks.nonnegative("weight_decay", weight_decay))
     _checks.known("batch_norm", batch_norm, ("eval", "train"))
     weights = _weights(torch, module)
@@ -68,9 +65,20 @@ def problem(
 
 
 def _criterion(loss: Any) -> str:
-    if callable(loss):
-        return getattr(loss, "__name__", type(loss).__name__)
-    return _checks.known("loss", loss, CRITERIA)
+    """Return the criterion's name, which of a function is none of `CRITERIA`."""
+    if not callable(loss):
+        return _checks.known("loss", loss, CRITERIA)
+    name = getattr(loss, "__name__", type(loss).__name__)
+    return f"{name} (a function)" if name in CRITERIA else name
+
+
+def check_smoothing(label_smoothing: float, criterion: str) -> None:
+    """Refuse label smoothing that the criterion would not see."""
+    if label_smoothing and criterion != "cross_entropy":
+        raise ArgumentError(
+            f"Argument `label_smoothing` must be 0 but for cross_entropy, but is "
+            f"{label_smoothing} for {criterion}."
+        )
 
 
 def _weights(torch: Any, module: Any) -> dict[str, Any]:
@@ -164,6 +172,8 @@ def _tried(made: Problem, weights: list[Any], chunk_size: int | None) -> Problem
         with _refused(x, few.stop):
             f, again = network(leaves, x), network(leaves, made.examples.part(few)[0])
         _check_outputs(network, f, again, few.stop)
+        if made.loss == "cross_entropy":
+            check_logits((n, *f.shape[1:]))
         if not callable(made.loss):
             _check_targets(made, f, chunk_size)
         value = _mean(made, f, y)

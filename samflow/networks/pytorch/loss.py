@@ -11,12 +11,12 @@ from jaxtyping import Array
 
 from samflow import _checks
 from samflow._checks import ArgumentError
-from samflow._types import Point, Scalar
+from samflow._types import NumpyArray, Point, Scalar
 from samflow.losses.eager import AbstractEagerLoss
 from samflow.losses.finite_sum import shard_size
 from samflow.losses.network_base import AbstractNetworkLoss, NetworkOptions
 from samflow.networks._extras import optional
-from samflow.networks.pytorch.door import checked_chunks, problem
+from samflow.networks.pytorch.door import check_smoothing, checked_chunks, problem
 from samflow.networks.pytorch.problem import Part, Problem, returned
 
 
@@ -186,6 +186,18 @@ class TorchLoss(AbstractEagerLoss, AbstractNetworkLoss):
         """Names in a state_dict beside the weights: buffers, frozen ones, other names of tied."""
         return tuple(n for n in self.problem.network.state() if n not in set(self.weight_names))
 
+    @property
+    def extras(self) -> dict[str, NumpyArray]:
+        """Buffers and frozen weights by their first names, as the loss computes with them."""
+        state, names = self.problem.network.state(), set(self.extra_names) - set(self.tied)
+        tensors = self.problem.network.torch.is_tensor
+        return {n: t.cpu().numpy().copy() for n, t in state.items() if n in names and tensors(t)}
+
+    @property
+    def tied(self) -> dict[str, str]:
+        """The first name of a weight or a buffer by each of its other names."""
+        return self.problem.network.tied()
+
     def with_extras(self, extras: Mapping[str, Any]) -> "TorchLoss":
         """Return the loss with other buffers and frozen weights under these of the `extra_names`.
 
@@ -232,10 +244,12 @@ class TorchLoss(AbstractEagerLoss, AbstractNetworkLoss):
         """Return the same loss with other `options`.
 
         Raises:
-            ArgumentError: for batch norm from the batch where the loss goes in chunks.
+            ArgumentError: for batch norm from the batch where the loss goes in chunks, and label
+                smoothing of another criterion than the built-in "cross_entropy".
 
         """
         problem, options = self.problem, self.problem.options._replace(**changes)
+        check_smoothing(options.label_smoothing, options.criterion)
         network = problem.network.with_batch_norm(options.batch_norm == "train")
         if self.chunk_size is not None:
             checked_chunks(network, self.chunk_size)
@@ -280,8 +294,19 @@ class TorchLoss(AbstractEagerLoss, AbstractNetworkLoss):
 
     @property
     def has_classes(self) -> bool:
-        """Whether the criterion is cross-entropy: of others it is not known."""
-        return self.options.criterion == "cross_entropy"
+        """Whether the criterion is cross-entropy: of others it is not known.
+
+        That of a function is told by its name, and by targets that fit one row of outputs each.
+        """
+        criterion, shape = self.options.criterion, self.problem.output_shape
+        if not callable(self.problem.loss):
+            return criterion == "cross_entropy"
+        if not criterion.lower().replace("_", "").startswith("crossentropy") or len(shape) != 1:
+            return False
+        y = self.problem.examples.part(slice(0, 1))[1]
+        if not self.problem.network.torch.is_tensor(y):
+            return False
+        return y.shape[1:] == shape or (y.ndim == 1 and not y.is_floating_point())
 
     @property
     def kinks(self) -> tuple[str, ...]:

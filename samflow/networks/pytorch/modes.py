@@ -11,6 +11,8 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from samflow._checks import ArgumentError
 from samflow.networks.pytorch.graph import first_line
 
@@ -80,6 +82,14 @@ class Stateless(NamedTuple):
         """Return the state_dict of the copy, under the names of the user's module."""
         return self.module.module.state_dict()
 
+    def tied(self) -> dict[str, str]:
+        """Return the first name of a weight or a buffer by each of its other names."""
+        module, first = self.module.module, {}
+        named = (module.named_parameters, module.named_buffers)
+        pairs = [pair for each in named for pair in each(remove_duplicate=False)]
+        names = {name: first.setdefault(id(tensor), name) for name, tensor in pairs}
+        return {name: other for name, other in names.items() if name != other}
+
     def with_state(self, tensors: Mapping[str, Any]) -> "Stateless":
         """Return the same function with other tensors that are no weights."""
         module = _again(self.torch, self.module)
@@ -92,7 +102,7 @@ class Stateless(NamedTuple):
                     f"Tensor `{name}` must have shape {tuple(state[name].shape)}, but has shape "
                     f"{tuple(array.shape)}."
                 )
-            state[name].copy_(self.torch.as_tensor(array))
+            state[name].copy_(self.torch.as_tensor(_known(array)))
         return self._replace(module=module)
 
     def with_batch_norm(self, train: bool) -> "Stateless":
@@ -144,6 +154,13 @@ class Stateless(NamedTuple):
                 yield
             finally:
                 torch.backends.mha.set_fastpath_enabled(fast)
+
+
+def _known(array: Any) -> Any:
+    """Return an array whose type PyTorch takes: bfloat16 and floats of 8 bits widened exactly."""
+    if isinstance(array, np.ndarray) and array.dtype.kind not in "biufc":
+        return array.astype(np.float32, casting="safe")
+    return array
 
 
 def _twice_differentiable(torch: Any) -> Any:

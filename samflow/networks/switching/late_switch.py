@@ -18,7 +18,7 @@ from samflow.losses.network_base import AbstractNetworkLoss
 from samflow.networks.checkpoints import Checkpoint
 from samflow.networks.curvature import Trace, trace
 from samflow.networks.switching import phases
-from samflow.networks.switching.orbit import Found, Plan, analysed, followed, losses
+from samflow.networks.switching.orbit import Found, Plan, analysed, followed, loss_digest, losses
 from samflow.networks.switching.phases import Local, local
 from samflow.networks.switching.records import LateSwitch, SwitchPhase
 from samflow.networks.switching.watch import Watch, series
@@ -70,7 +70,8 @@ def late_switch(
 
     Args:
         checkpoint: weights with their loss; the switch happens there.
-        system: the map from the switch on, on the training loss.
+        system: the map from the switch on, on the checkpoint's loss; other `options`, as
+            `make_map` may set them, are told in `notes`.
         num_epochs: epochs after the switch; of the full batch an epoch is one step, and there
             must be 50.
         batch_size: examples a step; None for all of them.
@@ -104,7 +105,8 @@ def late_switch(
 
     Raises:
         ArgumentError: in single precision; for weights, states and losses that do not fit each
-            other, numbers out of range, what `train` refuses, and a file of other settings.
+            other, as those of other data, buffers or frozen weights, numbers out of range, what
+            `train` refuses, and a file of other settings.
 
     Source: Zhou et al. 2024 (arXiv 2410.10373), with the exact rates of docs/theory.md.
 
@@ -147,7 +149,7 @@ def late_switch(
         peak=float(np.max(losses(plan, watch))),
         escape=found.escape,
         convergence=found.convergence,
-        notes=_notes(system.loss, barriers),
+        notes=_notes(system.loss, barriers) + _changed_options(checkpoint.loss, system.loss),
         provenance=provenance(
             system.describe(), source=checkpoint.source, num_epochs=num_epochs, kick=kick,
             batch_size=batch_size, drop_last=drop_last, num_points=num_points,
@@ -178,6 +180,38 @@ def _check(
                 f"Argument `{name}` must be of {system.dim} weights, as the system's loss, but is "
                 f"of {loss.dim}."
             )
+    differ = _differences(checkpoint.loss, system.loss)
+    if differ:
+        raise _checks.ArgumentError(
+            f"Argument `system` must have the checkpoint's loss, {checkpoint.loss.name}, but its "
+            f"loss, {system.loss.name}, has other {' and '.join(differ)}. Make the map of "
+            "`checkpoint.loss`."
+        )
+
+
+def _differences(one: AbstractLoss, other: AbstractLoss) -> list[str]:
+    """Return in what two losses differ besides their options."""
+    if one is other:
+        return []
+    if isinstance(one, AbstractNetworkLoss) and isinstance(other, AbstractNetworkLoss):
+        alike = one.weight_names == other.weight_names and one.weight_shapes == other.weight_shapes
+        found = [] if alike else ["weights"]
+    else:
+        found = [] if one.name == other.name else ["values"]
+    if loss_digest(one) != loss_digest(other):
+        found.append("data or arrays beside the weights, as running statistics")
+    return found
+
+
+def _changed_options(before: AbstractLoss, after: AbstractLoss) -> tuple[str, ...]:
+    if not (isinstance(before, AbstractNetworkLoss) and isinstance(after, AbstractNetworkLoss)):
+        return ()
+    old, new = before.options._asdict(), after.options._asdict()
+    return tuple(
+        f"The checkpoint's loss has {name}={old[name]!r}, that of the map {new[name]!r}."
+        for name in old
+        if old[name] != new[name]
+    )
 
 
 def _first(

@@ -72,7 +72,8 @@ def sweep_switch(
         sharpness_tol: largest accepted residual of an eigenvalue, as a part of it.
         num_points: points of the line from switch to end.
         save_to: a folder for states and results, made if it is not there. What is in it from the
-            same sweep is not made again, and a run that was stopped goes on, with the same bits.
+            same sweep is not made again, and a run that was stopped goes on, with the same bits;
+            a sweep of another `total_epochs` takes another folder.
             `load_state` takes the end of seed 1 under `after` from epoch 20 on from
             seed1/after_00020.npz.
         save_every: steps.
@@ -142,7 +143,7 @@ class _Plan(NamedTuple):
     every: int
     progress: Callable[[str], None]
 
-    def store(self, seed: int, name: str, how: How, start: TrainState) -> Store | None:
+    def store(self, seed: int, name: str, how: How, start: TrainState, **more: str) -> Store | None:
         """Return where a run is kept; `start` is the first state of its seed or arm."""
         if self.folder is None:
             return None
@@ -150,7 +151,7 @@ class _Plan(NamedTuple):
         folder.mkdir(exist_ok=True)
         settings = step_settings(how.system, how.batch_size, how.drop_last, how.attack)
         settings["start"] = f"{digest(start.z, jr.key_data(start.key))} at {start.epoch}"
-        return Store(folder / f"{name}.npz", settings, self.every)
+        return Store(folder / f"{name}.npz", settings | more, self.every)
 
 
 def _arms(switch_epochs: Sequence[int], total: int) -> list[int]:
@@ -215,7 +216,9 @@ def _arm(
     plan: _Plan, seed: int, epoch: int, how: How, here: TrainState
 ) -> tuple[list[float], Status]:
     """Go on from the switch, and measure the end, or take both from disk."""
-    store = plan.store(seed, f"after_{epoch:05d}", how, here)
+    # The results beside the state are those of its end.
+    name, total = f"after_{epoch:05d}", str(plan.total)
+    store = plan.store(seed, name, how, here, total_epochs=total)
     ended, arrays = _made(plan, how, here, plan.total, store)
     if ended.status is not Status.out_of_steps:
         return [float("nan")] * len(QUANTITIES), ended.status

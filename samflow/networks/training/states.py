@@ -4,7 +4,9 @@ import hashlib
 import io
 import json
 import os
+import struct
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +26,19 @@ from samflow.records import write_whole
 from samflow.systems import Map
 
 _FORMAT = "samflow training state 1"
+_DAMAGED = (
+    OSError,
+    EOFError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    LookupError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+    zipfile.BadZipFile,
+)
+"""What NumPy and its readers raise on bytes that are no whole file of theirs."""
 _COMPARED_ROWS = 4096
 """Rows of an array of data that enter its fingerprint."""
 
@@ -82,28 +97,30 @@ class Store(NamedTuple):
 
         With `more` the file may have settings besides, as of the sweep that it is a part of.
         """
-        with _opened(self.path) as file:
-            found = json.loads(str(file["settings"]))
-            if more:
-                found = {name: value for name, value in found.items() if name in self.settings}
-            _check_settings(self.path, found, self.settings)
-            state = TrainState(
-                jnp.asarray(file["z"]), _key(file["key"]), *(int(each) for each in file["at"])
-            )
-            names = [name for name in file.files if name.startswith("beside.")]
-            return state, {name.removeprefix("beside."): file[name] for name in names}
+        file = _opened(self.path)
+        found = file["settings"]
+        if more:
+            found = {name: value for name, value in found.items() if name in self.settings}
+        _check_settings(self.path, found, self.settings)
+        names = [name for name in file if name.startswith("beside.")]
+        return file["state"], {name.removeprefix("beside."): file[name] for name in names}
 
 
 def _key(words: NumpyArray) -> PRNGKeyArray:
     return jr.wrap_key_data(jnp.asarray(words), impl="threefry2x32")
 
 
-def _opened(path: Path) -> Any:
+def _opened(path: Path) -> dict[str, Any]:
+    """Return all that is in a file, with the settings and the state made of it."""
     try:
-        file = np.load(path, allow_pickle=False)
-        if str(file["format"]) == _FORMAT and {"settings", "z", "key", "at"} <= set(file.files):
-            return file
-    except (OSError, ValueError, KeyError, IndexError, zipfile.BadZipFile) as error:
+        # Opened here: where there is no archive in it, np.load leaves the file open.
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as stored:
+            file: dict[str, Any] = {name: stored[name] for name in stored.files}
+        if str(file["format"]) == _FORMAT and {"settings", "z", "key", "at"} <= set(file):
+            epoch, step = (int(each) for each in file["at"])
+            state = TrainState(jnp.asarray(file["z"]), _key(file["key"]), epoch, step)
+            return file | {"settings": dict(json.loads(str(file["settings"]))), "state": state}
+    except _DAMAGED as error:
         raise _checks.ArgumentError(
             f"Argument `path` must be a training state that `save_state` wrote, but "
             f"{str(path)!r} cannot be read as one: {error}"
@@ -228,7 +245,9 @@ def load_state(
 
     """
     settings = step_settings(system, batch_size, drop_last, attack)
-    return Store(Path(path), settings, 1).read(more=True)[0]
+    state = Store(Path(path), settings, 1).read(more=True)[0]
+    check_state(state, system, "path")
+    return state
 
 
 def step_settings(
@@ -247,5 +266,10 @@ def check_state(state: Any, system: Map, name: str = "state") -> None:
             f"Argument `{name}` must have z of shape ({system.state_dim},), as the map of "
             f"{system.rule.name}, but has shape {jnp.shape(state.z)}. `switch` goes from one map "
             "to another."
+        )
+    if not jnp.isfinite(state.z).all():
+        raise _checks.ArgumentError(
+            f"Argument `{name}` must have a finite z, but {jnp.sum(~jnp.isfinite(state.z))} of "
+            f"{system.state_dim} entries are not."
         )
     key_words(state.key)

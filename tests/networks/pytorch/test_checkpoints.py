@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from samflow._checks import ArgumentError
-from samflow.networks import diagnose, load_checkpoint, torch_network
+from samflow.networks import diagnose, load_checkpoint, save_checkpoint, torch_network
 
 torch = pytest.importorskip("torch")
 
@@ -105,3 +105,93 @@ def test_options_of_a_torch_loss_can_be_changed(data):
     with pytest.raises(ArgumentError, match="the mean over chunks is another loss"):
         loss.in_chunks(4).with_options(batch_norm="train")
     assert float(loss(w)) == float(torch_network(module, *data)(w))
+
+
+def rewritten(path, **tensors):
+    state = torch.load(path.parent / "plain.pt") | tensors
+    torch.save({name: t for name, t in state.items() if t is not None}, path)
+
+
+@pytest.mark.parametrize("tensor", [torch.full((4,), torch.nan).double(), torch.zeros(4).int()])
+def test_buffers_that_are_no_finite_floats_are_named(path, data, tensor):
+    rewritten(path, **{"norm.running_mean": tensor})
+    with pytest.raises(ArgumentError, match=r"`norm.running_mean` must be"):
+        load_checkpoint(path, torch_network(made(2), *data))
+
+
+def test_what_is_not_in_the_file_is_said(path, data):
+    absent = ("norm.running_mean", "norm.num_batches_tracked", "second.weight")
+    rewritten(path, **dict.fromkeys(absent))
+    notes = load_checkpoint(path, torch_network(made(2), *data)).notes
+    assert notes[-1] == "not in the file, and so the network's own: norm.running_mean"
+
+
+def test_statistics_are_saved_and_give_the_same_loss(path, data):
+    found = load_checkpoint(path, torch_network(made(2), *data))
+    saved = save_checkpoint(path.parent / "w.safetensors", *found[:2])
+    again = load_checkpoint(saved, torch_network(made(3), *data, chunk_size=12))
+    assert float(again.loss(again.w)) == float(found.loss(found.w))
+    assert int(again.loss.unflatten(again.w)["norm.num_batches_tracked"]) == 5
+    broken = found.loss.with_extras({"norm.running_var": np.full(4, np.nan)})
+    with pytest.raises(ArgumentError, match=r"`norm.running_var` holds 4 NaN"):
+        save_checkpoint(saved, broken, found.w)
+
+
+def test_buffers_of_narrow_floats_are_widened(path, data):
+    narrow = torch.tensor([0.5, -1.25, 3.0, 0.0], dtype=torch.bfloat16)
+    rewritten(path, **{"norm.running_mean": narrow, "norm.running_var": narrow.abs().half()})
+    state = load_checkpoint(path, torch_network(made(2), *data)).loss.problem.network.state()
+    torch.testing.assert_close(state["norm.running_mean"], narrow.double(), rtol=0, atol=0)
+
+
+class Masked(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.module = torch.nn.Linear(4, 4)
+        self.register_buffer("mask", torch.triu(torch.full((4, 4), -torch.inf), 1))
+        self.register_buffer("used", torch.eye(4, dtype=torch.bool))
+
+    def forward(self, x):
+        return self.module(x) + torch.exp(self.mask).sum() + self.used.sum()
+
+
+def test_masks_and_truth_values_come_back(tmp_path, data):
+    loss = torch_network(Masked().double(), *data)
+    path = save_checkpoint(tmp_path / "w.safetensors", loss, loss.flatten())
+    found = load_checkpoint(path, torch_network(Masked().double(), *data))
+    assert float(found.loss(found.w)) == float(loss(loss.flatten()))
+    for name, tensor in found.loss.unflatten(found.w).items():
+        torch.testing.assert_close(tensor, loss.unflatten(loss.flatten())[name], rtol=0, atol=0)
+
+
+class Wrapped(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.module = torch.nn.Linear(4, 4)
+
+    def forward(self, x):
+        return self.module(x)
+
+
+@pytest.mark.parametrize("wrap", [Wrapped, lambda: torch.nn.DataParallel(Wrapped())])
+def test_the_networks_own_prefixes_stay(tmp_path, data, wrap):
+    module = wrap().double()
+    loss = torch_network(module, *data)
+    torch.save(module.state_dict(), tmp_path / "w.pt")
+    found = load_checkpoint(tmp_path / "w.pt", loss)
+    np.testing.assert_array_equal(found.w, loss.flatten())
+    assert found.notes == ()
+    torch.save(torch.nn.DataParallel(module).state_dict(), tmp_path / "w.pt")
+    found = load_checkpoint(tmp_path / "w.pt", loss)
+    np.testing.assert_array_equal(found.w, loss.flatten())
+    assert found.notes == ("opened module.",)
+
+
+def test_tied_weights_are_one(path, data):
+    loss, state = torch_network(made(2), *data), torch.load(path.parent / "plain.pt")
+    expected = load_checkpoint(path, loss).w
+    rewritten(path, **{"first.weight": None})
+    np.testing.assert_array_equal(load_checkpoint(path, loss).w, expected)
+    rewritten(path, **{"second.weight": torch.nextafter(state["first.weight"], torch.ones(4, 4))})
+    with pytest.raises(ArgumentError, match=r"`first.weight` and `second.weight` must be the same"):
+        load_checkpoint(path, loss)

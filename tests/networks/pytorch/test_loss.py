@@ -176,6 +176,18 @@ def test_a_criterion_may_be_a_function_of_each_example_or_a_mean(pair, criterion
     assert float(own.misclassified(w)) == float(loss.misclassified(w))
 
 
+def test_a_function_is_never_taken_for_the_built_in_criterion_of_its_name():
+    loss = torch_network(mlp(), X, Y, loss=functional.cross_entropy)
+    assert loss.options.criterion == "cross_entropy (a function)"
+    assert loss.has_classes
+    bare = torch_network(mlp(), X, RNG.normal(size=(EXAMPLES, OUTPUTS)), loss=nn.MSELoss())
+    assert not bare.has_classes
+    with pytest.raises(ArgumentError, match="`label_smoothing` must be 0 but for cross_entropy"):
+        torch_network(mlp(), X, Y, loss=functional.cross_entropy, label_smoothing=0.3)
+    with pytest.raises(ArgumentError, match="`label_smoothing` must be 0 but for cross_entropy"):
+        loss.with_options(label_smoothing=0.3)
+
+
 def test_outputs_may_have_more_axes_and_sums_run_over_them():
     x, y = RNG.normal(size=(6, 2, INPUTS)), RNG.integers(OUTPUTS, size=(6, 2))
     module = mlp()
@@ -987,3 +999,9 @@ def test_a_copy_of_the_loss_is_another_loss_of_the_same_numbers(pair):
     assert loss == copy.copy(loss)
     assert isinstance(loss.in_chunks(2), TorchLoss)
     assert float(loss.in_chunks(2)(w)) == pytest.approx(float(loss(w)), rel=1e-14)
+
+
+def test_cross_entropy_of_a_single_logit_is_refused():
+    """It is 0 whatever the network returns."""
+    with pytest.raises(ArgumentError, match="fewer than two classes"):
+        torch_network(nn.Linear(4, 1), np.ones((3, 4)), np.ones((3, 1)))

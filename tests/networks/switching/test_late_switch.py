@@ -16,6 +16,7 @@ from samflow._checks import ArgumentError
 from samflow._status import Status
 from samflow.losses import network, network_function
 from samflow.networks import Checkpoint
+from samflow.networks.conventions import CONVENTIONS, make_map
 from samflow.networks.directions import roots
 from samflow.networks.pytorch.loss import torch_network
 from samflow.networks.switching.late_switch import late_switch
@@ -311,6 +312,12 @@ def test_the_weights_of_an_arm_are_had_from_the_folder(small, sweep):
         load_state(path, before, batch_size=4)
 
 
+def test_a_sweep_of_another_length_does_not_take_the_results(sweep):
+    before, after, starts, settings, _ = sweep
+    with pytest.raises(ArgumentError, match="total_epochs 3 in the file, 4 here"):
+        sweep_switch(before, after, starts, **settings | {"total_epochs": 4})
+
+
 def test_an_interrupted_sweep_goes_on_with_the_same_bits(sweep, tmp_path):
     before, after, starts, settings, found = sweep
     settings: Any = settings | {"save_to": tmp_path}
@@ -457,3 +464,50 @@ def test_a_network_without_running_statistics_has_one_barrier(small):
     found = late_switch(Checkpoint(loss, w), system, num_epochs=1, batch_size=5, num_points=3)
     assert found.barrier_recomputed is None
     assert not found.notes
+
+
+def test_the_map_must_be_on_the_checkpoints_loss(small):
+    loss, test, w = small
+    checkpoint = Checkpoint(loss, w)
+    with pytest.raises(ArgumentError, match="must have the checkpoint's loss, small, but its"):
+        late_switch(checkpoint, sf.Map(test, sf.GD(), lr=0.1), num_epochs=50)
+    with pytest.raises(ArgumentError, match="has other values"):
+        late_switch(
+            Checkpoint(sf.loss("x**2"), jnp.zeros(1)),  # pyright: ignore[reportArgumentType]
+            sf.Map(sf.loss("x**4"), sf.GD(), lr=0.1),
+            num_epochs=50,
+        )
+
+
+@pytest.mark.parametrize("made", [_equinox_with_batch_norm, _torch_with_batch_norm])
+def test_running_statistics_and_data_tell_losses_apart(made):
+    x = 1 + 2 * jr.uniform(jr.key(1), (12, 2))
+    y = (x[:, 0] > x[:, 1]).astype(int)
+    loss, w, _ = made(x, y)
+    short: Any = {"num_epochs": 1, "batch_size": 4, "num_points": 3}
+    for other in (loss.with_statistics(w), made(x + 0.01, y)[0]):
+        with pytest.raises(ArgumentError, match="has other data or arrays"):
+            late_switch(Checkpoint(other, w), sf.Map(loss, sf.GD(), lr=0.1), **short)
+    again = sf.Map(made(x, y)[0], sf.GD(), lr=0.1)
+    assert not late_switch(Checkpoint(loss, w), again, **short).notes
+
+
+def test_options_that_a_convention_changes_are_told(small):
+    loss, _, w = small
+    convention = CONVENTIONS["davda54"]._replace(label_smoothing=0.1)
+    system = make_map(convention, loss, rho=0.05, lr=0.1)
+    found = late_switch(Checkpoint(loss, w), system, num_epochs=1, batch_size=5, num_points=3)
+    told = "The checkpoint's loss has label_smoothing=0.0, that of the map 0.1."
+    assert found.notes == (told,)
+
+
+def test_a_single_last_example_joins_the_chunk_before_it():
+    x = 1 + 2 * jr.uniform(jr.key(1), (9, 2))
+    loss, w, _ = _equinox_with_batch_norm(x, (x[:, 0] > x[:, 1]).astype(int))
+    found = loss.in_chunks(4).statistics(w)
+    first, last = (loss.batch(jnp.arange(*ends)).statistics(w) for ends in ((0, 4), (4, 9)))
+    for name, value in first.items():
+        if jnp.issubdtype(value.dtype, jnp.floating):
+            expected = (4 * value + 5 * last[name]) / 9
+            np.testing.assert_allclose(found[name], expected, rtol=1e-13)
+    np.testing.assert_allclose(loss.in_chunks(9).statistics(w)[name], loss.statistics(w)[name])

@@ -216,6 +216,34 @@ def test_files_that_are_no_states_are_refused(small, tmp_path):
         load_state(path, system)
 
 
+def test_damaged_states_are_refused(small, tmp_path):
+    loss, w = small
+    system, path = _sam(loss), tmp_path / "state.npz"
+    save_state(path, first_state(system, w), system)
+    whole = path.read_bytes()
+    at = whole.index(np.asarray(w).tobytes())
+    for content in (b"", whole[:50], whole[:-30], whole[:at] + b"\xff" + whole[at + 1 :]):
+        path.write_bytes(content)
+        with pytest.raises(ArgumentError, match="cannot be read as one"):
+            load_state(path, system)
+
+
+def test_states_that_are_not_finite_are_refused(small, tmp_path):
+    loss, w = small
+    system, path = _sam(loss), tmp_path / "state.npz"
+    state = first_state(system, w)
+    broken = state._replace(z=state.z.at[3].set(jnp.nan))
+    with pytest.raises(ArgumentError, match="finite z, but 1 of 52 entries are not"):
+        save_state(path, broken, system)
+    with pytest.raises(ArgumentError, match="finite z"):
+        train(system, broken, until=1)
+    save_state(path, state, system)
+    stored = dict(np.load(path))
+    np.savez(path, **stored | {"z": np.asarray(broken.z)})  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ArgumentError, match="finite z"):
+        load_state(path, system)
+
+
 def test_bad_input_fails_at_the_door(small, tmp_path):
     loss, w = small
     system = _sam(loss)
