@@ -172,8 +172,6 @@ def _tried(made: Problem, weights: list[Any], chunk_size: int | None) -> Problem
         with _refused(x, few.stop):
             f, again = network(leaves, x), network(leaves, made.examples.part(few)[0])
         _check_outputs(network, f, again, few.stop)
-        if made.loss == "cross_entropy":
-            check_logits((n, *f.shape[1:]))
         if not callable(made.loss):
             _check_targets(made, f, chunk_size)
         value = _mean(made, f, y)
@@ -246,6 +244,8 @@ def _check_targets(made: Problem, f: Any, chunk_size: int | None) -> None:
             f"Argument `module` must return one number a class for cross_entropy, but returns "
             f"outputs of shape {rows}."
         )
+    if made.loss == "cross_entropy":
+        check_logits(rows)
     if shape == rows:
         return
     if f.ndim < 2 or not (integer and shape == classes):
