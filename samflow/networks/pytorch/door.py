@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 
 from samflow import _checks
 from samflow._checks import ArgumentError
@@ -17,7 +18,7 @@ from samflow.networks.pytorch.graph import explained, first_line, kinks, operati
 from samflow.networks.pytorch.modes import Stateless, stateless
 from samflow.networks.pytorch.problem import Problem
 
-_FIRST = 8
+_TRIED = 8
 """How many examples the module is tried on."""
 _ROUNDINGS = 1e3
 """Outputs that differ by so many units of rounding were not computed in another order only."""
@@ -162,17 +163,20 @@ def checked_chunks(network: Stateless, chunk_size: int) -> int:
 
 
 def _tried(made: Problem, weights: list[Any], chunk_size: int | None) -> Problem:
-    """Return the problem with what the first examples show of it."""
+    """Return the problem with what a few examples show of it."""
     network, n = made.network, len(made.examples)
-    few = slice(0, min(n, _FIRST, chunk_size or n))
+    count = min(n, _TRIED, chunk_size or n)
+    few = np.arange(count) * n // count  # spread: data are often sorted by class
     flat = network.flat(weights, weights[0].to(network.dtype))
-    with network.exact(), explained(network.torch, made.name, few.stop):
+    with network.exact(), explained(network.torch, made.name, count):
         leaves = network.leaves(flat)
         x, y = made.examples.part(few)
-        with _refused(x, few.stop):
+        with _refused(x, count):
             f, again = network(leaves, x), network(leaves, made.examples.part(few)[0])
-        _check_outputs(network, f, again, few.stop)
-        if not callable(made.loss):
+        _check_outputs(network, f, again, count)
+        if callable(made.loss):
+            _check_ignored(made, chunk_size)
+        else:
             _check_targets(made, f, chunk_size)
         value = _mean(made, f, y)
         try:
@@ -267,8 +271,23 @@ def _check_targets(made: Problem, f: Any, chunk_size: int | None) -> None:
         )
 
 
+def _check_ignored(made: Problem, chunk_size: int | None) -> None:
+    """Refuse a mean over the targets that are not ignored: batches differ in how many those are."""
+    ignored = getattr(made.loss, "ignore_index", None)
+    if ignored is None or getattr(made.loss, "reduction", "") != "mean":
+        return
+    for span in made.examples.spans(chunk_size):
+        y = made.examples.part(span)[1]
+        if made.network.torch.is_tensor(y) and bool((y == ignored).any()):
+            raise ArgumentError(
+                f"Argument `loss` must be a mean over examples, but leaves out those whose target "
+                f"is {ignored}, as some are. Leave them out of `x` and `y`, or take "
+                'reduction="none": they then count with a loss of 0.'
+            )
+
+
 def _mean(made: Problem, f: Any, y: Any) -> Any:
-    """Return the mean loss of the first outputs; of a function check that it is a mean."""
+    """Return the mean loss of a few outputs; of a function check that it is a mean."""
     torch = made.network.torch
     if not callable(made.loss):
         return made.mean(f, y)

@@ -313,14 +313,14 @@ class TorchLoss(AbstractEagerLoss, AbstractNetworkLoss):
         """Operations whose slope jumps, as "relu" and "max_pool2d", on the way to the loss.
 
         Where there are any, H is the Hessian beside the kinks and leaves out their jumps. Found
-        among what PyTorch records of the first examples: an operation of the user's own that has
+        among what PyTorch records of a few examples: an operation of the user's own that has
         kinks is not seen.
         """
         return self.problem.kinks
 
     @property
     def unused(self) -> tuple[str, ...]:
-        """Weights on which the loss of the first examples does not depend: their gradient is 0.
+        """Weights on which the loss of a few examples does not depend: their gradient is 0.
 
         As behind `.detach()` or `argmax`, or in a branch that was not taken.
         """
@@ -372,7 +372,7 @@ def torch_network(
         forward: takes (module, x) and returns the outputs, as
             `lambda module, x: module(**x).logits`; it must not use the module by another name.
 
-    Not guaranteed: that randomness is noticed which shows on none of the first examples; second
+    Not guaranteed: that randomness is noticed which shows on none of the few examples tried; second
     derivatives of an `autograd.Function` whose backward is not itself differentiable and does not
     say so by `once_differentiable`: PyTorch leaves them out.
 

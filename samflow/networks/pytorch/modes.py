@@ -7,6 +7,7 @@ set as curvature needs it for the time of a call, and set back.
 
 import contextlib
 import copy
+import itertools
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -71,12 +72,18 @@ class Stateless(NamedTuple):
         return self._passed(self._tensors(leaves), x)
 
     def _tensors(self, leaves: Sequence[Any]) -> dict[str, Any]:
-        tensors = {name: buffer.clone() for name, buffer in self.module.named_buffers()}
-        return tensors | {f"module.{n}": leaf for n, leaf in zip(self.names, leaves, strict=True)}
+        """Return the weights and clones of the buffers, one of what is tied, by their slots."""
+        held = dict(self.module.named_parameters())
+        own = {id(b): b.clone() for b in self.module.buffers()}
+        for name, leaf in zip(self.names, leaves, strict=True):
+            own[id(held[f"module.{name}"])] = leaf
+        return {name: own[id(t)] for name, t in _slots(self.module) if id(t) in own}
 
     def _passed(self, tensors: dict[str, Any], x: Any) -> Any:
+        # Tied here: what PyTorch ties by names it does not undo in a module that has two.
+        call = self.torch.func.functional_call
         with _twice_differentiable(self.torch):
-            return self.torch.func.functional_call(self.module, tensors, (x,))
+            return call(self.module, tensors, (x,), tie_weights=False)
 
     def state(self) -> dict[str, Any]:
         """Return the state_dict of the copy, under the names of the user's module."""
@@ -128,8 +135,6 @@ class Stateless(NamedTuple):
         """Return the running statistics that a pass of `learning` leaves, as a state_dict does."""
         tensors, norms = self._tensors(leaves), _tracking(self.torch, self.module)
         counts = {name: tensors[f"{name}.num_batches_tracked"] for name in norms}
-        for count in counts.values():  # a module of two names keeps the clones of the last pass
-            count.zero_()
         self._passed(tensors, x)
         called = [name for name, count in counts.items() if count > 0]
         names = [f"{name}.{each}" for name in called for each in ("running_mean", "running_var")]
@@ -236,6 +241,13 @@ def stateless(
         batch_norm=bool(_norms(torch, copied)),
         recurrent=any(isinstance(m, torch.nn.RNNBase) for m in copied.modules()),
     )
+
+
+def _slots(module: Any) -> Iterator[tuple[str, Any]]:
+    """Yield every place that holds a parameter or a buffer, under one name, and what it holds."""
+    for prefix, each in module.named_modules():
+        own = itertools.chain(each._parameters.items(), each._buffers.items())
+        yield from ((f"{prefix}.{name}".lstrip("."), t) for name, t in own if t is not None)
 
 
 def _norms(torch: Any, module: Any) -> list[Any]:

@@ -40,7 +40,7 @@ class Problem:
         name: what to call it.
         output_shape: of one example.
         kinks: operations whose slope jumps.
-        unused: names of weights on which the first examples' loss does not depend.
+        unused: names of weights on which a few examples' loss does not depend.
 
     """
 

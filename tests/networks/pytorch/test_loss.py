@@ -344,6 +344,23 @@ def test_a_tied_weight_counts_once_and_has_the_derivatives_of_both_its_uses():
     np.testing.assert_array_equal(loss.flatten({"out.weight": state["out.weight"]}), w)
 
 
+def test_a_module_of_two_names_keeps_nothing_of_a_pass():
+    norm, layer = nn.BatchNorm1d(5), seeded(lambda: nn.Linear(5, 5, dtype=torch.float64))
+    module = nn.Sequential(layer, norm.double(), nn.Tanh(), layer, norm)
+    loss = torch_network(module, X, np.tanh(X), loss="squared", batch_norm="train")
+    before, w = loss.unflatten(loss.flatten()), loss.flatten()
+    loss.gradient(w + 1)
+    loss.hvp(w + 1, w)
+    after = loss.unflatten(w)
+    assert set(after) == set(module.state_dict())
+    for name, tensor in before.items():
+        assert torch.equal(after[name], tensor), name
+    assert not any(t.requires_grad for t in loss.problem.network.module.buffers())
+    assert {id(p) for p in loss.problem.network.module.parameters()} == {
+        id(p) for p in module.parameters()
+    }
+
+
 def test_frozen_parameters_are_used_from_their_own_memory_and_are_no_weights():
     module = mlp()
     whole = torch_network(module, X, Y)
@@ -974,6 +991,28 @@ def test_bad_input_fails_at_the_door(change, message):
     arguments = {"module": mlp(), "x": X, "y": Y} | change
     with pytest.raises(ArgumentError, match=message):
         torch_network(arguments.pop("module"), arguments.pop("x"), arguments.pop("y"), **arguments)
+
+
+def test_means_that_weigh_examples_by_their_class_are_refused_on_sorted_data():
+    x, y = np.random.default_rng(0).normal(size=(40, 5)), np.repeat([0, 1], 20)
+    with pytest.raises(ArgumentError, match="must be a mean over examples, but of 8 examples"):
+        uneven = nn.CrossEntropyLoss(weight=torch.tensor([1.0, 3.0, 1.0], dtype=torch.float64))
+        torch_network(mlp(), x, y, loss=uneven)
+    alike = nn.CrossEntropyLoss(weight=torch.full((3,), 2.0, dtype=torch.float64))
+    assert torch_network(mlp(), x, y, loss=alike).num_examples == 40
+
+
+def test_means_that_leave_examples_out_are_refused_wherever_those_are():
+    x = np.random.default_rng(0).normal(size=(40, 5))
+    for where in (3, 38):
+        y = np.where(np.arange(40) == where, -100, 1)
+        with pytest.raises(ArgumentError, match='target is -100, as some are.* reduction="none"'):
+            torch_network(mlp(), x, y, loss=nn.CrossEntropyLoss())
+        loss = torch_network(mlp(), x, y, loss=nn.CrossEntropyLoss(reduction="none"))
+        w = loss.flatten()
+        parts = loss.in_chunks(7)
+        # The sum over 39 examples in 40 shares; chunks add it up in another order.
+        assert float(parts(w)) == pytest.approx(float(loss(w)), rel=1e-6)
 
 
 def test_a_dataset_that_takes_no_slices_is_refused():
