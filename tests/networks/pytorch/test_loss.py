@@ -995,8 +995,8 @@ def test_bad_input_fails_at_the_door(change, message):
 
 def test_means_that_weigh_examples_by_their_class_are_refused_on_sorted_data():
     x, y = np.random.default_rng(0).normal(size=(40, 5)), np.repeat([0, 1], 20)
+    uneven = nn.CrossEntropyLoss(weight=torch.tensor([1.0, 3.0, 1.0], dtype=torch.float64))
     with pytest.raises(ArgumentError, match="must be a mean over examples, but of 8 examples"):
-        uneven = nn.CrossEntropyLoss(weight=torch.tensor([1.0, 3.0, 1.0], dtype=torch.float64))
         torch_network(mlp(), x, y, loss=uneven)
     alike = nn.CrossEntropyLoss(weight=torch.full((3,), 2.0, dtype=torch.float64))
     assert torch_network(mlp(), x, y, loss=alike).num_examples == 40
@@ -1006,7 +1006,7 @@ def test_means_that_leave_examples_out_are_refused_wherever_those_are():
     x = np.random.default_rng(0).normal(size=(40, 5))
     for where in (3, 38):
         y = np.where(np.arange(40) == where, -100, 1)
-        with pytest.raises(ArgumentError, match='target is -100, as some are.* reduction="none"'):
+        with pytest.raises(ArgumentError, match=r'target is -100, as some are.* reduction="none"'):
             torch_network(mlp(), x, y, loss=nn.CrossEntropyLoss())
         loss = torch_network(mlp(), x, y, loss=nn.CrossEntropyLoss(reduction="none"))
         w = loss.flatten()
