@@ -16,79 +16,21 @@ from samflow.losses.memory import vectors
 
 _TESTED_ALWAYS = 40
 _TESTED_EVERY = 10
-_MARGIN = 0.1
 
 Product = Callable[[NumpyArray], NumpyArray]
 """v ↦ Av for a real vector v."""
 
 
-class Tridiagonal(NamedTuple):
-    """What j steps of Lanczos made of a symmetric A: AV = VT + βⱼ vⱼ₊₁ eⱼᵀ, V orthonormal.
-
-    Attributes:
-        alpha: diagonal of T, shape (j,); its last entry is not finite where Av was not.
-        beta: what lies below it, shape (j,); the last is βⱼ, outside T. It is 0 where the space
-            that the start spans was exhausted.
-        basis: V as rows, shape (j, dim); a view, which the next step continues.
-        exhausted: whether βⱼ is rounding.
-
-    """
-
-    alpha: NumpyArray
-    beta: NumpyArray
-    basis: NumpyArray
-    exhausted: bool
-
-    @property
-    def finite(self) -> bool:
-        """Whether every product was finite."""
-        return bool(np.isfinite(self.alpha[-1]))
-
-    def ritz(self) -> tuple[NumpyArray, NumpyArray, NumpyArray]:
-        """Return the Ritz values in ascending order, T's eigenvectors as columns, residuals."""
-        values, parts = eigh_tridiagonal(self.alpha, self.beta[:-1])
-        return values, parts, np.abs(self.beta[-1] * parts[-1])
-
-
-def lanczos(
-    product: Product, start: NumpyArray, *, max_steps: int, generator: np.random.Generator
-) -> Iterator[Tridiagonal]:
-    """Run Lanczos from `start` and yield after each step, one product a step.
-
-    Once the space that the start spans is exhausted it goes on from a random vector outside, so
-    that repeated eigenvalues are found in the end. It stops after `max_steps`, at most dim, or
-    at a product that is not finite.
-    """
-    dim = len(start)
-    basis = vectors(max_steps, dim)
-    alpha, beta = np.zeros(max_steps), np.zeros(max_steps)
-    q = start
-    for j in range(max_steps):
-        basis[j] = q / np.linalg.norm(q)
-        image = product(basis[j])
-        size = j + 1
-        if not np.isfinite(image).all():
-            alpha[j] = np.nan
-            yield Tridiagonal(alpha[:size], beta[:size], basis[:size], False)
-            return
-        alpha[j] = basis[j] @ image
-        q = orthogonal(image, basis[:size])
-        beta[j] = np.linalg.norm(q)
-        scale = max(np.abs(alpha[:size]).max(), beta[:j].max(initial=0.0))
-        exhausted = bool(beta[j] <= np.finfo(float).eps * dim * scale)
-        yield Tridiagonal(alpha[:size], beta[:size], basis[:size], exhausted)
-        if exhausted and size < max_steps:
-            beta[j] = 0.0
-            q = orthogonal(generator.standard_normal(dim), basis[:size])
-
-
 class Hessenberg(NamedTuple):
     """What j steps of Arnoldi made of A: AV = VH + h vⱼ₊₁ eⱼᵀ, V orthonormal.
 
+    The relation is of the products that were taken and holds to rounding, so that residuals need
+    no other products: with Hs = θs + r, ‖AVs − θVs‖² = ‖r‖² + h²|sⱼ|².
+
     Attributes:
-        matrix: H, shape (j, j).
+        matrix: H = VᵀAV, shape (j, j); full, with what reorthogonalisation took out.
         below: h, 0 at best; not finite where the last product was not.
-        basis: V as rows, shape (j, dim).
+        basis: V as rows, shape (j, dim); a view, which the next step continues.
         exhausted: whether h is rounding.
 
     """
@@ -103,18 +45,50 @@ class Hessenberg(NamedTuple):
         """Whether every product was finite."""
         return bool(np.isfinite(self.below))
 
-    def ritz(self) -> tuple[NumpyArray, NumpyArray, NumpyArray]:
-        """Return Ritz values by modulus, largest first, H's eigenvectors, and residuals."""
+    def residuals(self, values: NumpyArray, parts: NumpyArray) -> NumpyArray:
+        """Return ‖AVs − θVs‖ for every value θ and column s of `parts`."""
+        inside = np.linalg.norm(self.matrix @ parts - parts * values, axis=0)
+        return np.hypot(inside, np.abs(self.below * parts[-1]))
+
+    def ritz(self) -> tuple[NumpyArray, NumpyArray]:
+        """Return Ritz values by modulus, largest first, and H's eigenvectors as columns."""
         values, parts = np.linalg.eig(self.matrix)
         order = np.lexsort((-np.imag(values), -np.abs(values)))
-        values, parts = values[order].astype(complex), parts[:, order].astype(complex)
-        return values, parts, np.abs(self.below * parts[-1])
+        return values[order].astype(complex), parts[:, order].astype(complex)
+
+
+class Tridiagonal(Hessenberg):
+    """What j steps of Lanczos made of a symmetric A: AV = VT + βⱼ vⱼ₊₁ eⱼᵀ, V orthonormal.
+
+    T is the tridiagonal part of `matrix`, whose other entries are rounding of the products. They
+    count in the residuals.
+    """
+
+    @property
+    def alpha(self) -> NumpyArray:
+        """T's diagonal, shape (j,)."""
+        return np.diag(self.matrix)
+
+    @property
+    def beta(self) -> NumpyArray:
+        """What lies below it, shape (j − 1,): 0 where the space of a start was exhausted."""
+        return np.diag(self.matrix, -1)
+
+    def ritz(self) -> tuple[NumpyArray, NumpyArray]:
+        """Return the Ritz values in ascending order, and T's eigenvectors as columns."""
+        values, parts = eigh_tridiagonal(self.alpha, self.beta)
+        return values, parts
 
 
 def arnoldi(
     product: Product, start: NumpyArray, *, max_steps: int, generator: np.random.Generator
 ) -> Iterator[Hessenberg]:
-    """Run Arnoldi from `start` and yield after each step; the twin of `lanczos` for any A."""
+    """Run Arnoldi from `start` and yield after each step, one product a step.
+
+    Once the space that the start spans is exhausted it goes on from a random vector outside, so
+    that repeated eigenvalues are found in the end. It stops after `max_steps`, at most dim, or
+    at a product that is not finite.
+    """
     dim = len(start)
     basis, matrix = vectors(max_steps, dim), np.zeros((max_steps + 1, max_steps))
     q = start
@@ -135,18 +109,30 @@ def arnoldi(
             q = orthogonal(generator.standard_normal(dim), basis[:size])
 
 
+def lanczos(
+    product: Product, start: NumpyArray, *, max_steps: int, generator: np.random.Generator
+) -> Iterator[Tridiagonal]:
+    """Run Lanczos, which with full reorthogonalisation is Arnoldi of a symmetric A."""
+    for made in arnoldi(product, start, max_steps=max_steps, generator=generator):
+        yield Tridiagonal(*made)
+
+
 class Ritz(NamedTuple):
-    """Where a run of Lanczos or Arnoldi ended.
+    """The pairs that a run of Lanczos or Arnoldi was asked for.
 
     Attributes:
-        values: Ritz values, in the order of the process; empty where a product was not finite.
-        vectors: Ritz vectors as rows of length 1.
+        values: Ritz values, in the order of the process; NaN where a product was not finite.
+        vectors: Ritz vectors as rows of length 1; likewise.
+        residuals: ‖Av − θv‖ of each; likewise.
+        scale: max|θ| of all Ritz values, wanted or not.
         num_steps: steps made, one product each.
 
     """
 
     values: NumpyArray
     vectors: NumpyArray
+    residuals: NumpyArray
+    scale: float
     num_steps: int
 
 
@@ -157,29 +143,32 @@ def settled(
     tol: float,
     max_steps: int,
 ) -> Ritz:
-    """Make steps until the wanted Ritz pairs have residuals below tol · max|θ|, or to the end.
+    """Make steps until the wanted Ritz pairs have residuals up to tol · max|θ|, or to the end.
 
-    Residuals are the recurrence's, and tested after each of the first steps, later after every
-    tenth: what a test costs grows with the square of the number of steps.
+    They are tested after each of the first steps, later after every tenth: what a test costs
+    grows with the cube of the number of steps.
 
     Args:
         steps: of `lanczos` or `arnoldi`, at most `max_steps`.
         wanted: the indices of the wanted values among so many.
-        tol: largest accepted residual. A tenth of it is asked for: rounding must not fail a fresh
-            residual.
+        tol: largest accepted residual.
         max_steps: where the process ends.
 
     """
+    least = len(wanted(max_steps))
     for made in steps:
-        size, least = len(made.basis), len(wanted(max_steps))
+        size, dim = made.basis.shape
         if not made.finite:
-            return Ritz(np.empty(0), np.empty((0, made.basis.shape[1])), size)
+            nothing = np.full(least, np.nan)
+            return Ritz(nothing, np.full((least, dim), np.nan), nothing, np.nan, size)
         due = size <= _TESTED_ALWAYS or size % _TESTED_EVERY == 0
         if size == max_steps or (due and size > least and not made.exhausted):
-            values, parts, error = made.ritz()
-            bound = _MARGIN * tol * np.abs(values).max()
-            if size == max_steps or (error[wanted(size)] <= bound).all():
-                return Ritz(values, _combined(parts, made.basis), size)
+            values, parts = made.ritz()
+            scale, chosen = float(np.abs(values).max()), wanted(size)
+            values, parts = values[chosen], parts[:, chosen]
+            residuals = made.residuals(values, parts)
+            if size == max_steps or (residuals <= tol * scale).all():
+                return Ritz(values, _combined(parts, made.basis), residuals, scale, size)
     raise AssertionError("the last step returns")
 
 

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int
 from samflow import _checks
 from samflow._status import Status
 from samflow._types import ArrayLike, NumpyArray, Point
-from samflow.equilibria.krylov import Product, lanczos, settled
+from samflow.equilibria.krylov import Product, Ritz, lanczos, settled
 from samflow.equilibria.products import hessian_product
 from samflow.losses.base import AbstractLoss
 from samflow.losses.eager import compiled
@@ -33,9 +33,9 @@ class Eigenpairs(AbstractRecord):
     Attributes:
         values: λ, shape (m,); NaN where H is not finite.
         vectors: v as rows of length 1, shape (m, dim), the largest entry of each positive.
-        residuals: ‖Hv − λv‖, shape (m,), from a fresh product with H.
+        residuals: ‖Hv − λv‖, shape (m,), of the products that were taken, or of H itself.
         status: a `Status` a pair: located, residual_too_large or not_finite.
-        num_products: how many products Hv were taken, m of them for residuals; H itself is dim.
+        num_products: how many products Hv were taken; H itself is dim.
         method: "dense" or "lanczos".
 
     """
@@ -103,28 +103,23 @@ def extreme_eigenpairs(
             f"Argument `k` must leave no more pairs than the {loss.dim} weights, but is {k} with "
             f"which={which!r}."
         )
-    product = hessian_product(loss, w)
     if loss.dim <= DENSE_DIM:
-        values, vectors = _dense(loss, w)
-        num_products, method = loss.dim, "dense"
+        found, method = _dense(loss, w, ends), "dense"
     else:
         steps = min(max(max_products, sum(ends)), loss.dim)
-        values, vectors, num_products = _lanczos(product, loss.dim, ends, tol, steps, seed)
-        method = "lanczos"
-    scale = np.max(np.abs(values))
-    chosen = np.r_[0 : ends[0], len(values) - ends[1] : len(values)]
-    values, vectors = values[chosen], vectors[chosen]
+        product = hessian_product(loss, w)
+        found, method = _lanczos(product, loss.dim, ends, tol, steps, seed), "lanczos"
+    vectors = found.vectors
     vectors = vectors * np.sign(np.take_along_axis(vectors, _peak(vectors), axis=1))
-    images = np.stack([product(v) for v in vectors])
-    residuals = np.linalg.norm(images - values[:, None] * vectors, axis=1)
-    status = np.where(residuals <= tol * scale, Status.located, Status.residual_too_large)
-    status = np.where(np.isfinite(residuals), status, Status.not_finite)
+    good = found.residuals <= tol * found.scale
+    status = np.where(good, Status.located, Status.residual_too_large)
+    status = np.where(np.isfinite(found.residuals), status, Status.not_finite)
     return Eigenpairs(
-        values=jnp.asarray(values),
+        values=jnp.asarray(found.values),
         vectors=jnp.asarray(vectors),
-        residuals=jnp.asarray(residuals),
+        residuals=jnp.asarray(found.residuals),
         status=jnp.asarray(status),
-        num_products=num_products + len(values),
+        num_products=found.num_steps,
         method=method,
         provenance=provenance(loss.name, k=k, which=which, tol=tol, seed=seed),
     )
@@ -146,23 +141,28 @@ def _hessian(loss: AbstractLoss, w: Point) -> Array:
     return loss.hessian(w)
 
 
-def _dense(loss: AbstractLoss, w: Point) -> tuple[NumpyArray, NumpyArray]:
-    values, vectors = jnp.linalg.eigh(_hessian(loss, w))
-    return np.array(values), np.array(vectors).T
+def _dense(loss: AbstractLoss, w: Point, ends: tuple[int, int]) -> Ritz:
+    h = np.array(_hessian(loss, w))
+    values, vectors = map(np.array, jnp.linalg.eigh(h))
+    chosen, scale = _ends(len(values), ends), float(np.max(np.abs(values)))
+    values, vectors = values[chosen], vectors[:, chosen]
+    residuals = np.linalg.norm(h @ vectors - vectors * values, axis=0)
+    return Ritz(values, vectors.T, residuals, scale, len(h))
 
 
 def _lanczos(
     product: Product, dim: int, ends: tuple[int, int], tol: float, max_steps: int, seed: int
-) -> tuple[NumpyArray, NumpyArray, int]:
-    """Return Ritz values in ascending order, Ritz vectors as rows, and the number of steps."""
+) -> Ritz:
     generator = np.random.default_rng(seed)
     start = generator.standard_normal(dim)
-    found = settled(
+    return settled(
         lanczos(product, start, max_steps=max_steps, generator=generator),
-        lambda size: np.r_[0 : ends[0], size - ends[1] : size],
+        lambda size: _ends(size, ends),
         tol=tol,
         max_steps=max_steps,
     )
-    if not len(found.values):
-        return np.full(sum(ends), np.nan), np.full((sum(ends), dim), np.nan), found.num_steps
-    return found
+
+
+def _ends(size: int, ends: tuple[int, int]) -> NumpyArray:
+    """Return the indices of so many lowest and highest of `size` values in ascending order."""
+    return np.r_[0 : ends[0], size - ends[1] : size]

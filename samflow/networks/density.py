@@ -197,8 +197,9 @@ def spectral_density(
     for i, start in enumerate(starts):
         for made in lanczos(product, start, max_steps=steps, generator=generator):
             used += 1
-            if made.finite and len(made.alpha) == steps:
-                nodes[i], parts, residuals[i] = made.ritz()
+            if made.finite and len(made.basis) == steps:
+                nodes[i], parts = made.ritz()
+                residuals[i] = made.residuals(nodes[i], parts)
                 weights[i] = parts[0] ** 2
     status = np.where(np.isfinite(nodes).all(axis=1), Status.located, Status.not_finite)
     low, high = nodes.min(), nodes.max()

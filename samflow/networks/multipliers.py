@@ -10,7 +10,7 @@ from jaxtyping import Array, Complex, Float, Int
 from samflow import _checks, theory
 from samflow._status import Status
 from samflow._types import ArrayLike, NumpyArray, Point
-from samflow.equilibria.krylov import Product, arnoldi, settled
+from samflow.equilibria.krylov import Product, Ritz, arnoldi, settled
 from samflow.equilibria.products import hessian_product
 from samflow.equilibria.settings import theory_settings
 from samflow.equilibria.spectrum import tolerance
@@ -36,8 +36,8 @@ class Multipliers(AbstractRecord):
     Attributes:
         values: μ, shape (k,), complex; NaN where there is no Jacobian.
         vectors: eigenvectors x as rows of length 1, shape (k, state_dim), complex.
-        residuals: ‖Jx − μx‖, shape (k,), from fresh products with J. J is not symmetric: by this
-            much J would have to change for μ to be a multiplier of it, and μ itself may be
+        residuals: ‖Jx − μx‖, shape (k,), of the products that were taken. J is not symmetric: by
+            this much J would have to change for μ to be a multiplier of it, and μ itself may be
             farther from one.
         curvature: λ, the Rayleigh quotient of H with the weights' part u of x, shape (k,).
         curvature_residuals: ‖Hu − λu‖/‖u‖, shape (k,): how far u is from an eigenvector of H.
@@ -50,7 +50,7 @@ class Multipliers(AbstractRecord):
         statement: the same in words.
         status: a `Status` a multiplier: located, residual_too_large, not_differentiable or
             not_finite.
-        num_products: how many products J x were taken, those for residuals included.
+        num_products: how many products J x were taken.
         method: "dense" or "arnoldi".
 
     """
@@ -136,22 +136,20 @@ def update_multipliers(
         )
     z, gradient_norm, singularity = _at(system, w)
     dense = dim <= DENSE_DIM
-    values, vectors, used = np.full(k, np.nan + 0j), np.full((k, dim), np.nan + 0j), 0
-    product = _jacobian_product(system, z)
     smooth = bool(singularity > _SINGULAR * (1 + jnp.linalg.norm(w)))
-    if smooth and dense:
-        values, vectors = _dense(product, dim, k)
-        used = dim
-    elif smooth:
+    if not smooth:
+        found = _nothing(k, dim)
+    elif dense:
+        found = _dense(_jacobian_product(system, z), dim, k)
+    else:
         steps = min(max(max_products, k), dim)
-        values, vectors, used = _arnoldi(product, dim, k, tol, steps, seed)
+        found = _arnoldi(_jacobian_product(system, z), dim, k, tol, steps, seed)
+    values, vectors, residuals = found.values, found.vectors, found.residuals
     known = bool(np.isfinite(values).all())
-    images = _apply(product, vectors) if known else vectors
-    residuals = np.linalg.norm(images - values[:, None] * vectors, axis=1)
     status = np.full(k, Status.not_finite if smooth else Status.not_differentiable)
     if known:
-        large = ~(residuals <= tol * np.abs(values).max())
-        status = np.where(large, Status.residual_too_large, Status.located)
+        good = residuals <= tol * found.scale
+        status = np.where(good, Status.located, Status.residual_too_large)
     curvature, errors = _curvature(system, w, vectors) if known else (residuals, residuals)
     size = 1 + np.max(np.abs(curvature))
     critical = bool(gradient_norm <= _CRITICAL * size * (1 + np.linalg.norm(w)))
@@ -161,7 +159,7 @@ def update_multipliers(
     return Multipliers(
         exact,
         _statement(system, exact, critical, float(gradient_norm), closed, smooth),
-        used + 2 * k * known,
+        found.num_steps,
         "dense" if dense else "arnoldi",
         provenance(system.describe(), k=k, tol=tol, max_products=max_products, seed=seed),
         *map(jnp.asarray, (*arrays, gradient_norm, status)),
@@ -183,35 +181,31 @@ def _jacobian_product(system: Map, z: Point) -> Product:
     return lambda x: np.array(_jvp(system, z, jnp.asarray(x)))
 
 
-def _apply(product: Product, vectors: NumpyArray) -> NumpyArray:
-    """Return the images of complex rows under a real matrix."""
-    return np.stack([product(x.real) + 1j * product(x.imag) for x in vectors])
+def _nothing(k: int, dim: int) -> Ritz:
+    nan = np.full(k, np.nan)
+    return Ritz(nan + 0j, np.full((k, dim), np.nan + 0j), nan, np.nan, 0)
 
 
-def _dense(product: Product, dim: int, k: int) -> tuple[NumpyArray, NumpyArray]:
+def _dense(product: Product, dim: int, k: int) -> Ritz:
     jacobian = np.stack([product(unit) for unit in np.eye(dim)], axis=1)
     if not np.isfinite(jacobian).all():
-        return np.full(k, np.nan + 0j), np.full((k, dim), np.nan + 0j)
+        return _nothing(k, dim)._replace(num_steps=dim)
     values, vectors = np.linalg.eig(jacobian)
     first = np.lexsort((-np.imag(values), -np.abs(values)))[:k]
-    return values[first].astype(complex), vectors[:, first].T.astype(complex)
+    values, vectors = values[first].astype(complex), vectors[:, first].astype(complex)
+    residuals = np.linalg.norm(jacobian @ vectors - vectors * values, axis=0)
+    return Ritz(values, vectors.T, residuals, float(np.abs(values).max()), dim)
 
 
-def _arnoldi(
-    product: Product, dim: int, k: int, tol: float, max_steps: int, seed: int
-) -> tuple[NumpyArray, NumpyArray, int]:
-    """Return Ritz values by modulus, Ritz vectors as rows of length 1, and the number of steps."""
+def _arnoldi(product: Product, dim: int, k: int, tol: float, max_steps: int, seed: int) -> Ritz:
     generator = np.random.default_rng(seed)
     start = generator.standard_normal(dim)
-    found = settled(
+    return settled(
         arnoldi(product, start, max_steps=max_steps, generator=generator),
         lambda size: np.arange(k),
         tol=tol,
         max_steps=max_steps,
     )
-    if not len(found.values):
-        return np.full(k, np.nan + 0j), np.full((k, dim), np.nan + 0j), found.num_steps
-    return found.values[:k], found.vectors[:k], found.num_steps
 
 
 def _curvature(system: Map, w: Point, vectors: NumpyArray) -> tuple[NumpyArray, NumpyArray]:
@@ -219,7 +213,8 @@ def _curvature(system: Map, w: Point, vectors: NumpyArray) -> tuple[NumpyArray, 
     u = vectors[:, : system.dim]
     length = np.linalg.norm(u, axis=1)
     u = u / np.where(length > 0, length, np.nan)[:, None]
-    images = _apply(hessian_product(system.loss, w), u)
+    product = hessian_product(system.loss, w)
+    images = np.stack([product(v.real) + 1j * product(v.imag) for v in u])
     quotients = np.sum(u.conj() * images, axis=1).real
     return quotients, np.linalg.norm(images - quotients[:, None] * u, axis=1)
 
