@@ -49,7 +49,11 @@ LeaveOut = Annotated[
 Loss = Annotated[str, typer.Option("--loss", help="cross_entropy or squared.")]
 Rules = Annotated[
     list[str] | None,
-    typer.Option("--rule", help="Repeat for several; by default gd, usam and practical-sam."),
+    typer.Option(
+        "--rule",
+        help="Repeat for several: any of `samflow rules` without a memory; by default gd, usam and "
+        "practical-sam.",
+    ),
 ]
 Like = Annotated[
     str | None,
