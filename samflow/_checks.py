@@ -14,12 +14,26 @@ import numpy as np
 
 from samflow._types import Box
 
+_LONGEST_NAME = 255
+"""Bytes of a name that file systems take."""
+
 
 class ArgumentError(ValueError):
     """A value that the caller gave is not usable; the message says what to do.
 
-    The command line turns it into one line and exit code 2.
+    The command line turns it into one line and exit code 2. Characters that a terminal would obey,
+    as in names of a file, are escaped.
     """
+
+    def __init__(self, message: str) -> None:
+        """Hold the message in characters that print."""
+        super().__init__(printable(message))
+
+
+def printable(text: str) -> str:
+    """Return `text` with every character that does not print, but for line ends, escaped."""
+    plain = (c if c.isprintable() or c == "\n" else c.encode("unicode_escape") for c in text)
+    return "".join(c if isinstance(c, str) else c.decode() for c in plain)
 
 
 def is_traced(value: Any) -> bool:
@@ -158,6 +172,11 @@ def writable(name: str, path: str | os.PathLike[str], suffixes: Sequence[str] = 
     if suffixes and path.suffix not in suffixes:
         raise ArgumentError(
             f"Argument `{name}` must end in {' or '.join(suffixes)}, but is {str(path)!r}."
+        )
+    if len(os.fsencode(path.name)) > _LONGEST_NAME:
+        raise ArgumentError(
+            f"Argument `{name}` must have a name of at most {_LONGEST_NAME} bytes, but is "
+            f"{str(path)!r}."
         )
     if path.is_dir():
         raise ArgumentError(f"Argument `{name}` must be a file, but {str(path)!r} is a folder.")

@@ -3,7 +3,8 @@
 import json
 import math
 import os
-import tempfile
+import secrets
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -98,16 +99,26 @@ def plain(value: Any) -> Any:
     return None if isinstance(number, float) and not math.isfinite(number) else number
 
 
+_SHORT_NAME = 50
+"""Characters of a name that its temporary neighbour repeats."""
+
+
 def write_whole(path: str | os.PathLike[str], content: str | bytes) -> Path:
-    """Write a file whole or not at all: to a temporary neighbour first, then by renaming."""
-    path = Path(path)
+    """Write a file whole or not at all: to a temporary neighbour first, then by renaming.
+
+    What a link points to is replaced, not the link; a file that is there keeps its permissions. A
+    process that is killed in between leaves the neighbour, `.NAME.` and eight digits, behind.
+    """
+    path, place = Path(path), Path(os.path.realpath(path))
     data = content.encode() if isinstance(content, str) else content
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = place.with_name(f".{place.name[:_SHORT_NAME]}.{secrets.token_hex(4)}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)  # by the umask
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        if place.exists():
+            shutil.copymode(place, temporary)
+        os.replace(temporary, place)
     except BaseException:
         os.unlink(temporary)
         raise

@@ -142,7 +142,7 @@ def command(
     settings = Settings(loss, label_smoothing, loss_weight_decay, batch_norm, chunk_size, dtype)
     progress("building the model and its loss")
     made = make_loss(model, data, examples, settings)
-    names = None if rename is None else dict(map(_renamed, rename))
+    names = None if rename is None else _renamings(rename)
     checkpoint = networks.load_checkpoint(
         file, made, key=key, rename=names, leave_out=tuple(leave_out or ())
     )
@@ -172,6 +172,18 @@ def command(
         say(f"{len(missed)} of {len(found.pairs.values)} eigenvalues have too large a residual.")
         return 1
     return 0
+
+
+def _renamings(given: list[str]) -> dict[str, str]:
+    from samflow import _checks
+
+    pairs = list(map(_renamed, given))
+    names = dict(pairs)
+    if len(names) < len(pairs):
+        raise _checks.ArgumentError(
+            "Argument `--rename` must give a name of the file once, but one is there twice."
+        )
+    return names
 
 
 def _renamed(given: str) -> tuple[str, str]:

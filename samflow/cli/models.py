@@ -103,7 +103,7 @@ def _is_torch(model: Any) -> bool:
 def function_at(option: str, place: str) -> Callable[[], Any]:
     """Return the function that "module:function" names, with modules of this folder found first."""
     module, colon, name = place.partition(":")
-    if not (module and colon and name):
+    if not (module and colon and name) or module.startswith("."):
         raise _checks.ArgumentError(
             f"Argument `{option}` must be module:function, as my_models:make, but is {place!r}."
         )
@@ -156,7 +156,13 @@ def _lengths(tree: Any) -> list[int]:
     """Return the lengths of all arrays of a tuple or a mapping, as `torch_network` takes them."""
     if isinstance(tree, Mapping):
         tree = tuple(tree.values())
-    return [n for each in tree for n in _lengths(each)] if isinstance(tree, tuple) else [len(tree)]
+    if isinstance(tree, tuple):
+        return [n for each in tree for n in _lengths(each)]
+    if not hasattr(tree, "__len__") or np.ndim(tree) == 0:
+        raise _checks.ArgumentError(
+            "Argument `--data` must have arrays with an example a row, but one has no rows."
+        )
+    return [len(tree)]
 
 
 def _first(tree: Any, count: int) -> Any:
@@ -168,10 +174,10 @@ def _first(tree: Any, count: int) -> Any:
 
 
 def _arrays(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise _checks.ArgumentError(f"Argument `--data` must be a file, but {str(path)!r} is none.")
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with zipfile.ZipFile(path), np.load(path, allow_pickle=False) as file:
             missing = [name for name in ("x", "y") if name not in file.files]
             if missing:
                 raise _checks.ArgumentError(
@@ -179,9 +185,9 @@ def _arrays(path: Path) -> tuple[np.ndarray, np.ndarray]:
                     f"{' and '.join(missing)}; it has {', '.join(file.files) or 'nothing'}."
                 )
             return file["x"], file["y"]
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        if isinstance(error, _checks.ArgumentError):
-            raise
+    except (_checks.ArgumentError, MemoryError):
+        raise
+    except Exception as error:  # decoders of damaged bytes raise of many types
         raise _checks.ArgumentError(
             f"Argument `--data` must be a whole .npz of numbers, but {str(path)!r} is not: {error}"
         ) from error

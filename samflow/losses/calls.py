@@ -1,12 +1,17 @@
 """What is asked of a loss outside of any program, each by one program compiled for all."""
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array
 
-from samflow._types import Point, Scalar
+from samflow._types import NumpyArray, Point, Scalar
 from samflow.losses.base import AbstractLoss
 from samflow.losses.eager import compiled
 from samflow.losses.network_base import AbstractNetworkLoss
+
+_FEW = 16
+_MACHINES = 1e5
+"""Units of rounding; in single precision 1 %, which products of accelerators need."""
 
 
 @compiled
@@ -49,3 +54,23 @@ def error_share(loss: AbstractLoss, w: Point) -> float:
 def misclassified(loss: AbstractNetworkLoss, w: Point) -> Scalar:
     """Return the share of examples whose largest output is not the class of y."""
     return loss.misclassified(w)
+
+
+def few_outputs(loss: AbstractLoss, w: Point) -> NumpyArray:
+    """Return what the loss computes at w: a network's outputs for its first examples, or L(w).
+
+    It tells networks apart whose arrays are the same, as by another activation.
+    """
+    if not isinstance(loss, AbstractNetworkLoss):
+        return np.asarray(value(loss, w)).reshape(1)
+    few = loss.batch(np.arange(min(_FEW, loss.num_examples)))
+    return np.asarray(predict(few, w)).reshape(-1)
+
+
+def same_outputs(loss: AbstractLoss, one: NumpyArray, other: NumpyArray) -> bool:
+    """Return whether two of `few_outputs` differ by what machines do; NaN is as NaN."""
+    if one.shape != other.shape:
+        return False
+    known = one[np.isfinite(one)]
+    size = float(np.abs(known).max()) if len(known) else 1.0
+    return np.allclose(one, other, rtol=0, atol=_MACHINES * loss.precision * size, equal_nan=True)

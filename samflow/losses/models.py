@@ -276,9 +276,15 @@ def examples(name: str, value: ArrayLike) -> NumpyArray:
     """Return examples (n, ...) as NumPy has them, floats or whole numbers, all of them finite."""
     try:
         array = value if isinstance(value, np.memmap) else np.asarray(value)
+        if array.dtype.kind in "cmMSU":  # NumPy would make numbers of them: the real part, a count
+            raise TypeError(array.dtype.name)
         array = array if array.dtype.kind in "iuf" else array.astype(float)
     except (TypeError, ValueError) as error:
-        raise _checks.ArgumentError(f"Argument `{name}` must be numbers, (n, ...).") from error
+        raise _checks.ArgumentError(
+            f"Argument `{name}` must be real numbers, (n, ...), but is not: {error}."
+        ) from error
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
     if array.ndim == 0 or not array.size:
         raise _checks.ArgumentError(
             f"Argument `{name}` must have shape (n, ...) with n ≥ 1, but has shape {array.shape}."

@@ -138,13 +138,17 @@ def load_checkpoint(
     extras = {name: _extra(path, name, array, own.get(name)) for name, array in extras.items()}
     missing = [name for name in names if name not in extras and not name.endswith(_UNUSED)]
     arrays = [_weights(path, name, tensors[name], shape) for name, shape in shapes.items()]
+    kinds = dict.fromkeys(shapes, loss.options.dtype)
+    kinds |= {name: own[name].dtype for name in extras if name in own}
+    there = dict(zip(shapes, arrays, strict=True)) | extras
+    narrower = [n for n, kind in kinds.items() if _narrowed(path, n, there[n], kind)]
     w = jnp.concatenate([jnp.ravel(jnp.asarray(array, dtype=float)) for array in arrays])
     source = f"{os.fspath(path)} ({file.format}, sha256 {file.sha256[:12]})"
     return Checkpoint(
         loss.with_extras(extras) if extras else loss,
         w,
         source,
-        _notes(file, arrays, extras, left_out, missing),
+        _notes(file, arrays, extras, narrower, left_out, missing),
     )
 
 
@@ -152,6 +156,7 @@ def _notes(
     file: TensorFile,
     arrays: list[NumpyArray],
     extras: Mapping[str, Any],
+    narrower: list[str],
     left_out: list[str],
     missing: list[str],
 ) -> tuple[str, ...]:
@@ -160,6 +165,8 @@ def _notes(
     left_out = [*file.left_out, *left_out]
     notes += [f"left out {_listed(left_out)}"] if left_out else []
     notes += [f"widened from {' and '.join(kinds)}"] if kinds else []
+    rounded = "rounded to the type that the network computes in"
+    notes += [f"{rounded}: {_listed(narrower)}"] if narrower else []
     notes += [f"besides the weights {_listed(extras)} are the file's"] if extras else []
     notes += [f"not in the file, and so the network's own: {_listed(missing)}"] if missing else []
     return tuple(notes)
@@ -197,16 +204,16 @@ def _same(a: NumpyArray, b: NumpyArray) -> bool:
 def _listed(names: Any) -> str:
     names = list(names)
     more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return ", ".join(names[:_LISTED]) + more
+    return _checks.printable(", ".join(names[:_LISTED]) + more)
 
 
 def _without(
     tensors: dict[str, NumpyArray], leave_out: Sequence[str]
 ) -> tuple[dict[str, NumpyArray], list[str]]:
     """Return the tensors that are wanted, and the names of the others."""
-    if isinstance(leave_out, str):
+    if isinstance(leave_out, str) or not isinstance(leave_out, Sequence):
         raise _checks.ArgumentError(
-            "Argument `leave_out` must be a list of names, but is one string."
+            f"Argument `leave_out` must be a list of names, but is {leave_out!r}."
         )
     begins = lambda name, start: name == start or name.startswith(f"{start}.")  # noqa: E731
     for start in leave_out:
@@ -231,8 +238,16 @@ def _renamed(
                 f"Argument `rename` must have the file's names as keys, but has {_listed(unknown)}."
             )
         names = {name: rename.get(name, name) for name in tensors}
-    else:
+    elif callable(rename):
         names = {name: rename(name) for name in tensors}
+    else:
+        raise _checks.ArgumentError(
+            "Argument `rename` must be a mapping of names or a function of a name, but is "
+            f"{type(rename).__name__}."
+        )
+    wrong = next((new for new in names.values() if not isinstance(new, str)), None)
+    if wrong is not None:
+        raise _checks.ArgumentError(f"Argument `rename` must give names, but gives {wrong!r}.")
     if len(set(names.values())) < len(names):
         raise _checks.ArgumentError("Argument `rename` must not give two tensors one name.")
     return {names[name]: tensor for name, tensor in tensors.items()}
@@ -308,12 +323,31 @@ def _extra(
         kinds = jnp.issubdtype(array.dtype, jnp.floating), np.iscomplexobj(array)
         fits = not kinds[0] and kinds[1] == np.iscomplexobj(own)
         fits = fits and np.array_equal(array.astype(own.dtype), array)
+    if name.endswith("running_var") and bool((array < 0).any()):
+        raise _checks.ArgumentError(
+            f"Tensor `{name}` must be variances, at least 0, but in {os.fspath(path)!r} one is "
+            f"{array.min():.3g}."
+        )
     if not fits:
         raise _checks.ArgumentError(
             f"Tensor `{name}` must be numbers that {own.dtype.name} holds, as the network has "
             f"them, but in {os.fspath(path)!r} is {array.dtype.name} with others."
         )
     return array
+
+
+def _narrowed(path: str | os.PathLike[str], name: str, array: NumpyArray, dtype: Any) -> bool:
+    """Return whether a type loses digits of a tensor; refuse one that it does not hold at all."""
+    if not jnp.issubdtype(array.dtype, jnp.floating) or np.can_cast(array.dtype, dtype):
+        return False
+    with np.errstate(over="ignore"):
+        made = array.astype(dtype)
+    if not np.array_equal(np.isfinite(made), np.isfinite(array)):
+        raise _checks.ArgumentError(
+            f"Tensor `{name}` must be numbers that {np.dtype(dtype).name} holds, in which the "
+            f"network computes, but in {os.fspath(path)!r} one is {np.abs(array).max():.3g}."
+        )
+    return not np.array_equal(made, array)
 
 
 def _weights(

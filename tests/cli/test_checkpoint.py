@@ -149,6 +149,12 @@ def test_names_of_the_file_are_mapped_and_left_out(folder, capsys):
         ([*ARGUMENTS, "--data", "none.npz"], "must be a file"),
         ([*ARGUMENTS, "--data", "empty.npz"], "whole .npz of numbers"),
         ([*ARGUMENTS, "--data", "half.npz"], "lacks y; it has x"),
+        ([*ARGUMENTS, "--data", "single.npz"], "whole .npz of numbers"),
+        ([*ARGUMENTS, "--data", "broken.npz"], "whole .npz of numbers"),
+        ([*ARGUMENTS, "--data", "flat.npz", "--examples", "1"], "one has no rows"),
+        ([*ARGUMENTS, "--data", f"{'n' * 300}.npz"], "must be a file"),
+        ([*WITH_DATA, "--rename", "a=b", "--rename", "a=c"], "one is there twice"),
+        ([*ARGUMENTS[:-1], ".own_models:linear"], "must be module:function"),
         ([*WITH_DATA, "--examples", "3"], "at most 2"),
         ([*WITH_DATA, "--rho", "0"], "`rho` must be finite and greater than 0"),
         ([*WITH_DATA, "--loss", "suqared"], "Did you mean squared"),
@@ -167,6 +173,13 @@ def test_names_of_the_file_are_mapped_and_left_out(folder, capsys):
 def test_misuse_is_one_line_and_code_2(arguments, words, folder, capsys):
     (folder / "empty.npz").write_bytes(b"")
     np.savez(folder / "half.npz", x=np.ones(2))
+    np.savez(folder / "flat.npz", x=np.ones(()), y=np.ones(()))
+    np.save(folder / "single.npy", np.ones(2))
+    (folder / "single.npy").rename(folder / "single.npz")
+    np.savez_compressed(folder / "broken.npz", x=np.arange(99.0), y=np.arange(99.0))
+    content = bytearray((folder / "broken.npz").read_bytes())
+    content[60:70] = bytes(10)
+    (folder / "broken.npz").write_bytes(content)
     assert run(arguments) == 2
     out, err = capsys.readouterr()
     assert out == ""

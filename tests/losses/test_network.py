@@ -158,7 +158,10 @@ def test_single_precision_weights_become_doubles(data):
         ({"y": np.where(np.arange(7)[:, None] == 4, np.inf, np.zeros((7, 3)))}, "is example 4"),
         ({"x": np.zeros((0, INPUTS))}, r"n ≥ 1, but has shape \(0, 5\)"),
         ({"x": 3.0}, r"n ≥ 1, but has shape \(\)"),
-        ({"x": [["a"]]}, "must be numbers"),
+        ({"x": [["a"]]}, "must be real numbers, .* but is not: str"),
+        ({"x": np.ones((EXAMPLES, INPUTS)) + 1j}, "must be real numbers, .* complex128"),
+        ({"y": np.zeros((EXAMPLES, OUTPUTS)) + 5j}, "must be real numbers, .* complex128"),
+        ({"x": np.zeros((EXAMPLES, INPUTS), "M8[s]")}, "must be real numbers, .* datetime64"),
         ({"loss": "square"}, "Unknown loss `square`. Did you mean squared?"),
         ({"model": 3.0}, "must be callable on one example, but is float"),
         ({"model": jnp.tanh}, "holds no float array"),
@@ -170,6 +173,14 @@ def test_bad_input_fails_at_the_door(data, change, message):
     model = arguments.pop("model")
     with pytest.raises(ArgumentError, match=message):
         network(model, arguments.pop("x"), arguments.pop("y"), **arguments)
+
+
+def test_data_may_have_the_bytes_of_another_machine(data):
+    x, y = np.asarray(data[0]), np.asarray(data[1])
+    model = mlp()
+    loss = network(model, x, y)
+    w = loss.flatten(model)
+    assert float(network(model, x.astype(">f8"), y.astype(">f8"))(w)) == float(loss(w))
 
 
 class Indexed(eqx.Module):

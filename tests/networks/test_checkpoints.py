@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import os
+import stat
 import sys
 
 import equinox as eqx
@@ -63,6 +65,25 @@ def test_a_file_is_replaced_whole_and_nothing_is_left_beside_it(path, trained):
     save_checkpoint(path, loss, 2 * w)
     np.testing.assert_array_equal(load_checkpoint(path, loss).w, 2 * w)
     assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def test_a_file_keeps_its_permissions_and_a_link_its_target(path, trained):
+    loss, w = trained
+    path.chmod(0o600)
+    link = path.with_name("link.safetensors")
+    link.symlink_to(path)
+    save_checkpoint(link, loss, 3 * w)
+    assert link.is_symlink()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    np.testing.assert_array_equal(load_checkpoint(path, loss).w, 3 * w)
+    before = os.umask(0o077)
+    try:
+        new = save_checkpoint(path.with_name(f"{'n' * 240}.safetensors"), loss, w)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(new.stat().st_mode) == 0o600
+    with pytest.raises(ArgumentError, match="must have a name of at most 255 bytes"):
+        save_checkpoint(path.with_name(f"{'n' * 250}.safetensors"), loss, w)
 
 
 def test_a_failed_write_leaves_the_old_file(path, trained, monkeypatch):
@@ -140,6 +161,33 @@ def test_narrower_tensors_are_widened_exactly_and_it_is_said(path, trained):
         np.testing.assert_array_equal(part, narrow[name].astype(float))
 
 
+def test_numbers_beyond_the_type_that_computes_are_refused_and_rounded_ones_told(path, trained):
+    loss, w = trained
+    single = loss.with_options(dtype="float32")
+    rounded = "rounded to the type that the network computes in: layers.0.weight"
+    assert any(note.startswith(rounded) for note in load_checkpoint(path, single).notes)
+    assert load_checkpoint(path, loss).notes == ()
+    save_checkpoint(path, loss, w.astype(np.float32).astype(float))
+    assert load_checkpoint(path, single).notes == ()
+    changed(path, **{"layers.0.bias": np.array([0.0, 1e300, 0.0])})
+    load_checkpoint(path, loss)
+    with pytest.raises(ArgumentError, match=r"`layers.0.bias` must be numbers that float32 holds"):
+        load_checkpoint(path, single)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"rename": 5}, "`rename` must be a mapping of names or a function"),
+        ({"rename": {"layers.0.weight": 5}}, "`rename` must give names, but gives 5"),
+        ({"leave_out": 5}, "`leave_out` must be a list of names, but is 5"),
+    ],
+)
+def test_names_must_be_names(path, trained, arguments, message):
+    with pytest.raises(ArgumentError, match=message):
+        load_checkpoint(path, trained[0], **arguments)
+
+
 def test_renamed_tensors_are_recognised_and_taken_by_a_mapping_or_a_function(path, trained):
     loss, w = trained
     tensors = load_file(path)
@@ -163,7 +211,7 @@ def test_what_the_network_does_not_have_is_left_out_on_demand_and_it_is_said(pat
     np.testing.assert_array_equal(found.w, w)
     assert found.notes == ("left out position_ids, head.bias, head.weight",)
     for wrong, words in (
-        ("head", "a list of names, but is one string"),
+        ("head", "a list of names, but is 'head'"),
         (["hea"], "none begins with 'hea'; it has position_ids"),
         (["head", "position_ids", "layers.0"], "lacks layers.0.weight"),
     ):

@@ -11,7 +11,7 @@ import numpy as np
 
 from samflow._checks import ArgumentError
 from samflow._types import NumpyArray
-from samflow.networks.files.trees import Contents, reading, under
+from samflow.networks.files.trees import Contents, named_once, reading, under
 
 ARRAY_MAGIC = b"\x93NUMPY"
 
@@ -20,7 +20,9 @@ def read_npz(path: Path, key: str | None) -> Contents:
     """Return the arrays of an archive of numpy.savez, read with `allow_pickle=False`."""
     tensors, left_out = {}, []
     with reading(path, "npz file"), zipfile.ZipFile(path) as archive:
-        members = {name.removesuffix(".npy"): name for name in archive.namelist()}
+        names = archive.namelist()
+        named_once(path, [name.removesuffix(".npy") for name in names])
+        members = {name.removesuffix(".npy"): name for name in names}
         for short, name in under(path, members, key).items():
             if not members[name].endswith(".npy"):
                 left_out.append(name)

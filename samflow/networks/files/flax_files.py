@@ -8,7 +8,7 @@ import numpy as np
 
 from samflow._types import NumpyArray
 from samflow.networks._extras import optional
-from samflow.networks.files.trees import Contents, below, flatten, reading, under
+from samflow.networks.files.trees import Contents, below, flatten, named_once, reading, under
 
 _CHUNKED = "__msgpack_chunked_array__"
 _ARRAY, _COMPLEX, _SCALAR = 1, 2, 3  # Flax's codes of types that msgpack does not have
@@ -40,8 +40,16 @@ def read_flax(path: Path, key: str | None) -> Contents:
                 return _array(*msgpack.unpackb(data, raw=True))
             raise ValueError(f"it holds the extension {code} of msgpack, which Flax does not write")
 
+        def mapping(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
+            named_once(path, [str(name) for name, _ in pairs])
+            return dict(pairs)
+
         tree = msgpack.unpackb(
-            path.read_bytes(), ext_hook=extension, raw=False, strict_map_key=False
+            path.read_bytes(),
+            ext_hook=extension,
+            object_pairs_hook=mapping,
+            raw=False,
+            strict_map_key=False,
         )
         tree = _joined(tree)
     found, besides = flatten(path, tree, lambda leaf: isinstance(leaf, np.ndarray))

@@ -141,12 +141,16 @@ def read_leaves(path: str | os.PathLike[str]) -> list[NumpyArray]:
 def _existing(path: str | os.PathLike[str]) -> Path:
     if not isinstance(path, (str, os.PathLike)):
         raise ArgumentError(f"Argument `path` must be a file or a folder, but is {path!r}.")
-    path = Path(path)
-    if not path.exists():
+    if not os.path.exists(path):  # False of a name that is too long, too
         raise ArgumentError(
-            f"Argument `path` must be a file or a folder, but {str(path)!r} is not there."
+            f"Argument `path` must be a file or a folder, but {os.fspath(path)!r} is not there."
         )
-    return path
+    if not (os.path.isfile(path) or os.path.isdir(path)):
+        raise ArgumentError(
+            f"Argument `path` must be a file or a folder, but {os.fspath(path)!r} is a pipe or a "
+            "device."
+        )
+    return Path(path)
 
 
 def _recognised(path: Path) -> str:
@@ -179,6 +183,8 @@ def _recognised(path: Path) -> str:
 def _in_archive(path: Path) -> str:
     with reading(path, "PyTorch or npz file"), zipfile.ZipFile(path) as archive:
         names = archive.namelist()
+    if names and all(name.endswith(".npy") for name in names):
+        return "npz"
     if any(name.endswith("/constants.pkl") or "/code/" in name for name in names):
         raise ArgumentError(
             f"Argument `path` must hold tensors alone, but {str(path)!r} is a TorchScript archive, "

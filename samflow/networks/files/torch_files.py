@@ -43,6 +43,9 @@ _REMEDY = (
     "torch.save(model.state_dict(), 'weights.pt')."
 )
 
+_LARGEST_EXPANDED = 2**30
+"""Bytes up to which a tensor may be expanded from fewer, as masks are."""
+
 
 def read_torch(path: Path, key: str | None) -> Contents:
     """Return the tensors of a state_dict, or of the one that a checkpoint holds."""
@@ -137,6 +140,12 @@ def _array(torch: Any, name: str, tensor: Any) -> NumpyArray:
         raise ArgumentError(
             f"Tensor `{name}` must be an array of numbers, but is of layout {tensor.layout}, type "
             f"{tensor.dtype} and device {tensor.device}. Save its .to_dense() or .dequantize()."
+        )
+    size, stored = tensor.numel() * tensor.element_size(), tensor.untyped_storage().nbytes()
+    if size > max(stored, _LARGEST_EXPANDED):
+        raise ArgumentError(
+            f"Tensor `{name}` must be no larger than what is stored of it, but {stored} bytes are "
+            f"expanded to the shape {tuple(tensor.shape)}. Save its .clone()."
         )
     if kind in _BITS:
         bits = tensor.view(getattr(torch, _BITS[kind])).numpy()

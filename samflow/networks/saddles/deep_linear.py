@@ -10,6 +10,7 @@ import numpy as np
 from samflow import _checks
 from samflow._types import ArrayLike, NumpyArray
 from samflow.losses import network
+from samflow.losses.models import examples
 from samflow.networks.saddles.symmetries import RANK, SymmetrySaddle, saddle_at
 
 
@@ -53,12 +54,16 @@ def deep_linear_saddle(
     """
     _checks.double_precision("Making a saddle")
     width, layers = _checks.count("width", width), _checks.count("layers", layers, minimum=2)
-    x, y = (np.asarray(a, dtype=float) for a in (x, y))
+    x, y = (np.asarray(examples(n, a), dtype=float) for n, a in (("x", x), ("y", y)))
     if x.ndim != 2 or y.ndim != 2 or len(x) != len(y) or not len(x):
         raise _checks.ArgumentError(
             f"Arguments `x` and `y` must be (n, in) and (n, out), but have {x.shape} and {y.shape}."
         )
-    left, sigma, right = np.linalg.svd(y.T @ x / len(x))
+    with np.errstate(over="ignore"):
+        moment = y.T @ x / len(x)
+    if not np.isfinite(moment).all():
+        raise _checks.ArgumentError("Arguments `x` and `y` must have finite Σ y xᵀ, but overflow.")
+    left, sigma, right = np.linalg.svd(moment)
     model = eqx.filter_eval_shape(lambda: _linear(x.shape[1], y.shape[1], width, layers))
     weights = [np.zeros(layer.weight.shape) for layer in model.layers]
     if learned is not None:

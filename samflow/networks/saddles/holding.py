@@ -1,12 +1,12 @@
 """Which rho holds an orbit at a saddle, found on orbits alone: no multiplier is looked at.
 
 The map is followed from beside the saddle, and what it does to the displacement is measured
-within the span of eigenvectors. Components along which H vanishes are left out: the multiplier
+along each eigenvector. Components along which H vanishes are left out: the multiplier
 there is 1 for every rho, so that they neither grow nor shrink.
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import equinox as eqx
@@ -27,6 +27,8 @@ FACTOR = 1e3
 """Growth or decay by this factor ends the question: a ball of so many times the first distance."""
 _KEPT = 400
 _FEWEST = 3
+_FINEST = 1e-6
+"""Below, what is of second order in the distance of the start decides."""
 _SCAN = 1.5 ** np.arange(24)
 
 
@@ -34,16 +36,21 @@ class Departure(NamedTuple):
     """What an orbit that begins beside a saddle does to its displacement from it.
 
     Attributes:
-        held: whether the displacement shrinks, in the negative subspace and in the positive one.
-        rate: the slope of the logarithm of the part that was watched, a step, over the second
-            half of its way to `FACTOR` times more or less; NaN of fewer than three points.
-        sizes: the norm of that part at each state kept.
+        held: whether every part of the displacement that was watched shrinks.
+        settled: whether that can be told. A part that neither grew nor shrank by `FACTOR` must
+            move the same way in the third quarter of its steps as in the last; False of fewer than
+            three points a quarter. Of an orbit that leaves one settled part is enough.
+        rate: the slope of the logarithm of the part that grows fastest, or shrinks slowest, a
+            step, over the second half of its way to `FACTOR` times more or less; NaN of fewer
+            than three points.
+        sizes: the modulus of that part at each state kept.
         steps: their step numbers.
         drift: the displacement where H vanishes, at the end of that way, over the first distance.
 
     """
 
     held: bool
+    settled: bool
     rate: float
     sizes: NumpyArray
     steps: NumpyArray
@@ -60,7 +67,8 @@ class HoldingThreshold(AbstractRecord):
         predicted: 1/|λ₋|, of the weakest negative eigenvalue; NaN if there is none.
         num_orbits: how many orbits were followed.
         status: located; `still_inside` if gradient descent is held, too; `escaped` if no rho
-            tried holds.
+            tried holds; `out_of_steps` if an orbit was too short to tell, the last one tried: then
+            `low` and `high` are where the search had come to.
         tried: every rho tried, in order, shape (num_orbits,).
         held: whether it held the orbit.
 
@@ -88,11 +96,12 @@ def departure(
     """Follow a map from `distance` beside the saddle, and say whether it is held.
 
     By default the start has an equal part of every eigenvector of H of a non-zero eigenvalue, and
-    what is watched are the norms of the displacement's projections on the negative and on the
-    positive subspace. An orbit is held if both shrink: a norm shrinks that falls to 1/`FACTOR` of
-    the first distance before it rises to `FACTOR` of it, or, where it does neither in
-    `num_steps`, has a negative slope of its logarithm over the second half. No multiplier enters,
-    and which of several negative eigenvalues decides is left to the orbit.
+    what is watched are the components of the displacement along each of them. An orbit is held if
+    all of them shrink: one shrinks that falls to 1/`FACTOR` of its start before any rises to
+    `FACTOR` of its own, or, where none does in `num_steps`, has a negative slope of its logarithm
+    over the second half. No multiplier enters, and which of several negative eigenvalues decides
+    is left to the orbit. Near the saddle the components do not mix, so that a slow one is told
+    from a fast one that dies beside it.
 
     Args:
         saddle: the point.
@@ -102,8 +111,7 @@ def departure(
         distance: of the start, in units of weight: above the distance of `w` from the true
             critical point, about ‖g‖/min|λ|, and so small that `FACTOR` times it is in reach of
             the linearisation.
-        num_steps: most steps, enough for all but the slowest component to have died by half of
-            them.
+        num_steps: most steps, at least 12.
 
     Not guaranteed: that an orbit held so long is held for ever, within less of the threshold
     than the slopes can tell.
@@ -116,7 +124,7 @@ def departure(
     _checks.double_precision("Following an orbit at a saddle")
     _checks.kind("system", system, Map, "Use `sf.Map(saddle.loss, rule, lr=...)`.")
     distance = float(_checks.positive("distance", distance))
-    num_steps = _checks.count("num_steps", num_steps)
+    num_steps = _checks.count("num_steps", num_steps, minimum=4 * _FEWEST)
     dim = len(saddle.eigenvalues)
     if system.state_dim != dim:
         raise _checks.ArgumentError(
@@ -132,51 +140,64 @@ def departure(
     if orbit.status == Status.converged:  # its rows end where it came to rest
         states[np.isnan(states).any(axis=1)] = orbit.final
     moved = states - np.asarray(saddle.w)
-    fates = [_fate(np.linalg.norm(moved @ rows.T, axis=1) / distance) for rows in watched]
-    sizes = np.linalg.norm(moved @ watched[0].T, axis=1)
+    parts = np.abs(moved @ watched.T)
+    fates = _fates(parts / parts[0])
+    growing = [fate.settled and not fate.shrinks for fate in fates]
+    first = int(np.argmax([np.inf if np.isnan(fate.slope) else fate.slope for fate in fates]))
     curved = np.concatenate([saddle.negative, saddle.positive])
-    last = moved[fates[0].end - 1]
+    last = moved[fates[first].end - 1]
     return Departure(
         held=all(fate.shrinks for fate in fates),
-        rate=fates[0].slope / keep_every,
-        sizes=sizes,
+        settled=any(growing) or all(fate.settled for fate in fates),
+        rate=fates[first].slope / keep_every,
+        sizes=parts[:, first],
         steps=np.asarray(orbit.steps),
         drift=float(np.linalg.norm(last - curved.T @ (curved @ last))) / distance,
     )
 
 
-def _watched(
-    saddle: SymmetrySaddle, along: ArrayLike | None
-) -> tuple[list[NumpyArray], NumpyArray]:
-    """Return the orthonormal rows of each subspace to watch, and the direction of the start."""
+def _watched(saddle: SymmetrySaddle, along: ArrayLike | None) -> tuple[NumpyArray, NumpyArray]:
+    """Return the orthonormal rows to watch, and the direction of the start."""
     if along is not None:
         v = np.asarray(_checks.point("along", along, len(saddle.eigenvalues)))
         if not np.linalg.norm(v) > 0:
             raise _checks.ArgumentError("Argument `along` must be a direction, but is 0.")
         v = v / np.linalg.norm(v)
-        return [v[None]], v
-    subspaces = [rows for rows in (saddle.negative, saddle.positive) if len(rows)]
-    if not subspaces:
+        return v[None], v
+    rows = np.concatenate([saddle.negative, saddle.positive])
+    if not len(rows):
         raise _checks.ArgumentError(
             "Argument `along` must be given where H vanishes: no direction is distinguished."
         )
-    start = np.sum(np.concatenate(subspaces), axis=0)
-    return subspaces, start / np.linalg.norm(start)
+    return rows, np.sum(rows, axis=0) / np.sqrt(len(rows))
 
 
 class _Fate(NamedTuple):
     shrinks: bool
+    settled: bool
     slope: float
     end: int
 
 
-def _fate(sizes: NumpyArray) -> _Fate:
-    """Say whether a norm, 1 at first, shrinks; its log-slope a state; and where its way ends."""
-    out = ~(sizes < FACTOR) | (sizes < 1 / FACTOR)  # NaN is out
-    end = int(np.argmax(out)) if out.any() else len(sizes)
+def _fates(parts: NumpyArray) -> list[_Fate]:
+    """Say of each column, 1 at first, whether it shrinks; until one of them is out of the ball."""
+    beyond = ~(parts < FACTOR).all(axis=1)  # NaN is beyond
+    last = int(np.argmax(beyond)) + 1 if beyond.any() else len(parts)
+    return [_fate(part[:last]) for part in parts.T]
+
+
+def _fate(part: NumpyArray) -> _Fate:
+    """Say whether a part shrinks; its log-slope a state; and where its way ends."""
+    out = ~(part < FACTOR) | (part < 1 / FACTOR)
+    end = int(np.argmax(out)) if out.any() else len(part)
     with np.errstate(divide="ignore"):
-        slope = _slope(np.log(sizes[end // 2 : end]))
-    return _Fate(bool(sizes[end] < 1 / FACTOR if end < len(sizes) else slope < 0), slope, end)
+        second = np.log(part[end // 2 : end])
+    slope = _slope(second)
+    if end < len(part):
+        return _Fate(bool(part[end] < 1 / FACTOR), True, slope, end)
+    middle = len(second) // 2
+    before, after = _slope(second[:middle]), _slope(second[middle:])
+    return _Fate(slope < 0, before * after > 0, slope, end)  # NaN is not settled
 
 
 def _slope(values: NumpyArray) -> float:
@@ -208,7 +229,7 @@ def holding_threshold(
         along: as for `departure`.
         scan: values of rho in ascending order; by default 24 from 0.5/max|λ| on, each 1.5 times
             the one before.
-        rel: width of the bracket at which to stop, as a part of rho.
+        rel: width of the bracket at which to stop, as a part of rho, at least 1e-6.
         distance: as for `departure`.
         num_steps: as for `departure`; all rho share one compiled program.
 
@@ -223,26 +244,20 @@ def holding_threshold(
     """
     distance = float(_checks.positive("distance", distance))
     rel = float(_checks.positive("rel", rel))
+    if not rel >= _FINEST:
+        raise _checks.ArgumentError(
+            f"Argument `rel` must be at least {_FINEST:g}, what orbits can tell, but is {rel:g}."
+        )
     system = Map(saddle.loss, USAM(rho=0.0), lr=lr)  # pyright: ignore[reportCallIssue, reportArgumentType]
-    tried: dict[float, bool] = {}
+    tried: dict[float, Departure] = {}
 
-    def holds(rho: float) -> bool:
+    def follow(rho: float) -> Departure:
         moved = eqx.tree_at(lambda s: s.rule.rho, system, jnp.asarray(rho, dtype=float))
         made = departure(saddle, moved, along=along, distance=distance, num_steps=num_steps)
-        tried[rho] = made.held
-        return made.held
+        tried[rho] = made
+        return made
 
-    low = high = float(np.nan)
-    status = Status.still_inside if holds(0.0) else Status.escaped
-    if status == Status.escaped:
-        values = [0.0, *_scanned(saddle, scan)]
-        for before, after in itertools.pairwise(values):
-            if holds(after):
-                low, high, status = before, after, Status.located
-                break
-    while high - low > rel * high:  # false for NaN
-        middle = 0.5 * (low + high)
-        low, high = (low, middle) if holds(middle) else (middle, high)
+    low, high, status = _bisected(follow, _scanned(saddle, scan), rel)
     return HoldingThreshold(
         num_orbits=len(tried),
         status=status,
@@ -254,8 +269,33 @@ def holding_threshold(
         high=high,
         predicted=-1 / saddle.weakest,
         tried=jnp.asarray(list(tried)),
-        held=jnp.asarray(list(tried.values())),
+        held=jnp.asarray([made.held for made in tried.values()]),
     )
+
+
+def _bisected(
+    follow: Callable[[float], Departure], scan: list[float], rel: float
+) -> tuple[float, float, Status]:
+    """Return the largest rho known to leave below the smallest known to hold, and how it ended."""
+    nowhere = float(np.nan)
+    low, high = 0.0, nowhere
+    for rho in [0.0, *scan]:
+        made = follow(rho)
+        if not made.settled:
+            return nowhere, nowhere, Status.out_of_steps
+        if made.held:
+            high = rho
+            break
+        low = rho
+    if not high > 0:
+        return nowhere, nowhere, Status.still_inside if high == 0 else Status.escaped
+    while high - low > rel * high:
+        middle = 0.5 * (low + high)
+        made = follow(middle)
+        if not made.settled:
+            return low, high, Status.out_of_steps
+        low, high = (low, middle) if made.held else (middle, high)
+    return low, high, Status.located
 
 
 def _scanned(saddle: SymmetrySaddle, scan: Sequence[float] | None) -> list[float]:

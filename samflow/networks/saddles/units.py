@@ -68,7 +68,7 @@ def duplicate_unit(
 
     """
     _checked(model, (unit,), layer)
-    if not np.isfinite(share):
+    if np.ndim(share) or np.asarray(share).dtype.kind not in "iuf" or not np.isfinite(share):
         raise _checks.ArgumentError(f"Argument `share` must be finite, but is {share}.")
     row, bias, column = _unit(model, unit, layer)
     weight, biases, outgoing = _arrays(model, layer)

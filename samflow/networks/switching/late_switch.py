@@ -13,7 +13,7 @@ from samflow import _checks
 from samflow._status import Status
 from samflow._types import Point
 from samflow.losses.base import AbstractLoss
-from samflow.losses.calls import gradient_norm
+from samflow.losses.calls import few_outputs, gradient_norm, same_outputs
 from samflow.losses.network_base import AbstractNetworkLoss
 from samflow.networks.checkpoints import Checkpoint
 from samflow.networks.curvature import Trace, trace
@@ -129,7 +129,7 @@ def late_switch(
     store = None
     if path is not None:
         settings = step_settings(system, batch_size, drop_last, attack) | plan.settings()
-        store = Store(path, settings, every)
+        store = Store(path, settings, every, system)
     watch, ended = followed(plan, here, store)
     found = analysed(plan, watch, ended, here)
     w = system.position(plan.start.z)
@@ -180,7 +180,7 @@ def _check(
                 f"Argument `{name}` must be of {system.dim} weights, as the system's loss, but is "
                 f"of {loss.dim}."
             )
-    differ = _differences(checkpoint.loss, system.loss)
+    differ = _differences(checkpoint.loss, system.loss, checkpoint.w)
     if differ:
         raise _checks.ArgumentError(
             f"Argument `system` must have the checkpoint's loss, {checkpoint.loss.name}, but its "
@@ -189,8 +189,8 @@ def _check(
         )
 
 
-def _differences(one: AbstractLoss, other: AbstractLoss) -> list[str]:
-    """Return in what two losses differ besides their options."""
+def _differences(one: AbstractLoss, other: AbstractLoss, w: Point) -> list[str]:
+    """Return in what two losses differ besides their options; their outputs are compared at w."""
     if one is other:
         return []
     if isinstance(one, AbstractNetworkLoss) and isinstance(other, AbstractNetworkLoss):
@@ -200,6 +200,8 @@ def _differences(one: AbstractLoss, other: AbstractLoss) -> list[str]:
         found = [] if one.name == other.name else ["values"]
     if loss_digest(one) != loss_digest(other):
         found.append("data or arrays beside the weights, as running statistics")
+    if not found and not same_outputs(other, few_outputs(one, w), few_outputs(other, w)):
+        found.append("outputs, as by another activation")
     return found
 
 

@@ -151,7 +151,7 @@ class _Plan(NamedTuple):
         folder.mkdir(exist_ok=True)
         settings = step_settings(how.system, how.batch_size, how.drop_last, how.attack)
         settings["start"] = f"{digest(start.z, jr.key_data(start.key))} at {start.epoch}"
-        return Store(folder / f"{name}.npz", settings | more, self.every)
+        return Store(folder / f"{name}.npz", settings | more, self.every, how.system)
 
 
 def _arms(switch_epochs: Sequence[int], total: int) -> list[int]:

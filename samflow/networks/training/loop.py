@@ -161,7 +161,7 @@ def train(
     store = None
     if save_to is not None:
         path = _checks.writable("save_to", save_to, (".npz",))
-        store = Store(path, step_settings(system, batch_size, drop_last, attack), every)
+        store = Store(path, step_settings(system, batch_size, drop_last, attack), every, system)
     return run(how, state, until, store=store, on_step=on_step, progress=progress)
 
 

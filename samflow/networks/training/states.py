@@ -22,10 +22,12 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from samflow import _checks
 from samflow._random import key_words
 from samflow._types import NumpyArray
+from samflow.losses.calls import few_outputs, same_outputs
 from samflow.records import write_whole
 from samflow.systems import Map
 
-_FORMAT = "samflow training state 1"
+_FORMAT = "samflow training state 2"
+_ENTRIES = {"settings", "z", "key", "at", "outputs"}
 _DAMAGED = (
     OSError,
     EOFError,
@@ -67,6 +69,7 @@ class Store(NamedTuple):
         path: the file.
         settings: what a state must have been made with to go on from it.
         every: steps between two times of saving.
+        system: the map whose states they are.
         arrays: returns named arrays to save with the state.
 
     """
@@ -74,6 +77,7 @@ class Store(NamedTuple):
     path: Path
     settings: dict[str, str]
     every: int
+    system: Map
     arrays: Callable[[], Mapping[str, Any]] = dict
 
     def write(self, state: TrainState) -> None:
@@ -87,6 +91,7 @@ class Store(NamedTuple):
             z=np.asarray(state.z),
             key=np.asarray(key_words(state.key)),
             at=np.array([state.epoch, state.step]),
+            outputs=self._outputs(state),
             allow_pickle=False,
             **arrays,
         )
@@ -102,8 +107,18 @@ class Store(NamedTuple):
         if more:
             found = {name: value for name, value in found.items() if name in self.settings}
         _check_settings(self.path, found, self.settings)
+        check_state(file["state"], self.system, "path")
+        if not same_outputs(self.system.loss, file["outputs"], self._outputs(file["state"])):
+            raise _checks.ArgumentError(
+                f"Argument `path` must hold a state of the same network, but with the weights in "
+                f"{str(self.path)!r} this one has other outputs: {self.system.loss.name} differs "
+                "in what are no arrays, as an activation."
+            )
         names = [name for name in file if name.startswith("beside.")]
         return file["state"], {name.removeprefix("beside."): file[name] for name in names}
+
+    def _outputs(self, state: TrainState) -> NumpyArray:
+        return few_outputs(self.system.loss, self.system.position(jnp.asarray(state.z)))
 
 
 def _key(words: NumpyArray) -> PRNGKeyArray:
@@ -116,9 +131,12 @@ def _opened(path: Path) -> dict[str, Any]:
         # Opened here: where there is no archive in it, np.load leaves the file open.
         with path.open("rb") as raw, np.load(raw, allow_pickle=False) as stored:
             file: dict[str, Any] = {name: stored[name] for name in stored.files}
-        if str(file["format"]) == _FORMAT and {"settings", "z", "key", "at"} <= set(file):
+        if str(file["format"]) == _FORMAT and {"settings", "z", "key", "at", "outputs"} <= set(
+            file
+        ):
             epoch, step = (int(each) for each in file["at"])
             state = TrainState(jnp.asarray(file["z"]), _key(file["key"]), epoch, step)
+            file["outputs"] = np.asarray(file["outputs"], dtype=float)
             return file | {"settings": dict(json.loads(str(file["settings"]))), "state": state}
     except _DAMAGED as error:
         raise _checks.ArgumentError(
@@ -148,8 +166,8 @@ def _check_settings(path: Path, found: dict[str, str], wanted: dict[str, str]) -
 def fingerprint(system: Map, **others: Any) -> dict[str, str]:
     """Return what tells one training from another: exact numbers, digests of data, options.
 
-    Data count by shape, type, and at most 4,096 rows of each array; a module of PyTorch counts by
-    its name only.
+    Data count by shape, type, and at most 4,096 rows of each array. What is no array, as an
+    activation, or all of a PyTorch module, counts by its name only: a `Store` looks at outputs.
     """
     loss = system.loss
     rest = eqx.tree_at(lambda s: s.loss, system, None)
@@ -222,7 +240,7 @@ def save_state(
     path = _checks.writable("path", path, (".npz",))
     check_state(state, system)
     settings = step_settings(system, batch_size, drop_last, attack)
-    Store(path, settings, 1).write(state)
+    Store(path, settings, 1, system).write(state)
     return path
 
 
@@ -245,9 +263,7 @@ def load_state(
 
     """
     settings = step_settings(system, batch_size, drop_last, attack)
-    state = Store(Path(path), settings, 1).read(more=True)[0]
-    check_state(state, system, "path")
-    return state
+    return Store(Path(path), settings, 1, system).read(more=True)[0]
 
 
 def step_settings(

@@ -658,6 +658,48 @@ def test_a_changed_bit_in_npz_is_seen(tmp_path):
         read_tensors(tmp_path / "w.npz")
 
 
+def test_a_name_that_is_there_twice_is_refused(tmp_path):
+    write_npz(tmp_path / "w.npz", {"w": np.ones(2)})
+    with zipfile.ZipFile(tmp_path / "w.npz", "a") as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        archive.writestr("w.npy", archive.read("w.npy"))
+    write_flax(tmp_path / "w.msgpack", {"w": np.ones(2)})
+    pair = (tmp_path / "w.msgpack").read_bytes()[1:]
+    (tmp_path / "w.msgpack").write_bytes(b"\x82" + pair + pair)
+    for name in ("w.npz", "w.msgpack"):
+        with pytest.raises(ArgumentError, match="has two called `w`"):
+            read_tensors(tmp_path / name)
+
+
+def test_a_tensor_expanded_beyond_what_is_stored_is_refused(tmp_path):
+    torch = pytest.importorskip("torch")
+    torch.save({"w": torch.ones(1).expand(10**13)}, tmp_path / "w.pt")
+    with pytest.raises(ArgumentError, match="4 bytes are expanded to the shape"):
+        read_tensors(tmp_path / "w.pt")
+    torch.save({"w": torch.ones(1).expand(1000)}, tmp_path / "w.pt")
+    np.testing.assert_array_equal(read_tensors(tmp_path / "w.pt").tensors["w"], np.ones(1000))
+
+
+def test_names_cannot_speak_to_the_terminal(tmp_path):
+    save_file({"a\x1b[31m.w\u202e": np.ones(1)}, tmp_path / "w.safetensors")
+    with pytest.raises(ArgumentError, match=r"Known: `a\\x1b\[31m`") as error:
+        read_tensors(tmp_path / "w.safetensors", key="other")
+    assert str(error.value).isprintable()
+
+
+def test_what_is_neither_file_nor_folder_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "pipe.pt")
+    with pytest.raises(ArgumentError, match="is a pipe or a device"):
+        read_tensors(tmp_path / "pipe.pt")
+    with pytest.raises(ArgumentError, match="is not there"):
+        read_tensors(tmp_path / ("n" * 300))
+
+
+def test_npz_arrays_may_have_any_names(tmp_path):
+    write_npz(tmp_path / "w.npz", {"p/code/w": np.ones(2)})
+    assert list(read_tensors(tmp_path / "w.npz").tensors) == ["p/code/w"]
+
+
 def test_trees_without_end_are_refused(tmp_path):
     deep = functools.reduce(lambda tree, _: {"a": tree}, range(100), np.ones(1))
     write_flax(tmp_path / "w", deep)

@@ -119,6 +119,12 @@ def test_buffers_that_are_no_finite_floats_are_named(path, data, tensor):
         load_checkpoint(path, torch_network(made(2), *data))
 
 
+def test_variances_below_zero_are_refused(path, data):
+    rewritten(path, **{"norm.running_var": torch.tensor([1.0, -0.5, 1.0, 1.0]).double()})
+    with pytest.raises(ArgumentError, match=r"`norm.running_var` must be variances.* -0.5"):
+        load_checkpoint(path, torch_network(made(2), *data))
+
+
 def test_what_is_not_in_the_file_is_said(path, data):
     absent = ("norm.running_mean", "norm.num_batches_tracked", "second.weight")
     rewritten(path, **dict.fromkeys(absent))

@@ -163,7 +163,7 @@ def test_both_sides_of_the_threshold(name, request):
     for part, held in ((0.0, False), (0.9, False), (1.1, True)):
         system = sf.Map(saddle.loss, sf.USAM(rho=part / strength), lr=lr)
         found = departure(saddle, system)
-        assert found.held is held
+        assert (found.held, found.settled) == (held, True)
         along = departure(saddle, system, along=saddle.direction)
         # Terms of higher order are 1e-3 at most where the orbit is FACTOR times as far.
         assert along.rate == pytest.approx(np.log1p(lr * strength * (1 - part)), rel=1e-3)
@@ -174,6 +174,50 @@ def test_both_sides_of_the_threshold(name, request):
     assert found.low < found.rho < found.high <= found.low * 1.0051
     assert found.predicted == 1 / strength
     assert found.rho == pytest.approx(1 / strength, rel=0.005)  # the width of the bracket
+
+
+@pytest.fixture(scope="module")
+def uneven():
+    """Return a saddle whose two negative eigenvalues are 30 times apart."""
+    x = np.random.default_rng(3).normal(size=(20, 2))
+    y = np.tanh(x @ [1.5, 0.5]) - 0.7 * np.tanh(x @ [-0.5, 1.2])
+    model = eqx.nn.MLP(2, 1, 1, 1, activation=jnp.tanh, key=jr.key(0))
+    loss = sf.losses.network(model, x, y[:, None])
+    small = loss.unflatten(critical_point(loss, loss.flatten(model)).w)
+    return duplication_saddle(small, x, y[:, None], unit=0)
+
+
+def test_the_weakest_eigenvalue_decides_beside_a_strong_one_that_dies(uneven):
+    strong, weak = uneven.eigenvalues[:2]
+    assert strong < 25 * weak < 0
+    lr = 0.5 * uneven.largest_lr
+    found = holding_threshold(uneven, lr=lr)
+    assert found.status is Status.located
+    assert found.rho == pytest.approx(-1 / weak, rel=0.005)
+    # Between the two thresholds the strong component dies and the weak one grows, by e^.02 only.
+    between = departure(uneven, sf.Map(uneven.loss, sf.USAM(rho=-2 / strong), lr=lr))
+    assert (between.held, between.settled) == (False, True)
+    assert between.rate == pytest.approx(np.log1p(-lr * weak * (1 - 2 * weak / strong)), rel=1e-2)
+    assert between.sizes[-1] < 1.1 * between.sizes[0]
+
+
+@pytest.mark.parametrize("settings", [{"num_steps": 12}, {"distance": 1e-3}])
+def test_a_threshold_needs_few_steps_where_components_do_not_mix(linear, settings):
+    found = holding_threshold(linear, lr=0.5 * linear.largest_lr, **settings)
+    assert found.status is Status.located
+    assert found.rho == pytest.approx(-1 / linear.weakest, rel=0.005)
+
+
+def test_where_orbits_are_too_short_to_tell_the_bracket_stays_as_it_is(uneven):
+    found = holding_threshold(uneven, lr=0.5 * uneven.largest_lr, rel=1e-6)
+    assert found.status is Status.out_of_steps
+    assert found.low < found.high < found.low * (1 + 1e-4)
+    # The start is 1e-6 off, of which the terms of second order are felt.
+    assert found.rho == pytest.approx(-1 / uneven.weakest, rel=1e-5)
+    with pytest.raises(ArgumentError, match="`rel` must be at least 1e-06"):
+        holding_threshold(uneven, lr=0.1, rel=1e-17)
+    with pytest.raises(ArgumentError, match=r"`num_steps` must be .* at least 12"):
+        holding_threshold(uneven, lr=0.1, num_steps=5)
 
 
 def test_too_large_a_step_is_held_nowhere(linear):
@@ -237,6 +281,14 @@ def test_bad_input_fails_at_the_door(linear):
         deep_linear_saddle(x, y, width=2, layers=1)
     with pytest.raises(ArgumentError, match=r"must be \(n, in\) and \(n, out\)"):
         deep_linear_saddle(x, y[:4], width=2)
+    with pytest.raises(ArgumentError, match="`x` must be finite"):
+        deep_linear_saddle([[np.nan, 1]], [[1.0]], width=1)
+    with pytest.raises(ArgumentError, match="`y` must be real numbers"):
+        deep_linear_saddle([[1.0, 1]], [[1j]], width=1)
+    with pytest.raises(ArgumentError, match="but overflow"):
+        deep_linear_saddle([[1e200]], [[1e200]], width=1)
+    with pytest.raises(ArgumentError, match="`share` must be finite, but is x"):
+        units.duplicate_unit(model, 0, share="x")
     with pytest.raises(ArgumentError, match="no momentum"):
         departure(linear, sf.Map(linear.loss, sf.GD(), lr=0.1, momentum=0.5))
     with pytest.raises(ArgumentError, match="ascending order"):

@@ -5,6 +5,7 @@ import math
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
@@ -477,6 +478,14 @@ def test_the_map_must_be_on_the_checkpoints_loss(small):
             sf.Map(sf.loss("x**4"), sf.GD(), lr=0.1),
             num_epochs=50,
         )
+
+
+def test_networks_that_differ_in_no_array_are_told_apart(small):
+    loss, _, w = small
+    model = eqx.tree_at(lambda m: m.activation, loss.unflatten(w), jax.nn.relu)
+    other = network(model, loss.x, loss.y, loss=loss.options.criterion, name=loss.name)
+    with pytest.raises(ArgumentError, match="has other outputs, as by another activation"):
+        late_switch(Checkpoint(loss, w), sf.Map(other, sf.GD(), lr=0.1), num_epochs=50)
 
 
 @pytest.mark.parametrize("made", [_equinox_with_batch_norm, _torch_with_batch_norm])

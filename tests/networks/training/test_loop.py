@@ -3,6 +3,7 @@
 import dataclasses
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
@@ -12,6 +13,7 @@ import samflow as sf
 from samflow._checks import ArgumentError
 from samflow._status import Status
 from samflow.losses import network
+from samflow.losses.calls import few_outputs, same_outputs
 from samflow.networks.training.attacks import PGD
 from samflow.networks.training.loop import first_state, switch, train
 from samflow.networks.training.states import TrainState, load_state, save_state
@@ -202,6 +204,32 @@ def test_states_of_other_settings_are_refused(small, tmp_path):
         load_state(path, system)
     with pytest.raises(ArgumentError, match="attack none in the file, PGD"):
         load_state(path, system, batch_size=SIZE, attack=PGD(0.1))
+
+
+def test_states_of_networks_that_differ_in_no_array_are_refused(small, tmp_path):
+    loss, w = small
+    path = save_state(tmp_path / "state.npz", first_state(_gd(loss), w), _gd(loss))
+    model = eqx.nn.MLP(3, 2, 4, 1, activation=jax.nn.relu, key=jr.key(0))
+    other = network(model, loss.x, loss.y, loss="cross_entropy", name="small")
+    with pytest.raises(ArgumentError, match="has other outputs: small differs in what are no"):
+        load_state(path, _gd(other))
+    square, fourth = (_gd(sf.loss(lambda w, p=p: (w**p).sum(), dim=2)) for p in (2, 4))
+    save_state(path, first_state(square, jnp.array([0.5, 1.0])), square)
+    assert load_state(path, square).z.tolist() == [0.5, 1.0]
+    with pytest.raises(ArgumentError, match="has other outputs"):
+        load_state(path, fourth)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_outputs_may_differ_by_what_machines_do(small, dtype):
+    loss, w = small
+    loss = dataclasses.replace(loss, options=loss.options._replace(dtype=dtype))
+    outputs = few_outputs(loss, w)
+    off = 1e5 * loss.precision * np.abs(outputs).max()
+    assert same_outputs(loss, outputs, outputs + 0.99 * off)
+    assert not same_outputs(loss, outputs, outputs + 1.01 * off)
+    assert same_outputs(loss, np.nan * outputs, np.nan * outputs)
+    assert not same_outputs(loss, outputs, np.nan * outputs)
 
 
 def test_files_that_are_no_states_are_refused(small, tmp_path):
