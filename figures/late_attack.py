@@ -72,7 +72,8 @@ def draw(size: Size) -> Figure:
         ):
             for each in sizes:
                 _draw_curve(ax, each, quantity, scale)
-            ax.plot([], [], "o", color=GREY, markersize=4, label=f"late: the last 1/{LATE_PART}")
+            late = f"late: the last 1/{LATE_PART}"
+            ax.plot([], [], LOOKS[size].marker, color=GREY, markersize=4, label=late)
             _finish(ax, label, settings(size).epochs)
             panel_letter(ax, letter)
         axes[2].set_ylim(0, None)
