@@ -97,7 +97,7 @@ def verify(
     ]
     _print(claims, headings)
     page = write_report(output, claims, headings, drawn, size, time.perf_counter() - began)
-    failed = [claim for claim in claims if not claim.holds]
+    failed = [claim for claim in claims if claim.fails]
     print(f"{size} size: {len(claims) - len(failed)} of {len(claims)} claims hold; report: {page}")
     return 1 if failed else 0
 
@@ -130,7 +130,7 @@ def _print(claims: Sequence[Claim], headings: Sequence[Heading]) -> None:
         for column, ratio in _COLUMNS.items():
             table.add_column(column, overflow="fold", ratio=ratio)
         for claim in (claim for claim in claims if claim.study == study):
-            verdict = "[green]holds[/]" if claim.holds else "[bold red]FAILS[/]"
+            verdict = "[bold red]FAILS[/]" if claim.fails else str(claim.verdict)
             texts = (claim.name, claim.predicted, claim.measured, claim.tolerance, claim.reason)
             table.add_row(*(escape(text) for text in texts), verdict)
         console.print(table)

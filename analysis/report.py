@@ -73,7 +73,7 @@ def write_report(
     reduced |= {
         f"figure {figure['name']}": figure["reduced"] for figure in figures if figure["reduced"]
     }
-    failed = sum(not claim.holds for claim in claims)
+    failed = sum(claim.fails for claim in claims)
     summary = {"claims": len(claims), "failed": failed}
     shown = [asdict(claim) for claim in claims]
     content = {"about": about, "summary": summary, "reduced": reduced, "claims": shown}
@@ -112,7 +112,7 @@ def _reduction(reduced: str) -> str:
 
 
 def _banner(claims: Sequence[Claim]) -> str:
-    failed = [claim for claim in claims if not claim.holds]
+    failed = [claim for claim in claims if claim.fails]
     if not failed:
         return f'<p class="holds-banner">All {len(claims)} claims hold.</p>'
     names = "; ".join(html.escape(f"{claim.study}: {claim.name}") for claim in failed)
@@ -125,7 +125,7 @@ def _table(claims: Sequence[Claim]) -> str:
 
 
 def _row(claim: Claim) -> str:
-    verdict = "holds" if claim.holds else "fails"
+    verdict = str(claim.verdict)
     plain = (claim.source, claim.predicted, claim.measured, claim.tolerance, claim.reason)
     source, predicted, measured, tolerance, reason = (html.escape(text) for text in plain)
     return (

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import sympy
 
 import samflow as sf
-from analysis.claims import Claim, Study
+from analysis.claims import Claim, Evidence, Study, Verdict
 from samflow.valleys import Phase, TwoPhase
 
 NAME = "valley-phases"
@@ -48,7 +48,8 @@ def phase_claims(study: Study, where: str, found: TwoPhase) -> list[Claim]:
             measured=f"{phase.measured:.6g}" + _interval(phase.low, phase.high),
             tolerance=f"±{phase.tolerance:.2g}" if phase.tolerance else "none",
             reason=phase.reason,
-            holds=phase.holds,
+            evidence=Evidence.numerical,
+            verdict=Verdict.holds if phase.holds else Verdict.fails,
         )
         for phase in found.phases
     ]

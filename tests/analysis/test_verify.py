@@ -83,7 +83,7 @@ def test_every_study_is_listed_with_a_title():
 
 def test_nan_never_holds():
     study = Study("s", "here")
-    numbers = {"rel": 1.0, "absolute": 1.0, "reason": "none"}
+    numbers = {"rel": 0.75, "absolute": 0.75, "reason": "none"}
     assert study.close("a", "b", predicted=1.0, measured=1.5, **numbers).holds
     assert not study.close("a", "b", predicted=1.0, measured=2.5, **numbers).holds
     assert not study.close("a", "b", predicted=1.0, measured=math.nan, **numbers).holds
