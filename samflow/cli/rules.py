@@ -25,15 +25,15 @@ def command(json: options.AsJson = False, output: options.Output = None) -> int:
 def _facts(name: str) -> dict[str, Any]:
     from samflow import rules, theory
 
-    made = rules.rule(name, rho=0.1)
+    kind = rules.RULES[name]
     return {
         "name": name,
-        "formula": made.formula,
-        "options": _options(rules.RULES[name]),
-        "memory": isinstance(made, rules.AbstractMemoryRule),
-        "smooth_at_critical_points": made.smooth,
+        "formula": kind.formula,
+        "options": _options(kind),
+        "memory": issubclass(kind, rules.AbstractMemoryRule),
+        "smooth_at_critical_points": kind.smooth,
         "closed_forms": theory.CLOSED_FORMS[name],
-        "source": made.source,
+        "source": kind.source,
     }
 
 
