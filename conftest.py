@@ -8,6 +8,8 @@ import gc
 import os
 import pathlib
 import resource
+from collections.abc import Generator
+from typing import Any
 
 import pytest
 
@@ -66,8 +68,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_call(item: pytest.Item):  # noqa: ANN201
-    """Fail a test of the quick tier that takes long: it belongs to the slow one, or made smaller."""
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Fail a test of the quick tier that takes long: it is to be made smaller, or marked slow."""
     result = yield
     taken = _cpu() - item.stash[_began]
     if taken > _LIMIT and item.get_closest_marker("slow") is None:
