@@ -10,7 +10,7 @@ from rich.text import Text
 
 from samflow._status import Status
 from samflow.cli import options
-from samflow.cli.output import TEXT_SUFFIXES, checked_path, deliver, progress, say, table_of
+from samflow.cli.output import TEXT_SUFFIXES, Meter, checked_path, deliver, say, table_of
 
 if TYPE_CHECKING:
     from samflow.noise import AdditiveNoise, EscapeTimes
@@ -94,6 +94,7 @@ def command(
 
     import samflow as sf
 
+    meters = {name: Meter(paths) for name in maps}
     found = {
         name: sf.escape_time(
             sf.StochasticMap(step, model),
@@ -103,8 +104,8 @@ def command(
             num_paths=paths,
             max_steps=max_steps,
             start=begin,
-            progress=lambda ended, all_, name=name: progress(
-                f"{_shown_name(name)}: {ended} of {all_} paths have ended"
+            progress=lambda ended, _, name=name: meters[name](
+                f"{_shown_name(name)}: paths that have ended", ended
             ),
         )
         for name, step in maps.items()

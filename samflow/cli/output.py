@@ -3,6 +3,7 @@
 import contextlib
 import io
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,29 @@ def progress(message: str) -> None:
     """Tell a person who waits what is being done; a log file is spared."""
     if sys.stderr.isatty():
         say(f"... {message}")
+
+
+class Meter:
+    """Tells a person who waits what is being done, how much of it is, and when the rest will be.
+
+    The estimate takes what is left to go as fast as what is done.
+    """
+
+    def __init__(self, total: int, *, at_most: bool = False) -> None:
+        """Begin with nothing of `total` done; `at_most`: it may end earlier."""
+        self._total, self._at_most, self._calls = total, at_most, -1
+        self._began = time.monotonic()
+
+    def __call__(self, message: str, done: int | None = None) -> None:
+        """Say what comes next; `done` is by default one more at each call, from 0 on."""
+        self._calls += 1
+        done = self._calls if done is None else done
+        most = "at most " if self._at_most else ""
+        text = f"{message} ({done} of {most}{self._total} done"
+        if 0 < done < self._total:
+            left = (time.monotonic() - self._began) * (self._total - done) / done
+            text += f", {most or 'about '}{left:.0f} s left"
+        progress(f"{text})")
 
 
 def checked_path(output: str | None, suffixes: Sequence[str]) -> Path | None:

@@ -11,7 +11,7 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from samflow.cli import options
-from samflow.cli.output import TEXT_SUFFIXES, checked_path, deliver, progress, say, table_of
+from samflow.cli.output import TEXT_SUFFIXES, Meter, checked_path, deliver, say, table_of
 
 if TYPE_CHECKING:
     from samflow.noise import AlignmentBound, MeanSquareRate, StabilityThreshold, TypicalRate
@@ -90,6 +90,9 @@ def command(
     return 0
 
 
+_STAGES = 3
+
+
 def _report(system: Any, seed: int, steps: int) -> Report:
     import jax.numpy as jnp
     import jax.random as jr
@@ -97,12 +100,13 @@ def _report(system: Any, seed: int, steps: int) -> Report:
     from samflow import noise
 
     w = jnp.zeros(system.dim)
-    progress("the operator on second moments")
+    meter = Meter(_STAGES)
+    meter("the operator on second moments")
     mean_square = noise.mean_square_rate(system, w)
-    progress("chains for the typical rate")
+    meter("chains for the typical rate")
     typical = noise.typical_rate(system, w, key=jr.key(seed), num_steps=steps)
     bound = None if system.map.momentum is not None else noise.alignment_bound(system, w)
-    progress("thresholds")
+    meter("thresholds")
     at_lr = noise.stability_threshold(system, w, "lr")
     at_rho = None
     if hasattr(system.map.rule, "rho") and _kept_without_ascent(system, w):

@@ -9,7 +9,7 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from samflow.cli import options
-from samflow.cli.output import TEXT_SUFFIXES, checked_path, deliver, progress, say, table_of
+from samflow.cli.output import TEXT_SUFFIXES, Meter, checked_path, deliver, progress, say, table_of
 
 if TYPE_CHECKING:
     from samflow.valleys import TwoPhase
@@ -161,11 +161,14 @@ def _digits(start: str | None, dim: int | None) -> _Problem:
 
     def trained() -> Any:
         progress("training the network by full-batch GD: a minute or two")
-        return train_to_minimum(loss, w0, tol=_DIGITS_TOL, progress=_report).w
+        meters: list[Meter] = []
+
+        def report(made: int, most: int, gradient_norm: float) -> None:
+            if not meters:
+                meters.append(Meter(most, at_most=True))
+            if made % _REPORT_EVERY == 0:
+                meters[0](f"training: gradient norm {gradient_norm:.3g}; steps", made)
+
+        return train_to_minimum(loss, w0, tol=_DIGITS_TOL, progress=report).w
 
     return _Problem(loss, trained, _DIGITS_TOL)
-
-
-def _report(made: int, most: int, gradient_norm: float) -> None:
-    if made % _REPORT_EVERY == 0:
-        progress(f"step {made} of at most {most}: gradient norm {gradient_norm:.3g}")
