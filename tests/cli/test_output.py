@@ -7,42 +7,37 @@ import pytest
 from samflow.cli import output
 
 
-class Terminal(io.StringIO):
-    def isatty(self):
-        return True
-
-
 @pytest.fixture
 def told(monkeypatch):
-    """Return the lines on a terminal, of which the clock stands where `clock[0]` says."""
-    clock, stream = [0.0], Terminal()
+    """Return what is said on a terminal, with a clock that stands where `clock[0]` says."""
+    clock, lines = [0.0], []
     monkeypatch.setattr(output.time, "monotonic", lambda: clock[0])
-    monkeypatch.setattr(output.sys, "stderr", stream)
-    return clock, stream
+    monkeypatch.setattr(output, "progress", lines.append)
+    return clock, lines
 
 
 def test_the_rest_is_estimated_at_the_rate_of_what_is_done(told):
-    clock, stream = told
+    clock, lines = told
     meter = output.Meter(4)
     meter("gd")
     clock[0] = 6.0
     meter("usam")  # one of four took 6 s: 18 more
     meter("paths", 3)  # three did: 2 more
     meter("all", 4)
-    assert stream.getvalue().splitlines() == [
-        "... gd (0 of 4 done)",
-        "... usam (1 of 4 done, about 18 s left)",
-        "... paths (3 of 4 done, about 2 s left)",
-        "... all (4 of 4 done)",
+    assert lines == [
+        "gd (0 of 4 done)",
+        "usam (1 of 4 done, about 18 s left)",
+        "paths (3 of 4 done, about 2 s left)",
+        "all (4 of 4 done)",
     ]
 
 
 def test_what_may_end_earlier_is_estimated_from_above(told):
-    clock, stream = told
+    clock, lines = told
     meter = output.Meter(10, at_most=True)
     clock[0] = 3.0
     meter("steps", 5)
-    assert stream.getvalue() == "... steps (5 of at most 10 done, at most 3 s left)\n"
+    assert lines == ["steps (5 of at most 10 done, at most 3 s left)"]
 
 
 def test_a_log_file_is_spared(monkeypatch):
