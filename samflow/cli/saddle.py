@@ -209,13 +209,20 @@ def _attractor(behaviour: "Behaviour") -> str:
     for cycle in local.cycles:
         if cycle.attracts:
             several = f" ({cycle.multiplicity}-fold)" if cycle.multiplicity > 1 else ""
-            return f"2-cycle ±{cycle.radius:.6g} along λ = {cycle.curvature:.6g}{several}"
+            text = f"2-cycle ±{cycle.radius:.6g} along λ = {cycle.curvature:.6g}{several}"
+            return _of(text, local.whose)
     if local.trap is not None and local.trap.exponent is not None:
         exponent = local.trap.exponent
-        return f"chaotic trap, ‖g‖ ≤ {local.trap.radius:.6g}, Lyapunov exponent {exponent:.6g}"
+        inside = f"‖g‖ ≤ {local.trap.radius:.6g}, Lyapunov exponent {exponent:.6g}"
+        return _of(f"chaotic trap, {inside}", local.whose)
     if local.trap is not None:
-        return f"trap, ‖g‖ ≤ {local.trap.radius:.6g}"
+        return _of(f"trap, ‖g‖ ≤ {local.trap.radius:.6g}", local.whose)
     return "no 2-cycle attracts" if local.cycles else "not known"
+
+
+def _of(text: str, whose: str) -> str:
+    """Say of what a claim is true in its own field, in a line of its own for the table's width."""
+    return f"{text}\n{whose.strip()}" if whose else text
 
 
 def _thresholds(point: "SurveyedPoint") -> list[str]:

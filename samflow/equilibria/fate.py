@@ -1,5 +1,6 @@
 """What becomes of orbits that begin near a point: seen, not derived."""
 
+import dataclasses
 from collections import Counter
 from typing import Any
 
@@ -11,12 +12,17 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from samflow import _checks
+from samflow._status import Kind
 from samflow._types import ArrayLike
+from samflow.equilibria.agreement import disagreement
 from samflow.equilibria.following import WINDOW, About, follow_flow, follow_map
 from samflow.equilibria.lengths import natural_length
+from samflow.equilibria.nonsmooth_records import Nonsmooth
+from samflow.equilibria.stability import classify
+from samflow.losses.quadratic import is_quadratic
 from samflow.records import AbstractRecord, Provenance, axes, provenance
 from samflow.rules import ASAM, USAM
-from samflow.systems import AbstractFlow, AbstractMap, AbstractSystem
+from samflow.systems import AbstractFlow, AbstractMap, AbstractSystem, Flow, Map
 
 _PART = 1e-3
 """Distance of the starts, in units of the system's length."""
@@ -41,6 +47,7 @@ class Fate(AbstractRecord):
         radius: distance of the starts.
         leave_radius: an orbit whose last states are all farther than this has left.
         leaps: how many leaps each orbit took, see `fate`.
+        disagreement: a sentence where orbits do otherwise than theory says; else empty.
         provenance: system, settings and versions.
 
     """
@@ -53,6 +60,7 @@ class Fate(AbstractRecord):
     radius: float
     leave_radius: float
     leaps: Int[np.ndarray, " starts"] = eqx.field(metadata=axes("start"))
+    disagreement: str = eqx.field(static=True)
     provenance: Provenance = eqx.field(static=True)
 
     def count(self) -> dict[str, int]:
@@ -61,6 +69,10 @@ class Fate(AbstractRecord):
 
     def __str__(self) -> str:
         """Return one line, as `cycle of period 2 (32 of 32), 0.00526 to 0.00526 away`."""
+        return f"{self.seen()}. {self.disagreement}" if self.disagreement else self.seen()
+
+    def seen(self) -> str:
+        """Return the line without what theory says."""
         parts = []
         for name, many in self.count().items():
             chosen = np.array([fate == name for fate in self.fates])
@@ -73,6 +85,12 @@ class Fate(AbstractRecord):
             near, far = self.nearest[stayed].min(), self.farthest[stayed].max()
             text += f", {near:.3g} to {far:.3g} away"
         return text
+
+    def beside(self, kind: Kind, local: Nonsmooth | None) -> "Fate":
+        """Return the same with the sentence that says whether `classify` knows otherwise."""
+        far = self.farthest
+        text = disagreement(kind, local, self.fates, self.period, far)
+        return dataclasses.replace(self, disagreement=text)
 
 
 def fate(
@@ -119,7 +137,8 @@ def fate(
 
     Returns:
         A `Fate`; an orbit that overflows or meets an undefined point is counted, not raised. It is
-        the same whatever the units of weights and of the loss.
+        the same whatever the units of weights and of the loss. Where `classify` knows the point by
+        the quadratic part of the loss alone, and orbits do otherwise, it says so.
 
     Not guaranteed: a leap has an error of some per cent of the distance, so that an orbit next to
     the border of two basins may be followed across.
@@ -128,6 +147,43 @@ def fate(
         ArgumentError: for a wrong shape or settings out of range, or in single precision.
 
     """
+    found = observe(
+        system,
+        w,
+        num_starts=num_starts,
+        radius=radius,
+        leave_radius=leave_radius,
+        num_steps=num_steps,
+        t1=t1,
+        leaps=leaps,
+        key=key,
+    )
+    if not isinstance(system, (Map, Flow)) or is_quadratic(system.loss):
+        return found
+    if not np.isfinite(float(_singularity(system, system.lift(jnp.asarray(w, dtype=float))))):
+        return found  # the rule has a Jacobian everywhere, and `classify` asks that
+    known = classify(system, w)
+    return found.beside(known.kind, known.local)
+
+
+@eqx.filter_jit
+def _singularity(system: AbstractSystem, z: Array) -> Array:
+    return jnp.asarray(system.singularity(z))
+
+
+def observe(
+    system: AbstractSystem,
+    w: ArrayLike,
+    *,
+    num_starts: int = 32,
+    radius: float | None = None,
+    leave_radius: float | None = None,
+    num_steps: int = 20_000,
+    t1: float | None = None,
+    leaps: int = _LEAPS,
+    key: Array | None = None,
+) -> Fate:
+    """Do what `fate` does, without a look at theory."""
     _checks.double_precision("`fate`")
     _checks.kind("system", system, AbstractSystem)
     w = _checks.point("w", w, system.dim)
@@ -161,6 +217,7 @@ def fate(
         radius,
         leave,
         leapt,
+        "",
         provenance(system.describe(), w=np.asarray(w).tolist(), num_starts=num_starts),
     )
 

@@ -82,7 +82,11 @@ class FixedPoints(AbstractRecord):
 
     def __str__(self) -> str:
         """Return one line: how many points, how sure, of which kinds, how many hallucinated."""
-        counts = Counter(str(kind) for kind in self.kinds)
+        locals_ = (stability.local for stability in self.stability)
+        counts = Counter(
+            f"{kind}{'' if local is None else local.whose}"
+            for kind, local in zip(self.kinds, locals_, strict=True)
+        )
         kinds = ", ".join(f"{many} {kind}" for kind, many in sorted(counts.items()))
         sure = "all, proved" if self.complete else f"{self.method}, more may exist"
         noun = "fixed point" if len(self) == 1 else "fixed points"

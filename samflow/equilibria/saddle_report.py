@@ -11,7 +11,7 @@ from flint import acb
 from samflow import _checks, theory
 from samflow._status import Kind, Status, Verdict
 from samflow._types import Box
-from samflow.equilibria.fate import fate
+from samflow.equilibria.fate import observe
 from samflow.equilibria.fixed_points import MULTISTART, find_fixed_points
 from samflow.equilibria.saddle_records import (
     Behaviour,
@@ -188,9 +188,8 @@ def _shape(spans: Sequence[Span]) -> str:
 def _behaviour(system: Map, place: _Place, dynamics: Dynamics, simulate: bool) -> Behaviour:
     proved = isinstance(system.rule, (GD, USAM))
     found = _enclosed(system, place, dynamics) if proved else _computed(system, place)
-    return found._replace(
-        flow=_flow_kind(system, place), fate=fate(system, place.w) if simulate else None
-    )
+    seen = observe(system, place.w).beside(found.kind, found.local) if simulate else None
+    return found._replace(flow=_flow_kind(system, place), fate=seen)
 
 
 def _enclosed(system: Map, place: _Place, dynamics: Dynamics) -> Behaviour:
