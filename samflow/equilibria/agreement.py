@@ -22,7 +22,7 @@ _ALIKE = 2.0
 def disagreement(
     kind: Kind, local: Nonsmooth | None, fates: Sequence[str], periods: np.ndarray, far: np.ndarray
 ) -> str:
-    """Say in one sentence that orbits do otherwise than `kind` says; empty where they do not.
+    """Say in a few words that orbits do otherwise than `kind` says; empty where they do not.
 
     What is undecided or undefined contradicts nothing, nor does a kind that says nothing.
     """
@@ -36,7 +36,7 @@ def disagreement(
             differ = any(periods[i] != 2 or not _alike(far[i], radii) for i in known)
     else:
         differ = False
-    return f"Orbits do otherwise than theory says: {_said(kind, local)}." if differ else ""
+    return f"orbits do otherwise than theory says: {_said(kind, local)}" if differ else ""
 
 
 def _alike(far: float, radii: Sequence[float]) -> bool:

@@ -47,7 +47,7 @@ class Fate(AbstractRecord):
         radius: distance of the starts.
         leave_radius: an orbit whose last states are all farther than this has left.
         leaps: how many leaps each orbit took, see `fate`.
-        disagreement: a sentence where orbits do otherwise than theory says; else empty.
+        disagreement: what theory says, where orbits do otherwise; else empty.
         provenance: system, settings and versions.
 
     """
@@ -69,7 +69,7 @@ class Fate(AbstractRecord):
 
     def __str__(self) -> str:
         """Return one line, as `cycle of period 2 (32 of 32), 0.00526 to 0.00526 away`."""
-        return f"{self.seen()}. {self.disagreement}" if self.disagreement else self.seen()
+        return f"{self.seen()}; {self.disagreement}" if self.disagreement else self.seen()
 
     def seen(self) -> str:
         """Return the line without what theory says."""
@@ -87,7 +87,7 @@ class Fate(AbstractRecord):
         return text
 
     def beside(self, kind: Kind, local: Nonsmooth | None) -> "Fate":
-        """Return the same with the sentence that says whether `classify` knows otherwise."""
+        """Return the same, with what `classify` says where orbits do otherwise."""
         far = self.farthest
         text = disagreement(kind, local, self.fates, self.period, far)
         return dataclasses.replace(self, disagreement=text)

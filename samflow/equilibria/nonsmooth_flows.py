@@ -40,10 +40,14 @@ def holds_flow(
         return _centralised(system.rule, hessian)
     if isinstance(system.rule, SSAM):
         radius = float(theory.attraction_radius(lams.tolist(), rho=float(system.rule.rho)))
-        return Nonsmooth(Kind.attracting, sliding=Sliding(radius, exact, finite_time=False), exact=exact)
+        return Nonsmooth(
+            Kind.attracting, sliding=Sliding(radius, exact, finite_time=False), exact=exact
+        )
     if ascent is not None:
         radius = _sliding_radius(hessian, ascent)
-        return Nonsmooth(Kind.sliding, sliding=Sliding(radius, exact, finite_time=True), exact=exact)
+        return Nonsmooth(
+            Kind.sliding, sliding=Sliding(radius, exact, finite_time=True), exact=exact
+        )
     if isinstance(system.rule, MSAM):
         # ½d‖u‖²/dt = −uᵀHu − ρ mean ‖Hᵢu‖: what holds it is that no direction is flat for all.
         hessians = [

@@ -6,7 +6,6 @@ import numpy as np
 
 from samflow._status import Kind
 
-
 OF_QUADRATIC_PART = " (of the quadratic part)"
 
 

@@ -205,6 +205,34 @@ def test_a_displacement_is_the_difference_of_states(momentum):
             np.testing.assert_allclose(system.displacement(z), difference, rtol=0, atol=1e-15)
 
 
+@pytest.mark.parametrize(
+    ("loss", "rho", "lr", "w", "said"),
+    [
+        # Every orbit rests at ±1/2; theory's chaos is that of −x²/2.
+        (sf.loss("(x**2 - 1)**2/4"), 1.5, 0.1, [0.0], "chaotic trap (of the quadratic part)"),
+        (
+            sf.losses.quartic(),
+            0.1,
+            0.05,
+            [0.0, 1.0],
+            "a 2-cycle ±0.00526316 (of the quadratic part)",
+        ),
+        # A small rho, where the 2-cycle of the quadratic part is the loss's; and a quadratic loss.
+        (sf.losses.beale(), 0.05, 0.01, [0.0, 1.0], None),
+        (sf.losses.saddle(SADDLE), 0.1, 0.05, [0.0, 0.0], None),
+    ],
+)
+def test_what_theory_says_of_the_quadratic_part_is_held_against_orbits(loss, rho, lr, w, said):
+    system = sf.Map(loss, sf.SAM(rho=rho), lr=lr)
+    seen = fate(system, w, num_starts=8)
+    if said is None:
+        assert seen.disagreement == ""
+        assert "theory" not in str(seen)
+    else:
+        assert seen.disagreement == f"orbits do otherwise than theory says: {said}"
+        assert str(seen).endswith(seen.disagreement)
+
+
 def test_bad_arguments():
     system = sf.Map(sf.losses.saddle(), sf.SAM(rho=0.1), lr=0.1)
     with pytest.raises(ArgumentError, match="`num_steps` must be a whole number of at least 512"):
