@@ -219,7 +219,7 @@ def _record(
 def _sampled(
     system: AbstractSystem, points: np.ndarray, critical: np.ndarray, box: Box, tol: float
 ) -> np.ndarray:
-    """Say which points are samples of a curve or surface of them; proved ones never are."""
+    """Say which points are samples of a curve or surface of them."""
     sampled = np.zeros(len(points), dtype=bool)
     normalised = _normalised(system)
     equation = _gradient if normalised else _motion

@@ -137,13 +137,15 @@ def test_a_distance_that_shrinks_is_no_attractor():
         "attractor": ({(4, 0): 1.0, (0, 2): 1.0},),
     }
     for outcome, losses in cases.items():
-        for loss in losses:
-            c = np.zeros((5, 5))
-            for place, value in loss.items():
-                c[place] = value
-            turn = jnp.asarray(1.0 if outcome == "undecided" else 0.0)
-            flow = sf.FunctionFlow(_Descent(jnp.asarray(c), turn), dim=2)
-            assert fate(flow, [0.0, 0.0], num_starts=8).outcome == outcome
+        for number, loss in enumerate(losses):
+            units = [(1.0, 1.0), (2.0**-20, 3e-7)]  # L → scale L(w/unit)
+            for unit, scale in units[: 2 - number]:
+                c = np.zeros((5, 5))
+                for (i, j), value in loss.items():
+                    c[i, j] = scale * value / unit ** (i + j)
+                turn = jnp.asarray(1.0 if outcome == "undecided" else 0.0)
+                flow = sf.FunctionFlow(_Descent(jnp.asarray(c), turn), dim=2)
+                assert fate(flow, [0.0, 0.0], num_starts=8).outcome == outcome
 
 
 def test_a_flow_that_rests_beside_the_point_is_elsewhere():
