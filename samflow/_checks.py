@@ -114,16 +114,19 @@ def point(name: str, value: Any, dim: int, *, batched: bool = False) -> Any:
 
 
 def box(name: str, value: Any, dim: int) -> Box:
-    """Return `value` as a box: `dim` pairs (low, high) with low < high, all finite."""
+    """Return `value` as a box: `dim` pairs (low, high), low < high, all finite; or one for all."""
     try:
         array = np.asarray(value, dtype=float)
     except (TypeError, ValueError) as error:
         raise ArgumentError(
-            f"Argument `{name}` must be {dim} pairs (low, high), but is {value!r}."
+            f"Argument `{name}` must be {dim} pairs (low, high), or one for all, but is {value!r}."
         ) from error
+    if array.shape == (2,):
+        array = np.tile(array, (dim, 1))
     if array.shape != (dim, 2):
         raise ArgumentError(
-            f"Argument `{name}` must be {dim} pairs (low, high), but has shape {array.shape}."
+            f"Argument `{name}` must be {dim} pairs (low, high), or one for all, but has shape "
+            f"{array.shape}."
         )
     for low, high in array:
         if not (np.isfinite(low) and np.isfinite(high) and low < high):

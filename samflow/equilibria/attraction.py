@@ -26,13 +26,14 @@ _LARGEST = 4096.0
 _SMALLEST = 1e-6
 """Where the search inwards gives up, relative to the first radius."""
 _CRITICAL = 1e-6
-"""Largest distance from `w` to the critical point, relative to 1 + ‖w‖."""
+"""Largest distance from `w` to the critical point, relative to ‖w‖ and the ascent's length."""
 _RETURNED = 1e-3
 """A solution has come to w* if it ends this part of its start's distance from it."""
 _ESCAPE = 1e6
 """Radius of escape, in units of the distance of the farthest start from 0."""
 _MAX_STEPS = 20_000
-_SOLVER_RTOL, _SOLVER_ATOL = 1e-7, 1e-10
+_SOLVER_RTOL, _SOLVER_ATOL = 1e-7, 1e-9
+"""The second in units of the least distance of a start."""
 
 
 class AttractionRadius(AbstractRecord):
@@ -134,7 +135,9 @@ def _surroundings(flow: Flow, w: Array) -> Surroundings:
 def _check_point(around: Surroundings, w: Array) -> None:
     residual = around.system.loss.gradient(around.point)
     distance = float(jnp.linalg.norm(around.point - w))
-    allowed = _CRITICAL * (1 + float(jnp.linalg.norm(w)))
+    largest = float(jnp.max(jnp.abs(around.values)))
+    ascent = float(jnp.max(jnp.linalg.norm(around.limits, axis=1))) / largest if largest else 0.0
+    allowed = _CRITICAL * (ascent + float(jnp.linalg.norm(w)))
     if not (float(jnp.linalg.norm(residual)) <= float(around.rounding) and distance <= allowed):
         size = float(jnp.linalg.norm(around.system.loss.gradient(w)))
         raise _checks.ArgumentError(
@@ -194,7 +197,8 @@ def _come(around: Surroundings, directions: Array, radius: float, horizon: float
     offsets = radius * (directions @ around.vectors.T / around.values) @ around.vectors
     distance = jnp.linalg.norm(offsets, axis=1)
     escape = _ESCAPE * (jnp.linalg.norm(around.point) + jnp.max(distance))
-    settings = Settings(jnp.array([0.0, horizon]), _SOLVER_RTOL, _SOLVER_ATOL, escape)
+    atol = _SOLVER_ATOL * jnp.min(distance)
+    settings = Settings(jnp.array([0.0, horizon]), _SOLVER_RTOL, atol, escape)
     end = follow(around.system, around.point + offsets, settings, max_steps=_MAX_STEPS)
     back = jnp.linalg.norm(end.w - around.point, axis=1) <= _RETURNED * distance
     return (end.status == Status.sliding) & back

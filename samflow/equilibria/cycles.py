@@ -125,7 +125,7 @@ def find_cycles(
     Args:
         system: a map, with momentum or memory or without.
         period: 1 gives the fixed points that are not singular, of SAM the hallucinated ones too.
-        box: one pair (low, high) a weight; by default the domain of the loss.
+        box: a pair (low, high) for each weight, or one for all; by default the loss's domain.
         num_starts: guesses of each kind.
         tol: largest accepted residual, relative to 1 + the largest |entry| of the points.
         key: for the random guesses; by default a fixed one.
@@ -146,7 +146,7 @@ def find_cycles(
     if box is None:
         raise _checks.ArgumentError(
             f"Argument `box` must be given for {system.describe()}: it has no loss with a "
-            "domain. Give one pair (low, high) a weight."
+            "domain. Give one pair (low, high) for each weight, or one pair for all."
         )
     box = _checks.box("box", box, dim)
     num_starts = _checks.count("num_starts", num_starts)

@@ -1,5 +1,6 @@
 """What becomes of orbits that begin near a point: seen, not derived."""
 
+import dataclasses
 from collections import Counter
 from typing import Any
 
@@ -11,26 +12,23 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from samflow import _checks
-from samflow._status import Status
+from samflow._status import Kind
 from samflow._types import ArrayLike
-from samflow.orbits.integrate import integrate
-from samflow.orbits.iterate import iterate
+from samflow.equilibria.agreement import disagreement
+from samflow.equilibria.following import WINDOW, About, follow_flow, follow_map
+from samflow.equilibria.lengths import natural_length
+from samflow.equilibria.nonsmooth_records import Nonsmooth
+from samflow.equilibria.stability import classify
+from samflow.losses.quadratic import is_quadratic
 from samflow.records import AbstractRecord, Provenance, axes, provenance
-from samflow.rules import USAM
-from samflow.systems import AbstractFlow, AbstractMap, AbstractSystem
+from samflow.rules import ASAM, USAM
+from samflow.systems import AbstractFlow, AbstractMap, AbstractSystem, Flow, Map
 
-_WINDOW = 256
-"""Consecutive states at the end of an orbit, in which periods are looked for."""
-_LONGEST_PERIOD = 64
-_REPEATS = 1e-6
-"""A window repeats itself if states one period apart differ by no more, relative to its size."""
-_CLOSE = 1e-3
-"""An orbit that has come this much nearer than it began is taken to come to the point."""
-_UNDERFLOWS = 1e-9
-"""An orbit that ended this much nearer than it began came to the point, whatever it met there."""
-_CHANGES = 1.5
-"""A distance that grows or falls by this factor from one half of an orbit to the end has not
-settled."""
+_PART = 1e-3
+"""Distance of the starts, in units of the system's length."""
+_TIMES = 50.0
+"""How long a flow is followed, in units of the time in which its length is crossed."""
+_LEAPS = 200
 
 
 class Fate(AbstractRecord):
@@ -40,13 +38,16 @@ class Fate(AbstractRecord):
         outcome: the common fate of all starts, or "mixed".
         fates: of each start: "attractor" (came to the point), "slides" (a flow: came to it in
             finite time and is held), "cycle", "trap" (stays near without period), "elsewhere"
-            (rests near, not at the point), "leaves", "undecided" (had not settled by the end),
-            or "undefined" (met another point where the rule is not defined, or overflowed).
+            (rests near, not at the point), "leaves", "undecided" (it moved still, and where to was
+            not seen), or "undefined" (met another point where the rule is not defined, or
+            overflowed).
         period: of the cycle; 0 where there is none.
         nearest: least distance from the point in the last states.
         farthest: largest distance in the last states.
         radius: distance of the starts.
         leave_radius: an orbit whose last states are all farther than this has left.
+        leaps: how many leaps each orbit took, see `fate`.
+        disagreement: what theory says, where orbits do otherwise; else empty.
         provenance: system, settings and versions.
 
     """
@@ -58,6 +59,8 @@ class Fate(AbstractRecord):
     farthest: Float[np.ndarray, " starts"] = eqx.field(metadata=axes("start"))
     radius: float
     leave_radius: float
+    leaps: Int[np.ndarray, " starts"] = eqx.field(metadata=axes("start"))
+    disagreement: str = eqx.field(static=True)
     provenance: Provenance = eqx.field(static=True)
 
     def count(self) -> dict[str, int]:
@@ -66,6 +69,10 @@ class Fate(AbstractRecord):
 
     def __str__(self) -> str:
         """Return one line, as `cycle of period 2 (32 of 32), 0.00526 to 0.00526 away`."""
+        return f"{self.seen()}; {self.disagreement}" if self.disagreement else self.seen()
+
+    def seen(self) -> str:
+        """Return the line without what theory says."""
         parts = []
         for name, many in self.count().items():
             chosen = np.array([fate == name for fate in self.fates])
@@ -79,6 +86,12 @@ class Fate(AbstractRecord):
             text += f", {near:.3g} to {far:.3g} away"
         return text
 
+    def beside(self, kind: Kind, local: Nonsmooth | None) -> "Fate":
+        """Return the same, with what `classify` says where orbits do otherwise."""
+        far = self.farthest
+        text = disagreement(kind, local, self.fates, self.period, far)
+        return dataclasses.replace(self, disagreement=text)
+
 
 def fate(
     system: AbstractSystem,
@@ -88,7 +101,8 @@ def fate(
     radius: float | None = None,
     leave_radius: float | None = None,
     num_steps: int = 20_000,
-    t1: float = 50.0,
+    t1: float | None = None,
+    leaps: int = _LEAPS,
     key: Array | None = None,
 ) -> Fate:
     """Follow orbits from random points of a small sphere around `w`, and say what becomes of them.
@@ -101,42 +115,97 @@ def fate(
     An observation of finitely many orbits for a finite time, no proof: `classify` says what theory
     knows. On maps a rule's memory begins as `lift` makes it, with velocity 0.
 
+    What still moves at the end is not at rest, however slow it is. It is followed on in leaps: the
+    interpolating flow ż = V(z), V the displacement by a step (or by p, on a nearly periodic orbit),
+    is solved by Euler's implicit method with steps of a tenth of the distance from `w`, and between
+    two leaps 256 steps are made. So `x**2/2 - y**4/4` is seen to be left, which takes 10⁷ steps.
+
     Args:
         system: a map or a flow.
         w: the point, shape (dim,), as a rule a critical point.
         num_starts: number of starts.
-        radius: their distance from `w`; by default rho/1000, or (1 + ‖w‖)/1000 for a rule whose
-            rho is no length.
+        radius: their distance from `w`; by default rho/1000, or 1/1000 of the system's own length
+            for a rule whose rho is no length: the distance from `w` at which the motion changes
+            its form. Where there is none, as on quadratic losses, (1 + ‖w‖)/1000.
         leave_radius: beyond this an orbit has left; by default 5 rho, or 100 times `radius`.
         num_steps: steps of a map, at least 512; rounded down to a multiple of 256.
-        t1: time for a flow.
+        t1: time for a flow; by default 50 times that in which it would cross rho, or `radius`, at
+            the speed at which the fastest start begins.
+        leaps: how many to make at most; 0 for none. None are made in more than 64 dimensions, of a
+            loss that Python computes, or by a flow that slides.
         key: for the starts; by default a fixed one.
 
     Returns:
-        A `Fate`; an orbit that overflows or meets an undefined point is counted, not raised.
+        A `Fate`; an orbit that overflows or meets an undefined point is counted, not raised. It is
+        the same whatever the units of weights and of the loss. Where `classify` knows the point by
+        the quadratic part of the loss alone, and orbits do otherwise, it says so.
+
+    Not guaranteed: a leap has an error of some per cent of the distance, so that an orbit next to
+    the border of two basins may be followed across.
 
     Raises:
         ArgumentError: for a wrong shape or settings out of range, or in single precision.
 
     """
+    found = observe(
+        system,
+        w,
+        num_starts=num_starts,
+        radius=radius,
+        leave_radius=leave_radius,
+        num_steps=num_steps,
+        t1=t1,
+        leaps=leaps,
+        key=key,
+    )
+    if not isinstance(system, (Map, Flow)) or is_quadratic(system.loss):
+        return found
+    if not np.isfinite(float(_singularity(system, system.lift(jnp.asarray(w, dtype=float))))):
+        return found  # the rule has a Jacobian everywhere, and `classify` asks that
+    known = classify(system, w)
+    return found.beside(known.kind, known.local)
+
+
+@eqx.filter_jit
+def _singularity(system: AbstractSystem, z: Array) -> Array:
+    return jnp.asarray(system.singularity(z))
+
+
+def observe(
+    system: AbstractSystem,
+    w: ArrayLike,
+    *,
+    num_starts: int = 32,
+    radius: float | None = None,
+    leave_radius: float | None = None,
+    num_steps: int = 20_000,
+    t1: float | None = None,
+    leaps: int = _LEAPS,
+    key: Array | None = None,
+) -> Fate:
+    """Do what `fate` does, without a look at theory."""
     _checks.double_precision("`fate`")
     _checks.kind("system", system, AbstractSystem)
     w = _checks.point("w", w, system.dim)
     num_starts = _checks.count("num_starts", num_starts)
-    num_steps = _checks.count("num_steps", num_steps, minimum=2 * _WINDOW)
-    length = _ascent_length(system)
-    near = length / 1000 if length else (1 + float(jnp.linalg.norm(w))) / 1000
-    radius = float(_checks.positive("radius", near if radius is None else radius))
+    num_steps = _checks.count("num_steps", num_steps, minimum=2 * WINDOW)
+    leaps = _checks.count("leaps", leaps, minimum=0)
+    length = _ascent_length(system, w)
+    if radius is None:
+        radius = _PART * (length or _own_length(system, w))
+    radius = float(_checks.positive("radius", radius))
     far = 5 * length if length else 100 * radius
     leave = float(_checks.positive("leave_radius", far if leave_radius is None else leave_radius))
     directions = jr.normal(jr.key(0) if key is None else key, (num_starts, system.dim))
     directions /= jnp.linalg.norm(directions, axis=1, keepdims=True)
     starts = w + radius * directions
+    about = About(np.asarray(w), radius, leave)
     if isinstance(system, AbstractFlow):
-        seen = _follow_flow(system, starts, np.asarray(w), radius, leave, t1)
+        time = _time(system, starts, length or radius) if t1 is None else t1
+        seen, leapt = follow_flow(system, starts, about, float(time), leaps)
     else:
         assert isinstance(system, AbstractMap)
-        seen = _follow_map(system, starts, np.asarray(w), radius, leave, num_steps)
+        seen, leapt = follow_map(system, starts, about, num_steps, leaps)
     fates, period, nearest, farthest = zip(*seen, strict=True)
     outcome = fates[0] if len(set(fates)) == 1 else "mixed"
     return Fate(
@@ -147,123 +216,32 @@ def fate(
         np.array(farthest),
         radius,
         leave,
+        leapt,
+        "",
         provenance(system.describe(), w=np.asarray(w).tolist(), num_starts=num_starts),
     )
 
 
-def _ascent_length(system: AbstractSystem) -> float:
-    """Return rho where it is a length in weight space, else 0."""
+def _ascent_length(system: AbstractSystem, w: Array) -> float:
+    """Return rho where it is a length in weight space, or makes one; else 0."""
     rule: Any = getattr(system, "rule", None)
+    if isinstance(rule, ASAM):
+        return float(rule.rho * (jnp.max(jnp.abs(w)) + rule.shift))
     return 0.0 if isinstance(rule, USAM) else float(getattr(rule, "rho", 0.0))
 
 
-Seen = tuple[str, int, float, float]
-"""A fate, a period, and the least and largest distance in the last states."""
+def _own_length(system: AbstractSystem, w: Array) -> float:
+    length = natural_length(system, w)
+    return length if np.isfinite(length) else 1 + float(jnp.linalg.norm(w))
 
 
-def _follow_map(
-    system: AbstractMap, starts: Array, w: np.ndarray, radius: float, leave: float, num_steps: int
-) -> list[Seen]:
-    # Once it has left, an orbit may go anywhere: its numbers are no longer needed.
-    beyond = 10 * (1e3 * (leave + radius) + float(np.linalg.norm(w)))
-    every = num_steps // _WINDOW - 1
-    # Both runs keep as many states, so that they are one program.
-    way = iterate(system, starts, num_steps=every * _WINDOW, keep_every=every, escape_radius=beyond)
-    going = np.asarray(way.status) == Status.out_of_steps
-    last = jnp.where(jnp.asarray(going)[:, None], way.final, jax.vmap(system.lift)(starts))
-    end = iterate(system, last, num_steps=_WINDOW, keep_every=1, escape_radius=beyond)
-    samples = np.asarray(way.w)
-    distances = np.linalg.norm(samples - w, axis=-1)
-    finals = np.linalg.norm(np.asarray(way.final_w) - w, axis=-1)
-    windows = np.asarray(end.w)
-    seen = []
-    for i, code in enumerate(np.asarray(way.status).tolist()):
-        if going[i]:
-            seen.append(_judge(windows[i], samples[i], w, radius, leave))
-        else:
-            seen.append(_stopped(code, distances[i], float(finals[i]), radius, leave))
-    return seen
+@eqx.filter_jit
+def _speeds(system: AbstractFlow, starts: Array) -> Array:
+    return jnp.linalg.norm(jax.vmap(system.velocity)(starts), axis=1)
 
 
-def _stopped(code: int, distances: np.ndarray, final: float, radius: float, leave: float) -> Seen:
-    """Judge an orbit that ended on the way: at rest, outside, or where the map is undefined."""
-    known = distances[np.isfinite(distances)]
-    near, far = float(known[-1]), float(known[len(known) // 2 :].max())
-    if code == Status.converged and final <= leave:
-        return ("attractor" if final <= _CLOSE * radius else "elsewhere"), 1, final, final
-    # An orbit that shrinks to nothing comes to where squares of gradients underflow: what it does
-    # then is rounding. One that hovers about the point can meet it exactly.
-    if near <= _UNDERFLOWS * radius:
-        return "attractor", 0, near, near
-    if code == Status.diverged or final > leave:
-        return "leaves", 0, final, np.inf
-    if code == Status.undefined and near <= _CLOSE * radius:
-        return "attractor", 0, near, near
-    if code == Status.undefined and far <= leave:
-        return "trap", 0, near, far
-    return "undefined", 0, near, far
-
-
-def _judge(
-    window: np.ndarray, samples: np.ndarray, w: np.ndarray, radius: float, leave: float
-) -> Seen:
-    """Judge an orbit by its last states and by samples on the way."""
-    distances = np.linalg.norm(samples - w, axis=1)
-    away = np.linalg.norm(window - w, axis=1)
-    if not np.isfinite(away).all():
-        reached = np.isfinite(away) & (away <= _CLOSE * radius)
-        return ("attractor" if reached.any() else "undefined"), 0, np.nan, np.nan
-    near, far = float(away.min()), float(away.max())
-    if near > leave:
-        return "leaves", 0, near, far
-    if far <= _CLOSE * radius:
-        return "attractor", 1, near, far
-    for period in range(1, _LONGEST_PERIOD + 1):
-        if np.abs(window[period:] - window[:-period]).max() <= _REPEATS * far:
-            settled = _settled(distances, far)
-            if period > 1 or settled:
-                return ("elsewhere" if period == 1 else "cycle"), period, near, far
-    late = np.column_stack([distances, samples])[len(samples) // 2 :]
-    falls, grows = _one_way(late)
-    nearer, farther = bool(falls[0]), bool(grows[0])
-    if _settled(distances, far):
-        # What is trapped comes back; what goes one way in some coordinate has not settled.
-        return ("undecided" if (falls | grows).any() else "trap"), 0, near, far
-    return ("attractor" if nearer else "leaves" if farther else "undecided"), 0, near, far
-
-
-def _one_way(columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Say of each column whether it only falls, and whether it only grows."""
-    steps = np.diff(columns, axis=0)
-    return np.all(steps < 0, axis=0, keepdims=True)[0], np.all(steps > 0, axis=0, keepdims=True)[0]
-
-
-def _settled(distances: np.ndarray, far: float) -> bool:
-    """Say whether an orbit went about as far before, from half its way on, as at the end."""
-    before = float(distances[len(distances) // 2 :].max())
-    return before / _CHANGES <= far <= before * _CHANGES
-
-
-def _follow_flow(
-    system: AbstractFlow, starts: Array, w: np.ndarray, radius: float, leave: float, t1: float
-) -> list[Seen]:
-    beyond = 1e3 * (leave + radius) + float(np.linalg.norm(w))
-    path = integrate(system, starts, t1=t1, num_times=_WINDOW, escape_radius=beyond)
-    seen = []
-    for i, code in enumerate(np.asarray(path.status).tolist()):
-        away = np.linalg.norm(np.asarray(path.w)[i] - w, axis=1)
-        known = away[np.isfinite(away)]
-        end = float(known[-1])
-        if code == Status.diverged or end > leave:
-            found = "leaves"
-        elif code == Status.sliding:
-            found = "slides" if end <= _CLOSE * radius else "elsewhere"
-        elif code != Status.reached_end:
-            found = "undefined"
-        elif end <= _CLOSE * radius:
-            found = "attractor"
-        else:
-            falls, grows = _one_way(known[len(known) // 2 :, None])
-            found = "attractor" if falls[0] else "leaves" if grows[0] else "undecided"
-        seen.append((found, 0, end, end))
-    return seen
+def _time(system: AbstractFlow, starts: Array, length: float) -> float:
+    """Return the time for which to follow a flow that nobody gave a time for."""
+    speeds = np.asarray(_speeds(system, starts))
+    known = speeds[np.isfinite(speeds) & (speeds > 0)]
+    return _TIMES * length / float(known.max()) if len(known) else _TIMES

@@ -14,6 +14,7 @@ from jaxtyping import Array, Bool, Float, Int
 from samflow import _checks
 from samflow._status import Kind, Status, Verdict
 from samflow._types import Box
+from samflow.equilibria.continua import on_continua
 from samflow.equilibria.newton import ERROR_IN_STEPS, distinct, unit_points
 from samflow.equilibria.stability import Stability, classify
 from samflow.proofs.certificates import Certificate
@@ -25,6 +26,8 @@ from samflow.systems import AbstractFlow, AbstractMap, AbstractSystem, Flow, Map
 
 EXHAUSTIVE = "exhaustive"
 MULTISTART = "multistart"
+_BATCH = 256
+"""Starts solved for at once where curves of fixed points are looked for."""
 _SPHERES = 8
 """How many times as many starts there are on spheres, which share them, as in the box."""
 
@@ -42,6 +45,7 @@ class FixedPoints(AbstractRecord):
             critical point, which is listed all the same.
         residual: norm of the equation solved, in units of the gradient.
         status: located, or residual too large, one a point.
+        sampled: whether it is a sample of a curve or surface of them, as far as Newton sees.
         stability: the classification of each.
         method: "exhaustive" (subdivision with proof) or "multistart" (Newton's method from
             random starts, which can miss points).
@@ -56,6 +60,7 @@ class FixedPoints(AbstractRecord):
     critical: Bool[np.ndarray, " points"] = eqx.field(metadata=axes("point"))
     residual: Float[Array, " points"] = eqx.field(metadata=axes("point"))
     status: Int[np.ndarray, " points"] = eqx.field(metadata=axes("point"))
+    sampled: Bool[np.ndarray, " points"] = eqx.field(metadata=axes("point"))
     stability: tuple[Stability, ...]
     method: str = eqx.field(static=True)
     complete: bool = eqx.field(static=True)
@@ -80,10 +85,14 @@ class FixedPoints(AbstractRecord):
 
     def __str__(self) -> str:
         """Return one line: how many points, how sure, of which kinds, how many hallucinated."""
-        counts = Counter(str(kind) for kind in self.kinds)
+        locals_ = (stability.local for stability in self.stability)
+        whose = ["" if local is None else local.whose for local in locals_]
+        counts = Counter(f"{kind}{of}" for kind, of in zip(self.kinds, whose, strict=True))
         kinds = ", ".join(f"{many} {kind}" for kind, many in sorted(counts.items()))
         sure = "all, proved" if self.complete else f"{self.method}, more may exist"
+        samples = int(self.sampled.sum())
         noun = "fixed point" if len(self) == 1 else "fixed points"
+        noun += f", {samples} of them samples of a curve or surface" if samples else ""
         elsewhere = int(self.hallucinated.sum())
         text = f"{len(self)} {noun} ({sure})" + (f": {kinds}" if kinds else "")
         return text + (f"; {elsewhere} hallucinated" if elsewhere else "")
@@ -114,7 +123,7 @@ def find_fixed_points(
 
     Args:
         system: a map or a flow. Fixed points of a map with momentum are at rest.
-        box: one pair (low, high) a weight.
+        box: one pair (low, high) for each weight, or one for all.
         method: "exhaustive", "multistart", or "auto" for the first with the second to fall back
             on.
         num_starts: starts of the multistart search.
@@ -186,12 +195,14 @@ def _record(
     critical = np.array([float(f[1]) <= tol * float(f[2]) for f in facts], dtype=bool)
     status = np.where(small, Status.located, Status.residual_too_large)
     rule = getattr(getattr(system, "rule", None), "name", "")
+    none = np.zeros(len(points), dtype=bool)
     covers = COVERS["sam"] if _normalised(system) else COVERS.get(rule, "all fixed points")
     return FixedPoints(
         w=jnp.asarray(points),
         critical=critical,
         residual=jnp.asarray(residual),
         status=status,
+        sampled=_sampled(system, points, critical, box, tol) if not complete else none,
         stability=tuple(classify(system, point) for point in points),
         method=method,
         complete=complete,
@@ -201,6 +212,26 @@ def _record(
         certificate=certificate,
         provenance=where,
     )
+
+
+def _sampled(
+    system: AbstractSystem, points: np.ndarray, critical: np.ndarray, box: Box, tol: float
+) -> np.ndarray:
+    """Say which points are samples of a curve or surface of them."""
+    sampled = np.zeros(len(points), dtype=bool)
+    normalised = _normalised(system)
+    equation = _gradient if normalised else _motion
+    asked = np.flatnonzero(critical | (not normalised))  # others of SAM solve another equation
+    if not len(asked):
+        return sampled
+
+    def solve(starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        ends, zeros, _ = _solve(system, equation, jnp.asarray(starts), tol)
+        return np.asarray(ends), np.asarray(zeros)
+
+    vanishes = jax.tree_util.Partial(equation, system)
+    sampled[asked] = on_continua(vanishes, points[asked], box, solve, _BATCH)
+    return sampled
 
 
 def _motion(system: AbstractSystem, w: Array) -> Array:

@@ -39,10 +39,14 @@ def holds_flow(
         return _centralised(system.rule, hessian)
     if isinstance(system.rule, SSAM):
         radius = float(theory.attraction_radius(lams.tolist(), rho=float(system.rule.rho)))
-        return Nonsmooth(Kind.attracting, sliding=Sliding(radius, exact, finite_time=False))
+        return Nonsmooth(
+            Kind.attracting, sliding=Sliding(radius, exact, finite_time=False), exact=exact
+        )
     if ascent is not None:
         radius = _sliding_radius(hessian, ascent)
-        return Nonsmooth(Kind.sliding, sliding=Sliding(radius, exact, finite_time=True))
+        return Nonsmooth(
+            Kind.sliding, sliding=Sliding(radius, exact, finite_time=True), exact=exact
+        )
     if isinstance(system.rule, MSAM):
         # ½d‖u‖²/dt = −uᵀHu − ρ mean ‖Hᵢu‖: what holds it is that no direction is flat for all.
         hessians = [
@@ -51,9 +55,9 @@ def holds_flow(
         weakest = np.linalg.svd(np.concatenate(hessians), compute_uv=False)[-1]
         if weakest <= EQUAL * np.abs(hessian).max():
             return Nonsmooth(Kind.undefined)
-        return Nonsmooth(Kind.sliding, sliding=Sliding(None, exact, finite_time=True))
+        return Nonsmooth(Kind.sliding, sliding=Sliding(None, exact, finite_time=True), exact=exact)
     if isinstance(system.rule, AbstractNormalisedRule) and _comes_in(system, w, hessian, vectors):
-        return Nonsmooth(Kind.sliding, sliding=Sliding(None, exact, finite_time=True))
+        return Nonsmooth(Kind.sliding, sliding=Sliding(None, exact, finite_time=True), exact=exact)
     return Nonsmooth(Kind.undefined)
 
 

@@ -15,6 +15,7 @@ from samflow._status import Kind
 from samflow.equilibria.linear_ascent import EQUAL, LinearAscent
 from samflow.equilibria.nonsmooth_records import Cycle, Nonsmooth, Trap
 from samflow.equilibria.settings import theory_settings
+from samflow.losses.quadratic import is_quadratic
 from samflow.rules import FSAM, MultiStepSAM, OptimisticSAM, Rule, VaSSO
 from samflow.systems import Map
 
@@ -26,14 +27,15 @@ def holds_map(system: Map, hessian: np.ndarray, ascent: LinearAscent | None) -> 
     """Return the 2-cycles and the trap of `system`; nothing with weight decay."""
     if system.weight_decay is not None:
         return Nonsmooth(Kind.undefined)
+    exact = is_quadratic(system.loss)
     if isinstance(system.rule, tuple(_ALIGNED)):
         cycles = _aligned_cycles(system, system.rule, hessian)
-        return Nonsmooth(_kind(cycles, None), cycles)
+        return Nonsmooth(_kind(cycles, None), cycles, exact=exact)
     if ascent is None or ascent.rho == 0:
         return Nonsmooth(Kind.undefined)
     cycles = symmetric_cycles(system, hessian, ascent)
     trap = _trap(system, hessian, ascent)
-    return Nonsmooth(_kind(cycles, trap), cycles, trap)
+    return Nonsmooth(_kind(cycles, trap), cycles, trap, exact=exact)
 
 
 def symmetric_cycles(system: Map, hessian: np.ndarray, ascent: LinearAscent) -> tuple[Cycle, ...]:

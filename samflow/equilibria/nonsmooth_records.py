@@ -6,6 +6,8 @@ import numpy as np
 
 from samflow._status import Kind
 
+OF_QUADRATIC_PART = " (of the quadratic part)"
+
 
 class Cycle(NamedTuple):
     """The 2-cycles w* ± radius·direction, on the quadratic part of the loss.
@@ -68,12 +70,27 @@ class Sliding(NamedTuple):
 
 
 class Nonsmooth(NamedTuple):
-    """What is known at a critical point without a Jacobian; see `Cycle`, `Trap`, `Sliding`."""
+    """What is known at a critical point without a Jacobian; see `Cycle`, `Trap`, `Sliding`.
+
+    Attributes:
+        kind: what the point is; of a map as far as the quadratic part of the loss goes.
+        cycles: of a map, attracting or not.
+        trap: of a map.
+        sliding: of a flow.
+        exact: whether the loss is quadratic, so that all is said of the loss itself.
+
+    """
 
     kind: Kind
     cycles: tuple[Cycle, ...] = ()
     trap: Trap | None = None
     sliding: Sliding | None = None
+    exact: bool = False
+
+    @property
+    def whose(self) -> str:
+        """Say that cycles and traps are those of the quadratic part; empty where they are exact."""
+        return OF_QUADRATIC_PART if not self.exact and (self.cycles or self.trap) else ""
 
     def __str__(self) -> str:
         """Return one line with what holds the system there."""
@@ -87,22 +104,21 @@ def _sentences(found: Nonsmooth) -> list[str]:
             sphere = f", {cycle.multiplicity}-fold" if cycle.multiplicity > 1 else ""
             parts.append(
                 f"attracting 2-cycle ±{cycle.radius:.6g} along λ = {cycle.curvature:.6g}{sphere}"
+                f"{found.whose}"
             )
     if found.trap is not None:
         inside = f"‖g‖ ≤ {found.trap.radius:.6g}"
-        parts.append(
-            f"kept in {inside} from ‖g‖ < {found.trap.entered_from:.6g}"
-            if np.isfinite(found.trap.entered_from)
-            else f"kept in {inside} from everywhere"
-        )
+        start = found.trap.entered_from
+        start = f"‖g‖ < {start:.6g}" if np.isfinite(start) else "everywhere"
+        parts.append(f"kept in {inside} from {start}{found.whose}")
         if found.trap.exponent is not None:
-            parts.append(f"Lyapunov exponent {found.trap.exponent:.6g}")
+            parts.append(f"Lyapunov exponent {found.trap.exponent:.6g}{found.whose}")
     if found.sliding is not None:
         how = "arrives in finite time" if found.sliding.finite_time else "approaches for ever"
         if found.sliding.radius is None:
             parts.append(f"{how}, from every direction tried")
         else:
-            whose = "" if found.sliding.exact else " (of the quadratic part)"
+            whose = "" if found.sliding.exact else OF_QUADRATIC_PART
             parts.append(f"{how} from ‖g‖ < {found.sliding.radius:.6g}{whose}")
         if found.sliding.measured is not None:
             parts.append(f"measured {found.sliding.measured:.6g}")

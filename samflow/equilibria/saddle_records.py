@@ -81,8 +81,13 @@ class SurveyedPoint(NamedTuple):
 
     Attributes:
         w: where it is.
-        enclosure: a box which is proved to hold it and no other; None where nothing is proved.
+        enclosure: a box which is proved to hold it and no other; None where that is not proved.
+        exact: whether the gradient vanishes at `w` itself, by exact substitution of rational
+            numbers: then the point is proved to exist, but not to be alone.
+        sampled: whether other critical points lie next to it, as far as Newton's method sees: then
+            it is one sample of a curve or a surface of them.
         loss: L(w).
+        loss_error: what of it may be rounding; 0 where that is not known.
         shape: minimum, saddle, maximum, or degenerate (the sign of an eigenvalue is not decided).
         eigenvalues: of the Hessian, ascending.
         behaviours: one a rule.
@@ -91,7 +96,10 @@ class SurveyedPoint(NamedTuple):
 
     w: tuple[float, ...]
     enclosure: Box | None
+    exact: bool
+    sampled: bool
     loss: float
+    loss_error: float
     shape: str
     eigenvalues: tuple[float, ...]
     behaviours: tuple[Behaviour, ...]
@@ -99,7 +107,7 @@ class SurveyedPoint(NamedTuple):
     @property
     def proved(self) -> bool:
         """Whether the point is proved to exist."""
-        return self.enclosure is not None
+        return self.enclosure is not None or self.exact
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain numbers, texts and lists by name."""

@@ -1,5 +1,6 @@
 """Every critical point of a loss, and what each of them is for each rule."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -11,7 +12,8 @@ from flint import acb
 from samflow import _checks, theory
 from samflow._status import Kind, Status, Verdict
 from samflow._types import Box
-from samflow.equilibria.fate import fate
+from samflow.equilibria.exact_zeros import exact_zero, rounding_of_loss
+from samflow.equilibria.fate import observe
 from samflow.equilibria.fixed_points import MULTISTART, find_fixed_points
 from samflow.equilibria.saddle_records import (
     Behaviour,
@@ -38,6 +40,8 @@ _PRECISION = 128
 _NEUTRAL = 1e-9
 """Relative: an eigenvalue of no proven sign counts as 0 within this part of the largest, and a
 multiplier as neutral within this of the unit circle."""
+_FOLLOWED = 3
+"""From so many samples of each curve of critical points orbits are followed; others are alike."""
 _SAME = 1e-6
 """Points nearer than this, relative to the box, are one point found twice."""
 
@@ -70,7 +74,7 @@ def survey(
     Args:
         loss: with a formula the search ends in a proof where it can; otherwise, and where the
             proof is inconclusive, Newton's method runs from random starts.
-        box: one pair (low, high) a weight.
+        box: one pair (low, high) for each weight, or one for all.
         rules: names of rules, see `samflow.rules.RULES`; other settings than rho are the rules'
             defaults.
         rho: radius of the ascent step; GD takes no notice of it.
@@ -78,7 +82,8 @@ def survey(
         momentum: of heavy ball, in [0, 1).
         hallucinated: also look for the fixed points of USAM and SAM, those of them in `rules`,
             that are no critical points. This can take many times longer, and needs a formula.
-        simulate: also follow orbits from near each critical point (`fate`), about a second a rule.
+        simulate: also follow orbits from near each critical point (`fate`), about a second for
+            each rule. From three at most of the samples of a curve, twelve in all.
         progress: called with the name of a rule before its turn comes.
 
     Returns:
@@ -101,13 +106,20 @@ def survey(
     if certificate.verdict is not Verdict.proved:
         others, search = _unproved_places(system, box, [place.w for place in places])
         places, note = sorted(places + others, key=lambda place: place.w), f"{note}. {search}"
+    unfollowed = _unfollowed(places)
     with working_precision(_PRECISION):
         dynamics = Dynamics(exact(lr), exact(momentum) if momentum else None)
         behaviours = []
         for name in rules:
             progress(name)
             made = Map(loss, rule(name, rho=rho), lr=lr, momentum=momentum)  # pyright: ignore
-            behaviours.append([_behaviour(made, place, dynamics, simulate) for place in places])
+            follow = [simulate and place not in unfollowed for place in places]
+            behaviours.append(
+                [
+                    _behaviour(made, *each)
+                    for each in zip(places, [dynamics] * len(places), follow, strict=True)
+                ]
+            )
         points = tuple(
             _surveyed(place, tuple(row[i] for row in behaviours)) for i, place in enumerate(places)
         )
@@ -135,17 +147,35 @@ def survey(
     )
 
 
+def _unfollowed(places: Sequence["_Place"]) -> list["_Place"]:
+    """Return the samples of curves from which no orbits are followed: on a curve L is constant."""
+    seen: Counter[str] = Counter()
+    unfollowed = []
+    for place in places:
+        if place.sampled:
+            value = 0.0 if abs(place.loss) <= place.loss_error else place.loss
+            seen[f"{value:.6g}"] += 1
+            if seen[f"{value:.6g}"] > _FOLLOWED or seen.total() - len(unfollowed) > 4 * _FOLLOWED:
+                unfollowed.append(place)
+    return unfollowed
+
+
 class _Place(NamedTuple):
     """A critical point with its Hessian's eigenvalues, before any rule is looked at."""
 
     w: tuple[float, ...]
     enclosure: Box | None
     loss: float
+    loss_error: float
     spans: tuple[Span, ...]
+    exact: bool = False
+    sampled: bool = False
 
 
 def _proved_place(point: CertifiedPoint) -> _Place:
-    return _Place(point.midpoint, point.enclosure, _middle(point.loss), point.hessian)
+    low, high = point.loss
+    error = 0.5 * (high - low)
+    return _Place(point.midpoint, point.enclosure, _middle(point.loss), error, point.hessian)
 
 
 def _unproved_places(
@@ -155,14 +185,25 @@ def _unproved_places(
     found = find_fixed_points(system, box, method=MULTISTART)
     values = eqx.filter_jit(jax.vmap(system.loss))(found.w).tolist() if len(found) else []
     size = np.array([high - low for low, high in box])
-    places = []
-    for w, value, stability in zip(np.asarray(found.w), values, found.stability, strict=True):
+    known, places = list(known), []
+    for w, value, stability, sampled in zip(
+        np.asarray(found.w), values, found.stability, found.sampled, strict=True
+    ):
         if any(np.linalg.norm((w - other) / size) <= _SAME for other in known):
+            continue
+        # A sample can be moved along its curve until it is rational: of that nothing is learnt.
+        zero = None if sampled else exact_zero(system.loss, w, size)
+        if zero is not None:
+            if zero.w not in known:
+                known.append(zero.w)
+                places.append(_Place(zero.w, None, zero.loss, 0.0, zero.hessian, exact=True))
             continue
         lams = np.asarray(stability.curvature, dtype=float)
         error = _NEUTRAL * max(1.0, float(np.abs(lams).max()))
         spans = tuple((float(lam) - error, float(lam) + error) for lam in lams)
-        places.append(_Place(tuple(map(float, w)), None, value, spans))
+        at = tuple(map(float, w))
+        error = rounding_of_loss(system.loss, at)
+        places.append(_Place(at, None, value, error, spans, sampled=bool(sampled)))
     return places, found.note
 
 
@@ -170,7 +211,10 @@ def _surveyed(place: _Place, behaviours: tuple[Behaviour, ...]) -> SurveyedPoint
     return SurveyedPoint(
         w=place.w,
         enclosure=place.enclosure,
+        exact=place.exact,
+        sampled=place.sampled,
         loss=place.loss,
+        loss_error=place.loss_error,
         shape=_shape(place.spans),
         eigenvalues=tuple(map(_middle, place.spans)),
         behaviours=behaviours,
@@ -188,14 +232,13 @@ def _shape(spans: Sequence[Span]) -> str:
 def _behaviour(system: Map, place: _Place, dynamics: Dynamics, simulate: bool) -> Behaviour:
     proved = isinstance(system.rule, (GD, USAM))
     found = _enclosed(system, place, dynamics) if proved else _computed(system, place)
-    return found._replace(
-        flow=_flow_kind(system, place), fate=fate(system, place.w) if simulate else None
-    )
+    seen = observe(system, place.w).beside(found.kind, found.local) if simulate else None
+    return found._replace(flow=_flow_kind(system, place), fate=seen)
 
 
 def _enclosed(system: Map, place: _Place, dynamics: Dynamics) -> Behaviour:
     """Return what a point is for GD or USAM, from enclosures of the Hessian's eigenvalues."""
-    spans, sure = place.spans, place.enclosure is not None
+    spans, sure = place.spans, place.enclosure is not None or place.exact
     verdict = Verdict.proved if sure else Verdict.inconclusive
     rho = float(system.rule.rho) if isinstance(system.rule, USAM) else 0.0
     radius = exact(rho)

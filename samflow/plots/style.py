@@ -124,7 +124,8 @@ def save(
 
     Args:
         figure: what to write.
-        path: a file that ends in .pdf, .png or .svg; or a stem to which `formats` are added.
+        path: a file that ends in .pdf, .png or .svg; or a stem to which `formats` are added. Any
+            other ending of letters alone is refused: it names a format, not part of a stem.
         formats: which of pdf, png (300 dots an inch) and svg, for a stem.
 
     Raises:
@@ -132,8 +133,14 @@ def save(
 
     """
     path = Path(path)
-    if path.suffix.removeprefix(".") in FORMATS:
-        wanted = {path: path.suffix.removeprefix(".")}
+    ending = path.suffix.removeprefix(".")
+    if ending in FORMATS:
+        wanted = {path: ending}
+    elif ending.isalpha():
+        raise _checks.ArgumentError(
+            f"Argument `path` must end in .{', .'.join(FORMATS)} or have no ending, but is "
+            f"{str(path)!r}. Matplotlib's `figure.savefig` writes other formats."
+        )
     else:
         known = [_checks.known("format", name, FORMATS) for name in formats]
         wanted = {path.with_name(f"{path.name}.{name}"): name for name in known}

@@ -48,7 +48,7 @@ def certify_fixed_points(
 
     Args:
         system: a `Map` or a `Flow` of GD, USAM or SAM on a loss given by a formula.
-        box: one pair (low, high) a weight; the box is closed.
+        box: one pair (low, high) for each weight, or one for all; the box is closed.
         max_boxes: boxes that one subdivision examines at most, about 50 µs each.
         precision: bits of the final enclosures.
 
@@ -123,7 +123,7 @@ def certify(
     Args:
         expression: the loss, constants exact.
         symbols: its variables, in the order of the coordinates.
-        box: one pair (low, high) a coordinate.
+        box: one pair (low, high) for each coordinate, or one for all.
         rule: gd, usam or sam.
         rho: an int, a double, an exact number of sympy, or a pair (low, high) of these: then
             what is proved holds for every rho between them.

@@ -90,6 +90,20 @@ class Map(AbstractMap):
         d, memory = self.rule.direction(self.loss, w, memory)
         return concatenate(self._move(w, v, d), memory)
 
+    def displacement(self, z: Vector) -> Vector:
+        """Return the next state minus `z`, without the difference of weights, which rounds."""
+        w, v, memory = self._parts(z)
+        remembers = isinstance(self.rule, AbstractMemoryRule)
+        if isinstance(self.rule, AbstractMemoryRule):
+            d, memory = self.rule.direction(self.loss, w, memory)
+        else:
+            d = self.rule.direction(self.loss, w)
+        if self.weight_decay is not None:
+            d = d + self.weight_decay * w
+        moved = self._move(0.0 * w, v, d)  # of weights 0: what decays was added
+        moved = concatenate(moved, memory) if remembers else moved
+        return moved if self.state_dim == self.dim else moved - concatenate(0.0 * w, z[self.dim :])
+
     def _move(self, w: Vector, v: Vector, d: Vector) -> Vector:
         """Return the weights, and the velocity where there is momentum, after a step along `d`."""
         lr, beta = self.lr, self.momentum

@@ -229,3 +229,33 @@ def test_saddle_compares_rules_by_theory_and_by_orbits(capsys):
     assert "slides" in out
     assert "attractor (32 of 32)" in out
     assert "SAM: orbits stay near 1 of 1" in out
+
+
+def test_rules_are_compared_point_by_point_first_and_points_alike_come_once(capsys):
+    arguments = ["saddle", "--loss", "quartic", "--box=-2,2", "--rho", "0.1", "--lr", "0.05"]
+    assert run([*arguments, "--rule", "gd", "--rule", "sam", "--simulate"]) == 0
+    out = capsys.readouterr().out
+    first, rest = out.split("* not what theory says, see below")
+    rows = [line.split() for line in first.splitlines()[-4:] if line]
+    assert ["GD", "attractor", "leaves"] in rows
+    assert ["SAM", *["cycle", "of", "period", "7", "*"], *["cycle", "of", "period", "2"]] in rows
+    assert "(0, -1) ×2" in first
+    assert rest.count("2 minima alike") == 1
+    assert rest.count("Hessian eigenvalues: 1, 2") == 1
+    said = (
+        "SAM: orbits do otherwise than theory says: a 2-cycle ±0.00526316 (of the quadratic part)."
+    )
+    assert rest.count(said) == 1
+    assert max(map(len, out.splitlines())) <= 100
+    assert not any(line != line.rstrip() for line in out.splitlines())
+
+
+def test_samples_of_a_curve_are_named_as_such_and_a_loss_of_0_is_0(capsys):
+    assert run(["saddle", "--loss", "(x**2 + y**2 - 1)**2", "--box=-2,2", "--rule", "gd"]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "1 isolated critical point, 1 of them proved, and a curve or surface" in out
+    assert "samples of a curve or surface, as far as Newton's method sees; loss 0" in out
+    assert out.count("degenerate") <= 1  # the reason why the search did not end
+    assert run(["saddle", "--loss", "(x**2 - 1)**2/4", "--box=-2,2", "--rule", "gd"]) == 0
+    out = capsys.readouterr().out
+    assert "(-1) and (1)  2 minima alike, loss 0, proved to exist" in out

@@ -122,6 +122,8 @@ def test_the_record_is_valid_json():
         (sf.Flow(sf.losses.saddle(), sf.USAM(rho=0.3)), {"w": [0.0, 0.0]}, "do not arrive"),
         (sf.Map(sf.losses.saddle(), sf.SAM(rho=0.3), lr=0.1), {"w": [0.0, 0.0]}, "Flow"),
         (flow(np.eye(2), 0.3), {"w": [0.1, 0.0]}, "must be a critical point"),
+        # The same in units 10⁹ times as large.
+        (flow(np.eye(2), 0.3e-9), {"w": [0.1e-9, 0.0]}, "must be a critical point"),
         (flow(np.diag([1.0, 0.0]), 0.3), {"w": [0.0, 0.0]}, "isolated"),
         (flow(np.eye(2), 0.3), {"w": [0.0]}, "shape"),
         (flow(np.eye(2), 0.3), {"w": [0.0, 0.0], "rtol": 0.0}, "`rtol`"),
@@ -132,3 +134,11 @@ def test_the_record_is_valid_json():
 def test_bad_arguments_are_refused(system, arguments, words):
     with pytest.raises(ArgumentError, match=words):
         measured_attraction_radius(system, **arguments)
+
+
+@pytest.mark.parametrize(("k", "c"), [(1e-9, 1.0), (1.0, 1e6)])
+def test_the_radius_does_not_depend_on_units(k, c):
+    """L → c L(w/k), rho → k rho: ‖H(w − w*)‖ is c/k times itself, and the radius is rho|λ₋|."""
+    hessian = c / k**2 * np.diag([1.0, -0.5])
+    found = measured_attraction_radius(flow(hessian, 0.3 * k), [0.0, 0.0], rtol=0.01)
+    assert found.radius == pytest.approx(0.15 * c / k, rel=0.02)  # twice the bracket's width

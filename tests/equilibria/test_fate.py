@@ -1,5 +1,7 @@
 """What becomes of orbits near a point: each fate, its negative case, and the table of rules."""
 
+import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -73,10 +75,164 @@ def test_a_rest_beside_the_point_is_elsewhere_and_a_period_is_counted():
 
 def test_what_has_not_settled_is_said_to_be_so():
     turning = sf.FunctionMap(lambda z: z + 1e-5 * jnp.array([1.0, 0.0]), dim=2)
-    seen = fate(turning, [0.5, 0.0], radius=0.3, leave_radius=10.0, num_steps=20_000)
+    about = {"radius": 0.3, "leave_radius": 10.0}
+    seen = fate(turning, [0.5, 0.0], **about, num_steps=20_000, leaps=0)
     # Some starts drift away from the point, some towards it, all too slowly to have done either.
     assert "undecided" in seen.fates
     assert not {"trap", "cycle", "elsewhere", "leaves"} & set(seen.fates)
+    assert fate(turning, [0.5, 0.0], **about).outcome == "leaves"  # in 10⁶ steps, by leaps
+
+
+_SLOW = [
+    # Slower and slower: xₖ ~ k^(-1/2), so that no number of steps that can be made suffices.
+    ("x**4", 0.1, [0.0], "attractor"),
+    # Multipliers 1 − 2e-8, and one whose steps are below rounding.
+    ("0.000001*x**2", 0.01, [0.0], "attractor"),
+    ("1e-20*x**2", 0.01, [0.0], "attractor"),
+    # A 2-cycle, all but: the multiplier is −1 + 2e-7.
+    ("x**2", 1 - 1e-7, [0.0], "attractor"),
+    ("x**2/2 - y**4/4", 0.1, [0.0, 0.0], "leaves"),
+    ("x**4 + y**2", 0.1, [0.0, 0.0], "attractor"),
+    ("(x - 1)**4 - (y - 1)**4", 0.1, [1.0, 1.0], "leaves"),
+    ("x**2*y**2", 0.1, [0.0, 0.0], "elsewhere"),
+    ("0.0000005*(y - x)**2", 0.1, [0.0, 0.0], "elsewhere"),
+    ("(y - x)**4", 0.1, [0.0, 0.0], "elsewhere"),
+]
+
+
+@pytest.mark.parametrize(("formula", "lr", "w", "outcome"), _SLOW)
+def test_slow_motion_is_no_rest(formula, lr, w, outcome):
+    """x² y², (y − x)²: all end on a line of rests; the others by their leading term."""
+    seen = fate(sf.Map(sf.loss(formula), sf.GD(), lr=lr), w, num_starts=8)
+    assert seen.outcome == outcome
+    # Without leaps nothing is known of them, and nothing is said.
+    plain = fate(sf.Map(sf.loss(formula), sf.GD(), lr=lr), w, num_starts=8, leaps=0)
+    assert plain.outcome == "undecided"
+
+
+class _Descent(eqx.Module):
+    """−g of Σ cᵢⱼ xⁱ yʲ, and a turn: the numbers are leaves, so that all share one program."""
+
+    c: jnp.ndarray
+    turn: jnp.ndarray
+
+    def __call__(self, z):
+        g = jax.grad(lambda z: self._powers(z[0]) @ self.c @ self._powers(z[1]))(z)
+        return self.turn * jnp.array([z[1], -z[0]]) - g
+
+    def _powers(self, x):
+        return jnp.stack([x**i for i in range(5)])
+
+
+def test_a_distance_that_shrinks_is_no_attractor():
+    """Of x⁴ − y⁴: ẏ = 4y³, so that every orbit with y ≠ 0 leaves, though x shrinks at first.
+
+    (y − x)² and x² y² have lines of rests; x⁴ + y² attracts, ẋ = −4x³, slower than any rate. On a
+    turn about the point alone nothing settles, and no leap may go round it.
+    """
+    cases = {
+        "undecided": ({(0, 0): 1.0},),
+        "elsewhere": ({(2, 0): 0.005, (1, 1): -0.01, (0, 2): 0.005}, {(2, 2): 1.0}),
+        "leaves": ({(4, 0): 1.0, (0, 4): -1.0}, {(2, 0): 0.5, (0, 4): -0.25}),
+        "attractor": ({(4, 0): 1.0, (0, 2): 1.0},),
+    }
+    for outcome, losses in cases.items():
+        for number, loss in enumerate(losses):
+            units = [(1.0, 1.0), (2.0**-20, 3e-7)]  # L → scale L(w/unit)
+            for unit, scale in units[: 2 - number]:
+                c = np.zeros((5, 5))
+                for (i, j), value in loss.items():
+                    c[i, j] = scale * value / unit ** (i + j)
+                turn = jnp.asarray(1.0 if outcome == "undecided" else 0.0)
+                flow = sf.FunctionFlow(_Descent(jnp.asarray(c), turn), dim=2)
+                assert fate(flow, [0.0, 0.0], num_starts=8).outcome == outcome
+
+
+def test_a_flow_that_rests_beside_the_point_is_elsewhere():
+    """SAM of radius 3/2 rests where w + 3/2 sign = 1 or −1: at ∓1/2."""
+    flow = sf.Flow(sf.loss("(x**2 - 1)**2/4"), sf.SAM(rho=1.5))
+    seen = fate(flow, [0.0], num_starts=4)
+    assert seen.outcome == "elsewhere"
+    np.testing.assert_allclose(seen.nearest, 0.5, atol=1e-7)  # the solver's relative tolerance
+    # In so short a time as 10⁻⁴ it is on its way: without leaps nothing is said.
+    assert fate(flow, [0.0], num_starts=4, t1=1e-4, leaps=0).outcome == "undecided"
+
+
+def test_what_rounding_hides_is_undecided():
+    """Of z − (z − 1)³/10 steps are below the last place of z once |z − 1| < 1e-5."""
+    hidden = sf.FunctionMap(lambda z: z - 0.1 * (z - 1) ** 3, dim=1)
+    assert fate(hidden, [1.0], num_starts=4).outcome == "undecided"
+    at_zero = sf.FunctionMap(lambda z: z - 0.1 * z**3, dim=1)
+    assert fate(at_zero, [0.0], num_starts=4).outcome == "attractor"
+
+
+def _farthest_of_sam_on_the_quartic():
+    """Return max ‖w − (0, 1)‖ on the cycle of SAM, rho .1, lr .05, in numpy."""
+    g = lambda w: np.array([w[0], w[1] ** 3 - w[1]])  # noqa: E731
+    w, seen = np.array([1e-4, 1.0 + 2e-4]), []
+    for step in range(4000):
+        w = w - 0.05 * g(w + 0.1 * g(w) / np.linalg.norm(g(w)))
+        seen += [np.linalg.norm(w - [0, 1])] if step >= 3900 else []
+    return max(seen)
+
+
+@pytest.mark.parametrize(("k", "c"), [(2.0**-20, 3e-7), (1.0, 1.0), (3.7e5, 3e-7)])
+def test_fates_do_not_depend_on_units(k, c):
+    """L(w) → c L(w/k): lr and USAM's rho → k²/c times theirs, SAM's rho → k times."""
+    x, y = f"(x/{k!r})", f"(y/{k!r})"
+    quartic = sf.loss(f"{c!r}*({x}**2/2 - {y}**2/2 + {y}**4/4)")
+    slow = sf.loss(f"{c!r}*({x}**2/2 - {y}**4/4)")
+    lr, settings = 0.05 * k**2 / c, {"num_starts": 6}
+    sam = fate(sf.Map(quartic, sf.SAM(rho=0.1 * k), lr=lr), [0.0, k], **settings)
+    assert (sam.outcome, set(sam.period.tolist())) == ("cycle", {7})
+    # The cycle's rate of approach, 0.9 a step or so, leaves rounding of weights of size 1.
+    assert sam.farthest.max() / k == pytest.approx(_farthest_of_sam_on_the_quartic(), rel=1e-9)
+    usam = sf.Map(quartic, sf.USAM(rho=0.1 * k**2 / c), lr=lr)
+    assert fate(usam, [0.0, k], **settings).outcome == "attractor"
+    assert fate(usam, [0.0, 0.0], **settings).outcome == "leaves"
+    assert fate(sf.Map(slow, sf.GD(), lr=lr), [0.0, 0.0], **settings).outcome == "leaves"
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_a_displacement_is_the_difference_of_states(momentum):
+    loss = sf.losses.quartic()
+    for rule in (sf.USAM(rho=0.1), rules.VaSSO(rho=0.1), rules.OptimisticSAM(rho=0.1)):
+        for nesterov in (False, True):
+            system = sf.Map(
+                loss, rule, lr=0.1, momentum=momentum, nesterov=nesterov, weight_decay=0.01
+            )
+            z = jnp.linspace(0.3, 0.9, system.state_dim)
+            difference = system.step(z) - z
+            # Rounding of states of size 1.
+            np.testing.assert_allclose(system.displacement(z), difference, rtol=0, atol=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("loss", "rho", "lr", "w", "said"),
+    [
+        # Every orbit rests at ±1/2; theory's chaos is that of −x²/2.
+        (sf.loss("(x**2 - 1)**2/4"), 1.5, 0.1, [0.0], "chaotic trap (of the quadratic part)"),
+        (
+            sf.losses.quartic(),
+            0.1,
+            0.05,
+            [0.0, 1.0],
+            "a 2-cycle ±0.00526316 (of the quadratic part)",
+        ),
+        # A small rho, where the 2-cycle of the quadratic part is the loss's; and a quadratic loss.
+        (sf.losses.beale(), 0.05, 0.01, [0.0, 1.0], None),
+        (sf.losses.saddle(SADDLE), 0.1, 0.05, [0.0, 0.0], None),
+    ],
+)
+def test_what_theory_says_of_the_quadratic_part_is_held_against_orbits(loss, rho, lr, w, said):
+    system = sf.Map(loss, sf.SAM(rho=rho), lr=lr)
+    seen = fate(system, w, num_starts=8)
+    if said is None:
+        assert seen.disagreement == ""
+        assert "theory" not in str(seen)
+    else:
+        assert seen.disagreement == f"orbits do otherwise than theory says: {said}"
+        assert str(seen).endswith(seen.disagreement)
 
 
 def test_bad_arguments():

@@ -162,6 +162,71 @@ def test_a_continuum_of_minima_is_reported_as_undecided():
         assert (_rule(point, "sam").kind, _rule(point, "sam").local) == (Kind.undefined, None)
 
 
+def test_samples_of_a_circle_are_told_from_a_point_apart():
+    """(x² + y² − 1)²: a circle of minima, where L = 0, about a maximum, which is proved."""
+    found = survey(sf.loss("(x**2 + y**2 - 1)**2"), (-2, 2), rules=["gd"])
+    apart = [point for point in found.points if not point.sampled]
+    assert [(point.w, point.shape, point.proved) for point in apart] == [((0, 0), "maximum", True)]
+    samples = [point for point in found.points if point.sampled]
+    assert len(samples) > 100
+    assert not any(point.proved for point in samples)
+    # What rounding leaves of 0 is known to be that.
+    assert all(abs(point.loss) <= point.loss_error for point in samples)
+
+
+@pytest.mark.slow
+def test_samples_of_a_surface_and_of_lines():
+    """(xyz − 1)²: the surface xyz = 1 and the axes, where L = 0 and 1; nothing is isolated."""
+    found = survey(sf.loss("(x*y*z - 1)**2"), (-2, 2), rules=["gd"])
+    assert len(found.points) > 100
+    assert all(point.sampled and not point.proved for point in found.points)
+    losses = {0.0 if abs(p.loss) <= p.loss_error else p.loss for p in found.points}
+    assert losses == {0.0, 1.0}
+
+
+@pytest.mark.parametrize(
+    ("formula", "w", "eigenvalues"),
+    [
+        ("x**4 - y**4", (0.0, 0.0), (0.0, 0.0)),
+        ("(x - 1/3)**4 + (y + 1)**2", (1 / 3, -1.0), (0.0, 2.0)),
+    ],
+)
+def test_a_zero_that_exact_substitution_proves_is_proved(formula, w, eigenvalues):
+    """A degenerate zero: no interval method can prove it, rational arithmetic can."""
+    found = survey(sf.loss(formula), (-2, 2), rules=["gd"])
+    (point,) = found.points
+    assert (point.w, point.exact, point.proved, point.sampled) == (w, True, True, False)
+    assert point.enclosure is None  # nothing says that it is alone
+    assert point.eigenvalues == eigenvalues
+    assert found.verdict is Verdict.inconclusive
+
+
+def test_an_irrational_degenerate_zero_is_not_proved():
+    """At x = √2 the gradient of (x² − 2)⁴ vanishes, at no double and no rational number."""
+    found = survey(sf.loss("(x**2 - 2)**4"), (1, 2), rules=["gd"])
+    (point,) = found.points
+    assert (point.exact, point.proved, point.sampled) == (False, False, False)
+    assert point.w[0] == pytest.approx(np.sqrt(2), abs=1e-3)
+
+
+def test_a_loss_of_0_is_known_to_be_rounding_and_a_small_one_is_not():
+    wells = survey(sf.loss("(x**2 - 1)**2/4"), (-2, 2), rules=["gd"])
+    assert [abs(point.loss) <= point.loss_error for point in wells.points] == [True, False, True]
+    small = survey(sf.loss("(x**2 - 1)**2/4 + 1e-30"), (-2, 2), rules=["gd"])
+    assert [point.loss for point in small.points] == pytest.approx([1e-30, 0.25, 1e-30])
+    assert not any(abs(point.loss) <= point.loss_error for point in small.points)
+
+
+def test_one_pair_is_a_box_for_every_weight():
+    loss = sf.losses.quartic()
+    system = sf.Map(loss, sf.GD(), lr=0.1)
+    assert sf.certify_fixed_points(system, (-2, 2)).box == ((-2.0, 2.0), (-2.0, 2.0))
+    assert sf.find_fixed_points(system, [-2, 2]).box == ((-2.0, 2.0), (-2.0, 2.0))
+    for wrong in ((-2, 2, 1), (2, -2), ((-2, 2),), 3.0):
+        with pytest.raises(ArgumentError, match="`box` must"):
+            survey(loss, wrong)
+
+
 def test_a_loss_without_a_formula_is_surveyed_without_proof():
     loss = sf.loss(lambda w: w[0] ** 2 - w[1] ** 2, dim=2)
     found = survey(loss, ((-1, 1),) * 2, rho=1.0, lr=0.1)

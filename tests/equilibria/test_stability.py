@@ -135,3 +135,16 @@ def test_bad_points_are_refused():
         sf.classify(system, [[0.0, 1.0]])
     with pytest.raises(ArgumentError, match="must be finite"):
         sf.classify(system, [np.nan, 1.0])
+
+
+def test_cycles_and_traps_are_said_to_be_the_quadratic_parts_unless_the_loss_is_quadratic():
+    """The chaotic trap of −x²/2 is no trap of (x² − 1)²/4, whose orbits rest at ±1/2."""
+    whose = "(of the quadratic part)"
+    for loss, exact in ((sf.loss("(x**2 - 1)**2/4"), False), (sf.loss("1/4 - x**2/2"), True)):
+        found = sf.classify(sf.Map(loss, sf.SAM(rho=1.5), lr=0.1), [0.0])
+        assert found.kind is sf.Kind.chaotic_trap
+        assert found.local.exact is exact
+        claims = str(found.local).split("; ")
+        assert [claim.endswith(whose) for claim in claims] == [not exact, not exact]
+    found = sf.find_fixed_points(sf.Map(sf.losses.quartic(), sf.SAM(rho=0.1), lr=0.05), (-2, 2))
+    assert f"3 cycle {whose}" in str(found)

@@ -1,0 +1,391 @@
+"""A survey of critical points as `samflow saddle` prints it."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import RenderableType
+from rich.text import Text
+
+from samflow._status import Status
+from samflow.cli import options
+from samflow.cli.output import indented, table_of
+
+if TYPE_CHECKING:
+    from samflow.equilibria.saddle_records import (
+        Behaviour,
+        Number,
+        Range,
+        Survey,
+        SurveyedPoint,
+        Threshold,
+    )
+
+_NAMED = 4
+"""Of points that are alike so many are named."""
+_COLUMNS = 4
+"""Points beside each other in the comparison of rules: more go below."""
+_SHOWN = 3
+"""Of the samples of a curve so many are named."""
+_NOTHING = 1e-12
+_LOSSES = 6
+"""Curves of more losses than these are told together."""
+
+_FLOWS = {"attracting": "attractor", "sliding": "slides", "undefined": "not known"}
+_STAYS = {"attractor", "cycle", "trap", "elsewhere"}
+_PLURALS = {"minimum": "minima", "maximum": "maxima"}
+
+
+def render(found: "Survey") -> list[RenderableType]:
+    """Return a survey as it is printed.
+
+    A heading; where orbits were followed, what became of them, rule by point; a table for each
+    point, points that are alike once; the samples of curves; a summary.
+    """
+    settings = f"rho {found.rho:g}, lr {found.lr:g}, momentum {found.momentum:g}"
+    parts: list[RenderableType] = [
+        Text(f"{found.loss}: {settings}", style="bold"),
+        Text(_census(found)),
+    ]
+    parts += [
+        Text(f"not decided in {options.show_box(part.box)}: {part.reason}")
+        for part in found.undecided
+    ]
+    groups = _groups([point for point in found.points if not point.sampled])
+    samples = [point for point in found.points if point.sampled]
+    if any(b.fate is not None for point in found.points for b in point.behaviours):
+        parts += _comparison(found, groups)
+    for group in groups:
+        parts += _point(group)
+    parts += _samples(samples) if samples else []
+    parts.append(Text())
+    parts += [Text(line) for line in _summary(found)]
+    if found.hallucinated is not None:
+        parts += _hallucinated(found)
+    return parts
+
+
+def _census(found: "Survey") -> str:
+    proved = sum(point.proved for point in found.points)
+    samples = sum(point.sampled for point in found.points)
+    count = len(found.points) - samples
+    noun = "critical point" if count == 1 else "critical points"
+    where = f"in {options.show_box(found.box)}"
+    if found.verdict == "proved":
+        return f"exactly {count} {noun} {where}: proved" if count else f"no {noun} {where}: proved"
+    if not count and not samples:
+        return f"no critical point found {where}; there may be some. {found.note}"
+    text = f"{count} {noun} {where}, {proved} proved; there may be more. "
+    if samples:
+        apart = f"{count} isolated {noun}, {proved} of them proved, and a" if count else "A"
+        text = f"{apart} curve or surface of critical points {where}, of which {samples} samples "
+        text += "were found; there may be more. "
+    return text + found.note
+
+
+def _groups(points: Sequence["SurveyedPoint"]) -> list[list["SurveyedPoint"]]:
+    """Return the points in groups that print alike: as a rule they are symmetric."""
+    groups: dict[object, list[SurveyedPoint]] = {}
+    for point in points:
+        outcomes = [
+            None if b.fate is None else frozenset(_outcomes(b).items()) for b in point.behaviours
+        ]
+        rows = tuple(tuple(_classified_row(b)) for b in point.behaviours)
+        place = tuple(sorted(f"{abs(x):.6g}" for x in point.w))
+        shown = (place, _facts(point), _eigenvalues(point), rows, tuple(outcomes))
+        groups.setdefault(shown, []).append(point)
+    return list(groups.values())
+
+
+def _facts(point: "SurveyedPoint") -> str:
+    if point.enclosure is not None:
+        proof = "proved to exist"
+    else:
+        proof = "proved to exist by exact substitution" if point.exact else "not proved to exist"
+    return f"loss {_loss(point)}, {proof}"
+
+
+def _loss(point: "SurveyedPoint") -> str:
+    return "0" if abs(point.loss) <= point.loss_error else f"{point.loss:.6g}"
+
+
+def _eigenvalues(point: "SurveyedPoint") -> str:
+    return ", ".join(f"{lam:.6g}" for lam in point.eigenvalues)
+
+
+def _places(points: Sequence["SurveyedPoint"], named: int) -> str:
+    places = [options.show_point(_rounded(point)) for point in points]
+    if len(places) > named:
+        return f"{', '.join(places[: named - 1])}, ..."
+    return " and ".join(filter(None, [", ".join(places[:-1]), places[-1]]))
+
+
+def _rounded(point: "SurveyedPoint") -> list[float]:
+    """Return the coordinates; of one that is not proved, 0 where that is so to rounding."""
+    least = 0.0 if point.proved else _NOTHING * max(map(abs, point.w))
+    return [x if abs(x) > least else 0.0 for x in point.w]
+
+
+def _point(group: Sequence["SurveyedPoint"]) -> list[RenderableType]:
+    point = group[0]
+    heading = Text(f"\n{_places(group, _NAMED)}  ", style="bold")
+    shape = point.shape
+    if len(group) > 1:
+        noun = _PLURALS.get(shape, "saddles" if shape == "saddle" else "degenerate points")
+        shape = f"{len(group)} {noun} alike"
+    heading.append(f"{shape}, {_facts(point)}", style="not bold")
+    table = _compared(point) if _seen(point) else _classified(point)
+    lines = [f"Hessian eigenvalues: {_eigenvalues(point)}", "", table]
+    said: dict[str, list[str]] = {}
+    for b in point.behaviours:
+        if b.fate is not None and b.fate.disagreement:
+            said.setdefault(b.fate.disagreement, []).append(b.rule.upper())
+    differ = [f"{', '.join(rules)}: {text}." for text, rules in said.items()]
+    thresholds = _thresholds(point)
+    lines += ["", *differ] if differ else []
+    lines += ["", *thresholds] if thresholds else []
+    return [heading, *(indented(line) for line in lines)]
+
+
+def _seen(point: "SurveyedPoint") -> bool:
+    return any(behaviour.fate is not None for behaviour in point.behaviours)
+
+
+def _samples(points: Sequence["SurveyedPoint"]) -> list[RenderableType]:
+    """Return what is printed of critical points that are samples of curves or surfaces.
+
+    On each of these the loss is constant, so that points of one loss are taken together.
+    """
+    by_loss: dict[str, list[SurveyedPoint]] = {}
+    for point in points:
+        by_loss.setdefault(_loss(point), []).append(point)
+    if len(by_loss) > _LOSSES:
+        ends = sorted(by_loss, key=float)
+        by_loss = {f"{ends[0]} to {ends[-1]}": list(points)}
+    parts: list[RenderableType] = []
+    for loss, group in by_loss.items():
+        heading = Text(f"\n{_places(group, _SHOWN + 1)}  ", style="bold")
+        samples = "1 sample" if len(group) == 1 else f"{len(group)} samples"
+        heading.append(
+            f"{samples} of a curve or surface, as far as Newton's method sees; loss {loss}",
+            style="not bold",
+        )
+        curvatures = [lam for point in group for lam in point.eigenvalues]
+        lines = [f"Hessian eigenvalues between {min(curvatures):.6g} and {max(curvatures):.6g}"]
+        followed = [point for point in group if _seen(point)]
+        for i, behaviour in enumerate(group[0].behaviours):
+            kinds = Counter(str(point.behaviours[i].kind) for point in group)
+            text = ", ".join(f"{kind} ({many})" for kind, many in kinds.most_common())
+            fates = Counter(name for point in followed for name in _outcomes(point.behaviours[i]))
+            if fates:
+                text += f"; orbits from near {len(followed)} of them: {', '.join(fates)}"
+            lines.append(f"{behaviour.rule.upper()}: {text}")
+        parts += [heading, *(indented(line) for line in lines)]
+    return parts
+
+
+def _comparison(
+    found: "Survey", groups: Sequence[Sequence["SurveyedPoint"]]
+) -> list[RenderableType]:
+    """Return what became of the orbits, a row for each rule, a column for each point."""
+    parts: list[RenderableType] = [Text()]
+    differ = False
+    for begin in range(0, len(groups), _COLUMNS):
+        shown = groups[begin : begin + _COLUMNS]
+        heads = [
+            f"{options.show_point(group[0].w)}{f' ×{len(group)}' if len(group) > 1 else ''}\n"
+            f"{group[0].shape}"
+            for group in shown
+        ]
+        table = table_of("orbits", *heads)
+        for i, rule in enumerate(found.rules):
+            behaviours = [group[0].behaviours[i] for group in shown]
+            stars = [bool(b.fate is not None and b.fate.disagreement) for b in behaviours]
+            differ |= any(stars)
+            cells = [
+                _outcome(b) + (" *" if star else "")
+                for b, star in zip(behaviours, stars, strict=True)
+            ]
+            table.add_row(rule.upper(), *cells)
+        parts += [table, Text()]
+    if differ:
+        return [*parts, Text("* not what theory says, see below")]
+    return parts[:-1] if groups else []
+
+
+def _outcomes(behaviour: "Behaviour") -> dict[str, int]:
+    """Return how many orbits met each fate, cycles by their period."""
+    fate = behaviour.fate
+    if fate is None:
+        return {}
+    names = [
+        f"cycle of period {period}" if name == "cycle" else name
+        for name, period in zip(fate.fates, fate.period.tolist(), strict=True)
+    ]
+    return dict(Counter(names).most_common())
+
+
+def _outcome(behaviour: "Behaviour") -> str:
+    outcomes = _outcomes(behaviour)
+    if len(outcomes) == 1:
+        return next(iter(outcomes))
+    return ", ".join(f"{name} ({many})" for name, many in outcomes.items())
+
+
+def _classified(point: "SurveyedPoint") -> RenderableType:
+    """Return a table of what the point is for each rule's map, with what is proved."""
+    table = table_of("rule", "multipliers", "kind", "attractor", "proved")
+    for behaviour in point.behaviours:
+        table.add_row(behaviour.rule.upper(), *_classified_row(behaviour))
+    return table
+
+
+def _classified_row(behaviour: "Behaviour") -> list[str]:
+    local = behaviour.local
+    proof = "yes" if behaviour.verdict == "proved" else "no"
+    if local is not None:
+        proof = "in theory" if local.exact else "quadratic part"
+    return [_multipliers(behaviour), str(behaviour.kind), _attractor(behaviour), proof]
+
+
+def _compared(point: "SurveyedPoint") -> RenderableType:
+    """Return a table of theory's word on map and flow, beside what orbits of the map did.
+
+    Rules of which the same is said share a row.
+    """
+    rows: dict[tuple[str, str, str], list[str]] = {}
+    for behaviour in point.behaviours:
+        flow = behaviour.flow
+        row = (
+            _by_theory(behaviour),
+            "–" if flow is None else _FLOWS.get(flow, str(flow)),
+            "–" if behaviour.fate is None else behaviour.fate.seen(),
+        )
+        rows.setdefault(row, []).append(behaviour.rule.upper())
+    table = table_of("rule", "map, by theory", "flow, by theory", "orbits of the map")
+    for row, rules in rows.items():
+        table.add_row("\n".join(rules), *row)
+    return table
+
+
+def _by_theory(behaviour: "Behaviour") -> str:
+    if behaviour.status == Status.not_a_fixed_point:
+        return "not at rest here"
+    if behaviour.kind in ("cycle", "trap", "chaotic trap"):
+        return _attractor(behaviour)
+    names = {"attracting": "attractor", "undefined": "not known"}
+    return names.get(behaviour.kind, str(behaviour.kind))
+
+
+def _multipliers(behaviour: "Behaviour") -> str:
+    if behaviour.status == Status.not_differentiable:
+        return "no Jacobian"
+    if behaviour.status == Status.not_a_fixed_point:
+        return "not at rest"
+    return ", ".join(map(_number, behaviour.multipliers))
+
+
+def _attractor(behaviour: "Behaviour") -> str:
+    if behaviour.status != Status.not_differentiable:
+        return "yes" if behaviour.kind == "attracting" else "no"
+    local = behaviour.local
+    if local is None:
+        return "undecided"
+    for cycle in local.cycles:
+        if cycle.attracts:
+            several = f" ({cycle.multiplicity}-fold)" if cycle.multiplicity > 1 else ""
+            text = f"2-cycle ±{cycle.radius:.6g} along λ = {cycle.curvature:.6g}{several}"
+            return _of(text, local.whose)
+    if local.trap is not None and local.trap.exponent is not None:
+        exponent = local.trap.exponent
+        inside = f"‖g‖ ≤ {local.trap.radius:.6g}, Lyapunov exponent {exponent:.6g}"
+        return _of(f"chaotic trap, {inside}", local.whose)
+    if local.trap is not None:
+        return _of(f"trap, ‖g‖ ≤ {local.trap.radius:.6g}", local.whose)
+    return "no 2-cycle attracts" if local.cycles else "not known"
+
+
+def _of(text: str, whose: str) -> str:
+    """Say of what a claim is true in its own field, in a line of its own for the table's width."""
+    return f"{text}\n{whose.strip()}" if whose else text
+
+
+def _thresholds(point: "SurveyedPoint") -> list[str]:
+    return [
+        f"{behaviour.rule.upper()} {_range(name, window)}"
+        for behaviour in point.behaviours
+        for name, window in (("rho", behaviour.rho_window), ("lr", behaviour.lr_window))
+        if window is not None
+    ]
+
+
+def _range(name: str, window: "Range") -> str:
+    if window.empty is None:
+        return f"attracts for {name} that are undecided: {window.reason}"
+    if window.empty:
+        return f"attracts for no {name}: {window.reason}"
+    low = "" if window.low is None else f"{_threshold(window.low)} < "
+    high = "" if window.high is None else f" < {_threshold(window.high)}"
+    return f"attracts for {low}{name}{high}" if low or high else f"attracts for every {name}"
+
+
+def _threshold(end: "Threshold") -> str:
+    event = {"plus_one": "passes +1", "flip": "flips"}[end.event]
+    return f"{end.value:.6g} (λ = {end.eigenvalue:.6g} {event})"
+
+
+def _summary(found: "Survey") -> list[str]:
+    lines = _held(found)
+    if any(b.local is not None for point in found.points for b in point.behaviours):
+        exact = all(b.local.exact for p in found.points for b in p.behaviours if b.local)
+        lines.append(
+            "Normalised SAM has no Jacobian where the gradient vanishes, so no multipliers. What "
+            "is said of it is exact for the quadratic part of the loss there"
+            + ("." if exact else "; for the loss it is no proof.")
+        )
+    ascents = [rule.upper() for rule in ("usam", "sam") if rule in found.rules]
+    if ascents and found.hallucinated is None:
+        lines.append(f"{' and '.join(ascents)} can stand still elsewhere; --all looks there too.")
+    return lines
+
+
+def _held(found: "Survey") -> list[str]:
+    """Say of how many points each rule is held; rules of which the same is said share a line."""
+    said: dict[str, list[str]] = {}
+    for i, rule in enumerate(found.rules if found.points else ()):
+        behaviours = [point.behaviours[i] for point in found.points]
+        fates = [set(b.fate.fates) for b in behaviours if b.fate is not None]
+        if fates:
+            text = f"orbits stay near {sum(seen <= _STAYS for seen in fates)} of {len(fates)}"
+        elif all(b.status == Status.not_differentiable for b in behaviours):
+            held = sum(b.kind in ("cycle", "trap", "chaotic trap") for b in behaviours)
+            text = f"held near {held} of {len(behaviours)}, as far as their quadratic parts go"
+        else:
+            held = sum(b.kind == "attracting" for b in behaviours)
+            text = f"attracted to {held} of {len(behaviours)}"
+        said.setdefault(text, []).append(rule.upper())
+    return [f"{', '.join(rules)}: {text}" for text, rules in said.items()]
+
+
+def _hallucinated(found: "Survey") -> list[RenderableType]:
+    points = found.hallucinated or ()
+    heading = Text("\nFixed points that are no critical points: ", style="bold")
+    heading.append("none found" if not points else str(len(points)), style="not bold")
+    note = Text(found.hallucinated_note)
+    if not points:
+        return [heading, note]
+    table = table_of("rule", "point", "its ascent point", "multipliers", "kind", "proved")
+    for point in points:
+        table.add_row(
+            point.rule.upper(),
+            options.show_point(point.w),
+            options.show_point(point.ascent),
+            ", ".join(map(_number, point.multipliers)),
+            "undecided" if point.kind is None else str(point.kind),
+            "yes" if point.verdict == "proved" else "no",
+        )
+    return [heading, note, Text(), indented(table)]
+
+
+def _number(z: "Number") -> str:
+    return f"{z.real:.6g}" if z.imag == 0 else f"{z.real:.6g}{z.imag:+.6g}i"
