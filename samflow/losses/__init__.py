@@ -54,7 +54,8 @@ def loss(
             evaluated as code), or a function of an array (dim,) that returns a scalar.
         dim: number of weights; required for a function, checked for a formula.
         variables: order of a formula's variables; by default x, y, x2, x10 in natural order.
-            A variable that the formula does not hold may be listed: the loss is flat along it.
+            A variable that the formula does not hold may be listed: the loss is flat along it,
+            as it is along one that cancels, in "x**2 + 0*y".
         domain: where the loss is meant to be used; starts outside it are refused.
         name: what to call it; by default its text, or the function's name.
 
@@ -99,14 +100,7 @@ def _from_text(
     expression, names = read(text)
     found = {str(symbol): symbol for symbol in expression.free_symbols}
     if variables is None:
-        order = sorted(found, key=_natural)
-        lost = sorted(names - set(found), key=_natural)
-        if lost:
-            raise _checks.ArgumentError(
-                f"The expression {_checks.excerpt(word)} does not depend on {', '.join(lost)}, "
-                "which cancels. Leave it out; or, for a loss that is flat along it, list it in "
-                "`variables`."
-            )
+        order = sorted(names, key=_natural)  # also those that cancel: the loss is flat along them
     else:
         if isinstance(variables, str) or not isinstance(variables, Sequence):
             raise _checks.ArgumentError(
@@ -120,8 +114,9 @@ def _from_text(
                 f"Argument `variables` must list each of {sorted(found)} once, but is "
                 f"{_checks.excerpt(order)}."
             )
-    if not order:
-        raise _checks.ArgumentError(f"The expression {_checks.excerpt(word)} has no variable.")
+    if not order or (variables is None and not found):
+        why = ": all that it names cancel" if names else ""
+        raise _checks.ArgumentError(f"The expression {_checks.excerpt(word)} has no variable{why}.")
     parsed = [parse(v) for v in order]
     symbols = tuple(symbol for symbol in parsed if isinstance(symbol, sympy.Symbol))
     if [symbol.name for symbol in symbols] != order:
