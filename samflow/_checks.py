@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from samflow._text import printable
 from samflow._types import Box
 
 _LONGEST_NAME = 255
@@ -47,12 +48,6 @@ def excerpt(value: Any) -> str:
         return " ".join(short.repr(value).split())
     except ValueError:  # Python does not print integers of more than 4,300 digits
         return f"a very large {type(value).__name__}"
-
-
-def printable(text: str) -> str:
-    """Return `text` with every character that does not print, but for line ends, escaped."""
-    plain = (c if c.isprintable() or c == "\n" else c.encode("unicode_escape") for c in text)
-    return "".join(c if isinstance(c, str) else c.decode() for c in plain)
 
 
 def is_traced(value: Any) -> bool:
@@ -258,9 +253,17 @@ def writable(name: str, path: str | os.PathLike[str], suffixes: Sequence[str] = 
             f"Argument `{name}` must be in a folder that exists, but is {str(path)!r}. "
             f"Make {str(folder)!r} first."
         )
-    if not os.access(path if path.exists() else folder, os.W_OK):
+    # It is replaced by a file that is made beside it, or beside what it is a link to.
+    real = Path(os.path.realpath(path))
+    if not (_access(real.parent) and (_access(real) or not real.exists())):
         raise ArgumentError(f"Argument `{name}` must be writable, but {str(path)!r} is not.")
     return path
+
+
+def _access(place: Path) -> bool:
+    """Say whether this process may write there, by the rights that it has at the moment."""
+    rights = os.W_OK | os.X_OK if place.is_dir() else os.W_OK
+    return os.access(place, rights, effective_ids=os.access in os.supports_effective_ids)
 
 
 def _because(error: TypeError) -> str:

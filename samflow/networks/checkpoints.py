@@ -14,6 +14,7 @@ import numpy as np
 
 import samflow
 from samflow import _checks
+from samflow._text import printable
 from samflow._types import ArrayLike, NumpyArray, Point
 from samflow.losses.network import NetworkLoss
 from samflow.losses.network_base import AbstractNetworkLoss
@@ -145,7 +146,7 @@ def load_checkpoint(
     there = dict(zip(shapes, arrays, strict=True)) | extras
     narrower = [n for n, kind in kinds.items() if _narrowed(path, n, there[n], kind)]
     w = jnp.concatenate([jnp.ravel(jnp.asarray(array, dtype=float)) for array in arrays])
-    source = f"{_checks.printable(os.fspath(path))} ({file.format}, sha256 {file.sha256[:12]})"
+    source = f"{printable(os.fspath(path))} ({file.format}, sha256 {file.sha256[:12]})"
     return Checkpoint(
         loss.with_extras(extras) if extras else loss,
         w,
@@ -163,7 +164,7 @@ def _notes(
     missing: list[str],
 ) -> tuple[str, ...]:
     kinds = sorted({array.dtype.name for array in arrays} - {jnp.zeros(()).dtype.name})
-    opened = _checks.printable(" and ".join(file.unwrapped))
+    opened = printable(" and ".join(file.unwrapped))
     notes = [f"opened {opened}"] if opened else []
     left_out = [*file.left_out, *left_out]
     notes += [f"left out {_listed(left_out)}"] if left_out else []
@@ -207,7 +208,7 @@ def _same(a: NumpyArray, b: NumpyArray) -> bool:
 def _listed(names: Any) -> str:
     names = list(names)
     more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return _checks.printable(", ".join(names[:_LISTED]) + more)
+    return printable(", ".join(names[:_LISTED]) + more)
 
 
 def _without(
