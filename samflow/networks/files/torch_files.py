@@ -14,6 +14,7 @@ from samflow._checks import ArgumentError
 from samflow._types import NumpyArray
 from samflow.networks._extras import optional
 from samflow.networks.files.budget import Budget
+from samflow.networks.files.pickles import check_hashes
 from samflow.networks.files.trees import (
     Contents,
     below,
@@ -27,6 +28,8 @@ from samflow.networks.files.trees import (
 
 LEGACY_MAGIC = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
 """How torch.save began a file before PyTorch 1.6."""
+
+_LEGACY_PICKLES = 5  # a number, a version, the system, the tensors, the keys of their storages
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "net", "ema")
 
@@ -93,6 +96,10 @@ def _load(torch: Any, path: Path, budget: Budget) -> Any:
     with reading(path, "PyTorch file"):
         if zipfile.is_zipfile(path):
             _check_archive(path, budget)
+        else:
+            with path.open("rb") as file:
+                for _ in range(_LEGACY_PICKLES):
+                    check_hashes(file, budget.size)
         try:
             # Not mapped into memory: if another process cut the file, the system would end ours.
             return torch.load(path, map_location="cpu", weights_only=True, mmap=False)
@@ -117,6 +124,10 @@ def _check_archive(path: Path, budget: Budget) -> None:
         # A pickle makes up to 70 bytes of each of its own.
         if entry.filename.endswith(".pkl") and entry.file_size > _SMALL_PICKLE + budget.size:
             budget.check(f"`{entry.filename}`", 70 * entry.file_size)
+    with zipfile.ZipFile(path) as archive:
+        for entry in entries:
+            if entry.filename.endswith("data.pkl"):
+                check_hashes(archive.read(entry), entry.file_size)
 
 
 def _take(budget: Budget, name: str, tensor: Any) -> None:

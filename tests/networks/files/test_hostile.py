@@ -242,6 +242,28 @@ def test_keys_of_any_size_have_names():
     assert list(found) == ["a very large int", "7", "('a', 1)"]
 
 
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_key_whose_hash_would_not_end_is_refused(tmp_path, zipped):
+    """The tuple ((t, t), (t, t)) and so on, of which each level is there once in the pickle."""
+    torch = pytest.importorskip("torch")
+    path, levels = tmp_path / "w.pt", 40
+    torch.save({"w": torch.ones(2)}, path, _use_new_zipfile_serialization=zipped)
+    assert len(read_tensors(path).tensors) == 1
+    key = b"K\x01" + b"".join(
+        b"q" + bytes([i]) + b"h" + bytes([i]) + b"\x86" for i in range(levels)
+    )
+    hostile = b"\x80\x02}" + key + b"K\x01s."
+    if zipped:
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, content in (("a/data.pkl", hostile), ("a/version", b"3\n")):
+                archive.writestr(name, content)
+    else:
+        content = path.read_bytes()
+        start = content.index(b"\x80\x02}q\x00X\x01\x00\x00\x00w")
+        path.write_bytes(content[:start] + hostile + content[content.index(b".", start) + 1 :])
+    refused(path, "a tuple in it has .* parts, as it holds others many times")
+
+
 # S4: one budget for the whole file
 
 
