@@ -138,16 +138,17 @@ def kind(name: str, value: Any, wanted: type, hint: str = "") -> None:
         )
 
 
-def count(name: str, value: Any, *, minimum: int = 1) -> int:
-    """Return `value` as an int of at least `minimum`."""
+def count(name: str, value: Any, *, minimum: int = 1, maximum: int = _LARGEST_COUNT) -> int:
+    """Return `value` as an int of at least `minimum` and at most `maximum`."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < minimum:
         raise ArgumentError(
             f"Argument `{name}` must be a whole number of at least {minimum}, but is "
             f"{excerpt(value)}."
         )
-    if value > _LARGEST_COUNT:
+    if value > maximum:
+        shown = "2⁵³" if maximum == _LARGEST_COUNT else maximum
         raise ArgumentError(
-            f"Argument `{name}` must be a whole number of at most 2⁵³, but is {excerpt(value)}."
+            f"Argument `{name}` must be a whole number of at most {shown}, but is {excerpt(value)}."
         )
     return int(value)
 

@@ -130,7 +130,10 @@ def _hessian(expression: sympy.Expr, symbols: tuple[Any, ...]) -> sympy.Immutabl
 def _polynomials(expression: sympy.Expr, symbols: tuple[Any, ...]) -> tuple[Any, ...] | None:
     if _degree(expression) > _MAX_DEGREE or not expression.is_polynomial(*symbols):
         return None
-    return tuple(sympy.Poly(part, *symbols) for part in _gradient(expression, symbols))
+    gradient = _gradient(expression, symbols)
+    if sum(limits.expanded_terms(part) for part in gradient) > limits.MAX_TERMS:
+        return None
+    return tuple(sympy.Poly(part, *symbols) for part in gradient)
 
 
 def _degree(node: Any) -> float:

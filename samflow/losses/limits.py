@@ -7,6 +7,7 @@ was built, and what is left is stopped by a count of calls.
 
 import contextlib
 import functools
+import math
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -28,6 +29,8 @@ MAX_SIZE = 5_000
 """Nodes of a formula, counted as often as they occur."""
 MAX_DERIVED = 50_000
 """The same of all first, and of all second derivatives together."""
+MAX_TERMS = 20_000
+"""Terms up to which a polynomial is expanded, which takes about a second."""
 MAX_CALLS = 1_000_000
 """Python's calls until a formula is read: about a second."""
 MAX_CALLS_DERIVED = 8 * MAX_CALLS
@@ -165,6 +168,20 @@ def _derived(node: Any, symbol: Any, known: dict[Any, int], measures: Measures) 
         here += 2 * measures.size(node) + 8
     known[node] = here
     return here
+
+
+def expanded_terms(node: Any) -> float:
+    """Bound the terms of an expanded polynomial, without expanding it; 1 for what is none."""
+    if node.is_Add:
+        return sum(expanded_terms(part) for part in node.args)
+    if node.is_Mul:
+        return math.prod(expanded_terms(part) for part in node.args)
+    if node.is_Pow and node.exp.is_Integer and node.exp.is_positive:
+        terms, power = expanded_terms(node.base), int(node.exp)
+        if terms > MAX_TERMS:
+            return math.inf
+        return float(math.comb(int(terms) + power - 1, power))
+    return 1.0
 
 
 @contextlib.contextmanager
