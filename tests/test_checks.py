@@ -13,6 +13,7 @@ import sympy
 import samflow as sf
 from samflow import _checks
 from samflow._checks import ArgumentError
+from samflow.losses.models import examples
 
 MASKED = np.ma.masked_array([1.0, 2.0], [False, True])
 NO_NUMBERS = {
@@ -113,3 +114,30 @@ def test_a_message_is_cut_in_its_middle_and_keeps_its_remedy():
     assert len(error) < 4_000
     assert str(ArgumentError("short. Do this.")) == "short. Do this."
     assert "\\x1b[31m" in str(ArgumentError("\x1b[31m"))
+
+
+@pytest.mark.parametrize(
+    "x",
+    [
+        np.ma.masked_array([[1.0], [2.0]], [[False], [True]]),
+        np.array([["1"], [2.0]], dtype=object),
+        [[10**400], [0]],
+        [[1.0], [2.0, 3.0]],
+        np.array([["2020-01-01"], ["2021-01-01"]], "M8[D]"),
+    ],
+    ids=["masked", "digits", "an integer that no double holds", "ragged", "dates"],
+)
+def test_examples_that_are_no_numbers_are_refused(x):
+    with pytest.raises(ArgumentError, match="`x` must be real numbers"):
+        examples("x", x)
+    assert examples("x", [[True], [False]]).tolist() == [[1.0], [0.0]]  # features that are or not
+
+
+def test_masked_examples_are_refused_for_torch():
+    torch = pytest.importorskip("torch")
+    from samflow.networks.pytorch.data import examples as held
+
+    masked = np.ma.masked_array([[1.0], [2.0]], [[False], [True]])
+    for x, y in ((masked, np.zeros(2)), (np.zeros((2, 1)), masked)):
+        with pytest.raises(ArgumentError, match="some are masked"):
+            held(torch, x, y, torch.float64, torch.device("cpu"))

@@ -19,6 +19,7 @@ from orbax.checkpoint import msgpack_utils
 from safetensors.numpy import save_file
 
 from samflow._checks import ArgumentError
+from samflow.networks.checkpoints import _notes
 from samflow.networks.files import tensors as readers
 from samflow.networks.files.tensors import read_leaves, read_tensors
 from samflow.networks.files.trees import flatten
@@ -202,6 +203,20 @@ def test_links_to_files_are_followed_and_those_to_folders_refused(tmp_path):
     assert read_tensors(folder).tensors["w"].tolist() == [1, 1]
     (folder / "all").symlink_to("/")
     refused(folder, "is a link to a folder")
+
+
+def test_names_in_a_folder_cannot_speak_to_the_terminal(tmp_path):
+    """They get into what is said of a checkpoint, which a person prints."""
+    hostile = "a\x1b[31m\x9b2J\u202e"
+    write_orbax(tmp_path / "step" / hostile, {"w": np.ones(2), hostile: 3})
+    file = read_tensors(tmp_path / "step")
+    assert file.unwrapped == (hostile,)  # as it is, for who goes on with it
+    assert file.left_out == (hostile,)
+    for note in _notes(file, [], {}, [], [], []):
+        assert note.isprintable()
+    assert len(_notes(file, [], {}, [], [], [])) == 2
+    write_orbax(tmp_path / "step" / "b\x1b[2J", {"w": np.ones(2)})
+    refused(tmp_path / "step", "must be one checkpoint")
 
 
 # S3: containers in containers in several places
