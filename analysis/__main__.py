@@ -17,8 +17,9 @@ from rich.table import Table
 from analysis.claims import Claim
 from analysis.report import Heading, write_report
 from analysis.size import Size, reduction
-from analysis.work import Task, all_done, tasks
+from analysis.work import Task, all_done, leave, tasks
 from samflow._checks import ArgumentError, count, known
+from samflow.cli.process import heed_interrupts
 
 _PIPE_WIDTH = 120
 _MOST_JOBS = 4
@@ -48,6 +49,7 @@ def main(
     ] = None,
 ) -> None:
     """Check the claims of the two papers; exit code 1 if one fails, 2 for misuse."""
+    heed_interrupts()
     jax.config.update("jax_enable_x64", True)
     try:
         draw = not only if figures is None else figures
@@ -57,7 +59,7 @@ def main(
         code = 2
     except KeyboardInterrupt:
         print(f"Interrupted: nothing was written to {output}. Run again.", file=sys.stderr)
-        code = 130
+        leave(130)
     raise typer.Exit(code)
 
 

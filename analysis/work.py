@@ -3,11 +3,13 @@
 import contextlib
 import functools
 import multiprocessing
+import multiprocessing.util
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from analysis.size import Size, sized
 
@@ -71,11 +73,38 @@ def all_done(
         return
     groups = [[task for task in todo if task.name == name] for name in _names(todo)]
     work = functools.partial(_perform_all, folder=folder, size=size)
-    with _threads(max(1, (os.cpu_count() or 1) // jobs)):
+    with _threads(max(1, (os.cpu_count() or 1) // jobs)), _interrupts_held():
         pool = multiprocessing.get_context("spawn").Pool(jobs, _begin)
     with pool:
         for done in pool.imap_unordered(work, groups):
             yield from done
+
+
+def leave(code: int) -> NoReturn:
+    """End this process now, without Python's end of itself; for the way out of an interrupt.
+
+    Then XLA's threads may still run a program, or wait for the interpreter to call back into
+    Python. Python's end frees what they stand on, and the process dies of SIGSEGV now and then.
+    Files that were to be written are whole or not there, and no other process is left.
+    """
+    multiprocessing.util._exit_function()  # pyright: ignore  # ends children, and lets go of what they shared
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()
+    os._exit(code)
+
+
+@contextlib.contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Keep Ctrl-C from the processes and threads that start meanwhile; it is ours alone.
+
+    They inherit that it is blocked, so that it does not stop them while they are still importing.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextlib.contextmanager

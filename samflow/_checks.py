@@ -2,7 +2,9 @@
 
 import difflib
 import math
+import numbers
 import os
+import reprlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,28 +14,40 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from samflow._text import printable
 from samflow._types import Box
 
 _LONGEST_NAME = 255
 """Bytes of a name that file systems take."""
+_LONGEST_MESSAGE = 3_000
+_LONGEST_EXCERPT = 160
+_LARGEST_COUNT = 2**53
 
 
 class ArgumentError(ValueError):
     """A value that the caller gave is not usable; the message says what to do.
 
     The command line turns it into one line and exit code 2. Characters that a terminal would obey,
-    as in names of a file, are escaped.
+    as in names of a file, are escaped, and what is very long is cut in the middle.
     """
 
     def __init__(self, message: str) -> None:
         """Hold the message in characters that print."""
+        half = _LONGEST_MESSAGE // 2
+        if len(message) > _LONGEST_MESSAGE:
+            message = f"{message[:half]} … {message[-half:]}"
         super().__init__(printable(message))
 
 
-def printable(text: str) -> str:
-    """Return `text` with every character that does not print, but for line ends, escaped."""
-    plain = (c if c.isprintable() or c == "\n" else c.encode("unicode_escape") for c in text)
-    return "".join(c if isinstance(c, str) else c.decode() for c in plain)
+def excerpt(value: Any) -> str:
+    """Return what a message quotes of a value: its `repr`, cut where that is long."""
+    short = reprlib.Repr()
+    short.maxstring = short.maxother = _LONGEST_EXCERPT
+    short.maxlist = short.maxtuple = short.maxdict = short.maxset = 8
+    try:
+        return " ".join(short.repr(value).split())
+    except ValueError:  # Python does not print integers of more than 4,300 digits
+        return f"a very large {type(value).__name__}"
 
 
 def is_traced(value: Any) -> bool:
@@ -42,20 +56,60 @@ def is_traced(value: Any) -> bool:
 
 
 def _hyperparameter(name: str, value: Any, holds: Any, requirement: str, hint: str) -> Any:
-    if value is not None and not is_traced(value):
+    if not is_traced(value):
         try:
-            if isinstance(value, (str, bool)):
-                raise TypeError("not a number")
-            number = float(value)
-        except (TypeError, ValueError) as error:
-            message = f"Argument `{name}` must be a number, but is {value!r}."
+            array = real_numbers(value)
+            if array.ndim:
+                raise TypeError(f"it has shape {array.shape}")
+        except TypeError as error:
+            message = f"Argument `{name}` must be a number, but is {excerpt(value)}."
             raise ArgumentError(message) from error
+        number = float(array)
         if not (math.isfinite(number) and holds(number)):
-            raise ArgumentError(f"Argument `{name}` must be {requirement}, but is {value}. {hint}")
-        return jnp.asarray(value, dtype=float)
+            raise ArgumentError(
+                f"Argument `{name}` must be {requirement}, but is {excerpt(value)}. {hint}"
+            )
+        return jnp.asarray(value if isinstance(value, jax.Array) else number, dtype=float)
     array = jnp.asarray(value, dtype=float)
     bad = ~(jnp.isfinite(array) & holds(array))
     return eqx.error_if(array, bad, f"Argument `{name}` must be {requirement}. {hint}")
+
+
+def real_numbers(value: Any) -> np.ndarray:
+    """Return `value` as an array of doubles, if it is real numbers and nothing else.
+
+    NumPy makes numbers of booleans, of texts of digits and of dates, and drops masks.
+
+    Raises:
+        TypeError: for those, for complex numbers, for ragged lists, for numbers too large for a
+            double, and for tensors that require a gradient.
+
+    """
+    _refuse_others(value)
+    try:
+        array = np.asarray(value)
+        if array.dtype.kind == "O":
+            for each in array.flat:
+                _refuse_others(each)
+                if not (isinstance(each, numbers.Real) or hasattr(each, "__float__")):
+                    raise TypeError(f"{type(each).__name__} is no number")
+        elif array.dtype.kind not in "iuf" and not jnp.issubdtype(array.dtype, jnp.floating):
+            raise TypeError(f"{array.dtype} is no type of real numbers")
+        return array.astype(float)
+    except (ValueError, OverflowError, RuntimeError) as error:
+        raise TypeError(str(error)) from error
+
+
+def _refuse_others(value: Any) -> None:
+    """Refuse what NumPy would take for numbers, also in lists."""
+    if isinstance(value, (str, bytes, bytearray, bool, np.bool_)):
+        raise TypeError(f"{type(value).__name__} is no number")
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        raise TypeError("some are masked")
+    if isinstance(value, (list, tuple)):
+        for each in value:
+            if not isinstance(each, float):
+                _refuse_others(each)
 
 
 def nonnegative(name: str, value: Any, hint: str = "") -> Any:
@@ -76,7 +130,7 @@ def fraction(name: str, value: Any, hint: str = "") -> Any:
 def kind(name: str, value: Any, wanted: type, hint: str = "") -> None:
     """Refuse an object that is not an instance of `wanted`."""
     if not isinstance(value, wanted):
-        made = value.__name__ if isinstance(value, type) else repr(value)
+        made = value.__name__ if isinstance(value, type) else excerpt(value)
         shown = made if isinstance(value, (str, type)) else type(value).__name__
         article = wanted.__name__.removeprefix("Abstract")
         raise ArgumentError(
@@ -84,11 +138,17 @@ def kind(name: str, value: Any, wanted: type, hint: str = "") -> None:
         )
 
 
-def count(name: str, value: Any, *, minimum: int = 1) -> int:
-    """Return `value` as an int of at least `minimum`."""
+def count(name: str, value: Any, *, minimum: int = 1, maximum: int = _LARGEST_COUNT) -> int:
+    """Return `value` as an int of at least `minimum` and at most `maximum`."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < minimum:
         raise ArgumentError(
-            f"Argument `{name}` must be a whole number of at least {minimum}, but is {value!r}."
+            f"Argument `{name}` must be a whole number of at least {minimum}, but is "
+            f"{excerpt(value)}."
+        )
+    if value > maximum:
+        shown = "2⁵³" if maximum == _LARGEST_COUNT else maximum
+        raise ArgumentError(
+            f"Argument `{name}` must be a whole number of at most {shown}, but is {excerpt(value)}."
         )
     return int(value)
 
@@ -96,13 +156,14 @@ def count(name: str, value: Any, *, minimum: int = 1) -> int:
 def point(name: str, value: Any, dim: int, *, batched: bool = False) -> Any:
     """Return `value` as a float array of shape (dim,), or also (N, dim) where `batched`."""
     try:
-        array = value if is_traced(value) else np.asarray(value)
-        if np.iscomplexobj(array):
-            raise TypeError("complex")
-        array = array if is_traced(value) else array.astype(float)
-    except (TypeError, ValueError) as error:
-        message = f"Argument `{name}` must be numbers of shape ({dim},), but is {value!r}."
-        raise ArgumentError(message) from error
+        array = value if is_traced(value) else real_numbers(value)
+        if is_traced(value) and jnp.iscomplexobj(value):
+            raise TypeError("they are complex")
+    except TypeError as error:
+        raise ArgumentError(
+            f"Argument `{name}` must be numbers of shape ({dim},), but is {excerpt(value)}"
+            f"{_because(error)}."
+        ) from error
     shapes = f"({dim},)" + (f" or (N, {dim})" if batched else "")
     if array.ndim not in ((1, 2) if batched else (1,)) or array.shape[-1] != dim or not array.size:
         raise ArgumentError(
@@ -116,10 +177,11 @@ def point(name: str, value: Any, dim: int, *, batched: bool = False) -> Any:
 def box(name: str, value: Any, dim: int) -> Box:
     """Return `value` as a box: `dim` pairs (low, high), low < high, all finite; or one for all."""
     try:
-        array = np.asarray(value, dtype=float)
-    except (TypeError, ValueError) as error:
+        array = real_numbers(value)
+    except TypeError as error:
         raise ArgumentError(
-            f"Argument `{name}` must be {dim} pairs (low, high), or one for all, but is {value!r}."
+            f"Argument `{name}` must be {dim} pairs (low, high), or one for all, but is {excerpt(value)}"
+            f"{_because(error)}."
         ) from error
     if array.shape == (2,):
         array = np.tile(array, (dim, 1))
@@ -153,11 +215,12 @@ def inside(name: str, value: Any, domain: Box | None) -> None:
 def known(name: str, value: str, names: Iterable[str]) -> str:
     """Return `value` if it is one of `names`; otherwise refuse it and name the nearest."""
     names = list(names)
-    if value in names:
+    if isinstance(value, str) and value in names:
         return value
-    near = difflib.get_close_matches(value, names, n=3, cutoff=0.5)
+    near = difflib.get_close_matches(str(excerpt(value)).strip("'"), names, n=3, cutoff=0.5)
     hint = f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(names)}."
-    raise ArgumentError(f"Unknown {name} `{value}`. {hint}")
+    shown = value if isinstance(value, str) and len(value) <= _LONGEST_EXCERPT else excerpt(value)
+    raise ArgumentError(f"Unknown {name} `{shown}`. {hint}")
 
 
 def double_precision(task: str) -> None:
@@ -183,15 +246,34 @@ def writable(name: str, path: str | os.PathLike[str], suffixes: Sequence[str] = 
         )
     if path.is_dir():
         raise ArgumentError(f"Argument `{name}` must be a file, but {str(path)!r} is a folder.")
+    if path.exists() and not path.is_file():
+        raise ArgumentError(
+            f"Argument `{name}` must be a file, but {str(path)!r} is a pipe or a device, which "
+            "would be replaced. Give a file, or print to stdout and redirect that."
+        )
     folder = path.parent
     if not folder.is_dir():
         raise ArgumentError(
             f"Argument `{name}` must be in a folder that exists, but is {str(path)!r}. "
             f"Make {str(folder)!r} first."
         )
-    if not os.access(path if path.exists() else folder, os.W_OK):
+    # It is replaced by a file that is made beside it, or beside what it is a link to.
+    real = Path(os.path.realpath(path))
+    if not (_access(real.parent) and (_access(real) or not real.exists())):
         raise ArgumentError(f"Argument `{name}` must be writable, but {str(path)!r} is not.")
     return path
+
+
+def _access(place: Path) -> bool:
+    """Say whether this process may write there, by the rights that it has at the moment."""
+    rights = os.W_OK | os.X_OK if place.is_dir() else os.W_OK
+    return os.access(place, rights, effective_ids=os.access in os.supports_effective_ids)
+
+
+def _because(error: TypeError) -> str:
+    """Return a reason for the end of a sentence."""
+    reason = " ".join(str(error).split())
+    return f" ({reason[:_LONGEST_EXCERPT]})" if reason else ""
 
 
 def _short(array: np.ndarray) -> str:

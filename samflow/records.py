@@ -1,5 +1,6 @@
 """What an analysis returns: labelled fields, a status an item, and where the numbers came from."""
 
+import errno
 import json
 import math
 import os
@@ -107,10 +108,13 @@ def write_whole(path: str | os.PathLike[str], content: str | bytes) -> Path:
     """Write a file whole or not at all: to a temporary neighbour first, then by renaming.
 
     What a link points to is replaced, not the link; a file that is there keeps its permissions. A
-    process that is killed in between leaves the neighbour, `.NAME.` and eight digits, behind.
+    process that is killed in between leaves the neighbour, `.NAME.` and eight digits, behind. A
+    pipe or a device is not replaced.
     """
     path, place = Path(path), Path(os.path.realpath(path))
     data = content.encode() if isinstance(content, str) else content
+    if place.exists() and not place.is_file():
+        raise FileExistsError(errno.EEXIST, "a folder, a pipe or a device is there", str(path))
     temporary = place.with_name(f".{place.name[:_SHORT_NAME]}.{secrets.token_hex(4)}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)  # by the umask
     try:

@@ -9,7 +9,7 @@ import samflow
 
 ROOT = Path(samflow.__file__).parent
 LAYERS = [
-    {"_status", "_components", "_types"},
+    {"_status", "_components", "_types", "_text"},
     {"_checks"},
     {"_random"},
     {"records"},

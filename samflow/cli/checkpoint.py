@@ -46,6 +46,13 @@ LeaveOut = Annotated[
         "--leave-out", help="A name in the file, or its beginning, that is not needed; may repeat."
     ),
 ]
+MaxBytes = Annotated[
+    int | None,
+    options.whole_option(
+        "--max-bytes",
+        help="Of memory that the file may fill; by default 256 MiB and eight times its size.",
+    ),
+]
 Loss = Annotated[str, typer.Option("--loss", help="cross_entropy or squared.")]
 Rules = Annotated[
     list[str] | None,
@@ -109,6 +116,7 @@ def command(
     key: Key = None,
     rename: Rename = None,
     leave_out: LeaveOut = None,
+    max_bytes: MaxBytes = None,
     loss: Loss = "cross_entropy",
     rule: Rules = None,
     like: Like = None,
@@ -144,7 +152,7 @@ def command(
     made = make_loss(model, data, examples, settings)
     names = None if rename is None else _renamings(rename)
     checkpoint = networks.load_checkpoint(
-        file, made, key=key, rename=names, leave_out=tuple(leave_out or ())
+        file, made, key=key, rename=names, leave_out=tuple(leave_out or ()), max_bytes=max_bytes
     )
     found = networks.diagnose(
         checkpoint,

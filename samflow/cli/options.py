@@ -132,9 +132,11 @@ def check_seed(seed: int) -> None:
     """Refuse a seed that is no key of random numbers."""
     from samflow import _checks
 
-    _checks.count("--seed", seed, minimum=0)
-    if seed >= MOST_SEED:
-        raise _checks.ArgumentError(f"Argument `--seed` must be below 2⁶³, but is {seed}.")
+    if isinstance(seed, int) and seed >= MOST_SEED:
+        raise _checks.ArgumentError(
+            f"Argument `--seed` must be below 2⁶³, but is {_checks.excerpt(seed)}."
+        )
+    _checks.count("--seed", seed, minimum=0, maximum=MOST_SEED)
 
 
 def make_box(text: str | None, loss: "AbstractLoss") -> "Box":

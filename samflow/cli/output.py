@@ -8,25 +8,18 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.padding import Padding
+from rich.segment import Segment
 from rich.table import Table
+
+from samflow._text import printable, printable_json
+from samflow.cli.messages import progress, say
 
 _WIDTH = 100
 """Of text that goes to a file or a pipe, where there is no terminal to ask."""
 
 TEXT_SUFFIXES = (".json", ".txt")
-
-
-def say(message: str) -> None:
-    """Print a message for the person, not for the next program: to stderr, as one line."""
-    print(" ".join(message.split()), file=sys.stderr, flush=True)
-
-
-def progress(message: str) -> None:
-    """Tell a person who waits what is being done; a log file is spared."""
-    if sys.stderr.isatty():
-        say(f"... {message}")
 
 
 class Meter:
@@ -56,6 +49,10 @@ def checked_path(output: str | None, suffixes: Sequence[str]) -> Path | None:
     """Return the path given with -o if a file can be made there: ask before any work is done."""
     from samflow import _checks
 
+    if output is None and sys.stdout is None:
+        raise _checks.ArgumentError(
+            "Argument `-o` must be given where stdout is closed: the result would be lost."
+        )
     return None if output is None else _checks.writable("-o", output, suffixes)
 
 
@@ -63,6 +60,7 @@ def deliver(
     content: Sequence[RenderableType], json_text: str, *, as_json: bool, path: Path | None
 ) -> None:
     """Write the result to `path`, in the format of its suffix, or print it."""
+    json_text = printable_json(json_text)
     if path is not None:
         from samflow.records import write_whole
 
@@ -104,11 +102,34 @@ def indented(part: RenderableType) -> RenderableType:
     return Padding(part, (0, 0, 0, 2))
 
 
+class _Printable:
+    """A part whose text is laid out, and then made printable, whatever names are in it."""
+
+    def __init__(self, part: RenderableType) -> None:
+        self.part = part
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for piece in console.render(self.part, options):
+            yield piece if piece.control else Segment(printable(piece.text), piece.style)
+
+
 def _text(content: Sequence[RenderableType], file: Any) -> str:
     """Return `content` as text with the width and the colours that `file` takes."""
     width = None if file.isatty() else _WIDTH
     console = Console(file=file, width=width, highlight=False, markup=False, emoji=False)
     with console.capture() as capture:
         for part in content:
-            console.print(part)
+            console.print(_Printable(part))
     return "".join(f"{line.rstrip()}\n" for line in capture.get().splitlines())
+
+
+__all__ = [
+    "TEXT_SUFFIXES",
+    "checked_path",
+    "deliver",
+    "indented",
+    "progress",
+    "say",
+    "table_of",
+    "writing",
+]

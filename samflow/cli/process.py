@@ -106,6 +106,23 @@ def _processor() -> str:
     return hashlib.sha256("\n".join(sorted(facts)).encode()).hexdigest()[:12]
 
 
+def keep_descriptors() -> None:
+    """Put nothing in the place of standard streams that are closed: no file may take it."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+
+
+_interrupts: list[int] = []
+
+
+def interrupted() -> bool:
+    """Say whether an interrupt came since `heed_interrupts`."""
+    return bool(_interrupts)
+
+
 def heed_interrupts() -> None:
     """See to it that an interrupt ends the process wherever it comes.
 
@@ -123,5 +140,10 @@ def heed_interrupts() -> None:
         again.daemon = True
         again.start()
 
+    def interrupt(number: int, frame: Any) -> None:
+        _interrupts.append(number)
+        raise KeyboardInterrupt
+
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not ignored, as by nohup
         sys.unraisablehook = hook
+        signal.signal(signal.SIGINT, interrupt)

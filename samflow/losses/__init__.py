@@ -15,7 +15,7 @@ from samflow.losses.finite_sum import FiniteSumLoss, mean
 from samflow.losses.function import FunctionLoss
 from samflow.losses.models import network, network_function
 from samflow.losses.network import NetworkLoss
-from samflow.losses.parser import parse
+from samflow.losses.parser import parse, read
 from samflow.losses.quadratic import Quadratic
 from samflow.losses.zoo import (
     ZOO,
@@ -54,7 +54,8 @@ def loss(
             evaluated as code), or a function of an array (dim,) that returns a scalar.
         dim: number of weights; required for a function, checked for a formula.
         variables: order of a formula's variables; by default x, y, x2, x10 in natural order.
-            A variable that the formula does not hold may be listed: the loss is flat along it.
+            A variable that the formula does not hold may be listed: the loss is flat along it,
+            as it is along one that cancels, in "x**2 + 0*y".
         domain: where the loss is meant to be used; starts outside it are refused.
         name: what to call it; by default its text, or the function's name.
 
@@ -67,12 +68,13 @@ def loss(
         made = _from_text(source, variables, domain, name)
         if dim is not None and dim != made.dim:
             raise _checks.ArgumentError(
-                f"Argument `dim` must be {made.dim} for {source!r}, but is {dim}."
+                f"Argument `dim` must be {made.dim} for {_checks.excerpt(source)}, but is "
+                f"{_checks.excerpt(dim)}."
             )
         return made
     if not callable(source):
         raise _checks.ArgumentError(
-            f"Argument `source` must be a text or a function, but is {source!r}."
+            f"Argument `source` must be a text or a function, but is {_checks.excerpt(source)}."
         )
     if dim is None:
         raise _checks.ArgumentError("Argument `dim` must be given with a function.")
@@ -95,23 +97,32 @@ def _from_text(
     single = re.fullmatch(r"[A-Za-z_]\w+", word)
     if variables is None and (single or name_of_zoo in ZOO):
         return ZOO[_checks.known("loss", name_of_zoo, ZOO)]()
-    expression = parse(text)
+    expression, names = read(text)
     found = {str(symbol): symbol for symbol in expression.free_symbols}
     if variables is None:
-        order = sorted(found, key=_natural)
+        order = sorted(names, key=_natural)  # also those that cancel: the loss is flat along them
     else:
+        if isinstance(variables, str) or not isinstance(variables, Sequence):
+            raise _checks.ArgumentError(
+                "Argument `variables` must be a list of names, but is "
+                f"{_checks.excerpt(variables)}."
+            )
         order = list(variables)
         missing = sorted(set(found) - set(order))
         if missing or len(set(order)) != len(order):
             raise _checks.ArgumentError(
-                f"Argument `variables` must list each of {sorted(found)} once, but is {order}."
+                f"Argument `variables` must list each of {sorted(found)} once, but is "
+                f"{_checks.excerpt(order)}."
             )
-    if not order:
-        raise _checks.ArgumentError(f"The expression `{word[:40]}` has no variable.")
+    if not order or (variables is None and not found):
+        why = ": all that it names cancel" if names else ""
+        raise _checks.ArgumentError(f"The expression {_checks.excerpt(word)} has no variable{why}.")
     parsed = [parse(v) for v in order]
     symbols = tuple(symbol for symbol in parsed if isinstance(symbol, sympy.Symbol))
-    if len(symbols) < len(order):
-        raise _checks.ArgumentError(f"Argument `variables` must be names, but is {order}.")
+    if [symbol.name for symbol in symbols] != order:
+        raise _checks.ArgumentError(
+            f"Argument `variables` must be names, but is {_checks.excerpt(order)}."
+        )
     box = None if domain is None else _checks.box("domain", domain, len(symbols))
     return ExpressionLoss(expression, symbols, name or word, box)
 

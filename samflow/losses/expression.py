@@ -9,6 +9,7 @@ import sympy
 
 from samflow._components import Components
 from samflow._types import Box, Matrix, Point, Scalar, Vector
+from samflow.losses import limits
 from samflow.losses.base import AbstractLoss
 from samflow.losses.tape import FUNCTIONS, tape
 
@@ -111,13 +112,17 @@ _ALGEBRA |= {"constant": float, "power": _power}
 
 @functools.lru_cache(maxsize=256)
 def _gradient(expression: sympy.Expr, symbols: tuple[Any, ...]) -> tuple[sympy.Expr, ...]:
-    return tuple(sympy.diff(expression, symbol) for symbol in symbols)
+    with limits.differentiating((expression,), symbols):
+        gradient = tuple(sympy.diff(expression, symbol) for symbol in symbols)
+    return limits.with_usable_numbers(gradient)
 
 
 @functools.lru_cache(maxsize=256)
 def _hessian(expression: sympy.Expr, symbols: tuple[Any, ...]) -> sympy.ImmutableMatrix:
     gradient = _gradient(expression, symbols)
-    rows = [[sympy.diff(part, symbol) for symbol in symbols] for part in gradient]
+    with limits.differentiating(gradient, symbols):
+        rows = [[sympy.diff(part, symbol) for symbol in symbols] for part in gradient]
+    limits.with_usable_numbers([entry for row in rows for entry in row])
     return sympy.ImmutableMatrix(rows)
 
 
@@ -125,7 +130,10 @@ def _hessian(expression: sympy.Expr, symbols: tuple[Any, ...]) -> sympy.Immutabl
 def _polynomials(expression: sympy.Expr, symbols: tuple[Any, ...]) -> tuple[Any, ...] | None:
     if _degree(expression) > _MAX_DEGREE or not expression.is_polynomial(*symbols):
         return None
-    return tuple(sympy.Poly(part, *symbols) for part in _gradient(expression, symbols))
+    gradient = _gradient(expression, symbols)
+    if sum(limits.expanded_terms(part) for part in gradient) > limits.MAX_TERMS:
+        return None
+    return tuple(sympy.Poly(part, *symbols) for part in gradient)
 
 
 def _degree(node: Any) -> float:

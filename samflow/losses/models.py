@@ -276,10 +276,14 @@ def examples(name: str, value: ArrayLike) -> NumpyArray:
     """Return examples (n, ...) as NumPy has them, floats or whole numbers, all of them finite."""
     try:
         array = value if isinstance(value, np.memmap) else np.asarray(value)
+        if np.ma.is_masked(value):
+            raise TypeError("some are masked")
         if array.dtype.kind in "cmMSU":  # NumPy would make numbers of them: the real part, a count
             raise TypeError(array.dtype.name)
+        if array.dtype.kind == "O":
+            array = _checks.real_numbers(array)
         array = array if array.dtype.kind in "iuf" else array.astype(float)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:
         raise _checks.ArgumentError(
             f"Argument `{name}` must be real numbers, (n, ...), but is not: {error}."
         ) from error

@@ -2,24 +2,36 @@
 
 import ast
 import re
-from typing import Any
+import warnings
+from typing import Any, NamedTuple
 
 import sympy
 
-from samflow._checks import ArgumentError
+from samflow._checks import ArgumentError, excerpt
+from samflow.losses import limits
 from samflow.losses.tape import FUNCTIONS
 
 MAX_LENGTH = 10_000
 """Characters; a loss typed by a person has fewer, and hostile input more."""
 MAX_NODES = 2_000
 MAX_EXPONENT = 100
-MAX_BITS = 4_096
-"""Size of an exact number that a constant power may reach."""
+_SMALL = 500
+"""Parts of a text up to which sympy's work need not be counted."""
 
 _CONSTANTS = {"pi": sympy.pi}
 _RESERVED = {"e": "exp(1)", "E": "exp(1)", "I": "a real expression"}
 _NOT_NUMBERS = ("nan", "inf", "infinity", "oo", "zoo")
 _CALLS = {**FUNCTIONS, "sqrt": sympy.sqrt}
+_ASCII = {"−": "-", "–": "-", "·": "*", "×": "*", "÷": "/", "²": "**2", "³": "**3", "π": "pi"}
+"""What to write for signs that are pasted from a paper."""
+
+
+class Parsed(NamedTuple):
+    """A formula as it was read."""
+
+    expression: sympy.Expr
+    names: frozenset[str]
+    """The variables that the text has; the expression lacks those that cancel."""
 
 
 def parse(text: str) -> sympy.Expr:
@@ -29,53 +41,87 @@ def parse(text: str) -> sympy.Expr:
     sqrt, sin, cos, tan, asin, acos, atan, sinh, cosh, tanh. Variables are real.
 
     Raises:
-        ArgumentError: for anything else; the message shows the column and the piece of text.
+        ArgumentError: for anything else; the message shows the column and the piece of text. Also
+            for a number that doubles do not have, 1e400 or exp(1000), and for a formula whose
+            simplification does not end within about a second or is too long.
 
     """
+    return read(text).expression
+
+
+def read(text: str) -> Parsed:
+    """Return what `parse` does, with the names of the variables in the text."""
     if not isinstance(text, str) or not text.strip():
-        raise ArgumentError(f"An expression must be a non-empty text, but is {text!r}.")
+        raise ArgumentError(f"An expression must be a non-empty text, but is {excerpt(text)}.")
     if len(text) > MAX_LENGTH:
         raise ArgumentError(
             f"An expression must have at most {MAX_LENGTH} characters, but has {len(text)}."
         )
     source = " ".join(text.split())
+    _check_signs(source)
     try:
-        tree = ast.parse(source, mode="eval").body
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # Python warns of what is refused below, as 1or x
+            tree = ast.parse(source, mode="eval").body
     except SyntaxError as error:
         column = max((error.offset or 1) - 1, 0)
         raise _refuse(source, column, column + 1, error.msg) from None
     except (ValueError, MemoryError, RecursionError):
         raise ArgumentError("The expression is nested too deeply to be read.") from None
     try:
-        if sum(1 for _ in ast.walk(tree)) > MAX_NODES:
+        size = sum(1 for _ in ast.walk(tree))
+        if size > MAX_NODES:
             raise ArgumentError(f"An expression must have at most {MAX_NODES} terms and signs.")
         builder = _Builder(source)
-        expression = builder.build(tree)
-        _check_constants(source, expression)
-        _check_domain(source, expression, builder.needed)
+        easy = size < _SMALL and not _has_irrational(tree)
+        with limits.limited_work(None if easy else limits.MAX_CALLS, "its simplification"):
+            expression = builder.build(tree)
+            _check_functions(source, expression)
+            _check_domain(source, expression, builder.needed)
+    except limits.OutOfRange as error:
+        raise ArgumentError(f"Cannot take the expression {_excerpt(source)}: {error}.") from None
     except RecursionError:
         raise ArgumentError("The expression is nested too deeply to be read.") from None
-    return expression
+    return Parsed(expression, frozenset(builder.names))
 
 
-def _check_constants(source: str, expression: sympy.Expr) -> None:
-    """Refuse acos(2), log(0), exp(1000) and what sympy makes of roots that is not smooth."""
-    if expression.has(sympy.I, sympy.nan, sympy.zoo, sympy.oo, -sympy.oo):
-        raise ArgumentError(f"The expression {_excerpt(source)} is not a finite real number.")
+def _has_irrational(tree: ast.AST) -> bool:
+    """Say whether a power or a function of numbers alone is in a syntax tree."""
+    functions = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    return any(
+        isinstance(node, (ast.Call, ast.BinOp))
+        and not (isinstance(node, ast.BinOp) and not isinstance(node.op, ast.Pow))
+        and all(
+            each.id in _CONSTANTS
+            for each in ast.walk(node)
+            if isinstance(each, ast.Name) and id(each) not in functions
+        )
+        for node in ast.walk(tree)
+    )
+
+
+def _check_signs(source: str) -> None:
+    """Refuse what Python would pass over, as a comment, or take for another sign."""
+    for column, sign in enumerate(source):
+        if sign == "#":
+            reason = "a comment is not allowed: all that follows would be lost"
+        elif not sign.isascii():
+            hint = f"; write {_ASCII[sign]}" if sign in _ASCII else ""
+            reason = f"only ASCII letters, digits and signs are allowed{hint}"
+        else:
+            continue
+        raise _refuse(source, column, column + 1, reason)
+
+
+def _check_functions(source: str, expression: sympy.Expr) -> None:
+    """Refuse what sympy makes of roots that is not smooth."""
     node: Any
     for node in sympy.preorder_traversal(expression):
         if isinstance(node, sympy.Function) and node.func not in FUNCTIONS.values():
             raise ArgumentError(
-                f"The expression {_excerpt(source)} simplifies to {str(expression)[:60]}, "
+                f"The expression {_excerpt(source)} simplifies to {_shown(expression)}, "
                 "which has no derivative everywhere."
             )
-        if node.is_number and not node.is_Rational:
-            value = complex(node.evalf(20))
-            if value.imag != 0 or not abs(value) < 1e300:
-                raise ArgumentError(
-                    f"The expression {_excerpt(source)} holds {str(node)[:40]}, which is not a "
-                    "real number of a size that can be computed with."
-                )
 
 
 def _check_domain(source: str, expression: sympy.Expr, needed: list[sympy.Expr]) -> None:
@@ -88,8 +134,8 @@ def _check_domain(source: str, expression: sympy.Expr, needed: list[sympy.Expr])
     for argument in needed:
         if not argument.is_number and not _factors(argument) <= left:
             raise ArgumentError(
-                f"The expression {_excerpt(source)} simplifies to {str(expression)[:60]}, but is "
-                f"not defined everywhere where that is (see {str(argument)[:40]}). Write the "
+                f"The expression {_excerpt(source)} simplifies to {_shown(expression)}, but is "
+                f"not defined everywhere where that is (see {_shown(argument)}). Write the "
                 "simple form if it is what you mean."
             )
 
@@ -105,23 +151,41 @@ def _factors(argument: Any) -> set[Any]:
     factor: Any
     for factor in sympy.Mul.make_args(argument):
         base = factor.args[0] if factor.is_Pow and factor.exp.is_Rational else factor
-        if not base.is_number and not isinstance(base, sympy.exp):
+        positive = isinstance(base, sympy.exp) or (base.is_Pow and base.base.is_number)  # 2**x
+        if not base.is_number and not positive:
             primitive = base.as_content_primitive()[1]
             found.add(-primitive if primitive.could_extract_minus_sign() else primitive)
     return found
 
 
 class _Builder:
-    """Turn Python's syntax tree into a sympy expression, one allowed node at a time."""
+    """Turn Python's syntax tree into a sympy expression, one allowed node at a time.
+
+    The numbers of every operation are bounded before sympy is asked for its result.
+    """
 
     def __init__(self, source: str) -> None:
         self.source = source
+        self.names: set[str] = set()
         self.needed: list[sympy.Expr] = []
         """What must be positive or at least not 0: arguments of log and roots, divisors."""
+        self.measures = limits.Measures()
 
     def build(self, node: ast.AST) -> sympy.Expr:
+        try:
+            made = self.built(node)
+            self.measures.number(made)
+        except limits.OutOfRange as error:
+            raise self.refuse(node, str(error)) from None
+        if self.measures.size(made) > limits.MAX_SIZE:
+            raise self.refuse(
+                node, f"written out, this has more than {limits.MAX_SIZE} terms and signs"
+            )
+        return made
+
+    def built(self, node: ast.AST) -> sympy.Expr:
         if isinstance(node, ast.Constant):
-            return self.number(node)
+            return self.constant(node)
         if isinstance(node, ast.Name):
             return self.name(node)
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.UAdd, ast.USub)):
@@ -133,7 +197,7 @@ class _Builder:
             return self.call(node)
         raise self.refuse(node, f"{_WHAT.get(type(node), 'this')} is not allowed")
 
-    def number(self, node: ast.Constant) -> sympy.Expr:
+    def constant(self, node: ast.Constant) -> sympy.Expr:
         literal = ast.get_source_segment(self.source, node) or ""
         if type(node.value) not in (int, float) or not re.fullmatch(r"[0-9.eE+-]+", literal):
             raise self.refuse(node, "only decimal numbers are allowed")
@@ -157,6 +221,7 @@ class _Builder:
             raise self.refuse(node, f"a function needs its argument, {node.id}(...)")
         if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,30}", node.id) or "__" in node.id:
             raise self.refuse(node, "a variable is a letter, then letters, digits or _")
+        self.names.add(node.id)
         return sympy.Symbol(node.id, real=True)
 
     def operation(self, node: ast.BinOp) -> sympy.Expr:
@@ -173,24 +238,31 @@ class _Builder:
             return left * right
         if isinstance(node.op, ast.Pow):
             return self.power(node, left, right)
-        if right.is_zero:
-            raise self.refuse(node, "division by zero")
+        divisor = self.measures.number(right)
+        if divisor is not None and divisor.contains(0):
+            raise self.refuse(node, "division by zero, or by what cannot be told from it")
         self.needed.append(right)
         return left / right
 
     def power(self, node: ast.BinOp, base: sympy.Expr, exponent: sympy.Expr) -> sympy.Expr:
+        ground, power = self.measures.number(base), self.measures.number(exponent)
         if isinstance(exponent, sympy.Rational):
             size = max(abs(exponent.p), exponent.q)
             if size > MAX_EXPONENT:
                 raise self.refuse(node, f"an exponent must be at most {MAX_EXPONENT}")
             if base.is_zero and exponent <= 0:
                 raise self.refuse(node, "0 to a power of at most 0")
-            if isinstance(base, sympy.Rational) and size * _bits(base) > MAX_BITS:
+            if isinstance(base, sympy.Rational) and size * _bits(base) > limits.MAX_BITS:
                 raise self.refuse(node, "the number is too large")
-        elif base.is_number and not base.is_positive:
+            if ground is not None and ground < 0 and exponent.q > 1:
+                raise self.refuse(node, "a root of a negative number is not a finite real number")
+        elif ground is not None and not ground > 0:
             raise self.refuse(node, "a variable exponent needs a positive base")
-        elif exponent.is_number and exponent.is_real is not True:
-            raise self.refuse(node, "an exponent must be real")
+        if ground is not None and power is not None:
+            limits.power_of(ground, power)
+        elif isinstance(base, sympy.Rational):  # of which sympy takes 10**(x + 9) apart
+            for term in sympy.Add.make_args(exponent):
+                limits.power_of(ground, self.measures.number(term.as_coeff_Mul()[0]))
         if _restricts(exponent):
             self.needed.append(base)
         result = base**exponent
@@ -203,21 +275,23 @@ class _Builder:
     def call(self, node: ast.Call) -> sympy.Expr:
         if not isinstance(node.func, ast.Name):
             raise self.refuse(node.func, f"{_WHAT.get(type(node.func), 'this')} is not allowed")
-        if node.func.id not in _CALLS:
+        name = node.func.id
+        if name not in _CALLS:
             names = ", ".join(sorted(_CALLS))
             raise self.refuse(node.func, f"no such function; known: {names}")
         if len(node.args) != 1 or node.keywords:
-            raise self.refuse(node, f"{node.func.id} takes one argument")
+            raise self.refuse(node, f"{name} takes one argument")
         argument = self.build(node.args[0])
-        if node.func.id in ("log", "sqrt"):
+        if name in ("log", "sqrt"):
             self.needed.append(argument)
-        return _CALLS[node.func.id](argument)
+        number = self.measures.number(argument)
+        if number is not None:
+            limits.number_of(name, number)
+        return _CALLS[name](argument)
 
     def refuse(self, node: ast.AST, reason: str) -> ArgumentError:
-        encoded = self.source.encode()  # Python counts columns in bytes of UTF-8, people do not
-        start = len(encoded[: getattr(node, "col_offset", 0)].decode(errors="ignore"))
-        end = len(encoded[: getattr(node, "end_col_offset", start + 1)].decode(errors="ignore"))
-        return _refuse(self.source, start, end, reason)
+        start = getattr(node, "col_offset", 0)
+        return _refuse(self.source, start, getattr(node, "end_col_offset", start + 1), reason)
 
 
 _WHAT = {
@@ -240,6 +314,11 @@ _WHAT = {
 
 def _bits(number: sympy.Rational) -> int:
     return max(abs(int(number.p)).bit_length(), int(number.q).bit_length())
+
+
+def _shown(expression: Any) -> str:
+    text = str(expression)
+    return f"{text[:60]}…" if len(text) > 60 else text
 
 
 def _excerpt(source: str, start: int = 0, end: int | None = None) -> str:

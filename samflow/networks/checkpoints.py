@@ -14,6 +14,7 @@ import numpy as np
 
 import samflow
 from samflow import _checks
+from samflow._text import printable
 from samflow._types import ArrayLike, NumpyArray, Point
 from samflow.losses.network import NetworkLoss
 from samflow.losses.network_base import AbstractNetworkLoss
@@ -99,6 +100,7 @@ def load_checkpoint(
     key: str | None = None,
     rename: Mapping[str, str] | Callable[[str], str] | None = None,
     leave_out: Sequence[str] = (),
+    max_bytes: int | None = None,
 ) -> Checkpoint:
     """Return the weights in `path` with the loss that they are weights of.
 
@@ -116,6 +118,7 @@ def load_checkpoint(
         rename: the file's names to the network's: a mapping of those that differ, or a function.
         leave_out: names in the file, or their beginnings up to a dot, of what the network does not
             have, as "pooler" or "embeddings.position_ids".
+        max_bytes: of memory that the file's tensors may fill, as for `read_tensors`.
 
     Raises:
         ArgumentError: for a file that cannot be read, tensors that are missing, besides, of
@@ -125,7 +128,7 @@ def load_checkpoint(
 
     """
     _checks.kind("loss", loss, AbstractNetworkLoss, "Use `sf.losses.network` to make one.")
-    file = _as_network(read_tensors(path, key=key), loss)
+    file = _as_network(read_tensors(path, key=key, max_bytes=max_bytes), loss)
     tensors = _named_by_model(file, loss) if file.format == "equinox" else dict(file.tensors)
     tensors, left_out = _without(tensors, leave_out)
     tensors = _renamed(tensors, rename)
@@ -143,7 +146,7 @@ def load_checkpoint(
     there = dict(zip(shapes, arrays, strict=True)) | extras
     narrower = [n for n, kind in kinds.items() if _narrowed(path, n, there[n], kind)]
     w = jnp.concatenate([jnp.ravel(jnp.asarray(array, dtype=float)) for array in arrays])
-    source = f"{os.fspath(path)} ({file.format}, sha256 {file.sha256[:12]})"
+    source = f"{printable(os.fspath(path))} ({file.format}, sha256 {file.sha256[:12]})"
     return Checkpoint(
         loss.with_extras(extras) if extras else loss,
         w,
@@ -161,7 +164,8 @@ def _notes(
     missing: list[str],
 ) -> tuple[str, ...]:
     kinds = sorted({array.dtype.name for array in arrays} - {jnp.zeros(()).dtype.name})
-    notes = [f"opened {' and '.join(file.unwrapped)}"] if file.unwrapped else []
+    opened = printable(" and ".join(file.unwrapped))
+    notes = [f"opened {opened}"] if opened else []
     left_out = [*file.left_out, *left_out]
     notes += [f"left out {_listed(left_out)}"] if left_out else []
     notes += [f"widened from {' and '.join(kinds)}"] if kinds else []
@@ -204,7 +208,7 @@ def _same(a: NumpyArray, b: NumpyArray) -> bool:
 def _listed(names: Any) -> str:
     names = list(names)
     more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return _checks.printable(", ".join(names[:_LISTED]) + more)
+    return printable(", ".join(names[:_LISTED]) + more)
 
 
 def _without(
@@ -213,7 +217,7 @@ def _without(
     """Return the tensors that are wanted, and the names of the others."""
     if isinstance(leave_out, str) or not isinstance(leave_out, Sequence):
         raise _checks.ArgumentError(
-            f"Argument `leave_out` must be a list of names, but is {leave_out!r}."
+            f"Argument `leave_out` must be a list of names, but is {_checks.excerpt(leave_out)}."
         )
     begins = lambda name, start: name == start or name.startswith(f"{start}.")  # noqa: E731
     for start in leave_out:
@@ -247,7 +251,9 @@ def _renamed(
         )
     wrong = next((new for new in names.values() if not isinstance(new, str)), None)
     if wrong is not None:
-        raise _checks.ArgumentError(f"Argument `rename` must give names, but gives {wrong!r}.")
+        raise _checks.ArgumentError(
+            f"Argument `rename` must give names, but gives {_checks.excerpt(wrong)}."
+        )
     if len(set(names.values())) < len(names):
         raise _checks.ArgumentError("Argument `rename` must not give two tensors one name.")
     return {names[name]: tensor for name, tensor in tensors.items()}

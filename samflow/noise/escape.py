@@ -203,8 +203,8 @@ def escape_times(
             "system a momentum of 0 to vary it."
         )
     try:
-        rows = np.atleast_1d(np.asarray(values, float))
-    except (TypeError, ValueError) as error:
+        rows = np.atleast_1d(_checks.real_numbers(values))
+    except TypeError as error:
         raise _checks.ArgumentError(
             f"Argument `values` must be numbers, one row of {width} a system."
         ) from error

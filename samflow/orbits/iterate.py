@@ -126,8 +126,7 @@ def iterate(
 
 def start_states(system: Any, w0: ArrayLike, name: str = "w0") -> Float[Array, "*batch state"]:
     """Return `w0` as states: weights are lifted to rest, full states are taken as they are."""
-    shape = np.shape(w0)
-    width = shape[-1] if shape else 0
+    width = _width(w0)
     domain = getattr(getattr(system, "loss", None), "domain", None)
     if width == system.state_dim != system.dim:
         z0 = _checks.point(name, w0, system.state_dim, batched=True)
@@ -136,6 +135,14 @@ def start_states(system: Any, w0: ArrayLike, name: str = "w0") -> Float[Array, "
     w0 = _checks.point(name, w0, system.dim, batched=True)
     _checks.inside(name, w0, domain)
     return jax.vmap(system.lift)(w0) if w0.ndim == 2 else system.lift(w0)
+
+
+def _width(w0: ArrayLike) -> int:
+    """Return the length of the last axis; 0 where there is none, as in a ragged list."""
+    try:
+        return np.shape(w0)[-1]
+    except (IndexError, ValueError):
+        return 0
 
 
 class _Settings(NamedTuple):

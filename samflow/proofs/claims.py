@@ -171,13 +171,20 @@ def _without_point(verdict: Verdict, reason: str, **asked: Any) -> StabilityClai
 
 
 def _range(name: str, value: Any, check: Any) -> Span:
-    ends = (value, value) if np.ndim(value) == 0 else tuple(np.ravel(value))
+    try:
+        array = _checks.real_numbers(value)
+    except TypeError as error:
+        raise _checks.ArgumentError(
+            f"Argument `{name}` must be a number or a pair (low, high), but is "
+            f"{_checks.excerpt(value)}."
+        ) from error
+    ends = tuple(np.ravel(array).tolist()) * (1 if array.ndim else 2)
     for end in ends:
         check(name, end)
     if len(ends) != 2 or not float(ends[0]) <= float(ends[1]):
         raise _checks.ArgumentError(
             f"Argument `{name}` must be a number or a pair (low, high) with low <= high, "
-            f"but is {value!r}."
+            f"but is {_checks.excerpt(value)}."
         )
     return float(ends[0]), float(ends[1])
 

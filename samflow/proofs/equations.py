@@ -7,6 +7,7 @@ from typing import Any
 import sympy
 from flint import arb
 
+from samflow.losses.limits import differentiating
 from samflow.proofs.balls import Ball, Balls, Program
 
 
@@ -24,8 +25,10 @@ class GradientEquations:
     def __init__(self, expression: sympy.Expr, symbols: Sequence[sympy.Symbol]):
         """Differentiate `expression` twice, exactly, in `symbols`."""
         self.symbols = tuple(symbols)
-        self.gradient: list[Any] = [sympy.diff(expression, symbol) for symbol in symbols]
-        hessian = [sympy.diff(part, symbol) for part in self.gradient for symbol in symbols]
+        with differentiating([expression], symbols):
+            self.gradient: list[Any] = [sympy.diff(expression, symbol) for symbol in symbols]
+        with differentiating(self.gradient, symbols):
+            hessian = [sympy.diff(part, symbol) for part in self.gradient for symbol in symbols]
         self.loss = Program([expression], symbols)
         self.value = Program(self.gradient, symbols)
         self._both = Program([*self.gradient, *hessian], symbols)

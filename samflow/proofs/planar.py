@@ -10,6 +10,7 @@ from typing import Any
 import sympy
 from flint import Ordering, fmpq, fmpq_mpoly_ctx, fmpq_poly
 
+from samflow.losses.limits import MAX_TERMS, expanded_terms
 from samflow.proofs.balls import OutsideDomain, working_precision
 from samflow.proofs.equations import GradientEquations
 from samflow.proofs.search import Search, certify_near
@@ -47,6 +48,8 @@ def _coprime_gradient(equations: GradientEquations) -> tuple[Any, Any] | None:
         return None
     ring = fmpq_mpoly_ctx.get(["x", "y"], Ordering.lex)
     pair, bezout = [], 1
+    if sum(expanded_terms(g) for g in equations.gradient) > MAX_TERMS:
+        return None
     for g in equations.gradient:
         polynomial = sympy.Poly(g, *symbols)
         if polynomial.is_zero or not all(c.is_Rational for c in polynomial.coeffs()):

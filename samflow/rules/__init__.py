@@ -58,7 +58,7 @@ def rule(name: str, *, rho: float = 0.0, **options: Any) -> Any:
             not take, or a value out of range.
 
     """
-    kind = RULES[known("rule", name.lower(), RULES)]
+    kind = RULES[known("rule", name.lower() if isinstance(name, str) else name, RULES)]
     taken = [option for option in inspect.signature(kind).parameters if option != "rho"]
     for option in options:
         if option not in taken:

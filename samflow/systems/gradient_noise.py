@@ -269,8 +269,8 @@ def _factor(covariance: ArrayLike) -> Array:
             )
         return jnp.sqrt(covariance)
     try:
-        sigma = np.asarray(covariance, dtype=float)
-    except (TypeError, ValueError) as error:
+        sigma = _checks.real_numbers(covariance)
+    except TypeError as error:
         raise _checks.ArgumentError("Argument `covariance` must be a matrix of numbers.") from error
     if sigma.ndim not in (1, 2) or not sigma.size or set(sigma.shape) != {len(sigma)}:
         raise _checks.ArgumentError(

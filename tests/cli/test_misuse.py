@@ -1,8 +1,15 @@
 """Misuse: one line that says what, what was received and what to do; exit code 2; no file."""
 
+import json
+import os
+import stat
+
 import pytest
+from rich.text import Text
 
 from samflow.cli import run
+from samflow.cli.output import deliver, say, table_of
+from samflow.records import write_whole
 
 SADDLE = ["saddle", "--loss", "beale"]
 VALLEY = ["two-phase", "--loss", "valley", "--start", "2,0.1"]
@@ -115,6 +122,43 @@ def test_misuse_is_one_line_and_code_2(arguments, expected, capsys, tmp_path):
 @pytest.mark.parametrize(("path", "expected"), PATHS.values(), ids=PATHS.keys())
 def test_a_path_that_cannot_be_written_is_refused(command, path, expected, capsys, tmp_path):
     _assert_refused([*command, "-o", path], ["-o", *expected], capsys, tmp_path)
+
+
+@pytest.mark.parametrize("command", [SADDLE, PORTRAIT[:3]], ids=lambda c: c[0])
+def test_a_pipe_or_a_device_is_not_replaced(command, capsys, tmp_path):
+    suffix = "pdf" if command[0] == "portrait" else "json"
+    os.mkfifo(tmp_path / f"pipe.{suffix}")
+    (tmp_path / f"null.{suffix}").symlink_to("/dev/null")
+    for name in (f"pipe.{suffix}", f"null.{suffix}"):
+        assert run([*command, "-o", name]) == 2
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert "is a pipe or a device, which would be replaced" in err
+    assert stat.S_ISFIFO((tmp_path / f"pipe.{suffix}").stat().st_mode)
+    with pytest.raises(FileExistsError, match="a pipe or a device is there"):
+        write_whole(tmp_path / f"pipe.{suffix}", "content")
+
+
+def test_names_from_outside_cannot_speak_to_the_terminal(capsys, tmp_path):
+    """Escape sequences, C1 controls and marks of direction, in tables, JSON and messages."""
+    hostile = "a\x1b[31mb\x9b2J\u202ec\x07"
+    rows = table_of("name")
+    rows.add_row(Text(hostile))
+    deliver(
+        [Text(hostile), rows], json.dumps(hostile, ensure_ascii=False), as_json=False, path=None
+    )
+    text = capsys.readouterr().out
+    say(hostile)
+    message = capsys.readouterr().err
+    for shown in (*text.splitlines(), *message.splitlines()):
+        assert shown.isprintable()
+    assert text.count("a\\x1b[31mb\\x9b2J\\u202ec") == 2
+    deliver([], json.dumps(hostile, ensure_ascii=False), as_json=True, path=None)
+    text = capsys.readouterr().out
+    assert text.strip().isprintable()
+    assert json.loads(text) == hostile
+    deliver([Text(hostile)], "{}", as_json=False, path=tmp_path / "x.txt")
+    assert (tmp_path / "x.txt").read_text().strip().isprintable()
 
 
 def test_a_path_is_refused_before_any_work_is_done(capsys, tmp_path, monkeypatch):

@@ -2,8 +2,13 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import textwrap
+import time
+
+import pytest
 
 MAIN = [sys.executable, "-c", "from samflow.cli import main; main()"]
 
@@ -58,3 +63,91 @@ def test_help_does_not_load_jax():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_full_disk_behind_stdout_is_one_line():
+    with open("/dev/full", "w") as full:
+        for command in (["losses"], ["--version"], ["saddle", "--help"]):
+            done = subprocess.run(
+                [*MAIN, *command], stdout=full, stderr=subprocess.PIPE, text=True, timeout=60
+            )
+            assert done.returncode == 2
+            (line,) = done.stderr.splitlines()
+            assert line.startswith("Error: The result cannot be printed: No space left on device")
+
+
+def test_a_closed_stdout_is_said_before_any_work_and_a_file_is_written_without_it(tmp_path):
+    shell = ["sh", "-c", 'exec "$@" >&-', "sh", *MAIN]
+    done = subprocess.run([*shell, "losses"], stderr=subprocess.PIPE, text=True, timeout=60)
+    assert done.returncode == 2
+    assert "`-o` must be given where stdout is closed" in done.stderr
+    done = subprocess.run(
+        [*shell, "losses", "-o", str(tmp_path / "l.json")],
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0
+    assert len(json.loads((tmp_path / "l.json").read_text())) > 5
+
+
+def test_a_closed_stderr_keeps_messages_out_of_the_result():
+    shell = ["sh", "-c", 'exec "$@" 2>&-', "sh", *MAIN]
+    done = subprocess.run(
+        [*shell, "portrait", "--loss", "nothing", "-o", "x.pdf"],
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+
+
+INTERRUPT = """
+    import os, signal, sys
+
+    class Finder:
+        def find_spec(self, name, path, target=None):
+            if name == {module!r}:
+                sys.meta_path.remove(self)
+                try:
+                    os.kill(os.getpid(), signal.SIGINT)
+                except KeyboardInterrupt:
+                    raise {error}
+            return None
+
+    sys.meta_path.insert(0, Finder())
+    from samflow.cli import main
+    main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "error"),
+    [
+        ("typer", "KeyboardInterrupt"),
+        ("samflow.cli.checkpoint", "KeyboardInterrupt"),
+        ("sympy", "KeyboardInterrupt"),
+        ("sympy", "ImportError('as modules in C make of it')"),
+    ],
+)
+def test_ctrl_c_while_modules_are_imported_is_one_line(module, error):
+    program = textwrap.dedent(INTERRUPT.format(module=module, error=error))
+    done = subprocess.run(
+        [sys.executable, "-c", program, "losses"], capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "Interrupted.\n")
+
+
+@pytest.mark.slow
+def test_ctrl_c_at_any_time_is_one_line():
+    began = time.perf_counter()
+    subprocess.run([*MAIN, "losses"], capture_output=True, timeout=60)
+    whole = time.perf_counter() - began
+    for share in range(1, 21):
+        process = subprocess.Popen(
+            [*MAIN, "losses"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        time.sleep(0.2 + whole * share / 22)  # by then Python itself has started
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+        assert (process.returncode, errors) in ((130, "Interrupted.\n"), (0, "")), share

@@ -11,24 +11,27 @@ import numpy as np
 
 from samflow._checks import ArgumentError
 from samflow._types import NumpyArray
+from samflow.networks.files.budget import Budget
 from samflow.networks.files.trees import Contents, named_once, reading, under
 
 ARRAY_MAGIC = b"\x93NUMPY"
 
 
-def read_npz(path: Path, key: str | None) -> Contents:
+def read_npz(path: Path, key: str | None, budget: Budget) -> Contents:
     """Return the arrays of an archive of numpy.savez, read with `allow_pickle=False`."""
     tensors, left_out = {}, []
     with reading(path, "npz file"), zipfile.ZipFile(path) as archive:
         names = archive.namelist()
         named_once(path, [name.removesuffix(".npy") for name in names])
         members = {name.removesuffix(".npy"): name for name in names}
-        for short, name in under(path, members, key).items():
-            if not members[name].endswith(".npy"):
-                left_out.append(name)
-                continue
+        wanted = under(path, members, key)
+        left_out += [name for name in wanted.values() if not members[name].endswith(".npy")]
+        wanted = {short: name for short, name in wanted.items() if name not in left_out}
+        for name in wanted.values():
             with archive.open(members[name]) as file:
-                _check_header(path, name, file, archive.getinfo(members[name]).file_size)
+                size = archive.getinfo(members[name]).file_size
+                budget.take(f"array `{name}`", _check_header(path, name, file, size))
+        for short, name in wanted.items():
             # Opened anew, not rewound: after a step back zipfile checks no sum (CRC-32) any more.
             with archive.open(members[name]) as file:
                 array = _numbers(name, np.lib.format.read_array(file, allow_pickle=False))
@@ -39,7 +42,7 @@ def read_npz(path: Path, key: str | None) -> Contents:
     return Contents(tensors, (key,) if key is not None else (), tuple(left_out))
 
 
-def read_equinox(path: Path, key: str | None) -> Contents:
+def read_equinox(path: Path, key: str | None, budget: Budget) -> Contents:
     """Return the leaves of equinox.tree_serialise_leaves, named by their places from 0 on."""
     if key is not None:
         raise ArgumentError(
@@ -85,8 +88,11 @@ def _skip_hyperparameters(file: IO[bytes]) -> tuple[str, ...]:
     return ()
 
 
-def _check_header(path: Path, name: str, file: IO[bytes], available: int) -> None:
-    """Refuse an array that needs a pickle, or that the next `available` bytes cannot hold."""
+def _check_header(path: Path, name: str, file: IO[bytes], available: int) -> int:
+    """Return the bytes of an array.
+
+    Refuse one that needs a pickle, or that the next `available` bytes cannot hold.
+    """
     start = file.tell()
     version = np.lib.format.read_magic(file)
     header: Any = {
@@ -106,6 +112,7 @@ def _check_header(path: Path, name: str, file: IO[bytes], available: int) -> Non
     size = math.prod(shape) * dtype.itemsize
     if min(shape, default=0) < 0 or size > available - (file.tell() - start):
         raise ValueError(f"array {name} of shape {shape} and type {dtype} is not all there")
+    return size
 
 
 def _numbers(name: str, array: NumpyArray) -> NumpyArray | None:

@@ -1,15 +1,25 @@
 """Arrays that Orbax saved, on any devices, restored as NumPy arrays."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from samflow._checks import ArgumentError
+from samflow._checks import ArgumentError, excerpt
 from samflow._types import NumpyArray
 from samflow.networks._extras import optional
-from samflow.networks.files.trees import Contents, below, listed, named_once, reading, under
+from samflow.networks.files.budget import Budget
+from samflow.networks.files.trees import (
+    Contents,
+    below,
+    is_numeric,
+    listed,
+    named_once,
+    reading,
+    under,
+)
 
 MARK = "_METADATA"
 
@@ -43,7 +53,7 @@ def orbax_item(folder: Path) -> Path | None:
     return None
 
 
-def read_orbax(folder: Path, key: str | None) -> Contents:
+def read_orbax(folder: Path, key: str | None, budget: Budget) -> Contents:
     """Return the arrays of a tree by dotted name, whatever devices they were saved from.
 
     Plain numbers are left out, NumPy's scalars among them: Orbax stores the two alike.
@@ -61,12 +71,16 @@ def read_orbax(folder: Path, key: str | None) -> Contents:
         ]
         arrays = [name for name, value in entries if value["value_type"] in _ARRAYS]
         names = under(folder, named_once(folder, arrays), key)
-        tensors = {name: _array(tensorstore, folder, full, stored) for name, full in names.items()}
+        tensors = {
+            name: _array(tensorstore, folder, full, stored, budget) for name, full in names.items()
+        }
     besides = [name for name, value in entries if value["value_type"] not in _ARRAYS]
     return Contents(tensors, (key,) if key is not None else (), below(besides, key))
 
 
-def _array(tensorstore: Any, folder: Path, name: str, stored: dict[str, Any]) -> NumpyArray:
+def _array(
+    tensorstore: Any, folder: Path, name: str, stored: dict[str, Any], budget: Budget
+) -> NumpyArray:
     if ".." in Path(name).parts:
         raise ValueError(f"`{name}` leads out of the folder")
     base = {"driver": "file", "path": f"{folder.resolve()}/"}
@@ -74,10 +88,53 @@ def _array(tensorstore: Any, folder: Path, name: str, stored: dict[str, Any]) ->
         place = {"driver": "ocdbt", "base": base, "path": f"{name}/"}
     else:
         place = {**base, "path": f"{base['path']}{name}/"}
+    third = bool(stored.get("use_zarr3"))
+    found = tensorstore.KvStore.open(place).result().read("zarr.json" if third else ".zarray")
+    _check_sizes(name, json.loads(found.result().value or b"null"), budget)
     spec = {
-        "driver": "zarr3" if stored.get("use_zarr3") else "zarr",
+        "driver": "zarr3" if third else "zarr",
         "kvstore": place,
-        # A chunk that is not there means zeros only where Orbax leaves chunks of zeros out.
-        "fill_missing_data_reads": not stored.get("store_array_data_equal_to_fill_value", False),
+        "fill_missing_data_reads": False,  # otherwise a lost chunk would be read as zeros
     }
-    return np.array(tensorstore.open(spec, open=True, read=True).result().read().result())
+    try:
+        opened = tensorstore.open(spec, open=True, read=True).result()
+        array = np.array(opened.read().result())
+    except ValueError as error:
+        if "missing" not in str(error) or stored.get("store_array_data_equal_to_fill_value"):
+            raise
+        raise ArgumentError(
+            f"Array `{name}` must be whole, but in {str(folder)!r} a part of it is not there. The "
+            "Orbax that wrote it leaves parts of zeros out, which look the same as lost ones. Save "
+            "it again with Orbax 0.6 or newer."
+        ) from error
+    if not is_numeric(array.dtype):
+        raise ValueError(f"`{name}` is of type {array.dtype}, not of numbers")
+    return array
+
+
+def _check_sizes(name: str, metadata: Any, budget: Budget) -> None:
+    """Count the bytes of an array, and refuse chunks too large: TensorStore would try to get them.
+
+    `metadata` are those of zarr 2 or 3, in which a chunk may be made of chunks.
+    """
+    if not isinstance(metadata, dict):
+        raise ValueError(f"the array `{name}` is not there")
+    second = "chunks" in metadata
+    chunks = metadata["chunks" if second else "chunk_grid"]
+    chunks = chunks if second else chunks["configuration"]["chunk_shape"]
+    shape = _lengths(name, metadata["shape"], 0)
+    inner = [
+        codec["configuration"]["chunk_shape"]
+        for codec in metadata.get("codecs", ())
+        if "chunk_shape" in codec.get("configuration", ())
+    ]
+    item = np.dtype(metadata["dtype" if second else "data_type"]).itemsize
+    budget.take(f"array `{name}`", math.prod(shape) * item)
+    for each in (chunks, *inner):
+        budget.check(f"chunks of array `{name}`", math.prod(_lengths(name, each, 1)) * item)
+
+
+def _lengths(name: str, value: Any, least: int) -> list[int]:
+    if not isinstance(value, list) or any(type(n) is not int or n < least for n in value):
+        raise ValueError(f"the array `{name}` has lengths {excerpt(value)}")
+    return value

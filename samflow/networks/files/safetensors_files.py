@@ -2,6 +2,7 @@
 
 import json
 import math
+import tempfile
 from pathlib import Path
 
 import ml_dtypes
@@ -10,6 +11,7 @@ import numpy as np
 from samflow._checks import ArgumentError
 from samflow._types import NumpyArray
 from samflow.networks._extras import optional
+from samflow.networks.files.budget import Budget
 from samflow.networks.files.trees import Contents, listed, reading, under, without_prefixes
 
 _DTYPES = {
@@ -26,13 +28,13 @@ _DTYPES = {
 }
 
 
-def read_safetensors(path: Path, key: str | None) -> Contents:
+def read_safetensors(path: Path, key: str | None, budget: Budget) -> Contents:
     """Return the tensors of one file in the order in which they lie there."""
     names, prefixes = without_prefixes(under(path, _header(path), key))
-    return Contents(_tensors(path, names), _opened(key, prefixes))
+    return Contents(_tensors(path, names, budget), _opened(key, prefixes))
 
 
-def read_sharded(index: Path, key: str | None) -> Contents:
+def read_sharded(index: Path, key: str | None, budget: Budget) -> Contents:
     """Return the tensors of all the files that an index of Hugging Face names, in its order."""
     places = _weight_map(index)
     names, prefixes = without_prefixes(under(index, places, key))
@@ -44,7 +46,8 @@ def read_sharded(index: Path, key: str | None) -> Contents:
                 f"Argument `path` must be an index of its files, but {str(index)!r} and "
                 f"{shard.name} disagree on {listed(sorted(there ^ set(header)))}."
             )
-        tensors |= _tensors(shard, {n: full for n, full in names.items() if full in there})
+        wanted = {n: full for n, full in names.items() if full in there}
+        tensors |= _tensors(shard, wanted, budget)
     return Contents({name: tensors[name] for name in names}, _opened(key, prefixes))
 
 
@@ -80,19 +83,26 @@ def _header(path: Path) -> dict[str, dict]:
     """Return type, shape and place of every tensor, in the order of their places."""
     safetensors = optional("safetensors", "Reading a safetensors file")
     with reading(path, "safetensors file"):
-        # The library checks that header, places and length of the file agree.
-        with safetensors.safe_open(path, framework="numpy"):
-            pass
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(length))
+            content = file.read(length)
+        # The library checks that header, places and length of the file agree. It maps files into
+        # memory, and if another process cut this one, the system would end ours; so it gets a
+        # copy, whose tensors are a hole.
+        with tempfile.NamedTemporaryFile() as copy:
+            copy.write(length.to_bytes(8, "little") + content)
+            copy.truncate(path.stat().st_size)
+            copy.flush()
+            with safetensors.safe_open(copy.name, framework="numpy"):
+                pass
+        header = json.loads(content)
         header.pop("__metadata__", None)
         for entry in header.values():
             entry["start"] = 8 + length + entry["data_offsets"][0]
         return dict(sorted(header.items(), key=lambda item: item[1]["start"]))
 
 
-def _tensors(path: Path, names: dict[str, str]) -> dict[str, NumpyArray]:
+def _tensors(path: Path, names: dict[str, str], budget: Budget) -> dict[str, NumpyArray]:
     # Read here, since the library's own reading for NumPy knows no float of 8 bits.
     header, tensors = _header(path), {}
     with reading(path, "safetensors file"), path.open("rb") as file:
@@ -103,7 +113,9 @@ def _tensors(path: Path, names: dict[str, str]) -> dict[str, NumpyArray]:
                     f"Tensor `{full}` must be of a type that NumPy or ml_dtypes has, but is of "
                     f"{kind}. Save it as F32."
                 )
+            dtype = np.dtype(_DTYPES[kind])
+            budget.take(f"tensor `{full}`", math.prod(shape) * dtype.itemsize)
             file.seek(header[full]["start"])
-            flat = np.fromfile(file, np.dtype(_DTYPES[kind]), math.prod(shape))
+            flat = np.fromfile(file, dtype, math.prod(shape))
             tensors[name] = flat.reshape(shape)
     return tensors

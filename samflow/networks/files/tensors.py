@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from samflow._checks import ArgumentError
+from samflow._checks import ArgumentError, excerpt
 from samflow._types import NumpyArray
 from samflow.networks.files.array_files import (
     ARRAY_MAGIC,
@@ -16,13 +16,14 @@ from samflow.networks.files.array_files import (
     read_equinox,
     read_npz,
 )
+from samflow.networks.files.budget import Budget, changed, plain_files, size_of, states
 from samflow.networks.files.flax_files import looks_like_msgpack, read_flax
 from samflow.networks.files.orbax_files import orbax_item, read_orbax
 from samflow.networks.files.safetensors_files import read_safetensors, read_sharded, shards
 from samflow.networks.files.torch_files import LEGACY_MAGIC, read_torch
 from samflow.networks.files.trees import Contents, listed, reading
 
-_READERS: dict[str, Callable[[Path, str | None], Contents]] = {
+_READERS: dict[str, Callable[[Path, str | None, Budget], Contents]] = {
     "safetensors": read_safetensors,
     "safetensors index": read_sharded,
     "torch": read_torch,
@@ -70,7 +71,9 @@ class TensorFile(NamedTuple):
     """The entries beside the tensors that are none, or were passed on the way; full names."""
 
 
-def read_tensors(path: str | os.PathLike[str], *, key: str | None = None) -> TensorFile:
+def read_tensors(
+    path: str | os.PathLike[str], *, key: str | None = None, max_bytes: int | None = None
+) -> TensorFile:
     """Return the tensors in a file or folder that another library wrote, bit for bit.
 
     The format is recognised by content: safetensors (one file, or several with an index), what
@@ -85,27 +88,29 @@ def read_tensors(path: str | os.PathLike[str], *, key: str | None = None) -> Ten
     the caller's own; tensors that shared memory no longer do. An Equinox file has no names: there
     they are "0", "1", … (see `read_leaves`).
 
+    All tensors together may fill `max_bytes` of memory; by default 256 MiB and eight times the
+    size of the file, so that a small file cannot fill the machine.
+
     Not guaranteed: that no bit changed since it was written, for which most formats have no check
     (compare `sha256`), and that an Equinox file has all its leaves, as it does not say how many.
 
     Raises:
-        ArgumentError: for what is missing, empty, cut short, damaged, of an unknown format or not
-            readable without running code; for a `key` that is not there, and where several groups
-            could be meant and none is named.
+        ArgumentError: for what is missing, empty, cut short, damaged, of an unknown format, too
+            large in memory, changed while it was read or not readable without running code; for a
+            `key` that is not there, and where several groups could be meant and none is named.
         ImportError: where the package that a format needs is not installed.
 
     """
     path = _existing(path)
     if key is not None and not (isinstance(key, str) and key):
-        raise ArgumentError(f"Argument `key` must be a name as 'model.encoder', but is {key!r}.")
+        raise ArgumentError(
+            f"Argument `key` must be a name as 'model.encoder', but is {excerpt(key)}."
+        )
     try:
         place, form = _in_folder(path) if path.is_dir() else (path, _recognised(path))
-        contents = _READERS[form](place, key)
-        digest = _digest(place, form)
+        contents, digest = _read(place, form, key, max_bytes)
     except OSError as error:
-        raise ArgumentError(
-            f"Argument `path` must be readable, but {str(path)!r} is not: {error}"
-        ) from error
+        raise _unreadable(path, error) from error
     item = (place.name,) if form == "orbax" and place != path else ()
     return TensorFile(
         contents.tensors,
@@ -114,6 +119,29 @@ def read_tensors(path: str | os.PathLike[str], *, key: str | None = None) -> Ten
         (*item, *contents.unwrapped),
         contents.left_out,
     )
+
+
+def _read(place: Path, form: str, key: str | None, max_bytes: int | None) -> tuple[Contents, str]:
+    """Return the contents of a file or folder that stays the same meanwhile, and its digest."""
+    before = states(files := _files(place, form))
+    budget = Budget(place, size_of(before), max_bytes)
+    try:
+        contents = _READERS[form](place, key, budget)
+        digest = _digest(place, files)
+    except ArgumentError:
+        if states(_files(place, form)) != before:
+            raise changed(place) from None
+        raise
+    if states(_files(place, form)) != before:
+        raise changed(place)
+    return contents, digest
+
+
+def _files(place: Path, form: str) -> list[Path]:
+    """Return the files that are read."""
+    if form == "orbax":
+        return plain_files(place)
+    return [place, *shards(place)] if form == "safetensors index" else [place]
 
 
 def read_leaves(path: str | os.PathLike[str]) -> list[NumpyArray]:
@@ -129,18 +157,33 @@ def read_leaves(path: str | os.PathLike[str]) -> list[NumpyArray]:
 
     """
     path = _existing(path)
+    try:
+        return _read_leaves(path)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _read_leaves(path: Path) -> list[NumpyArray]:
     form = "another kind of" if path.is_dir() else _recognised(path)
     if form != "equinox":
         raise ArgumentError(
             f"Argument `path` must be a file of equinox.tree_serialise_leaves, but {str(path)!r} "
             f"is {'a folder' if path.is_dir() else f'a {form} file'}. Use read_tensors."
         )
-    return leaves_of(path)[0]
+    before = states([path])
+    leaves = leaves_of(path)[0]
+    if states([path]) != before:
+        raise changed(path)
+    return leaves
+
+
+def _unreadable(path: Path, error: OSError) -> ArgumentError:
+    return ArgumentError(f"Argument `path` must be readable, but {str(path)!r} is not: {error}")
 
 
 def _existing(path: str | os.PathLike[str]) -> Path:
     if not isinstance(path, (str, os.PathLike)):
-        raise ArgumentError(f"Argument `path` must be a file or a folder, but is {path!r}.")
+        raise ArgumentError(f"Argument `path` must be a file or a folder, but is {excerpt(path)}.")
     if not os.path.exists(path):  # False of a name that is too long, too
         raise ArgumentError(
             f"Argument `path` must be a file or a folder, but {os.fspath(path)!r} is not there."
@@ -238,12 +281,8 @@ def _in_folder(folder: Path) -> tuple[Path, str]:
     )
 
 
-def _digest(place: Path, form: str) -> str:
-    if form == "orbax":
-        files = [file for file in place.rglob("*") if file.is_file()]
-    elif form == "safetensors index":
-        files = [place, *shards(place)]
-    else:
+def _digest(place: Path, files: list[Path]) -> str:
+    if files == [place]:
         return _digest_of(place)
     folder = place if place.is_dir() else place.parent
     lines = sorted(f"{_digest_of(file)}  {file.relative_to(folder).as_posix()}" for file in files)

@@ -13,6 +13,8 @@ import numpy as np
 from samflow._checks import ArgumentError
 from samflow._types import NumpyArray
 from samflow.networks._extras import optional
+from samflow.networks.files.budget import Budget
+from samflow.networks.files.pickles import check_hashes
 from samflow.networks.files.trees import (
     Contents,
     below,
@@ -26,6 +28,8 @@ from samflow.networks.files.trees import (
 
 LEGACY_MAGIC = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
 """How torch.save began a file before PyTorch 1.6."""
+
+_LEGACY_PICKLES = 5  # a number, a version, the system, the tensors, the keys of their storages
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "net", "ema")
 
@@ -43,14 +47,14 @@ _REMEDY = (
     "torch.save(model.state_dict(), 'weights.pt')."
 )
 
-_LARGEST_EXPANDED = 2**30
-"""Bytes up to which a tensor may be expanded from fewer, as masks are."""
+_SMALL_PICKLE = 2**20
+"""Bytes that the pickle in a file may have beyond those of the file; torch.save packs nothing."""
 
 
-def read_torch(path: Path, key: str | None) -> Contents:
+def read_torch(path: Path, key: str | None, budget: Budget) -> Contents:
     """Return the tensors of a state_dict, or of the one that a checkpoint holds."""
     torch = _safe_torch()
-    tree = _load(torch, path)
+    tree = _load(torch, path, budget)
     if not isinstance(tree, Mapping):
         raise ArgumentError(
             f"Argument `path` must hold a dictionary of tensors, but {str(path)!r} holds a "
@@ -67,6 +71,8 @@ def read_torch(path: Path, key: str | None) -> Contents:
         )
     names, prefixes = without_prefixes(under(path, found, key))
     besides = [".".join((*opened, name)) for name in besides]
+    for full in names.values():
+        _take(budget, full, found[full])
     return Contents(
         {name: _array(torch, full, found[full]) for name, full in names.items()},
         (*opened, *([key] if key is not None else []), *prefixes),
@@ -86,12 +92,17 @@ def _safe_torch() -> Any:
     return torch
 
 
-def _load(torch: Any, path: Path) -> Any:
+def _load(torch: Any, path: Path, budget: Budget) -> Any:
     with reading(path, "PyTorch file"):
+        if zipfile.is_zipfile(path):
+            _check_archive(path, budget)
+        else:
+            with path.open("rb") as file:
+                for _ in range(_LEGACY_PICKLES):
+                    check_hashes(file, budget.size)
         try:
-            # Mapped, not read: only the tensors that are asked for are copied into memory.
-            mapped = zipfile.is_zipfile(path)
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+            # Not mapped into memory: if another process cut the file, the system would end ours.
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=False)
         except pickle.UnpicklingError as error:
             foreign = re.search(r"GLOBAL (\S+)", str(error))
             if foreign is None:
@@ -102,6 +113,41 @@ def _load(torch: Any, path: Path) -> Any:
                 f"of `{foreign[1]}`: to read it is to run its code, which is never done here. "
                 f"{_REMEDY}"
             ) from None
+
+
+def _check_archive(path: Path, budget: Budget) -> None:
+    """Refuse an archive that is small only because it is packed."""
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+    budget.check("all its entries", sum(entry.file_size for entry in entries))
+    for entry in entries:
+        # A pickle makes up to 70 bytes of each of its own.
+        if entry.filename.endswith(".pkl") and entry.file_size > _SMALL_PICKLE + budget.size:
+            budget.check(f"`{entry.filename}`", 70 * entry.file_size)
+    with zipfile.ZipFile(path) as archive:
+        for entry in entries:
+            if entry.filename.endswith("data.pkl"):
+                check_hashes(archive.read(entry), entry.file_size)
+
+
+def _take(budget: Budget, name: str, tensor: Any) -> None:
+    """Count the bytes of a tensor as an array; many places may stand for one that is stored."""
+    size, stored = tensor.numel() * tensor.element_size(), _stored(tensor)
+    if stored < size and budget.taken + size > budget.most:
+        raise ArgumentError(
+            f"Tensor `{name}` must be no larger than what is stored of it, but {stored} bytes are "
+            f"expanded to the shape {tuple(tensor.shape)}, and with them the file fills "
+            f"{budget.taken + size} bytes of memory instead of at most {budget.most}. Save its "
+            f".clone(), or give max_bytes={budget.taken + size} or more."
+        )
+    budget.take(f"tensor `{name}`", size)
+
+
+def _stored(tensor: Any) -> int:
+    try:
+        return tensor.untyped_storage().nbytes()
+    except (NotImplementedError, RuntimeError):  # sparse ones, which are refused later
+        return tensor.numel() * tensor.element_size()
 
 
 def _open(path: Path, tree: Mapping, is_tensor: Any) -> tuple[Mapping, list[str], list[str]]:
@@ -140,12 +186,6 @@ def _array(torch: Any, name: str, tensor: Any) -> NumpyArray:
         raise ArgumentError(
             f"Tensor `{name}` must be an array of numbers, but is of layout {tensor.layout}, type "
             f"{tensor.dtype} and device {tensor.device}. Save its .to_dense() or .dequantize()."
-        )
-    size, stored = tensor.numel() * tensor.element_size(), tensor.untyped_storage().nbytes()
-    if size > max(stored, _LARGEST_EXPANDED):
-        raise ArgumentError(
-            f"Tensor `{name}` must be no larger than what is stored of it, but {stored} bytes are "
-            f"expanded to the shape {tuple(tensor.shape)}. Save its .clone()."
         )
     if kind in _BITS:
         bits = tensor.view(getattr(torch, _BITS[kind])).numpy()

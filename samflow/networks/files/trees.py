@@ -7,10 +7,14 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from samflow._checks import ArgumentError
+import jax.numpy as jnp
+import numpy as np
+
+from samflow._checks import ArgumentError, excerpt
 from samflow._types import NumpyArray
 
 _DEEPEST = 64
+_MOST_NAMES = 4_000_000
 _PREFIXES = ("module.", "_orig_mod.")  # of DataParallel and of torch.compile
 _SHOWN = 12
 
@@ -52,30 +56,64 @@ def flatten(
 ) -> tuple[dict[str, Any], list[str]]:
     """Return the tensors in nested dictionaries and lists by dotted name, and the other entries.
 
-    The order is the tree's. A branch without any tensor counts as one entry, by its own name.
+    The order is the tree's. A branch without any tensor counts as one entry, by its own name. What
+    lies in several places has a name for each.
     """
     found: dict[str, Any] = {}
     besides: list[str] = []
+    survey = _Survey(path, is_tensor)
+    if (named := survey.of(tree, ()).names) > _MOST_NAMES:
+        raise ArgumentError(
+            f"Argument `path` must have at most {_MOST_NAMES} names, but {str(path)!r} has "
+            f"{named}, as its dictionaries or lists lie in one another in several places."
+        )
 
     def walk(branch: Any, names: tuple[str, ...]) -> None:
-        if len(names) > _DEEPEST:
-            raise ArgumentError(
-                f"Argument `path` must nest at most {_DEEPEST} deep, but {str(path)!r} nests "
-                f"deeper at `{'.'.join(names[:4])}…`."
-            )
+        name = ".".join(names)
         if is_tensor(branch):
-            name = ".".join(names)
             named_once(path, [*found, name] if name in found else ())
             found[name] = branch
-            return
-        before, mark = len(found), len(besides)
-        for name, child in _children(branch):
-            walk(child, (*names, name))
-        if len(found) == before and names:
-            besides[mark:] = [".".join(names)]
+        elif not names or survey.of(branch, names).tensors:
+            for child_name, child in _children(branch):
+                walk(child, (*names, child_name))
+        elif names:
+            besides.append(name)
 
     walk(tree, ())
     return found, besides
+
+
+class _Seen(NamedTuple):
+    """What is known of a branch: whether tensors are in it, names that it makes, its height."""
+
+    tensors: bool
+    names: int
+    height: int
+
+
+class _Survey:
+    """Looks at each object of a tree once, in however many places it lies."""
+
+    def __init__(self, path: Path, is_tensor: Callable[[Any], bool]) -> None:
+        self.path, self.is_tensor = path, is_tensor
+        self.seen: dict[int, _Seen] = {}
+
+    def of(self, branch: Any, names: tuple[str, ...]) -> _Seen:
+        if not isinstance(branch, (Mapping, list, tuple)):
+            return _Seen(self.is_tensor(branch), 1, 0)
+        known = self.seen.get(id(branch))
+        if len(names) + (known.height if known else 0) > _DEEPEST:
+            raise ArgumentError(
+                f"Argument `path` must nest at most {_DEEPEST} deep, but {str(self.path)!r} nests "
+                f"deeper at `{'.'.join(names[:4])}…`."
+            )
+        if known is None:
+            parts = [self.of(child, (*names, name)) for name, child in _children(branch)]
+            tensors = any(part.tensors for part in parts)
+            height = 1 + max((part.height for part in parts), default=0)
+            names_made = sum(part.names for part in parts) if tensors else 1
+            known = self.seen[id(branch)] = _Seen(tensors, names_made, height)
+        return known
 
 
 def named_once(path: Path, names: Sequence[str]) -> Sequence[str]:
@@ -91,9 +129,20 @@ def named_once(path: Path, names: Sequence[str]) -> Sequence[str]:
 
 def _children(branch: Any) -> Iterator[tuple[str, Any]]:
     if isinstance(branch, Mapping):
-        yield from ((str(name), child) for name, child in branch.items())
+        yield from ((_word(name), child) for name, child in branch.items())
     elif isinstance(branch, (list, tuple)):
         yield from ((str(index), child) for index, child in enumerate(branch))
+
+
+def is_numeric(dtype: np.dtype) -> bool:
+    """Say whether a type is of numbers or booleans: not of texts, dates, durations or records."""
+    short = dtype.kind == "V" and jnp.issubdtype(dtype, jnp.number)  # those of ml_dtypes
+    return dtype.kind in "biufc" or bool(short)
+
+
+def _word(name: Any) -> str:
+    """Return a key as a part of a name: keys may be of any type, and numbers of any size."""
+    return name if isinstance(name, str) else excerpt(name)
 
 
 def under(path: Path, names: Iterable[str], key: str | None) -> dict[str, str]:

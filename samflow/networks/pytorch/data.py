@@ -134,6 +134,8 @@ def _arrays(name: str, tree: Any) -> Iterator[tuple[str, Any]]:
 
 def _array(value: Any) -> Any:
     """Return what can be sliced as it is, numbers of Python as NumPy has them."""
+    if np.ma.is_masked(value):
+        raise ArgumentError("Arguments `x` and `y` must be numbers, but some are masked.")
     by_index = hasattr(value, "__len__") and hasattr(value, "__getitem__")
     return value if by_index and not isinstance(value, (list, str)) else np.asarray(value)
 

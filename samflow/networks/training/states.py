@@ -127,7 +127,16 @@ def _key(words: NumpyArray) -> PRNGKeyArray:
 
 def _opened(path: Path) -> dict[str, Any]:
     """Return all that is in a file, with the settings and the state made of it."""
+    if path.exists() and not path.is_file():
+        raise _checks.ArgumentError(
+            f"Argument `path` must be a file that `save_state` wrote, but {str(path)!r} is a "
+            "folder, a pipe or a device."
+        )
     try:
+        with zipfile.ZipFile(path) as archive:
+            needed = sum(entry.file_size for entry in archive.infolist())
+        if needed > path.stat().st_size:  # arrays of zeros, packed, may fill any memory
+            raise ValueError(f"it is packed, of {needed} bytes, and `save_state` packs nothing")
         # Opened here: where there is no archive in it, np.load leaves the file open.
         with path.open("rb") as raw, np.load(raw, allow_pickle=False) as stored:
             file: dict[str, Any] = {name: stored[name] for name in stored.files}
