@@ -44,9 +44,9 @@ def phase_claims(study: Study, where: str, found: TwoPhase) -> list[Claim]:
             name=f"{where}: {phase.name}",
             source=study.source,
             statement=phase.statement,
-            predicted=f"{phase.predicted:.6g}" + _at_point(phase),
+            predicted=f"{phase.predicted:.6g}" + _mean(phase),
             measured=f"{phase.measured:.6g}" + _interval(phase.low, phase.high),
-            tolerance=f"±{phase.tolerance:.2g}" if phase.tolerance else "none",
+            tolerance=f"±{phase.tolerance:.2g}" if phase.tolerance > 0 else "none",
             reason=phase.reason,
             evidence=Evidence.numerical,
             verdict=Verdict.holds if phase.holds else Verdict.fails,
@@ -55,13 +55,8 @@ def phase_claims(study: Study, where: str, found: TwoPhase) -> list[Claim]:
     ]
 
 
-_POINTS = {"P1": "the start", "P4": "the end"}
-
-
-def _at_point(phase: Phase) -> str:
-    return (
-        f" ({phase.at_point:.6g} at {_POINTS[phase.name]})" if math.isfinite(phase.at_point) else ""
-    )
+def _mean(phase: Phase) -> str:
+    return f" (mean {phase.mean:.6g})" if math.isfinite(phase.mean) else ""
 
 
 def _interval(low: float, high: float) -> str:

@@ -12,8 +12,8 @@ from jaxtyping import Array, Bool, Float, Int
 from samflow import _checks
 from samflow._status import Kind, Status, Verdict
 from samflow._types import Box
+from samflow.equilibria.lengths import box_width
 from samflow.equilibria.multistart import (
-    box_width,
     distinct_points,
     facts,
     multistart,

@@ -1,11 +1,14 @@
 """Lengths and units of a system, so that no verdict depends on those of weights and losses."""
 
+from collections.abc import Callable
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from samflow._types import Box, Scalar, Vector
 from samflow.losses.base import AbstractLoss
 from samflow.rules import ASAM, USAM, AbstractMemoryRule, AbstractNormalisedRule, PracticalSAM
 from samflow.systems import AbstractFlow, AbstractMap, AbstractSystem, Flow, Map
@@ -17,6 +20,11 @@ _CHANGED = 0.5
 """The Jacobian has changed where it differs by this part of what it was."""
 
 
+def box_width(box: Box) -> float:
+    """Return the length of the longest side of a box."""
+    return max(high - low for low, high in box)
+
+
 def power_of_two(value: float) -> float:
     """Return the power of two next to a positive number: a unit that divides without rounding."""
     return float(2.0 ** np.round(np.log2(value)))
@@ -25,13 +33,61 @@ def power_of_two(value: float) -> float:
 def units(system: AbstractSystem) -> Float[np.ndarray, " state"]:
     """Return the unit of each entry of a state, of which all become lengths.
 
-    Velocities of a map, and memories of its rule, are in units of the gradient; times lr they are
-    lengths. In these units the Jacobian of a map has none.
+    Velocities of a map, and memories of its rule, are in units of the gradient; times lr, here the
+    power of two next to it, they are lengths. In these units the Jacobian of a map has none.
     """
     made = np.ones(system.state_dim)
     if isinstance(system, Map):
-        made[system.dim :] = 1 / float(system.lr)
+        made[system.dim :] = 1 / power_of_two(float(system.lr))
     return made
+
+
+class Unitless(AbstractMap):
+    """A map whose states are numbers, z in units of `unit`: Newton's method sees no others."""
+
+    system: AbstractMap
+    unit: Float[Array, " state"]
+
+    @property
+    def dim(self) -> int:
+        """Number of weights."""
+        return self.system.dim
+
+    @property
+    def state_dim(self) -> int:
+        """Length of a state."""
+        return self.system.state_dim
+
+    @property
+    def elementwise(self) -> bool:
+        """Never: states are arrays."""
+        return False
+
+    @property
+    def loss(self) -> Callable[[Array], Array]:
+        """The loss of weights in these units; a system without one has none."""
+        made = self.system.loss  # pyright: ignore[reportAttributeAccessIssue]
+        return lambda w: made(w * self.unit[: self.dim])
+
+    def step(self, z: Vector) -> Vector:
+        """Return the next state."""
+        return self.system.step(z * self.unit) / self.unit
+
+    def lift(self, w: Vector) -> Vector:
+        """Return the state at rest."""
+        return self.system.lift(w * self.unit[: self.dim]) / self.unit
+
+    def position(self, z: Vector) -> Vector:
+        """Return the weights of a state."""
+        return z[: self.dim]
+
+    def singularity(self, z: Vector) -> Scalar:
+        """Return the distance from where the map is not smooth, in its own units."""
+        return self.system.singularity(z * self.unit)
+
+    def describe(self) -> str:
+        """Say what the system is."""
+        return self.system.describe()
 
 
 def ascent_length(system: AbstractSystem) -> float:

@@ -13,6 +13,7 @@ import optimistix as optx
 from jaxtyping import Array
 
 from samflow._types import Box
+from samflow.equilibria.lengths import box_width
 from samflow.equilibria.newton import ERROR_IN_STEPS, distinct, unit_points
 from samflow.rules import SAM
 from samflow.rules.base import AbstractMemoryRule, AbstractNormalisedRule
@@ -26,11 +27,6 @@ _SMALL = 0.02
 
 Equation: TypeAlias = Callable[..., Array]
 """What must vanish: a function of the system, the unknowns, and parameters."""
-
-
-def box_width(box: Box) -> float:
-    """Return the length of the longest side of a box."""
-    return max(high - low for low, high in box)
 
 
 def _motion(system: AbstractSystem, w: Array) -> Array:

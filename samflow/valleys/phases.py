@@ -120,10 +120,12 @@ def rate_phase(
         f"0.2 %, and as much as log|μ(λ_max)| along the window differs from that at the "
         f"{_AT[name]}: {change:.2g}"
     )
-    if not math.isfinite(predicted):
+    if not (rate.found or missing):
+        verdict, reason = FAILS, "the orbit shows no such rate"
+    elif not math.isfinite(predicted):
         verdict, reason = FAILS, "no finite rate is predicted"
     elif not rate.found:
-        verdict, reason = (NOT_MEASURED, missing) if missing else (FAILS, "there is no such rate")
+        verdict, reason = NOT_MEASURED, missing
     elif not change <= MOST_DRIFT * abs(predicted):
         verdict = NOT_MEASURED
         reason = (

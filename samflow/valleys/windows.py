@@ -27,7 +27,7 @@ def linear_escape(moved: np.ndarray, predicted: float, along: Along) -> Fitted:
         return fit_rate(moved[:stop], growing=True)
 
     def shorter(rate: Rate) -> tuple[int, int]:
-        return 0, (rate.start + rate.stop) // 2 + 1
+        return 0, rate.stop + 1 - _quarter(rate)
 
     return _cut(fit, shorter, (0, len(moved)), predicted, along)
 
@@ -46,7 +46,7 @@ def linear_convergence(
         return final_rate(settling, start, stop, modes)
 
     def shorter(rate: Rate) -> tuple[int, int]:
-        return (rate.start + rate.stop) // 2, settled
+        return rate.start + _quarter(rate), settled
 
     return _cut(fit, shorter, (top, settled), predicted, along)
 
@@ -58,7 +58,7 @@ def _cut(
     predicted: float,
     along: Along,
 ) -> Fitted:
-    """Halve a window until the predicted rate is steady; return the steadiest that has a rate."""
+    """Cut a window until the predicted rate is steady; return the steadiest that has a rate."""
     best, least = (NO_RATE, ()), math.inf
     while True:
         rate = fit(*window)
@@ -68,11 +68,10 @@ def _cut(
         change = drift(predicted, values)
         if change < least or not best[0].found:
             best, least = (rate, values), change
-        cut = shorter(rate)
-        if change <= _STEADY * abs(predicted) or cut == window or _short(rate):
+        if change <= _STEADY * abs(predicted) or rate.stop - rate.start < MIN_POINTS:
             return best
-        window = cut
+        window = shorter(rate)
 
 
-def _short(rate: Rate) -> bool:
-    return (rate.stop - rate.start) // 2 < MIN_POINTS
+def _quarter(rate: Rate) -> int:
+    return max(1, (rate.stop - rate.start) // 4)

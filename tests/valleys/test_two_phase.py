@@ -14,7 +14,9 @@ from tests.references import VALLEY_EDGE
 
 @pytest.fixture(scope="module")
 def valley():
-    return sf.two_phase(sf.Map(sf.losses.valley(), sf.USAM(rho=0.2), lr=0.3), [2.0, 0.0])
+    """From the kick of which theory.md gives the numbers: where it ends depends on that."""
+    system = sf.Map(sf.losses.valley(), sf.USAM(rho=0.2), lr=0.3)
+    return sf.two_phase(system, [2.0, 0.0], displacement=3e-7)
 
 
 def test_valley(valley):
@@ -23,7 +25,7 @@ def test_valley(valley):
     assert valley.status is sf.Status.converged
     assert valley.edge == pytest.approx(VALLEY_EDGE, abs=1e-6)
     assert valley.sharpness[0] == pytest.approx(5.0, rel=1e-12)
-    assert valley.phases[0].at_point == pytest.approx(math.log(2), rel=1e-12)
+    assert valley.phases[0].predicted == pytest.approx(math.log(2), rel=1e-12)
     assert valley.escape.slope == pytest.approx(math.log(2), rel=1e-3)
     assert valley.sharpness[1] == pytest.approx(1.509, abs=5e-4)  # as printed
     assert valley.peak == pytest.approx(0.64, abs=0.05)  # depends on the phase of the kick
