@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 from samflow import _checks
 from samflow._status import Status
 from samflow._types import ArrayLike
-from samflow.equilibria.lengths import ascent_length
+from samflow.equilibria.units import ascent_length
 from samflow.orbits.critical import Surroundings, critical_point, surroundings
 from samflow.records import AbstractRecord, Provenance, axes, provenance
 from samflow.rules.base import AbstractNormalisedRule

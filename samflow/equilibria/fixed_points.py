@@ -12,7 +12,6 @@ from jaxtyping import Array, Bool, Float, Int
 from samflow import _checks
 from samflow._status import Kind, Status, Verdict
 from samflow._types import Box
-from samflow.equilibria.lengths import box_width
 from samflow.equilibria.multistart import (
     distinct_points,
     facts,
@@ -20,6 +19,7 @@ from samflow.equilibria.multistart import (
     normalised,
 )
 from samflow.equilibria.stability import Stability, by_proof, classify
+from samflow.equilibria.units import box_width
 from samflow.proofs.certificates import Certificate, CertifiedPoint
 from samflow.proofs.certify import COVERS, certify_fixed_points
 from samflow.records import AbstractRecord, Provenance, axes, provenance

@@ -13,8 +13,8 @@ import optimistix as optx
 from jaxtyping import Array
 
 from samflow._types import Box
-from samflow.equilibria.lengths import box_width
 from samflow.equilibria.newton import ERROR_IN_STEPS, distinct, unit_points
+from samflow.equilibria.units import box_width
 from samflow.rules import SAM
 from samflow.rules.base import AbstractMemoryRule, AbstractNormalisedRule
 from samflow.systems import AbstractFlow, AbstractMap, AbstractSystem, Flow, Map

@@ -14,9 +14,9 @@ from jaxtyping import Array, Float
 from samflow import _checks, theory
 from samflow._status import Status
 from samflow._types import ArrayLike
-from samflow.equilibria.lengths import bending_along
 from samflow.equilibria.settings import theory_settings
 from samflow.equilibria.spectrum import extreme_eigenpairs
+from samflow.equilibria.units import bending_along
 from samflow.losses.base import AbstractLoss
 from samflow.orbits.iterate import iterate
 from samflow.records import AbstractRecord, Provenance, axes, provenance
@@ -39,7 +39,8 @@ from samflow.valleys.rates import NO_RATE, Rate
 from samflow.valleys.settling import settle
 from samflow.valleys.windows import linear_convergence, linear_escape
 
-_STILL = 1e-11
+_STILL, _FAR = 1e-11, 1e6
+"""GD rests, or has diverged, at these parts of its start's distance from 0 or its first step."""
 _TOO_QUICK = "the orbit left in too few steps to fit a rate; a smaller displacement may give more"
 _TOO_SOON = "the motion died out in too few steps, or too unevenly, to fit a rate"
 _NEGATIVE = 1e-3
@@ -254,13 +255,12 @@ def _supported(system: Map) -> dict[str, Any]:
 
 def _find_minimum(system: Map, w0: ArrayLike, gd_steps: int, gd_tol: float | None) -> Array:
     descent, lr = Map(system.loss, GD(), lr=system.lr), float(system.lr)
-    if gd_tol is None:
-        first = _checks.point("w0", w0, system.dim)
-        step = lr * _gradient_norm(system.loss, first)
-        tol = _STILL * max(float(jnp.linalg.norm(first)), step)
-    else:
-        tol = lr * float(_checks.positive("gd_tol", gd_tol))
-    orbit = iterate(descent, w0, num_steps=gd_steps, tol=tol)
+    first = _checks.point("w0", w0, system.dim)
+    length = max(float(jnp.linalg.norm(first)), lr * _gradient_norm(system.loss, first))
+    tol = _STILL * length if gd_tol is None else lr * float(_checks.positive("gd_tol", gd_tol))
+    orbit = iterate(
+        descent, w0, num_steps=gd_steps, tol=tol, escape_radius=_FAR * length if length else 1.0
+    )
     status = Status(int(orbit.status))
     gradient = float(jnp.linalg.norm(system.loss.gradient(orbit.final_w)))
     if status is Status.converged:
