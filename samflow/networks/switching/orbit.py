@@ -167,8 +167,8 @@ def _of_one_map(plan: Plan, watch: Watch, ended: Trained, here: Local) -> Found:
 
 def _escape(moved: NumpyArray) -> Rate:
     """Return the rate of growth while the motion is small, or, if that is too short, of it all."""
-    small = moved[: int(np.argmax(~(moved <= _SMALL * moved.max(initial=0.0))))]
-    rate = fit_rate(small, growing=True)
+    large = np.flatnonzero(~(moved <= _SMALL * moved.max(initial=0.0)))
+    rate = fit_rate(moved[: large[0]] if large.size else moved, growing=True)
     return rate if rate.found else fit_rate(moved, growing=True)
 
 
