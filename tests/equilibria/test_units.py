@@ -223,3 +223,18 @@ def test_cycles_are_found_in_all_units(extra, units):
         np.testing.assert_array_equal(found.status, here.status)
         np.testing.assert_allclose(found.w / k, here.w, atol=1e-9)
         np.testing.assert_allclose(found.multipliers, here.multipliers, rtol=1e-6, atol=1e-9)
+
+
+@BOTH
+def test_points_on_the_edge_of_a_box_are_proved_to_lie_in_it(units):
+    """Critical points at y = 0 and 1, which are the edges, at exact multiples of k."""
+    for c, k in units:
+        if k not in EXACT:
+            continue  # the edge of the box is then not where the point is
+        flow = sf.Flow(formula(QUARTIC, c, k), sf.GD())
+        found = sf.certify_fixed_points(flow, k * np.array([[-1.0, 0.5], [0.0, 1.0]]))
+        assert found.verdict is Verdict.proved
+        assert [point.kind for point in found.points] == [Kind.saddle, Kind.attracting]
+        outside = sf.certify_fixed_points(flow, k * np.array([[-1.0, 0.5], [0.0, 1 - 2**-30]]))
+        assert outside.verdict is Verdict.proved
+        assert [point.kind for point in outside.points] == [Kind.saddle]
