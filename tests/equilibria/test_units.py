@@ -20,7 +20,7 @@ NEAR = (1 - 1e-6, 1 + 1e-6)
 
 def _cases():
     """Systems on the quartic beside every threshold: eigenvalues −1, 1 at 0 and 1, 2 at (0, 1)."""
-    for extra, side in itertools.product(MOMENTUM, NEAR):
+    for extra, side in itertools.product(MOMENTUM, NEAR):  # both sides of each
         edge = {0: 2, 1: 3, 2: 1.5}[len(extra)]  # the flip of 0 < lr U
         yield sf.Map(QUARTIC, sf.USAM(rho=1 * side), lr=0.1, **extra)  # 1/|λ₋|
         yield sf.Map(QUARTIC, sf.USAM(rho=0.5), lr=side * edge / 4, **extra)  # U(2) = 4
@@ -34,10 +34,9 @@ def _cases():
 def test_classify_and_conditions_beside_every_threshold(units):
     kinds = set()
     for system, point in itertools.product(_cases(), AT.values()):
-        here = sf.classify(system, point)
+        here = sf.classify(rescaled(system, 1.0, 1.0), point)  # the same program as in other units
         kinds.add(here.kind)
         assert here.kind is not Kind.nonhyperbolic
-        assert sf.conditions(system, point).kind is here.kind
         for c, k in units:
             there = rescaled(system, c, k)
             found = sf.classify(there, k * np.array(point))

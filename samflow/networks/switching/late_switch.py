@@ -66,7 +66,8 @@ def late_switch(
     from start to end. P3: it ends flatter, below the rule's edge of stability. P4: the motion
     dies out by log|μ| a step, at the end. P1 and P4 are claimed for the full batch, and for rules
     that are differentiable at a critical point (GD, USAM); otherwise numbers stand beside each
-    other, and "not claimed".
+    other, and "not claimed". Where no rate can be fitted, or none that decides, they are "not
+    measured".
 
     Args:
         checkpoint: weights with their loss; the switch happens there.

@@ -127,9 +127,9 @@ class LateSwitch(AbstractRecord):
 
     @property
     def holds(self) -> bool:
-        """Whether something is claimed and all that is came out as predicted."""
+        """Whether something is claimed, and all that is was measured and came out as predicted."""
         verdicts = {phase.verdict for phase in self.phases}
-        return FAILS not in verdicts and HOLDS in verdicts
+        return HOLDS in verdicts and not verdicts & {FAILS, NOT_MEASURED}
 
     def __getitem__(self, column: str) -> NumpyArray:
         """Return one of `COLUMNS` at `epochs`."""

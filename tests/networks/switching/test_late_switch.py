@@ -115,6 +115,7 @@ def test_an_escape_too_quick_to_be_fitted_is_not_measured(valley):
     assert found.phases[0].verdict == "not measured"
     assert "too few steps" in found.phases[0].reason
     assert "not measured" in str(found.phases[0])
+    assert not found.holds
     # From the kick that the predicted rate asks for it can be measured.
     chosen = late_switch(valley, _usam(valley.loss, 3.6), num_epochs=50)
     assert chosen.phases[0].verdict == "holds"
