@@ -186,7 +186,10 @@ def _convergence(
     if status is not Status.converged or not math.isfinite(there.curvature):
         return NO_RATE, settling
     modes = roots(plan.how.system, there.curvature)
-    return final_rate(settling, top, settled, modes), settling
+    moved = np.abs(settling[top:])
+    small = top + int(np.argmax(moved <= _SMALL * moved.max(initial=0.0))) if moved.size else top
+    late = final_rate(settling, small, settled, modes)
+    return (late if late.found else final_rate(settling, top, settled, modes)), settling
 
 
 def _along_bends(plan: Plan, v: NumpyArray, count: int) -> NumpyArray:
