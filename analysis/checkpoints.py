@@ -137,7 +137,7 @@ def _against_dense(made: Trained, found: Diagnosis) -> list[Claim]:
             f"{low:.5g} to {high:.5g}",
             predicted=True,
             measured=bool(low <= values.sum() <= high),
-            reason="one draw: it would miss one time in twenty",
+            reason="one draw: such intervals miss two to six times in a hundred",
         ),
     ]
 

@@ -8,6 +8,7 @@ import sympy
 import samflow as sf
 from analysis.claims import Claim, Evidence, Study, Verdict
 from samflow.valleys import Phase, TwoPhase
+from samflow.valleys.phases import NOT_MEASURED
 
 NAME = "valley-phases"
 TITLE = "Two phases in a valley: SAM escapes from GD's minimum and converges to a flatter one"
@@ -44,9 +45,9 @@ def phase_claims(study: Study, where: str, found: TwoPhase) -> list[Claim]:
             name=f"{where}: {phase.name}",
             source=study.source,
             statement=phase.statement,
-            predicted=f"{phase.predicted:.6g}" + _at_point(phase),
-            measured=f"{phase.measured:.6g}" + _interval(phase.low, phase.high),
-            tolerance=f"±{phase.tolerance:.2g}" if phase.tolerance else "none",
+            predicted=f"{phase.predicted:.6g}" + _mean(phase),
+            measured=_measured(phase),
+            tolerance=f"±{phase.tolerance:.2g}" if phase.tolerance > 0 else "none",
             reason=phase.reason,
             evidence=Evidence.numerical,
             verdict=Verdict.holds if phase.holds else Verdict.fails,
@@ -55,14 +56,11 @@ def phase_claims(study: Study, where: str, found: TwoPhase) -> list[Claim]:
     ]
 
 
-_POINTS = {"P1": "the start", "P4": "the end"}
+def _mean(phase: Phase) -> str:
+    return f" (mean {phase.mean:.6g})" if math.isfinite(phase.mean) else ""
 
 
-def _at_point(phase: Phase) -> str:
-    return (
-        f" ({phase.at_point:.6g} at {_POINTS[phase.name]})" if math.isfinite(phase.at_point) else ""
-    )
-
-
-def _interval(low: float, high: float) -> str:
-    return f" [{low:.6g}, {high:.6g}]" if low <= high else ""
+def _measured(phase: Phase) -> str:
+    interval = f" [{phase.low:.6g}, {phase.high:.6g}]" if phase.low <= phase.high else ""
+    found = f"{phase.measured:.6g}{interval}"
+    return f"not measured: {found}" if phase.verdict == NOT_MEASURED else found

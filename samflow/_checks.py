@@ -180,8 +180,8 @@ def box(name: str, value: Any, dim: int) -> Box:
         array = real_numbers(value)
     except TypeError as error:
         raise ArgumentError(
-            f"Argument `{name}` must be {dim} pairs (low, high), or one for all, but is {excerpt(value)}"
-            f"{_because(error)}."
+            f"Argument `{name}` must be {dim} pairs (low, high), or one for all, but is "
+            f"{excerpt(value)}{_because(error)}."
         ) from error
     if array.shape == (2,):
         array = np.tile(array, (dim, 1))

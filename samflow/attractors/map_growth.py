@@ -34,7 +34,7 @@ _RUNNING = -1
 class Growth(NamedTuple):
     """What a kernel returns, one an orbit.
 
-    `logs` (..., batches, k) are sums of log stretches and `lengths` (batches,) the steps, or
+    `logs` (..., batches, k) are sums of log stretches and `units` (batches,) the steps, or
     (..., batches) the times, over which they were taken.
     """
 

@@ -45,11 +45,11 @@ class _Defaults(NamedTuple):
 
 
 class _Problem(NamedTuple):
-    """A loss, how to make the weights from which GD starts, and how small its gradient gets."""
+    """A loss, how to make the weights from which GD starts, and how small ‖g‖ is to get."""
 
     loss: Any
     w0: Callable[[], Any]
-    gd_tol: float
+    gd_tol: float | None
 
 
 DIGITS = "digits"
@@ -84,16 +84,19 @@ def command(
     problem = _digits(start, dim) if real else _from_start(options.make_loss(loss, dim=dim), start)
     system = options.make_map(problem.loss, rule, rho=radius, lr=step, momentum=momentum)
     import samflow as sf
+    from samflow.valleys.phases import FAILS, NOT_MEASURED
 
     found = sf.two_phase(
         system, problem.w0(), num_steps=steps, gd_tol=problem.gd_tol, progress=progress
     )
     deliver(render(found), found.to_json(), as_json=json, path=path)
-    if not found.holds:
-        failed = ", ".join(phase.name for phase in found.phases if not phase.holds)
+    for phase in found.phases:
+        if phase.verdict == NOT_MEASURED:
+            say(f"{phase.name} was not measured: {phase.reason}.")
+    if found.fails:
+        failed = ", ".join(phase.name for phase in found.phases if phase.verdict == FAILS)
         say(f"Not as predicted: {failed}. The orbit after the switch: {found.status.label}.")
-        return 1
-    return 0
+    return 0 if found.holds else 1
 
 
 def render(found: "TwoPhase") -> list[RenderableType]:
@@ -110,8 +113,8 @@ def render(found: "TwoPhase") -> list[RenderableType]:
             _shown(phase.predicted),
             _shown(phase.measured),
             interval,
-            f"{phase.tolerance:.2g}" if phase.tolerance else "none",
-            "yes" if phase.holds else "NO",
+            f"{phase.tolerance:.2g}" if phase.tolerance > 0 else "none",
+            {"holds": "yes", "fails": "NO"}.get(phase.verdict, phase.verdict),
         )
     sharpness = (
         f"sharpness {_shown(before)} at GD's minimum, {_shown(after)} at the end; "
@@ -140,7 +143,7 @@ def _from_start(loss: Any, start: str | None) -> _Problem:
             "from which GD finds a minimum."
         )
     w0 = options.make_point("--start", start, loss)
-    return _Problem(loss, lambda: w0, 1e-10)
+    return _Problem(loss, lambda: w0, None)
 
 
 def _digits(start: str | None, dim: int | None) -> _Problem:

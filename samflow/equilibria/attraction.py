@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 from samflow import _checks
 from samflow._status import Status
 from samflow._types import ArrayLike
+from samflow.equilibria.units import ascent_length
 from samflow.orbits.critical import Surroundings, critical_point, surroundings
 from samflow.records import AbstractRecord, Provenance, axes, provenance
 from samflow.rules.base import AbstractNormalisedRule
@@ -26,7 +27,7 @@ _LARGEST = 4096.0
 _SMALLEST = 1e-6
 """Where the search inwards gives up, relative to the first radius."""
 _CRITICAL = 1e-6
-"""Largest distance from `w` to the critical point, relative to ‖w‖ and the ascent's length."""
+"""Largest distance from `w` to the critical point, relative to ‖w‖ and the rule's own length."""
 _RETURNED = 1e-3
 """A solution has come to w* if it ends this part of its start's distance from it."""
 _ESCAPE = 1e6
@@ -135,9 +136,7 @@ def _surroundings(flow: Flow, w: Array) -> Surroundings:
 def _check_point(around: Surroundings, w: Array) -> None:
     residual = around.system.loss.gradient(around.point)
     distance = float(jnp.linalg.norm(around.point - w))
-    largest = float(jnp.max(jnp.abs(around.values)))
-    ascent = float(jnp.max(jnp.linalg.norm(around.limits, axis=1))) / largest if largest else 0.0
-    allowed = _CRITICAL * (ascent + float(jnp.linalg.norm(w)))
+    allowed = _CRITICAL * (ascent_length(around.system) + float(jnp.linalg.norm(w)))
     if not (float(jnp.linalg.norm(residual)) <= float(around.rounding) and distance <= allowed):
         size = float(jnp.linalg.norm(around.system.loss.gradient(w)))
         raise _checks.ArgumentError(

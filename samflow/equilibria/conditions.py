@@ -17,7 +17,8 @@ from samflow.systems import AbstractSystem, Flow, Map
 from samflow.theory.symbols import eps, rho
 
 _NEUTRAL = 1e-9
-"""A Hessian eigenvalue at most this times the largest counts as 0."""
+"""Relative: a Hessian eigenvalue at most this times the largest counts as 0, and a multiplier this
+near to the unit circle as neutral."""
 
 
 class Formula(NamedTuple):
@@ -130,9 +131,9 @@ def conditions(system: AbstractSystem, w: ArrayLike | None = None) -> Conditions
         if w is not None and status is Status.not_differentiable:
             kind = Kind.undefined
     elif w is not None:
-        tolerance = _NEUTRAL * max(abs(value) for value in curvature)
-        windows = _windows(system, curvature, tolerance)
-        kind = theory.verdict(curvature, tolerance=tolerance, **_as_usam(system))
+        flat = _NEUTRAL * max(abs(value) for value in curvature)  # in the unit of the Hessian
+        windows = _windows(system, curvature, flat)
+        kind = theory.verdict(curvature, tolerance=_NEUTRAL, **_as_usam(system))
     closed_forms = theory.CLOSED_FORMS.get(system.rule.name, "")
     return Conditions(formulas, curvature, *windows, kind, status, closed_forms, where)
 

@@ -17,6 +17,7 @@ from samflow._status import Kind, Status
 from samflow._types import Box
 from samflow.equilibria.newton import DISTINCT, Ends, distinct, shoot, unit_points
 from samflow.equilibria.stability import kind_of
+from samflow.equilibria.units import Unitless, box_width, power_of_two, units
 from samflow.losses.base import AbstractLoss
 from samflow.records import AbstractRecord, Provenance, axes, provenance
 from samflow.systems import AbstractMap
@@ -47,7 +48,7 @@ class Cycles(AbstractRecord):
         kinds: attracting, repelling, saddle or nonhyperbolic, one a cycle; undefined where a
             point has no Jacobian.
         margin: 1 − max |multiplier|, positive exactly where attracting.
-        residual: the largest ‖F(zᵢ) − zᵢ₊₁‖ of each.
+        residual: the largest ‖F(zᵢ) − zᵢ₊₁‖ of each, with a velocity v as the length lr·v.
         error: estimate of how far the largest entry of the points is from the true cycle's.
         status: located, residual too large, or not differentiable, one a cycle.
         complete: always False; Newton's method proves nothing.
@@ -127,7 +128,8 @@ def find_cycles(
         period: 1 gives the fixed points that are not singular, of SAM the hallucinated ones too.
         box: a pair (low, high) for each weight, or one for all; by default the loss's domain.
         num_starts: guesses of each kind.
-        tol: largest accepted residual, relative to 1 + the largest |entry| of the points.
+        tol: largest accepted residual, relative to the width of the box and the largest |entry|
+            of the points; a velocity v counts as the length lr·v.
         key: for the random guesses; by default a fixed one.
 
     Returns:
@@ -155,10 +157,17 @@ def find_cycles(
     random = unit_points(num_starts, period * (dim + 2) + 2, jr.key(0) if key is None else key)
     low, high = jnp.asarray(box).T
     guesses, damped = _guesses(system, period, random, low, high)
-    width = jnp.max(high - low)
-    ends = shoot(system, guesses, damped, width)
-    found, note = _select(ends, dim, box, float(width), tol, len(guesses) // num_starts)
-    return _record(ends, found, tol, period, dim, note, box, where)
+    length = power_of_two(box_width(box))
+    unit = length * units(system)
+    unitless = tuple((a / length, b / length) for a, b in box)
+    ends = shoot(
+        Unitless(system, jnp.asarray(unit)),  # pyright: ignore[reportCallIssue]
+        guesses / unit,
+        damped,
+        jnp.asarray(box_width(unitless)),
+    )
+    found, note = _select(ends, dim, unitless, tol, len(guesses) // num_starts)
+    return _record(ends, found, tol, unit, dim, note, box, where)
 
 
 @eqx.filter_jit
@@ -220,14 +229,12 @@ def _plane(
     return jnp.where(found, end, w), jnp.stack([rows[i], jnp.where(i == j, 0.0, rows[j])])
 
 
-def _select(
-    ends: Ends, dim: int, box: Box, width: float, tol: float, num_kinds: int
-) -> tuple[np.ndarray, str]:
+def _select(ends: Ends, dim: int, box: Box, tol: float, num_kinds: int) -> tuple[np.ndarray, str]:
     """Return which ends are cycles, one for each cycle, and how the search went."""
-    points, error = np.asarray(ends.points), np.asarray(ends.error)
+    points, error, width = np.asarray(ends.points), np.asarray(ends.error), box_width(box)
     starts, period, _ = points.shape
     size = np.ptp(points, axis=1).max(axis=1) if period > 1 else np.full(starts, width)
-    small = np.asarray(ends.residual) <= tol * _scale(points)
+    small = np.asarray(ends.residual) <= tol * _scale(points, width)
     accurate = (error <= _ACCURATE * width) & (small | (error <= DISTINCT * size))
     accurate &= np.asarray(ends.defined)
     minimal = np.ones(starts, dtype=bool)
@@ -251,20 +258,22 @@ def _select(
     return np.unique(group), note
 
 
-def _scale(points: np.ndarray) -> np.ndarray:
-    return 1.0 + np.abs(points).max(axis=(1, 2))
+def _scale(points: np.ndarray, width: float) -> np.ndarray:
+    return width + np.abs(points).max(axis=(1, 2))
 
 
 def _record(
     ends: Ends,
     found: np.ndarray,
     tol: float,
-    period: int,
+    unit: np.ndarray,
     dim: int,
     note: str,
     box: Box,
     where: Provenance,
 ) -> Cycles:
+    """Return the record, in which points are in the units of the system again."""
+    length = unit[0]
     points, residual, error, derivative, singularity, _ = (np.asarray(a)[found] for a in ends)
     for i, cycle in enumerate(points):
         points[i] = _canonical(cycle)
@@ -274,20 +283,21 @@ def _record(
     spectra = np.take_along_axis(spectra, np.argsort(-np.abs(spectra), kind="stable"), axis=1)
     growth = np.abs(spectra) - 1
     neutral = _HYPERBOLIC + _EIGENVALUE_ERROR * np.linalg.norm(derivative, axis=(1, 2))
-    status = np.where(residual <= tol * _scale(points), Status.located, Status.residual_too_large)
+    small = residual <= tol * _scale(points, box_width(box) / length)
+    status = np.where(small, Status.located, Status.residual_too_large)
     status = np.where(smooth, status, Status.not_differentiable)
     kinds = [kind_of(g, n) for g, n in zip(growth, neutral.tolist(), strict=True)]
     first = _rounded(points[:, 0], np.abs(points).max(initial=0.0))
     order = np.lexsort(first.T[::-1])
     return Cycles(
-        points=points[order],
+        points=points[order] * unit,
         multipliers=spectra[order],
         kinds=tuple(kinds[i] for i in order),
         margin=-growth.max(axis=1)[order],
-        residual=residual[order],
-        error=error[order],
+        residual=residual[order] * length,
+        error=error[order] * length,
         status=status[order],
-        period=period,
+        period=points.shape[1],
         dim=dim,
         complete=False,
         note=note,

@@ -1,11 +1,9 @@
 """Where a system stands still: all of it where that can be proved, by many starts otherwise."""
 
 from collections import Counter
-from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
@@ -14,25 +12,22 @@ from jaxtyping import Array, Bool, Float, Int
 from samflow import _checks
 from samflow._status import Kind, Status, Verdict
 from samflow._types import Box
-from samflow.equilibria.continua import on_continua
-from samflow.equilibria.newton import ERROR_IN_STEPS, distinct, unit_points
-from samflow.equilibria.stability import Stability, classify
-from samflow.proofs.certificates import Certificate
+from samflow.equilibria.multistart import (
+    distinct_points,
+    facts,
+    multistart,
+    normalised,
+    sampled_points,
+)
+from samflow.equilibria.stability import Stability, by_proof, classify
+from samflow.equilibria.units import box_width
+from samflow.proofs.certificates import Certificate, CertifiedPoint
 from samflow.proofs.certify import COVERS, certify_fixed_points
 from samflow.records import AbstractRecord, Provenance, axes, provenance
-from samflow.rules import SAM
-from samflow.rules.base import AbstractMemoryRule, AbstractNormalisedRule
-from samflow.systems import AbstractFlow, AbstractMap, AbstractSystem, Flow, Map
+from samflow.systems import AbstractSystem
 
 EXHAUSTIVE = "exhaustive"
 MULTISTART = "multistart"
-_BATCH = 256
-"""Starts solved for at once where curves of fixed points are looked for."""
-_SPHERES = 8
-"""How many times as many starts there are on spheres, which share them, as in the box."""
-
-Equation: TypeAlias = Callable[..., Array]
-"""What must vanish: a function of the system, the unknowns, and parameters."""
 
 
 class FixedPoints(AbstractRecord):
@@ -46,7 +41,8 @@ class FixedPoints(AbstractRecord):
         residual: norm of the equation solved, in units of the gradient.
         status: located, or residual too large, one a point.
         sampled: whether it is a sample of a curve or surface of them, as far as Newton sees.
-        stability: the classification of each.
+        stability: the classification of each. Where the certificate proves the kind, or whether
+            the point is critical, that is said, whatever floating point makes of it.
         method: "exhaustive" (subdivision with proof) or "multistart" (Newton's method from
             random starts, which can miss points).
         complete: whether it is proved that `covers` in the box are all listed.
@@ -127,7 +123,8 @@ def find_fixed_points(
         method: "exhaustive", "multistart", or "auto" for the first with the second to fall back
             on.
         num_starts: starts of the multistart search.
-        tol: largest accepted residual, relative to 1 + the largest |entry| of the Hessian.
+        tol: largest accepted residual, relative to the largest |entry| of the Hessian, or of the
+            equation's Jacobian, times the width of the box.
         key: for the random starts; by default a fixed one.
 
     Returns:
@@ -159,11 +156,11 @@ def find_fixed_points(
         else:
             note = "The proof left sub-boxes undecided. "
     key = jr.key(0) if key is None else key
-    points, how = _multistart(system, box, num_starts, tol, key)
+    points, how = multistart(system, box, num_starts, tol, key)
     if certificate is not None:
         proved = np.array([point.midpoint for point in certificate.points])
         points = np.concatenate([proved.reshape(-1, system.dim), points])
-        points = _distinct(points, box)
+        points = distinct_points(points, box)
     return _record(system, points, box, tol, MULTISTART, False, note + how, certificate, where)
 
 
@@ -189,21 +186,32 @@ def _record(
 ) -> FixedPoints:
     order = np.lexsort(points.T[::-1]) if len(points) else np.arange(0)
     points = points[order]
-    facts = [_facts(system, jnp.asarray(point)) for point in points]
-    residual = np.array([float(f[0]) for f in facts])
-    small = np.array([float(f[0]) <= tol * float(f[2]) for f in facts], dtype=bool)
-    critical = np.array([float(f[1]) <= tol * float(f[2]) for f in facts], dtype=bool)
+    width = box_width(box)
+    seen = [facts(system, jnp.asarray(point), jnp.asarray(width)) for point in points]
+    proofs = [_proof(point, certificate) for point in points]
+    residual = np.array([float(f[0]) for f in seen])
+    small = np.array([float(f[0]) <= tol * float(f[2]) for f in seen], dtype=bool)
+    critical = np.array(
+        [
+            float(f[1]) <= tol * float(f[2]) if proof is None else proof.origin == "critical"
+            for f, proof in zip(seen, proofs, strict=True)
+        ],
+        dtype=bool,
+    )
     status = np.where(small, Status.located, Status.residual_too_large)
     rule = getattr(getattr(system, "rule", None), "name", "")
     none = np.zeros(len(points), dtype=bool)
-    covers = COVERS["sam"] if _normalised(system) else COVERS.get(rule, "all fixed points")
+    covers = COVERS["sam"] if normalised(system) else COVERS.get(rule, "all fixed points")
     return FixedPoints(
         w=jnp.asarray(points),
         critical=critical,
         residual=jnp.asarray(residual),
         status=status,
-        sampled=_sampled(system, points, critical, box, tol) if not complete else none,
-        stability=tuple(classify(system, point) for point in points),
+        sampled=none if complete else sampled_points(system, points, critical, box, tol),
+        stability=tuple(
+            _classified(system, point, width, proof)
+            for point, proof in zip(points, proofs, strict=True)
+        ),
         method=method,
         complete=complete,
         covers=covers,
@@ -214,188 +222,18 @@ def _record(
     )
 
 
-def _sampled(
-    system: AbstractSystem, points: np.ndarray, critical: np.ndarray, box: Box, tol: float
-) -> np.ndarray:
-    """Say which points are samples of a curve or surface of them."""
-    sampled = np.zeros(len(points), dtype=bool)
-    normalised = _normalised(system)
-    equation = _gradient if normalised else _motion
-    asked = np.flatnonzero(critical | (not normalised))  # others of SAM solve another equation
-    if not len(asked):
-        return sampled
-
-    def solve(starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        ends, zeros, _ = _solve(system, equation, jnp.asarray(starts), tol)
-        return np.asarray(ends), np.asarray(zeros)
-
-    vanishes = jax.tree_util.Partial(equation, system)
-    sampled[asked] = on_continua(vanishes, points[asked], box, solve, _BATCH)
-    return sampled
+def _proof(point: np.ndarray, certificate: Certificate | None) -> CertifiedPoint | None:
+    """Return what is proved of a point in the list; None where it is not a proved one."""
+    at = tuple(map(float, point))
+    known = () if certificate is None else certificate.points
+    return next((proof for proof in known if proof.midpoint == at), None)
 
 
-def _motion(system: AbstractSystem, w: Array) -> Array:
-    """Return what vanishes at a fixed point at rest, in units of the gradient."""
-    if isinstance(system, (Map, Flow)):
-        rule, loss = system.rule, system.loss
-        if isinstance(rule, AbstractMemoryRule):
-            d = rule.direction(loss, w, rule.start(loss, w))[0]
-        else:
-            d = rule.direction(loss, w)
-        decay = system.weight_decay if isinstance(system, Map) else None
-        return jnp.asarray(d if decay is None else d + decay * w)
-    if isinstance(system, AbstractMap):
-        return jnp.asarray(system.step(w) - w)
-    assert isinstance(system, AbstractFlow)
-    return jnp.asarray(system.velocity(w))
-
-
-def _residual(system: AbstractSystem, w: Array) -> Array:
-    """Return the norm of the motion at rest, and of what a step makes of the rule's memory."""
-    motion = _motion(system, w)
-    if isinstance(system, Map) and isinstance(system.rule, AbstractMemoryRule):
-        rule, loss = system.rule, system.loss
-        memory = rule.start(loss, w)
-        motion = jnp.concatenate([motion, rule.direction(loss, w, memory)[1] - memory])
-    return jnp.linalg.norm(motion)
-
-
-def _gradient(system: AbstractSystem, w: Array) -> Array:
-    """Return g(w), which vanishes where a normalised rule is undefined."""
-    assert isinstance(system, (Map, Flow))
-    return jnp.asarray(system.loss.gradient(w))
-
-
-def _across(system: AbstractSystem, u: Array, centre: Array) -> Array:
-    """Return the part of g across u at w = centre − rho u/‖u‖: 0 where SAM stands still."""
-    g = _gradient(system, _on_sphere(system, u, centre))
-    return g - jnp.vdot(u, g) / jnp.vdot(u, u) * u
-
-
-def _on_sphere(system: AbstractSystem, u: Array, centre: Array) -> Array:
-    return centre - _radius(system) * u / jnp.linalg.norm(u)
-
-
-def _normalised(system: AbstractSystem) -> bool:
-    return isinstance(system, (Map, Flow)) and isinstance(system.rule, AbstractNormalisedRule)
-
-
-def _has_spheres(system: AbstractSystem) -> bool:
-    """Say whether the fixed points of SAM lie on spheres about critical points."""
-    decays = isinstance(system, Map) and system.weight_decay is not None
-    return isinstance(getattr(system, "rule", None), SAM) and not decays
-
-
-def _radius(system: AbstractSystem) -> Array:
-    assert isinstance(system, (Map, Flow))
-    assert isinstance(system.rule, SAM)
-    return jnp.asarray(system.rule.rho)
-
-
-@eqx.filter_jit
-def _facts(system: AbstractSystem, w: Array) -> tuple[Array, Array, Array]:
-    """Return the residual, ‖gradient‖ and the scale 1 + max |Jacobian of the equation|.
-
-    A normalised rule is undefined at critical points, and its Jacobian unbounded near them.
-    """
-    loss = getattr(system, "loss", None)
-    gradient = _motion(system, w) if loss is None else loss.gradient(w)
-    residual, equation = _residual(system, w), _motion
-    if _normalised(system):
-        residual, equation = jnp.fmin(residual, jnp.linalg.norm(gradient)), _gradient
-    scale = 1.0 + jnp.max(jnp.abs(jax.jacfwd(lambda x: equation(system, x))(w)))
-    return residual, jnp.linalg.norm(gradient), scale
-
-
-def _multistart(
-    system: AbstractSystem, box: Box, num_starts: int, tol: float, key: Array
-) -> tuple[np.ndarray, str]:
-    starts = _random_starts(key, box, num_starts)
-    if not _normalised(system):
-        return _kept(_solve(system, _motion, starts, tol), box)
-    critical, note = _kept(_solve(system, _gradient, starts, tol), box)
-    if _has_spheres(system):
-        elsewhere, how = _on_spheres(system, critical, box, num_starts, tol, key)
-    else:
-        elsewhere, how = _kept(_solve(system, _motion, starts, tol), box)
-    points = _distinct(np.concatenate([critical, elsewhere]), box)
-    return points, f"Critical points: {note} Others: {how}"
-
-
-def _on_spheres(
-    system: AbstractSystem, critical: np.ndarray, box: Box, num_starts: int, tol: float, key: Array
-) -> tuple[np.ndarray, str]:
-    """Return where SAM stands still on spheres about critical points: in the box or near it."""
-    rho = float(_radius(system))
-    reach = tuple((low - rho, high + rho) for low, high in box)
-    key, beside = jr.split(jr.fold_in(key, num_starts))
-    near, _ = _kept(
-        _solve(system, _gradient, _random_starts(beside, reach, num_starts), tol), reach
-    )
-    centres = _distinct(np.concatenate([critical, near]), box)
-    if not len(centres):
-        return centres, "no critical point, and so no other."
-    directions = jr.normal(key, (_SPHERES * num_starts, system.dim))
-    centres = jnp.asarray(centres)[jnp.arange(len(directions)) % len(centres)]
-    return _kept(_solve(system, _across, directions, tol, centres), box)
-
-
-def _random_starts(key: Array, box: Box, num_starts: int) -> Array:
-    low, high = np.array(box).T
-    return low + (high - low) * unit_points(num_starts, len(box), key)
-
-
-@eqx.filter_jit
-def _solve(
-    system: AbstractSystem, equation: Equation, starts: Array, tol: float, *at: Array
-) -> tuple[Array, Array, Array]:
-    """Return where root finding ends from each start, whether at a zero, and the error's size.
-
-    Each start has parameters of its own in `at`.
-    """
-    import lineax as lx
-    import optimistix as optx  # slow to import, and not needed where there is a proof
-
-    # Levenberg–Marquardt comes near from afar, Newton closes in where the Jacobian is singular
-    # (by singular values), which the first does too slowly.
-    near = optx.LevenbergMarquardt(rtol=1e-14, atol=1e-14)
-    close = optx.Newton(rtol=1e-14, atol=1e-14, linear_solver=lx.SVD())
-
-    def solve(start: Array, *parameters: Array) -> tuple[Array, Array, Array]:
-        def zero(w: Array, _: None = None) -> Array:
-            return equation(system, w, *parameters)
-
-        found = optx.root_find(zero, near, start, max_steps=100, throw=False)
-        end = optx.root_find(zero, close, found.value, max_steps=100, throw=False).value
-        last = jnp.linalg.lstsq(jax.jacfwd(zero)(end), zero(end))[0]
-        w = _on_sphere(system, end, *parameters) if parameters else end
-        loss = getattr(system, "loss", None)
-        defined = True if loss is None else jnp.isfinite(loss(w))
-        value = jnp.linalg.norm(zero(end)) if equation is _gradient else _residual(system, w)
-        small = value <= tol * _facts(system, w)[2]
-        return w, defined & small, ERROR_IN_STEPS * jnp.linalg.norm(last)
-
-    return jax.vmap(solve)(starts, *at)
-
-
-def _kept(solutions: tuple[Array, Array, Array], box: Box) -> tuple[np.ndarray, str]:
-    """Return the distinct zeros in `box`, and how the starts ended."""
-    ends, accurate, errors = (np.asarray(a) for a in solutions)
-    low, high = np.array(box).T
-    inside = ((ends >= low) & (ends <= high)).all(axis=1)
-    kept = accurate & inside
-    note = (
-        f"Newton from {len(ends)} random starts: {int(kept.sum())} converged in "
-        f"the box, {int((accurate & ~inside).sum())} outside it, {int((~accurate).sum())} did not."
-    )
-    return _distinct(ends[kept], box, errors[kept]), note
-
-
-def _distinct(points: np.ndarray, box: Box, errors: np.ndarray | None = None) -> np.ndarray:
-    """Keep the most accurate of every group of points that are one, relative to the box."""
-    errors = np.zeros(len(points)) if errors is None else errors
-    scale = np.array([high - low for low, high in box])
-    sizes = np.ones(len(points))
-    group = distinct((points / scale)[:, None], errors / scale.min(), sizes)
-    order = np.argsort(errors, kind="stable")
-    return points[order[group[order] == order]]
+def _classified(
+    system: AbstractSystem, point: np.ndarray, width: float, proof: CertifiedPoint | None
+) -> Stability:
+    """Return what a point is: by proof where there is one, else in floating point."""
+    found = classify(system, point, scale=width)
+    if proof is None or proof.kind_verdict is not Verdict.proved:
+        return found
+    return by_proof(found, proof)

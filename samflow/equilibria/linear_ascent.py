@@ -41,7 +41,7 @@ def linear_ascent(rule: Rule, loss: AbstractLoss, w: np.ndarray) -> LinearAscent
         return LinearAscent(float(rule.rho), identity, identity)
     if isinstance(rule, ASAM):
         scale = np.abs(w) + float(rule.shift)
-        if scale.min() <= EQUAL * (1 + scale.max()):
+        if scale.min() <= EQUAL * scale.max():
             return None  # a weight of 0 is not moved: the ascent is no such form
         return LinearAscent(float(rule.rho), np.diag(scale**2), np.diag(scale))
     if isinstance(rule, GCSAM):

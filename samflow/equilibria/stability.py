@@ -1,5 +1,6 @@
 """What a fixed point is: linearisation, and the places where there is none."""
 
+from dataclasses import replace
 from typing import Any
 
 import equinox as eqx
@@ -13,17 +14,25 @@ from samflow._types import ArrayLike
 from samflow.equilibria.attraction import measured_attraction_radius
 from samflow.equilibria.nonsmooth import nonsmooth
 from samflow.equilibria.nonsmooth_records import Nonsmooth
+from samflow.equilibria.units import ascent_length, bending_length, units
 from samflow.orbits.iterate import start_states
+from samflow.proofs.certificates import CertifiedPoint
 from samflow.records import AbstractRecord, Provenance, axes, provenance
 from samflow.systems import AbstractFlow, AbstractMap, AbstractSystem, Flow, Map
 
 _SINGULAR_DISTANCE = 1e-9
-"""A point this near to a singular point of the rule, relative to 1 + ‖w‖, is taken to be at it:
-floating point does not resolve a critical point better when its Hessian's condition is 1e6."""
-
-
+"""A point this near to a singular point of the rule, relative to ‖w‖ and the rule's own length, is
+taken to be at it: floating point does not resolve a critical point better when its Hessian's
+condition is 1e6."""
 _SINGULAR_GRADIENT = 1e-6
-"""A rule whose distance from a singularity is more than this part of ‖H‖ there is not at it."""
+"""A rule whose distance from a singularity is more than this part of ‖H‖ times that length is not
+at it."""
+_ROUNDED_ZERO = 1e-13
+"""On a quadratic, which has no length, this near to a fixed point counts as at it."""
+_UNCERTAIN = 10.0
+"""An eigenvalue may be off by so many times the change of the Jacobian over a Newton step."""
+_EIGENVALUE_ERROR = 1e-13
+"""Rounding error of an eigenvalue, relative to the norm of its matrix."""
 
 
 class Stability(AbstractRecord):
@@ -39,7 +48,8 @@ class Stability(AbstractRecord):
             modulus (map) or real part (flow); NaN where there is no Jacobian.
         margin: 1 − max |multiplier| for a map, −max Re(eigenvalue) for a flow: positive exactly
             where attracting; NaN where there is no Jacobian.
-        distance: estimate ‖(DF − I)⁻¹(F(z) − z)‖ of how far the true fixed point is.
+        distance: estimate ‖(DF − I)⁻¹(F(z) − z)‖ of how far the true fixed point is; a velocity
+            counts as the length lr·v.
         curvature: eigenvalues of the loss's Hessian, ascending; None for a system without loss.
         discrete: whether the system is a map.
         local: what holds the system at a critical point without a Jacobian, on the quadratic part
@@ -100,6 +110,7 @@ def classify(
     *,
     tol: float = 1e-6,
     hyperbolic_tol: float = 1e-9,
+    scale: float | None = None,
     measure: bool = False,
 ) -> Stability:
     """Say what the fixed point `w` is for `system`, by its Jacobian where one exists.
@@ -113,9 +124,13 @@ def classify(
     Args:
         system: a map or a flow.
         w: weights (dim,), at rest; or a full state.
-        tol: how near to a fixed point `w` must be, relative to 1 + ‖w‖.
-        hyperbolic_tol: a multiplier with | |μ| − 1 | ≤ hyperbolic_tol · max(1, ‖DF‖), or an
-            eigenvalue with |Re| within the same, counts as neutral: the point is nonhyperbolic.
+        tol: how near to a fixed point `w` must be, relative to ‖w‖ + `scale`.
+        hyperbolic_tol: a multiplier with | |μ| − 1 | ≤ hyperbolic_tol, and rounding beside, counts
+            as neutral, and so does an eigenvalue with |Re| ≤ hyperbolic_tol · ‖DF‖: the point is
+            nonhyperbolic.
+        scale: a length, as the size of the box in which `w` was found. None: rho where that is a
+            length, and else, if ‖w‖ alone does not decide, how far one must go from `w` for the
+            Jacobian to change by half of itself. No quadratic has one; there 1e-13 is near enough.
         measure: where a flow slides, also measure its radius of attraction on the loss itself
             (`measured_attraction_radius`): seconds at first, then less than one.
 
@@ -132,10 +147,11 @@ def classify(
     _checks.double_precision("`classify`")
     tol = float(_checks.positive("tol", tol))
     hyperbolic_tol = float(_checks.nonnegative("hyperbolic_tol", hyperbolic_tol))
+    scale = None if scale is None else float(_checks.positive("scale", scale))
     z = start_states(system, w, "w")
     if z.ndim != 1:
         raise _checks.ArgumentError(f"Argument `w` must be one point, but has shape {z.shape}.")
-    near = {"tol": tol, "hyperbolic_tol": hyperbolic_tol}
+    near = {"tol": tol, "hyperbolic_tol": hyperbolic_tol, "scale": scale}
     where = provenance(system.describe(), **near)
     discrete = isinstance(system, AbstractMap)
     linearised = (np.asarray(a) for a in _linearise(system, z))
@@ -151,7 +167,8 @@ def classify(
         found = (z, kind, status, unknown, float("nan"), distance, curvature)
         return Stability(*found, discrete, local, where)
 
-    size = 1.0 + float(jnp.linalg.norm(z))
+    size = float(jnp.linalg.norm(system.position(z)))
+    size += ascent_length(system) if scale is None else scale
     if gradient.size and _is_singular(hessian, gradient, float(singularity), size):
         assert isinstance(system, (Map, Flow))
         local = nonsmooth(system, system.position(z), hessian)
@@ -159,31 +176,67 @@ def classify(
             assert isinstance(system, Flow)
             found = measured_attraction_radius(system, system.position(z)).radius
             local = local._replace(sliding=local.sliding._replace(measured=found))
-        return undefined(Status.not_differentiable, _solution_distance(hessian, gradient), local)
+        return undefined(Status.not_differentiable, _newton_step(hessian, gradient)[1], local)
     if not (defined and np.isfinite(motion).all() and np.isfinite(jacobian).all()):
         return undefined(Status.not_finite)
+    unit = units(system)
+    jacobian, motion = jacobian * unit / unit[:, None], motion / unit
     shifted = jacobian - np.eye(len(z)) if discrete else jacobian
-    distance = _solution_distance(shifted, motion)
-    if not distance <= tol * size:
+    step, distance = _newton_step(shifted, motion)
+    if not (distance <= tol * size or (scale is None and _is_near(system, z, distance, tol))):
         return undefined(Status.not_a_fixed_point, distance)
     spectrum = np.linalg.eigvals(jacobian).astype(complex)
     growth = np.abs(spectrum) - 1 if discrete else np.real(spectrum)
     order = np.argsort(-growth, kind="stable")
-    neutral = hyperbolic_tol * max(1.0, float(np.linalg.norm(jacobian, 2)))
+    norm = float(np.linalg.norm(jacobian, 2))
+    neutral = hyperbolic_tol + _EIGENVALUE_ERROR * norm if discrete else hyperbolic_tol * norm
+    # At a degenerate point that is known to a few digits the Jacobian is small, but not 0.
+    beside = np.asarray(_linearise(system, z - step * unit)[1]) * unit / unit[:, None]
+    change = float(np.linalg.norm(beside - jacobian))
+    neutral += _UNCERTAIN * change if np.isfinite(change) else np.inf
     kind = kind_of(growth, neutral)
     margin = -float(growth.max())
     found = (z, kind, Status.located, spectrum[order], margin, distance, curvature)
     return Stability(*found, discrete, None, where)
 
 
+def by_proof(found: Stability, proof: CertifiedPoint) -> Stability:
+    """Return the classification with the kind that is proved, where floating point had another.
+
+    Multipliers, or eigenvalues, and the margin are then the middles of their enclosures. At a
+    critical point of SAM nothing is proved of what there is instead of a Jacobian.
+    """
+    if proof.kind in (None, Kind.undefined, found.kind):
+        return found
+    middles = [0.5 * (low + high) for value in proof.eigenvalues for low, high in value]
+    spectrum = np.array(middles[::2]) + 1j * np.array(middles[1::2])
+    growth = np.abs(spectrum) - 1 if found.discrete else np.real(spectrum)
+    return replace(
+        found,
+        kind=proof.kind,
+        status=Status.located,
+        spectrum=spectrum[np.argsort(-growth, kind="stable")],
+        margin=-float(growth.max()),
+    )
+
+
 def _is_singular(
     hessian: np.ndarray, gradient: np.ndarray, singularity: float, size: float
 ) -> bool:
     """Say whether a point is, to rounding, a critical point at which the rule has no Jacobian."""
-    if not _solution_distance(hessian, gradient) <= _SINGULAR_DISTANCE * size:
+    if not _newton_step(hessian, gradient)[1] <= _SINGULAR_DISTANCE * size:
         return False
     # m-SAM can be smooth at a critical point of the mean: its singularities are the shards' own.
-    return singularity <= _SINGULAR_GRADIENT * (1 + np.abs(hessian).max()) * size
+    return singularity <= _SINGULAR_GRADIENT * np.abs(hessian).max() * size
+
+
+def _is_near(system: AbstractSystem, z: Array, distance: float, tol: float) -> bool:
+    """Say whether a fixed point at this distance is near by the system's own length."""
+    if not np.isfinite(distance):
+        return False
+    assert isinstance(system, (AbstractMap, AbstractFlow))
+    length = bending_length(system, z)
+    return distance <= (tol * length if length > 0 else _ROUNDED_ZERO)
 
 
 def kind_of(growth: np.ndarray, neutral: float) -> Kind:
@@ -221,18 +274,18 @@ def _linearise(system: AbstractSystem, z: Array) -> tuple[Array, ...]:
     return motion, jacobian, hessian, gradient, value, singularity
 
 
-def _solution_distance(matrix: np.ndarray, residual: np.ndarray) -> float:
-    """Estimate how far the zero of an equation is: the least-squares Newton step.
+def _newton_step(matrix: np.ndarray, residual: np.ndarray) -> tuple[np.ndarray, float]:
+    """Return the least-squares step −δ to the zero of an equation, and how far that is.
 
     What the step leaves over, where the matrix is singular, counts in units of ‖matrix‖.
     """
     if not (np.isfinite(matrix).all() and np.isfinite(residual).all()):
-        return float("inf")
+        return np.zeros_like(residual), float("inf")
     step = np.linalg.lstsq(matrix, residual, rcond=1e-12)[0]
     left = np.linalg.norm(residual - matrix @ step)
     scale = np.linalg.norm(matrix, 2)
     rest = 0.0 if left == 0 else left / scale if scale > 0 else float("inf")
-    return float(np.linalg.norm(step) + rest)
+    return step, float(np.linalg.norm(step) + rest)
 
 
 def _eigvalsh(hessian: np.ndarray) -> np.ndarray:

@@ -25,7 +25,7 @@ DENSE_DIM = 200
 """Up to this many entries of the state the whole Jacobian is formed and diagonalised."""
 
 _CRITICAL = 1e-10
-"""‖g‖ up to this times (1 + max|λ|)(1 + ‖w‖) counts as 0."""
+"""‖g‖ up to this times max|λ| ‖w‖ counts as 0."""
 _SINGULAR = 1e-12
 """Up to this times 1 + ‖w‖ the distance from where a rule is not smooth is rounding."""
 
@@ -151,8 +151,8 @@ def update_multipliers(
         good = residuals <= tol * found.scale
         status = np.where(good, Status.located, Status.residual_too_large)
     curvature, errors = _curvature(system, w, vectors) if known else (residuals, residuals)
-    size = 1 + np.max(np.abs(curvature))
-    critical = bool(gradient_norm <= _CRITICAL * size * (1 + np.linalg.norm(w)))
+    size = np.max(np.abs(curvature)) * np.linalg.norm(w)
+    critical = bool(gradient_norm <= _CRITICAL * size)
     closed = _closed_form(system, curvature, values)
     exact = known and (critical or isinstance(system.rule, GD)) and bool(np.isfinite(closed).all())
     arrays = (values, vectors, residuals, curvature, errors, closed, np.abs(values - closed))

@@ -35,7 +35,7 @@ class Linearisation(NamedTuple):
         signs: σ, shape (n, k): 1, or −1 for an example that curves down along that row.
         basis: the basis as rows, shape (m, dim).
         gradient_norm: max ‖gᵢ(w)‖ over the examples.
-        misfit: max ‖gᵢ‖ / (max ‖Hᵢ‖ (1 + ‖w‖)), no unit.
+        misfit: max ‖gᵢ‖ / (max ‖Hᵢ‖ ‖w‖), no unit; 0 where every gradient is 0.
 
     """
 
@@ -120,9 +120,10 @@ def _in_span(
     inside = (left[:, kept] * values[kept]).reshape(n, k, m)
     curvature = max(np.linalg.norm(part, 2) for part in inside) ** 2
     steepest = float(np.linalg.norm(gradients, axis=1).max())
-    return Linearisation(
-        inside, signs, right[kept], steepest, float(steepest / (curvature * (1 + distance)))
-    )
+    misfit = 0.0
+    if steepest > 0:
+        misfit = steepest / float(curvature * distance) if distance > 0 else np.inf
+    return Linearisation(inside, signs, right[kept], steepest, misfit)
 
 
 def _is_least_squares(loss: NetworkLoss) -> bool:

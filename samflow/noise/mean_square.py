@@ -42,7 +42,7 @@ class MeanSquareRate(AbstractRecord):
         method: "dense" (T as a matrix), "lanczos" (matrix-free; T is self-adjoint), or "arnoldi".
         span_dim: number of coordinates of the state that some batch moves.
         gradient_norm: largest ‖gᵢ(w)‖ over the examples, 0 at an interpolating minimum.
-        misfit: the same as a part of max ‖Hᵢ‖ (1 + ‖w‖).
+        misfit: the same as a part of max ‖Hᵢ‖ ‖w‖.
         status: located; residual_too_large; not_finite; or not_a_fixed_point where `w` does not
             fit every example. Batches then push the weights about even at rest, the mean square
             comes to a level that is not 0, and this rate says only how fast it comes there.

@@ -42,7 +42,7 @@ class TypicalRate(AbstractRecord):
         chains: the rate of each chain, shape (num_chains,).
         num_steps: steps a chain, without the transient.
         gradient_norm: largest ‖gᵢ(w)‖ over the examples, 0 at an interpolating minimum.
-        misfit: the same as a part of max ‖Hᵢ‖ (1 + ‖w‖).
+        misfit: the same as a part of max ‖Hᵢ‖ ‖w‖.
         status: reached_end; not_finite; or not_a_fixed_point where `w` does not fit every
             example, so that the noise at rest is left out.
 

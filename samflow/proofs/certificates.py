@@ -27,7 +27,8 @@ class CertifiedPoint:
 
     Attributes:
         enclosure: one interval a coordinate.
-        midpoint: its middle, a point to go on with in floating point.
+        midpoint: its middle, a point to go on with in floating point; a coordinate that may be 0
+            is 0.
         ascent: enclosure of the ascent point, w + rho g(w) or, for SAM, w + rho g(w)/‖g(w)‖; the
             same box at a critical point.
         origin: "critical" where g(w) = 0, "hallucinated" where g(w) ≠ 0.

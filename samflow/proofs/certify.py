@@ -187,7 +187,7 @@ def _describe(
     signed = all(x > 0 or x < 0 for x in hessian)
     return CertifiedPoint(
         enclosure=spans(point.w),
-        midpoint=tuple(float(x) for x in point.w),
+        midpoint=tuple(0.0 if 0 in x else float(x) for x in point.w),
         ascent=spans(point.ascent),
         origin="hallucinated" if point.hallucinated else "critical",
         loss=span(loss),

@@ -115,7 +115,8 @@ def refine(equations: Equations, enclosure: Balls, *, precision: int) -> Balls:
 
 def _newton_box(equations: Equations, enclosure: Balls) -> Balls | None:
     """Return a much smaller box with a zero in a wide enclosure, where contraction is slow."""
-    if all(x.rad() <= 2.0**-30 * max(1.0, abs(float(x))) for x in enclosure):
+    length = max(abs(float(x)) for x in enclosure)
+    if all(x.rad() <= 2.0**-30 * length for x in enclosure):
         return None
     point = [x.mid() for x in enclosure]
     for _ in range(_NEWTON_STEPS):

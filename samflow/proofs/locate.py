@@ -7,6 +7,7 @@ inside the box or not, and then, for each of them, every w in the box that is se
 """
 
 import itertools
+import math
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -224,7 +225,9 @@ class Place:
 
     def _exact_side(self, w: Balls, search: Search) -> bool | None:
         """Say whether `w` lies in the closed box, where it is a rational point; else None."""
-        rational = [Fraction(float(x)).limit_denominator(2**20) for x in w]
+        # Small denominators are looked for in units of the box, a power of two.
+        unit = Fraction(2) ** round(math.log2(max(high - low for low, high in self.box)))
+        rational = [unit * (Fraction(float(x)) / unit).limit_denominator(2**20) for x in w]
         numbers = [sympy.Rational(x.numerator, x.denominator) for x in rational]
         at = dict(zip(self.equations.symbols, numbers, strict=True))
         if not all(g.subs(at).is_zero for g in self.equations.gradient):

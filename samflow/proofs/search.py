@@ -145,16 +145,19 @@ def certify_near(equations: Equations, points: Sequence[Balls], *, precision: in
     """Prove one zero close to each of `points`, or say that this failed.
 
     A point is a tiny box of balls; going there by Newton's iteration is left to the caller. Boxes
-    of several sizes are tried about it; the smallest is returned as undecided where none of them
-    is proved to hold one zero. Every zero in one of `points` is enclosed, or undecided.
+    of several sizes are tried about it, relative to the largest coordinate of all points, and to
+    1; the smallest is returned as undecided where none of them is proved to hold one zero. Every
+    zero in one of `points` is enclosed, or undecided.
     """
+    length = max((abs(float(x)) for point in points for x in point), default=0.0)
     branch = _Branch(equations, [], precision)
     with working_precision(precision):
         for point in points:
-            sizes = [max(1.0, abs(float(x))) for x in point]
             regions = [
-                [x + arb(0, size * 2.0**-bits) for x, size in zip(point, sizes, strict=True)]
+                [x + arb(0, size * 2.0**-bits) for x in point]
+                for size in (length, 1.0)
                 for bits in SCALES
+                if size > 0
             ]
             if not any(branch.certify(region) for region in regions):
                 branch.undecided.append(spans(regions[-1]))

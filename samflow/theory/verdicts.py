@@ -65,8 +65,9 @@ def verdicts(
         momentum: β, the same; 0 with kind "none".
         kind: of momentum. With momentum the state is (w, v) and each λ has two multipliers, even
             where β = 0: one of them is then 0.
-        tolerance: a point counts as nonhyperbolic where |p(1)|, |p(−1)| or (for a complex pair)
-            |1 − D| is at most this; in a flow, where |U| is.
+        tolerance: a number without unit: a point counts as nonhyperbolic where some |λ| is at most
+            this part of the largest, |U| at most this part of |λ|(1 + ρ|λ|), or |p(−1)| or (for a
+            complex pair) |1 − D| at most this.
 
     Returns:
         The kinds as strings, shape (...): attracting (all multipliers inside the unit circle),
@@ -88,10 +89,17 @@ def verdicts(
         return np.full(values.shape[:-1], Kind.undefined.value)
     with np.errstate(over="ignore", invalid="ignore"):
         curvature = _curvature_function(rule)(values, rho)
+        sizes = abs(values)
+        # A tolerance of 0 must not meet Fractions, which it would make floats.
+        slack = tolerance * _curvature_function(rule)(sizes, rho) if tolerance else 0
+        least = tolerance * sizes.max(axis=-1, keepdims=True) if tolerance else 0
+        flat = (sizes <= least) | (abs(curvature) <= slack)  # p(1) = ηU for every kind
         if lr is None:
-            finite, outside, on, order = _flow_counts(curvature, kind, tolerance)
+            finite, outside, on, order = _flow_counts(curvature, kind, flat)
         else:
-            finite, outside, on, order = _map_counts(step * curvature, momentum, kind, tolerance)
+            finite, outside, on, order = _map_counts(
+                step * curvature, momentum, kind, flat, tolerance
+            )
     count = outside.sum(axis=-1)
     return np.select(
         [~finite.all(axis=-1), on.any(axis=-1), count == 0, count == order * values.shape[-1]],
@@ -100,23 +108,25 @@ def verdicts(
     )
 
 
-def _flow_counts(curvature: np.ndarray, kind: str, tolerance: float) -> tuple:
+def _flow_counts(curvature: np.ndarray, kind: str, flat: np.ndarray) -> tuple:
     if kind != "none":
         raise ValueError("Argument `lr` must be given with momentum: the flow here has none.")
-    return _is_finite(curvature), curvature < 0, abs(curvature) <= tolerance, 1
+    return _is_finite(curvature), curvature < 0, flat, 1
 
 
-def _map_counts(x: np.ndarray, momentum: np.ndarray, kind: str, tolerance: float) -> tuple:
+def _map_counts(
+    x: np.ndarray, momentum: np.ndarray, kind: str, flat: np.ndarray, tolerance: float
+) -> tuple:
     """Count multipliers outside the circle for each x = ηU, and find those on it.
 
     p(1) p(−1) < 0: one root inside (−1, 1), one outside. Both negative: a root beyond either end.
     Both positive: a complex pair, or two real roots on the same side of 1 and of −1; then the
-    product D decides.
+    product D decides. `flat` says which are on it at +1.
     """
     at_plus, at_minus, gap = _jury_function(kind)(x, momentum)
     gap = gap + 0 * x  # without momentum the gap is the number 1
-    both_positive = (at_plus > tolerance) & (at_minus > tolerance)
-    on = (abs(at_plus) <= tolerance) | (abs(at_minus) <= tolerance)
+    both_positive = (at_plus > 0) & ~flat & (at_minus > tolerance)
+    on = flat | (abs(at_minus) <= tolerance)
     on = on | (both_positive & (abs(gap) <= tolerance))
     one_outside = (at_plus > 0) != (at_minus > 0)
     two_outside = ((at_plus < 0) & (at_minus < 0)) | (both_positive & (gap < 0))

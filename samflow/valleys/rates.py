@@ -67,9 +67,9 @@ def fit_rate(values: np.ndarray, *, growing: bool, floor: float = 0.0) -> Rate:
     first, last = 0, -1
     for spread in SPREADS:
         first, last = _longest_run(slopes, spread)
-        if slopes[first:last].sum() >= _ENOUGH:
+        if last > first and slopes[first:last].sum() >= _ENOUGH:
             break
-    if last - first + 1 < MIN_POINTS:
+    if last < first:
         return NO_RATE
     steps = np.arange(first, last + 1)
     window = logs[first : last + 1]
@@ -82,7 +82,10 @@ def fit_rate(values: np.ndarray, *, growing: bool, floor: float = 0.0) -> Rate:
 
 
 def _longest_run(slopes: np.ndarray, spread: float) -> tuple[int, int]:
-    """Return the ends of the run of positive, nearly equal slopes that climbs the most."""
+    """Return the ends of the run of positive, nearly equal slopes that climbs the most.
+
+    Of runs of `MIN_POINTS` entries: before it overflows, an orbit climbs the most in one step.
+    """
     best, ends = 0.0, (0, -1)
     start = 0
     for stop in range(len(slopes)):
@@ -92,6 +95,6 @@ def _longest_run(slopes: np.ndarray, spread: float) -> tuple[int, int]:
         while np.ptp(slopes[start : stop + 1]) > spread * np.median(slopes[start : stop + 1]):
             start += 1
         climbed = float(slopes[start : stop + 1].sum())
-        if climbed > best:
+        if climbed > best and stop + 2 - start >= MIN_POINTS:
             best, ends = climbed, (start, stop + 1)
     return ends

@@ -14,11 +14,15 @@ LEAST_TAIL = 30
 _DIVERGED = 1e6
 
 
-def settle(losses: np.ndarray, bends: np.ndarray) -> tuple[Status, int]:
-    """Return how the orbit ended, and the first step after the burst at which it is still."""
+def settle(losses: np.ndarray, bends: np.ndarray, typical: float) -> tuple[Status, int]:
+    """Return how the orbit ended, and the first step after the burst at which it is still.
+
+    `typical` is what the loss is above its least where the Hessian has changed: an orbit that
+    ends beyond the range of numbers from a million times that has diverged.
+    """
     if not np.isfinite(losses).all():
         last = int(np.argmin(np.isfinite(losses)))
-        grew = losses[max(last - 1, 0)] > _DIVERGED * max(losses[0], 1e-12)
+        grew = losses[max(last - 1, 0)] - losses[0] > _DIVERGED * typical
         return (Status.diverged if grew else Status.not_finite), last
     peak = int(np.argmax(bends))
     still = bends[peak:] <= _SETTLED * bends[peak]

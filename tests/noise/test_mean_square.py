@@ -1,5 +1,6 @@
 """The mean-square rate against Kronecker products over all batches, and against simulation."""
 
+import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
@@ -315,3 +316,13 @@ def test_a_direction_that_hardly_curves_does_not_move_the_threshold_with_momentu
         for rows in ([[1.0, 0.0], [0.0, small]], [[1.0, 0.0], [0.0, 0.0]])
     )
     assert found == pytest.approx(alone, rel=1e-8)  # brackets of 1e-9
+
+
+@pytest.mark.parametrize("k", [1e-8, 1.0, 1e8])
+def test_whether_a_point_fits_does_not_depend_on_units(k):
+    """f(w) = w/k at one example: fitted at w = k to 1e-9, and not to 1e-3, of itself."""
+    for off, fits in ((1e-9, True), (1e-3, False)):
+        loss = sf.losses.network_function(
+            lambda w, x: x * w["w"] / k, {"w": jnp.array([k])}, [[1.0]], [[1.0]], loss="squared"
+        )
+        assert linearise(loss, [k * (1 + off)]).interpolates is fits

@@ -90,6 +90,29 @@ def test_tolerance_widens_the_circle():
     assert theory.verdict([1e-9, 1.0], tolerance=1e-8, **settings) == "nonhyperbolic"
 
 
+@pytest.mark.parametrize("unit", [1e-8, 1.0, 1e8])
+def test_a_tolerance_has_no_unit(unit):
+    """λ in units of `unit`, ρ and η in units of 1/unit: only ratios count."""
+
+    def kind(*lams, rho=0.0, lr=0.1, rule="usam"):
+        about = {"rule": rule, "rho": rho / unit, "tolerance": 1e-9}
+        return theory.verdict(
+            [lam * unit for lam in lams], lr=None if lr is None else lr / unit, **about
+        )
+
+    assert kind(1.0, 0.3) == "attracting"
+    assert kind(1.0, 1e-8) == "attracting"
+    assert kind(1.0, 1e-10) == "nonhyperbolic"  # a part of the largest that is rounding
+    assert kind(1.0, -1.0, lr=1e-12) == "saddle"  # however small the step
+    for lr in (0.1, None):
+        assert kind(1.0, -1.0, rho=1 + 1e-8, lr=lr) == "attracting"
+        assert kind(1.0, -1.0, rho=1.0, lr=lr) == "nonhyperbolic"
+        assert kind(1.0, -1.0, rho=1 - 1e-8, lr=lr) == "saddle"
+    assert kind(1.0, 0.3, lr=2 - 1e-8) == "attracting"
+    assert kind(1.0, 0.3, lr=2.0) == "nonhyperbolic"
+    assert kind(1.0, 0.3, lr=2 + 1e-8) == "saddle"
+
+
 def test_sam_and_bad_numbers_are_undefined():
     # A guard in ‖g‖ would answer 0.8 and 0.9 here, and "attracting".
     assert theory.verdict([2.0, 1.0], rule="sam", rho=0.05, lr=0.1) == Kind.undefined

@@ -8,13 +8,17 @@ import pytest
 
 import samflow as sf
 from samflow._checks import ArgumentError
-from samflow.valleys import line_barrier
+from samflow.valleys import Rate, fit_rate, line_barrier
+from samflow.valleys.phases import rate_phase
 from tests.references import VALLEY_EDGE
+from tests.units import BOTH, rescaled
 
 
 @pytest.fixture(scope="module")
 def valley():
-    return sf.two_phase(sf.Map(sf.losses.valley(), sf.USAM(rho=0.2), lr=0.3), [2.0, 0.0])
+    """From the kick of which theory.md gives the numbers: where it ends depends on that."""
+    system = sf.Map(sf.losses.valley(), sf.USAM(rho=0.2), lr=0.3)
+    return sf.two_phase(system, [2.0, 0.0], displacement=3e-7)
 
 
 def test_valley(valley):
@@ -23,7 +27,7 @@ def test_valley(valley):
     assert valley.status is sf.Status.converged
     assert valley.edge == pytest.approx(VALLEY_EDGE, abs=1e-6)
     assert valley.sharpness[0] == pytest.approx(5.0, rel=1e-12)
-    assert valley.phases[0].at_point == pytest.approx(math.log(2), rel=1e-12)
+    assert valley.phases[0].predicted == pytest.approx(math.log(2), rel=1e-12)
     assert valley.escape.slope == pytest.approx(math.log(2), rel=1e-3)
     assert valley.sharpness[1] == pytest.approx(1.509, abs=5e-4)  # as printed
     assert valley.peak == pytest.approx(0.64, abs=0.05)  # depends on the phase of the kick
@@ -142,3 +146,104 @@ def test_functions_work_as_well_as_formulas():
     loss = sf.loss(lambda w: 0.5 * (1 + w[0] ** 2) * w[1] ** 2, dim=2)
     found = sf.two_phase(sf.Map(loss, sf.USAM(rho=0.2), lr=0.3), jnp.array([2.0, 0.0]))
     assert found.holds
+
+
+def test_a_window_ends_where_the_growth_is_no_longer_linear():
+    """The orbit runs off along x, where the loss is quadratic, until λ_max is that of y."""
+    loss = sf.loss("x**2*(2+y**2)+0.01*y**2")
+    found = sf.two_phase(sf.Map(loss, sf.USAM(rho=0.3), lr=0.3), [0.0, 0.0])
+    assert found.status is sf.Status.diverged
+    escape = found.phases[0]
+    exact = math.log(0.3 * 4 * (1 + 0.3 * 4) - 1)  # log 1.64
+    assert escape.verdict == "holds"
+    assert escape.predicted == pytest.approx(exact, rel=1e-12)
+    assert escape.measured == pytest.approx(exact, rel=1e-9)  # linear to rounding
+    assert escape.mean == pytest.approx(exact, rel=1e-3)
+    assert escape.tolerance < 0.01 * exact
+    assert [phase.verdict for phase in found.phases[1:]] == ["fails"] * 3
+
+
+@pytest.mark.parametrize(
+    ("loss", "rho", "lr", "start"),
+    [
+        ("(x*y*z-1)**2/2", 0.25, 0.32, [2.2, 0.9, 0.52]),
+        ("(1+x**2)*y**2/2", 0.4, 0.3, [2.0, 0.0]),
+        ("(1+x**2)*y**2/2", 1.0, 0.3, [2.0, 0.0]),
+    ],
+)
+def test_a_quick_escape_is_measured_from_a_smaller_kick(loss, rho, lr, start):
+    system = sf.Map(sf.loss(loss), sf.USAM(rho=rho), lr=lr)
+    found = sf.two_phase(system, start)
+    escape = found.phases[0]
+    sharpness = found.sharpness[0]
+    exact = math.log(lr * sharpness * (1 + rho * sharpness) - 1)
+    assert escape.predicted == pytest.approx(exact, rel=1e-9)
+    assert escape.verdict == "holds"
+    # From the usual kick it leaves before a rate can be fitted. That is no failure, and no success.
+    usual = sf.two_phase(system, start, displacement=1e-6)
+    assert usual.phases[0].verdict == "not measured"
+    assert "too few steps" in usual.phases[0].reason
+    assert not usual.phases[0].holds
+    assert not usual.holds
+    assert "P1 not measured" in str(usual)
+
+
+def _rate(slope, half=0.0, found=True):
+    return Rate(slope if found else math.nan, slope - half, slope + half, 0, 20)
+
+
+@pytest.mark.parametrize(
+    ("rate", "along", "missing", "verdict"),
+    [
+        (_rate(0.7), (0.7, 0.7, 0.7), "", "holds"),
+        (_rate(0.7013), (0.7, 0.7, 0.7), "", "holds"),  # within 0.2 %
+        (_rate(0.7015), (0.7, 0.7, 0.7), "", "fails"),
+        (_rate(0.72), (0.7, 0.71, 0.73), "", "holds"),  # as the prediction itself changes
+        (_rate(0.75), (0.7, 0.71, 0.73), "", "fails"),
+        (_rate(0.72, half=0.1), (0.7, 0.71, 0.73), "", "not measured"),  # too wide to decide
+        (_rate(0.7, half=0.1), (0.7, 0.7, 0.7), "", "not measured"),  # a good fit by chance
+        (_rate(0.9, half=0.1), (0.7, 0.7, 0.7), "", "fails"),  # wide, and off by more
+        (_rate(0.7), (0.7, 0.75, 0.8), "", "not measured"),  # by more than a tenth: not linear
+        (_rate(0.7), (0.7, 0.7, math.inf), "", "not measured"),
+        (_rate(0.7), (0.7, 0.7, math.nan), "", "not measured"),
+        (_rate(0.7, found=False), (), "too quick", "not measured"),
+        (_rate(0.7, found=False), (), "", "fails"),
+    ],
+)
+def test_verdicts_on_a_rate(rate, along, missing, verdict):
+    """The tolerance is of the prediction, and does not grow with the interval of the fit."""
+    phase = rate_phase("P1", rate, 0.7, along, missing=missing)
+    assert phase.verdict == verdict
+    assert phase.predicted == 0.7
+    wider = rate_phase("P1", rate._replace(low=-1.0, high=2.0), 0.7, along, missing=missing)
+    np.testing.assert_equal(wider.tolerance, phase.tolerance)
+    assert not math.isinf(phase.tolerance)
+
+
+@pytest.mark.parametrize("predicted", [math.inf, -math.inf, math.nan])
+def test_what_is_not_finite_does_not_hold(predicted):
+    for along in ((predicted,) * 3, (0.7, 0.7, predicted)):
+        phase = rate_phase("P4", _rate(predicted), predicted, along)
+        assert phase.verdict == "fails"
+
+
+def test_a_rate_is_found_before_the_orbit_overflows():
+    """The step before overflow climbs more decades than all of the linear regime."""
+    grown = 1e-9 * np.exp(1.25 * np.arange(17))
+    found = fit_rate(np.r_[grown, 1e17, 1e149, np.nan], growing=True)
+    assert found.slope == pytest.approx(1.25, rel=1e-12)
+
+
+@BOTH
+def test_the_two_phases_are_the_same_in_all_units(units):
+    loss = sf.losses.valley()
+    for rho in (0.2, 0.6):
+        system = sf.Map(loss, sf.USAM(rho=rho), lr=0.3)
+        start = np.array([2.0, 0.1])
+        here = sf.two_phase(system, start, num_steps=200)
+        for c, k in units:
+            found = sf.two_phase(rescaled(system, c, k), k * start, num_steps=200)
+            assert [p.verdict for p in found.phases] == [p.verdict for p in here.phases]
+            assert found.status is here.status
+            assert found.escape.slope == pytest.approx(here.escape.slope, rel=2e-3)
+            np.testing.assert_allclose(found.start, k * here.start, rtol=1e-9, atol=1e-9 * k)

@@ -28,11 +28,11 @@ from samflow.networks.training.states import Store, TrainState, check_state, ste
 from samflow.records import provenance
 from samflow.systems import Map
 from samflow.valleys.connectivity import Barrier, path_barrier
+from samflow.valleys.kicks import kick_size
 
 _FEWEST_STEPS = 50
 """Of the full batch, as `two_phase` has it."""
 _ROWS = 20
-_KICK = 1e-7
 
 Recompute = Callable[[Point], AbstractLoss]
 """Weights to the training loss with batch norm's statistics recomputed at these weights."""
@@ -66,7 +66,8 @@ def late_switch(
     from start to end. P3: it ends flatter, below the rule's edge of stability. P4: the motion
     dies out by log|μ| a step, at the end. P1 and P4 are claimed for the full batch, and for rules
     that are differentiable at a critical point (GD, USAM); otherwise numbers stand beside each
-    other, and "not claimed".
+    other, and "not claimed". Where no rate can be fitted, or none that decides, they are "not
+    measured".
 
     Args:
         checkpoint: weights with their loss; the switch happens there.
@@ -80,8 +81,9 @@ def late_switch(
         start: the state to go on from, as `switch` makes it: with a velocity, and with the order
             of examples that the training before had. None: velocity 0, `key`, epoch 0.
         key: of the order of examples, of attacks and of the trace; None: key(0).
-        displacement: length of a kick along v at the switch, relative to 1 + ‖w‖: a minimum is
-            a fixed point. None: 1e-7 for the full batch, 0 in mini-batches.
+        displacement: length of a kick along v at the switch: a minimum is a fixed point. None: for
+            the full batch 1e-7 ‖w‖, or less, so that an escape at the predicted rate takes 14 steps
+            in the linear regime; 0 in mini-batches.
         test: the loss on held-out data, for its value and its error.
         measure_every: epochs between two rows of the table; None: 20 rows.
         trace_products: products for each of two traces, at least 6; 0 leaves them out.
@@ -118,13 +120,14 @@ def late_switch(
     _checks.count("trace_products", trace_products, minimum=0)
     every = _checks.count("save_every", save_every)
     path = None if save_to is None else _checks.writable("save_to", save_to, (".npz",))
-    kick = (_KICK if how.deterministic else 0.0) if displacement is None else displacement
-    kick = float(_checks.nonnegative("displacement", kick))
+    if displacement is not None:
+        displacement = float(_checks.nonnegative("displacement", displacement))
     key = jr.key(0) if key is None else key
     start = _first(checkpoint, system, start, key)
     plan = Plan(how, start, _epochs(num_epochs, measure_every), test, key, progress)
     progress("curvature at the switch")
     here = local(system, system.loss, system.position(start.z))
+    kick = _kick(how, start, here) if displacement is None else displacement
     plan = plan._replace(start=_kicked(system, start, here, kick))
     store = None
     if path is not None:
@@ -235,12 +238,18 @@ def _epochs(num_epochs: int, measure_every: int | None) -> set[int]:
     return {*range(0, num_epochs, every), num_epochs}
 
 
+def _kick(how: How, start: TrainState, here: Local) -> float:
+    """Return the length of a kick from which the rate log|μ| can be fitted; 0 in mini-batches."""
+    if not how.deterministic:
+        return 0.0
+    w = np.asarray(how.system.position(start.z))
+    return kick_size(w, here.v, float(np.linalg.norm(w)) or 1.0, here.growth)
+
+
 def _kicked(system: Map, start: TrainState, here: Local, kick: float) -> TrainState:
     if kick == 0:
         return start
-    w = system.position(start.z)
-    size = kick * (1 + jnp.linalg.norm(w))
-    return start._replace(z=start.z.at[: system.dim].add(size * jnp.asarray(here.v)))
+    return start._replace(z=start.z.at[: system.dim].add(kick * jnp.asarray(here.v)))
 
 
 def _barriers(
@@ -271,7 +280,7 @@ def _phases(
         first = phases.noisy_escape(how, here, w, found.escape, jr.fold_in(plan.key, 1))
     elif known:
         escaping = series(watch.bends, 0)
-        first = phases.escape_phase(how, here, found.escape, found.expected_escape, escaping)
+        first = phases.escape_phase(how, here, found.escape, found.while_escaping, escaping)
     else:
         first = phases.nonsmooth_escape(here, found.escape)
     # A rule that ends on a cycle, and one with noise, goes on moving.
@@ -288,7 +297,13 @@ def _phases(
             recomputed=again is not None,
         ),
         phases.flatter_phase(how, here, found.there, settled=settled),
-        phases.convergence_phase(how, found.there, found.convergence, found.expected_convergence),
+        phases.convergence_phase(
+            how,
+            found.there,
+            found.convergence,
+            found.while_settling,
+            settled=found.status is Status.converged,
+        ),
     )
 
 

@@ -15,7 +15,6 @@ from samflow._types import NumpyArray, Point
 from samflow.losses.base import AbstractLoss
 from samflow.networks.directions import roots
 from samflow.networks.pytorch.loss import TorchLoss
-from samflow.networks.switching import phases
 from samflow.networks.switching.phases import Local, local
 from samflow.networks.switching.watch import Watch, again, bend, measure, series
 from samflow.networks.training.loop import How, Trained, run
@@ -24,6 +23,8 @@ from samflow.valleys import Rate, fit_rate
 from samflow.valleys.rates import NO_RATE
 from samflow.valleys.settling import LEAST_TAIL, final_rate, settle
 
+_SMALL = 0.03
+"""Up to this part of its peak the motion is taken to be linear: no weights are kept to see it."""
 _COMPARED_EXAMPLES = 512
 """Of a module of PyTorch, whose data may be on disk."""
 
@@ -94,9 +95,9 @@ class Found(NamedTuple):
     end: Point
     there: Local
     escape: Rate
-    expected_escape: float = math.nan
+    while_escaping: tuple[float, ...] = ()
     convergence: Rate = NO_RATE
-    expected_convergence: float = math.nan
+    while_settling: tuple[float, ...] = ()
     settling: NumpyArray = np.zeros(0)
 
 
@@ -145,13 +146,14 @@ def _of_one_map(plan: Plan, watch: Watch, ended: Trained, here: Local) -> Found:
     escaping, bends = series(watch.bends, 0), series(watch.bends, 1)
     status, settled = ended.status, max(len(bends) - 1, 0)
     if not failed:
-        status, settled = settle(series(watch.steps, 0)[: len(bends)], bends)
+        typical = here.sharpness * float(np.linalg.norm(system.position(plan.start.z))) ** 2
+        status, settled = settle(series(watch.steps, 0)[: len(bends)], bends, typical)
     top = int(np.argmax(bends)) if len(bends) else 0
-    escape = fit_rate(np.abs(escaping[: top + 1]), growing=True)
+    escape = _escape(np.abs(escaping[: top + 1]))
     plan.progress("curvature along the way")
     wanted = _window(escape) + ([] if failed else [settled])
     places = _filtered(plan, wanted)
-    expected = _expected(plan, escape, places)
+    expected = _along_window(plan, escape, places)
     if failed:
         nowhere = system.position(plan.start.z) * jnp.nan
         return Found(status, settled, nowhere, _nowhere(here), escape, expected)
@@ -159,8 +161,15 @@ def _of_one_map(plan: Plan, watch: Watch, ended: Trained, here: Local) -> Found:
     plan.progress("curvature at the end")
     there = local(system, system.loss, end)
     rate, settling = _convergence(plan, status, there, top, settled, len(bends))
-    later = _expected(plan, rate, _filtered(plan, _window(rate)))
+    later = _along_window(plan, rate, _filtered(plan, _window(rate)))
     return Found(status, settled, end, there, escape, expected, rate, later, settling)
+
+
+def _escape(moved: NumpyArray) -> Rate:
+    """Return the rate of growth while the motion is small, or, if that is too short, of it all."""
+    large = np.flatnonzero(~(moved <= _SMALL * moved.max(initial=0.0)))
+    rate = fit_rate(moved[: large[0]] if large.size else moved, growing=True)
+    return rate if rate.found else fit_rate(moved, growing=True)
 
 
 def _nowhere(here: Local) -> Local:
@@ -177,7 +186,10 @@ def _convergence(
     if status is not Status.converged or not math.isfinite(there.curvature):
         return NO_RATE, settling
     modes = roots(plan.how.system, there.curvature)
-    return final_rate(settling, top, settled, modes), settling
+    moved = np.abs(settling[top:])
+    small = top + int(np.argmax(moved <= _SMALL * moved.max(initial=0.0))) if moved.size else top
+    late = final_rate(settling, small, settled, modes)
+    return (late if late.found else final_rate(settling, top, settled, modes)), settling
 
 
 def _along_bends(plan: Plan, v: NumpyArray, count: int) -> NumpyArray:
@@ -203,9 +215,10 @@ def _filtered(plan: Plan, steps: Iterable[int]) -> dict[int, Point]:
     return found
 
 
-def _expected(plan: Plan, rate: Rate, places: dict[int, Point]) -> float:
-    """Return the mean over a rate's window of log|μ| at the measured curvature."""
-    if not rate.found:
-        return math.nan
+def _along_window(plan: Plan, rate: Rate, places: dict[int, Point]) -> tuple[float, ...]:
+    """Return log|μ| at the curvature measured at a window's first step, middle and last step."""
     system = plan.how.system
-    return phases.simpson([local(system, system.loss, places[k]).growth for k in _window(rate)])
+    points = [places[k] for k in _window(rate)]
+    if not all(np.isfinite(np.asarray(w)).all() for w in points):
+        return (math.inf,) * 3
+    return tuple(local(system, system.loss, w).growth for w in points)

@@ -14,13 +14,20 @@ from samflow.equilibria.spectrum import extreme_eigenpairs
 from samflow.losses.base import AbstractLoss
 from samflow.losses.finite_sum import FiniteSum
 from samflow.networks.directions import log_growth, measured_along
-from samflow.networks.switching.records import FAILS, HOLDS, NOT_CLAIMED, SwitchPhase
+from samflow.networks.switching.records import NOT_CLAIMED, SwitchPhase
 from samflow.networks.training.loop import How
 from samflow.noise.along import mean_square_along
 from samflow.rules import GD, AbstractMemoryRule
 from samflow.systems import Map
 from samflow.valleys import Barrier, Phase, Rate
-from samflow.valleys.phases import edge_of_stability, flatter, one_valley, rate_phase
+from samflow.valleys.phases import (
+    FAILS,
+    HOLDS,
+    edge_of_stability,
+    flatter,
+    one_valley,
+    rate_phase,
+)
 
 _GROWN = 100.0
 """No escape: the motion along v never exceeds its first size by this. A rate is fitted to as much
@@ -88,14 +95,8 @@ def edge(system: Map) -> float:
     return edge_of_stability(theory_settings(system)) if has_closed_form(system) else math.nan
 
 
-def simpson(values: Sequence[float]) -> float:
-    """Return the mean over an interval from its ends and its middle."""
-    first, middle, last = values
-    return (first + 4 * middle + last) / 6
-
-
 def escape_phase(
-    how: How, here: Local, escape: Rate, expected: float, escaping: NumpyArray
+    how: How, here: Local, escape: Rate, along: Sequence[float], escaping: NumpyArray
 ) -> SwitchPhase:
     """Return P1 for a full-batch run of a rule that theory knows, or what it does not claim."""
     closed = closed_growth(how.system, here.sharpness)
@@ -105,11 +106,10 @@ def escape_phase(
         )
     if here.high < 0:
         return _no_escape(here, closed, escaping)
-    if not escape.found and _grown(escaping) >= _GROWN:
+    why = ""
+    if _grown(escaping) >= _GROWN:
         why = "it left in too few steps to fit a rate; a smaller displacement gives more"
-        return _unclaimed("P1", here.growth, closed, escape, why)
-    settings = theory_settings(how.system)
-    return _from(rate_phase("P1", escape, expected, settings, here.sharpness), closed)
+    return _from(rate_phase("P1", escape, here.growth, along, missing=why), closed)
 
 
 def _no_escape(here: Local, closed: float, escaping: NumpyArray) -> SwitchPhase:
@@ -120,6 +120,7 @@ def _no_escape(here: Local, closed: float, escaping: NumpyArray) -> SwitchPhase:
         f"eigenvector grows by less than {_GROWN:g}",
         HOLDS if grown < _GROWN else FAILS,
         1.0,
+        math.nan,
         closed,
         grown,
         math.nan,
@@ -165,6 +166,7 @@ def _unclaimed(name: str, predicted: float, closed: float, rate: Rate, reason: s
         _UNCLAIMED[name],
         NOT_CLAIMED,
         predicted,
+        math.nan,
         closed,
         rate.slope,
         rate.low,
@@ -200,6 +202,7 @@ def valley_phase(
             HOLDS if settled and height <= tolerance else FAILS,
             0.0,
             math.nan,
+            math.nan,
             height,
             math.nan,
             math.nan,
@@ -232,7 +235,9 @@ def flatter_phase(how: How, start: Local, end: Local, *, settled: bool) -> Switc
     return phase
 
 
-def convergence_phase(how: How, end: Local, rate: Rate, expected: float) -> SwitchPhase:
+def convergence_phase(
+    how: How, end: Local, rate: Rate, along: Sequence[float], *, settled: bool
+) -> SwitchPhase:
     """Return P4: the rate at which the motion dies out."""
     system = how.system
     closed = closed_growth(system, end.sharpness)
@@ -242,16 +247,17 @@ def convergence_phase(how: How, end: Local, rate: Rate, expected: float) -> Swit
     if not has_closed_form(system):
         why = "the rule has no Jacobian at a critical point, or none that is known"
         return _unclaimed("P4", end.growth, closed, rate, why)
-    settings = theory_settings(system)
-    return _from(rate_phase("P4", rate, expected, settings, end.sharpness), closed)
+    why = "the motion died out in too few steps, or too unevenly, to fit a rate" if settled else ""
+    return _from(rate_phase("P4", rate, end.growth, along, missing=why), closed)
 
 
 def _from(phase: Phase, closed: float) -> SwitchPhase:
     return SwitchPhase(
         phase.name,
         phase.statement,
-        HOLDS if phase.holds else FAILS,
+        phase.verdict,
         phase.predicted,
+        phase.mean,
         closed,
         phase.measured,
         phase.low,

@@ -14,9 +14,10 @@ from samflow._types import NumpyArray
 from samflow.networks.curvature import Trace
 from samflow.records import AbstractRecord, Provenance, axes
 from samflow.valleys import Barrier, Rate
+from samflow.valleys.phases import FAILS, HOLDS, NOT_MEASURED
 
-HOLDS, FAILS, NOT_CLAIMED = "holds", "fails", "not claimed"
-"""What is said of a phase; nothing is claimed where theory does not predict."""
+NOT_CLAIMED = "not claimed"
+"""What is said of a phase, beside what `two_phase` says, where theory does not predict."""
 
 
 class SwitchPhase(NamedTuple):
@@ -25,16 +26,17 @@ class SwitchPhase(NamedTuple):
     Attributes:
         name: P1 to P4.
         statement: what is claimed, or why nothing is.
-        verdict: "holds", "fails" or "not claimed".
-        predicted: the number that theory gives; for a rate, the mean over the fitted window of
-            log|μ| at the measured effective curvature. NaN where there is none.
+        verdict: "holds", "fails", "not measured" or "not claimed".
+        predicted: the number that theory gives; for a rate, log|μ| at the effective curvature
+            measured at the start (P1) or the end (P4). NaN where there is none.
+        mean: for a rate, the mean of log|μ| over the fitted window; NaN where there is none.
         closed_form: for a rate, log|μ| with U(λ_max) = λ(1 + rho λ) at the start (P1) or the end
             (P4) alone; NaN where the rule has no closed form.
         measured: the number found; NaN where none could be.
         low: lower end of the 95 % interval of a rate, or of the interval of a sharpness.
         high: upper end of it.
         tolerance: how far they may be apart.
-        reason: why this tolerance, or why nothing is claimed.
+        reason: why this tolerance, or why nothing is claimed or measured.
 
     """
 
@@ -42,6 +44,7 @@ class SwitchPhase(NamedTuple):
     statement: str
     verdict: str
     predicted: float
+    mean: float
     closed_form: float
     measured: float
     low: float
@@ -52,7 +55,7 @@ class SwitchPhase(NamedTuple):
     def __str__(self) -> str:
         """Return one line."""
         numbers = f"predicted {self.predicted:.6g}, measured {self.measured:.6g}"
-        rest = f" ({self.reason})" if self.verdict == NOT_CLAIMED else ""
+        rest = f" ({self.reason})" if self.verdict in (NOT_CLAIMED, NOT_MEASURED) else ""
         return f"{self.name} {self.verdict}: {self.statement}; {numbers}{rest}"
 
 
@@ -124,9 +127,9 @@ class LateSwitch(AbstractRecord):
 
     @property
     def holds(self) -> bool:
-        """Whether something is claimed and all that is came out as predicted."""
+        """Whether something is claimed, and all that is was measured and came out as predicted."""
         verdicts = {phase.verdict for phase in self.phases}
-        return FAILS not in verdicts and HOLDS in verdicts
+        return HOLDS in verdicts and not verdicts & {FAILS, NOT_MEASURED}
 
     def __getitem__(self, column: str) -> NumpyArray:
         """Return one of `COLUMNS` at `epochs`."""

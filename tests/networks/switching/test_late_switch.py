@@ -83,7 +83,8 @@ def test_all_four_phases_of_a_network_with_a_known_valley(valley):
     assert found.sharpness[0] == pytest.approx(SHARPNESS, rel=1e-6)  # the kick moves it by 1e-7
     assert found.effective_curvature == pytest.approx(2.6 / LR, rel=1e-6)
     assert escape.closed_form == pytest.approx(math.log(1.6), rel=1e-6)
-    assert escape.predicted == pytest.approx(math.log(1.6), rel=1e-3)  # the mean over the window
+    assert escape.predicted == pytest.approx(math.log(1.6), rel=1e-6)
+    assert escape.mean == pytest.approx(math.log(1.6), rel=1e-3)  # over the window
     assert escape.measured == pytest.approx(math.log(1.6), rel=1e-3)
     assert same.measured <= same.tolerance
     a, b = np.asarray(found.end)
@@ -108,11 +109,17 @@ def test_momentum_enters_the_rates(valley):
     )
 
 
-def test_an_escape_too_quick_to_be_fitted_is_no_failure(valley):
+def test_an_escape_too_quick_to_be_fitted_is_not_measured(valley):
     found = late_switch(valley, _usam(valley.loss, 3.6), num_epochs=50, displacement=1e-5)
     assert not found.escape.found
-    assert found.phases[0].verdict == "not claimed"
+    assert found.phases[0].verdict == "not measured"
     assert "too few steps" in found.phases[0].reason
+    assert "not measured" in str(found.phases[0])
+    assert not found.holds
+    # From the kick that the predicted rate asks for it can be measured.
+    chosen = late_switch(valley, _usam(valley.loss, 3.6), num_epochs=50)
+    assert chosen.phases[0].verdict == "holds"
+    assert chosen.escape.slope == pytest.approx(math.log(2.6), rel=2e-3)
 
 
 def test_below_the_threshold_no_escape_is_predicted_and_none_happens(valley):
