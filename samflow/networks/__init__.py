@@ -12,6 +12,7 @@ from samflow.networks.directions import measured_along
 from samflow.networks.files import TensorFile, read_leaves, read_tensors
 from samflow.networks.mnist import load_mnist
 from samflow.networks.multipliers import Multipliers, update_multipliers
+from samflow.networks.progress import Interrupted
 from samflow.networks.pytorch import TorchLoss, torch_network
 from samflow.networks.saddles import (
     SymmetrySaddle,
@@ -49,6 +50,7 @@ __all__ = [
     "Checkpoint",
     "Convention",
     "Diagnosis",
+    "Interrupted",
     "LateSwitch",
     "Multipliers",
     "Place",
