@@ -87,7 +87,7 @@ def described(
         return f"Loss: squared error, ½‖f(x) − y‖² summed over outputs, {over}."
     kind = "integer labels" if labels else "rows of probabilities"
     over += f" of {positions} positions each" if positions > 1 else ""
-    return f"Loss: cross-entropy of {kind}, classes on {axis} of the outputs, {over}."
+    return f"Loss: cross-entropy of {kind} (classes on {axis}), {over}."
 
 
 def example_loss(criterion: str, label_smoothing: float, f: Array, y: Array) -> Scalar:

@@ -14,6 +14,7 @@ from samflow.networks.mnist import load_mnist
 from samflow.networks.multipliers import Multipliers, update_multipliers
 from samflow.networks.progress import Interrupted
 from samflow.networks.pytorch import TorchLoss, torch_network
+from samflow.networks.renames import MismatchError
 from samflow.networks.saddles import (
     SymmetrySaddle,
     deep_linear_saddle,
@@ -52,6 +53,7 @@ __all__ = [
     "Diagnosis",
     "Interrupted",
     "LateSwitch",
+    "MismatchError",
     "Multipliers",
     "Place",
     "Quantile",

@@ -52,6 +52,7 @@ def diagnose(
     max_products: int = 400,
     trace_products: int = 60,
     density_probes: int = 0,
+    density_steps: int = NUM_STEPS,
     num_batches: int = 16,
     key: PRNGKeyArray | None = None,
     progress: Tell = lambda message: None,
@@ -81,10 +82,11 @@ def diagnose(
         max_products: where the search for eigenvalues gives up.
         trace_products: products for the trace, at least 6.
         density_probes: probes for the spectral density; 0 leaves it out.
+        density_steps: of Lanczos for each of them, one product a step.
         num_batches: drawn for the mean square of mini-batches, where it is a bound.
         key: of trace, density and batches; None: key(0).
-        progress: told what is being done, and every two seconds how many products H v of how many
-            are made and about how long the rest takes.
+        progress: told what is being done and, of what takes over two seconds, how many products H v
+            of how many are made and about how long the rest takes.
 
     Returns:
         A `Diagnosis`. An eigenvalue with too large a residual says so in `pairs.status`.
@@ -117,6 +119,7 @@ def diagnose(
         )
     k = min(_checks.count("k", k), loss.dim // 2)
     _checks.count("density_probes", density_probes, minimum=0)
+    _checks.count("density_steps", density_steps)
     key = jr.key(0) if key is None else key
     systems = [
         Map(  # pyright: ignore[reportCallIssue]
@@ -130,7 +133,9 @@ def diagnose(
     if batch_size is not None:
         MiniBatch(batch_size).check(loss)  # pyright: ignore[reportCallIssue]
     work = _Work(loss, w, systems, key, [system.rule.name for system in systems])
-    plan = _Plan(k, tol, max_products, trace_products, density_probes, batch_size, num_batches)
+    plan = _Plan(
+        k, tol, max_products, trace_products, density_probes, density_steps, batch_size, num_batches
+    )
     settings = {"rho": rho, "lr": lr, "momentum": momentum, "nesterov": nesterov}
     settings |= {"weight_decay": weight_decay, "batch_size": batch_size, "k": k, "like": like}
     settings |= {"source": checkpoint.source}
@@ -154,6 +159,7 @@ class _Plan(NamedTuple):
     max_products: int
     trace_products: int
     density_probes: int
+    density_steps: int
     batch_size: int | None
     num_batches: int
 
@@ -209,9 +215,11 @@ def _measure(work: _Work, plan: _Plan, lr: float, tell: Tell) -> None:
         work.trace = trace(loss, w, num_products=plan.trace_products, key=jr.fold_in(key, 0))
     work.left.remove("trace")
     if plan.density_probes:
-        probes = plan.density_probes
-        with stage(tell, "spectral density", probes * min(NUM_STEPS, loss.dim)):
-            work.density = spectral_density(loss, w, key=jr.fold_in(key, 1), num_probes=probes)
+        probes, steps = plan.density_probes, plan.density_steps
+        with stage(tell, "spectral density", probes * min(steps, loss.dim)):
+            work.density = spectral_density(
+                loss, w, key=jr.fold_in(key, 1), num_probes=probes, num_steps=steps
+            )
         work.left.remove("spectral density")
     if plan.batch_size is not None:
         for system in work.systems:

@@ -9,8 +9,9 @@ from samflow.equilibria.products import watched
 
 Tell = Callable[[str], None]
 
-_EVERY = 2.0
-"""Seconds between two messages of one stage, and until the first."""
+_FIRST = 2.0
+_PART = 0.2
+"""A stage tells after so many seconds, and then after this part of its time so far, if longer."""
 
 
 class Interrupted(KeyboardInterrupt):
@@ -33,7 +34,7 @@ class Interrupted(KeyboardInterrupt):
 def stage(
     tell: Tell, name: str, most: int, clock: Callable[[], float] = time.monotonic
 ) -> Iterator[None]:
-    """Tell the name of a stage and, every two seconds, how long its products H v will take.
+    """Tell the name of a stage and, after some seconds, how long its products H v will take.
 
     Args:
         tell: is told.
@@ -49,7 +50,7 @@ def stage(
     def after_each() -> None:
         nonlocal done, last
         done, now = done + 1, clock()
-        if now - last >= _EVERY:
+        if now - last >= max(_FIRST, _PART * (now - start)):
             left, last = (now - start) / done * max(most - done, 0), now
             tell(f"{name}: product {done} of at most {most}, about {_seconds(left)} left")
 

@@ -15,7 +15,7 @@ from samflow.losses.network_base import NetworkOptions
 from samflow.networks.pytorch.criteria import criterion as asked
 from samflow.networks.pytorch.criteria import masses, settled
 from samflow.networks.pytorch.data import examples, shapes, sliced
-from samflow.networks.pytorch.graph import explained, first_line, kinks, operations
+from samflow.networks.pytorch.graph import explained, first_line, kinks, not_reentrant, operations
 from samflow.networks.pytorch.modes import Stateless, stateless
 from samflow.networks.pytorch.problem import Problem
 
@@ -153,7 +153,7 @@ def _tried(made: Problem, weights: list[Any], chunk_size: int | None) -> Problem
     count = min(n, _TRIED, chunk_size or n)
     few = np.arange(count) * n // count  # spread: data are often sorted by class
     flat = network.flat(weights, weights[0].to(network.dtype))
-    with network.exact(), explained(network.torch, made.name, count):
+    with network.exact(), explained(network.torch, made.name, count), not_reentrant(network.torch):
         leaves = network.leaves(flat)
         x, y = made.examples.part(few)
         with _refused(x, count):
@@ -186,14 +186,15 @@ def _refused(x: Any, count: int) -> Iterator[None]:
     """Say of what a module's forward pass raises that its inputs are to blame; not of memory."""
     try:
         yield
-    except MemoryError:
+    except (MemoryError, ArgumentError):
         raise
     except Exception as error:  # of the user's code
         if "memory" in str(error):
             raise
         raise ArgumentError(
             f"Argument `x` must hold examples that the module takes, but {count} of shape "
-            f"{shapes(x)} fail: {first_line(error)}."
+            f"{shapes(x)} fail: {first_line(error)}. The module's own forward pass raised this "
+            f"{type(error).__name__}."
         ) from error
 
 

@@ -106,7 +106,7 @@ def test_images_whose_sides_are_as_many_as_their_classes_are_taken_as_pytorch_ta
     y = rng.integers(3, size=(4, 3, 3))
     loss = torch_network(module, x, y)
     assert_same(loss, outputs, functional.cross_entropy, y, (3, 3, 3))
-    assert "classes on axis 1 of the outputs, mean over 4 examples of 9 positions" in repr(loss)
+    assert "(classes on axis 1), mean over 4 examples of 9 positions" in repr(loss)
 
 
 def test_tokens_have_their_classes_last_where_nothing_else_fits():
@@ -118,7 +118,7 @@ def test_tokens_have_their_classes_last_where_nothing_else_fits():
     loss = torch_network(module, x, y)
     mean = lambda f, y: functional.cross_entropy(f.reshape(-1, 4), y.reshape(-1))  # noqa: E731
     assert_same(loss, outputs, mean, y, (6, 4))
-    assert loss.criterion.startswith("Loss: cross-entropy of integer labels, classes on the last")
+    assert loss.criterion.startswith("Loss: cross-entropy of integer labels (classes on the last")
     assert "2 of 18 targets are -100 and left out" in loss.criterion
     with pytest.raises(ArgumentError, match=r"classes are on axis 1 .*movedim\(-1, 1\)"):
         torch_network(module, x, y, loss=nn.CrossEntropyLoss())
