@@ -37,7 +37,9 @@ class Difference(NamedTuple):
 
     def statement(self, kinks: tuple[str, ...]) -> str:
         """Say by how much they differ and why, of a loss with these kinks."""
-        why = "kinks are that near" if kinks else "a second derivative is wrong or missing"
+        why = "a second derivative is wrong or missing"
+        if kinks:
+            why = f"kinks ({', '.join(kinks)}) are that near, or a gradient is passed through them"
         return (
             f"Along the sharpest direction v, Hv and a difference of gradients over "
             f"{self.step:.2g} differ by {self.mismatch:.2g} of Hv: {why}."

@@ -18,6 +18,7 @@ from samflow.orbits.iterate import iterate
 from samflow.records import AbstractRecord, Provenance, axes, provenance
 from samflow.rules import USAM
 from samflow.systems import AbstractFlow, AbstractMap, AbstractSystem
+from samflow.systems.base import check_system
 
 _WINDOW = 256
 """Consecutive states at the end of an orbit, in which periods are looked for."""
@@ -120,7 +121,7 @@ def fate(
 
     """
     _checks.double_precision("`fate`")
-    _checks.kind("system", system, AbstractSystem)
+    check_system(system)
     w = _checks.point("w", w, system.dim)
     num_starts = _checks.count("num_starts", num_starts)
     num_steps = _checks.count("num_steps", num_steps, minimum=2 * _WINDOW)

@@ -24,6 +24,7 @@ from samflow.records import AbstractRecord, Provenance, axes, provenance
 from samflow.rules import SAM
 from samflow.rules.base import AbstractMemoryRule, AbstractNormalisedRule
 from samflow.systems import AbstractFlow, AbstractMap, AbstractSystem, Flow, Map
+from samflow.systems.base import check_system
 
 EXHAUSTIVE = "exhaustive"
 MULTISTART = "multistart"
@@ -132,6 +133,7 @@ def find_fixed_points(
 
     """
     _checks.double_precision("`find_fixed_points`")
+    check_system(system)
     box = _checks.box("box", box, system.dim)
     _checks.known("method", method, ("auto", EXHAUSTIVE, MULTISTART))
     num_starts = _checks.count("num_starts", num_starts)

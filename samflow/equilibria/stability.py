@@ -16,6 +16,7 @@ from samflow.equilibria.nonsmooth_records import Nonsmooth
 from samflow.orbits.iterate import start_states
 from samflow.records import AbstractRecord, Provenance, axes, provenance
 from samflow.systems import AbstractFlow, AbstractMap, AbstractSystem, Flow, Map
+from samflow.systems.base import check_system
 
 _SINGULAR_DISTANCE = 1e-9
 """A point this near to a singular point of the rule, relative to 1 + ‖w‖, is taken to be at it:
@@ -130,6 +131,7 @@ def classify(
 
     """
     _checks.double_precision("`classify`")
+    check_system(system)
     tol = float(_checks.positive("tol", tol))
     hyperbolic_tol = float(_checks.nonnegative("hyperbolic_tol", hyperbolic_tol))
     z = start_states(system, w, "w")

@@ -47,6 +47,7 @@ def measured_along(system: Map, w: Point, vectors: NumpyArray) -> Along:
         ArgumentError: for a rule with a memory, whose direction depends on more than w.
 
     """
+    _checks.kind("system", system, Map, "Use `sf.Map(loss, rule, lr=...)`.")
     without_memory(system)
     plain = eqx.tree_at(lambda s: s.momentum, system, None, is_leaf=lambda leaf: leaf is None)
     if isinstance(system.rule, _BY_GRADIENTS) and not is_eager(system.loss):
