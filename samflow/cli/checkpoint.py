@@ -214,6 +214,7 @@ def command(
         deliver(_unfinished(checkpoint, found), text, as_json=json, path=path)
     if stopped is not None:
         return _say_stopped(stopped)
+    assert isinstance(found, networks.Diagnosis)
     missed = [each for each in found.pairs.status.tolist() if each != _located()]
     if missed:
         say(
