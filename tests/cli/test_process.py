@@ -58,3 +58,14 @@ def test_help_does_not_load_jax():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_threads_of_pytorch_sleep_while_they_wait_unless_the_user_says_otherwise():
+    code = "import os; from samflow.cli.process import prepare; prepare();"
+    code += "print(os.environ['OMP_WAIT_POLICY'])"
+    for own, policy in ({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE"):
+        settings = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"} | own
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, env=settings, timeout=60
+        )
+        assert done.stdout.strip() == policy
