@@ -16,7 +16,7 @@ from samflow.attractors import flow_growth, map_growth
 from samflow.attractors.map_growth import Growth
 from samflow.orbits.iterate import start_states
 from samflow.records import AbstractRecord, Provenance, axes, provenance
-from samflow.systems.base import AbstractFlow, AbstractMap
+from samflow.systems.base import AbstractFlow, AbstractMap, check_system
 
 
 class Lyapunov(AbstractRecord):
@@ -175,7 +175,7 @@ def lyapunov_spectrum(
     if isinstance(system, AbstractFlow):
         _refuse(of_map, "flow", "`t1` and `t_transient`")
         return _of_flow(system, w0, num_exponents, {"escape_radius": radius} | of_flow)
-    _checks.kind("system", system, AbstractMap, "Use a map or a flow.")
+    check_system(system, AbstractMap, "Use a map or a flow.")
     _refuse(of_flow, "map", "`num_steps` and `num_transient`")
     return _of_map(system, w0, num_exponents, {"escape_radius": radius} | of_map)
 

@@ -1,5 +1,6 @@
 """`samflow checkpoint`: where trained weights sit on their loss, and what SAM will do to them."""
 
+import shlex
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,10 +11,13 @@ from samflow.cli import options
 from samflow.cli.output import checked_path, deliver, indented, progress, say, table_of, writing
 
 if TYPE_CHECKING:
-    from samflow.networks import Checkpoint, Diagnosis
+    from samflow.equilibria.spectrum import Eigenpairs
+    from samflow.networks import Checkpoint, Diagnosis, Interrupted, MismatchError
 
 _PICTURES = (".pdf", ".png", ".svg")
 _SHOWN_LAYERS = 5
+_DRAWN_PROBES, _DRAWN_STEPS = 4, 30
+"""Of the density in a picture, unless --density-probes says otherwise: half of the time."""
 
 File = Annotated[
     str,
@@ -38,7 +42,11 @@ Key = Annotated[
 ]
 Rename = Annotated[
     list[str] | None,
-    typer.Option("--rename", help="OLD=NEW: a name in the file and the network's; may repeat."),
+    typer.Option(
+        "--rename",
+        help="OLD=NEW: a name in the file and the network's, or their beginnings up to a dot, as "
+        "model.= to take model. off; may repeat.",
+    ),
 ]
 LeaveOut = Annotated[
     list[str] | None,
@@ -53,7 +61,14 @@ MaxBytes = Annotated[
         help="Of memory that the file may fill; by default 256 MiB and eight times its size.",
     ),
 ]
-Loss = Annotated[str, typer.Option("--loss", help="cross_entropy or squared.")]
+Loss = Annotated[
+    str | None,
+    typer.Option(
+        "--loss",
+        help="cross_entropy or squared; by default cross_entropy for targets that are whole "
+        "numbers, and squared for floats.",
+    ),
+]
 Rules = Annotated[
     list[str] | None,
     typer.Option(
@@ -99,6 +114,16 @@ Count = Annotated[int, options.whole_option("-k", "--eigenvalues", help="How man
 Probes = Annotated[
     int, options.whole_option("--density-probes", help="Of the spectral density; 0 for none.")
 ]
+TraceProducts = Annotated[
+    int,
+    options.whole_option("--trace-products", help="Hessian-vector products for the trace, 6 up."),
+]
+MaxProducts = Annotated[
+    int,
+    options.whole_option(
+        "--max-products", help="Hessian-vector products after which the eigenvalues are given up."
+    ),
+]
 Output = Annotated[
     str | None,
     typer.Option(
@@ -110,6 +135,7 @@ Output = Annotated[
 
 
 def command(
+    context: typer.Context,
     file: File,
     model: Model,
     data: Data = None,
@@ -117,7 +143,7 @@ def command(
     rename: Rename = None,
     leave_out: LeaveOut = None,
     max_bytes: MaxBytes = None,
-    loss: Loss = "cross_entropy",
+    loss: Loss = None,
     rule: Rules = None,
     like: Like = None,
     rho: options.Rho = 0.05,
@@ -133,6 +159,8 @@ def command(
     dtype: Precision = None,
     count: Count = 4,
     density_probes: Probes = 0,
+    trace_products: TraceProducts = 60,
+    max_products: MaxProducts = 400,
     json: options.AsJson = False,
     output: Output = None,
 ) -> int:
@@ -142,7 +170,9 @@ def command(
     picture = path is not None and path.suffix in _PICTURES
     from samflow import networks
     from samflow.cli.models import Settings, make_loss
+    from samflow.cli.own_code import own_code
     from samflow.networks.conventions import checked
+    from samflow.networks.density import NUM_STEPS
     from samflow.networks.diagnosis import DEFAULT_RULES
 
     if like is not None:
@@ -151,35 +181,101 @@ def command(
     progress("building the model and its loss")
     made = make_loss(model, data, examples, settings)
     names = None if rename is None else _renamings(rename)
-    checkpoint = networks.load_checkpoint(
-        file, made, key=key, rename=names, leave_out=tuple(leave_out or ()), max_bytes=max_bytes
-    )
-    found = networks.diagnose(
-        checkpoint,
-        rho=rho,
-        lr=lr,
-        momentum=momentum,
-        weight_decay=weight_decay,
-        batch_size=batch_size,
-        rules=tuple(rule) if rule else DEFAULT_RULES,
-        like=like,
-        k=count,
-        density_probes=max(density_probes, min(4, made.dim)) if picture else density_probes,
-        progress=progress,
-    )
-    if picture:
+    try:
+        checkpoint = networks.load_checkpoint(
+            file, made, key=key, rename=names, leave_out=tuple(leave_out or ()), max_bytes=max_bytes
+        )
+    except networks.MismatchError as error:
+        raise _with_remedy(error, context) from error
+    stopped: networks.Interrupted | None = None
+    try:
+        with own_code(f"--model {model}"):
+            found = networks.diagnose(
+                checkpoint,
+                rho=rho,
+                lr=lr,
+                momentum=momentum,
+                weight_decay=weight_decay,
+                batch_size=batch_size,
+                rules=tuple(rule) if rule else DEFAULT_RULES,
+                like=like,
+                k=count,
+                max_products=max_products,
+                trace_products=trace_products,
+                density_probes=_probes(density_probes, picture, made.dim),
+                density_steps=NUM_STEPS if density_probes or not picture else _DRAWN_STEPS,
+                progress=progress,
+            )
+    except networks.Interrupted as interrupt:
+        found, stopped = interrupt.found, interrupt
+    if picture and stopped is None:
         assert path is not None
         from samflow import plots
 
         with writing(path):
             plots.save(plots.spectrum(found), path)
-        path = None
-    deliver(render(checkpoint, found), found.to_json(), as_json=json, path=path)
+    path = None if picture else path
+    if isinstance(found, networks.Diagnosis):
+        deliver(render(checkpoint, found), found.to_json(), as_json=json, path=path)
+    elif found is not None:
+        text = found.to_json()
+        deliver(_unfinished(checkpoint, found), text, as_json=json, path=path)
+    if stopped is not None:
+        return _say_stopped(stopped)
+    assert isinstance(found, networks.Diagnosis)
     missed = [each for each in found.pairs.status.tolist() if each != _located()]
     if missed:
-        say(f"{len(missed)} of {len(found.pairs.values)} eigenvalues have too large a residual.")
+        say(
+            f"{len(missed)} of {len(found.pairs.values)} eigenvalues have too large a residual. "
+            f"Allow more than --max-products {max_products}, or ask for fewer with -k."
+        )
         return 1
     return 0
+
+
+def _probes(asked: int, picture: bool, dim: int) -> int:
+    """Return how many probes of the density are taken: a picture needs some."""
+    return max(asked, min(_DRAWN_PROBES, dim)) if picture else asked
+
+
+def _say_stopped(stopped: "Interrupted") -> int:
+    """Say what an interrupt left out and how to go on; return the exit code."""
+    left = f"Not done: {', '.join(stopped.left)}. " if stopped.left else ""
+    say(
+        f"Interrupted. {left}Go on with the same command and less to do: fewer --examples, "
+        "--trace-products 6, --max-products, -k 1, one --rule."
+    )
+    return 130
+
+
+def _with_remedy(error: "MismatchError", context: typer.Context) -> Exception:
+    """Return the error with the whole command line that loads the file, where it is known."""
+    from samflow import _checks
+
+    more = [f"--rename={old}={new}" for old, new in error.rename.items()]
+    more += [f"--leave-out={name}" for name in error.leave_out]
+    if not more:
+        return _checks.ArgumentError(f"{error.problem}.")
+    line = shlex.join(["samflow", "checkpoint", *_given(context), *more])
+    return _checks.ArgumentError(f"{error.problem}. Use: {line}")
+
+
+def _given(context: typer.Context) -> list[str]:
+    """Return the arguments of this call as they would be typed."""
+    words: list[str] = []
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        source, value = context.get_parameter_source(name), context.params.get(name)
+        if source is None or source.name != "COMMANDLINE":
+            continue
+        if parameter.param_type_name == "argument":
+            words.insert(0, str(value))
+        elif isinstance(value, bool):
+            words += [parameter.opts[0]] if value else []
+        else:
+            each = value if isinstance(value, (list, tuple)) else [value]
+            words += [word for one in each for word in (parameter.opts[0], str(one))]
+    return words
 
 
 def _renamings(given: list[str]) -> dict[str, str]:
@@ -198,9 +294,11 @@ def _renamed(given: str) -> tuple[str, str]:
     from samflow import _checks
 
     old, equals, new = given.partition("=")
-    if not (old and equals and new):
+    beginnings = all(part == "" or part.endswith(".") for part in (old, new)) and old != new
+    if not equals or not ((old and new) or beginnings):
         raise _checks.ArgumentError(
-            f"Argument `--rename` must be OLD=NEW, as fc.weight=layers.0.weight, but is {given!r}."
+            "Argument `--rename` must be OLD=NEW, as fc.weight=layers.0.weight, or beginnings up "
+            f"to a dot, as model.= to take model. off, but is {given!r}."
         )
     return old, new
 
@@ -215,12 +313,13 @@ def render(checkpoint: "Checkpoint", found: "Diagnosis") -> list[RenderableType]
     """Return a diagnosis as it is printed."""
     lines: list[RenderableType] = [Text(checkpoint.source, style="bold")]
     lines += [indented(Text(note)) for note in checkpoint.notes]
-    head, *rest = str(found).splitlines()
-    lines += [Text(head), Text(rest[0]), Text()]
+    criterion, head, place, *_ = str(found).splitlines()
+    lines += [Text(head), Text(place), Text()]
     return [
+        Text(criterion),
         *lines,
-        _eigenvalues(found),
-        Text(f"{found.trace}"),
+        *_eigenvalues(found.pairs),
+        *([] if found.trace is None else [Text(f"{found.trace}")]),
         Text(_threshold(found)),
         Text(),
         _verdicts(found),
@@ -232,16 +331,26 @@ def render(checkpoint: "Checkpoint", found: "Diagnosis") -> list[RenderableType]
     ]
 
 
-def _eigenvalues(found: "Diagnosis") -> RenderableType:
+def _unfinished(checkpoint: "Checkpoint", pairs: "Eigenpairs") -> list[RenderableType]:
+    """Return the eigenvalues as a search has them that was stopped."""
+    lines: list[RenderableType] = [Text(checkpoint.loss.criterion), Text(checkpoint.source)]
+    return [
+        *lines,
+        Text("Eigenvalues so far, each within its residual of one:"),
+        *_eigenvalues(pairs),
+    ]
+
+
+def _eigenvalues(pairs: "Eigenpairs") -> list[RenderableType]:
     table = table_of("eigenvalue of H", "residual", "")
     from samflow import Status
 
-    pairs = found.pairs
     for value, residual, status in zip(
         pairs.values.tolist(), pairs.residuals.tolist(), pairs.status.tolist(), strict=True
     ):
         table.add_row(f"{value:.8g}", f"{residual:.1e}", Status(status).label)
-    return table
+    how = {"dense": "from the whole Hessian", "lanczos": "by Lanczos"}[pairs.method]
+    return [table, Text(f"{how}, {pairs.num_products} products")]
 
 
 def _threshold(found: "Diagnosis") -> str:

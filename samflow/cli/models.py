@@ -11,12 +11,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from samflow import _checks
+from samflow.cli.own_code import own_code
 
 
 class Settings(NamedTuple):
     """What makes a loss of a model and its data, by the names that the options have."""
 
-    loss: str = "cross_entropy"
+    loss: str | None = None
     label_smoothing: float = 0.0
     loss_weight_decay: float = 0.0
     batch_norm: str = "eval"
@@ -36,7 +37,8 @@ def make_loss(model: str, data: str | None, examples: int | None, settings: Sett
         settings: the rest.
 
     """
-    made = function_at("--model", model)()
+    with own_code(f"--model {model}"):
+        made = function_at("--model", model)()
     from samflow.losses.network_base import AbstractNetworkLoss
 
     if isinstance(made, AbstractNetworkLoss):
@@ -133,7 +135,8 @@ def examples_of(data: str, most: int | None) -> tuple[Any, Any]:
     if data.endswith(".npz"):
         x, y = _arrays(Path(data))
     else:
-        made = function_at("--data", data)()
+        with own_code(f"--data {data}"):
+            made = function_at("--data", data)()
         if not (isinstance(made, tuple) and len(made) == 2):
             raise _checks.ArgumentError(
                 f"Argument `--data` must name a function that returns (x, y), but {data!r} "

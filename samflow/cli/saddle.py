@@ -51,12 +51,11 @@ def command(
     path = checked_path(output, TEXT_SUFFIXES)
     options.check_hyperparameters(rho=rho, lr=lr, momentum=momentum)
     made = options.make_loss(loss, dim=dim, eigenvalues=eigenvalues)
-    from samflow import _checks
     from samflow._status import Verdict
     from samflow.equilibria.saddle_report import survey
-    from samflow.rules import RULES
+    from samflow.rules import RULES, known_rule
 
-    names = [_checks.known("rule", name.lower(), [*RULES, _EVERY]) for name in rule or _DEFAULT]
+    names = [known_rule(name, _EVERY) for name in rule or _DEFAULT]
     compare = _EVERY in names
     rules = list(RULES) if compare else names
     place = options.make_box(box, made)

@@ -114,7 +114,8 @@ def conditions(system: AbstractSystem, w: ArrayLike | None = None) -> Conditions
     """
     if not isinstance(system, (Map, Flow)):
         raise _checks.ArgumentError(
-            f"Argument `system` must be a Map or a Flow, but is {type(system).__name__}."
+            f"Argument `system` must be a Map or a Flow, but is {type(system).__name__}. Make "
+            "one of a loss and a rule: `sf.Map(loss, rule, lr=...)` or `sf.Flow(loss, rule)`."
         )
     if isinstance(system, Map) and system.weight_decay is not None:
         raise _checks.ArgumentError(

@@ -21,6 +21,7 @@ from samflow.equilibria.units import Unitless, box_width, power_of_two, units
 from samflow.losses.base import AbstractLoss
 from samflow.records import AbstractRecord, Provenance, axes, provenance
 from samflow.systems import AbstractMap
+from samflow.systems.base import check_system
 
 _GUESSES = ("random points", "orbits", "their tails", "planes through critical points")
 _TAIL = 100
@@ -141,7 +142,7 @@ def find_cycles(
 
     """
     _checks.double_precision("`find_cycles`")
-    _checks.kind("system", system, AbstractMap, "The cycles of a flow are not looked for.")
+    check_system(system, AbstractMap, "The cycles of a flow are not looked for.")
     period, dim = _checks.count("period", period), system.dim
     if box is None:
         box = getattr(getattr(system, "loss", None), "domain", None)

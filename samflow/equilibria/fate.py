@@ -23,6 +23,7 @@ from samflow.losses.quadratic import is_quadratic
 from samflow.records import AbstractRecord, Provenance, axes, provenance
 from samflow.rules import ASAM, USAM
 from samflow.systems import AbstractFlow, AbstractMap, AbstractSystem, Flow, Map
+from samflow.systems.base import check_system
 
 _PART = 1e-3
 """Distance of the starts, in units of the system's length."""
@@ -185,7 +186,7 @@ def observe(
 ) -> Fate:
     """Do what `fate` does, without a look at theory."""
     _checks.double_precision("`fate`")
-    _checks.kind("system", system, AbstractSystem)
+    check_system(system)
     w = _checks.point("w", w, system.dim)
     num_starts = _checks.count("num_starts", num_starts)
     num_steps = _checks.count("num_steps", num_steps, minimum=2 * WINDOW)

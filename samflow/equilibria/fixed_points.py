@@ -25,6 +25,7 @@ from samflow.proofs.certificates import Certificate, CertifiedPoint
 from samflow.proofs.certify import COVERS, certify_fixed_points
 from samflow.records import AbstractRecord, Provenance, axes, provenance
 from samflow.systems import AbstractSystem
+from samflow.systems.base import check_system
 
 EXHAUSTIVE = "exhaustive"
 MULTISTART = "multistart"
@@ -136,6 +137,7 @@ def find_fixed_points(
 
     """
     _checks.double_precision("`find_fixed_points`")
+    check_system(system)
     box = _checks.box("box", box, system.dim)
     _checks.known("method", method, ("auto", EXHAUSTIVE, MULTISTART))
     num_starts = _checks.count("num_starts", num_starts)

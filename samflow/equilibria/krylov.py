@@ -6,7 +6,7 @@ Sources: Parlett, The Symmetric Eigenvalue Problem (1998), chapter 13 (Lanczos) 
 """
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -137,6 +137,15 @@ class Ritz(NamedTuple):
     num_steps: int
 
 
+class Stopped(KeyboardInterrupt):
+    """The user's interrupt of a run, with what the steps made so far give."""
+
+    def __init__(self, found: Any) -> None:
+        """Hold what was found, whose residuals say how far it is."""
+        super().__init__()
+        self.found = found
+
+
 def settled(
     steps: Iterator[Tridiagonal] | Iterator[Hessenberg],
     wanted: Callable[[int], NumpyArray],
@@ -155,22 +164,51 @@ def settled(
         tol: largest accepted residual.
         max_steps: where the process ends.
 
+    Raises:
+        Stopped: for an interrupt, once there are as many pairs as are wanted.
+
     """
-    least = len(wanted(max_steps))
-    for made in steps:
-        size, dim = made.basis.shape
-        if not made.finite:
-            nothing = np.full(least, np.nan)
-            return Ritz(nothing, np.full((least, dim), np.nan), nothing, np.nan, size)
-        due = size <= _TESTED_ALWAYS or size % _TESTED_EVERY == 0
-        if size == max_steps or (due and size > least and not made.exhausted):
-            values, parts = made.ritz()
-            scale, chosen = float(np.abs(values).max()), wanted(size)
-            values, parts = values[chosen], parts[:, chosen]
-            residuals = made.residuals(values, parts)
-            if size == max_steps or (residuals <= tol * scale).all():
-                return Ritz(values, _combined(parts, made.basis), residuals, scale, size)
+    least, last = len(wanted(max_steps)), None
+    try:
+        for made in steps:
+            last = made
+            found = _ended(made, wanted, least, tol, max_steps)
+            if found is not None:
+                return found
+    except KeyboardInterrupt as interrupt:
+        if last is None or not last.finite or len(last.basis) < least:
+            raise
+        raise Stopped(_chosen(last, wanted)) from interrupt
     raise AssertionError("the last step returns")
+
+
+def _ended(
+    made: Tridiagonal | Hessenberg,
+    wanted: Callable[[int], NumpyArray],
+    least: int,
+    tol: float,
+    max_steps: int,
+) -> Ritz | None:
+    """Return what to end with after a step; None to go on."""
+    size, dim = made.basis.shape
+    if not made.finite:
+        nothing = np.full(least, np.nan)
+        return Ritz(nothing, np.full((least, dim), np.nan), nothing, np.nan, size)
+    due = size <= _TESTED_ALWAYS or size % _TESTED_EVERY == 0
+    if size == max_steps or (due and size > least and not made.exhausted):
+        found = _chosen(made, wanted)
+        if size == max_steps or (found.residuals <= tol * found.scale).all():
+            return found
+    return None
+
+
+def _chosen(made: Tridiagonal | Hessenberg, wanted: Callable[[int], NumpyArray]) -> Ritz:
+    size = len(made.basis)
+    values, parts = made.ritz()
+    scale, chosen = float(np.abs(values).max()), wanted(size)
+    values, parts = values[chosen], parts[:, chosen]
+    residuals = made.residuals(values, parts)
+    return Ritz(values, _combined(parts, made.basis), residuals, scale, size)
 
 
 def _combined(parts: NumpyArray, basis: NumpyArray) -> NumpyArray:

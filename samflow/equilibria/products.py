@@ -1,6 +1,8 @@
 """Hessian-vector products driven from Python, one compiled program for all of them."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from typing import Any
 
 import equinox as eqx
@@ -13,6 +15,18 @@ from samflow.equilibria.krylov import Product
 from samflow.losses.base import AbstractLoss
 from samflow.losses.eager import AbstractEagerLoss
 from samflow.losses.memory import within_memory
+
+_WATCH: ContextVar[Callable[[], None] | None] = ContextVar("watch", default=None)
+
+
+@contextlib.contextmanager
+def watched(after_each: Callable[[], None]) -> Iterator[None]:
+    """Call `after_each` after every product that is made inside, to show how far things are."""
+    token = _WATCH.set(after_each)
+    try:
+        yield
+    finally:
+        _WATCH.reset(token)
 
 
 def hessian_product(loss: AbstractLoss, w: Point) -> Product:
@@ -37,7 +51,11 @@ def hessian_product(loss: AbstractLoss, w: Point) -> Product:
 
     def product(v: NumpyArray) -> NumpyArray:
         with within_memory(loss):
-            return np.asarray(apply(derivative, jnp.asarray(v, dtype=w.dtype)))
+            image = np.asarray(apply(derivative, jnp.asarray(v, dtype=w.dtype)))
+        watch = _WATCH.get()
+        if watch is not None:
+            watch()
+        return image
 
     return product
 

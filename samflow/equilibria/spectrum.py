@@ -1,5 +1,6 @@
 """Extreme eigenvalues of a loss's Hessian, without forming it where it is large."""
 
+import warnings
 from typing import Literal
 
 import equinox as eqx
@@ -10,10 +11,13 @@ from jaxtyping import Array, Float, Int
 from samflow import _checks
 from samflow._status import Status
 from samflow._types import ArrayLike, NumpyArray, Point
-from samflow.equilibria.krylov import Product, Ritz, lanczos, settled
+from samflow.equilibria.differences import gradient_difference
+from samflow.equilibria.krylov import Product, Ritz, Stopped, lanczos, settled
 from samflow.equilibria.products import hessian_product
 from samflow.losses.base import AbstractLoss
 from samflow.losses.eager import compiled
+from samflow.losses.function import FunctionLoss
+from samflow.losses.network_base import AbstractNetworkLoss
 from samflow.records import AbstractRecord, Provenance, axes, provenance
 
 DENSE_DIM = 200
@@ -36,7 +40,7 @@ class Eigenpairs(AbstractRecord):
         residuals: ‖Hv − λv‖, shape (m,), of the products that were taken, or of H itself.
         status: a `Status` a pair: located, residual_too_large or not_finite.
         num_products: how many products Hv were taken; H itself is dim.
-        method: "dense" or "lanczos".
+        method: "dense" or "lanczos", whichever was used.
 
     """
 
@@ -58,14 +62,15 @@ def extreme_eigenpairs(
     tol: float | None = None,
     max_products: int = 400,
     seed: int = 0,
+    compare: bool = True,
 ) -> Eigenpairs:
     """Find the `k` algebraically largest or smallest eigenvalues of H(w), or `k` at each end.
 
-    Up to `DENSE_DIM` weights, H is formed. Beyond, Lanczos with two passes of full
-    reorthogonalisation and no restart runs on one compiled product v ↦ H(w)v until every pair
-    asked for has a residual of at most tol · max|λ|. Next to a thousand eigenvalues near 0, as
-    networks have them, this takes a tenth of the products of restarted Lanczos (ARPACK), which
-    often ends without any.
+    Up to `DENSE_DIM` weights, H is formed, of a network by a product for each weight. Beyond,
+    Lanczos with two passes of full reorthogonalisation and no restart runs on one compiled product
+    v ↦ H(w)v until every pair asked for has a residual of at most tol · max|λ|. Next to a thousand
+    eigenvalues near 0, as networks have them, this takes a tenth of the products of restarted
+    Lanczos (ARPACK), which often ends without any.
 
     Args:
         loss: any loss; a network's may go `in_chunks`.
@@ -76,6 +81,9 @@ def extreme_eigenpairs(
             rounding of the loss if that is more.
         max_products: where Lanczos gives up; it holds so many vectors of length dim.
         seed: of Lanczos's random start; the answer's digits beyond `tol` may depend on it.
+        compare: whether to hold Hv, for the sharpest direction v of a network or a function,
+            against a difference of gradients; a warning says where the two disagree, as at kinks,
+            or where rounding passes its gradient straight through. Costs four gradients.
 
     Returns:
         The pairs, `k` or 2`k`. A pair whose residual is too large says so and is not dropped.
@@ -87,6 +95,7 @@ def extreme_eigenpairs(
     Raises:
         ArgumentError: in single precision; for a `w` of the wrong shape or not finite; for more
             pairs than weights.
+        Stopped: for an interrupt during Lanczos: its `found` are the pairs as they were by then.
 
     Source: Parlett, The Symmetric Eigenvalue Problem (1998), chapter 13; the bound on λ is
     theorem 4.5.1 there.
@@ -103,12 +112,23 @@ def extreme_eigenpairs(
             f"Argument `k` must leave no more pairs than the {loss.dim} weights, but is {k} with "
             f"which={which!r}."
         )
-    if loss.dim <= DENSE_DIM:
-        found, method = _dense(loss, w, ends), "dense"
-    else:
-        steps = min(max(max_products, sum(ends)), loss.dim)
-        product = hessian_product(loss, w)
-        found, method = _lanczos(product, loss.dim, ends, tol, steps, seed), "lanczos"
+    settings = provenance(loss.name, k=k, which=which, tol=tol, seed=seed)
+    try:
+        if loss.dim <= DENSE_DIM:
+            found, method = _dense(loss, w, ends), "dense"
+        else:
+            steps = min(max(max_products, sum(ends)), loss.dim)
+            product = hessian_product(loss, w)
+            found, method = _lanczos(product, loss.dim, ends, tol, steps, seed), "lanczos"
+    except Stopped as stopped:
+        raise Stopped(_record(stopped.found, "lanczos", tol, settings)) from stopped
+    pairs = _record(found, method, tol, settings)
+    if compare and isinstance(loss, (AbstractNetworkLoss, FunctionLoss)):
+        _compare(loss, w, pairs)
+    return pairs
+
+
+def _record(found: Ritz, method: str, tol: float, settings: Provenance) -> Eigenpairs:
     vectors = found.vectors
     vectors = vectors * np.sign(np.take_along_axis(vectors, _peak(vectors), axis=1))
     good = found.residuals <= tol * found.scale
@@ -121,8 +141,20 @@ def extreme_eigenpairs(
         status=jnp.asarray(status),
         num_products=found.num_steps,
         method=method,
-        provenance=provenance(loss.name, k=k, which=which, tol=tol, seed=seed),
+        provenance=settings,
     )
+
+
+def _compare(loss: AbstractLoss, w: Point, pairs: Eigenpairs) -> None:
+    """Warn where a difference of gradients along the sharpest direction is not Hv."""
+    values = np.asarray(pairs.values)
+    if not np.isfinite(values).all():
+        return
+    sharpest = int(np.argmax(np.abs(values)))
+    difference = gradient_difference(loss, w, pairs.vectors[sharpest])
+    if not difference.agrees:
+        text = difference.statement(getattr(loss, "kinks", ()))
+        warnings.warn(f"{loss.name}: {text}", UserWarning, stacklevel=3)
 
 
 def tolerance(loss: AbstractLoss, tol: float | None) -> float:
@@ -142,7 +174,11 @@ def _hessian(loss: AbstractLoss, w: Point) -> Array:
 
 
 def _dense(loss: AbstractLoss, w: Point, ends: tuple[int, int]) -> Ritz:
-    h = np.array(_hessian(loss, w))
+    if isinstance(loss, AbstractNetworkLoss):  # one compiled product, which other analyses share
+        product = hessian_product(loss, w)
+        h = np.stack([product(unit) for unit in np.eye(loss.dim)], axis=1)
+    else:
+        h = np.array(_hessian(loss, w))
     values, vectors = map(np.array, jnp.linalg.eigh(h))
     chosen, scale = _ends(len(values), ends), float(np.max(np.abs(values)))
     values, vectors = values[chosen], vectors[:, chosen]

@@ -19,6 +19,7 @@ from samflow.orbits.iterate import start_states
 from samflow.proofs.certificates import CertifiedPoint
 from samflow.records import AbstractRecord, Provenance, axes, provenance
 from samflow.systems import AbstractFlow, AbstractMap, AbstractSystem, Flow, Map
+from samflow.systems.base import check_system
 
 _SINGULAR_DISTANCE = 1e-9
 """A point this near to a singular point of the rule, relative to ‖w‖ and the rule's own length, is
@@ -145,6 +146,7 @@ def classify(
 
     """
     _checks.double_precision("`classify`")
+    check_system(system)
     tol = float(_checks.positive("tol", tol))
     hyperbolic_tol = float(_checks.nonnegative("hyperbolic_tol", hyperbolic_tol))
     scale = None if scale is None else float(_checks.positive("scale", scale))

@@ -93,6 +93,11 @@ class ChunkedLoss(AbstractEagerLoss, AbstractDerivedLoss, AbstractNetworkLoss):
         return ChunkedLoss(self.loss.with_options(**changes), self.chunk_size)  # pyright: ignore[reportCallIssue]
 
     @property
+    def criterion(self) -> str:
+        """One line about the loss that was taken."""
+        return self.loss.criterion
+
+    @property
     def has_classes(self) -> bool:
         """Whether targets are classes."""
         return self.loss.has_classes

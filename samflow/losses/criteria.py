@@ -1,4 +1,4 @@
-"""What a network's output is worth: the loss ℓ(f, y) of one example."""
+"""What a network's output is worth: the loss ℓ(f, y) of one example, and which is taken."""
 
 from collections.abc import Callable
 
@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from samflow._checks import ArgumentError
 from samflow._types import Scalar
 
 
@@ -14,7 +15,7 @@ def _squared(f: Array, y: Array) -> Scalar:
 
 
 def _cross_entropy(f: Array, y: Array) -> Scalar:
-    return -jnp.sum(y * jax.nn.log_softmax(f))
+    return jnp.mean(-jnp.sum(y * jax.nn.log_softmax(f), axis=-1))
 
 
 CRITERIA: dict[str, Callable[[Array, Array], Scalar]] = {
@@ -23,8 +24,70 @@ CRITERIA: dict[str, Callable[[Array, Array], Scalar]] = {
 }
 """The loss ℓ(f, y) of one example by name; a network's loss is its mean over the examples.
 
-Sums run over outputs. Of targets y that are classes, whole numbers, one row of outputs is left
-out: `rows` makes the rows that the criterion takes."""
+A square is summed over outputs. A cross-entropy sums over classes, the last axis, and is the mean
+over all positions, as the tokens of a text. Of targets y that are classes, whole numbers, the last
+axis is left out: `rows` makes the rows that the criterion takes."""
+
+BY_TARGETS = "by targets"
+"""In the place of a criterion that nobody named: `criterion_of` says which it is."""
+
+
+def criterion_of(criterion: str, whole: bool, one_per_output: bool) -> str:
+    """Return the criterion, which nobody named, of targets: labels are classes, floats are values.
+
+    Args:
+        criterion: a name, or `BY_TARGETS`.
+        whole: whether targets are whole numbers.
+        one_per_output: whether targets have the shape of the outputs.
+
+    Raises:
+        ArgumentError: for whole numbers in the shape of the outputs, which can be either.
+
+    """
+    if criterion != BY_TARGETS:
+        return criterion
+    if whole and one_per_output:
+        raise ArgumentError(
+            "Argument `loss` must be given for targets that are whole numbers in the shape of the "
+            'outputs: they can be values or one-hot rows. Give loss="squared" or '
+            'loss="cross_entropy".'
+        )
+    return "cross_entropy" if whole else "squared"
+
+
+def check_smoothing(label_smoothing: float, criterion: str) -> None:
+    """Refuse label smoothing that the criterion would not see."""
+    if label_smoothing and criterion != "cross_entropy":
+        raise ArgumentError(
+            f"Argument `label_smoothing` must be 0 but for cross_entropy, but is "
+            f"{label_smoothing} for {criterion}."
+        )
+
+
+def described(
+    criterion: str,
+    labels: bool,
+    num_examples: int,
+    *,
+    axis: str = "the last axis",
+    positions: int = 1,
+) -> str:
+    """Return one line about a criterion: what it compares, and what the mean is over.
+
+    Args:
+        criterion: a name in `CRITERIA`.
+        labels: whether targets are classes.
+        num_examples: how many.
+        axis: which axis of the outputs has the classes.
+        positions: how many of an example have a target each.
+
+    """
+    over = f"mean over {num_examples} examples"
+    if criterion == "squared":
+        return f"Loss: squared error, ½‖f(x) − y‖² summed over outputs, {over}."
+    kind = "integer labels" if labels else "rows of probabilities"
+    over += f" of {positions} positions each" if positions > 1 else ""
+    return f"Loss: cross-entropy of {kind} (classes on {axis}), {over}."
 
 
 def example_loss(criterion: str, label_smoothing: float, f: Array, y: Array) -> Scalar:

@@ -15,7 +15,8 @@ from jaxtyping import Array
 from samflow import _checks
 from samflow._types import ArrayLike, NumpyArray
 from samflow.losses import batch_norm as norms
-from samflow.losses.criteria import CRITERIA
+from samflow.losses.criteria import BY_TARGETS, CRITERIA, check_smoothing, criterion_of
+from samflow.losses.foreign import check_library, output_shape
 from samflow.losses.network import NetworkLoss, as_inputs, path_name
 from samflow.losses.network_base import BATCH_NORM, NetworkOptions
 
@@ -29,7 +30,7 @@ def network(
     y: ArrayLike,
     *,
     state: Any = None,
-    loss: str = "squared",
+    loss: str | None = None,
     name: str = "network",
     label_smoothing: float = 0.0,
     weight_decay: float = 0.0,
@@ -45,8 +46,11 @@ def network(
     "cross_entropy"  L(w) = −(1/n) Σᵢ Σⱼ yᵢⱼ log softmax(f_w(xᵢ))ⱼ
     ===============  ==========================================================
 
-    Sums run over outputs, the mean over examples only, so that H does not shrink with the number
-    of outputs. `loss.flatten(model)` gives the weights of `model`, in JAX's default float type.
+    A square is summed over outputs, and the mean is over examples only, so that H does not shrink
+    with the number of outputs. A cross-entropy sums over classes, the last axis of the outputs;
+    where these have more axes, as tokens (n, length, K), it is the mean over positions, too.
+    `print(loss)` says which loss was taken. `loss.flatten(model)` gives the weights of `model`, in
+    JAX's default float type.
 
     Args:
         model: an equinox module, or any callable pytree, which takes one example and returns its
@@ -61,7 +65,8 @@ def network(
         state: of a module of equinox with batch norm, the `equinox.nn.State` that goes with it, in
             the network's float type; the module takes (example, state) and returns (output,
             state), and what it writes there is dropped. None: it takes the example.
-        loss: a name in `CRITERIA`.
+        loss: a name in `CRITERIA`; None: "cross_entropy" for targets that are whole numbers, and
+            "squared" for floats, as `sf.networks.torch_network` does.
         name: what to call it.
         label_smoothing: s in [0, 1): the targets become (1 − s) y + s/K for K classes.
         weight_decay: ≥ 0; adds ½ weight_decay ‖w‖² to L, over all weights. The weight decay of an
@@ -76,14 +81,16 @@ def network(
             default. Weights, gradients and products come and go in the default.
 
     Raises:
-        ArgumentError: for an unknown loss, data that are not finite or do not fit each other or
-            the network, classes out of range, a network without weights or with arrays that are
-            not real floats, and a name in `frozen` that no array has; for a `state` that is none of
-            equinox, and a module with batch norm of no mode, over axes of several names, or with
-            its initial state inside.
+        ArgumentError: for an unknown loss, whole numbers in the shape of the outputs without a
+            `loss`, data that are not finite or do not fit each other or the network, what the
+            network raises on them, classes out of range, a network without weights or with arrays
+            that are not real floats, and a name in `frozen` that no array has; for a `state` that
+            is none of equinox, and a module with batch norm of no mode, over axes of several
+            names, or with its initial state inside.
 
     """
     options = _options(loss, label_smoothing, weight_decay, batch_norm, dtype)
+    check_library("model", model)
     if not callable(model):
         raise _checks.ArgumentError(
             f"Argument `model` must be callable on one example, but is {type(model).__name__}."
@@ -110,7 +117,7 @@ def network_function(
     y: ArrayLike,
     *,
     state: Any = None,
-    loss: str = "squared",
+    loss: str | None = None,
     name: str = "network",
     label_smoothing: float = 0.0,
     weight_decay: float = 0.0,
@@ -138,7 +145,7 @@ def network_function(
         y: targets, as for `network`.
         state: a tree of arrays that are no weights, as running statistics; how to compute these
             anew is not known, so that `with_statistics` refuses.
-        loss: a name in `CRITERIA`.
+        loss: as for `network`.
         name: what to call it.
         label_smoothing: as for `network`.
         weight_decay: as for `network`.
@@ -151,6 +158,7 @@ def network_function(
 
     """
     options = _options(loss, label_smoothing, weight_decay, batch_norm, dtype)
+    check_library("function", function)
     if not callable(function):
         raise _checks.ArgumentError(
             f"Argument `function` must be callable, but is {type(function).__name__}."
@@ -176,15 +184,10 @@ def _without_state(function: Callable[..., Array]) -> Callable[[Any, Any, Array]
 
 
 def _options(
-    loss: str, label_smoothing: float, weight_decay: float, batch_norm: str, dtype: Any
+    loss: str | None, label_smoothing: float, weight_decay: float, batch_norm: str, dtype: Any
 ) -> NetworkOptions:
-    criterion = _checks.known("loss", loss, CRITERIA)
+    criterion = BY_TARGETS if loss is None else _checks.known("loss", loss, CRITERIA)
     smoothing = float(_checks.fraction("label_smoothing", label_smoothing))
-    if smoothing and criterion != "cross_entropy":
-        raise _checks.ArgumentError(
-            f"Argument `label_smoothing` must be 0 but for cross_entropy, but is {smoothing} for "
-            f"{criterion}."
-        )
     decay = float(_checks.nonnegative("weight_decay", weight_decay))
     _checks.known("batch_norm", batch_norm, BATCH_NORM)
     return NetworkOptions(criterion, smoothing, decay, batch_norm, _float_type(dtype))
@@ -317,29 +320,24 @@ def _check_arrays(weights: list[Any], rest: list[Any]) -> None:
 
 
 def _with_targets(loss: NetworkLoss, y: NumpyArray) -> NetworkLoss:
-    """Return the loss with its targets as classes or as rows, whichever fits the outputs."""
-    first = dataclasses.replace(loss, x=jnp.asarray(loss.x[:2]))
-    w = jax.ShapeDtypeStruct((loss.dim,), jnp.zeros(()).dtype)
-    try:
-        output = eqx.filter_eval_shape(first.predict, w)
-    except (TypeError, ValueError, AttributeError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise _checks.ArgumentError(
-            f"Argument `x` must hold examples that the network takes, but one of shape "
-            f"{loss.x.shape[1:]} fails: {reason}"
-        ) from error
-    shape = (len(loss.x), *output.shape[1:])
-    if loss.options.criterion == "cross_entropy":
+    """Return the loss with its criterion, and targets as classes or rows, as fits the outputs."""
+    shape = (len(loss.x), *output_shape(loss))
+    whole, o = y.dtype.kind in "iu", loss.options
+    o = o._replace(criterion=criterion_of(o.criterion, whole, y.shape == shape and len(shape) > 1))
+    check_smoothing(o.label_smoothing, o.criterion)
+    loss = dataclasses.replace(loss, options=o)
+    if o.criterion == "cross_entropy":
         check_logits(shape)
-    if y.shape != shape and y.dtype.kind in "iu" and y.shape == shape[:-1]:
+    if y.shape != shape and whole and y.shape == shape[:-1]:
         check_classes(y, shape[-1])
-        if loss.options.criterion != "squared":
+        if o.criterion != "squared":
             return dataclasses.replace(loss, y=jnp.asarray(y.astype(np.int32)))
         return dataclasses.replace(loss, y=jax.nn.one_hot(y, shape[-1]))
     if y.shape != shape:
         raise _checks.ArgumentError(
             f"Argument `y` must have the shape of the network's outputs, {shape}, but has shape "
-            f"{y.shape}; or be classes, whole numbers of shape {shape[:-1]}."
+            f"{y.shape}; or be classes, whole numbers of shape {shape[:-1]}, with these on the "
+            "last axis of the outputs."
         )
     return dataclasses.replace(loss, y=jnp.asarray(y, dtype=float))
 

@@ -1,6 +1,7 @@
 """A loss given by a network and its data, as a function of the flat vector of weights."""
 
 import dataclasses
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -15,7 +16,7 @@ from jaxtyping import Array
 from samflow import _checks
 from samflow._types import Box, Matrix, NumpyArray, Point, Scalar
 from samflow.losses.chunked import ChunkedLoss
-from samflow.losses.criteria import correct, example_loss
+from samflow.losses.criteria import correct, described, example_loss
 from samflow.losses.finite_sum import shard_size
 from samflow.losses.kinks import kinks
 from samflow.losses.network_base import AbstractNetworkLoss, NetworkOptions
@@ -34,7 +35,7 @@ class NetworkLoss(AbstractNetworkLoss):
     Attributes:
         x: inputs, one example a row.
         y: targets, one example a row, in the shape of the network's output; or classes, whole
-            numbers, in its shape without the last axis.
+            numbers, in its shape without the last axis, which stays so under cross-entropy alone.
         fixed: the tree's arrays that are no weights, as frozen ones.
         state: arrays that the function takes besides, as running statistics; None for none.
         function: takes (tree, state, x) and returns the outputs; the tree is `unflatten(w)`.
@@ -138,6 +139,13 @@ class NetworkLoss(AbstractNetworkLoss):
             )
         whole = None if self.whole is None else self.whole.with_options(**changes)
         return dataclasses.replace(self, options=self.options._replace(**changes), whole=whole)
+
+    @property
+    def criterion(self) -> str:
+        """One line about the loss that was taken."""
+        labels = jnp.issubdtype(self.y.dtype, jnp.integer)
+        positions = math.prod(self.y.shape[1:] if labels else self.y.shape[1:-1])
+        return described(self.options.criterion, labels, len(self.x), positions=positions)
 
     @property
     def has_classes(self) -> bool:

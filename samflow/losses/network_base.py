@@ -75,6 +75,25 @@ class AbstractNetworkLoss(AbstractLoss):
 
     @property
     @abc.abstractmethod
+    def criterion(self) -> str:
+        """One line about the loss that was taken: what it compares, and what the mean is over."""
+
+    @property
+    def class_axis(self) -> int:
+        """Which axis of the outputs has the classes where targets are such."""
+        return -1
+
+    def __repr__(self) -> str:
+        """Return which loss was taken, and then whose it is."""
+        o = self.options
+        decay = f", ½·{o.weight_decay:g}·‖w‖² counted" if o.weight_decay else ""
+        smooth = f", labels smoothed by {o.label_smoothing:g}" if o.label_smoothing else ""
+        norm = f", batch norm {o.batch_norm}" if o.batch_norm != "none" else ""
+        head = f"{type(self).__name__} {self.name}: {self.dim} weights, {o.dtype}"
+        return f"{self.criterion}\n{head}{smooth}{decay}{norm}"
+
+    @property
+    @abc.abstractmethod
     def num_examples(self) -> int:
         """Number n of examples."""
 

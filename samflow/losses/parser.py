@@ -1,6 +1,7 @@
 """Text to an exact expression: parsed and checked node by node, never evaluated as code."""
 
 import ast
+import keyword
 import re
 import warnings
 from typing import Any, NamedTuple
@@ -65,6 +66,10 @@ def read(text: str) -> Parsed:
             tree = ast.parse(source, mode="eval").body
     except SyntaxError as error:
         column = max((error.offset or 1) - 1, 0)
+        for word in re.finditer(r"[A-Za-z_]\w*", source):
+            if keyword.iskeyword(word[0]):
+                reason = f"{word[0]} is a reserved word of Python; rename it, as {word[0]}_"
+                raise _refuse(source, *word.span(), reason) from None
         raise _refuse(source, column, column + 1, error.msg) from None
     except (ValueError, MemoryError, RecursionError):
         raise ArgumentError("The expression is nested too deeply to be read.") from None

@@ -12,7 +12,9 @@ from samflow.networks.directions import measured_along
 from samflow.networks.files import TensorFile, read_leaves, read_tensors
 from samflow.networks.mnist import load_mnist
 from samflow.networks.multipliers import Multipliers, update_multipliers
+from samflow.networks.progress import Interrupted
 from samflow.networks.pytorch import TorchLoss, torch_network
+from samflow.networks.renames import MismatchError
 from samflow.networks.saddles import (
     SymmetrySaddle,
     deep_linear_saddle,
@@ -49,7 +51,9 @@ __all__ = [
     "Checkpoint",
     "Convention",
     "Diagnosis",
+    "Interrupted",
     "LateSwitch",
+    "MismatchError",
     "Multipliers",
     "Place",
     "Quantile",

@@ -1,9 +1,8 @@
 """Trained weights with their loss, from files as people have them and to safetensors."""
 
-import difflib
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,10 +20,9 @@ from samflow.losses.network_base import AbstractNetworkLoss
 from samflow.networks._extras import optional
 from samflow.networks.files.tensors import TensorFile, read_tensors
 from samflow.networks.files.trees import prefixes_of
+from samflow.networks.renames import Rename, check_names, listed, renamed
 from samflow.records import write_whole
 
-_LISTED = 6
-"""Tensors that a message names before it says how many more there are."""
 _UNUSED = "num_batches_tracked"
 """A count of batch norm that no loss depends on; old files lack it."""
 _UNKNOWN = ("complex128", "int2", "int4", "uint2", "uint4")
@@ -98,7 +96,7 @@ def load_checkpoint(
     loss: AbstractNetworkLoss,
     *,
     key: str | None = None,
-    rename: Mapping[str, str] | Callable[[str], str] | None = None,
+    rename: Rename | None = None,
     leave_out: Sequence[str] = (),
     max_bytes: int | None = None,
 ) -> Checkpoint:
@@ -116,6 +114,7 @@ def load_checkpoint(
         loss: the network with its data.
         key: where the tensors are in a nested file, as "params" or "model.encoder".
         rename: the file's names to the network's: a mapping of those that differ, or a function.
+            A key that ends in a dot stands for all names that begin so: {"model.": ""}.
         leave_out: names in the file, or their beginnings up to a dot, of what the network does not
             have, as "pooler" or "embeddings.position_ids".
         max_bytes: of memory that the file's tensors may fill, as for `read_tensors`.
@@ -123,7 +122,8 @@ def load_checkpoint(
     Raises:
         ArgumentError: for a file that cannot be read, tensors that are missing, besides, of
             another shape or not finite, names of one tied array that disagree, and types that
-            JAX's default float does not hold exactly; the message says which.
+            JAX's default float does not hold exactly; the message says which. Where other names
+            would fit it is a `MismatchError`, and has the call that does.
         ImportError: where the package that reads the format is not installed.
 
     """
@@ -131,12 +131,12 @@ def load_checkpoint(
     file = _as_network(read_tensors(path, key=key, max_bytes=max_bytes), loss)
     tensors = _named_by_model(file, loss) if file.format == "equinox" else dict(file.tensors)
     tensors, left_out = _without(tensors, leave_out)
-    tensors = _renamed(tensors, rename)
+    tensors = renamed(tensors, rename)
     tensors = _untied(path, tensors, loss.tied)
     shapes = dict(zip(loss.weight_names, loss.weight_shapes, strict=True))
     names = [name for name in loss.extra_names if name not in shapes and name not in loss.tied]
     extras = {name: tensors.pop(name) for name in names if name in tensors}
-    _check_names(path, tensors, shapes)
+    check_names(path, tensors, shapes, {*names, *loss.tied}, key)
     own = loss.extras
     extras = {name: _extra(path, name, array, own.get(name)) for name, array in extras.items()}
     missing = [name for name in names if name not in extras and not name.endswith(_UNUSED)]
@@ -167,12 +167,12 @@ def _notes(
     opened = printable(" and ".join(file.unwrapped))
     notes = [f"opened {opened}"] if opened else []
     left_out = [*file.left_out, *left_out]
-    notes += [f"left out {_listed(left_out)}"] if left_out else []
+    notes += [f"left out {listed(left_out)}"] if left_out else []
     notes += [f"widened from {' and '.join(kinds)}"] if kinds else []
     rounded = "rounded to the type that the network computes in"
-    notes += [f"{rounded}: {_listed(narrower)}"] if narrower else []
-    notes += [f"besides the weights {_listed(extras)} are the file's"] if extras else []
-    notes += [f"not in the file, and so the network's own: {_listed(missing)}"] if missing else []
+    notes += [f"{rounded}: {listed(narrower)}"] if narrower else []
+    notes += [f"besides the weights {listed(extras)} are the file's"] if extras else []
+    notes += [f"not in the file, and so the network's own: {listed(missing)}"] if missing else []
     return tuple(notes)
 
 
@@ -205,12 +205,6 @@ def _same(a: NumpyArray, b: NumpyArray) -> bool:
     return a.shape == b.shape and a.dtype == b.dtype and a.tobytes() == b.tobytes()
 
 
-def _listed(names: Any) -> str:
-    names = list(names)
-    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return printable(", ".join(names[:_LISTED]) + more)
-
-
 def _without(
     tensors: dict[str, NumpyArray], leave_out: Sequence[str]
 ) -> tuple[dict[str, NumpyArray], list[str]]:
@@ -224,39 +218,10 @@ def _without(
         if not any(begins(name, start) for name in tensors):
             raise _checks.ArgumentError(
                 "Argument `leave_out` must hold names in the file or their beginnings up to a dot, "
-                f"but none begins with {start!r}; it has {_listed(tensors)}."
+                f"but none begins with {start!r}; it has {listed(tensors)}."
             )
     others = [name for name in tensors if any(begins(name, start) for start in leave_out)]
     return {name: t for name, t in tensors.items() if name not in others}, others
-
-
-def _renamed(
-    tensors: dict[str, NumpyArray], rename: Mapping[str, str] | Callable[[str], str] | None
-) -> dict[str, NumpyArray]:
-    if rename is None:
-        return tensors
-    if isinstance(rename, Mapping):
-        unknown = [name for name in rename if name not in tensors]
-        if unknown:
-            raise _checks.ArgumentError(
-                f"Argument `rename` must have the file's names as keys, but has {_listed(unknown)}."
-            )
-        names = {name: rename.get(name, name) for name in tensors}
-    elif callable(rename):
-        names = {name: rename(name) for name in tensors}
-    else:
-        raise _checks.ArgumentError(
-            "Argument `rename` must be a mapping of names or a function of a name, but is "
-            f"{type(rename).__name__}."
-        )
-    wrong = next((new for new in names.values() if not isinstance(new, str)), None)
-    if wrong is not None:
-        raise _checks.ArgumentError(
-            f"Argument `rename` must give names, but gives {_checks.excerpt(wrong)}."
-        )
-    if len(set(names.values())) < len(names):
-        raise _checks.ArgumentError("Argument `rename` must not give two tensors one name.")
-    return {names[name]: tensor for name, tensor in tensors.items()}
 
 
 def _named_by_model(file: TensorFile, loss: AbstractNetworkLoss) -> dict[str, NumpyArray]:
@@ -279,34 +244,6 @@ def _named_by_model(file: TensorFile, loss: AbstractNetworkLoss) -> dict[str, Nu
         )
     arrays = [t for leaf, t in zip(stored, tensors, strict=True) if eqx.is_array(leaf)]
     return dict(zip(loss.weight_names, arrays, strict=True))
-
-
-def _check_names(
-    path: str | os.PathLike[str],
-    tensors: Mapping[str, NumpyArray],
-    shapes: Mapping[str, tuple[int, ...]],
-) -> None:
-    missing = [name for name in shapes if name not in tensors]
-    unknown = [name for name in tensors if name not in shapes]
-    if not missing and not unknown:
-        return
-    text = f"Argument `path` must hold the tensors of the network, but {os.fspath(path)!r}"
-    if missing:
-        text += f" lacks {_listed(f'{name} {shapes[name]}' for name in missing)}"
-    if unknown:
-        text += " and" if missing else ""
-        text += f" has besides {_listed(f'{name} {tensors[name].shape}' for name in unknown)}"
-    pairs = {}
-    for name in missing:
-        alike = [other for other in unknown if tensors[other].shape == shapes[name]]
-        near = difflib.get_close_matches(name, alike, n=1, cutoff=0.3)
-        pairs |= {near[0]: name} if near else {}
-    if pairs:
-        shown = ", ".join(f"{old!r}: {new!r}" for old, new in list(pairs.items())[:_LISTED])
-        text += f". Renamed? Give rename={{{shown}}}"
-    elif unknown and not missing:
-        text += f". Not needed? Give leave_out={unknown[:_LISTED]}"
-    raise _checks.ArgumentError(text + ".")
 
 
 def _extra(

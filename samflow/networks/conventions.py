@@ -390,5 +390,6 @@ def _smoothing(convention: Convention, loss: AbstractNetworkLoss) -> float:
     if not s or convention.smoothing_over == "all":
         return s
     w: Scalar = jax.ShapeDtypeStruct((loss.dim,), jnp.zeros(()).dtype)  # pyright: ignore
-    classes = eqx.filter_eval_shape(loss.batch(np.array([0])).predict, w).shape[-1]
+    shape = eqx.filter_eval_shape(loss.batch(np.array([0])).predict, w).shape
+    classes = shape[loss.class_axis]
     return float(_checks.fraction("label_smoothing", s * classes / (classes - 1)))

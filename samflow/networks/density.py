@@ -18,6 +18,8 @@ from samflow.losses.base import AbstractLoss
 from samflow.networks.curvature import gaussian
 from samflow.records import AbstractRecord, Provenance, axes, provenance
 
+NUM_STEPS = 60
+"""Of Lanczos for each probe, unless told otherwise."""
 _PARTS_OF_SPREAD = 100
 """The default bandwidth is the spread of the nodes over this."""
 _MARGIN = 6.0
@@ -145,7 +147,7 @@ def spectral_density(
     *,
     key: PRNGKeyArray,
     num_probes: int = 10,
-    num_steps: int = 60,
+    num_steps: int = NUM_STEPS,
     bandwidth: float | None = None,
     num_points: int = 512,
 ) -> SpectralDensity:

@@ -1,8 +1,9 @@
 """Where a checkpoint sits, and what SAM and its relatives will do to it."""
 
+import dataclasses
 import math
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import jax.random as jr
@@ -11,28 +12,26 @@ from jaxtyping import PRNGKeyArray
 
 from samflow import _checks
 from samflow._types import NumpyArray
-from samflow.equilibria.products import hessian_product
-from samflow.equilibria.spectrum import Eigenpairs, extreme_eigenpairs
+from samflow.equilibria.differences import Difference, gradient_difference
+from samflow.equilibria.spectrum import DENSE_DIM, Eigenpairs, extreme_eigenpairs
 from samflow.losses.calls import error_share, gradient, value
 from samflow.losses.network_base import AbstractNetworkLoss
 from samflow.networks.checkpoints import Checkpoint
 from samflow.networks.conventions import Convention, checked, make_loss, make_rule
-from samflow.networks.curvature import trace
-from samflow.networks.density import spectral_density
-from samflow.networks.diagnosis import DEFAULT_RULES, Diagnosis, Place
-from samflow.networks.directions import Difference, gradient_difference, without_memory
-from samflow.networks.verdicts import negative_values, rule_verdict
+from samflow.networks.curvature import Trace, trace
+from samflow.networks.density import NUM_STEPS, SpectralDensity, spectral_density
+from samflow.networks.diagnosis import DEFAULT_RULES, Diagnosis, Place, RuleVerdict
+from samflow.networks.directions import without_memory
+from samflow.networks.place import place_of
+from samflow.networks.progress import Interrupted, Tell, stage
+from samflow.networks.silent import Silent, silent_weights
+from samflow.networks.verdicts import negative_values, neutral_values, rule_verdict
 from samflow.noise.along import MeanSquareAlong, mean_square_along
 from samflow.noise.mean_square import MeanSquareRate, mean_square_rate
 from samflow.records import provenance
 from samflow.rules import PracticalSAM, Rule, rule
 from samflow.systems import Map, MiniBatch, StochasticMap
 
-_CRITICAL = 1e-10
-"""‖g‖ up to this times (1 + max|λ|)(1 + ‖w‖) counts as 0."""
-_CHANGE = 0.1
-_STEADY = 100.0
-"""A checkpoint is near a critical point where the sharpness takes so many steps to change."""
 _EXACT_DIRECTIONS = 400
 """Up to so many outputs over all examples the mean-square operator is worked out exactly."""
 
@@ -53,9 +52,10 @@ def diagnose(
     max_products: int = 400,
     trace_products: int = 60,
     density_probes: int = 0,
+    density_steps: int = NUM_STEPS,
     num_batches: int = 16,
     key: PRNGKeyArray | None = None,
-    progress: Callable[[str], None] = lambda message: None,
+    progress: Tell = lambda message: None,
 ) -> Diagnosis:
     """Say where trained weights sit on their loss, and what each rule would do to them.
 
@@ -82,12 +82,16 @@ def diagnose(
         max_products: where the search for eigenvalues gives up.
         trace_products: products for the trace, at least 6.
         density_probes: probes for the spectral density; 0 leaves it out.
+        density_steps: of Lanczos for each of them, one product a step.
         num_batches: drawn for the mean square of mini-batches, where it is a bound.
         key: of trace, density and batches; None: key(0).
-        progress: told what is being done.
+        progress: told what is being done and, of what takes over two seconds, how many products H v
+            of how many are made and about how long the rest takes.
 
     Returns:
         A `Diagnosis`. An eigenvalue with too large a residual says so in `pairs.status`.
+
+    An interrupt raises `samflow.networks.Interrupted` with what is known by then.
 
     Not guaranteed: as `extreme_eigenpairs`; and `index` counts the eigenvalues looked at.
 
@@ -115,6 +119,7 @@ def diagnose(
         )
     k = min(_checks.count("k", k), loss.dim // 2)
     _checks.count("density_probes", density_probes, minimum=0)
+    _checks.count("density_steps", density_steps)
     key = jr.key(0) if key is None else key
     systems = [
         Map(  # pyright: ignore[reportCallIssue]
@@ -127,53 +132,163 @@ def diagnose(
         without_memory(system)
     if batch_size is not None:
         MiniBatch(batch_size).check(loss)  # pyright: ignore[reportCallIssue]
-    progress("gradient and extreme eigenvalues")
-    g = np.asarray(gradient(loss, w))
-    pairs = extreme_eigenpairs(loss, w, k=k, tol=tol, max_products=max_products)
-    _check_finite(loss, g, np.asarray(pairs.values))
-    place = _place(loss, w, g, pairs, float(lr))
-    difference = gradient_difference(loss, w, jnp.asarray(pairs.vectors[-1]))
-    values = np.asarray(pairs.values)
-    negative = negative_values(pairs)
-    verdicts = []
-    for system in systems:
-        progress(f"{system.rule.name} along {len(values)} eigenvectors")
-        verdicts.append(rule_verdict(system, w, pairs, place))
-    progress("trace")
-    found_trace = trace(loss, w, num_products=trace_products, key=jr.fold_in(key, 0))
-    density = None
-    if density_probes:
-        progress("spectral density")
-        density = spectral_density(loss, w, key=jr.fold_in(key, 1), num_probes=density_probes)
-    mean_square: list[Any] = []
-    for system in systems if batch_size is not None else ():
-        progress(f"mean square of {system.rule.name} in mini-batches")
-        draws = (batch_size, num_batches, jr.fold_in(key, 2))
-        mean_square.append(_mean_square(system, w, pairs, *draws))
-    shares = [_shares(loss, np.asarray(v)) for v in (pairs.vectors[-1], pairs.vectors[0])]
+    work = _Work(loss, w, systems, key, [system.rule.name for system in systems])
+    plan = _Plan(
+        k, tol, max_products, trace_products, density_probes, density_steps, batch_size, num_batches
+    )
     settings = {"rho": rho, "lr": lr, "momentum": momentum, "nesterov": nesterov}
     settings |= {"weight_decay": weight_decay, "batch_size": batch_size, "k": k, "like": like}
+    settings |= {"source": checkpoint.source}
+    sources = () if convention is None else _sources(convention)
+    try:
+        _measure(work, plan, float(lr), progress)
+    except KeyboardInterrupt as stop:
+        left = tuple(work.left)
+        found = getattr(stop, "found", None)
+        if work.ready:
+            found = _diagnosis(work, settings, (f"Stopped before: {', '.join(left)}.", *sources))
+        raise Interrupted(found, left) from stop
+    return _diagnosis(work, settings, sources)
+
+
+class _Plan(NamedTuple):
+    """How much of everything is to be computed, as `diagnose` has it."""
+
+    k: int
+    tol: float | None
+    max_products: int
+    trace_products: int
+    density_probes: int
+    density_steps: int
+    batch_size: int | None
+    num_batches: int
+
+
+@dataclasses.dataclass
+class _Work:
+    """What is known of a checkpoint so far, so that a stop in the middle loses nothing of it."""
+
+    loss: AbstractNetworkLoss
+    w: Any
+    systems: list[Map]
+    key: PRNGKeyArray
+    left: list[str]
+    pairs: Eigenpairs | None = None
+    place: Place | None = None
+    difference: Difference | None = None
+    silent: Silent | None = None
+    numbers: tuple[float, float] | None = None
+    verdicts: list[RuleVerdict] = dataclasses.field(default_factory=list)
+    trace: Trace | None = None
+    density: SpectralDensity | None = None
+    mean_square: list[Any] = dataclasses.field(default_factory=list)
+
+    @property
+    def ready(self) -> bool:
+        """Whether all is known that a diagnosis needs."""
+        return self.numbers is not None
+
+
+def _measure(work: _Work, plan: _Plan, lr: float, tell: Tell) -> None:
+    """Compute everything in turn, the cheap and important first."""
+    loss, w, key = work.loss, work.w, work.key
+    mini_batches = [] if plan.batch_size is None else ["mini-batches"]
+    density = ["spectral density"] if plan.density_probes else []
+    work.left = ["eigenvalues", *work.left, "trace", *density, *mini_batches]
+    dense = loss.dim <= DENSE_DIM
+    with stage(tell, "gradient and extreme eigenvalues", loss.dim if dense else plan.max_products):
+        g = np.asarray(gradient(loss, w))
+        settings = {"k": plan.k, "tol": plan.tol, "max_products": plan.max_products}
+        pairs = extreme_eigenpairs(loss, w, compare=False, **settings)
+        _check_finite(loss, g, np.asarray(pairs.values))
+        work.pairs, work.place = pairs, place_of(loss, w, g, pairs, lr)
+        work.difference = gradient_difference(loss, w, jnp.asarray(pairs.vectors[-1]))
+        work.silent = silent_weights(loss, w, g)
+        work.numbers = float(value(loss, w)), error_share(loss, w)
+    work.left.remove("eigenvalues")
+    count = len(pairs.values)
+    for system in work.systems:
+        with stage(tell, f"{system.rule.name} along {count} eigenvectors", 2 * count):
+            work.verdicts.append(rule_verdict(system, w, pairs, work.place))
+        work.left.remove(system.rule.name)
+    with stage(tell, "trace", min(plan.trace_products, loss.dim)):
+        work.trace = trace(loss, w, num_products=plan.trace_products, key=jr.fold_in(key, 0))
+    work.left.remove("trace")
+    if plan.density_probes:
+        probes, steps = plan.density_probes, plan.density_steps
+        with stage(tell, "spectral density", probes * min(steps, loss.dim)):
+            work.density = spectral_density(
+                loss, w, key=jr.fold_in(key, 1), num_probes=probes, num_steps=steps
+            )
+        work.left.remove("spectral density")
+    if plan.batch_size is not None:
+        for system in work.systems:
+            tell(f"mean square of {system.rule.name} in mini-batches")
+            draws = (plan.batch_size, plan.num_batches, jr.fold_in(key, 2))
+            work.mean_square.append(_mean_square(system, w, pairs, *draws))
+        work.left.remove("mini-batches")
+
+
+def _diagnosis(work: _Work, settings: dict[str, Any], more: tuple[str, ...]) -> Diagnosis:
+    """Put together what is known."""
+    loss, pairs, place, numbers = work.loss, work.pairs, work.place, work.numbers
+    difference, silent = work.difference, work.silent
+    assert pairs is not None
+    assert place is not None
+    assert numbers is not None
+    assert difference is not None
+    assert silent is not None
+    negative, neutral = negative_values(pairs), neutral_values(pairs, loss.precision)
+    shares = [_shares(loss, np.asarray(v)) for v in (pairs.vectors[-1], pairs.vectors[0])]
     options = {f"loss {name}": value for name, value in loss.options._asdict().items()}
     return Diagnosis(
+        criterion=loss.criterion,
         place=place,
         dim=loss.dim,
         num_examples=loss.num_examples,
         index=int(negative.sum()),
-        rho_threshold=-1 / float(values[0]) if negative[0] else math.nan,
-        verdicts=tuple(verdicts),
-        mean_square=tuple(mean_square),
+        neutral=int(neutral.sum()),
+        rho_threshold=-1 / float(pairs.values[0]) if negative[0] else math.nan,
+        verdicts=tuple(work.verdicts),
+        mean_square=tuple(work.mean_square),
         layers=loss.weight_names,
         mismatch=difference.mismatch,
-        notes=_notes(loss, difference) + (() if convention is None else _sources(convention)),
-        provenance=provenance(loss.name, **settings, source=checkpoint.source, **options),
+        without_gradient=(*silent.cut, *silent.idle),
+        notes=(
+            *_neutral_notes(loss, pairs, neutral),
+            *_notes(loss, difference),
+            *silent.statements(),
+            *more,
+        ),
+        provenance=provenance(loss.name, **settings, **options),
         pairs=pairs,
-        trace=found_trace,
-        density=density,
-        loss=jnp.asarray(value(loss, w)),
-        error=jnp.asarray(error_share(loss, w)),
+        trace=work.trace,
+        density=work.density,
+        loss=jnp.asarray(numbers[0]),
+        error=jnp.asarray(numbers[1]),
         top_shares=shares[0],
         bottom_shares=shares[1],
     )
+
+
+def _neutral_notes(
+    loss: AbstractNetworkLoss, pairs: Eigenpairs, neutral: NumpyArray
+) -> tuple[str, ...]:
+    """Name the directions in which H is 0 to rounding, by where most of them lies."""
+    if not neutral.any():
+        return ()
+    vectors, values = np.asarray(pairs.vectors)[neutral], np.asarray(pairs.values)[neutral]
+    shares = np.stack([np.asarray(_shares(loss, v)) for v in vectors])
+    where = sorted({loss.weight_names[i] for i in shares.argmax(axis=1)})
+    count, all_ = int(neutral.sum()), len(neutral)
+    text = (
+        f"{count} of {all_} directions looked at {'is' if count == 1 else 'are'} neutral, with "
+        f"λ = 0 to rounding (|λ| ≤ {np.abs(values).max():.2g}), most in {', '.join(where)}: to "
+        "first order nothing grows or dies out along them, and whether they hold is open."
+    )
+    if loss.has_classes and not loss.options.label_smoothing:
+        text += " A softmax has such: adding one number to all scores changes nothing."
+    return (text,)
 
 
 def _check_finite(loss: AbstractNetworkLoss, g: NumpyArray, values: NumpyArray) -> None:
@@ -204,42 +319,6 @@ def _sources(convention: Convention) -> tuple[str, ...]:
     return (f"Conventions as in {convention.source}.", *convention.notes)
 
 
-def _place(loss: AbstractNetworkLoss, w: Any, g: NumpyArray, pairs: Eigenpairs, lr: float) -> Place:
-    values, v = np.asarray(pairs.values), np.asarray(pairs.vectors[-1])
-    size, length = float(np.linalg.norm(g)), float(np.linalg.norm(w))
-    scale = float(np.abs(values).max())
-    later = hessian_product(loss, w - lr * jnp.asarray(g))(v)
-    change, sharpness = float(v @ later - values[-1]), abs(float(values[-1]))
-    drift = change / sharpness if sharpness else (math.inf if change else 0.0)
-    length_scale = size / scale if scale else (math.inf if size else 0.0)
-    steady = math.inf if drift == 0 else _CHANGE / abs(drift)
-    if size <= _CRITICAL * (1 + scale) * (1 + length):
-        level, meaning = "critical", "verdicts are those of a critical point"
-    elif steady >= _STEADY:
-        level = "near"
-        meaning = (
-            f"a step of GD changes the sharpness by {drift:+.2g} of itself; verdicts about what "
-            f"happens within {steady:.3g} steps hold to first order, the slower ones do not"
-        )
-    else:
-        level = "far"
-        meaning = (
-            f"a step of GD changes the sharpness by {drift:+.2g} of itself, a tenth in "
-            f"{steady:.3g} steps: verdicts are about perturbations of a moving point, not about "
-            "whether it stays"
-        )
-    names = {"critical": "At", "near": "Near", "far": "Not near"}
-    return Place(
-        level,
-        size,
-        length_scale,
-        drift,
-        steady,
-        f"{names[level]} a critical point: ‖g‖ = {size:.3g}, ‖g‖/max|λ| = {length_scale:.3g}; "
-        f"{meaning}.",
-    )
-
-
 def _mean_square(
     system: Map,
     w: Any,
@@ -250,7 +329,7 @@ def _mean_square(
 ) -> MeanSquareRate | MeanSquareAlong | None:
     assert batch_size is not None
     loss: Any = system.loss
-    outputs = loss.num_examples * loss.predict(w).shape[-1]
+    outputs = loss.predict(w).size
     small = loss.options.criterion == "squared" and outputs <= _EXACT_DIRECTIONS
     if small and system.rule.name in ("gd", "usam"):
         noisy = StochasticMap(system, MiniBatch(batch_size))  # pyright: ignore[reportCallIssue]
@@ -282,10 +361,6 @@ def _notes(loss: AbstractNetworkLoss, difference: Difference) -> tuple[str, ...]
             f"Kinks ({', '.join(loss.kinks)}): the Hessian is that of the smooth pieces, and what "
             "happens where a unit switches is not in it."
         )
-    if not difference.mismatch <= difference.expected:
-        why = "kinks are that near" if loss.kinks else "a second derivative is wrong or missing"
-        notes.append(
-            f"Along the sharpest direction v, Hv and a difference of gradients over "
-            f"{difference.step:.2g} differ by {difference.mismatch:.2g} of Hv: {why}."
-        )
+    if not difference.agrees:
+        notes.append(difference.statement(loss.kinks))
     return tuple(notes)

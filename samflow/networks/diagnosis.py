@@ -50,8 +50,9 @@ class RuleVerdict(NamedTuple):
 
     Attributes:
         rule: its name.
-        verdict: "unstable" (a perturbation grows), "stable" (none grows in the directions looked
-            at), "unresolved" (one grows, but more slowly than the point itself moves on) or
+        verdict: "unstable" (a perturbation grows), "stable" (all die out in the directions looked
+            at), "neutral" (the same, apart from `neutral` directions in which nothing grows or dies
+            out), "unresolved" (one grows, but more slowly than the point itself moves on) or
             "undecided", where residuals leave it open.
         statement: the same in words, with the time in which it grows by e.
         rho: the radius, in the rule's own units.
@@ -73,6 +74,7 @@ class RuleVerdict(NamedTuple):
         cycle_radius: of SAM's 2-cycle about a minimum along the sharpest direction, in weight
             space; NaN for another rule, and where ηλ ≥ κ and no such cycle exists.
         turned: along how many of the negative eigenvalues looked at the rule attracts.
+        neutral: along how many directions λ is 0 to rounding and no weight decay acts.
 
     """
 
@@ -93,12 +95,14 @@ class RuleVerdict(NamedTuple):
     growth_high: np.ndarray
     cycle_radius: float
     turned: int
+    neutral: int
 
 
 class Diagnosis(AbstractRecord):
     """Where a checkpoint sits and what each rule does there.
 
     Attributes:
+        criterion: one line about the loss that was taken.
         place: how near a critical point is, and what that means.
         loss: L(w).
         error: share of examples misclassified; NaN for targets that are no classes.
@@ -110,7 +114,8 @@ class Diagnosis(AbstractRecord):
         rho_threshold: 1/|λ₋| of the most negative eigenvalue: USAM with a larger rho climbs along
             it, and is attracted up to the upper end of its `rho_window`. NaN without negative
             eigenvalues.
-        trace: tr H, with an interval.
+        neutral: how many of the eigenvalues looked at are 0 to rounding.
+        trace: tr H, with an interval; None where an interrupt came before.
         density: the spectral density; None where it was not asked for.
         verdicts: one a rule.
         mean_square: of mini-batches, one a rule in the order of `verdicts`: the exact rate where
@@ -121,23 +126,27 @@ class Diagnosis(AbstractRecord):
         bottom_shares: the same for the most negative eigenvector.
         mismatch: by how much, relatively, a difference of gradients along the sharpest direction is
             another vector than Hv; what is expected of rounding is noted where it is more.
+        without_gradient: the weight arrays whose gradient is exactly 0; `notes` say why.
         notes: what else should be known, as kinks that the Hessian does not see.
 
     """
 
+    criterion: str = eqx.field(static=True)
     place: Place = eqx.field(static=True)
     dim: int = eqx.field(static=True)
     num_examples: int = eqx.field(static=True)
     index: int = eqx.field(static=True)
+    neutral: int = eqx.field(static=True)
     rho_threshold: float = eqx.field(static=True)
     mismatch: float = eqx.field(static=True)
+    without_gradient: tuple[str, ...] = eqx.field(static=True)
     layers: tuple[str, ...] = eqx.field(static=True)
     notes: tuple[str, ...] = eqx.field(static=True)
     provenance: Provenance = eqx.field(static=True)
     verdicts: tuple[RuleVerdict, ...]
     mean_square: tuple[MeanSquareRate | MeanSquareAlong | None, ...]
     pairs: Eigenpairs
-    trace: Trace
+    trace: Trace | None
     density: SpectralDensity | None
     loss: Scalar = eqx.field(metadata=axes())
     error: Scalar = eqx.field(metadata=axes())
@@ -163,11 +172,13 @@ class Diagnosis(AbstractRecord):
         """Return what was found, a line each."""
         values = self.pairs.values
         lines = [
+            self.criterion,
             f"{self.dim} weights, {self.num_examples} examples: loss {float(self.loss):.6g}"
             + ("" if math.isnan(float(self.error)) else f", error {float(self.error):.2%}"),
             self.place.statement,
             f"largest eigenvalue {float(values[-1]):.6g}, smallest {float(values[0]):.6g}, "
-            f"{self.index} of those looked at negative; {self.trace}",
+            f"{self.index} of those looked at negative"
+            + ("" if self.trace is None else f"; {self.trace}"),
         ]
         if self.index:
             lines.append(f"1/|λ₋| = {self.rho_threshold:.6g}: USAM's threshold in rho")

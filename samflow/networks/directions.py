@@ -1,9 +1,8 @@
 """What an update does along given directions: its effective curvature there, measured."""
 
 import functools
-import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -13,18 +12,18 @@ import sympy
 
 from samflow import _checks, theory
 from samflow._types import NumpyArray, Point
+from samflow.equilibria.differences import Difference, gradient_difference
 from samflow.equilibria.products import hessian_product
 from samflow.equilibria.settings import theory_settings
-from samflow.losses.calls import gradient
-from samflow.losses.eager import compiled
-from samflow.losses.network_base import AbstractNetworkLoss
-from samflow.rules import AbstractMemoryRule
+from samflow.losses import calls
+from samflow.losses.base import AbstractDerivedLoss, AbstractLoss
+from samflow.losses.eager import AbstractEagerLoss, compiled, is_eager
+from samflow.rules import GD, SAM, USAM, AbstractMemoryRule, PracticalSAM
 from samflow.systems import Map
 from samflow.theory.symbols import beta, multiplier, scaled_curvature
 
-_FINER = 8
-_EXPECTED = 10
-"""In steps h = ∛ε. Rounding of w, by ε‖w‖, makes ε‖w‖/h = ‖w‖ h² of a mismatch."""
+_BY_GRADIENTS = (GD, SAM, USAM, PracticalSAM)
+"""Rules that are made of gradients of the loss and nothing else of it."""
 
 
 class Along(NamedTuple):
@@ -48,12 +47,37 @@ def measured_along(system: Map, w: Point, vectors: NumpyArray) -> Along:
         ArgumentError: for a rule with a memory, whose direction depends on more than w.
 
     """
+    _checks.kind("system", system, Map, "Use `sf.Map(loss, rule, lr=...)`.")
     without_memory(system)
     plain = eqx.tree_at(lambda s: s.momentum, system, None, is_leaf=lambda leaf: leaf is None)
+    if isinstance(system.rule, _BY_GRADIENTS) and not is_eager(system.loss):
+        plain = eqx.tree_at(lambda s: s.loss, plain, _OneProgram(system.loss))  # pyright: ignore
     images = [np.asarray(_derivative(plain, w, jnp.asarray(v))) for v in vectors]
     curvature = np.array([v @ image for v, image in zip(vectors, images, strict=True)])
     rest = [i - u * v for u, v, i in zip(curvature, vectors, images, strict=True)]
     return Along(curvature, np.linalg.norm(rest, axis=1))
+
+
+class _OneProgram(AbstractEagerLoss, AbstractDerivedLoss):
+    """A loss whose gradient and products are one compiled program each, whatever the rule.
+
+    A rule's derivative compiled as a whole is a program of its own for each rule, several times as
+    large: for a network of convolutions that took most of the time of a diagnosis.
+    """
+
+    loss: AbstractLoss
+
+    def value_at(self, w: Point) -> Any:
+        """Return L(w)."""
+        return calls.value(self.loss, w)
+
+    def gradient_at(self, w: Point) -> Any:
+        """Return g(w)."""
+        return calls.gradient(self.loss, w)
+
+    def product_at(self, w: Point) -> Callable[[Any], Any]:
+        """Return v ↦ H(w)v."""
+        return hessian_product(self.loss, w)
 
 
 def without_memory(system: Map) -> None:
@@ -74,46 +98,6 @@ def without_memory(system: Map) -> None:
 def _derivative(system: Map, w: Point, v: Point) -> Point:
     """Return Dv from (w − step(w))/lr, which is d(w) with weight decay and without momentum."""
     return (v - jax.jvp(system.step, (w,), (v,))[1]) / system.lr
-
-
-class Difference(NamedTuple):
-    """A Hessian-vector product beside a difference of gradients.
-
-    Attributes:
-        mismatch: ‖(g(w + hv) − g(w − hv))/2h − Hv‖/‖Hv‖; infinite where Hv = 0 alone, NaN where a
-            gradient is not finite.
-        step: h.
-        expected: how large the mismatch may be by rounding and by the third derivative.
-
-    """
-
-    mismatch: float
-    step: float
-    expected: float
-
-
-def gradient_difference(loss: AbstractNetworkLoss, w: Point, v: Point) -> Difference:
-    """Compare Hv, ‖v‖ = 1, with a central difference of gradients over h = ∛ε or an eighth of it.
-
-    ε is the rounding of the float type that the network computes in. A difference sees what second
-    derivatives leave out: kinks that lie within h, and operations whose second derivative is wrong.
-    That of the two steps is returned which is nearer: a large third derivative spoils the larger
-    one, rounding the smaller one.
-    """
-    step = float(np.cbrt(np.finfo(loss.options.dtype).eps))
-    image = np.asarray(hessian_product(loss, w)(np.asarray(v)))
-    tried = [_difference(loss, w, v, image, h) for h in (step, step / _FINER)]
-    return min(tried, key=lambda each: (math.isnan(each.mismatch), each.mismatch))
-
-
-def _difference(
-    loss: AbstractNetworkLoss, w: Point, v: Point, image: NumpyArray, step: float
-) -> Difference:
-    ahead, behind = (np.asarray(gradient(loss, w + s * step * v)) for s in (1, -1))
-    gap = np.linalg.norm((ahead - behind) / (2 * step) - image)
-    with np.errstate(divide="ignore"):
-        mismatch = float(gap / np.linalg.norm(image)) if gap else 0.0
-    return Difference(mismatch, step, _EXPECTED * float(np.cbrt(np.finfo(loss.options.dtype).eps)))
 
 
 def roots(system: Map, curvature: float) -> NumpyArray:
@@ -167,3 +151,15 @@ def _polynomial(kind: str) -> Callable[[float, float], list[float]]:
     """Return the coefficients of the characteristic polynomial as a function of x and β."""
     polynomial = sympy.Poly(theory.characteristic_polynomial(kind), multiplier)
     return sympy.lambdify([scaled_curvature, beta], polynomial.all_coeffs())
+
+
+__all__ = [
+    "Along",
+    "Difference",
+    "gradient_difference",
+    "growth_within",
+    "log_growth",
+    "measured_along",
+    "roots",
+    "without_memory",
+]

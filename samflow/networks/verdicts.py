@@ -17,13 +17,20 @@ from samflow.rules import GD, SAM, USAM, PracticalSAM
 from samflow.systems import Map
 
 _NEUTRAL = 1e-6
-"""An eigenvalue within this part of max|λ| of 0 counts as 0."""
+"""An eigenvalue within this part of max|λ| of 0 counts as 0; or within so many roundings:"""
+_ROUNDINGS = 100
 
 
 def negative_values(pairs: Eigenpairs) -> NumpyArray:
     """Return which eigenvalues are negative beyond their residual and rounding."""
     values, residuals = np.asarray(pairs.values), np.asarray(pairs.residuals)
     return values < -np.maximum(residuals, _NEUTRAL * np.abs(values).max())
+
+
+def neutral_values(pairs: Eigenpairs, precision: float) -> NumpyArray:
+    """Return which eigenvalues are 0 to what the loss's float type resolves; none of a zero H."""
+    size = np.abs(np.asarray(pairs.values))
+    return (size <= max(_NEUTRAL, _ROUNDINGS * precision) * size.max()) & bool(size.any())
 
 
 def rule_verdict(system: Map, w: Any, pairs: Eigenpairs, place: Place) -> RuleVerdict:
@@ -41,13 +48,15 @@ def rule_verdict(system: Map, w: Any, pairs: Eigenpairs, place: Place) -> RuleVe
     low, high = growth_within(system, along.curvature, along.residual + np.asarray(pairs.residuals))
     closed = values * (1 + effective * values) + decay
     limit = theory.evaluate(theory.flip_threshold(settings["kind"]), momentum=settings["momentum"])
-    seen = np.abs(values) > _NEUTRAL * np.abs(values).max()
+    neutral = neutral_values(pairs, system.loss.precision) & (decay == 0)
+    seen = ~neutral & bool(values.any())
     cycle = _cycle_radius(system, settings, float(values[-1]))
     verdict = _decided(low[seen], high[seen], np.asarray(pairs.status), place)
+    verdict = "neutral" if verdict == "stable" and neutral.any() else verdict
     return RuleVerdict(
         rule=system.rule.name,
         verdict=verdict,
-        statement=_statement(verdict, values, growth, along.curvature, place, cycle),
+        statement=_statement(verdict, values, growth, along.curvature, seen, cycle),
         rho=radius,
         effective_rho=effective,
         edge=_edge(settings, effective, decay),
@@ -62,6 +71,7 @@ def rule_verdict(system: Map, w: Any, pairs: Eigenpairs, place: Place) -> RuleVe
         growth_high=high,
         cycle_radius=cycle,
         turned=int(np.sum(negative_values(pairs) & (high < 0))),
+        neutral=int(neutral.sum()),
     )
 
 
@@ -137,15 +147,20 @@ def _statement(
     values: NumpyArray,
     growth: NumpyArray,
     curvature: NumpyArray,
-    place: Place,
+    seen: NumpyArray,
     cycle: float,
 ) -> str:
     if not values.any():
         return "The Hessian is 0: to first order nothing grows or dies out"
-    fastest = int(np.argmax(growth))
+    fastest = int(np.argmax(np.where(seen, growth, -np.inf)))
     steps = 1 / growth[fastest] if growth[fastest] else math.inf
-    if verdict == "stable":
-        return f"Every perturbation seen dies out, the slowest by e in {-steps:.3g} steps"
+    if verdict in ("stable", "neutral"):
+        text = f"Every perturbation seen dies out, the slowest by e in {-steps:.3g} steps"
+        if verdict == "stable":
+            return text
+        count = int(np.sum(~seen))
+        where = "the neutral direction" if count == 1 else f"{count} neutral directions"
+        return f"{text}, apart from {where}, where to first order nothing changes"
     if verdict == "undecided":
         return "Residuals of the eigenvectors leave open whether a perturbation grows"
     how = "swings across the valley" if curvature[fastest] > 0 else "slides down"

@@ -68,6 +68,7 @@ def mean_square_along(
     Source: docs/theory.md, section 7.
 
     """
+    _checks.kind("system", system, Map, "Use `sf.Map(loss, rule, lr=...)`.")
     if not isinstance(system.loss, FiniteSum):
         raise _checks.ArgumentError(
             f"Argument `system` must be of a mean over examples, but {system.loss.name} is none."

@@ -11,7 +11,7 @@ from samflow._random import key_words
 from samflow._types import ArrayLike
 from samflow.orbits.iterate import start_states
 from samflow.records import AbstractRecord, Provenance, axes, provenance
-from samflow.systems.base import AbstractFlow
+from samflow.systems.base import AbstractFlow, check_system
 from samflow.systems.diffusion import AbstractDiffusion
 from samflow.systems.flow import Flow
 
@@ -105,7 +105,7 @@ def integrate(
     """
     if isinstance(system, AbstractDiffusion):
         return _diffuse(system, w0, t1, num_times, dt, key, escape_radius, max_steps)
-    _checks.kind("system", system, AbstractFlow, "Use `iterate` for a map.")
+    check_system(system, AbstractFlow, "Use `iterate` for a map.")
     if key is not None or dt is not None:
         raise _checks.ArgumentError(
             f"Argument `{'dt' if key is None else 'key'}` must be left out for a flow, which is "

@@ -22,7 +22,7 @@ from samflow._status import Status
 from samflow._types import ArrayLike
 from samflow.orbits.fence import fenced_step
 from samflow.records import AbstractRecord, Provenance, axes, provenance
-from samflow.systems.base import AbstractMap
+from samflow.systems.base import AbstractMap, check_system
 
 _MAX_COMPONENTS = 8
 """States of more coordinates run as arrays: the registers are full by then."""
@@ -99,7 +99,7 @@ def iterate(
             domain, or numbers of steps below 1.
 
     """
-    _checks.kind("system", system, AbstractMap, "Use `integrate` for a flow.")
+    check_system(system, AbstractMap, "Use `integrate` for a flow.")
     num_steps = _checks.count("num_steps", num_steps)
     keep_every = _checks.count("keep_every", num_steps if keep_every is None else keep_every)
     check_every = _checks.count("check_every", check_every)

@@ -13,6 +13,7 @@ from samflow import _checks
 from samflow._types import Box
 from samflow.records import AbstractRecord, Provenance, axes, provenance
 from samflow.systems import AbstractFlow, AbstractMap, AbstractSystem
+from samflow.systems.base import check_system
 
 _JUMP = 0.5
 """On a true zero between two nodes the interpolated component is far below its size at the nodes;
@@ -47,6 +48,7 @@ def sample_field(system: AbstractSystem, box: Box, *, resolution: int = 160) -> 
         ArgumentError: for a system that is not planar, or a wrong or empty box.
 
     """
+    check_system(system)
     if system.dim != 2:
         raise _checks.ArgumentError(
             f"Argument `system` must have 2 weights to be drawn in the plane, but has {system.dim}."
@@ -72,6 +74,7 @@ def sample_field(system: AbstractSystem, box: Box, *, resolution: int = 160) -> 
 
 def motion_at(system: AbstractSystem, w: np.ndarray) -> Float[np.ndarray, "N 2"]:
     """Return the velocity of a flow, or the displacement of a map from rest, at points (N, 2)."""
+    check_system(system)
     return np.asarray(_motion(system, jnp.asarray(w)))
 
 

@@ -22,6 +22,7 @@ from samflow.proofs.windows import Window, lr_window, rho_window
 from samflow.records import provenance
 from samflow.rules import GD, SAM, USAM
 from samflow.systems import AbstractSystem, Flow, Map
+from samflow.systems.base import check_system
 
 _FLOW = Dynamics()
 _SETTINGS = Settings()
@@ -67,6 +68,7 @@ def certify_fixed_points(
     F. Johansson, Arb, IEEE Transactions on Computers 2017.
 
     """
+    check_system(system)
     place = _checks.box("box", box, system.dim)
     settings = Settings(
         max_boxes=_checks.count("max_boxes", max_boxes),

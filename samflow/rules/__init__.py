@@ -58,7 +58,7 @@ def rule(name: str, *, rho: float = 0.0, **options: Any) -> Any:
             not take, or a value out of range.
 
     """
-    kind = RULES[known("rule", name.lower() if isinstance(name, str) else name, RULES)]
+    kind = RULES[known_rule(name)]
     taken = [option for option in inspect.signature(kind).parameters if option != "rho"]
     for option in options:
         if option not in taken:
@@ -70,6 +70,38 @@ def rule(name: str, *, rho: float = 0.0, **options: Any) -> Any:
         nonnegative("rho", rho)
         return GD()
     return kind(rho=rho, **options)  # pyright: ignore[reportCallIssue]
+
+
+_MEANT = {"sgd": "gd", "gradient-descent": "gd", "vanilla": "gd"}
+"""Rules by the names that others have for them."""
+_OTHERS = ("adam", "adamw", "nadam", "adamax", "adagrad", "adadelta", "rmsprop", "lion", "lars")
+_OTHERS += ("lamb", "sophia", "shampoo", "muon", "lbfgs", "adafactor")
+"""Optimisers that are no rules here; some are spelt like one."""
+
+
+def known_rule(name: str, *others: str) -> str:
+    """Return the name of a rule in lower case; for another suggest what is meant or spelt alike.
+
+    Args:
+        name: as it was given.
+        others: words that are taken as well.
+
+    Raises:
+        ArgumentError: for an unknown name.
+
+    """
+    name = name.lower() if isinstance(name, str) else name
+    if name in (*RULES, *others):
+        return name
+    every = f"There are {', '.join(RULES)}."
+    if name in _MEANT:
+        raise ArgumentError(f"Unknown rule `{name}`. Did you mean {_MEANT[name]}? {every}")
+    if name in _OTHERS:
+        raise ArgumentError(
+            f"Unknown rule `{name}`: samflow has no such optimiser, only gradient descent and the "
+            f"SAM family. {every}"
+        )
+    return known("rule", name, [*RULES, *others])
 
 
 __all__ = [
@@ -98,5 +130,6 @@ __all__ = [
     "Rule",
     "TensorSAM",
     "VaSSO",
+    "known_rule",
     "rule",
 ]

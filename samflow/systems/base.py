@@ -1,12 +1,14 @@
 """One interface for everything that moves, so that every analysis takes any system."""
 
 import abc
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
 import jax
 
+from samflow import _checks
 from samflow._types import Matrix, Point, Scalar, Vector
+from samflow.losses.base import AbstractLoss
 
 
 class AbstractSystem(eqx.Module):
@@ -100,3 +102,20 @@ class AbstractFlow(AbstractWeightSystem):
         Not meaningful where `singularity` is 0: ask first.
         """
         return jax.jacfwd(self.velocity)(z)
+
+
+def check_system(system: Any, wanted: type = AbstractSystem, otherwise: str = "") -> None:
+    """Refuse what is no system of the kind wanted; of a loss say how to make one of it.
+
+    Args:
+        system: what was given.
+        wanted: a class of systems.
+        otherwise: what to do for who gave another system.
+
+    Raises:
+        ArgumentError: for anything else.
+
+    """
+    loss = isinstance(system, AbstractLoss)
+    make = "Make one of the loss and a rule: `sf.Map(loss, rule, lr=...)` or `sf.Flow(loss, rule)`."
+    _checks.kind("system", system, wanted, make if loss else otherwise)

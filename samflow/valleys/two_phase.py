@@ -237,7 +237,8 @@ def two_phase(
 def _supported(system: Map) -> dict[str, Any]:
     if not isinstance(system, Map):
         raise _checks.ArgumentError(
-            f"Argument `system` must be a Map, but is {type(system).__name__}."
+            f"Argument `system` must be a Map, but is {type(system).__name__}. Make one of a loss "
+            "and a rule: `sf.Map(loss, rule, lr=...)`."
         )
     if system.rule.name not in theory.RULES or isinstance(system.rule, GD):
         raise _checks.ArgumentError(

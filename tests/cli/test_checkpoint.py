@@ -1,5 +1,6 @@
 """`samflow checkpoint`: the library's numbers on a file, a model and data; misuse is one line."""
 
+import itertools
 import json
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from samflow import networks
 from samflow._checks import ArgumentError
 from samflow.cli import run
 from samflow.cli.models import Settings, examples_of, make_loss
+from samflow.equilibria.products import watched
 from samflow.losses import network
 
 CODE = """
@@ -22,6 +24,7 @@ import gc
 import signal
 
 import equinox as eqx
+import jax
 import jax.random as jr
 import numpy as np
 from samflow.losses import network
@@ -56,6 +59,24 @@ def interrupted():
 
 def wrong():
     return 3
+
+class Failing(eqx.Module):
+    a: object
+
+    def __call__(self, x):
+        raise RuntimeError("a fault of my own")
+
+def failing():
+    return Failing(linear().weight)
+
+def broken():
+    raise KeyError("no such layer")
+
+def drifting():
+    x = np.random.default_rng(0).normal(size=(20, 16))
+    model = eqx.nn.MLP(16, 4, 12, 1, activation=np.tanh, key=jr.key(0))
+    model = eqx.tree_at(lambda m: m.activation, model, jax.numpy.tanh)
+    return network(model, x, np.arange(20) % 4, name="drifting")
 """
 ARGUMENTS = ["checkpoint", "weights.safetensors", "--model", "own_models:linear"]
 WITH_DATA = [*ARGUMENTS, "--data", "own_models:data", "--loss", "squared"]
@@ -130,7 +151,8 @@ def test_names_of_the_file_are_mapped_and_left_out(folder, capsys):
     save_file(tensors, folder / "others.safetensors")
     others = ["checkpoint", "others.safetensors", *WITH_DATA[2:]]
     assert run(others) == 2
-    assert "rename={'fc.weight': 'weight'}" in capsys.readouterr().err
+    line = "--rename=fc.weight=weight --leave-out=head"
+    assert f"Use: samflow {' '.join(others)} {line}" in capsys.readouterr().err
     assert run([*others, "--rename", "fc.weight=weight", "--leave-out", "head"]) == 0
     assert "left out head.bias" in capsys.readouterr().out
 
@@ -185,6 +207,102 @@ def test_misuse_is_one_line_and_code_2(arguments, words, folder, capsys):
     assert out == ""
     assert words in err
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("model", "data", "words"),
+    [
+        (
+            "broken",
+            "data",
+            "The code of --model own_models:broken raised KeyError: 'no such layer'",
+        ),
+        ("linear", "broken", "The code of --data own_models:broken raised KeyError"),
+        ("failing", "data", "the network itself raised RuntimeError: a fault of my own"),
+    ],
+)
+def test_what_the_users_own_code_raises_is_called_so(model, data, words, capsys):
+    arguments = [*ARGUMENTS[:-1], f"own_models:{model}", "--data", f"own_models:{data}"]
+    assert run(arguments) == 2
+    err = capsys.readouterr().err
+    assert words in err
+    assert "internal" not in err
+
+
+def test_an_error_of_ours_stays_one_of_ours(monkeypatch, capsys):
+    code = compile("def fault(*a, **k):\n    raise RuntimeError('ours')", networks.__file__, "exec")
+    made = {}
+    exec(code, made)
+    monkeypatch.setattr(networks, "diagnose", made["fault"])
+    assert run(WITH_DATA) == 1
+    assert "Error: internal: RuntimeError: ours" in capsys.readouterr().err
+
+
+def test_the_loss_that_was_taken_is_the_first_line(folder, capsys):
+    assert run(WITH_DATA[:-2]) == 0  # without --loss: targets are floats
+    assert capsys.readouterr().out.startswith("Loss: squared error, ½‖f(x) − y‖²")
+
+
+def test_one_beginning_is_renamed_for_all_as_files_of_trainers_need_it(folder, capsys):
+    """SWA has its weights under module. beside n_averaged, Lightning under the attribute's name."""
+    loss = make_loss("own_models:drifting", None, None, Settings())
+    w = loss.flatten(loss.unflatten(jnp.ones(loss.dim)))
+    tensors = dict(zip(loss.weight_names, map(np.asarray, loss.split(w)), strict=True))
+    swa = {f"module.{name}": t for name, t in tensors.items()} | {"n_averaged": np.array(5)}
+    save_file(swa, folder / "swa.safetensors")
+    line = ["checkpoint", "swa.safetensors", "--model", "own_models:drifting", "-k", "1"]
+    assert run(line) == 2
+    words = capsys.readouterr().err.split("Use: samflow ")[1].split()
+    assert words[-2:] == ["--rename=module.=", "--leave-out=n_averaged"]
+    with pytest.raises(
+        networks.MismatchError, match=r"rename=\{'module.': ''\}, leave_out=\['n_av"
+    ):
+        networks.load_checkpoint(folder / "swa.safetensors", loss)
+    found = networks.load_checkpoint(
+        folder / "swa.safetensors", loss, rename={"module.": ""}, leave_out=["n_averaged"]
+    )
+    np.testing.assert_array_equal(found.w, w)
+    other = {f"net.{n}": t for n, t in tensors.items()} | {"net.extra": np.ones(7)}
+    save_file(other, folder / "lightning.safetensors")
+    assert run(["checkpoint", "lightning.safetensors", *words[2:6]]) == 2
+    assert "--rename=net.= --leave-out=net.extra" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("products", [1, 12, 38, 55])
+def test_a_stop_prints_what_is_known_and_how_to_go_on(products, folder, monkeypatch, capsys):
+    """An interrupt at each of several products: in the search, the first rule, the trace."""
+    made = itertools.count(1)
+
+    def count():
+        if next(made) == products:
+            raise KeyboardInterrupt
+
+    module = sys.modules["samflow.networks.diagnose"]
+    monkeypatch.setattr(module, "stage", lambda *args: watched(count))
+    loss = make_loss("own_models:drifting", None, None, Settings())
+    networks.save_checkpoint(folder / "w.safetensors", loss, jnp.linspace(-1, 1, loss.dim))
+    line = ["checkpoint", "w.safetensors", "--model", "own_models:drifting", "-k", "1"]
+    assert run([*line, "--max-products", "60", "--trace-products", "20"]) == 130
+    out, err = capsys.readouterr()
+    assert "Interrupted. Not done: " in err
+    assert "Go on with the same command" in err
+    assert "trace" in err
+    assert ("Eigenvalues so far" in out) == (products == 12)
+    assert ("Stopped before: " in out) == (products >= 38)
+    if products == 1:
+        assert out == ""
+
+
+def test_few_products_leave_eigenvalues_open_and_it_is_said(folder, capsys):
+    loss = make_loss("own_models:drifting", None, None, Settings())
+    networks.save_checkpoint(folder / "w.safetensors", loss, jnp.linspace(-1, 1, loss.dim))
+    line = ["checkpoint", "w.safetensors", "--model", "own_models:drifting", "-k", "1"]
+    line += ["--rule", "gd", "--trace-products", "6", "--max-products"]
+    assert run([*line, "5"]) == 1
+    out, err = capsys.readouterr()
+    assert "by Lanczos, 5 products" in out
+    assert "(xtrace, 6 products)" in out
+    assert "Allow more than --max-products 5" in err
 
 
 @pytest.mark.parametrize("batch_norm", ["eval", "train"])

@@ -151,3 +151,14 @@ def test_ctrl_c_at_any_time_is_one_line():
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=60)
         assert (process.returncode, errors) in ((130, "Interrupted.\n"), (0, "")), share
+
+
+def test_threads_of_pytorch_sleep_while_they_wait_unless_the_user_says_otherwise():
+    code = "import os; from samflow.cli.process import prepare; prepare();"
+    code += "print(os.environ['OMP_WAIT_POLICY'])"
+    for own, policy in ({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE"):
+        settings = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"} | own
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, env=settings, timeout=60
+        )
+        assert done.stdout.strip() == policy

@@ -275,3 +275,14 @@ def test_variables_and_dim():
         sf.loss(lambda w: w @ w)
     with pytest.raises(ArgumentError, match="empty or unbounded"):
         sf.loss("x*y", domain=((1, 0), (0, 1)))
+
+
+@pytest.mark.parametrize(
+    ("text", "word"), [("lambda*x**2", "lambda"), ("x + in**2", "in"), ("is", "is")]
+)
+def test_words_that_python_reserves_are_named(text, word):
+    with pytest.raises(ArgumentError, match=f"{word} is a reserved word of Python; rename it, as"):
+        parse(text)
+    assert parse(text.replace(word, f"{word}_")).free_symbols
+    with pytest.raises(ArgumentError, match="invalid syntax"):
+        parse("x**2 +")

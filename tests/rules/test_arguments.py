@@ -110,3 +110,20 @@ def test_orbits_carry_the_memory_along():
     for _ in range(5):
         z = jax.vmap(system.step)(z)
     np.testing.assert_allclose(sf.iterate(system, starts, num_steps=5).final, z, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("adam", "no such optimiser.*There are gd, usam, sam,"),
+        ("AdamW", "no such optimiser"),
+        ("sgd", r"Did you mean gd\? There are gd"),
+        ("usma", "Did you mean usam"),
+        ("nothing-alike", "Known: gd, usam, sam,"),
+    ],
+)
+def test_an_unknown_rule_is_told_what_there_is(name, words):
+    """Of adam, which is spelt like asam and means something else, nothing is suggested."""
+    with pytest.raises(ArgumentError, match=words) as found:
+        rules.rule(name)
+    assert "asam?" not in str(found.value)

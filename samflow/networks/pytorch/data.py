@@ -160,3 +160,26 @@ def _native(array: np.ndarray) -> np.ndarray:
                 f"Arguments `x` and `y` must be real numbers, but one is of type {array.dtype}."
             ) from error
     return np.array(array, dtype=array.dtype.newbyteorder("="), order="C")
+
+
+def as_slice(order: np.ndarray) -> slice | np.ndarray:
+    """Return indices in sequence as a slice, others as they are."""
+    first = int(order[0])
+    in_sequence = first >= 0 and (np.diff(order) == 1).all()
+    return slice(first, first + len(order)) if in_sequence else order
+
+
+def valid(indices: np.ndarray, n: int) -> np.ndarray:
+    """Return indices as whole numbers from 0; a mask becomes the indices of what it marks."""
+    chosen = np.flatnonzero(indices) if indices.dtype == bool and indices.shape == (n,) else indices
+    if chosen.ndim != 1 or not chosen.size or chosen.dtype.kind not in "iu":
+        raise ArgumentError(
+            f"Argument `indices` must be whole numbers of shape (m,) with m ≥ 1, but is of shape "
+            f"{indices.shape} and type {indices.dtype}."
+        )
+    if chosen.min() < -n or chosen.max() >= n:
+        raise ArgumentError(
+            f"Argument `indices` must be examples 0 to {n - 1}, but reaches from {chosen.min()} "
+            f"to {chosen.max()}."
+        )
+    return chosen % n

@@ -10,11 +10,12 @@ import numpy as np
 
 from samflow import _checks
 from samflow._checks import ArgumentError
-from samflow.losses.criteria import CRITERIA
-from samflow.losses.models import check_logits
+from samflow.losses.criteria import BY_TARGETS, check_smoothing
 from samflow.losses.network_base import NetworkOptions
-from samflow.networks.pytorch.data import Examples, examples, shapes, sliced
-from samflow.networks.pytorch.graph import explained, first_line, kinks, operations
+from samflow.networks.pytorch.criteria import criterion as asked
+from samflow.networks.pytorch.criteria import masses, settled
+from samflow.networks.pytorch.data import examples, shapes, sliced
+from samflow.networks.pytorch.graph import explained, first_line, kinks, not_reentrant, operations
 from samflow.networks.pytorch.modes import Stateless, stateless
 from samflow.networks.pytorch.problem import Problem
 
@@ -29,7 +30,7 @@ def problem(
     module: Any,
     data: tuple[Any, Any],
     *,
-    loss: str | Callable[[Any, Any], Any],
+    loss: str | Callable[[Any, Any], Any] | None,
     name: str | None,
     label_smoothing: float,
     weight_decay: float,
@@ -42,9 +43,10 @@ def problem(
     """Check everything that `torch_network` takes, and put it together."""
     _checks.kind("module", module, torch.nn.Module)
     module = getattr(module, "_orig_mod", module)  # compiled: its gradient has no derivative
-    criterion = _criterion(loss)
+    criterion = asked(torch, loss)
     smoothing = float(_checks.fraction("label_smoothing", label_smoothing))
-    check_smoothing(smoothing, criterion)
+    if criterion.kind != BY_TARGETS:
+        check_smoothing(smoothing, criterion.name)
     decay = float(_checks.nonnegative("weight_decay", weight_decay))
     _checks.known("batch_norm", batch_norm, ("eval", "train"))
     weights = _weights(torch, module)
@@ -55,31 +57,14 @@ def problem(
     held.check(chunk_size)
     statistics = "train" if network.batch_statistics else "eval"
     options = NetworkOptions(
-        criterion=criterion,
+        criterion=criterion.name,
         label_smoothing=smoothing,
         weight_decay=decay,
         batch_norm=statistics if network.batch_norm else "none",
         dtype=str(kind).removeprefix("torch."),
     )
-    made = Problem(module, network, held, loss, options, name or type(module).__name__)
+    made = Problem(module, network, held, criterion, options, name or type(module).__name__)
     return _tried(made, list(weights.values()), chunk_size)
-
-
-def _criterion(loss: Any) -> str:
-    """Return the criterion's name, which of a function is none of `CRITERIA`."""
-    if not callable(loss):
-        return _checks.known("loss", loss, CRITERIA)
-    name = getattr(loss, "__name__", type(loss).__name__)
-    return f"{name} (a function)" if name in CRITERIA else name
-
-
-def check_smoothing(label_smoothing: float, criterion: str) -> None:
-    """Refuse label smoothing that the criterion would not see."""
-    if label_smoothing and criterion != "cross_entropy":
-        raise ArgumentError(
-            f"Argument `label_smoothing` must be 0 but for cross_entropy, but is "
-            f"{label_smoothing} for {criterion}."
-        )
 
 
 def _weights(torch: Any, module: Any) -> dict[str, Any]:
@@ -168,16 +153,16 @@ def _tried(made: Problem, weights: list[Any], chunk_size: int | None) -> Problem
     count = min(n, _TRIED, chunk_size or n)
     few = np.arange(count) * n // count  # spread: data are often sorted by class
     flat = network.flat(weights, weights[0].to(network.dtype))
-    with network.exact(), explained(network.torch, made.name, count):
+    with network.exact(), explained(network.torch, made.name, count), not_reentrant(network.torch):
         leaves = network.leaves(flat)
         x, y = made.examples.part(few)
         with _refused(x, count):
             f, again = network(leaves, x), network(leaves, made.examples.part(few)[0])
         _check_outputs(network, f, again, count)
-        if callable(made.loss):
+        if made.criterion.kind == "function":
             _check_ignored(made, chunk_size)
         else:
-            _check_targets(made, f, chunk_size)
+            made = _with_criterion(made, f, chunk_size)
         value = _mean(made, f, y)
         try:
             grads = made.first_order(leaves, few, create_graph=False)
@@ -201,14 +186,15 @@ def _refused(x: Any, count: int) -> Iterator[None]:
     """Say of what a module's forward pass raises that its inputs are to blame; not of memory."""
     try:
         yield
-    except MemoryError:
+    except (MemoryError, ArgumentError):
         raise
     except Exception as error:  # of the user's code
         if "memory" in str(error):
             raise
         raise ArgumentError(
             f"Argument `x` must hold examples that the module takes, but {count} of shape "
-            f"{shapes(x)} fail: {first_line(error)}."
+            f"{shapes(x)} fail: {first_line(error)}. The module's own forward pass raised this "
+            f"{type(error).__name__}."
         ) from error
 
 
@@ -235,63 +221,39 @@ def _check_outputs(network: Stateless, f: Any, again: Any, count: int) -> None:
         )
 
 
-def _check_targets(made: Problem, f: Any, chunk_size: int | None) -> None:
-    """Refuse targets that are neither rows in the shape of the outputs nor classes."""
-    held: Examples = made.examples
-    torch, n = made.network.torch, len(held)
-    y = held.part(slice(0, 1))[1]
-    rows, classes = (n, *f.shape[1:]), (n, *f.shape[1:-1])
-    shape = (n, *y.shape[1:]) if torch.is_tensor(y) else None
-    integer = shape is not None and not y.is_floating_point()
-    if made.loss == "cross_entropy" and f.ndim < 2:
-        raise ArgumentError(
-            f"Argument `module` must return one number a class for cross_entropy, but returns "
-            f"outputs of shape {rows}."
-        )
-    if made.loss == "cross_entropy":
-        check_logits(rows)
-    if shape == rows:
-        return
-    if f.ndim < 2 or not (integer and shape == classes):
-        has = "is no array" if shape is None else f"has shape {shape} and type {y.dtype}"
-        raise ArgumentError(
-            f"Argument `y` must have the shape of the module's outputs, {rows}, but {has}; or be "
-            f"classes, whole numbers of shape {classes}."
-        )
-    wrong, total, first = 0, 0, None
-    for span in held.spans(chunk_size):
-        part = held.part(span)[1]
-        outside = part[(part < 0) | (part >= f.shape[-1])]
-        wrong, total = wrong + outside.numel(), total + part.numel()
-        first = int(outside[0]) if first is None and outside.numel() else first
-    if wrong:
-        raise ArgumentError(
-            f"Argument `y` must hold classes 0 to {f.shape[-1] - 1}, but {wrong} of {total} are "
-            f"not; the first is {first}."
-        )
+def _with_criterion(made: Problem, f: Any, chunk_size: int | None) -> Problem:
+    """Return the problem with the criterion that fits its outputs and targets."""
+    criterion = settled(made.criterion, made.examples, f, chunk_size)
+    options = made.options._replace(criterion=criterion.name)
+    check_smoothing(options.label_smoothing, criterion.name)
+    mass, left_out = masses(criterion, made.examples, chunk_size)
+    return dataclasses.replace(
+        made, criterion=criterion, options=options, mass=mass, left_out=left_out
+    )
 
 
 def _check_ignored(made: Problem, chunk_size: int | None) -> None:
     """Refuse a mean over the targets that are not ignored: batches differ in how many those are."""
-    ignored = getattr(made.loss, "ignore_index", None)
-    if ignored is None or getattr(made.loss, "reduction", "") != "mean":
+    function = made.criterion.function
+    ignored = getattr(function, "ignore_index", None)
+    if ignored is None or getattr(function, "reduction", "") != "mean":
         return
     for span in made.examples.spans(chunk_size):
         y = made.examples.part(span)[1]
         if made.network.torch.is_tensor(y) and bool((y == ignored).any()):
             raise ArgumentError(
                 f"Argument `loss` must be a mean over examples, but leaves out those whose target "
-                f"is {ignored}, as some are. Leave them out of `x` and `y`, or take "
-                'reduction="none": they then count with a loss of 0.'
+                f"is {ignored}, as some are. Take torch.nn.CrossEntropyLoss itself, of which this "
+                'is known, or reduction="none": they then count with a loss of 0.'
             )
 
 
 def _mean(made: Problem, f: Any, y: Any) -> Any:
     """Return the mean loss of a few outputs; of a function check that it is a mean."""
     torch = made.network.torch
-    if not callable(made.loss):
+    if made.criterion.function is None:
         return made.mean(f, y)
-    each = made.loss(f, y)
+    each = made.criterion.function(f, y)
     if not torch.is_tensor(each) or tuple(each.shape) not in ((), (len(f),)):
         has = f"shape {tuple(each.shape)}" if torch.is_tensor(each) else type(each).__name__
         raise ArgumentError(
@@ -307,6 +269,6 @@ def _mean(made: Problem, f: Any, y: Any) -> Any:
         raise ArgumentError(
             f"Argument `loss` must be a mean over examples, but of {len(f)} examples it is "
             f"{float(value.detach()):.6g}, and {apart:.6g} on average of each. Return one loss an "
-            "example."
+            'example, as reduction="mean" or "none" of the criteria of torch.nn do, and not a sum.'
         )
     return value

@@ -1,6 +1,7 @@
 """What PyTorch's record of a pass tells: kinks, missing second derivatives; and its errors."""
 
 import contextlib
+import importlib
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -58,6 +59,33 @@ def explained(torch: Any, name: str, at_once: int) -> Iterator[None]:
         if re.search(r"derivative for .* is not implemented|double backward", str(error)):
             raise second_derivative(name, first_line(error)) from error
         raise
+
+
+@contextlib.contextmanager
+def not_reentrant(torch: Any) -> Iterator[None]:
+    """Refuse gradient checkpointing that starts a backward pass of its own within one.
+
+    It leaves out the gradients of weights whose inputs need none, as those of a first layer, and
+    has no second derivative.
+
+    Raises:
+        ArgumentError: where a forward pass inside checkpoints so.
+
+    """
+    reentrant = importlib.import_module("torch.utils.checkpoint").CheckpointFunction
+
+    def refuse(*args: Any) -> Any:
+        raise ArgumentError(
+            "Argument `module` must not use reentrant gradient checkpointing: weights inside would "
+            "get no gradient or no second derivative. Call torch.utils.checkpoint.checkpoint(..., "
+            "use_reentrant=False), or switch checkpointing off."
+        )
+
+    reentrant.apply = refuse  # shadows what it inherits, until it is taken away
+    try:
+        yield
+    finally:
+        del reentrant.apply
 
 
 def second_derivative(name: str, text: str) -> ArgumentError:

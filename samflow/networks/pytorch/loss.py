@@ -12,11 +12,13 @@ from jaxtyping import Array
 from samflow import _checks
 from samflow._checks import ArgumentError
 from samflow._types import NumpyArray, Point, Scalar
+from samflow.losses.criteria import check_smoothing
 from samflow.losses.eager import AbstractEagerLoss
 from samflow.losses.finite_sum import shard_size
 from samflow.losses.network_base import AbstractNetworkLoss, NetworkOptions
 from samflow.networks._extras import optional
-from samflow.networks.pytorch.door import check_smoothing, checked_chunks, problem
+from samflow.networks.pytorch.data import as_slice, valid
+from samflow.networks.pytorch.door import checked_chunks, problem
 from samflow.networks.pytorch.problem import Part, Problem, returned
 
 
@@ -76,14 +78,15 @@ class TorchLoss(AbstractEagerLoss, AbstractNetworkLoss):
         starts = list(range(0, n, self.chunk_size or n))
         if len(starts) > 1 and n - starts[-1] < least:
             starts.pop()
-        parts = []
+        parts, whole = [], 0.0
         for start, stop in zip(starts, [*starts[1:], n], strict=True):
             chosen: slice | np.ndarray = slice(start, stop)
             size = chosen.stop - start
             if order is not None:
-                chosen = _as_slice(order[chosen])
-            parts.append(Part(size / n, chosen, size))
-        return parts
+                chosen = as_slice(order[chosen])
+            parts.append(Part(self.problem.counted(chosen, size), chosen, size))
+            whole += parts[-1].share
+        return [part._replace(share=part.share / whole if whole else np.nan) for part in parts]
 
     def batch(self, indices: Any) -> "TorchLoss":
         """Return the mean loss of the examples at `indices`, repeated ones counted as often.
@@ -94,7 +97,7 @@ class TorchLoss(AbstractEagerLoss, AbstractNetworkLoss):
         """
         chosen = jnp.asarray(indices)
         if not _checks.is_traced(chosen):
-            chosen = jnp.asarray(_valid(np.asarray(chosen), self.num_examples))
+            chosen = jnp.asarray(valid(np.asarray(chosen), self.num_examples))
         if self.indices is not None:
             chosen = jnp.asarray(self.indices)[chosen]
         return dataclasses.replace(self, indices=chosen, whole=self)
@@ -103,10 +106,17 @@ class TorchLoss(AbstractEagerLoss, AbstractNetworkLoss):
         """Return the losses of m examples each, in the order of the data; L is their mean.
 
         Raises:
-            ArgumentError: if m does not divide the number of examples.
+            ArgumentError: if m does not divide the number of examples, and where ignored targets
+                or class weights make L another mean.
 
         """
         starts = range(0, self.num_examples, shard_size(m, self.num_examples))
+        if not self._alike([(i, i + m) for i in starts]):
+            raise ArgumentError(
+                f"Argument `m` must give shards that count the same in the mean, but of {m} "
+                "examples each they do not: targets are ignored, or classes have weights. Take "
+                'reduction="none", which counts ignored targets as 0.'
+            )
         return tuple(self._between(i, i + m, self.whole) for i in starts)
 
     def in_chunks(self, chunk_size: int) -> "TorchLoss":
@@ -122,11 +132,30 @@ class TorchLoss(AbstractEagerLoss, AbstractNetworkLoss):
         )
 
     def chunks(self, chunk_size: int) -> "Iterator[tuple[float, TorchLoss]]":
-        """Yield the losses L_c of `chunk_size` examples each with their shares, L = Σ share L_c."""
+        """Yield the losses L_c of `chunk_size` examples each with their shares, L = Σ share L_c.
+
+        A chunk whose targets are all ignored has no loss, and is left out.
+        """
         n, size = self.num_examples, checked_chunks(self.problem.network, chunk_size)
-        for start in range(0, n, size):
-            stop = min(start + size, n)
-            yield (stop - start) / n, self._between(start, stop, None)
+        ends = [(start, min(start + size, n)) for start in range(0, n, size)]
+        counted = [self._counted(*each) for each in ends]
+        for each, share in zip(ends, counted, strict=True):
+            if share:
+                yield share / sum(counted), self._between(*each, None)
+
+    def _alike(self, ends: list[tuple[int, int]]) -> bool:
+        """Whether it is known that these examples count the same in the mean."""
+        if self.problem.mass is None:
+            return True
+        if _checks.is_traced(self.indices):
+            return False
+        counted = [self._counted(*each) for each in ends]
+        return np.allclose(counted, counted[0], rtol=1e-12)
+
+    def _counted(self, start: int, stop: int) -> float:
+        if self.problem.mass is None or self.indices is None:
+            return self.problem.counted(slice(start, stop), stop - start)
+        return self.problem.counted(np.asarray(self.indices)[start:stop], stop - start)
 
     def _between(self, start: int, stop: int, whole: "TorchLoss | None") -> "TorchLoss":
         order = jnp.arange(self.num_examples) if self.indices is None else self.indices
@@ -293,14 +322,25 @@ class TorchLoss(AbstractEagerLoss, AbstractNetworkLoss):
         return self.problem.options
 
     @property
+    def criterion(self) -> str:
+        """One line about the loss that was taken: also which targets are ignored."""
+        made = self.problem
+        return made.criterion.describe(made.output_shape, self.num_examples, made.left_out)
+
+    @property
+    def class_axis(self) -> int:
+        """Which axis of the outputs has the classes: 1, or the last where only that fits."""
+        return self.problem.criterion.class_axis
+
+    @property
     def has_classes(self) -> bool:
         """Whether the criterion is cross-entropy: of others it is not known.
 
         That of a function is told by its name, and by targets that fit one row of outputs each.
         """
         criterion, shape = self.options.criterion, self.problem.output_shape
-        if not callable(self.problem.loss):
-            return criterion == "cross_entropy"
+        if self.problem.criterion.function is None:
+            return self.problem.criterion.has_classes
         if not criterion.lower().replace("_", "").startswith("crossentropy") or len(shape) != 1:
             return False
         y = self.problem.examples.part(slice(0, 1))[1]
@@ -332,7 +372,7 @@ def torch_network(
     x: Any,
     y: Any,
     *,
-    loss: str | Callable[[Any, Any], Any] = "cross_entropy",
+    loss: str | Callable[[Any, Any], Any] | None = None,
     name: str | None = None,
     label_smoothing: float = 0.0,
     weight_decay: float = 0.0,
@@ -347,18 +387,29 @@ def torch_network(
     `loss.flatten()` gives the weights that the module has now. The weights are its parameters that
     require a gradient; frozen ones are used, from the same memory. Buffers are those of now.
     Dropout is off, and so is autocast; attention, TF32 and what else PyTorch decides by switches is
-    such that second derivatives exist, in the precision asked for.
+    such that second derivatives exist, in the precision asked for. Gradients of embeddings are
+    dense.
+
+    The mean over a batch or a chunk divides by what counts in it: where targets are ignored or
+    classes have weights, examples have different shares, and the mean over batches is another
+    number, as it is in PyTorch.
 
     Args:
         module: any `torch.nn.Module`; it is never written, and neither are its modes.
         x: inputs (n, ...), one example a row: tensors, arrays of NumPy or JAX, `numpy.memmap`, or
             anything with a length that slices and arrays of indices select from. A tuple or
             mapping of such is passed on as arguments of the module.
-        y: targets (n, ...), in the shape of the outputs; or classes, whole numbers from 0, in their
-            shape without the last axis.
-        loss: "cross_entropy" or "squared", as for `sf.losses.network`: sums over outputs, the mean
-            over examples. Or a function of (outputs, targets) that returns the loss of each
-            example, shape (n,), or their mean, as those of `torch.nn` do; not their sum.
+        y: targets (n, ...), in the shape of the outputs (n, K, ...); or classes, whole numbers
+            from 0, in their shape without axis 1, as PyTorch has them. Classes may be on the last
+            axis, as of tokens (n, length, K), where targets fit only that.
+        loss: None: "cross_entropy" for targets that are whole numbers and "squared" for floats, as
+            `sf.losses.network` does; or one of these names. "cross_entropy" is PyTorch's: the mean
+            over examples and positions, as tokens or pixels, without targets of -100. "squared"
+            is ½‖f − y‖², the mean over examples. `torch.nn.CrossEntropyLoss` and `NLLLoss`, or
+            their functions, bring `weight`, `ignore_index`, `label_smoothing` and `reduction`
+            ("mean" or "none") along. Or any function of (outputs, targets) that returns the loss
+            of each example, shape (n,), or their mean; not their sum. `print(loss)` says which
+            loss was taken.
         name: what to call it; by default the class of the module.
         label_smoothing: s in [0, 1), as for `torch.nn.CrossEntropyLoss`.
         weight_decay: ≥ 0; adds ½ weight_decay ‖w‖² to L, over all weights. The weight decay of an
@@ -378,8 +429,9 @@ def torch_network(
 
     Raises:
         ArgumentError: for data that are not finite or do not fit each other or the module, classes
-            out of range, a module without weights, with complex weights or some that are not
-            finite, one that is not deterministic, and what does not fit into memory.
+            out of range, targets that fit two axes of the outputs, a module without weights, with
+            complex weights or some that are not finite, one that is not deterministic, one with
+            reentrant gradient checkpointing, and what does not fit into memory.
         ImportError: where PyTorch is not installed.
 
     """
@@ -399,25 +451,3 @@ def torch_network(
         forward=forward,
     )
     return TorchLoss(made, chunk_size=chunk_size)
-
-
-def _as_slice(order: np.ndarray) -> slice | np.ndarray:
-    first = int(order[0])
-    in_sequence = first >= 0 and (np.diff(order) == 1).all()
-    return slice(first, first + len(order)) if in_sequence else order
-
-
-def _valid(indices: np.ndarray, n: int) -> np.ndarray:
-    """Return indices as whole numbers from 0; a mask becomes the indices of what it marks."""
-    chosen = np.flatnonzero(indices) if indices.dtype == bool and indices.shape == (n,) else indices
-    if chosen.ndim != 1 or not chosen.size or chosen.dtype.kind not in "iu":
-        raise ArgumentError(
-            f"Argument `indices` must be whole numbers of shape (m,) with m ≥ 1, but is of shape "
-            f"{indices.shape} and type {indices.dtype}."
-        )
-    if chosen.min() < -n or chosen.max() >= n:
-        raise ArgumentError(
-            f"Argument `indices` must be examples 0 to {n - 1}, but reaches from {chosen.min()} "
-            f"to {chosen.max()}."
-        )
-    return chosen % n

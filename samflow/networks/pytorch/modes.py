@@ -65,7 +65,8 @@ class Stateless(NamedTuple):
             self.torch.zeros(shape, dtype=self.dtype, device=self.device) if t is None else t
             for t, shape in zip(tensors, self.shapes, strict=True)
         )
-        return self.torch.cat([t.detach().reshape(-1) for t in filled]).to(like.dtype)
+        dense = (t.detach() if t.layout == self.torch.strided else t.to_dense() for t in filled)
+        return self.torch.cat([t.reshape(-1) for t in dense]).to(like.dtype)
 
     def __call__(self, leaves: Sequence[Any], x: Any) -> Any:
         """Return the outputs; buffers that the pass writes are written in clones."""
@@ -172,8 +173,10 @@ def _twice_differentiable(torch: Any) -> Any:
     """Return a context in which functions whose second derivative PyTorch lacks are formulas.
 
     Seen in 2.13: weight norm takes the norm for a constant in its second derivative, which is
-    wrong without a word; hardsigmoid has none.
+    wrong without a word; hardsigmoid has none; nor have sparse gradients of embeddings.
     """
+    functional = torch.nn.functional
+    looked_up = (functional.embedding, functional.embedding_bag, torch.embedding)
 
     class Formulas(torch.overrides.TorchFunctionMode):
         def __torch_function__(
@@ -183,6 +186,8 @@ def _twice_differentiable(torch: Any) -> Any:
                 func = _weight_norm
             elif func is torch.nn.functional.hardsigmoid:
                 func = _hardsigmoid
+            elif func in looked_up:  # functions of PyTorch hand their settings on by name
+                kwargs, args = dict(kwargs or {}) | {"sparse": False}, args[:4]
             return func(*args, **(kwargs or {}))
 
     def _weight_norm(v: Any, g: Any, dim: int = 0) -> Any:

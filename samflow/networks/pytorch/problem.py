@@ -11,7 +11,8 @@ import numpy as np
 
 from samflow._checks import ArgumentError
 from samflow.losses.network_base import NetworkOptions
-from samflow.networks.pytorch.data import Examples, shapes
+from samflow.networks.pytorch.criteria import Criterion
+from samflow.networks.pytorch.data import Examples
 from samflow.networks.pytorch.graph import cut, explained, first_line, second_derivative
 from samflow.networks.pytorch.modes import Stateless
 
@@ -35,28 +36,32 @@ class Problem:
         module: the user's own, which is only read.
         network: its function of the weights.
         examples: all of them.
-        loss: a name in `CRITERIA`, or a function of outputs and targets.
+        criterion: what compares outputs with targets.
         options: what else decides the loss.
         name: what to call it.
         output_shape: of one example.
         kinks: operations whose slope jumps.
         unused: names of weights on which a few examples' loss does not depend.
+        mass: what each example counts in the mean, shape (n,); None where all count the same.
+        left_out: how many targets are ignored, and of how many.
 
     """
 
     module: Any
     network: Stateless
     examples: Examples
-    loss: str | Callable[[Any, Any], Any]
+    criterion: Criterion
     options: NetworkOptions
     name: str
     output_shape: tuple[int, ...] = ()
     kinks: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
+    mass: np.ndarray | None = None
+    left_out: tuple[int, int] = (0, 0)
 
     def value(self, w: Any, parts: Iterable[Part]) -> float:
         """Return L(w)."""
-        means = self._passes(w, parts, lambda f, y: float(self.mean(f, y)))
+        means = self._passes(w, _that_count(parts), lambda f, y: float(self.mean(f, y)))
         total = sum(part.share * mean for part, mean in means)
         flat = received(self.network.torch, w)
         return total + 0.5 * self.options.weight_decay * float(flat @ flat)
@@ -65,7 +70,7 @@ class Problem:
         """Return g(w)."""
         flat = received(self.network.torch, w)
         total = self.options.weight_decay * flat.to(self.network.device)
-        for part in parts:
+        for part in _that_count(parts):
             with self.network.exact(), self._explained(part):
                 leaves = self.network.leaves(flat)
                 grads = self.first_order(leaves, part.chosen, create_graph=False)
@@ -81,6 +86,7 @@ class Problem:
         """
         torch = self.network.torch
         flat = received(torch, w).clone()  # the caller may reuse the memory of a NumPy array
+        parts = _that_count(parts)
         kept = [self._linearised(flat, parts[0])] if len(parts) == 1 else None
 
         def product(v: Any) -> jax.Array:
@@ -137,8 +143,9 @@ class Problem:
 
     def misclassified(self, w: Any, parts: Iterable[Part]) -> float:
         """Return the share of examples whose largest output is not the class of y."""
-        wrong = self._passes(w, parts, lambda f, y: float((~correct(f, y)).double().mean()))
-        return sum(part.share * share for part, share in wrong)
+        found = [counts for _, counts in self._passes(w, parts, self.criterion.wrong)]
+        wrong, counted = map(sum, zip(*found, strict=True))
+        return wrong / counted if counted else float("nan")
 
     def statistics(self, w: Any, parts: Iterable[Part]) -> dict[str, np.ndarray]:
         """Return the running statistics of batch norm at w, the mean over parts of each's own."""
@@ -165,24 +172,25 @@ class Problem:
             yield part, made
 
     def mean(self, f: Any, y: Any) -> Any:
-        """Return the mean loss of outputs against targets: sums over outputs, as `CRITERIA`."""
-        if callable(self.loss):
-            each = self.loss(f, y)
+        """Return the mean loss of outputs against targets; NaN where none of these counts."""
+        criterion = self.criterion
+        if criterion.function is not None:
+            each = criterion.function(f, y)
             return each.mean() if each.ndim else each
-        functional, last = self.network.torch.nn.functional, f.shape[-1:]
-        rows = y.shape == f.shape
-        if self.loss == "squared":
-            goal = y if rows else functional.one_hot(y.long(), *last)
-            return 0.5 * ((f - goal.to(f.dtype)) ** 2).sum() / len(f)
-        goal = y.to(f.dtype).reshape(-1, *last) if rows else y.long().reshape(-1)
-        smoothing = self.options.label_smoothing
-        total = functional.cross_entropy(
-            f.reshape(-1, *last), goal, reduction="sum", label_smoothing=smoothing
-        )
-        return total / len(f)
+        total = criterion.total(self.network.torch, f, y, self.options.label_smoothing)
+        return total / float(criterion.mass(y).sum())
+
+    def counted(self, chosen: slice | np.ndarray, size: int) -> float:
+        """Return what the examples `chosen`, `size` many, count in the mean."""
+        return float(size) if self.mass is None else float(self.mass[chosen].sum())
 
     def _explained(self, part: Part) -> Any:
         return explained(self.network.torch, self.name, part.size)
+
+
+def _that_count(parts: Iterable[Part]) -> list[Part]:
+    """Leave out parts whose targets are all ignored: of them the mean is 0/0."""
+    return [part for part in parts if part.share != 0]
 
 
 @contextlib.contextmanager
@@ -197,16 +205,6 @@ def _several(part: Part) -> Iterator[None]:
             "Arguments `x` and `chunk_size` must give batch norm more than one number a channel, "
             f"but {part.size} at once do not: {first_line(error)}."
         ) from error
-
-
-def correct(f: Any, y: Any) -> Any:
-    """Return whether the largest output is the class that `y` gives the most weight."""
-    if getattr(y, "shape", None) not in (f.shape, f.shape[:-1]):
-        raise ArgumentError(
-            f"To count errors targets must be classes, or rows in the shape of the outputs, "
-            f"{tuple(f.shape)}, but are {shapes(y)}."
-        )
-    return f.argmax(dim=-1) == (y.argmax(dim=-1) if y.shape == f.shape else y)
 
 
 def received(torch: Any, array: Any) -> Any:

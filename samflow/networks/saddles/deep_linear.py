@@ -77,7 +77,8 @@ def deep_linear_saddle(
         lambda m: [layer.weight for layer in m.layers], model, [jnp.asarray(a) for a in weights]
     )
     where = "zero" if learned is None else f"mode {learned} alone"
-    made = network(model, x, y, name=f"linear network of {layers} layers at {where}")
+    name = f"linear network of {layers} layers at {where}"
+    made = network(model, x, y, loss="squared", name=name)
     closed = _linear_eigenvalues(sigma, x.shape[1], y.shape[1], width, layers, learned)
     closed = np.concatenate([closed, np.zeros(made.dim - len(closed))])
     return saddle_at(f"linear, {layers} layers, {where}", made, made.flatten(model), closed)

@@ -93,7 +93,7 @@ def duplicated_hessian(
     unit: int,
     share: float = 0.5,
     layer: int = 0,
-    loss: str = "squared",
+    loss: str | None = None,
 ) -> Matrix:
     """Return the Hessian of the network with a unit duplicated from that of the smaller one.
 
@@ -134,7 +134,7 @@ def duplication_saddle(
     unit: int,
     share: float = 0.5,
     layer: int = 0,
-    loss: str = "squared",
+    loss: str | None = None,
 ) -> SymmetrySaddle:
     """Duplicate a hidden unit of a network at a critical point of its loss.
 
@@ -183,7 +183,7 @@ def permutation_saddle(
     *,
     alike: tuple[int, ...],
     layer: int = 0,
-    loss: str = "squared",
+    loss: str | None = None,
     tol: float = 1e-11,
 ) -> SymmetrySaddle:
     """Minimise the loss among networks whose units `alike` are one in all their weights.

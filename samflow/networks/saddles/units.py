@@ -127,7 +127,7 @@ def unit_block(
     *,
     unit: int,
     layer: int = 0,
-    loss: str = "squared",
+    loss: str | None = None,
 ) -> UnitBlock:
     """Return C and M of a unit, from the derivatives of activation and loss, without a Hessian.
 
@@ -179,7 +179,7 @@ class _Outputs(eqx.Module):
         return self.f[i.astype(int)]
 
 
-def _output_gradient(outputs: Array, y: ArrayLike, loss: str) -> Array:
+def _output_gradient(outputs: Array, y: ArrayLike, loss: str | None) -> Array:
     """Return the gradient of the mean loss by the outputs, in their shape: eᵢ/n a row."""
     model = _Outputs(outputs)
     made = network(model, jnp.arange(len(outputs)), y, loss=loss)

@@ -64,7 +64,7 @@ class Local(NamedTuple):
 
 def local(system: Map, loss: AbstractLoss, w: Point, *, tol: float | None = None) -> Local:
     """Return what the map does along the leading eigenvector of the Hessian of `loss` at `w`."""
-    pairs = extreme_eigenpairs(loss, w, k=1, which="largest", tol=tol)
+    pairs = extreme_eigenpairs(loss, w, k=1, which="largest", tol=tol, compare=False)
     v, residual = np.asarray(pairs.vectors[-1]), float(pairs.residuals[-1])
     known = not isinstance(system.rule, AbstractMemoryRule) and np.isfinite(v).all()
     u = low = high = middle = math.nan

@@ -276,5 +276,5 @@ def _measured(plan: _Plan, w: Point, switched: Point, key: PRNGKeyArray) -> list
 
 
 def _sharpness(loss: AbstractLoss, w: Point, tol: float) -> tuple[float, float]:
-    found = extreme_eigenpairs(loss, w, which="largest", tol=tol)
+    found = extreme_eigenpairs(loss, w, which="largest", tol=tol, compare=False)
     return float(found.values[-1]), float(found.residuals[-1])

@@ -114,7 +114,7 @@ def train_to_minimum(
         gradient_norm=gradient_norm,
         num_steps=tuple(made),
         lrs=lrs,
-        sharpness=extreme_eigenpairs(loss, w, which="largest"),
+        sharpness=extreme_eigenpairs(loss, w, which="largest", compare=False),
         status=Status.converged if gradient_norm <= tol else status,
         provenance=provenance(loss.name, lrs=lrs, num_steps=limits, tol=tol),
     )

@@ -62,6 +62,8 @@ def test_the_same_for_cross_entropy():
     made = sf.losses.network(bigger, x, y, loss="cross_entropy")
     closed = duplicated_hessian(model, x, y, unit=0, share=0.2, loss="cross_entropy")
     np.testing.assert_allclose(closed, made.hessian(made.flatten(bigger)), atol=ROUNDING)
+    labels = duplicated_hessian(model, x, np.arange(10) % 3, unit=0, share=0.2)  # the default
+    np.testing.assert_allclose(closed, labels, atol=ROUNDING)
 
 
 def test_merging_undoes_duplicating():

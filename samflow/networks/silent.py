@@ -1,0 +1,66 @@
+"""Weights that no gradient reaches: which, and whether the loss depends on them."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from samflow._types import NumpyArray, Point
+from samflow.losses.calls import gradient, value
+from samflow.losses.network_base import AbstractNetworkLoss
+
+_STEP = 0.01
+"""Of weights of length 1 each, by which all are moved: dead units mostly stay dead."""
+_ROUNDINGS = 1e3
+
+
+class Silent(NamedTuple):
+    """Arrays of weights whose gradient is exactly 0, at w and near it.
+
+    Attributes:
+        cut: the loss changes with them all the same: their gradient is lost on its way.
+        idle: the loss does not change with them: unused, or behind units that are dead.
+
+    """
+
+    cut: tuple[str, ...]
+    idle: tuple[str, ...]
+
+    def statements(self) -> tuple[str, ...]:
+        """Return what a person should know of it."""
+        found = []
+        if self.cut:
+            found.append(
+                f"No gradient reaches {', '.join(self.cut)}, though the loss depends on it: "
+                "something cuts it off, as no_grad, detach, stop_gradient or rounding does. Its "
+                "gradient and curvature count as 0 here."
+            )
+        if self.idle:
+            found.append(
+                f"The loss does not depend on {', '.join(self.idle)} near here: unused, or behind "
+                "units that are dead. These directions are neutral."
+            )
+        return tuple(found)
+
+
+def silent_weights(loss: AbstractNetworkLoss, w: Point, g: NumpyArray) -> Silent:
+    """Find the arrays of weights that no gradient reaches; `g` is the gradient at w."""
+    random = np.random.default_rng(0).standard_normal(loss.dim)
+    step = _STEP * random * (1 + np.abs(np.asarray(w)))
+    away = np.asarray(gradient(loss, w + jnp.asarray(step)))
+    pieces = [map(np.asarray, loss.split(jnp.asarray(each))) for each in (g, away)]
+    quiet = [not (a.any() or b.any()) for a, b in zip(*pieces, strict=True)]
+    names = dict(zip(loss.weight_names, quiet, strict=True))
+    if not any(quiet):
+        return Silent((), ())
+    here, cut, start = float(value(loss, w)), [], 0
+    for name, shape in zip(loss.weight_names, loss.weight_shapes, strict=True):
+        end = start + int(np.prod(shape))
+        if names[name]:
+            moved = jnp.asarray(w).at[start:end].add(step[start:end])
+            gap = abs(float(value(loss, moved)) - here)
+            if not gap <= _ROUNDINGS * loss.precision * (1 + abs(here)):
+                cut.append(name)
+        start = end
+    idle = [name for name, each in names.items() if each and name not in cut]
+    return Silent(tuple(cut), tuple(idle))
