@@ -30,8 +30,9 @@ _DTYPES = {
 
 def read_safetensors(path: Path, key: str | None, budget: Budget) -> Contents:
     """Return the tensors of one file in the order in which they lie there."""
-    names, prefixes = without_prefixes(under(path, _header(path), key))
-    return Contents(_tensors(path, names, budget), _opened(key, prefixes))
+    header = _header(path)
+    names, prefixes = without_prefixes(under(path, header, key))
+    return Contents(_tensors(path, header, names, budget), _opened(key, prefixes))
 
 
 def read_sharded(index: Path, key: str | None, budget: Budget) -> Contents:
@@ -47,7 +48,7 @@ def read_sharded(index: Path, key: str | None, budget: Budget) -> Contents:
                 f"{shard.name} disagree on {listed(sorted(there ^ set(header)))}."
             )
         wanted = {n: full for n, full in names.items() if full in there}
-        tensors |= _tensors(shard, wanted, budget)
+        tensors |= _tensors(shard, header, wanted, budget)
     return Contents({name: tensors[name] for name in names}, _opened(key, prefixes))
 
 
@@ -102,9 +103,11 @@ def _header(path: Path) -> dict[str, dict]:
         return dict(sorted(header.items(), key=lambda item: item[1]["start"]))
 
 
-def _tensors(path: Path, names: dict[str, str], budget: Budget) -> dict[str, NumpyArray]:
+def _tensors(
+    path: Path, header: dict[str, dict], names: dict[str, str], budget: Budget
+) -> dict[str, NumpyArray]:
     # Read here, since the library's own reading for NumPy knows no float of 8 bits.
-    header, tensors = _header(path), {}
+    tensors = {}
     with reading(path, "safetensors file"), path.open("rb") as file:
         for name, full in names.items():
             kind, shape = header[full]["dtype"], header[full]["shape"]

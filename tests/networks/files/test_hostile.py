@@ -400,18 +400,19 @@ def test_a_file_of_another_user_is_refused(open_folder):
 def many_tensors(path, count):
     tensors = {f"layers.{i // 100}.{i % 100}": np.full(1, i % 128, np.int8) for i in range(count)}
     save_file(tensors, path)
-    began = time.perf_counter()
+    began = time.process_time()
     file = read_tensors(path)
+    taken = time.process_time() - began
     assert len(file.tensors) == count
     last = count - 1
     assert file.tensors[f"layers.{last // 100}.{last % 100}"].tolist() == [last % 128]
-    return time.perf_counter() - began
+    return taken
 
 
 def test_ten_thousand_tensors(tmp_path):
-    assert many_tensors(tmp_path / "w.safetensors", 10_000) < 10
+    assert many_tensors(tmp_path / "w.safetensors", 10_000) < 3  # 0.3 s of CPU; no square
 
 
 @pytest.mark.slow
 def test_a_million_tensors(tmp_path):
-    assert many_tensors(tmp_path / "w.safetensors", 1_000_000) < 300  # that is, it is no square
+    assert many_tensors(tmp_path / "w.safetensors", 1_000_000) < 300  # 100 times as long
