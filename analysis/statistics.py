@@ -7,6 +7,10 @@ from typing import NamedTuple
 import numpy as np
 import scipy.stats
 
+LEAST = 1e-12
+"""Errors less probable than this are reported as this: so far out no mean is known to be normal."""
+_FAR = 35.0
+
 
 class Interval(NamedTuple):
     """A mean over seeds with Student's interval of 95 %; both are NaN if a value is."""
@@ -55,6 +59,21 @@ def interval(values: np.ndarray) -> Interval:
     return Interval(float(values.mean()), float(half))
 
 
+def missed(found: Interval, num_seeds: int) -> float:
+    """Return how likely so many seeds drawn anew leave the sign open, or turn it.
+
+    Values are taken as normal with the mean and the deviation found, so that the statistic has
+    the noncentral t distribution. At least `LEAST`, and ½ where nothing is decided here.
+    """
+    if found.sign not in ("lower", "higher"):
+        return 0.5
+    quantile = float(scipy.stats.t.ppf(0.975, num_seeds - 1))
+    shift = quantile * abs(found.mean) / found.half if found.half else math.inf
+    if shift > _FAR:  # scipy's distribution is NaN there
+        return LEAST
+    return min(max(float(scipy.stats.nct.cdf(quantile, num_seeds - 1, shift)), LEAST), 0.5)
+
+
 class Mean(NamedTuple):
     """A sample's mean and its standard error."""
 
@@ -70,10 +89,6 @@ class Mean(NamedTuple):
 def mean_of(values: np.ndarray) -> Mean:
     """Return the mean of independent values, at least two, with its standard error."""
     return Mean(float(values.mean()), float(values.std(ddof=1) / math.sqrt(values.size)))
-
-
-LEAST = 1e-12
-"""Errors less probable than this are reported as this: so far out no mean is known to be normal."""
 
 
 def redrawn(means: Sequence[Mean], needed: float, *, of: int = 1) -> float:
