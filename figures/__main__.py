@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
-from figures import draw_all
+from analysis.work import draw_all
 from samflow._checks import ArgumentError
 
 app = typer.Typer(add_completion=False)
@@ -30,7 +30,7 @@ def main(
                 output,
                 only,
                 lambda name, place, count: bar.update(
-                    task, description=f"drawing {name}", completed=place, total=count
+                    task, description=name, completed=place, total=count
                 ),
             )
         except ArgumentError as error:
@@ -40,7 +40,7 @@ def main(
             print(f"Error: cannot write to {output}: {error.strerror}.", file=sys.stderr)
             raise typer.Exit(2) from error
     for figure in drawn:
-        for path in figure["paths"]:
+        for path in figure.paths:
             typer.echo(path)
 
 
