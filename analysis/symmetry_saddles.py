@@ -10,6 +10,7 @@ import numpy as np
 
 import samflow as sf
 from analysis.claims import Claim, Evidence, Study
+from analysis.size import Size
 from samflow.networks.saddles.critical import critical_point
 from samflow.networks.saddles.deep_linear import deep_linear_saddle
 from samflow.networks.saddles.holding import (
@@ -26,6 +27,10 @@ from samflow.networks.saddles.symmetries import (
 
 NAME = "symmetry-saddles"
 TITLE = "Networks' saddles by symmetry: USAM is held from 1/|λ₋| on, of the weakest λ₋"
+SMALL_SIZE = (
+    "a duplicated unit and two linear layers only; three units alike and three linear layers of "
+    "one mode are left out."
+)
 _study = Study(NAME, "[K] theorem 1; eigenvalues derived in docs/theory.md")
 
 SIGMA = 2.0
@@ -70,17 +75,23 @@ def duplicated(seed: int, inputs: int, *shares: float, bias: bool) -> list[Symme
     return [duplication_saddle(model, x, y, unit=0, share=share) for share in shares]
 
 
-def saddles() -> dict[str, SymmetrySaddle]:
-    """Return a saddle of each kind."""
+def saddles(size: Size = Size.full) -> dict[str, SymmetrySaddle]:
+    """Return a saddle of each kind; in the small size, two."""
     x, y = data(0, 3, 2)
-    whitened = np.sqrt(len(x)) * np.linalg.qr(x)[0]
-    alike = perceptron(0, 2, 2, 3, bias=True)
-    return {
+    found = {
         "duplicated unit": duplicated(37, 2, 0.5, bias=True)[0],
-        "three units alike": permutation_saddle(alike, *data(22, 2, 2), alike=(0, 1, 2)),
         "linear, 2 layers, zero": deep_linear_saddle(x, y, width=3),
-        "linear, 3 layers, one mode": deep_linear_saddle(whitened, y, width=3, layers=3, learned=1),
     }
+    if size is Size.full:
+        whitened = np.sqrt(len(x)) * np.linalg.qr(x)[0]
+        alike = perceptron(0, 2, 2, 3, bias=True)
+        found |= {
+            "three units alike": permutation_saddle(alike, *data(22, 2, 2), alike=(0, 1, 2)),
+            "linear, 3 layers, one mode": deep_linear_saddle(
+                whitened, y, width=3, layers=3, learned=1
+            ),
+        }
+    return found
 
 
 def degenerate() -> tuple[SymmetrySaddle, np.ndarray]:
@@ -138,10 +149,12 @@ class Record(NamedTuple):
     sigma: float
 
 
-def measure(progress: Callable[[str], None] = lambda message: None) -> Record:
+def measure(
+    progress: Callable[[str], None] = lambda message: None, size: Size = Size.full
+) -> Record:
     """Follow orbits at each saddle."""
     followed = {}
-    for i, (name, saddle) in enumerate(saddles().items()):
+    for i, (name, saddle) in enumerate(saddles(size).items()):
         progress(name)
         followed[name] = _follow(saddle, np.array(DRAWN_PARTS) + i * _SHIFT)
     progress("a unit duplicated without a saddle")

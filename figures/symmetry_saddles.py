@@ -34,7 +34,7 @@ def draw(record: Any) -> Figure:
         left.axvline(1, color=GREY, linewidth=0.6)
         left.plot([0, 1.75], [1, -0.75], color=BLACK, label=r"theory, $1-\rho|\lambda_{-}|$")
         middle.axhline(1, color=BLACK, zorder=0)
-        for (name, found), (marker, colour) in zip(record.followed.items(), MARKS, strict=True):
+        for (name, found), (marker, colour) in zip(record.followed.items(), MARKS, strict=False):
             parts = found.parts
             style = {"marker": marker, "color": colour, "linestyle": "none", "markersize": 3.5}
             left.plot(parts, found.slopes, **style, label=name, fillstyle="none")  # pyright: ignore

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from analysis import noise_moments
+from analysis import noisy_saddle
 from analysis.claims import Verdict
-from analysis.noise_moments import Setting, _ordered, exact, squares
+from analysis.noise_moments import _ordered
+from analysis.noisy_saddle import Setting, exact, squares
 from analysis.statistics import Mean, mean_of
 
 
@@ -35,4 +36,4 @@ def test_large_batches_are_compared_with_seeds_of_their_own():
     assert not np.allclose(rows[0], rows[1])
     same = [size * squares(Setting(0.4, batch_size=size), 100, 512, key=10) for size in (1.0, 4.0)]
     np.testing.assert_allclose(same[0], same[1], rtol=1e-9)
-    assert noise_moments.ORDERED_BATCHES[0] == 1.0
+    assert noisy_saddle.ORDERED_BATCHES[0] == 1.0
