@@ -116,7 +116,11 @@ def _tightest(claims: Sequence[Claim]) -> str:
     if not used:
         return ""
     claim = max(used, key=lambda claim: claim.used)
-    return f"{100 * claim.used:>3.0f} % {claim.name}"
+    return f"{_share(claim.used):>5} {claim.name}"
+
+
+def _share(used: float) -> str:
+    return f"{100 * used:.0f} %" if used >= 0.005 else "< 1 %"
 
 
 def _full(claim: Claim, width: int) -> Iterator[Line]:
@@ -127,7 +131,7 @@ def _full(claim: Claim, width: int) -> Iterator[Line]:
     yield from _wrapped(f"    {claim.statement}", "", width, 4)
     tolerance = claim.tolerance
     if math.isfinite(claim.used) and claim.used:
-        tolerance += f", of which {claim.used:.0%} is used"
+        tolerance += f", of which {_share(claim.used)} is used"
     if claim.error_probability:
         tolerance += f"; fails although true with probability {claim.error_probability:.1g}"
     rows = {

@@ -60,6 +60,7 @@ def save(folder: str | os.PathLike[str], name: str, records: Sequence[Any], *, s
 
     begun = time.perf_counter()
     figure = FIGURES[name]
+    Path(folder).mkdir(parents=True, exist_ok=True)
     arguments = (*records, *sized(figure, size))
     paths = plots.save(figure.draw(*arguments), Path(folder) / name)
     caption = figure.caption(*arguments) if hasattr(figure, "caption") else figure.CAPTION
