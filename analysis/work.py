@@ -150,11 +150,8 @@ def perform(
             study = STUDIES[name]
             begun = time.perf_counter()
             told = lambda stage, name=name: progress(f"{name}: {stage}")  # noqa: E731
-            if hasattr(study, "run"):
-                records[name], claims = None, study.run(told, *sized(study, size))
-            else:
-                records[name] = study.measure(told, *sized(study, size))
-                claims = study.judge(records[name])
+            records[name] = study.measure(told, *sized(study, size))
+            claims = study.judge(records[name])
             seconds = time.perf_counter() - begun
             reduced = reduction(study, size)
             done.checked.append(Checked(name, study.TITLE, reduced, claims, seconds))
