@@ -95,9 +95,9 @@ def test_nan_never_holds():
     assert not study.fact("a", "b", predicted=True, measured=False, reason="none").holds
 
 
-def test_misuse():
+def test_misuse(tmp_path):
     with pytest.raises(ArgumentError, match="Did you mean sam-cycle"):
-        verify(["sam-cycl"], None, draw=False)
+        verify(["sam-cycl"], tmp_path, draw=False)
 
 
 def test_an_output_that_cannot_be_made_is_refused_before_any_work(tmp_path):
