@@ -10,7 +10,7 @@ COMPILE := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python
 INSTALL := $(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable
 
 .DEFAULT_GOAL := help
-.PHONY: help install verify verify-gpu test test-slow lint format types figures bench clean
+.PHONY: help install verify quick verify-gpu test test-slow lint format types figures bench clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -30,6 +30,9 @@ $(TOOLS): $(STAMP)
 
 verify: $(STAMP)  ## check the claims of the two papers; writes report/
 	$(BIN)/python -m analysis --size small --output report
+
+quick: $(STAMP)  ## the same in a minute of work: three studies, one figure
+	$(BIN)/python -m analysis --quick --output report
 
 verify-gpu: $(STAMP)  ## measure networks on accelerators; writes docs/benchmarks/gpu.json
 	$(BIN)/python benchmarks/gpu.py --size full -o docs/benchmarks/gpu.json

@@ -1,59 +1,40 @@
-"""Studies: what the papers say, what theory predicts, what was measured, the verdict."""
+"""Studies: what the papers say, what theory predicts, what was measured, the verdict.
 
-from analysis import (
-    batch_momentum,
-    beale_descent,
-    beale_threshold,
-    checkpoints,
-    digits_noise,
-    digits_phases,
-    escape,
-    hallucinated,
-    interpolation,
-    late_attack,
-    lyapunov,
-    map_window,
-    noise_moments,
-    noisy_switch,
-    practical_sam,
-    relatives,
-    saddle_cycles,
-    sam_cycle,
-    sam_flow,
-    symmetry_saddles,
-    toy_network,
-    valley_drift,
-    valley_phases,
-    weak_order,
+A study is a module with a `NAME`, a `TITLE`, `measure(progress) -> record`, which does all of its
+computation, and `judge(record) -> list[Claim]`, which does none worth speaking of. A figure draws
+the record of a study, so that nothing is computed twice. One with a small size says in
+`SMALL_SIZE` what it then reduces, and its `measure` takes the size (`analysis.size`) as well.
+"""
+
+from analysis.modules import Modules
+
+STUDIES = Modules(
+    "analysis",
+    (
+        "beale-threshold",
+        "map-window",
+        "beale-descent",
+        "sam-cycle",
+        "saddle-cycles",
+        "sam-flow",
+        "practical-sam",
+        "hallucinated",
+        "relatives",
+        "lyapunov",
+        "noise-moments",
+        "toy-network",
+        "weak-order",
+        "escape",
+        "valley-phases",
+        "valley-drift",
+        "interpolation",
+        "digits-phases",
+        "digits-noise",
+        "noisy-switch",
+        "late-attack",
+        "batch-momentum",
+        "symmetry-saddles",
+        "checkpoints",
+    ),
 )
-
-STUDIES = {
-    study.NAME: study
-    for study in (
-        beale_threshold,
-        map_window,
-        beale_descent,
-        sam_cycle,
-        saddle_cycles,
-        sam_flow,
-        practical_sam,
-        hallucinated,
-        relatives,
-        lyapunov,
-        noise_moments,
-        toy_network,
-        weak_order,
-        escape,
-        valley_phases,
-        valley_drift,
-        interpolation,
-        digits_phases,
-        digits_noise,
-        noisy_switch,
-        late_attack,
-        batch_momentum,
-        symmetry_saddles,
-        checkpoints,
-    )
-}
 """Every study by name, in the order of the report."""

@@ -1,30 +1,29 @@
 """`python -m analysis`: check every claim, draw every figure, write the report."""
 
+import io
 import os
+import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, NoReturn
 
-import jax
 import typer
 from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.live import Live
+from rich.text import Text
 
-from analysis.claims import Claim
-from analysis.report import Heading, write_report
-from analysis.size import Size, reduction
-from analysis.work import Task, all_done, leave, tasks
-from samflow._checks import ArgumentError, count, known
-from samflow.cli.process import heed_interrupts
+from analysis.size import Size
+from samflow.cli.process import heed_interrupts, leave, prepare
 
-_PIPE_WIDTH = 120
+_WIDTH = 80
+"""Of lines that go to no terminal."""
 _MOST_JOBS = 4
 """By default: each process compiles for itself and takes about 1 GB."""
-_COLUMNS = {"claim": 5, "predicted": 3, "measured": 4, "tolerance": 2, "why": 6, "verdict": 2}
+QUICK = ("beale-threshold", "sam-cycle", "valley-phases")
+"""What --quick checks: a saddle that attracts, SAM's cycle, the two phases of a late switch."""
 
 
 def main(
@@ -41,26 +40,60 @@ def main(
     size: Annotated[
         Size, typer.Option(help="Small leaves out or reduces what takes long, and says what.")
     ] = Size.full,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Three studies and one figure in the small size.")
+    ] = False,
     jobs: Annotated[
         int | None,
         typer.Option(
             "--jobs", "-j", help="Processes that work side by side; by default the cores, up to 4."
         ),
     ] = None,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Print every claim, not only what fails.")
+    ] = False,
 ) -> None:
     """Check the claims of the two papers; exit code 1 if one fails, 2 for misuse."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # λ in a terminal without it must not be an error
+            stream.reconfigure(errors="replace")
+    code = _run(only, output, figures, size, quick, jobs, verbose)
+    raise typer.Exit(code)
+
+
+def _run(
+    only: Sequence[str] | None,
+    output: Path,
+    figures: bool | None,
+    size: Size,
+    quick: bool,
+    jobs: int | None,
+    verbose: bool,
+) -> int:
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # so that this process can be copied
+    prepare()
     heed_interrupts()
-    jax.config.update("jax_enable_x64", True)
     try:
-        draw = not only if figures is None else figures
-        code = verify(only, output, draw=draw, size=size, jobs=_number_of(jobs))
+        from samflow._checks import ArgumentError
+    except KeyboardInterrupt:
+        _interrupted("Interrupted before anything was checked.")
+    try:
+        if quick and only:
+            raise ArgumentError("Options --quick and --only exclude each other: give one.")
+        chosen = QUICK if quick else only
+        draw = quick or (not only if figures is None else figures)
+        size = Size.small if quick else size
+        return verify(chosen, output, draw=draw, size=size, jobs=_number_of(jobs), verbose=verbose)
     except ArgumentError as error:
         print(f"Error: {error}", file=sys.stderr)
-        code = 2
-    except KeyboardInterrupt:
-        print(f"Interrupted: nothing was written to {output}. Run again.", file=sys.stderr)
-        leave(130)
-    raise typer.Exit(code)
+        return 2
+    except KeyboardInterrupt as stopped:
+        _interrupted(str(stopped))
+
+
+def _interrupted(message: str) -> NoReturn:
+    print(message, file=sys.stderr, flush=True)
+    leave(130)
 
 
 def verify(
@@ -70,45 +103,64 @@ def verify(
     draw: bool = True,
     size: Size = Size.full,
     jobs: int = 1,
+    verbose: bool = False,
 ) -> int:
-    """Run studies, print the table, write the report; return the exit code."""
-    from analysis import STUDIES
+    """Run studies, say what each found, write the report; return the exit code."""
+    from analysis import STUDIES, show, work
+    from analysis.report import Report, write_report
     from figures import FIGURES
+    from samflow._checks import known
 
-    names = [known("study", name, STUDIES) for name in only or STUDIES]
+    names = list(dict.fromkeys(known("study", name, STUDIES) for name in only or STUDIES))
     _make(output)
     began = time.perf_counter()
-    todo = tasks(names, draw=draw)
-    found: dict[Task, list[Any]] = {}
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True)) as progress:
-        bar = progress.add_task("starting", total=len(todo))
+    todo = work.tasks(names, _figures(names, every=only is None) if draw else ())
+    width = min(shutil.get_terminal_size().columns, 120) if sys.stdout.isatty() else _WIDTH
+    console = Console(width=width, highlight=False, markup=False, soft_wrap=True)
+    console.print(show.heading(width), style="dim")
+    done: list[work.Done] = []
+    try:
+        with _status(console) as tell:
+            jobs = min(jobs, len(todo))
+            for one in work.all_done(todo, output / "figures", size=size, jobs=jobs, progress=tell):
+                done.append(one)
+                left = show.time_left(todo, done, time.perf_counter() - began, jobs)
+                for text, style in show.lines(one, left, width, verbose=verbose):
+                    console.print(text, style=style)
+                tell(f"{len(done)} of {len(todo)} done")
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(show.how_to_go_on(names, done, size)) from None
+    found = {study.name: study for one in done for study in one.checked}
+    drawn = {figure.name: figure for one in done for figure in one.drawn}
+    report = Report(
+        [found[name] for name in names if name in found],
+        [drawn[name] for name in FIGURES if name in drawn],
+        [lost for one in done for lost in one.lost],
+        size,
+        time.perf_counter() - began,
+    )
+    page = write_report(output, report)
+    for text, style in show.card(report, page, width):
+        console.print(text, style=style)
+    return 1 if report.lost or any(claim.fails for claim in report.claims) else 0
 
-        def show(message: str) -> None:
-            progress.update(bar, description=message)
 
-        for done in all_done(
-            todo, output / "figures", size=size, jobs=min(jobs, len(todo)), progress=show
-        ):
-            found[done.task] = done.result
-            progress.update(bar, advance=1, description=f"{done.task.kind} {done.task.name} done")
-    claims = [claim for name in names for claim in found[Task("study", name)]]
-    drawn = [entry for name in FIGURES for entry in found.get(Task("figure", name), ())]
-    headings = [
-        Heading(name, STUDIES[name].TITLE, reduction(STUDIES[name], size)) for name in names
-    ]
-    _print(claims, headings)
-    page = write_report(output, claims, headings, drawn, size, time.perf_counter() - began)
-    failed = [claim for claim in claims if claim.fails]
-    print(f"{size} size: {len(claims) - len(failed)} of {len(claims)} claims hold; report: {page}")
-    return 1 if failed else 0
+def _figures(studies: Sequence[str], *, every: bool) -> list[str]:
+    """Return the figures of all studies, or those that show one of `studies` alone."""
+    from figures import FIGURES, studies_of
+
+    return [name for name in FIGURES if every or set(studies_of(FIGURES[name])) & set(studies)]
 
 
 def _number_of(jobs: int | None) -> int:
+    from samflow._checks import count
+
     return min(os.cpu_count() or 1, _MOST_JOBS) if jobs is None else count("jobs", jobs)
 
 
 def _make(folder: Path) -> None:
+    from samflow._checks import ArgumentError
+
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -118,24 +170,17 @@ def _make(folder: Path) -> None:
         ) from error
 
 
-def _print(claims: Sequence[Claim], headings: Sequence[Heading]) -> None:
-    console = Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH)
-    for study, title, reduced in headings:
-        caption = f"Small size: {reduced}" if reduced else None
-        table = Table(
-            title=f"{study}: {title}",
-            title_justify="left",
-            caption=caption,
-            caption_justify="left",
-            expand=True,
-        )
-        for column, ratio in _COLUMNS.items():
-            table.add_column(column, overflow="fold", ratio=ratio)
-        for claim in (claim for claim in claims if claim.study == study):
-            verdict = "[bold red]FAILS[/]" if claim.fails else str(claim.verdict)
-            texts = (claim.name, claim.predicted, claim.measured, claim.tolerance, claim.reason)
-            table.add_row(*(escape(text) for text in texts), verdict)
-        console.print(table)
+@contextmanager
+def _status(console: Console) -> Iterator[Callable[[str], None]]:
+    """Keep a line at the bottom of a terminal; elsewhere say nothing.
+
+    Without rich's own thread: a process that has one cannot be copied.
+    """
+    if not console.is_terminal:
+        yield lambda message: None
+        return
+    with Live(console=console, auto_refresh=False, transient=True) as live:
+        yield lambda message: live.update(Text(f"  {message} …", style="dim"), refresh=True)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Beale's saddle (0, 1) attracts USAM's flow exactly from rho* = 4/111 on."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import jax.random as jr
@@ -8,7 +9,7 @@ import numpy as np
 import sympy
 
 import samflow as sf
-from analysis.claims import Claim, Study
+from analysis.claims import Claim, Evidence, Study
 from samflow import theory
 
 NAME = "beale-threshold"
@@ -16,52 +17,79 @@ TITLE = "A saddle becomes an attractor of USAM: Beale's saddle at rho* = 4/111"
 THRESHOLD = sympy.Rational(4, 111)
 _SADDLE = (0.0, 1.0)
 _STARTS = 400
+_ORBITS = {0.95: False, 1.05: True}
+"""By the factor of rho* at which orbits are followed, whether the saddle attracts."""
+_PROOFS = {0.999: "saddle", 1.001: "attracting"}
+"""By the factor of rho*, what the saddle is for the flow."""
 _study = Study(NAME, "[K] theorem 1; 4/111 derived in docs/theory.md")
 
 
-def run(progress: Callable[[str], None] = lambda message: None) -> list[Claim]:
-    """Check the threshold four ways: formula, linearisation, orbits, certificate."""
+class Record(NamedTuple):
+    """The threshold found four ways; orbits and certificates by the factor of rho*."""
+
+    formula: sympy.Expr
+    crossing: float
+    trapped: dict[float, int]
+    kinds: dict[float, str]
+
+
+def measure(progress: Callable[[str], None] = lambda message: None) -> Record:
+    """Find the threshold by formula, linearisation, orbits and certificate."""
     threshold = float(THRESHOLD)
     loss = sf.losses.beale()
     progress("formula")
     hessian = loss.hessian_formula.subs(dict(zip(loss.symbols, _SADDLE, strict=True)))
     eigenvalues = [sympy.nsimplify(value, rational=True) for value in hessian.eigenvals()]
-    window = theory.rho_window(eigenvalues)
-    claims = [
+    formula = theory.rho_window(eigenvalues).low.value
+    progress("linearisation")
+    crossing = _crossing(loss)
+    progress("orbits")
+    trapped = {factor: _trapped(loss, factor * threshold) for factor in _ORBITS}
+    progress("certificate")
+    return Record(formula, crossing, trapped, {f: _proved(loss, f * threshold) for f in _PROOFS})
+
+
+def judge(record: Record) -> list[Claim]:
+    """Compare each of the four with 4/111."""
+    return [
         _study.fact(
             "formula",
             "from the exact Hessian at (0, 1), sympy's window in rho begins at rho*",
             predicted=THRESHOLD,
-            measured=window.low.value,
+            measured=record.formula,
             reason="exact rational arithmetic",
-        )
-    ]
-    progress("linearisation")
-    claims.append(
+        ),
         _study.close(
             "linearisation",
             "the leading eigenvalue of the flow's Jacobian at (0, 1) crosses 0 at rho*",
-            predicted=threshold,
-            measured=_crossing(loss),
+            predicted=float(THRESHOLD),
+            measured=record.crossing,
             rel=1e-12,
             reason="bisection to the last bit; rounding of the Jacobian is about 1e-15",
-        )
-    )
-    progress("orbits")
-    for factor, share in ((0.95, 0.0), (1.05, 1.0)):
-        claims.append(
-            _study.close(
+        ),
+        *(
+            _study.fact(
                 f"orbits at {factor:g} rho*",
                 f"of {_STARTS} orbits that start within 1e-3 of the saddle, at "
-                f"rho = {factor:g} rho* the share that converges to it",
-                predicted=share,
-                measured=_trapped_share(loss, factor * threshold),
+                f"rho = {factor:g} rho* how many converge to it",
+                predicted=_STARTS if attracts else 0,
+                measured=record.trapped[factor],
                 reason="every orbit counts; the next fixed point is 0.01 away or more",
+                evidence=Evidence.numerical,
             )
-        )
-    progress("certificate")
-    claims += _certified(loss, threshold)
-    return claims
+            for factor, attracts in _ORBITS.items()
+        ),
+        *(
+            _study.fact(
+                f"certificate at {factor:g} rho*",
+                f"ball arithmetic proves what (0, 1) is for the flow at {factor:g} rho*",
+                predicted=f"{kind}, proved",
+                measured=record.kinds[factor],
+                reason="a proof or none",
+            )
+            for factor, kind in _PROOFS.items()
+        ),
+    ]
 
 
 def _crossing(loss: sf.losses.ExpressionLoss) -> float:
@@ -73,32 +101,21 @@ def _crossing(loss: sf.losses.ExpressionLoss) -> float:
     return (low + high) / 2
 
 
-def _trapped_share(loss: sf.losses.ExpressionLoss, rho: float) -> float:
-    """Follow the map with a small step, whose lower threshold is the flow's."""
+def _trapped(loss: sf.losses.ExpressionLoss, rho: float) -> int:
+    """Count the orbits that converge to the saddle under the map with a small step.
+
+    The map's lower threshold is the flow's.
+    """
     offsets = 1e-3 * jr.ball(jr.key(1), 2, shape=(_STARTS,))
     system = sf.Map(loss, sf.USAM(rho=rho), lr=1e-3)
     orbits = sf.iterate(system, jnp.asarray(_SADDLE) + offsets, num_steps=100_000, tol=1e-15)
     distance = np.linalg.norm(np.asarray(orbits.final_w) - np.asarray(_SADDLE), axis=1)
-    return float((distance < 1e-9).mean())
+    return int((distance < 1e-9).sum())
 
 
-def _certified(loss: sf.losses.ExpressionLoss, threshold: float) -> list[Claim]:
+def _proved(loss: sf.losses.ExpressionLoss, rho: float) -> str:
+    """Return what the certificate says of the saddle."""
     box = ((-4.0, 4.0), (-4.0, 4.0))
-    proofs = {
-        factor: sf.certify_fixed_points(sf.Flow(loss, sf.USAM(rho=factor * threshold)), box)
-        for factor in (0.999, 1.001)
-    }
-    kinds: dict[float, str] = {}
-    for factor, proof in proofs.items():
-        at_saddle = [p for p in proof.points if np.allclose(p.midpoint, _SADDLE, atol=1e-9)]
-        kinds[factor] = "; ".join(f"{p.kind}, {p.kind_verdict}" for p in at_saddle)
-    return [
-        _study.fact(
-            f"certificate at {factor:g} rho*",
-            f"ball arithmetic proves what (0, 1) is for the flow at {factor:g} rho*",
-            predicted=f"{kind}, proved",
-            measured=kinds[factor],
-            reason="a proof or none",
-        )
-        for factor, kind in ((0.999, "saddle"), (1.001, "attracting"))
-    ]
+    proof = sf.certify_fixed_points(sf.Flow(loss, sf.USAM(rho=rho)), box)
+    at_saddle = [p for p in proof.points if np.allclose(p.midpoint, _SADDLE, atol=1e-9)]
+    return "; ".join(f"{p.kind}, {p.kind_verdict}" for p in at_saddle)

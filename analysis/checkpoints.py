@@ -1,6 +1,5 @@
 """What `diagnose` says of trained networks, checked by dense matrices and by running the rules."""
 
-import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -10,7 +9,8 @@ import jax.random as jr
 import numpy as np
 
 import samflow as sf
-from analysis.claims import Claim, Study
+from analysis.claims import Claim, Evidence, Study
+from analysis.compiling import initialised
 from analysis.size import Size
 from samflow import networks
 from samflow.equilibria.products import hessian_product
@@ -19,13 +19,15 @@ from samflow.networks import Checkpoint, Diagnosis, convolutional, load_digits, 
 
 NAME = "checkpoints"
 TITLE = "Trained networks: extreme curvature, and what each rule does to a perturbation"
-SMALL_SIZE = "digits only; the network of 105,866 weights on MNIST is left out"
+SMALL_SIZE = "a perceptron only; convolutional networks on digits and on MNIST are left out."
 _study = Study(NAME, "derived in docs/theory.md, sections 1, 2 and 10")
 
 RHO = 0.05
 _NUM_DIGITS = 300
 _DECAY = 3e-3
 """Of the losses by cross-entropy, ½ decay ‖w‖²: without it there is no minimum to be near."""
+_MOST_DENSE = 2000
+"""Weights up to which the Hessian is formed."""
 _STEPS = 5
 """How long a perturbation is followed: at these large lr the point itself moves on."""
 _DISTANCE = 1e-6
@@ -43,14 +45,15 @@ class Trained(NamedTuple):
 
 def _perceptron() -> Trained:
     x, y = load_digits(_NUM_DIGITS)
-    model = perceptron(jr.key(0), hidden=24)
+    (model,) = initialised(lambda key: perceptron(key, hidden=24), [jr.key(0)])
     loss = network(model, x, y, name="perceptron on digits")
     return _train("perceptron", loss, model, lr=0.05, steps=1500)
 
 
 def _convolutional() -> Trained:
     x, y = load_digits(_NUM_DIGITS)
-    model = convolutional(jr.key(0), side=8, channels=(4, 8), hidden=16)
+    made = lambda key: convolutional(key, side=8, channels=(4, 8), hidden=16)  # noqa: E731
+    (model,) = initialised(made, [jr.key(0)])
     images, classes = x.reshape(-1, 1, 8, 8), np.argmax(y, axis=1)
     settings = {"loss": "cross_entropy", "weight_decay": _DECAY}
     loss = network(model, images, classes, name="CNN on digits", **settings)
@@ -79,51 +82,75 @@ def _step(system: Any, z: Any) -> Any:
     return system.step(z)
 
 
-@functools.cache
-def trained(name: str) -> Trained:
-    """Return a trained network by name; trained once a process."""
-    return {"perceptron": _perceptron, "CNN": _convolutional, "MNIST CNN": _mnist}[name]()
+class Gap(NamedTuple):
+    """Growth of a perturbation along the sharpest direction, a step."""
+
+    lr: float
+    predicted: float
+    measured: float
 
 
-@functools.cache
-def diagnosed(name: str) -> Diagnosis:
-    """Return what is found of a trained network."""
-    made = trained(name)
-    return networks.diagnose(
-        made.checkpoint, rho=RHO, lr=made.lr, k=3, density_probes=3, trace_products=40
-    )
+class Examined(NamedTuple):
+    """What was found of one network.
+
+    Attributes:
+        found: what `diagnose` says.
+        eigenvalues: of the dense Hessian, ascending; None where it is too large.
+        gaps: by rule, inside the edge and outside.
+
+    """
+
+    found: Diagnosis
+    eigenvalues: np.ndarray | None
+    gaps: dict[str, tuple[Gap, Gap]]
 
 
-def run(
+def measure(
     progress: Callable[[str], None] = lambda message: None, size: Size = Size.full
-) -> list[Claim]:
-    """Diagnose each network, and compare."""
-    names = ["perceptron", "CNN"] + (["MNIST CNN"] if size is Size.full else [])
-    claims: list[Claim] = []
-    for name in names:
+) -> dict[str, Examined]:
+    """Train and diagnose each network, and follow perturbations."""
+    makers = {"perceptron": _perceptron}
+    if size is Size.full:
+        makers |= {"CNN": _convolutional, "MNIST CNN": _mnist}
+    record = {}
+    for name, make in makers.items():
         progress(f"{name}: training, then its curvature")
-        made, found = trained(name), diagnosed(name)
-        if found.dim <= 2000:
-            claims += _against_dense(made, found)
-        else:
-            claims.append(_residuals(made, found))
+        made = make()
+        found = networks.diagnose(
+            made.checkpoint, rho=RHO, lr=made.lr, k=3, density_probes=3, trace_products=40
+        )
+        dense = _dense(made, found.dim) if found.dim <= _MOST_DENSE else None
         progress(f"{name}: perturbations under each rule")
-        claims += _perturbations(made, found)
+        record[name] = Examined(found, dense, _gaps(made, found))
+    return record
+
+
+def _dense(made: Trained, dim: int) -> np.ndarray:
+    # Column by column from one compiled product: a compiled loop over convolutions is slow.
+    product = hessian_product(made.checkpoint.loss, made.checkpoint.w)
+    hessian = np.stack([product(unit) for unit in np.eye(dim)])
+    return np.linalg.eigvalsh((hessian + hessian.T) / 2)
+
+
+def judge(record: dict[str, Examined]) -> list[Claim]:
+    """Compare each diagnosis with dense matrices, and with what perturbations did."""
+    claims: list[Claim] = []
+    for name, (found, eigenvalues, gaps) in record.items():
+        if eigenvalues is None:
+            claims.append(_residuals(name, found))
+        else:
+            claims += _against_dense(name, found, eigenvalues)
+        claims += _perturbations(name, gaps)
     return claims
 
 
-def _against_dense(made: Trained, found: Diagnosis) -> list[Claim]:
-    # Column by column from one compiled product: a compiled loop over convolutions is slow.
-    product = hessian_product(made.checkpoint.loss, made.checkpoint.w)
-    hessian = np.stack([product(unit) for unit in np.eye(found.dim)])
-    values = np.linalg.eigvalsh((hessian + hessian.T) / 2)
+def _against_dense(name: str, found: Diagnosis, values: np.ndarray) -> list[Claim]:
     k = len(found.pairs.values) // 2
     wanted = np.concatenate([values[:k], values[-k:]])
     error = np.abs(np.asarray(found.pairs.values) - wanted).max() / values[-1]
-    low, high = (float(end) for end in found.trace.interval)
     return [
         _study.below(
-            f"{made.name}: ends of the spectrum",
+            f"{name}: ends of the spectrum",
             f"the {k} lowest and the {k} largest of {found.dim} eigenvalues, λ from "
             f"{values[0]:.4g} to {values[-1]:.4g}, without forming H: largest error over λmax",
             bound=1e-6,
@@ -131,21 +158,21 @@ def _against_dense(made: Trained, found: Diagnosis) -> list[Claim]:
             reason=f"H formed and diagonalised; {found.pairs.num_products} products instead of "
             f"{found.dim}",
         ),
-        _study.fact(
-            f"{made.name}: trace",
-            f"tr H = {values.sum():.5g} lies in the 95 % interval of XTrace with 40 products, "
-            f"{low:.5g} to {high:.5g}",
-            predicted=True,
-            measured=bool(low <= values.sum() <= high),
-            reason="one draw: such intervals miss two to six times in a hundred",
+        _study.sampled(
+            f"{name}: trace",
+            "tr H by XTrace with 40 products, against the sum of all eigenvalues",
+            predicted=float(values.sum()),
+            measured=float(found.trace.value),
+            error=float(found.trace.standard_error),
+            reason="four standard errors, as XTrace says them",
         ),
     ]
 
 
-def _residuals(made: Trained, found: Diagnosis) -> Claim:
+def _residuals(name: str, found: Diagnosis) -> Claim:
     ratio = float(np.max(found.pairs.residuals) / np.abs(found.pairs.values).max())
     return _study.below(
-        f"{made.name}: residuals",
+        f"{name}: residuals",
         f"eigenvalues of {found.dim} weights from {float(found.pairs.values[0]):.4g} to "
         f"{found.sharpness:.4g}: largest residual over λmax, the network in single precision",
         bound=2e-5,
@@ -154,41 +181,47 @@ def _residuals(made: Trained, found: Diagnosis) -> Claim:
     )
 
 
-def _perturbations(made: Trained, found: Diagnosis) -> list[Claim]:
+def _gaps(made: Trained, found: Diagnosis) -> dict[str, tuple[Gap, Gap]]:
     """Follow a perturbation along the sharpest direction on either side of each rule's edge."""
-    claims = []
-    v = np.asarray(found.pairs.vectors[-1])
+    v, by_rule = np.asarray(found.pairs.vectors[-1]), {}
     for rule, verdict in zip((sf.GD(), sf.USAM(rho=RHO)), found.verdicts, strict=False):
         gaps = []
         for side in _SIDES:
             # U along v does not depend on lr, the limit 2 does not on the rule.
             lr = side * verdict.limit / float(verdict.measured[-1])
-            system = sf.Map(made.checkpoint.loss, rule, lr=lr)  # pyright: ignore[reportCallIssue]
+            # With rho = 0 USAM is GD, and runs the same compiled program.
+            same = rule if isinstance(rule, sf.USAM) else sf.USAM(rho=0.0)  # pyright: ignore
+            system = sf.Map(made.checkpoint.loss, same, lr=lr)  # pyright: ignore
             predicted = float(np.log(abs(1 - lr * verdict.measured[-1])))
-            gaps.append((lr, predicted, _growth(system, made.checkpoint.w, v)))
-        inside, outside = gaps
-        claims.append(
+            gaps.append(Gap(lr, predicted, _growth(system, made.checkpoint.w, v)))
+        by_rule[rule.name] = tuple(gaps)
+    return by_rule
+
+
+def _perturbations(name: str, gaps: dict[str, tuple[Gap, Gap]]) -> list[Claim]:
+    claims = []
+    for rule, (inside, outside) in gaps.items():
+        claims += [
             _study.fact(
-                f"{made.name}: {rule.name}'s edge",
-                f"a perturbation along the sharpest direction dies at lr = {inside[0]:.4g} and "
-                f"grows at {outside[0]:.4g}, 10 % below and above the edge: growth a step "
-                f"{inside[2]:.4f} and {outside[2]:.4f}, predicted {inside[1]:.4f} and "
-                f"{outside[1]:.4f}",
+                f"{name}: {rule}'s edge",
+                f"a perturbation along the sharpest direction dies at lr = {inside.lr:.4g} and "
+                f"grows at {outside.lr:.4g}, 10 % below and above the edge: growth a step "
+                f"{inside.measured:.4f} and {outside.measured:.4f}, predicted "
+                f"{inside.predicted:.4f} and {outside.predicted:.4f}",
                 predicted=True,
-                measured=inside[2] < 0 < outside[2],
+                measured=inside.measured < 0 < outside.measured,
                 reason="two orbits, 1e-6 apart",
-            )
-        )
-        claims.append(
+                evidence=Evidence.numerical,
+            ),
             _study.close(
-                f"{made.name}: {rule.name}'s growth",
+                f"{name}: {rule}'s growth",
                 f"its rate beyond the edge, over {_STEPS} steps",
-                predicted=outside[1],
-                measured=outside[2],
+                predicted=outside.predicted,
+                measured=outside.measured,
                 rel=0.05,
                 reason="x = lr·U may drift by 1 % meanwhile, and log|1 − x| by 1.8 times that",
-            )
-        )
+            ),
+        ]
     return claims
 
 

@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import jax.random as jr
 import numpy as np
@@ -25,55 +26,71 @@ TARGETS = (2.1, 2.6)
 """Values of lr·U(λ_max) at the switch: rho is chosen to give them."""
 
 
-def run(
+class Record(NamedTuple):
+    """The sharpness that GD ends at, whether a file keeps the weights, and the switches."""
+
+    sharpness: float
+    same: bool
+    found: dict[float, TwoPhase]
+    """By lr·U at the switch."""
+    again: dict[float, TwoPhase]
+    """The same from the weights of the file."""
+
+
+def measure(
     progress: Callable[[str], None] = lambda message: None, size: Size = Size.full
-) -> list[Claim]:
+) -> Record:
     """Train by GD, switch to USAM, and do it again from weights that went through a file."""
     loss, w0 = digits_loss(jr.key(0))
     progress("training by full-batch GD")
     trained = train_to_minimum(loss, w0)
     sharpness = float(trained.sharpness.values[-1])
+    with tempfile.TemporaryDirectory() as folder:
+        file = save_checkpoint(Path(folder) / "digits.safetensors", loss, trained.w)
+        loaded = load_checkpoint(file, loss).w
+    found, again = {}, {}
+    for target in TARGETS:
+        rho = (target / (LR * sharpness) - 1) / sharpness
+        system = sf.Map(loss, sf.USAM(rho=rho), lr=LR)
+        progress(f"switch at lr·U = {target:g}")
+        found[target] = sf.two_phase(system, trained.w, num_steps=600, gd_tol=1e-3)
+        if size is Size.full:
+            progress(f"switch at lr·U = {target:g}, from the file")
+            again[target] = sf.two_phase(system, loaded, num_steps=600, gd_tol=1e-3)
+    return Record(sharpness, bool(np.array_equal(loaded, trained.w)), found, again)
+
+
+def judge(record: Record) -> list[Claim]:
+    """Turn the phases into claims, and compare those from the file."""
     claims = [
         _study.below(
             "GD stays",
             "the sharpness is below GD's edge 2/lr: without a switch GD keeps this minimum",
             bound=2 / LR,
-            measured=sharpness,
+            measured=record.sharpness,
             reason="an inequality",
         ),
-    ]
-    with tempfile.TemporaryDirectory() as folder:
-        file = save_checkpoint(Path(folder) / "digits.safetensors", loss, trained.w)
-        loaded = load_checkpoint(file, loss).w
-    claims.append(
         _study.fact(
             "checkpoint",
             "weights saved as safetensors and loaded again are the same bits",
             predicted=True,
-            measured=bool(np.array_equal(loaded, trained.w)),
+            measured=record.same,
             reason="float64 is stored as it is",
-        )
-    )
-    for target in TARGETS:
-        rho = (target / (LR * sharpness) - 1) / sharpness
-        system = sf.Map(loss, sf.USAM(rho=rho), lr=LR)
+        ),
+    ]
+    for target, found in record.found.items():
         where = f"lr·U = {target:g}"
-        progress(f"switch at {where}")
-        found = sf.two_phase(system, trained.w, num_steps=600, gd_tol=1e-3)
         claims += phase_claims(_study, where, found)
-        if size is Size.small:
-            continue
-        progress(f"switch at {where}, from the file")
-        again = sf.two_phase(system, loaded, num_steps=600, gd_tol=1e-3)
-        claims.append(
-            _study.fact(
-                f"{where}: from the file",
-                "the verdicts on P1 to P4 from the loaded weights",
-                predicted=_verdicts(found),
-                measured=_verdicts(again),
-                reason="the same bits in, the same verdicts out",
-            )
+    claims += [
+        _study.fact(
+            f"lr·U = {target:g}: from the file",
+            "the verdicts on P1 to P4 from the loaded weights",
+            predicted=_verdicts(record.found[target]),
+            measured=_verdicts(again),
+            reason="the same bits in, the same verdicts out",
         )
+        for target, again in record.again.items()
+    ]
     return claims
 
 

@@ -1,13 +1,15 @@
 """USAM's map: the window in rho at both ends, and heavy ball."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
 import samflow as sf
-from analysis.claims import Claim, Study
+from analysis.claims import Claim, Evidence, Study
 from samflow import theory
+from samflow.theory.windows import Endpoint
 
 NAME = "map-window"
 TITLE = "The window in rho in which a saddle attracts USAM's map, at both ends"
@@ -17,40 +19,47 @@ _EIGENVALUES = (1.0, -2.0)
 _SHIFT = 1e-3
 
 
-def run(progress: Callable[[str], None] = lambda message: None) -> list[Claim]:
-    """Check both ends for the plain map and for momentum, by formula and by orbits."""
-    claims: list[Claim] = []
+class Case(NamedTuple):
+    """A radius next to an end of a window: what theory says of it, and what the orbit did."""
+
+    kind: str
+    momentum: float
+    side: str
+    end: Endpoint
+    inside: bool
+    converges: bool
+
+
+def measure(progress: Callable[[str], None] = lambda message: None) -> list[Case]:
+    """Follow an orbit on either side of both ends, for the plain map and for momentum."""
+    cases = []
     for kind, momentum in (("none", 0.0), ("heavy_ball", 0.9), ("nesterov", 0.9)):
         progress(kind)
-        claims += _ends(kind, momentum)
-    return claims
+        window = theory.rho_window(_EIGENVALUES, lr=_LR, momentum=momentum, kind=kind)
+        for side, end, inner in (("lower", window.low, 1), ("upper", window.high, -1)):
+            for shift, inside in ((inner, True), (-inner, False)):
+                rho = float(end.value) * (1 + shift * _SHIFT)
+                converges = _converges(kind, momentum, rho)
+                cases.append(Case(kind, momentum, side, end, inside, converges))
+    return cases
 
 
-def _window(kind: str, momentum: float) -> theory.Window:
-    return theory.rho_window(_EIGENVALUES, lr=_LR, momentum=momentum, kind=kind)
-
-
-def _ends(kind: str, momentum: float) -> list[Claim]:
-    window = _window(kind, momentum)
-    claims = []
-    for end, inner in ((window.low, 1), (window.high, -1)):
-        side = "lower" if inner == 1 else "upper"
-        value = float(end.value)
-        for shift, expected in ((inner, True), (-inner, False)):
-            rho = value * (1 + shift * _SHIFT)
-            where = "inside" if expected else "outside"
-            claims.append(
-                _study.fact(
-                    f"{kind}, {side} end, {where}",
-                    f"λ = (1, −2), lr = {_LR}, momentum {momentum:g} ({kind}): at a relative "
-                    f"distance of 1e-3 {where} the {side} end rho = {value:.6g} ({end.event}), "
-                    "do orbits converge to the saddle?",
-                    predicted=expected,
-                    measured=_converges(kind, momentum, rho),
-                    reason="exponential either way; 200,000 steps decide it",
-                )
-            )
-    return claims
+def judge(record: list[Case]) -> list[Claim]:
+    """Claim that orbits converge inside the window alone."""
+    return [
+        _study.fact(
+            f"{case.kind}, {case.side} end, {where}",
+            f"λ = (1, −2), lr = {_LR}, momentum {case.momentum:g} ({case.kind}): at a relative "
+            f"distance of 1e-3 {where} the {case.side} end rho = {float(case.end.value):.6g} "
+            f"({case.end.event}), do orbits converge to the saddle?",
+            predicted=case.inside,
+            measured=case.converges,
+            reason="exponential either way; 200,000 steps decide it",
+            evidence=Evidence.numerical,
+        )
+        for case in record
+        for where in ("inside" if case.inside else "outside",)
+    ]
 
 
 def _converges(kind: str, momentum: float, rho: float) -> bool:

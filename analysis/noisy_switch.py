@@ -1,6 +1,5 @@
 """Mini-batch SGD, then SAM for the last epochs, and the reverse: sharpness and test error."""
 
-import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -11,8 +10,9 @@ import jax.random as jr
 import numpy as np
 
 import samflow as sf
-from analysis.claims import Claim, Study
-from analysis.statistics import interval
+from analysis.claims import Claim, Evidence, Study
+from analysis.compiling import initialised
+from analysis.statistics import Interval, interval, missed
 from samflow.equilibria.spectrum import extreme_eigenpairs
 from samflow.losses import network
 from samflow.networks import load_digits, perceptron
@@ -46,11 +46,38 @@ class History(NamedTuple):
     error: np.ndarray
 
 
-@functools.cache
-def histories() -> dict[str, History]:
-    """Train every arm from the same starts and measure it; computed once a process."""
+class Record(NamedTuple):
+    """What the study measured, and its settings.
+
+    Attributes:
+        histories: one an arm.
+        switch: the epoch of the switch.
+        num_seeds: how many seeds.
+        means: mean and interval over seeds of a quantity of an arm, one an epoch.
+
+    """
+
+    histories: dict[str, History]
+    switch: int
+    num_seeds: int
+    means: dict[tuple[str, str], list[Interval]]
+
+
+def measure(progress: Callable[[str], None] = lambda message: None) -> Record:
+    """Train every arm from the same starts and measure it."""
+    progress(f"four arms, {NUM_SEEDS} seeds each")
+    found = _histories()
+    means = {
+        (name, of): [interval(row) for row in getattr(history, of)]
+        for name, history in found.items()
+        for of in ("sharpness", "loss", "error")
+    }
+    return Record(found, TRUNK[-1], NUM_SEEDS, means)
+
+
+def _histories() -> dict[str, History]:
     x, y = load_digits(NUM_TRAIN + NUM_TEST)
-    models = [perceptron(key) for key in jr.split(jr.key(0), NUM_SEEDS)]
+    models = initialised(perceptron, list(jr.split(jr.key(0), NUM_SEEDS)))
     loss = network(models[0], x[:NUM_TRAIN], y[:NUM_TRAIN], name="digits")
     test = network(models[0], x[NUM_TRAIN:], y[NUM_TRAIN:], name="digits, test")
     z0 = jnp.stack([loss.flatten(model) for model in models])
@@ -111,10 +138,9 @@ def _values(loss: Any, test: Any, weights: Any) -> tuple[Any, Any]:
     return jax.lax.map(lambda row: jax.vmap(both)(row), weights)
 
 
-def run(progress: Callable[[str], None] = lambda message: None) -> list[Claim]:
+def judge(record: Record) -> list[Claim]:
     """Compare the arms at their ends, seed by seed."""
-    progress("four arms, five seeds each")
-    found = histories()
+    found = record.histories
     end = {name: history.sharpness[-1] for name, history in found.items()}
     switch = {name: history.sharpness[len(TRUNK) - 1] for name, history in found.items()}
     drop = 1 - end["SGD→SAM"].mean() / end["SGD"].mean()
@@ -122,45 +148,73 @@ def run(progress: Callable[[str], None] = lambda message: None) -> list[Claim]:
     gap = end["SGD"].mean() - end["SAM"].mean()
     closed = (end["SGD"].mean() - end["SGD→SAM"].mean()) / gap
     opened = (end["SAM→SGD"].mean() - end["SAM"].mean()) / gap
-    errors = {name: 100 * history.error[-1] for name, history in found.items()}
-    gain = interval(errors["SGD"] - errors["SGD→SAM"])
+    in_than_out = (end["SGD"] - end["SGD→SAM"]) - (end["SAM→SGD"] - end["SAM"])
     loss = {name: history.loss[-1] for name, history in found.items()}
     return [
-        _study.fact(
+        _decided(
             "flatter",
             f"five epochs of SAM at the end lower the sharpness below SGD's: by {drop:.0%} in the "
-            f"mean, SAM all along by {shortfall:.0%} ([Z] finds about 40 %); seeds that do",
-            predicted=NUM_SEEDS,
-            measured=int(np.sum(end["SGD→SAM"] < end["SGD"])),
-            reason="every seed, the same batches in both arms",
+            f"mean, SAM all along by {shortfall:.0%} ([Z] finds about 40 %)",
+            [end["SGD"] - end["SGD→SAM"]],
         ),
-        _study.fact(
+        _decided(
             "reverse switch",
             "five epochs of SGD after SAM raise the sharpness again, from "
-            f"{switch['SAM→SGD'].mean():.2f} to {end['SAM→SGD'].mean():.2f} in the mean; seeds in "
-            "which it ends above that of SAM all along",
-            predicted=NUM_SEEDS,
-            measured=int(np.sum(end["SAM→SGD"] > end["SAM"])),
-            reason="every seed, the same batches in both arms",
+            f"{switch['SAM→SGD'].mean():.2f} to {end['SAM→SGD'].mean():.2f} in the mean, above "
+            "that of SAM all along",
+            [end["SAM→SGD"] - end["SAM"]],
         ),
-        _study.fact(
+        _decided(
             "quicker in than out",
             "five epochs of SAM close more of the gap between SGD and SAM all along "
             f"({closed:.0%}) than five of SGD open again ({opened:.0%}): what came before still "
-            "counts then",
-            predicted=True,
-            measured=bool(closed > opened),
-            reason="means of five seeds; [Z]: the last method decides",
+            "counts then; [Z]: the last method decides",
+            [in_than_out],
         ),
-        _study.fact(
+        _decided(
             "slower fit",
-            "SAM fits more slowly at equal epochs: seeds whose loss at the end is in the order "
-            f"SGD, SGD→SAM, SAM. Test error on {NUM_TEST} images as found, in points: SGD "
-            f"{errors['SGD'].mean():.1f}, SGD→SAM {errors['SGD→SAM'].mean():.1f}, SAM "
-            f"{errors['SAM'].mean():.1f}; SGD less SGD→SAM {gain}: not the gain of .8 to "
-            "1.2 that [Z] finds on CIFAR",
-            predicted=NUM_SEEDS,
-            measured=int(np.sum((loss["SGD"] < loss["SGD→SAM"]) & (loss["SGD→SAM"] < loss["SAM"]))),
-            reason="every seed; 95 % interval of five paired seeds",
+            "SAM fits more slowly at equal epochs: the loss at the end rises from SGD, "
+            f"{loss['SGD'].mean():.3g}, by SGD→SAM, {loss['SGD→SAM'].mean():.3g}, to SAM, "
+            f"{loss['SAM'].mean():.3g}",
+            [loss["SGD→SAM"] - loss["SGD"], loss["SAM"] - loss["SGD→SAM"]],
         ),
+        _test_error(found),
     ]
+
+
+def _decided(name: str, statement: str, differences: list[np.ndarray]) -> Claim:
+    """Claim that each difference is above 0, as its interval over seeds says."""
+    apart = [interval(values) for values in differences]
+    return _study.every(
+        name,
+        statement,
+        holding=sum(each.low > 0 for each in apart),
+        of=len(apart),
+        what="differences above 0" if len(apart) > 1 else "difference above 0",
+        reason=f"95 % interval of {NUM_SEEDS} paired seeds with the same batches: "
+        f"{', '.join(map(_short, apart))}",
+        evidence=Evidence.statistical,
+        error_probability=min(sum(missed(each, NUM_SEEDS) for each in apart), 0.5),
+    )
+
+
+def _short(each: Interval) -> str:
+    return f"{each.mean:.2g} ± {each.half:.1g}"
+
+
+def _test_error(found: dict[str, History]) -> Claim:
+    """Set the gain in test error beside that of [Z]."""
+    errors = {name: 100 * history.error[-1] for name, history in found.items()}
+    gain = interval(errors["SGD"] - errors["SGD→SAM"])
+    agrees = {"higher": True, "lower": False}.get(gain.sign)
+    return _study.beside(
+        "test error",
+        f"test error on {NUM_TEST} images, in points: SGD {errors['SGD'].mean():.1f}, SGD→SAM "
+        f"{errors['SGD→SAM'].mean():.1f}, SAM {errors['SAM'].mean():.1f}",
+        paper="late SAM gains .8 to 1.2 points on SGD, on CIFAR",
+        found=f"SGD less SGD→SAM {gain}",
+        agrees=agrees,
+        reason=f"95 % interval of {NUM_SEEDS} paired seeds; another network on other images",
+        error_probability=0.025,
+        source="[Z] section 3 and figure 1",
+    )

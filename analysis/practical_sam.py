@@ -1,11 +1,13 @@
 """ε in SAM's denominator: where the practical rule and the idealised one part."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
+import jax
 import numpy as np
 
 import samflow as sf
-from analysis.claims import Claim, Study
+from analysis.claims import Claim, Evidence, Study
 from samflow import rules, theory
 
 NAME = "practical-sam"
@@ -14,56 +16,134 @@ TITLE = (
 )
 _study = Study(NAME, "derived in docs/theory.md, Proposition 11")
 _LAM, _RHO, _LR = 1.0, 0.05, 0.1
+_SADDLE = (1.0, -0.3)
 
 
-def run(progress: Callable[[str], None] = lambda message: None) -> list[Claim]:
-    """Compare orbits with the window in ε, on both sides, at a minimum and at a saddle."""
-    claims = []
-    window = theory.eps_window([_LAM], rho=_RHO, lr=_LR)
-    parting = float(window.low.value)
+class Record(NamedTuple):
+    """‖g‖ at the end of orbits at a minimum, and what a saddle is on both sides of its window."""
+
+    half: dict[str, float]
+    sides: dict[str, tuple[float, float]]
+    usual: float
+    multipliers: tuple[float, float]
+    """At the saddle: the least at the lower end in ε, the largest at the upper one."""
+    kinds: list[str]
+    fates: list[str]
+
+
+def measure(progress: Callable[[str], None] = lambda message: None) -> Record:
+    """Follow orbits on both sides of the window in ε, at a minimum and at a saddle."""
+    parting = _parting()
+    half, sides = {}, {}
     for placement in theory.PLACEMENTS:
         progress(f"ε {placement} the root")
-        predicted = float(
-            theory.practical_cycle(_LAM, rho=_RHO, lr=_LR, eps=0.5 * parting, placement=placement)
+        half[placement] = _amplitude(0.5 * parting, placement)
+        above, below = (_amplitude(share * parting, placement) for share in (1.02, 0.98))
+        sides[placement] = above, below
+    progress("the usual ε")
+    usual = _amplitude(1e-12, "outside")
+    progress("saddle")
+    low, high = _ends()
+    cases = (0.98 * low, 1.02 * low, 0.98 * high, 1.02 * high)
+    systems = [_system(_SADDLE, eps, "outside") for eps in cases]
+    at_ends = [_multipliers(eps) for eps in (low, high)]
+    return Record(
+        half,
+        sides,
+        usual,
+        (float(at_ends[0].min()), float(at_ends[1].max())),
+        [str(sf.classify(system, [0.0, 0.0]).kind) for system in systems],
+        [sf.fate(system, [0.0, 0.0], num_starts=8, radius=1e-5).outcome for system in systems],
+    )
+
+
+def judge(record: Record) -> list[Claim]:
+    """Compare with the cycle's closed form and with both ends of the window."""
+    parting, (low, high) = _parting(), _ends()
+    claims = []
+    for placement in theory.PLACEMENTS:
+        cycle = theory.practical_cycle(
+            _LAM, rho=_RHO, lr=_LR, eps=0.5 * parting, placement=placement
         )
-        claims.append(
+        claims += [
             _study.close(
                 f"‖g‖ on the 2-cycle, ε {placement}",
                 "at half the ε where the two part, ‖g‖ on the 2-cycle is G − ε, or √(G² − ε²) with "
                 "ε inside the root; SAM's own is G",
-                predicted=predicted,
-                measured=_amplitude(0.5 * parting, placement),
+                predicted=float(cycle),
+                measured=record.half[placement],
                 rel=1e-9,
                 reason="the cycle attracts; rounding",
-            )
-        )
-        claims.append(
+            ),
             _study.fact(
                 f"the parting, ε {placement}",
                 f"at λ = 1, rho = .05, lr = .1 orbits come to the minimum for ε = 1.02 G, as "
                 f"USAM's multipliers with rho/ε say, and do not for .98 G; G = {parting:.6g}",
                 predicted="comes, does not",
                 measured=", ".join(
-                    "comes" if _amplitude(share * parting, placement) < 1e-9 else "does not"
-                    for share in (1.02, 0.98)
+                    "comes" if end < 1e-9 else "does not" for end in record.sides[placement]
                 ),
                 reason="both sides of the threshold",
-            )
-        )
-    progress("the usual ε")
-    claims.append(
+                evidence=Evidence.numerical,
+            ),
+        ]
+    return [
+        *claims,
         _study.close(
             "ε = 1e-12",
             "with the usual ε the orbit is on SAM's 2-cycle, while the linearisation at the "
             "minimum has the multiplier −lr·rho·λ²/ε = −5e9",
             predicted=float(theory.practical_cycle(_LAM, rho=_RHO, lr=_LR, eps=0)),
-            measured=_amplitude(1e-12, "outside"),
+            measured=record.usual,
             rel=1e-8,
             reason="ε over ‖g‖ is 4e-10",
-        )
-    )
-    progress("saddle")
-    return [*claims, *_saddle()]
+        ),
+        *(
+            _study.close(
+                f"the window's {end} end",
+                f"at λ = 1, −.3 the Jacobian at the saddle has the multiplier {sign}1 at the "
+                f"{end} end of the window, ε = {eps:.6g}",
+                predicted=predicted,
+                measured=measured,
+                rel=1e-12,
+                reason="rounding",
+            )
+            for end, sign, eps, predicted, measured in (
+                ("lower", "−", low, -1.0, record.multipliers[0]),
+                ("upper", "", high, 1.0, record.multipliers[1]),
+            )
+        ),
+        _study.fact(
+            "a saddle, linearised",
+            f"at λ = 1, −.3 the saddle attracts for {low:.6g} < ε < rho|λ₋| = {high:.6g}: below, "
+            "only the multiplier along λ = 1 is beyond −1, above, only that along −.3 beyond 1; "
+            "kinds at .98 and 1.02 times either end",
+            predicted="saddle, attracting, attracting, saddle",
+            measured=", ".join(record.kinds),
+            reason="both sides of both ends; the multipliers are 2 % and more from ±1",
+            evidence=Evidence.numerical,
+        ),
+        _study.fact(
+            "a saddle, orbits",
+            "below the window SAM's 2-cycle holds the orbit, in it the saddle attracts, above it "
+            "the orbit leaves",
+            predicted="cycle, attractor, attractor, leaves",
+            measured=", ".join(record.fates),
+            reason="both sides of both ends",
+            evidence=Evidence.numerical,
+        ),
+    ]
+
+
+def _parting() -> float:
+    """Return the ε at which practical SAM's answer parts from SAM's at the minimum."""
+    return float(theory.eps_window([_LAM], rho=_RHO, lr=_LR).low.value)
+
+
+def _ends() -> tuple[float, float]:
+    """Return the ends of the window in ε in which the saddle attracts."""
+    window = theory.eps_window(_SADDLE, rho=_RHO, lr=_LR)
+    return float(window.low.value), float(window.high.value)
 
 
 def _system(lams: tuple[float, ...], eps: float, placement: str) -> sf.Map:
@@ -77,33 +157,7 @@ def _amplitude(eps: float, placement: str) -> float:
     return _LAM * float(np.abs(orbit.final_w[0]))
 
 
-def _saddle() -> list[Claim]:
-    lams = (1.0, -0.3)
-    window = theory.eps_window(lams, rho=_RHO, lr=_LR)
-    low, high = float(window.low.value), float(window.high.value)
-    cases = (0.98 * low, 1.02 * low, 0.98 * high, 1.02 * high)
-    kinds = [str(sf.classify(_system(lams, eps, "outside"), [0.0, 0.0]).kind) for eps in cases]
-    seen = [
-        sf.fate(_system(lams, eps, "outside"), [0.0, 0.0], num_starts=8, radius=1e-5).outcome
-        for eps in cases
-    ]
-    return [
-        _study.fact(
-            "a saddle, linearised",
-            f"at λ = 1, −.3 the saddle attracts for {low:.6g} < ε < rho|λ₋| = {high:.6g}: kinds at "
-            ".98 and 1.02 times either end",
-            predicted="repelling or saddle, attracting, attracting, repelling or saddle",
-            measured=", ".join(
-                "attracting" if k == "attracting" else "repelling or saddle" for k in kinds
-            ),
-            reason="both sides of both ends",
-        ),
-        _study.fact(
-            "a saddle, orbits",
-            "below the window SAM's 2-cycle holds the orbit, in it the saddle attracts, above it "
-            "the orbit leaves",
-            predicted="cycle, attractor, attractor, leaves",
-            measured=", ".join(seen),
-            reason="both sides of both ends",
-        ),
-    ]
+def _multipliers(eps: float) -> np.ndarray:
+    """Return the multipliers at the saddle."""
+    system = _system(_SADDLE, eps, "outside")
+    return np.linalg.eigvalsh(np.asarray(jax.jacfwd(system.step)(np.zeros(2))))

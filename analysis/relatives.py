@@ -1,21 +1,24 @@
 """Every relative of SAM at a saddle, a maximum and a minimum: what theory says, what orbits do."""
 
 from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
 
 import samflow as sf
-from analysis.claims import Claim, Study
+from analysis.claims import Claim, Evidence, Study
 from samflow import rules
 
 NAME = "relatives"
 TITLE = "The relatives of SAM at a saddle, at a maximum and at a minimum"
 _study = Study(NAME, "docs/theory.md, section 5")
 _RHO, _LR = 0.1, 0.05
+NUM_STARTS = 12
 POINTS: dict[str, tuple[float, ...]] = {
     "saddle": (1.0, -0.5),
     "maximum": (-1.0, -1.0),
     "minimum": (1.0, 0.4),
 }
-HELD = "held"
 TABLE = {
     "gd": ("leaves", "leaves", "attractor"),
     "usam": ("leaves", "leaves", "attractor"),
@@ -24,51 +27,129 @@ TABLE = {
     "multistep-sam": ("cycle", "trap", "cycle"),
     "ssam": ("attractor", "attractor", "attractor"),
     "pgn": ("cycle", "trap", "cycle"),
-    "lookahead-sam": (HELD, "trap", HELD),
+    "lookahead-sam": ("cycle", "trap", "cycle"),
     "optimistic-sam": ("cycle", "trap", "cycle"),
-    "gcsam": (HELD, "leaves", HELD),
+    "gcsam": ("cycle", "leaves", "cycle"),
     "average-sam": ("leaves", "leaves", "attractor"),
     "m-sam": ("cycle", "trap", "cycle"),
     "n-sam": ("cycle", "trap", "cycle"),
     "dnsam": ("cycle", "trap", "cycle"),
     "f-sam": ("leaves", "leaves", "cycle"),
-    "vasso": (HELD, "trap", HELD),
+    "vasso": ("cycle", "trap", "cycle"),
     "dp-sat": ("leaves", "leaves", "trap"),
 }
 """What docs/theory.md, section 5, says of orbits near each of `POINTS`, in their order.
 
-At rho = .1, lr = .05, other settings by default. "held": cycle or trap, theory does not say
-which. USAM attracts a saddle for rho > 1/|λ₋| = 2. GCSAM's flow leaves this saddle
-(1ᵀH⁻¹1 = −1); what holds its map is the 2-cycle of Proposition 14's last remark. ASAM is left out:
-at a weight of 0 it has no scale."""
+At rho = .1, lr = .05, other settings by default. USAM attracts a saddle for rho > 1/|λ₋| = 2.
+GCSAM's flow leaves this saddle (1ᵀH⁻¹1 = −1); what holds its map is the 2-cycle of Proposition 13.
+ASAM is left out: at a weight of 0 it has no scale."""
 
 
-def run(progress: Callable[[str], None] = lambda message: None) -> list[Claim]:
+class Seen(NamedTuple):
+    """What became of the orbits, and how far from the point they are in the end."""
+
+    fates: tuple[str, ...]
+    distances: tuple[tuple[float, float], ...]
+    """The nearest and the farthest of each orbit."""
+
+    @property
+    def outcome(self) -> str:
+        """The fate of all, or the fates that there are."""
+        return " and ".join(sorted(set(self.fates)))
+
+
+def measure(
+    progress: Callable[[str], None] = lambda message: None,
+) -> dict[str, dict[str, Seen]]:
     """Follow orbits of every rule from near the three points."""
-    claims = []
-    for name, expected in TABLE.items():
+    record = {}
+    for name in TABLE:
         progress(name)
-        claims.append(
-            _study.fact(
-                rules.RULES[name].name,
-                "orbits from next to a saddle (λ = 1, −.5), a maximum (λ = −1, −1) and a minimum "
-                "(λ = 1, .4)",
-                predicted=", ".join(expected),
-                measured=", ".join(seen(name, place) for place in POINTS),
-                reason="12 random starts at rho/1000, 12,000 steps; all must agree",
-            )
+        record[name] = {place: see(name, place) for place in POINTS}
+    return record
+
+
+def judge(record: dict[str, dict[str, Seen]]) -> list[Claim]:
+    """Compare fates with the table, and the size of three rules' cycles with closed forms."""
+    claims = [
+        _study.fact(
+            rules.RULES[name].name,
+            "orbits from next to a saddle (λ = 1, −.5), a maximum (λ = −1, −1) and a minimum "
+            "(λ = 1, .4)",
+            predicted=", ".join(TABLE[name]),
+            measured=", ".join(seen.outcome for seen in places.values()),
+            reason=f"{NUM_STARTS} random starts at rho/1000, 12,000 steps; all must agree",
+            evidence=Evidence.numerical,
         )
+        for name, places in record.items()
+    ]
+    for name, cycles in CYCLES.items():
+        for place in ("saddle", "minimum"):
+            known = cycles(POINTS[place])
+            found = record[name][place].distances
+            on_one = sum(any(np.allclose(pair, c, rtol=1e-6) for c in known) for pair in found)
+            claims.append(
+                _study.every(
+                    f"{rules.RULES[name].name}: its cycles at the {place}",
+                    "the nearest and the farthest point of each orbit in the end: "
+                    + " or ".join(f"{near:.6g} and {far:.6g}" for near, far in known),
+                    holding=on_one,
+                    of=NUM_STARTS,
+                    what="orbits",
+                    reason=f"{cycles.__doc__} To 1e-6: the slowest multiplier to the 12,000th "
+                    "power is less",
+                    evidence=Evidence.numerical,
+                )
+            )
     return claims
 
 
-def seen(name: str, place: str) -> str:
-    """Return what becomes of orbits of the rule called `name` near one of `POINTS`.
-
-    In the words of `TABLE`: where that says "held", a cycle and a trap are both "held".
-    """
-    index = list(POINTS).index(place)
+def see(name: str, place: str) -> Seen:
+    """Return what becomes of orbits of the rule called `name` near one of `POINTS`."""
     system = sf.Map(sf.losses.Quadratic(POINTS[place]), rules.rule(name, rho=_RHO), lr=_LR)  # pyright: ignore[reportCallIssue]
-    fates = set(sf.fate(system, [0.0, 0.0], num_starts=12, num_steps=12_000).fates)
-    if TABLE[name][index] == HELD and fates <= {"cycle", "trap"}:
-        return HELD
-    return " and ".join(sorted(fates))
+    found = sf.fate(system, [0.0, 0.0], num_starts=NUM_STARTS, num_steps=12_000)
+    pairs = zip(found.nearest.tolist(), found.farthest.tolist(), strict=True)
+    return Seen(found.fates, tuple(pairs))
+
+
+Distances = tuple[tuple[float, float], ...]
+
+
+def lookahead_cycles(lams: tuple[float, ...]) -> Distances:
+    """Along λ > 0 the step about c, where the looked-ahead point crosses 0, is SAM's about 0.
+
+    There d = λ(1 − αλ)(w − c) + λρ sign(w − c).
+    """
+    lam, alpha = max(lams), float(rules.LookaheadSAM(rho=_RHO).lookahead)
+    rest = alpha * _RHO * lam / (1 - alpha * lam)
+    swing = _LR * _RHO * lam / (2 - _LR * lam * (1 - alpha * lam))
+    return ((rest - swing, rest + swing),)
+
+
+def centralised_cycles(lams: tuple[float, ...]) -> Distances:
+    """HPHu = ν(2I − ηH)u with ν = ‖Hu‖/(ηρ), Proposition 13: P has rank one in the plane."""
+    h = np.diag(lams)
+    across = h @ np.array([1.0, -1.0]) / np.sqrt(2)
+    u = np.linalg.solve(2 * np.eye(2) - _LR * h, across)
+    radius = float(across @ u * _LR * _RHO * np.linalg.norm(u) / np.linalg.norm(h @ u))
+    return ((radius, radius),)
+
+
+def suppressed_cycles(lams: tuple[float, ...]) -> Distances:
+    """SAM's 2-cycle, Proposition 20, and a 4-cycle on which the ascent's sign is + + − −.
+
+    With a = ηλ: w₁ = (1 − a)w₀ − aρ and −w₀ = (1 − a)w₁ − aρ.
+    """
+    a = _LR * max(lams)
+    alone = a * _RHO / (2 - a)
+    far = a * _RHO * (2 - a) / (1 + (1 - a) ** 2)
+    near = a * _RHO - (1 - a) * far
+    return (alone, alone), (near, far)
+
+
+CYCLES: dict[str, Callable[[tuple[float, ...]], Distances]] = {
+    "lookahead-sam": lookahead_cycles,
+    "gcsam": centralised_cycles,
+    "vasso": suppressed_cycles,
+}
+"""The cycles of rules for which the table alone would say little."""

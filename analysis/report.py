@@ -3,16 +3,20 @@
 import base64
 import html
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 
 import samflow
 from analysis.claims import Claim
 from analysis.size import Size
+from analysis.tally import tally
+from analysis.work import Checked, Lost
+from figures import Drawn
 from samflow.records import write_whole
 
 _COLUMNS = ("claim", "source", "predicted", "measured", "tolerance", "why", "verdict")
@@ -26,73 +30,80 @@ th { text-align: left; border-bottom: 2px solid #444; padding: .3rem .5rem; }
 td { vertical-align: top; border-bottom: 1px solid #ddd; padding: .35rem .5rem; }
 td.number { font-family: ui-monospace, monospace; font-size: .78rem; overflow-wrap: anywhere; }
 td.holds { color: #00664f; } td.fails { color: #fff; background: #b3261e; font-weight: bold; }
-td small { color: #555; display: block; }
+td.disagrees, td.undecided { color: #7a5200; font-weight: bold; }
+td small { color: #555; display: block; font-weight: normal; } td.fails small { color: #fff; }
 figure { margin: 2rem 0; } figure img { max-width: 100%; }
 figcaption { font-size: .88rem; color: #333; max-width: 48rem; }
 .fails-banner { background: #b3261e; color: #fff; padding: .6rem 1rem; }
 .holds-banner { border-left: 5px solid #00664f; padding: .3rem 1rem; background: #f1f7f5; }
+.fails-banner p, .holds-banner p { margin: .3rem 0; }
+.fails-banner ul, .holds-banner ul { margin: .2rem 0; padding-left: 1.2rem; font-size: .9rem; }
 """
 
 
-class Heading(NamedTuple):
-    """What stands above the claims of a study: its name and title, and what it reduced."""
+class Report(NamedTuple):
+    """What was found: studies and figures in the order of the page, and what stopped."""
 
-    study: str
-    title: str
-    reduced: str
+    studies: Sequence[Checked]
+    figures: Sequence[Drawn]
+    lost: Sequence[Lost]
+    size: Size
+    seconds: float
+
+    @property
+    def claims(self) -> list[Claim]:
+        """The claims of all studies."""
+        return [claim for study in self.studies for claim in study.claims]
+
+    @property
+    def reduced(self) -> dict[str, str]:
+        """What the size reduced, by study and figure."""
+        studies = {study.name: study.reduced for study in self.studies if study.reduced}
+        return studies | {f"figure {one.name}": one.reduced for one in self.figures if one.reduced}
 
 
-def write_report(
-    folder: Path,
-    claims: Sequence[Claim],
-    headings: Sequence[Heading],
-    figures: Sequence[dict[str, Any]],
-    size: Size,
-    seconds: float,
-) -> Path:
-    """Write claims.json and index.html into `folder`; return the page's path.
-
-    Args:
-        folder: where; must exist.
-        claims: in the order in which they are shown.
-        headings: one a study, in the order of the page.
-        figures: name, caption, files and reductions of each figure, as `figures.draw_all` returns
-            them; the PNG is embedded in the page.
-        size: that of the studies and figures.
-        seconds: how long the studies took.
-
-    """
+def write_report(folder: Path, report: Report) -> Path:
+    """Write claims.json and index.html into `folder`, which exists; return the page's path."""
     about = {
         "samflow": samflow.__version__,
         "jax": jax.__version__,
         "device": jax.devices()[0].device_kind,
-        "size": str(size),
-        "seconds": round(seconds, 1),
+        "size": str(report.size),
+        "seconds": round(report.seconds, 1),
     }
-    reduced = {heading.study: heading.reduced for heading in headings if heading.reduced}
-    reduced |= {
-        f"figure {figure['name']}": figure["reduced"] for figure in figures if figure["reduced"]
+    count = tally(report.claims)
+    summary = {
+        "claims": len(report.claims),
+        "failed": count.failing,
+        "hold": {str(evidence): number for evidence, number in count.hold.items()},
+        "fail": {str(evidence): number for evidence, number in count.fail.items()},
+        "disagreements": count.disagree,
+        "undecided": count.undecided,
+        "error_probability": count.error_probability,
     }
-    failed = sum(claim.fails for claim in claims)
-    summary = {"claims": len(claims), "failed": failed}
-    shown = [asdict(claim) for claim in claims]
-    content = {"about": about, "summary": summary, "reduced": reduced, "claims": shown}
+    content = {
+        "about": about,
+        "summary": summary,
+        "stopped": {lost.name: lost.why for lost in report.lost},
+        "reduced": report.reduced,
+        "claims": [_plain(claim) for claim in report.claims],
+    }
     write_whole(folder / "claims.json", json.dumps(content, indent=2, ensure_ascii=False))
-    return write_whole(folder / "index.html", _page(claims, headings, figures, about))
+    return write_whole(folder / "index.html", _page(report, about))
 
 
-def _page(
-    claims: Sequence[Claim],
-    headings: Sequence[Heading],
-    figures: Sequence[dict[str, Any]],
-    about: dict[str, object],
-) -> str:
+def _plain(claim: Claim) -> dict[str, object]:
+    """Return a claim as JSON has it, which knows no NaN."""
+    fields = asdict(claim)
+    return {**fields, "used": claim.used if math.isfinite(claim.used) else None}
+
+
+def _page(report: Report, about: dict[str, object]) -> str:
     sections = "".join(
-        f"<h2>{html.escape(title)}</h2>{_reduction(reduced)}"
-        f"{_table([claim for claim in claims if claim.study == study])}"
-        for study, title, reduced in headings
+        f"<h2>{html.escape(study.title)}</h2>{_reduction(study.reduced)}{_table(study.claims)}"
+        for study in report.studies
     )
-    drawn = "".join(_figure(figure) for figure in figures)
+    drawn = "".join(_figure(figure) for figure in report.figures)
     facts = ", ".join(f"{name} {value}" for name, value in about.items())
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
@@ -102,7 +113,7 @@ def _page(
         "<p>[K]: Kim, Park, Choi, Lee, <i>Stability Analysis of Sharpness-Aware Minimization</i>, "
         "arXiv 2301.06308. [Z]: Zhou, Wang, Mao, Li, Yan, <i>SAM Efficiently Selects Flatter "
         "Minima Late in Training</i>, arXiv 2410.10373. Derivations: docs/theory.md.</p>"
-        f"{_banner(claims)}{sections}<h2>Figures</h2>{drawn}"
+        f"{_banner(report)}{sections}<h2>Figures</h2>{drawn}"
         f"<p><small>{html.escape(facts)}</small></p></body></html>"
     )
 
@@ -111,12 +122,24 @@ def _reduction(reduced: str) -> str:
     return f"<p><small>Small size: {html.escape(reduced)}</small></p>" if reduced else ""
 
 
-def _banner(claims: Sequence[Claim]) -> str:
-    failed = [claim for claim in claims if claim.fails]
-    if not failed:
-        return f'<p class="holds-banner">All {len(claims)} claims hold.</p>'
-    names = "; ".join(html.escape(f"{claim.study}: {claim.name}") for claim in failed)
-    return f'<p class="fails-banner">{len(failed)} of {len(claims)} claims fail: {names}</p>'
+def _banner(report: Report) -> str:
+    claims, count = report.claims, tally(report.claims)
+    failed = [f"{claim.study}: {claim.name}" for claim in claims if claim.fails]
+    failed += [f"{lost.name} stopped by {lost.why}" for lost in report.lost]
+    rows = [
+        f"{name}: {hold} hold" + (f", {fail} fail" if fail else "") + (f" ({note})" if note else "")
+        for name, hold, fail, note in count.rows
+    ]
+    if count.disagree:
+        rows.append(f"disagreement with a paper: {count.disagree}")
+    if count.undecided:
+        rows.append(f"undecided: {count.undecided}")
+    listed = "".join(f"<li>{html.escape(row)}</li>" for row in rows)
+    names = f"<p>What fails: {html.escape('; '.join(failed))}</p>" if failed else ""
+    return (
+        f'<div class="{"fails" if failed else "holds"}-banner"><p><b>{count.holding} of '
+        f"{len(claims)} claims hold.</b></p><ul>{listed}</ul>{names}</div>"
+    )
 
 
 def _table(claims: Sequence[Claim]) -> str:
@@ -126,22 +149,22 @@ def _table(claims: Sequence[Claim]) -> str:
 
 def _row(claim: Claim) -> str:
     verdict = str(claim.verdict)
+    used = f"<small>{claim.used:.0%} used</small>" if claim.used > 0 else ""
     plain = (claim.source, claim.predicted, claim.measured, claim.tolerance, claim.reason)
     source, predicted, measured, tolerance, reason = (html.escape(text) for text in plain)
     return (
         f"<tr><td><b>{html.escape(claim.name)}</b><small>{html.escape(claim.statement)}</small>"
         f'</td><td>{source}</td><td class="number">{predicted}</td>'
-        f'<td class="number">{measured}</td><td class="number">{tolerance}</td>'
-        f'<td>{reason}</td><td class="{verdict}">{verdict}</td></tr>'
+        f'<td class="number">{measured}</td><td class="number">{tolerance}{used}</td>'
+        f'<td>{reason}</td><td class="{verdict}">{verdict}<small>{claim.evidence}</small></td></tr>'
     )
 
 
-def _figure(figure: dict[str, Any]) -> str:
-    name, caption = figure["name"], figure["caption"]
-    png = next(path for path in figure["paths"] if path.suffix == ".png")
+def _figure(figure: Drawn) -> str:
+    png = next(path for path in figure.paths if path.suffix == ".png")
     data = base64.b64encode(png.read_bytes()).decode()
+    name, caption = html.escape(figure.name), html.escape(figure.caption)
     return (
-        f'<figure><img alt="{html.escape(name)}" src="data:image/png;base64,{data}">'
-        f"<figcaption><b>{html.escape(name)}.</b> {html.escape(caption)}"
-        f"{_reduction(figure['reduced'])}</figcaption></figure>"
+        f'<figure><img alt="{name}" src="data:image/png;base64,{data}">'
+        f"<figcaption><b>{name}.</b> {caption}{_reduction(figure.reduced)}</figcaption></figure>"
     )

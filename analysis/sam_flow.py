@@ -1,94 +1,123 @@
 """The flow of normalised SAM: it comes to critical points in finite time, stays, and slides."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
 import samflow as sf
-from analysis.claims import Claim, Study
+from analysis.claims import Claim, Evidence, Study
 from samflow import theory
 
 NAME = "sam-flow"
 TITLE = "Normalised SAM's flow reaches critical points in finite time and slides along valleys"
 _study = Study(NAME, "derived in docs/theory.md, Proposition 4")
-_RHO = 0.1
+_RHO, _VALLEY_RHO = 0.1, 0.2
+_LAMS = np.array([2.0, -1.0, -2.0])
+_ALONE = {2.0: 1.0, -2.0: 0.07}
+"""By eigenvalue, where on its eigenvector an orbit starts."""
 
 
-def run(progress: Callable[[str], None] = lambda message: None) -> list[Claim]:
-    """Compare arrival, sliding and the radius of attraction with the closed forms."""
+class Record(NamedTuple):
+    """Arrivals on eigenvectors, starts held inside and outside the radius, the rate of sliding."""
+
+    arrivals: dict[float, float]
+    inside: tuple[int, int]
+    """How many starts inside the radius are held, and of how many."""
+    outside: tuple[int, int]
+    sliding: float
+
+
+def measure(progress: Callable[[str], None] = lambda message: None) -> Record:
+    """Follow the flow at a saddle and along a valley."""
     progress("a saddle")
-    claims = _saddle()
+    arrivals, inside, outside = _saddle()
     progress("sliding along a valley")
-    return [*claims, _valley()]
+    return Record(arrivals, inside, outside, _valley())
 
 
-def _time(lam: float) -> str:
-    return "ln(1 + |w|/rho)/λ" if lam > 0 else "−ln(1 − |w|/rho)/|λ|"
-
-
-def _saddle() -> list[Claim]:
-    """Start on eigenvectors, and just inside and outside the radius of attraction.
-
-    Inside on the worst direction and on random ones; all in one ensemble, compiled once.
-    """
-    lams = np.array([2.0, -1.0, -2.0])
-    radius = float(theory.attraction_radius(lams.tolist(), rho=_RHO))
-    z = np.random.default_rng(0).normal(size=(30, 3))
-    z = np.concatenate([z / np.linalg.norm(z, axis=1, keepdims=True), [[0, 1.0, 0], [0, -1.0, 0]]])
-    inside, outside = 0.999 * radius * z / lams, 1.001 * radius * z[-2:] / lams
-    single = {2.0: 1.0, -2.0: 0.07}
-    alone = [w0 * (lams == lam) for lam, w0 in single.items()]
-    flow = sf.Flow(sf.losses.saddle(tuple(lams.tolist())), sf.SAM(rho=_RHO))
-    path = sf.integrate(flow, np.concatenate([inside, outside, alone]), t1=40.0)
-    held = np.asarray(path.status) == sf.Status.sliding
-    at_0 = np.abs(np.asarray(path.states)[:, -1]).max(axis=1) < 1e-12
-    times = np.where(held & at_0, np.asarray(path.arrived_at), np.nan)[-len(alone) :]
+def judge(record: Record) -> list[Claim]:
+    """Compare arrival, sliding and the radius of attraction with the closed forms."""
     arrivals = [
         _study.close(
             f"arrival at λ={lam:g}",
             f"on the eigenvector of λ, as on ½λw², the flow from w = {w0:g} comes to 0 at T = "
             f"{_time(lam)} and stays",
             predicted=float(theory.arrival_time(lam, w0, rho=_RHO)),
-            measured=float(time),
+            measured=record.arrivals[lam],
             rel=1e-7,
             reason="the integrator's tolerance of 1e-8 a step",
         )
-        for (lam, w0), time in zip(single.items(), times, strict=True)
+        for lam, w0 in _ALONE.items()
     ]
+    (held, inside), (beyond, outside) = record.inside, record.outside
     return [
         *arrivals,
-        _study.fact(
+        _study.every(
             "radius of a saddle",
-            "from ‖Hw‖ = .999 rho min|λ₋| every start comes to the saddle and is held (32 starts, "
-            "λ = 2, −1, −2)",
-            predicted=32,
-            measured=int(held[: len(inside)].sum()),
+            f"from ‖Hw‖ = .999 rho min|λ₋| every start comes to the saddle and is held ({inside} "
+            "starts, λ = 2, −1, −2)",
+            holding=held,
+            of=inside,
+            what="held",
             reason="a bound proved for every start",
+            evidence=Evidence.numerical,
         ),
-        _study.fact(
+        _study.every(
             "the radius is the best",
-            "from 1.001 times that, on the eigenvector of the weakest λ₋, none does",
-            predicted=0,
-            measured=int(held[len(inside) : -len(alone)].sum()),
+            "from 1.001 times that, on the eigenvector of the weakest λ₋, none is held",
+            holding=outside - beyond,
+            of=outside,
+            what="pass by",
             reason="beyond the equilibria at ±rho v the flow leads away",
+            evidence=Evidence.numerical,
+        ),
+        _study.close(
+            "sliding is the sharpness flow",
+            "in the valley ½(1 + u²)v² the flow comes to v = 0 and slides, u̇ = −½λ′(u)rho² = "
+            "−rho² u: the rate of log u",
+            predicted=_VALLEY_RHO**2,
+            measured=record.sliding,
+            rel=1e-6,
+            reason="the integrator's tolerance over the time of sliding; Filippov's combination "
+            "of the two sides is exact here for every rho",
+            source="Wen, Ma, Li 2023, arXiv 2211.05729 (small rho); docs/theory.md",
         ),
     ]
 
 
-def _valley() -> Claim:
-    path = sf.integrate(sf.Flow(sf.losses.valley(), sf.SAM(rho=0.2)), [2.0, 0.3], t1=20.0)
-    times, u = np.asarray(path.times), np.asarray(path.states)[:, 0]
-    sliding = times > float(path.arrived_at)
-    first, last = np.flatnonzero(sliding)[[0, -1]]
-    rate = -np.log(u[last] / u[first]) / (times[last] - times[first])
-    return _study.close(
-        "sliding is the sharpness flow",
-        "in the valley ½(1 + u²)v² the flow comes to v = 0 and slides, u̇ = −½λ′(u)rho² = −rho² u: "
-        "the rate of log u",
-        predicted=0.2**2,
-        measured=float(rate) if path.status == sf.Status.sliding else np.nan,
-        rel=1e-6,
-        reason="the integrator's tolerance over the time of sliding; Filippov's combination of the "
-        "two sides is exact here for every rho",
-        source="Wen, Ma, Li 2023, arXiv 2211.05729 (small rho); docs/theory.md",
+def _time(lam: float) -> str:
+    return "ln(1 + |w|/rho)/λ" if lam > 0 else "−ln(1 − |w|/rho)/|λ|"
+
+
+def _saddle() -> tuple[dict[float, float], tuple[int, int], tuple[int, int]]:
+    """Start on eigenvectors, and just inside and outside the radius of attraction.
+
+    Inside on the worst direction and on random ones; all in one ensemble, compiled once.
+    """
+    radius = float(theory.attraction_radius(_LAMS.tolist(), rho=_RHO))
+    z = np.random.default_rng(0).normal(size=(30, 3))
+    z = np.concatenate([z / np.linalg.norm(z, axis=1, keepdims=True), [[0, 1.0, 0], [0, -1.0, 0]]])
+    inside, outside = 0.999 * radius * z / _LAMS, 1.001 * radius * z[-2:] / _LAMS
+    alone = [w0 * (lam == _LAMS) for lam, w0 in _ALONE.items()]
+    flow = sf.Flow(sf.losses.saddle(tuple(_LAMS.tolist())), sf.SAM(rho=_RHO))
+    path = sf.integrate(flow, np.concatenate([inside, outside, alone]), t1=40.0)
+    held = np.asarray(path.status) == sf.Status.sliding
+    at_0 = np.abs(np.asarray(path.states)[:, -1]).max(axis=1) < 1e-12
+    times = np.where(held & at_0, np.asarray(path.arrived_at), np.nan)[-len(alone) :]
+    beyond = held[len(inside) : -len(alone)]
+    return (
+        dict(zip(_ALONE, times.tolist(), strict=True)),
+        (int(held[: len(inside)].sum()), len(inside)),
+        (int(beyond.sum()), len(beyond)),
     )
+
+
+def _valley() -> float:
+    """Return the rate of log u while the flow slides; NaN if it does not."""
+    path = sf.integrate(sf.Flow(sf.losses.valley(), sf.SAM(rho=_VALLEY_RHO)), [2.0, 0.3], t1=20.0)
+    if path.status != sf.Status.sliding:
+        return np.nan
+    times, u = np.asarray(path.times), np.asarray(path.states)[:, 0]
+    first, last = np.flatnonzero(times > float(path.arrived_at))[[0, -1]]
+    return float(-np.log(u[last] / u[first]) / (times[last] - times[first]))

@@ -8,8 +8,8 @@ class Size(StrEnum):
     """A report's size.
 
     A study or figure with a small size says in the string `SMALL_SIZE` of its module what is then
-    reduced or left out, and its `run` or `draw` takes the size as its last argument. One without
-    does the same in both.
+    reduced or left out, and its `measure` or `draw` takes the size as its last argument. One
+    without does the same in both.
     """
 
     small = "small"
@@ -17,7 +17,7 @@ class Size(StrEnum):
 
 
 def sized(module: ModuleType, size: Size) -> tuple[Size, ...]:
-    """Return the last arguments of `run` or `draw` of a study or figure: the size, or nothing."""
+    """Return the last arguments of `measure` or `draw` of a module: the size, or nothing."""
     return (size,) if hasattr(module, "SMALL_SIZE") else ()
 
 

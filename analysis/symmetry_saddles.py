@@ -1,6 +1,7 @@
 """Saddles that symmetry makes in networks: GD leaves, USAM is held from rho = 1/|λ₋| on."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -8,10 +9,16 @@ import jax.random as jr
 import numpy as np
 
 import samflow as sf
-from analysis.claims import Claim, Study
+from analysis.claims import Claim, Evidence, Study
+from analysis.size import Size
 from samflow.networks.saddles.critical import critical_point
 from samflow.networks.saddles.deep_linear import deep_linear_saddle
-from samflow.networks.saddles.holding import departure, holding_threshold
+from samflow.networks.saddles.holding import (
+    Departure,
+    HoldingThreshold,
+    departure,
+    holding_threshold,
+)
 from samflow.networks.saddles.symmetries import (
     SymmetrySaddle,
     duplication_saddle,
@@ -20,11 +27,20 @@ from samflow.networks.saddles.symmetries import (
 
 NAME = "symmetry-saddles"
 TITLE = "Networks' saddles by symmetry: USAM is held from 1/|λ₋| on, of the weakest λ₋"
+SMALL_SIZE = (
+    "a duplicated unit and two linear layers only; three units alike and three linear layers of "
+    "one mode are left out."
+)
 _study = Study(NAME, "[K] theorem 1; eigenvalues derived in docs/theory.md")
 
 SIGMA = 2.0
 DEGENERATE_LR = 0.2
 DEGENERATE_RHOS = (10.0, 20.0, 50.0)
+DRAWN_PARTS = tuple(float(part) for part in np.linspace(0, 1.6, 9))
+"""ρ|λ₋| at which the figure has rates, for the first saddle."""
+_SHIFT = 0.05
+"""By how much that of the next is larger, so that markers stand apart."""
+_PARTS = (0.0, 0.9, 1.1)
 _DISTANCE = 2e-3
 _SCAN = (0.1, 1.0, 10.0, 100.0, 1000.0)
 """Values of rho tried at the saddle of order three."""
@@ -59,17 +75,23 @@ def duplicated(seed: int, inputs: int, *shares: float, bias: bool) -> list[Symme
     return [duplication_saddle(model, x, y, unit=0, share=share) for share in shares]
 
 
-def saddles() -> dict[str, SymmetrySaddle]:
-    """Return a saddle of each kind."""
+def saddles(size: Size = Size.full) -> dict[str, SymmetrySaddle]:
+    """Return a saddle of each kind; in the small size, two."""
     x, y = data(0, 3, 2)
-    whitened = np.sqrt(len(x)) * np.linalg.qr(x)[0]
-    alike = perceptron(0, 2, 2, 3, bias=True)
-    return {
+    found = {
         "duplicated unit": duplicated(37, 2, 0.5, bias=True)[0],
-        "three units alike": permutation_saddle(alike, *data(22, 2, 2), alike=(0, 1, 2)),
         "linear, 2 layers, zero": deep_linear_saddle(x, y, width=3),
-        "linear, 3 layers, one mode": deep_linear_saddle(whitened, y, width=3, layers=3, learned=1),
     }
+    if size is Size.full:
+        whitened = np.sqrt(len(x)) * np.linalg.qr(x)[0]
+        alike = perceptron(0, 2, 2, 3, bias=True)
+        found |= {
+            "three units alike": permutation_saddle(alike, *data(22, 2, 2), alike=(0, 1, 2)),
+            "linear, 3 layers, one mode": deep_linear_saddle(
+                whitened, y, width=3, layers=3, learned=1
+            ),
+        }
+    return found
 
 
 def degenerate() -> tuple[SymmetrySaddle, np.ndarray]:
@@ -81,54 +103,144 @@ def degenerate() -> tuple[SymmetrySaddle, np.ndarray]:
     return saddle, direction
 
 
-def run(progress: Callable[[str], None] = lambda message: None) -> list[Claim]:
+class Followed(NamedTuple):
+    """What was followed at one saddle.
+
+    Attributes:
+        closed_form: its eigenvalues in closed form.
+        eigenvalues: those of the dense Hessian.
+        gradient_norm: ‖g‖ there.
+        weakest: the weakest negative eigenvalue.
+        lr: the step size of departures and bisection.
+        departures: by ρ|λ₋|.
+        threshold: the bisection.
+        parts: ρ|λ₋| of the figure.
+        slopes: rates over η|λ₋| there, for a smaller step size.
+
+    """
+
+    closed_form: np.ndarray
+    eigenvalues: np.ndarray
+    gradient_norm: float
+    weakest: float
+    lr: float
+    departures: dict[float, Departure]
+    threshold: HoldingThreshold
+    parts: np.ndarray
+    slopes: np.ndarray
+
+
+class Record(NamedTuple):
+    """What the study measured.
+
+    Attributes:
+        followed: by name of the saddle.
+        duplicated: by share: whether there is a negative eigenvalue, and whether a threshold.
+        held: whether each rho tried held the orbit at the saddle of order three, 0 first.
+        stalls: orbits there by rho, 0 first.
+        sigma: the largest singular value of its data.
+
+    """
+
+    followed: dict[str, Followed]
+    duplicated: dict[float, tuple[bool, bool]]
+    held: np.ndarray
+    stalls: dict[float, Departure]
+    sigma: float
+
+
+def measure(
+    progress: Callable[[str], None] = lambda message: None, size: Size = Size.full
+) -> Record:
+    """Follow orbits at each saddle."""
+    followed = {}
+    for i, (name, saddle) in enumerate(saddles(size).items()):
+        progress(name)
+        followed[name] = _follow(saddle, np.array(DRAWN_PARTS) + i * _SHIFT)
+    progress("a unit duplicated without a saddle")
+    shares = (0.5, 1.5)
+    alike = zip(shares, duplicated(22, 1, *shares, bias=False), strict=True)
+    thresholds = {
+        share: (
+            bool(np.isfinite(saddle.weakest)),
+            bool(np.isfinite(holding_threshold(saddle, lr=0.01).rho)),
+        )
+        for share, saddle in alike
+    }
+    progress("a saddle of order three")
+    saddle, along = degenerate()
+    found = holding_threshold(
+        saddle, lr=DEGENERATE_LR, along=along, distance=_DISTANCE, scan=_SCAN, num_steps=4000
+    )
+    stalls = {}
+    for rho in (0.0, *DEGENERATE_RHOS):
+        system = sf.Map(saddle.loss, sf.USAM(rho=rho), lr=DEGENERATE_LR)  # pyright: ignore
+        stalls[rho] = departure(saddle, system, along=along, distance=_DISTANCE, num_steps=20_000)
+    return Record(followed, thresholds, np.asarray(found.held), stalls, SIGMA)
+
+
+def _follow(saddle: SymmetrySaddle, parts: np.ndarray) -> Followed:
+    strength, lr = abs(saddle.weakest), 0.5 * saddle.largest_lr
+    # Small enough for the slope, and for λmax at the largest rho.
+    small = min(0.3 * saddle.largest_lr, 0.02 / strength)
+
+    def moved(part: float, step: float) -> Departure:
+        # With rho = 0 this is GD, in the program that serves all rho.
+        system = sf.Map(saddle.loss, sf.USAM(rho=part / strength), lr=step)  # pyright: ignore
+        return departure(saddle, system, along=saddle.direction)
+
+    slopes = [moved(part, small).rate / (small * strength) for part in parts]
+    return Followed(
+        np.asarray(saddle.closed_form),
+        np.asarray(saddle.eigenvalues),
+        float(saddle.gradient_norm),
+        float(saddle.weakest),
+        lr,
+        {part: moved(part, lr) for part in _PARTS},
+        holding_threshold(saddle, lr=lr),
+        parts,
+        np.array(slopes),
+    )
+
+
+def judge(record: Record) -> list[Claim]:
     """Compare rates, both sides of the threshold and the threshold itself, saddle by saddle."""
     claims = []
-    for name, saddle in saddles().items():
-        progress(name)
-        claims += _spectrum(name, saddle) + _rates(name, saddle) + _threshold(name, saddle)
-    progress("a unit duplicated without a saddle")
-    claims += _sign_of_the_block()
-    progress("a saddle of order three")
-    return claims + _order_three()
+    for name, found in record.followed.items():
+        claims += [_spectrum(name, found), *_rates(name, found), _threshold(name, found)]
+    return [*claims, *_sign_of_the_block(record), *_order_three(record)]
 
 
-def _spectrum(name: str, saddle: SymmetrySaddle) -> list[Claim]:
-    distances = np.abs(saddle.closed_form[:, None] - saddle.eigenvalues).min(axis=1)
-    return [
-        _study.below(
-            f"{name}: eigenvalues",
-            f"largest distance of the {len(distances)} eigenvalues in closed form from those of "
-            f"the dense Hessian, {len(saddle.eigenvalues)} weights, ‖g‖ = "
-            f"{saddle.gradient_norm:.1e}",
-            bound=1e-12,
-            measured=float(distances.max()),
-            reason="rounding, for max|λ| < 10",
-        )
-    ]
+def _spectrum(name: str, found: Followed) -> Claim:
+    distances = np.abs(found.closed_form[:, None] - found.eigenvalues).min(axis=1)
+    return _study.below(
+        f"{name}: eigenvalues",
+        f"largest distance of the {len(distances)} eigenvalues in closed form from those of "
+        f"the dense Hessian, {len(found.eigenvalues)} weights, ‖g‖ = {found.gradient_norm:.1e}",
+        bound=1e-12,
+        measured=float(distances.max()),
+        reason="rounding, for max|λ| < 10",
+    )
 
 
-def _rates(name: str, saddle: SymmetrySaddle) -> list[Claim]:
-    strength, lr = abs(saddle.weakest), 0.5 * saddle.largest_lr
-    claims = []
-    for part in (0.0, 0.9, 1.1):
-        # With rho = 0 this is GD, in the program that serves all rho.
-        system = sf.Map(saddle.loss, sf.USAM(rho=part / strength), lr=lr)  # pyright: ignore
-        found = departure(saddle, system, along=saddle.direction)
+def _rates(name: str, found: Followed) -> list[Claim]:
+    strength, claims = abs(found.weakest), []
+    for part, moved in found.departures.items():
         kept = "is held" if part > 1 else "leaves"
         claims += [
             _study.fact(
                 f"{name}: rho = {part:g}/|λ₋|",
                 f"{'USAM' if part else 'GD'}, rho = {part:g}/|λ₋|, {kept}",
                 predicted=part > 1,
-                measured=found.held,
+                measured=moved.held,
                 reason="whether the displacement shrinks",
+                evidence=Evidence.numerical,
             ),
             _study.close(
                 f"{name}: rate at {part:g}",
                 "its rate a step along the weakest eigenvector, log(1 + lr|λ₋|(1 − rho|λ₋|))",
-                predicted=float(np.log1p(lr * strength * (1 - part))),
-                measured=found.rate,
+                predicted=float(np.log1p(found.lr * strength * (1 - part))),
+                measured=moved.rate,
                 rel=1e-3,
                 reason="quadratic terms at 1e-3 of the unit of weight, where the fit ends",
             ),
@@ -136,62 +248,55 @@ def _rates(name: str, saddle: SymmetrySaddle) -> list[Claim]:
     return claims
 
 
-def _threshold(name: str, saddle: SymmetrySaddle) -> list[Claim]:
-    found = holding_threshold(saddle, lr=0.5 * saddle.largest_lr)
+def _threshold(name: str, found: Followed) -> Claim:
+    return _study.close(
+        f"{name}: threshold",
+        f"the smallest rho that holds, by bisection on {found.threshold.num_orbits} orbits that "
+        "start along all eigenvectors of λ ≠ 0, is 1/|λ₋| of the weakest λ₋",
+        predicted=1 / abs(found.weakest),
+        measured=found.threshold.rho,
+        rel=0.01,
+        reason="the bracket is 0.5 % wide, and slopes are told apart within it",
+    )
+
+
+def _sign_of_the_block(record: Record) -> list[Claim]:
     return [
-        _study.close(
-            f"{name}: threshold",
-            f"the smallest rho that holds, by bisection on {found.num_orbits} orbits that start "
-            "along all eigenvectors of λ ≠ 0, is 1/|λ₋| of the weakest λ₋",
-            predicted=found.predicted,
-            measured=found.rho,
-            rel=0.01,
-            reason="the bracket is 0.5 % wide, and slopes are told apart within it",
+        _study.fact(
+            f"one input, share {share:g}",
+            "with C > 0, the only entry of its block, a duplicated unit is a saddle with a "
+            "threshold of rho iff its share is outside [0, 1]",
+            predicted=(not 0 <= share <= 1,) * 2,
+            measured=found,
+            reason="negative eigenvalue, threshold: the sign of α(1 − α)C; orbits of GD are held "
+            "where there is no saddle",
+            evidence=Evidence.numerical,
         )
+        for share, found in record.duplicated.items()
     ]
 
 
-def _sign_of_the_block() -> list[Claim]:
-    claims = []
-    shares = (0.5, 1.5)
-    for share, saddle in zip(shares, duplicated(22, 1, *shares, bias=False), strict=True):
-        found = holding_threshold(saddle, lr=0.01)
-        claims.append(
-            _study.fact(
-                f"one input, share {share:g}",
-                "with C > 0, the only entry of its block, a duplicated unit is a saddle with a "
-                "threshold of rho iff its share is outside [0, 1]",
-                predicted=not 0 <= share <= 1,
-                measured=bool(np.isfinite(saddle.weakest) and np.isfinite(found.rho)),
-                reason="the sign of α(1 − α)C; orbits of GD are held where there is no saddle",
-            )
-        )
-    return claims
-
-
-def _order_three() -> list[Claim]:
-    saddle, along = degenerate()
-    found = holding_threshold(
-        saddle, lr=DEGENERATE_LR, along=along, distance=_DISTANCE, scan=_SCAN, num_steps=4000
-    )
+def _order_three(record: Record) -> list[Claim]:
     claims = [
-        _study.fact(
+        _study.every(
             "3 layers, zero: no threshold",
             f"H = 0, and GD and USAM with each rho of {_SCAN} move away from zero",
-            predicted=True,
-            measured=not found.held.any(),
+            holding=int(np.sum(~record.held)),
+            of=1 + len(_SCAN),
+            what="rules leave",
             reason="g is of second order in w, and rho g(w) smaller than w the nearer to zero",
+            evidence=Evidence.numerical,
         )
     ]
-    for rho in DEGENERATE_RHOS:
-        system = sf.Map(saddle.loss, sf.USAM(rho=rho), lr=DEGENERATE_LR)  # pyright: ignore
-        moved = departure(saddle, system, along=along, distance=_DISTANCE, num_steps=20_000)
+    for rho, moved in record.stalls.items():
+        if not rho:
+            continue
         claims.append(
             _study.close(
                 f"3 layers, zero: rho = {rho:g}",
                 "USAM stalls beside zero where w + rho g(w) = 0, at distance √3/(rho σ): a "
                 "semi-stable point, neared like 1/k",
-                predicted=float(np.sqrt(3) / (rho * SIGMA)),
+                predicted=float(np.sqrt(3) / (rho * record.sigma)),
                 measured=float(moved.sizes[-1]),
                 rel=0.03,
                 reason="the gap is 1/k of the time, and terms of the sixth order in w",

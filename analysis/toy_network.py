@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from scipy.stats import binomtest
 
 import samflow as sf
-from analysis.claims import Claim, Study
+from analysis.claims import Claim, Evidence, Study
+from analysis.statistics import Mean, mean_of, redrawn
 from samflow.noise import MiniBatch, sample_paths
 
 NAME = "toy-network"
@@ -24,13 +24,18 @@ RHOS, MOMENTA, BATCHES = (0.0, 0.05, 0.1, 0.2, 0.5), (0.0, 0.5, 0.9), (1, 8)
 NUM_EXAMPLES = 8
 
 
-class Share(NamedTuple):
-    """How many seeds came down from the saddle, and the mean loss at the end."""
+NEEDED = 3.0
+"""Standard errors that decide a difference between two cells, seed by seed."""
 
-    low: float
-    share: float
-    high: float
-    loss: float
+Cell = tuple[int, float, float]
+"""Batch size, momentum, rho."""
+
+
+class Ends(NamedTuple):
+    """How every seed ended: whether it came down from the saddle, and its loss."""
+
+    down: np.ndarray
+    loss: np.ndarray
 
 
 def loss() -> sf.losses.FiniteSumLoss:
@@ -53,10 +58,10 @@ def starts(num_seeds: int = NUM_SEEDS) -> np.ndarray:
     return np.stack([w[:, 0], np.abs(w[:, 1])], axis=1)
 
 
-def share(rho: float, momentum: float, batch_size: int, num_seeds: int = NUM_SEEDS) -> Share:
-    """Return the share of seeds whose loss at the end is nearer the minimum's than the saddle's.
+def ends(rho: float, momentum: float, batch_size: int, num_seeds: int = NUM_SEEDS) -> Ends:
+    """Return which seeds have at the end a loss nearer the minimum's than the saddle's.
 
-    With a Wilson interval of 95 %. An orbit that is not finite has not come down.
+    An orbit that is not finite has not come down.
     """
     whole = loss()
     # With rho = 0 SAM is SGD, and runs the same compiled program as with any other; so does
@@ -68,9 +73,7 @@ def share(rho: float, momentum: float, batch_size: int, num_seeds: int = NUM_SEE
         system, starts(num_seeds), key=jr.key(0), num_paths=num_seeds, num_steps=NUM_STEPS
     )
     values = np.asarray(jax.vmap(whole)(paths.w[:, -1]))
-    down = values < 0.5 * (float(whole(jnp.zeros(2))) + _least(whole))
-    found = binomtest(int(down.sum()), num_seeds).proportion_ci(method="wilson")
-    return Share(found.low, float(down.mean()), found.high, float(values.mean()))
+    return Ends(values < 0.5 * (float(whole(jnp.zeros(2))) + _least(whole)), values)
 
 
 def _least(whole: sf.losses.FiniteSumLoss) -> float:
@@ -81,59 +84,90 @@ def _least(whole: sf.losses.FiniteSumLoss) -> float:
     return at_0 - slope**2 / (2 * curvature)
 
 
-def run(progress: Callable[[str], None] = lambda message: None) -> list[Claim]:
-    """Count seeds over rho, momentum and batch size."""
+def measure(progress: Callable[[str], None] = lambda message: None) -> dict[Cell, Ends]:
+    """Follow every seed over rho, momentum and batch size."""
     found = {}
     for size, momentum, rho in itertools.product(BATCHES, MOMENTA, RHOS):
         progress(f"B = {size}, momentum = {momentum:g}, rho = {rho:g}")
-        found[size, momentum, rho] = share(rho, momentum, size)
+        found[size, momentum, rho] = ends(rho, momentum, size)
+    return found
+
+
+def judge(record: dict[Cell, Ends]) -> list[Claim]:
+    """Count seeds, and compare cells seed by seed."""
     claims = []
     for size in BATCHES:
-        row = [found[size, 0.0, rho] for rho in RHOS]
+        row = [record[size, 0.0, rho] for rho in RHOS]
+        pairs = list(itertools.pairwise(row))
         claims += [
-            _study.fact(
+            _decided(
                 f"share, B = {size}",
-                "without momentum, the share of 1000 seeds that come down falls with rho; "
-                f"measured: {_listed(row)}",
-                predicted=True,
-                measured=row[0].low > row[1].high
-                and all(
-                    a.low > b.high or a.share == b.share == 0 for a, b in itertools.pairwise(row)
-                ),
-                reason="the 95 % intervals of neighbours do not meet, but where both are 0",
+                f"without momentum, the share of {NUM_SEEDS} seeds that come down falls with rho "
+                f"up to {RHOS[-2]:g}: {_listed(row)}",
+                [_fewer(a, b) for a, b in pairs[:-1]],
+                "pairs of neighbours",
             ),
-            _study.fact(
+            _decided(
                 f"loss, B = {size}",
-                "the mean loss at the end rises with rho up to .2; measured: "
-                + ", ".join(f"{s.loss:.3f}" for s in row),
-                predicted=True,
-                measured=all(a.loss < b.loss for a, b in itertools.pairwise(row[:-1])),
-                reason="an inequality, the same seeds for each rho",
+                f"the mean loss at the end rises with rho up to {RHOS[-2]:g}: "
+                + ", ".join(f"{each.loss.mean():.3f}" for each in row),
+                [mean_of(b.loss - a.loss) for a, b in pairs[:-1]],
+                "pairs of neighbours",
             ),
-            _study.fact(
+            _decided(
                 f"momentum, B = {size}",
-                "at rho = .1 momentum .9 brings down more seeds than none; measured: "
-                + _listed([found[size, m, 0.1] for m in MOMENTA]),
-                predicted=True,
-                measured=found[size, 0.9, 0.1].low > found[size, 0.0, 0.1].high,
-                reason="the 95 % intervals do not meet",
+                f"at rho = .1 momentum {MOMENTA[-1]:g} brings down more seeds than none, for "
+                f"momentum {', '.join(f'{m:g}' for m in MOMENTA)}: "
+                + _listed([record[size, m, 0.1] for m in MOMENTA]),
+                [_fewer(record[size, MOMENTA[-1], 0.1], record[size, 0.0, 0.1])],
+                "pair",
             ),
         ]
-    alone, whole = (found[size, 0.0, 0.1] for size in BATCHES)
-    claims.append(
-        _study.fact(
-            "batch size",
-            "without momentum the batch size does not matter at rho = .1, as the saddle is one of "
-            "every example's loss and its noise vanishes there; measured: "
-            + _listed([alone, whole]),
-            predicted=True,
-            measured=alone.low <= whole.high and whole.low <= alone.high,
-            reason="the 95 % intervals meet; [K] finds that small batches help, where noise does "
-            "not vanish",
-        )
+    return [*claims, _batch_size(record)]
+
+
+def _fewer(a: Ends, b: Ends) -> Mean:
+    """Return by how much more seeds come down in `a`, as a share, seed by seed."""
+    return mean_of(a.down.astype(float) - b.down)
+
+
+def _decided(name: str, statement: str, means: list[Mean], what: str) -> Claim:
+    least = min(mean.z for mean in means)
+    return _study.every(
+        name,
+        statement,
+        holding=sum(mean.z > NEEDED for mean in means),
+        of=len(means),
+        what=what,
+        reason=f"seed by seed, each difference more than {NEEDED:g} standard errors (least "
+        f"{least:.1f})",
+        evidence=Evidence.statistical,
+        error_probability=redrawn(means, NEEDED),
     )
-    return claims
 
 
-def _listed(shares: list[Share]) -> str:
-    return ", ".join(f"{s.share:.3f} ({s.low:.3f} to {s.high:.3f})" for s in shares)
+def _batch_size(record: dict[Cell, Ends]) -> Claim:
+    """Say that the noise of a batch vanishes at this saddle: every example has it."""
+    alone, whole = (record[size, 0.0, 0.1] for size in BATCHES)
+    bound = 0.05
+    apart = _fewer(alone, whole)
+    room = Mean(bound, apart.error)
+    return _study.fact(
+        "batch size",
+        "without momentum the batch size hardly matters at rho = .1, as the saddle is one of "
+        "every example's loss and its noise vanishes there: "
+        f"{_listed([alone, whole])}, a difference of {100 * apart.mean:+.1f} ± "
+        f"{300 * apart.error:.1f} points; momentum brings "
+        f"{100 * _fewer(record[1, MOMENTA[-1], 0.1], alone).mean:.0f}",
+        predicted=f"within ±{100 * bound:g} points",
+        measured=f"{'' if abs(apart.mean) + 3 * apart.error < bound else 'not '}within "
+        f"±{100 * bound:g} points",
+        reason="three standard errors, seed by seed; [K] finds that small batches help, where "
+        "noise does not vanish",
+        evidence=Evidence.statistical,
+        error_probability=redrawn([room], NEEDED, of=2),
+    )
+
+
+def _listed(cells: list[Ends]) -> str:
+    return ", ".join(f"{each.down.mean():.3f}" for each in cells)

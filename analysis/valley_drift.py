@@ -1,7 +1,9 @@
 """SAM's slow drift along a valley, against both formulas."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 import sympy
 
@@ -14,60 +16,79 @@ TITLE = "Normalised SAM drifts along the valley towards flatter minima"
 _study = Study(NAME, "derived in docs/theory.md")
 _WEN = "Wen, Ma, Li 2023, arXiv 2211.05729; Bartlett, Long, Bousquet 2022"
 _START = 1.0
-_RHO = 1e-4
+_RHO = 3e-5
+_LRS = (0.4, 0.2, 0.02, 0.01)
+_SETTLE, _STEPS = 2200, 2000
+"""Enough to settle at the least lr: exp(−lr·λ·2200) = e^−44."""
 
 
-def run(progress: Callable[[str], None] = lambda message: None) -> list[Claim]:
-    """Measure du per unit of lr·k at u = 1 for three step sizes."""
-    claims = []
-    u = sympy.Symbol("u", real=True)
-    flow = float(theory.sharpness_flow(1 + u**2, u, rho=_RHO).subs(u, _START))
+class Record(NamedTuple):
+    """The drift du per unit of lr·k at u = 1, measured for each lr."""
+
+    drifts: dict[float, float]
+
+
+def measure(progress: Callable[[str], None] = lambda message: None) -> Record:
+    """Settle on the 2-cycle, then measure the mean slope of u over many steps."""
     drifts = {}
-    for lr in (0.4, 0.2, 0.02):
+    for lr in _LRS:
         progress(f"lr = {lr:g}")
-        exact = float(theory.valley_drift(1 + u**2, u, rho=_RHO, lr=lr).subs(u, _START))
-        measured = _drift(lr)
-        drifts[lr] = measured
-        claims.append(
-            _study.close(
-                f"lr = {lr:g}",
-                "du/d(lr·k) = −½λ′(u)(2 rho/(2 − lr·λ))² on ½(1 + u²)v² at u = 1",
-                predicted=exact,
-                measured=measured,
-                rel=1e-4,
-                reason="leading order in rho: the relative error is of order rho² = 1e-8; "
-                "u moves by up to 3e-5 during the measurement",
-            )
+        system = sf.Map(sf.losses.valley(), sf.SAM(rho=_RHO), lr=lr)
+        radius = lr * _RHO * 2 / (2 - 2 * lr)
+        start = jnp.asarray([_START, radius])
+        orbit = sf.iterate(system, start, num_steps=_SETTLE + _STEPS, keep_every=2)
+        u = np.asarray(orbit.w)[_SETTLE // 2 :, 0]
+        drifts[lr] = float((u[-1] - u[0]) / (lr * _STEPS))
+    return Record(drifts)
+
+
+def judge(record: Record) -> list[Claim]:
+    """Compare with the formula at finite lr, and its limit with the sharpness flow."""
+    u = sympy.Symbol("u", real=True)
+    lr = sympy.Symbol("lr", positive=True)
+    formula = theory.valley_drift(1 + u**2, u, rho=_RHO, lr=lr)
+    claims = [
+        _study.close(
+            f"lr = {value:g}",
+            "du/d(lr·k) = −½λ′(u)(2 rho/(2 − lr·λ))² on ½(1 + u²)v² at u = 1",
+            predicted=float(formula.subs({u: _START, lr: value})),
+            measured=record.drifts[value],
+            rel=2e-5,
+            reason="leading order in rho: the relative error is of order rho² = 1e-9; u moves by "
+            "up to 4e-6 before the middle of the measurement, which changes the drift by 1e-5",
         )
-    claims.append(
+        for value in _LRS
+    ]
+    flow = theory.sharpness_flow(1 + u**2, u, rho=_RHO)
+    ratio = sympy.nsimplify(sympy.limit(sympy.simplify(formula / flow), lr, 0), rational=True)
+    limit = float(flow.subs(u, _START))
+    coarse, fine = _LRS[-2:]
+    return [
+        *claims,
+        _study.fact(
+            "limit of the formula",
+            "as lr → 0 the drift at finite lr over the sharpness flow −(rho²/2)∇λ",
+            predicted=1,
+            measured=ratio,
+            reason="sympy's limit",
+            source=_WEN,
+        ),
         _study.close(
             "limit lr → 0",
-            "at lr = 0.02 the drift is the sharpness flow −(rho²/2)∇λ within 5 %",
-            predicted=flow,
-            measured=drifts[0.02],
-            rel=0.05,
-            reason="(2/(2 − lr·λ))² − 1 = 4.1 % at lr·λ = 0.04",
+            "the drifts at lr = .02 and .01, extrapolated to lr = 0, are the sharpness flow",
+            predicted=limit,
+            measured=2 * record.drifts[fine] - record.drifts[coarse],
+            rel=7e-4,
+            reason="(2/(2 − x))² = 1 + x + ¾x² + …: the extrapolation leaves 3x²/8 = 6.0e-4 at "
+            "x = lr·λ = .04, and terms of order x³ = 6e-5",
             source=_WEN,
-        )
-    )
-    claims.append(
-        _study.fact(
+        ),
+        _study.close(
             "finite lr",
-            "at lr = 0.4 the sharpness flow alone is off by more than half: the finite-lr "
-            "formula is needed",
-            predicted=True,
-            measured=abs(drifts[0.4] / flow - 1) > 0.5,
-            reason="(2/(2 − 0.8))² = 2.78",
-        )
-    )
-    return claims
-
-
-def _drift(lr: float) -> float:
-    """Settle on the 2-cycle, then measure the mean slope of u over many steps."""
-    system = sf.Map(sf.losses.valley(), sf.SAM(rho=_RHO), lr=lr)
-    radius = float(theory.cycle_radius(1 + _START**2, rho=_RHO, lr=lr))
-    settle, steps = 200 + int(20 / lr), 2000
-    orbit = sf.iterate(system, [_START, radius], num_steps=settle + steps, keep_every=2)
-    u = np.asarray(orbit.w)[settle // 2 :, 0]
-    return float((u[-1] - u[0]) / (lr * 2 * (len(u) - 1)))
+            "at lr = 0.4 the drift is (2/(2 − .8))² = 25/9 times the sharpness flow",
+            predicted=25 / 9,
+            measured=record.drifts[0.4] / limit,
+            rel=2e-5,
+            reason="as above",
+        ),
+    ]

@@ -37,6 +37,8 @@ EXAMPLES = (
     "0.8*x - 0.4*y + 0.25*sin(x - y)",
 )
 """Gradients of period 2π, never 0, nor is their mean: no SAM's direction jumps anywhere."""
+_START, _END, _STEPS = 2.0, 0.5, 256
+"""Ornstein and Uhlenbeck's process: from where, until when, in how many steps."""
 _CURVATURE = np.array([[1.5, 0.4], [0.4, 0.5]])
 _SIGMA = np.array([[1.0, -0.6], [-0.6, 0.8]])
 
@@ -229,7 +231,6 @@ class Curve(NamedTuple):
     statement: str
 
 
-@functools.cache
 def shrinking() -> dict[str, Curve]:
     """Return the errors on the torus where rho shrinks as √lr."""
     where = "a nonlinear sum of three examples on the torus, one drawn a step, rho = .4 √lr"
@@ -259,7 +260,6 @@ def shrinking() -> dict[str, Curve]:
     }
 
 
-@functools.cache
 def fixed() -> dict[str, Curve]:
     """Return the errors on the torus where rho stays."""
     return {
@@ -277,7 +277,6 @@ def fixed() -> dict[str, Curve]:
     }
 
 
-@functools.cache
 def strong() -> dict[str, Curve]:
     """Return the errors on a quadratic where the noise grows as 1/lr."""
     words = {
@@ -295,24 +294,54 @@ def strong() -> dict[str, Curve]:
     }
 
 
-def run(progress: Callable[[str], None] = lambda message: None) -> list[Claim]:
-    """Measure the orders and Ornstein and Uhlenbeck's rates."""
+class Record(NamedTuple):
+    """What the study measured.
+
+    Attributes:
+        lrs: the learning rates.
+        names: the rules on the torus.
+        fixed_rho: rho of the curves in `fixed`.
+        quadratic: errors on a quadratic with noise of a fixed covariance.
+        strong: the same where the noise grows as 1/lr, by covariance.
+        shrinking: errors on the torus where rho shrinks as √lr.
+        fixed: the same where rho stays.
+        ends: Ornstein and Uhlenbeck's X(½) from `START`, one a path.
+
+    """
+
+    lrs: np.ndarray
+    names: tuple[str, ...]
+    fixed_rho: float
+    quadratic: Curve
+    strong: dict[str, Curve]
+    shrinking: dict[str, Curve]
+    fixed: dict[str, Curve]
+    ends: np.ndarray
+
+
+def measure(progress: Callable[[str], None] = lambda message: None) -> Record:
+    """Compute the errors, and sample Ornstein and Uhlenbeck's process."""
     progress("quadratic")
-    weak = {
-        "quadratic": Curve(
-            quadratic_errors("leading", strong=False),
-            1,
-            "E‖w‖² of USAM on a quadratic with additive noise of a fixed Σ",
-        )
-    }
-    weak |= {f"strong noise, {kind}": curve for kind, curve in strong().items()}
+    quadratic = Curve(
+        quadratic_errors("leading", strong=False),
+        1,
+        "E‖w‖² of USAM on a quadratic with additive noise of a fixed Σ",
+    )
+    noisy = strong()
     progress("torus, rho = O(√lr)")
-    weak |= shrinking()
+    first = shrinking()
     progress("torus, rho fixed")
-    weak |= fixed()
-    claims = [_of_order(name, curve) for name, curve in weak.items()]
+    second = fixed()
     progress("Ornstein-Uhlenbeck")
-    return claims + _rates()
+    return Record(LRS, NAMES, FIXED_RHO, quadratic, noisy, first, second, _ends())
+
+
+def judge(record: Record) -> list[Claim]:
+    """Compare the orders, and Ornstein and Uhlenbeck's rates."""
+    weak = {"quadratic": record.quadratic}
+    weak |= {f"strong noise, {kind}": curve for kind, curve in record.strong.items()}
+    weak |= record.shrinking | record.fixed
+    return [_of_order(name, curve) for name, curve in weak.items()] + _rates(record.ends)
 
 
 def _of_order(name: str, curve: Curve) -> Claim:
@@ -327,34 +356,38 @@ def _of_order(name: str, curve: Curve) -> Claim:
     )
 
 
-def _rates() -> list[Claim]:
-    """Check E He_n(X_t) = e^(−nt) He_n(x₀) for dX = −X dt + √2 dB."""
-    t1, num_steps, start, size = 0.5, 256, 2.0, 200_000
+def _ends() -> np.ndarray:
+    """Return X(½) of dX = −X dt + √2 dB by Euler and Maruyama's steps, one a path."""
     equation = sf.FunctionDiffusion(
         lambda z: (-z[0],), lambda z: ((2**0.5,),), dim=1, name="ou", elementwise=True
     )
     paths = sf.noise.sample_paths(
-        EulerMaruyama(equation, dt=t1 / num_steps),  # pyright: ignore[reportCallIssue]
-        [start],
+        EulerMaruyama(equation, dt=_END / _STEPS),  # pyright: ignore[reportCallIssue]
+        [_START],
         key=jr.key(0),
-        num_paths=size,
-        num_steps=num_steps,
+        num_paths=200_000,
+        num_steps=_STEPS,
     )
-    x = np.asarray(paths.w[:, -1, 0])
+    return np.asarray(paths.w[:, -1, 0])
+
+
+def _rates(x: np.ndarray) -> list[Claim]:
+    """Check E He_n(X_t) = e^(−nt) He_n(x₀)."""
     claims = []
     for n in range(1, 5):
         hermite = np.eye(n + 1)[n]
         values = np.polynomial.hermite_e.hermeval(x, hermite)
-        begin = float(np.polynomial.hermite_e.hermeval(start, hermite))
-        error = values.std() / size**0.5 / abs(values.mean()) / t1
+        begin = float(np.polynomial.hermite_e.hermeval(_START, hermite))
+        error = values.std() / x.size**0.5 / abs(values.mean()) / _END
         claims.append(
-            _study.close(
+            _study.sampled(
                 f"Ornstein-Uhlenbeck, n = {n}",
                 f"E He_{n}(X) decays at the rate {n}: the spectrum of the generator is −n",
                 predicted=n,
-                measured=float(-np.log(values.mean() / begin) / t1),
-                absolute=float(4 * error) + n * t1 / num_steps,
-                reason="four standard errors of 200,000 paths, and Euler's n dt/2, doubled",
+                measured=float(-np.log(values.mean() / begin) / _END),
+                error=float(error),
+                bias=n * _END / _STEPS,
+                reason=f"four standard errors of {x.size:,} paths, and Euler's n dt/2, doubled",
                 source="Risken 1989, The Fokker-Planck Equation, section 5.5.1",
             )
         )

@@ -1,61 +1,178 @@
-"""The work behind a report: studies and figures, in this process or side by side in several."""
+"""The work behind a report: studies with their figures, here or side by side in processes."""
 
 import contextlib
-import functools
 import multiprocessing
-import multiprocessing.util
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+import threading
+import time
+import traceback
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import connection
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
-from analysis.size import Size, sized
+from analysis import STUDIES
+from analysis.claims import Claim
+from analysis.size import Size, reduction, sized
+from figures import FIGURES, Drawn, save, studies_of
+from samflow._checks import ArgumentError, known
 
 
 class Task(NamedTuple):
-    """A study or a figure to make."""
+    """Studies and the figures that draw their records: what one process does in one go."""
 
-    kind: str
+    studies: tuple[str, ...]
+    figures: tuple[str, ...]
+
+    @property
+    def cost(self) -> float:
+        """About how many seconds it takes in the small size."""
+        names = (*self.studies, *(f"figure {name}" for name in self.figures))
+        return sum(COSTS[name] for name in names)
+
+
+class Checked(NamedTuple):
+    """A study that ran to its end."""
+
     name: str
+    title: str
+    reduced: str
+    claims: list[Claim]
+    seconds: float
+
+
+class Lost(NamedTuple):
+    """A study or figure that stopped with an error."""
+
+    name: str
+    why: str
 
 
 class Done(NamedTuple):
-    """What a task gave: the claims of a study, or what `figures.draw_all` says of a figure."""
+    """What a task gave."""
 
     task: Task
-    result: list[Any]
+    checked: list[Checked]
+    drawn: list[Drawn]
+    lost: list[Lost]
+
+    @property
+    def seconds(self) -> float:
+        """How long its studies and figures took."""
+        return sum(one.seconds for one in (*self.checked, *self.drawn))
+
+
+class WorkerEnded(RuntimeError):
+    """A process that did a task was ended from outside."""
 
 
 Progress = Callable[[str], None]
 _THREADS = ("NPROC", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")
 """How many threads XLA and the two kinds of BLAS start, as they read it from the environment."""
+COSTS = {
+    "beale-threshold": 3.0,
+    "map-window": 2.0,
+    "beale-descent": 2.5,
+    "sam-cycle": 2.0,
+    "saddle-cycles": 3.0,
+    "sam-flow": 13.0,
+    "practical-sam": 2.5,
+    "hallucinated": 2.5,
+    "relatives": 11.0,
+    "lyapunov": 4.0,
+    "noise-moments": 12.0,
+    "toy-network": 6.0,
+    "weak-order": 8.0,
+    "escape": 14.0,
+    "valley-phases": 2.5,
+    "valley-drift": 1.5,
+    "interpolation": 3.0,
+    "digits-phases": 18.0,
+    "digits-noise": 8.0,
+    "noisy-switch": 10.0,
+    "late-attack": 12.0,
+    "batch-momentum": 12.0,
+    "symmetry-saddles": 8.0,
+    "checkpoints": 8.0,
+    "figure portrait": 5.0,
+    "figure beale": 5.5,
+    "figure crossing": 3.0,
+    "figure threshold": 10.0,
+    "figure saddle-cycles": 1.0,
+    "figure hallucinated": 7.0,
+    "figure two_phases": 2.0,
+    "figure interpolation": 1.0,
+    "figure noise-moments": 1.0,
+    "figure weak-order": 1.0,
+    "figure escape": 1.0,
+    "figure noisy-switch": 1.0,
+    "figure late-attack": 1.0,
+    "figure batch-momentum": 1.0,
+    "figure symmetry-saddles": 1.0,
+}
+"""About how many seconds each takes in the small size, for the order and for the time left."""
 
 
-def tasks(studies: Sequence[str], *, draw: bool) -> list[Task]:
-    """Return what is to be done, in an order in which the last is not long.
+def tasks(studies: Collection[str], figures: Collection[str]) -> list[Task]:
+    """Group studies with the figures that draw them; a figure without its studies is left out.
 
-    Networks, which take longest, are the last studies of a report.
+    A quick task comes first, for a verdict soon; then the longest, so that the last is short.
     """
-    from figures import FIGURES
-
-    drawn = [Task("figure", name) for name in reversed(FIGURES)] if draw else []
-    return [*drawn, *(Task("study", name) for name in reversed(studies))]
+    needs = {name: set(studies_of(FIGURES[name])) for name in figures}
+    needs = {name: need for name, need in needs.items() if need <= set(studies)}
+    groups = [({name}, set[str]()) for name in studies]
+    for name, need in needs.items():
+        joined = [group for group in groups if group[0] & need]
+        groups = [group for group in groups if group not in joined]
+        together = set().union(*(group[0] for group in joined))
+        groups.append((together, {name}.union(*(group[1] for group in joined))))
+    found = [
+        Task(tuple(n for n in studies if n in some), tuple(n for n in figures if n in drawn))
+        for some, drawn in groups
+    ]
+    found.sort(key=lambda task: -task.cost)
+    quickest = max((i for i, task in enumerate(found) if task.studies), default=0)
+    return [*found[quickest : quickest + 1], *found[:quickest], *found[quickest + 1 :]]
 
 
 def perform(
     task: Task, folder: Path, size: Size, progress: Progress = lambda message: None
 ) -> Done:
-    """Do one task; figures go to `folder`."""
-    if task.kind == "figure":
-        from figures import draw_all
+    """Do one task; figures go to `folder`. An error loses what stopped, not the rest."""
+    records: dict[str, Any] = {}
+    done = Done(task, [], [], [])
+    for name in task.studies:
+        with _losing(done, name):
+            study = STUDIES[name]
+            begun = time.perf_counter()
+            told = lambda stage, name=name: progress(f"{name}: {stage}")  # noqa: E731
+            records[name] = study.measure(told, *sized(study, size))
+            claims = study.judge(records[name])
+            seconds = time.perf_counter() - begun
+            reduced = reduction(study, size)
+            done.checked.append(Checked(name, study.TITLE, reduced, claims, seconds))
+    for name in task.figures:
+        needed = studies_of(FIGURES[name])
+        if not all(need in records for need in needed):
+            done.lost.append(Lost(name, "not drawn, since its study stopped"))
+            continue
+        progress(f"drawing {name}")
+        with _losing(done, name):
+            done.drawn.append(save(folder, name, [records[need] for need in needed], size=size))
+    return done
 
-        return Done(task, draw_all(folder, task.name, size=size))
-    from analysis import STUDIES
 
-    study = STUDIES[task.name]
-    return Done(task, study.run(progress, *sized(study, size)))
+@contextlib.contextmanager
+def _losing(done: Done, name: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        traceback.print_exc()
+        done.lost.append(Lost(name, f"{type(error).__name__}: {error}"))
 
 
 def all_done(
@@ -64,34 +181,46 @@ def all_done(
     """Do all tasks and yield each as it is done, in any order.
 
     With one job everything happens in this process, and `progress` hears of every stage; with
-    more, in so many new ones, which end with this iteration, however it ends.
+    more, in so many others, which end with this iteration, however it ends.
     """
     if jobs == 1:
         for task in todo:
-            told = lambda stage, task=task: progress(f"{task.name}: {stage}")  # noqa: E731
-            yield perform(task, folder, size, told)
+            yield perform(task, folder, size, progress)
         return
-    groups = [[task for task in todo if task.name == name] for name in _names(todo)]
-    work = functools.partial(_perform_all, folder=folder, size=size)
+    before = multiprocessing.active_children()
     with _threads(max(1, (os.cpu_count() or 1) // jobs)), _interrupts_held():
-        pool = multiprocessing.get_context("spawn").Pool(jobs, _begin)
-    with pool:
-        for done in pool.imap_unordered(work, groups):
-            yield from done
+        context = multiprocessing.get_context(_start_method(todo))
+        pool = ProcessPoolExecutor(jobs, context, _begin)
+        waiting = [pool.submit(perform, task, folder, size) for task in todo]
+    try:
+        for future in as_completed(waiting):
+            yield future.result()
+    except BrokenProcessPool as error:
+        raise WorkerEnded(
+            "A process at work was ended from outside, most often because memory ran out. "
+            "Run again with --jobs 1."
+        ) from error
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for child in multiprocessing.active_children():
+            if child not in before:
+                child.terminate()
 
 
-def leave(code: int) -> NoReturn:
-    """End this process now, without Python's end of itself; for the way out of an interrupt.
+def _start_method(todo: Sequence[Task]) -> str:
+    """Choose how processes start: as copies of this one while that is safe, else anew.
 
-    Then XLA's threads may still run a program, or wait for the interpreter to call back into
-    Python. Python's end frees what they stand on, and the process dies of SIGSEGV now and then.
-    Files that were to be written are whole or not there, and no other process is left.
+    A copy has imported everything already. Only a process with one thread may be copied: before
+    JAX has started its own, and where threads can be counted.
     """
-    multiprocessing.util._exit_function()  # pyright: ignore  # ends children, and lets go of what they shared
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(Exception):
-            stream.flush()
-    os._exit(code)
+    for task in todo:
+        for name in task.studies:
+            STUDIES[name]
+    try:
+        alone = sys.platform == "linux" and len(os.listdir("/proc/self/task")) == 1
+    except OSError:
+        alone = False
+    return "fork" if alone else "spawn"
 
 
 @contextlib.contextmanager
@@ -122,18 +251,62 @@ def _threads(each: int) -> Iterator[None]:
             del os.environ[name]
 
 
-def _names(todo: Sequence[Task]) -> list[str]:
-    """Return the names of the tasks, each once."""
-    return list(dict.fromkeys(task.name for task in todo))
-
-
-def _perform_all(group: Sequence[Task], folder: Path, size: Size) -> list[Done]:
-    return [perform(task, folder, size) for task in group]
-
-
 def _begin() -> None:
-    """Set up a new process: double precision, and the terminal's Ctrl-C left to its parent."""
+    """Set up a process: double precision, Ctrl-C left to its parent, and no life without it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     import jax
 
     jax.config.update("jax_enable_x64", True)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
+
+
+def draw_all(
+    folder: str | os.PathLike[str],
+    only: str | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+    *,
+    size: Size = Size.full,
+) -> list[Drawn]:
+    """Draw every figure, or `only` one, and write it to `folder` as PDF and PNG.
+
+    Args:
+        folder: where to write; made if missing.
+        only: a name in `figures.FIGURES`.
+        progress: called with a stage of the work, the number of figures that are drawn, and how
+            many there are.
+        size: of the computations behind the figures.
+
+    Raises:
+        ArgumentError: for an unknown name (the nearest are given) or a folder that is a file.
+
+    """
+    names = list(FIGURES) if only is None else [known("figure", only, FIGURES)]
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise ArgumentError(f"Argument `folder` must be a folder, but {str(folder)!r} is a file.")
+    folder.mkdir(parents=True, exist_ok=True)
+    records: dict[str, Any] = {}
+    drawn: list[Drawn] = []
+
+    def say(stage: str) -> None:
+        if progress is not None:
+            progress(stage, len(drawn), len(names))
+
+    for name in names:
+        say(name)
+        needed = studies_of(FIGURES[name])
+        for study in needed:
+            if study not in records:
+                module = STUDIES[study]
+                records[study] = module.measure(
+                    lambda stage, study=study: say(f"{study}: {stage}"), *sized(module, size)
+                )
+        drawn.append(save(folder, name, [records[study] for study in needed], size=size))
+    return drawn

@@ -1,98 +1,68 @@
 """The figures of the documentation and the report: one module a figure.
 
-Each module has a `NAME`, a `CAPTION` that says what is seen, with numbers and source, and
-`draw()`, which computes records with samflow and returns a matplotlib Figure. One with `SMALL_SIZE`
-takes a size (`analysis.size`); its caption is that of the full one.
+Each module has a `NAME`; `STUDIES`, the names of the studies whose records it draws (none, if it
+computes its own); `draw(*records)`, which returns a matplotlib Figure; and `caption(*records)`,
+which says what is seen there, with numbers and source. One with `SMALL_SIZE` takes a size
+(`analysis.size`) as the last argument of both. No figure imports a study.
 """
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
+from analysis.modules import Modules
 from analysis.size import Size, reduction, sized
-from figures import (
-    batch_momentum,
-    beale,
-    crossing,
-    escape,
-    hallucinated,
-    interpolation,
-    late_attack,
-    noise_moments,
-    noisy_switch,
-    portrait,
-    saddle_cycles,
-    symmetry_saddles,
-    threshold,
-    two_phases,
-    weak_order,
+
+FIGURES = Modules(
+    "figures",
+    (
+        "portrait",
+        "beale",
+        "crossing",
+        "threshold",
+        "saddle-cycles",
+        "hallucinated",
+        "two_phases",
+        "interpolation",
+        "noise-moments",
+        "weak-order",
+        "escape",
+        "noisy-switch",
+        "late-attack",
+        "batch-momentum",
+        "symmetry-saddles",
+    ),
 )
-from samflow import _checks, plots
-
-FIGURES: dict[str, ModuleType] = {
-    module.NAME: module
-    for module in (
-        portrait,
-        beale,
-        crossing,
-        threshold,
-        saddle_cycles,
-        hallucinated,
-        two_phases,
-        interpolation,
-        noise_moments,
-        weak_order,
-        escape,
-        noisy_switch,
-        late_attack,
-        batch_momentum,
-        symmetry_saddles,
-    )
-}
-"""Every figure by name, in the order in which they are drawn."""
+"""Every figure by name, in the order of the report."""
 
 
-def draw_all(
-    folder: str | os.PathLike[str],
-    only: str | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
-    *,
-    size: Size = Size.full,
-) -> list[dict[str, Any]]:
-    """Draw every figure, or `only` one, and write it to `folder` as PDF and PNG.
+class Drawn(NamedTuple):
+    """A figure on disk: its files as PDF and PNG, what is seen, what its size reduced."""
 
-    Args:
-        folder: where to write; made if missing.
-        only: a name in `FIGURES`.
-        progress: called with a figure's name, its place from 0 on, and how many there are, before
-            it is drawn.
-        size: of the computations behind the figures.
+    name: str
+    caption: str
+    reduced: str
+    paths: tuple[Path, ...]
+    seconds: float
 
-    Returns:
-        A dict a figure: name, caption, paths (PDF, PNG), seconds, and what its size reduced.
 
-    Raises:
-        ArgumentError: for an unknown name (the nearest are given) or a folder that is a file.
+def studies_of(figure: ModuleType) -> tuple[str, ...]:
+    """Return the names of the studies whose records a figure draws."""
+    return figure.STUDIES
 
-    """
-    names = list(FIGURES) if only is None else [_checks.known("figure", only, FIGURES)]
-    folder = Path(folder)
-    if folder.exists() and not folder.is_dir():
-        raise _checks.ArgumentError(
-            f"Argument `folder` must be a folder, but {str(folder)!r} is a file."
-        )
-    folder.mkdir(parents=True, exist_ok=True)
-    drawn = []
-    for place, name in enumerate(names):
-        if progress is not None:
-            progress(name, place, len(names))
-        begun = time.perf_counter()
-        module = FIGURES[name]
-        paths = plots.save(module.draw(*sized(module, size)), folder / name)
-        seconds = time.perf_counter() - begun
-        entry = {"name": name, "caption": module.CAPTION, "reduced": reduction(module, size)}
-        drawn.append({**entry, "paths": paths, "seconds": seconds})
-    return drawn
+
+def save(folder: str | os.PathLike[str], name: str, records: Sequence[Any], *, size: Size) -> Drawn:
+    """Draw the figure called `name` from the records of its studies, and write it to `folder`."""
+    from samflow import plots
+
+    begun = time.perf_counter()
+    figure = FIGURES[name]
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    arguments = (*records, *sized(figure, size))
+    paths = plots.save(figure.draw(*arguments), Path(folder) / name)
+    caption = figure.caption(*arguments)
+    seconds = time.perf_counter() - begun
+    return Drawn(name, caption, reduction(figure, size), tuple(paths), seconds)

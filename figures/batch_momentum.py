@@ -1,63 +1,79 @@
 """Test accuracy and training loss against SAM's radius, by batch size and momentum."""
 
+from typing import Any
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.batch_momentum import FULL, SMALL, Cell, Run, Settings, column, interval, runs
-from analysis.batch_momentum import SMALL_SIZE as SMALL_SIZE
-from analysis.size import Size
 from samflow import plots
 from samflow.plots.style import BLACK, BLUE, DOUBLE_COLUMN, GREY, VERMILION, panel_letter
 
 NAME = "batch-momentum"
-CAPTION = (
-    "A residual network without batch norm (stages of 8 and 16 channels, tanh, cross-entropy) on "
-    f"{FULL.num_train} digits for {FULL.epochs} epochs, lr {FULL.lr:g}; ρ = 0 is SGD. Accuracy on "
-    f"{FULL.num_test} other digits with batches of (a) {FULL.batch_sizes[0]} and (b) "
-    f"{FULL.batch_sizes[-1]}, and (c) the training loss with the latter: means of "
-    f"{FULL.num_seeds} seeds (dots) with 95 % intervals of Student's t. With large batches and "
-    "no momentum SAM falls behind SGD as ρ grows, and momentum brings it back. Dashed: momentum "
-    f"{FULL.momenta[-1]:g} at lr {FULL.control_lr:.2g}, the same lr/(1 − momentum) as without: "
-    "it brings nothing back, so that the longer step does it. With small batches momentum 0.9 is "
-    "unsteady at this lr. After Kim et al. (arXiv "
-    "2301.06308)."
-)
+STUDIES = ("batch-momentum",)
 COLOURS = {0.0: BLACK, 0.5: BLUE, 0.9: VERMILION}
 _MARKS = {0.0: "o", 0.5: "s", 0.9: "D"}
 _SHIFT = 0.004
 """Between the lines of one panel, so that their bars do not lie on each other."""
 
 
-def draw(size: Size) -> Figure:
-    """Draw the table; at the small size, of large batches only."""
-    settings = SMALL if size is Size.small else FULL
-    found = runs(size)
+def draw(record: Any) -> Figure:
+    """Draw the table: the accuracy for each batch size, and the loss for the largest."""
+    settings = record.settings
     panels = [(size, "accuracy") for size in settings.batch_sizes]
     panels.append((settings.batch_sizes[-1], "loss"))
     with plots.styled():
         figure = plots.new_figure(DOUBLE_COLUMN, 2.6)
         axes = figure.subplots(1, len(panels))
         for letter, ax, (batch_size, quantity) in zip("abc", axes, panels, strict=False):
-            _draw_panel(ax, found, settings, batch_size, quantity)
+            _draw_panel(ax, record, batch_size, quantity)
             panel_letter(ax, letter)
         # The dashed line is in the last panels only, and so they are asked first.
         plots.legend_below(figure, list(axes)[::-1], columns=5)
     return figure
 
 
-def _draw_panel(
-    ax: Axes, found: tuple[Run, ...], settings: Settings, batch_size: int, quantity: str
-) -> None:
+def caption(record: Any) -> str:
+    """Say what is drawn."""
+    settings = record.settings
+    *letters, last = "abc"[: len(settings.batch_sizes) + 1]
+    by_size = " and ".join(
+        f"({letter}) {size}" for letter, size in zip(letters, settings.batch_sizes, strict=True)
+    )
+    text = (
+        f"A residual network without batch norm (stages of {_listed(settings.widths)} channels, "
+        f"{settings.activation}, cross-entropy) on {settings.num_train} {settings.images} for "
+        f"{settings.epochs} epochs, lr {settings.lr:g}; ρ = 0 is SGD. Accuracy on "
+        f"{settings.num_test} others with batches of {by_size}, and ({last}) the training loss "
+        f"with batches of {settings.batch_sizes[-1]}: means of {settings.num_seeds} seeds (dots) "
+        "with 95 % intervals of Student's t. With large batches and no momentum SAM falls behind "
+        "SGD, and momentum brings it back."
+    )
+    if record.has_control:
+        text += (
+            f" Dashed: momentum {settings.momenta[-1]:g} at lr {settings.control_lr:.2g}, the same "
+            "lr/(1 − momentum) as without: it brings nothing back, so that the longer step does "
+            f"it. With small batches momentum {settings.momenta[-1]:g} is unsteady at this lr."
+        )
+    return f"{text} After Kim et al. (arXiv 2301.06308)."
+
+
+def _listed(values: tuple[int, ...]) -> str:
+    return " and ".join(str(value) for value in values)
+
+
+def _draw_panel(ax: Axes, record: Any, batch_size: int, quantity: str) -> None:
+    settings = record.settings
     scale = 100.0 if quantity == "accuracy" else 1.0
     lines = [(momentum, settings.lr) for momentum in settings.momenta]
     lines.append((settings.momenta[-1], settings.control_lr))
+    cells = {(c.batch_size, c.momentum, c.rho, c.lr): c for c, of in record.means if of == quantity}
     for place, (momentum, lr) in enumerate(lines):
-        of_line = [Cell(batch_size, momentum, rho, lr) for rho in settings.rhos]
-        values = [column(found, cell, quantity) for cell in of_line]
-        if not all(len(each) for each in values):
+        of_line = [cells.get((batch_size, momentum, rho, lr)) for rho in settings.rhos]
+        if None in of_line:
             continue
-        means = [interval(each) for each in values]
+        values = [record.column(cell, quantity) for cell in of_line]
+        means = [record.means[cell, quantity] for cell in of_line]
         control = lr != settings.lr
         x = np.array(settings.rhos) + _SHIFT * (place - 1)
         middle, half = (scale * np.array(part) for part in zip(*means, strict=True))

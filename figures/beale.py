@@ -17,16 +17,7 @@ from samflow.plots.style import DOUBLE_COLUMN, RULE_COLOURS, panel_letter
 from samflow.rules import AbstractRule
 
 NAME = "beale"
-CAPTION = (
-    "Beale's function at η = 10⁻⁴ (as in Kim et al., arXiv 2301.06308), from the same three "
-    "starts: (a) GD comes to the minimum (3, ½); (b) USAM with ρ = 0.05, above the threshold "
-    "4/111 ≈ 0.036, comes to the saddle (0, 1), a node here, between two repelled points that are "
-    "no critical points of the loss; (c) SAM with ρ = 0.3 comes within 0.0011 of (0, 1) and "
-    "hovers. Arrows show the direction of a step, not its size. Below, from (0.5, 1.5), the cosine "
-    "between g(w) and the gradient at the ascent point: (d) USAM's changes its sign once, from "
-    "0.99 to −1, when the ascent point crosses into the next basin; (e) SAM's keeps swinging "
-    "between −1 and 1 as long as it hovers, chaotically."
-)
+STUDIES: tuple[str, ...] = ()
 
 LR = 1e-4
 RHOS = {"gd": 0.0, "usam": 0.05, "sam": 0.3}
@@ -63,6 +54,20 @@ def _cosines(system: sf.Map, w: Array) -> Array:
         return jnp.vdot(g, ascent) / (jnp.linalg.norm(g) * jnp.linalg.norm(ascent))
 
     return jax.vmap(one)(w)
+
+
+def caption() -> str:
+    """Say what is seen."""
+    return (
+        "Beale's function at η = 10⁻⁴ (as in Kim et al., arXiv 2301.06308), from the same three "
+        "starts: (a) GD comes to the minimum (3, ½); (b) USAM with ρ = 0.05, above the threshold "
+        "4/111 ≈ 0.036, comes to the saddle (0, 1), a node here, between two repelled points that "
+        "are no critical points of the loss; (c) SAM with ρ = 0.3 comes within 0.0011 of (0, 1) "
+        "and hovers. Arrows show the direction of a step, not its size. Below, from (0.5, 1.5), "
+        "the cosine between g(w) and the gradient at the ascent point: (d) USAM's changes its "
+        "sign once, from 0.99 to −1, when the ascent point crosses into the next basin; (e) SAM's "
+        "keeps swinging between −1 and 1 as long as it hovers, chaotically."
+    )
 
 
 def draw() -> Figure:

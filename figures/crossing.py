@@ -11,13 +11,7 @@ from samflow.plots.portrait import draw_frame
 from samflow.plots.style import BLACK, DOUBLE_COLUMN, RULE_COLOURS, panel_letter
 
 NAME = "crossing"
-CAPTION = (
-    "x² − y² from (−3, −0.01) at η = 0.01, after Kim et al. (arXiv 2301.06308): GD passes the "
-    "saddle and leaves along y; USAM with ρ = 0.6, above the threshold 1/|λ₋| = ½, converges to it "
-    "geometrically; SAM with ρ = 0.5 is held on a 2-cycle at the distance c = ηρλ/(2 − ηλ) "
-    "= 0.00505 (dashed). The cycle attracts for every ρ; orbits from this start come to it for "
-    "ρ ≥ 0.0949. The axes of (a) are not to one scale."
-)
+STUDIES: tuple[str, ...] = ()
 
 START = (-3.0, -0.01)
 LR = 0.01
@@ -40,6 +34,17 @@ def orbit(rule: str) -> Orbit:
 def cycle_radius() -> float:
     """Return the radius of SAM's 2-cycle along x, where λ = 2."""
     return float(sf.theory.cycle_radius(2, rho=RHOS["sam"], lr=LR))  # pyright: ignore
+
+
+def caption() -> str:
+    """Say what is seen."""
+    return (
+        "x² − y² from (−3, −0.01) at η = 0.01, after Kim et al. (arXiv 2301.06308): GD passes the "
+        "saddle and leaves along y; USAM with ρ = 0.6, above the threshold 1/|λ₋| = ½, converges "
+        "to it geometrically; SAM with ρ = 0.5 is held on a 2-cycle at the distance c = ηρλ/(2 − "
+        "ηλ) = 0.00505 (dashed). The cycle attracts for every ρ; orbits from this start come to "
+        "it for ρ ≥ 0.0949. The axes of (a) are not to one scale."
+    )
 
 
 def draw() -> Figure:

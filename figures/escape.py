@@ -8,74 +8,79 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.escape import BATCHES, MAX_STEPS, MOMENTA, SADDLES, Saddle, sweep
 from samflow import noise, plots
 from samflow.plots.style import DOUBLE_COLUMN, RULE_COLOURS, panel_letter
 
 NAME = "escape"
-CAPTION = (
-    "Steps until noise of covariance |H|/B drives an optimiser out of a ball around a saddle. "
-    "Upper row: quartic, radius 0.5, η = 0.05; lower row: Beale's function at (0, 1), radius 0.2, "
-    "η = 0.001; 500 paths a curve from the saddle, at most 3000 steps. (a, d) Kaplan and Meier's "
-    "estimate of the share still inside, with its band of 95 %, at B = 32 without momentum: SGD "
-    "black, USAM blue and SAM red with ρ|λ₋| = ¼ dashed and ½ solid. (b, c, e, f) The median with "
-    "its interval of 95 % (Brookmeyer and Crowley; mostly smaller than its mark) over ρ|λ₋|. Black "
-    "at ρ = 0: SGD. Triangles at the upper edge: not reached, B = 128 on top. Dotted: ρ = 1/|λ₋|, "
-    "from where on the saddle attracts USAM's flow; for SAM, whose ρ is a length, nothing happens "
-    "there. In (c) paths leave beyond it as well: through the stable direction, in which ascent "
-    "amplifies the noise. Claims after Kim et al. (arXiv 2301.06308)."
-)
+STUDIES = ("escape",)
 
-RADII = (0.02, 0.25, 0.5, 0.75, 1.0, 1.25)
 CURVES = (0.25, 0.5)
+"""ρ|λ₋| of the survival curves, at this batch size."""
+BATCH = 32.0
 MARKS = {8.0: "o", 32.0: "s", 128.0: "D"}
 LINES: dict[float, Any] = {8.0: "-", 32.0: "--", 128.0: ":"}
 
 
-def draw() -> Figure:
+def draw(record: Any) -> Figure:
     """Draw the six panels."""
     with plots.styled():
         figure = plots.new_figure(DOUBLE_COLUMN, 4.6)
         axes = figure.subplots(2, 3)
-        for row, saddle in zip(axes, SADDLES, strict=True):
-            cells = list(itertools.product((0.0, *RADII), MOMENTA, BATCHES))
-            found = {
-                "usam": sweep(saddle, "usam", cells),
-                "sam": sweep(saddle, "sam", [cell for cell in cells if cell[0]]),
-            }
-            _survival(row[0], saddle, found)
-            _medians(row[1], 0.0, found)
-            _medians(row[2], 0.9, found)
+        for row, swept in zip(axes, record.swept, strict=True):
+            _survival(row[0], record, swept)
+            for ax, momentum in zip(row[1:], record.momenta, strict=True):
+                _medians(ax, momentum, record, swept)
+                ax.set_title(f"{swept.saddle.name}, momentum {momentum:g}")
         for ax, letter in zip(axes.flat, "abcdef", strict=True):
             panel_letter(ax, letter)
-        for row, saddle in zip(axes, SADDLES, strict=True):
-            row[1].set_title(f"{saddle.name}, momentum 0")
-            row[2].set_title(f"{saddle.name}, momentum 0.9")
-        figure.legend(handles=_handles(), loc="outside lower center", ncols=6)
+        figure.legend(handles=_handles(record), loc="outside lower center", ncols=6)
     return figure
 
 
-def _handles() -> list[Line2D]:
+def caption(record: Any) -> str:
+    """Say what is drawn."""
+    rows = "; ".join(
+        f"{row} row: {saddle.name} at ({saddle.w[0]:g}, {saddle.w[1]:g}), radius "
+        f"{saddle.radius:g}, η = {saddle.lr:g}"
+        for row, saddle in zip(("upper", "lower"), (s.saddle for s in record.swept), strict=True)
+    )
+    low, high = CURVES
+    return (
+        "Steps until noise of covariance |H|/B drives an optimiser out of a ball around a saddle; "
+        f"{rows}. {record.paths} paths a curve from the saddle, at most {record.max_steps} steps. "
+        "(a, d) Kaplan and Meier's estimate of the share still inside, with its band of 95 %, at "
+        f"B = {BATCH:g} without momentum: SGD black, USAM blue and SAM red with ρ|λ₋| = {low:g} "
+        f"dashed and {high:g} solid. (b, c, e, f) The median with its interval of 95 % (Brookmeyer "
+        "and Crowley; mostly smaller than its mark) over ρ|λ₋|, "
+        f"{', '.join(f'{radius:g}' for radius in record.radii)}. Black at ρ = 0: SGD. Triangles at "
+        f"the upper edge: not reached, B = {record.batches[-1]:g} on top. Dotted: ρ = 1/|λ₋|, from "
+        "where on the saddle attracts USAM's flow; for SAM, whose ρ is a length, nothing happens "
+        "there. In (c) paths leave beyond it as well: through the stable direction, in which "
+        "ascent amplifies the noise. Claims after Kim et al. (arXiv 2301.06308)."
+    )
+
+
+def _handles(record: Any) -> list[Line2D]:
     """Return what the legend shows: a colour a rule, a mark a batch size."""
     names = {"gd": "SGD", "usam": "USAM", "sam": "SAM"}
     rules = [Line2D([], [], color=RULE_COLOURS[rule], label=name) for rule, name in names.items()]
     batches = [
         Line2D([], [], color="0.3", marker=MARKS[b], linestyle=LINES[b], markersize=2.6,
                markerfacecolor="white", markeredgewidth=0.8, label=f"$B$ = {b:g} (medians)")
-        for b in BATCHES
+        for b in record.batches
     ]  # fmt: skip
     return [*rules, *batches]
 
 
-def _survival(ax: Axes, saddle: Saddle, found: dict) -> None:
-    _curve(ax, found["usam"][0.0, 0.0, 32.0], RULE_COLOURS["gd"], "-")
+def _survival(ax: Axes, record: Any, swept: Any) -> None:
+    _curve(ax, swept.usam[0.0, 0.0, BATCH], RULE_COLOURS["gd"], "-")
     for rule, (radius, line) in itertools.product(
         ("usam", "sam"), zip(CURVES, ("--", "-"), strict=True)
     ):
-        _curve(ax, found[rule][radius, 0.0, 32.0], RULE_COLOURS[rule], line)
-    ax.set(xscale="log", xlim=(20, MAX_STEPS), ylim=(0, 1.03))
+        _curve(ax, getattr(swept, rule)[radius, 0.0, BATCH], RULE_COLOURS[rule], line)
+    ax.set(xscale="log", xlim=(20, record.max_steps), ylim=(0, 1.03))
     ax.set(xlabel="steps", ylabel="share still inside")
-    ax.set_title(f"{saddle.name}, $B = 32$")
+    ax.set_title(f"{swept.saddle.name}, $B = {BATCH:g}$")
 
 
 def _curve(ax: Axes, times: noise.EscapeTimes, colour: str, line: str) -> None:
@@ -89,18 +94,22 @@ def _curve(ax: Axes, times: noise.EscapeTimes, colour: str, line: str) -> None:
     )  # fmt: skip
 
 
-def _medians(ax: Axes, momentum: float, found: dict) -> None:
-    for batch in BATCHES:
-        _points(ax, [0.0], [found["usam"][0.0, momentum, batch]], RULE_COLOURS["gd"], batch)
+def _medians(ax: Axes, momentum: float, record: Any, swept: Any) -> None:
+    top = record.max_steps
+    for place, batch in enumerate(record.batches):
+        height = top * 0.8 ** (len(record.batches) - 1 - place)
+        _points(ax, [0.0], [swept.usam[0.0, momentum, batch]], RULE_COLOURS["gd"], batch, height)
         for rule in ("usam", "sam"):
-            times = [found[rule][radius, momentum, batch] for radius in RADII]
-            _points(ax, list(RADII), times, RULE_COLOURS[rule], batch)
+            times = [getattr(swept, rule)[radius, momentum, batch] for radius in record.radii]
+            _points(ax, list(record.radii), times, RULE_COLOURS[rule], batch, height)
     ax.axvline(1.0, color="0.6", linewidth=0.7, linestyle=":", zorder=0)
-    ax.set(yscale="log", ylim=(8, MAX_STEPS), xlim=(-0.06, 1.31))
+    ax.set(yscale="log", ylim=(8, top), xlim=(-0.06, 1.31))
     ax.set(xlabel=r"$\rho|\lambda_{-}|$", ylabel="median steps to escape")
 
 
-def _points(ax: Axes, x: list[float], times: list, colour: str, batch: float) -> None:
+def _points(
+    ax: Axes, x: list[float], times: list, colour: str, batch: float, height: float
+) -> None:
     medians = np.array([t.median for t in times])
     low = medians - [t.interval[0] for t in times]
     high = np.array([t.interval[1] for t in times]) - medians
@@ -114,5 +123,5 @@ def _points(ax: Axes, x: list[float], times: list, colour: str, batch: float) ->
     censored = [r + aside for r, median in zip(x, medians, strict=True) if np.isnan(median)]
     if not censored:  # an empty line without a clip would count as one at the figure's corner
         return
-    top = [MAX_STEPS * 0.8 ** (2 - BATCHES.index(batch))] * len(censored)
+    top = [height] * len(censored)
     ax.plot(censored, top, linestyle="", marker="^", markersize=2.4, color=colour, clip_on=False)

@@ -1,6 +1,5 @@
 """SAM's fixed points that are no critical points, each with the critical point it ascends to."""
 
-from collections import Counter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,7 +8,6 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 
 import samflow as sf
-from analysis.size import Size
 from samflow import plots
 from samflow._types import Box
 from samflow.equilibria import FixedPoints
@@ -26,19 +24,26 @@ from samflow.plots.style import (
 )
 
 NAME = "hallucinated"
-CAPTION = (
-    "Where the flow of SAM stands still though the gradient does not vanish (arXiv 2509.21818): "
-    "at points that are critical for the loss on the sphere of radius ρ about one of its critical "
-    "points, the target of the arrow, and where the gradient points towards this target. All such "
-    "points in each panel are proved; orbits are those of the map with η = 10⁻⁴. (a) ½x² − ½y² + "
-    "¼y⁴: for 1 < ρ < 2 each minimum (circles of radius ρ) has one across the saddle, (0, ±(ρ − "
-    "1)), which attracts. (b) Himmelblau's function: 14 of them, of which three attract, one with "
-    "a saddle and two with a minimum for target. (c) Part of the six-hump camel: 12 of its 26, of "
-    "which four attract. (d) How many of each kind Himmelblau's function has, proved at 91 radii: "
-    "for small ρ twice the number of negative eigenvalues, 2(4·1 + 1·2) = 12, none of which "
-    "attracts; some attract from ρ = 1.0405 on, where the sphere about the maximum passes a "
-    "saddle; the last ends at ρ = 8.595, the largest distance between two critical points."
-)
+STUDIES = ("hallucinated",)
+
+
+def caption(record: Any) -> str:
+    """Say what the panels show, with the radii of the search that (d) draws."""
+    return (
+        "Where the flow of SAM stands still though the gradient does not vanish (arXiv "
+        "2509.21818): at points that are critical for the loss on the sphere of radius ρ about "
+        "one of its critical points, the target of the arrow, and where the gradient points "
+        "towards this target. All such points in each panel are proved; orbits are those of the "
+        "map with η = 10⁻⁴. (a) ½x² − ½y² + ¼y⁴: for 1 < ρ < 2 each minimum (circles of radius "
+        "ρ) has one across the saddle, (0, ±(ρ − 1)), which attracts. (b) Himmelblau's function: "
+        "14 of them, of which three attract, one with a saddle and two with a minimum for target. "
+        "(c) Part of the six-hump camel: 12 of its 26, of which four attract. (d) How many of "
+        f"each kind Himmelblau's function has, proved at {len(record.radii)} radii: for small ρ "
+        "twice the number of negative eigenvalues, 2(4·1 + 1·2) = 12, none of which attracts; "
+        f"some attract from ρ = {FIRST_ATTRACTING} on, where the sphere about the maximum passes "
+        f"a saddle; the last ends at ρ = {LAST}, the largest distance between two critical points."
+    )
+
 
 LR = 1e-4
 
@@ -79,8 +84,6 @@ PANELS = (
     ),
 )
 
-RADII = tuple(0.05 + i / 10 for i in range(91))
-SMALL_SIZE = "every third of the radii in (d)."
 FIRST_ATTRACTING, LAST = 1.0405, 8.595
 
 
@@ -89,23 +92,14 @@ def system(panel: Panel) -> sf.Flow:
     return sf.Flow(sf.losses.ZOO[panel.loss](), sf.SAM(rho=panel.rho))
 
 
-def counts(rho: float) -> Counter[str]:
-    """Return how many hallucinated points of each kind Himmelblau's function has, all proved."""
-    flow = sf.Flow(sf.losses.himmelblau(), sf.SAM(rho=rho))
-    found = sf.certify_fixed_points(flow, ((-15, 15), (-15, 15)))
-    if found.verdict is not sf.Verdict.proved:
-        raise ArithmeticError(f"No proof at rho = {rho}: {found.inconclusive}.")
-    return Counter(str(p.kind) for p in found.points if p.origin == "hallucinated")
-
-
-def draw(size: Size = Size.full) -> Figure:
+def draw(record: Any) -> Figure:
     """Draw the three portraits, and the number of points against the radius."""
     with plots.styled():
         figure = plots.new_figure(DOUBLE_COLUMN, 6.6)
         grid = figure.subplots(2, 2)
         for ax, panel in zip(grid.flat, PANELS, strict=False):
             _draw_panel(ax, panel)
-        _draw_counts(grid[1, 1], every=3 if size is Size.small else 1)
+        _draw_counts(grid[1, 1], record)
         for ax, letter in zip(grid.flat, "abcd", strict=True):
             panel_letter(ax, letter)
         plots.legend_below(figure, grid.flat[:3], columns=5)
@@ -160,16 +154,15 @@ def _draw_critical(ax: Axes, w: Any, kind: sf.Kind) -> None:
         line.set_label(f"{NAMES[str(kind)]} of the loss")
 
 
-def _draw_counts(ax: Axes, *, every: int) -> None:
-    radii = RADII[::every]
-    found = [counts(rho) for rho in radii]
+def _draw_counts(ax: Axes, record: Any) -> None:
+    radii = np.array(record.radii)
     looks = {"attracting": PURPLE, "saddle": SKY, "repelling": GREEN}
     below = np.zeros(len(radii))
     for kind, colour in looks.items():
-        number = np.array([count[kind] for count in found], dtype=float)
-        ax.bar(radii, number, 0.1 * every, bottom=below, color=colour, label=kind)
+        number = np.array([found.kinds[kind] for found in record.counts], dtype=float)
+        ax.bar(radii, number, radii[1] - radii[0], bottom=below, color=colour, label=kind)
         below += number
-    ax.set(xlim=(0, RADII[-1]), xlabel=r"radius $\rho$", xticks=range(10))
+    ax.set(xlim=(0, radii[-1]), xlabel=r"radius $\rho$", xticks=range(10))
     ax.set(ylim=(0, 22), ylabel="number of points", yticks=range(0, 21, 4))
     ax.set_title("Himmelblau")
     ax.legend(loc="upper left", reverse=True)

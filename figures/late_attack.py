@@ -7,41 +7,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.late_attack import (
-    BATCH_SIZE,
-    EPSILON,
-    FULL,
-    LATE_PART,
-    LR,
-    MOMENTUM,
-    NUM_SEEDS,
-    NUM_TEST,
-    NUM_TRAIN,
-    SMALL,
-    column,
-    settings,
-)
-from analysis.late_attack import SMALL_SIZE as SMALL_SIZE
-from analysis.size import Size
-from analysis.statistics import interval
 from samflow import plots
 from samflow.plots.style import BLUE, DOUBLE_COLUMN, GREY, VERMILION, panel_letter
 
 NAME = "late-attack"
-CAPTION = (
-    f"An MLP (64–32–10, tanh, cross-entropy) on {NUM_TRAIN} digits, batches of {BATCH_SIZE}, lr "
-    f"{LR:g}, momentum {MOMENTUM:g}, trained for {FULL.epochs} epochs (circles) or "
-    f"{SMALL.epochs} (squares), of which the last are adversarial: ten steps of PGD within "
-    f"{EPSILON:g} in the maximum norm, pixels in [0, 1]. The axis says how many, on the scale of "
-    "log(1 + epochs); 0 is standard training, the last mark of a curve adversarial training all "
-    f"along. Filled: late, the last 1/{LATE_PART} of the epochs. (a) Error on {NUM_TEST} other "
-    "digits under the attack and (b) without, (c) largest eigenvalue of the Hessian of the "
-    f"training loss without attack: means of {NUM_SEEDS} seeds (dots) with 95 % intervals of "
-    "Student's t; arms share their seeds, so that differences are known better. The last "
-    f"{FULL.late} of {FULL.epochs} epochs give most of the robustness, the last of {SMALL.epochs} "
-    "a third. What late epochs cost in error without attack and in sharpness, longer adversarial "
-    "training takes back if there is time. After Zhou et al. (arXiv 2410.10373)."
-)
+STUDIES = ("late-attack",)
 
 
 class Look(NamedTuple):
@@ -50,9 +20,11 @@ class Look(NamedTuple):
     colour: str
     marker: str
     moved: float
+    shape: str
 
 
-LOOKS = {Size.small: Look(BLUE, "s", -0.05), Size.full: Look(VERMILION, "o", 0.05)}
+LOOKS = (Look(BLUE, "s", -0.05, "squares"), Look(VERMILION, "o", 0.05, "circles"))
+"""Of the short training and the long one."""
 _PANELS = {
     "adversarial_error": ("test error under attack (%)", 100.0),
     "test_error": ("test error without attack (%)", 100.0),
@@ -61,45 +33,76 @@ _PANELS = {
 """Label and scale of each quantity."""
 
 
-def draw(size: Size) -> Figure:
-    """Draw the errors and the sharpness; at the small size, of the short training only."""
-    sizes = (Size.small, Size.full) if size is Size.full else (Size.small,)
+def draw(record: Any) -> Figure:
+    """Draw the errors and the sharpness of each training."""
     with plots.styled():
         figure = plots.new_figure(DOUBLE_COLUMN, 2.7)
         axes = figure.subplots(1, 3)
+        looks = list(zip(record.trainings, LOOKS, strict=False))
         for letter, ax, (quantity, (label, scale)) in zip(
             "abc", axes, _PANELS.items(), strict=True
         ):
-            for each in sizes:
-                _draw_curve(ax, each, quantity, scale)
-            late = f"late: the last 1/{LATE_PART}"
-            ax.plot([], [], LOOKS[size].marker, color=GREY, markersize=4, label=late)
-            _finish(ax, label, settings(size).epochs)
+            for training, look in looks:
+                _draw_curve(ax, training, look, quantity, scale)
+            late = f"late: the last 1/{record.late_part}"
+            ax.plot([], [], looks[-1][1].marker, color=GREY, markersize=4, label=late)
+            ticks = sorted({arm for training, _ in looks for arm in training.arms} - {16})
+            ticks = ticks if len(looks) > 1 else [*ticks, 16]
+            ax.set_xticks(_place(ticks), [str(tick) for tick in ticks])
+            ax.set(xlabel="adversarial epochs at the end", ylabel=label)
             panel_letter(ax, letter)
         axes[2].set_ylim(0, None)
         plots.legend_below(figure, list(axes), columns=3)
     return figure
 
 
-def _draw_curve(ax: Axes, size: Size, quantity: str, scale: float) -> None:
-    (epochs, tails), look = settings(size), LOOKS[size]
-    arms = (0, *tails, epochs)
-    values = [scale * column(size, quantity, arm) for arm in arms]
-    middle, half = np.array([interval(each) for each in values]).T
-    x, late = _place(arms) + look.moved, arms.index(settings(size).late)
+def caption(record: Any) -> str:
+    """Say what is drawn."""
+    drawn = list(zip(record.trainings, LOOKS, strict=False))
+    lengths = " or ".join(f"{t.settings.epochs} epochs ({look.shape})" for t, look in drawn)
+    return (
+        f"{record.about}. Trained for {lengths}, of which the last are adversarial. The axis says "
+        "how many, on the scale of log(1 + epochs); 0 is standard training, the last mark of a "
+        f"curve adversarial training all along. Filled: late, the last 1/{record.late_part} of the "
+        "epochs. (a) Error under the attack and (b) without, (c) largest eigenvalue of the Hessian "
+        f"of the training loss without attack: means of {record.num_seeds} seeds (dots) with 95 % "
+        "intervals of Student's t; arms share their seeds, so that differences are known better. "
+        f"{' '.join(_share(training) for training, _ in drawn)} After Zhou et al. (arXiv "
+        "2410.10373)."
+    )
+
+
+def _share(training: Any) -> str:
+    epochs, late = training.settings.epochs, training.settings.late
+    never, some, all_along = (
+        training.means["adversarial_error", arm].mean for arm in (0, late, epochs)
+    )
+    last = "epoch" if late == 1 else f"{late} epochs"
+    gives = "gives" if late == 1 else "give"
+    return (
+        f"The last {last} of {epochs} {gives} {(never - some) / (never - all_along):.0%} of the "
+        "robustness that all of them give."
+    )
+
+
+def _draw_curve(ax: Axes, training: Any, look: Look, quantity: str, scale: float) -> None:
+    values = [scale * training.values[quantity, arm] for arm in training.arms]
+    means = [training.means[quantity, arm] for arm in training.arms]
+    middle, half = scale * np.array(means).T
+    x, late = _place(training.arms) + look.moved, training.arms.index(training.settings.late)
     for at, each in zip(x + 2 * look.moved, values, strict=True):
         ax.plot(0 * each + at, each, ".", color=look.colour, alpha=0.35, markersize=2.5)
     ax.errorbar(x, middle, half, fmt="none", ecolor=look.colour, elinewidth=0.8, capsize=2)
     marked: Any = {"color": look.colour, "marker": look.marker, "ms": 4, "linewidth": 1.1}
-    ax.plot(x, middle, markerfacecolor="white", label=f"{epochs} epochs in all", **marked)
+    ax.plot(
+        x,
+        middle,
+        markerfacecolor="white",
+        label=f"{training.settings.epochs} epochs in all",
+        **marked,
+    )
     ax.plot(x[late], middle[late], **marked)
 
 
 def _place(epochs: Sequence[int]) -> np.ndarray:
     return np.log2(1 + np.array(epochs))
-
-
-def _finish(ax: Axes, label: str, epochs: int) -> None:
-    ticks = (0, *FULL.tails, FULL.epochs) if epochs == FULL.epochs else (0, 1, 2, 5, 10, epochs)
-    ax.set_xticks(_place(ticks), [str(tick) for tick in ticks])
-    ax.set(xlabel="adversarial epochs at the end", ylabel=label)

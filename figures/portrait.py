@@ -8,11 +8,7 @@ from samflow import plots
 from samflow.plots.style import COLUMN
 
 NAME = "portrait"
-CAPTION = (
-    "The flow of USAM with ρ = 0.05 on Beale's function. The loss has a saddle at (0, 1); since ρ "
-    "is above 4/111 ≈ 0.036 it attracts, between two saddles of the flow that are no critical "
-    "points of the loss. The minimum (3, ½) attracts as well."
-)
+STUDIES: tuple[str, ...] = ()
 
 RHO = 0.05
 BOX = ((-1.2, 3.8), (-0.3, 1.9))
@@ -23,6 +19,15 @@ T1 = 16.0
 def system() -> sf.Flow:
     """Return the flow that is drawn."""
     return sf.Flow(sf.losses.beale(), sf.USAM(rho=RHO))
+
+
+def caption() -> str:
+    """Say what is seen."""
+    return (
+        "The flow of USAM with ρ = 0.05 on Beale's function. The loss has a saddle at (0, 1); "
+        "since ρ is above 4/111 ≈ 0.036 it attracts, between two saddles of the flow that are no "
+        "critical points of the loss. The minimum (3, ½) attracts as well."
+    )
 
 
 def draw() -> Figure:

@@ -11,13 +11,7 @@ from samflow.plots.style import DOUBLE_COLUMN, VERMILION, panel_letter
 from samflow.rules import AbstractRule
 
 NAME = "threshold"
-CAPTION = (
-    "Flows on ½(x² − y²), whose saddle has λ = ±1, below (top) and above (bottom) USAM's threshold "
-    "ρ = 1/|λ₋| = 1. GD has no ρ. USAM's saddle attracts in the lower row only: there its "
-    "eigenvalues are −ρ − 1 and 1 − ρ < 0. Normalised SAM has no Jacobian at the saddle (cross) "
-    "and no threshold: in both rows every orbit from within the distance ρ min|λ₋|²/max|λ₋| = ρ "
-    "(dashed) comes to it in finite time; (0, ±ρ) are equilibria that are no critical points."
-)
+STUDIES: tuple[str, ...] = ()
 
 NAMES = ("GD", "USAM", "SAM")
 RHOS = (0.7, 1.5)
@@ -34,6 +28,18 @@ def rules(rho: float) -> tuple[AbstractRule, ...]:
 def system(rule: AbstractRule) -> sf.Flow:
     """Return the flow of a rule on ½(x² − y²)."""
     return sf.Flow(sf.losses.saddle(), rule)
+
+
+def caption() -> str:
+    """Say what is seen."""
+    return (
+        "Flows on ½(x² − y²), whose saddle has λ = ±1, below (top) and above (bottom) USAM's "
+        "threshold ρ = 1/|λ₋| = 1. GD has no ρ. USAM's saddle attracts in the lower row only: "
+        "there its eigenvalues are −ρ − 1 and 1 − ρ < 0. Normalised SAM has no Jacobian at the "
+        "saddle (cross) and no threshold: in both rows every orbit from within the distance ρ "
+        "min|λ₋|²/max|λ₋| = ρ (dashed) comes to it in finite time; (0, ±ρ) are equilibria that "
+        "are no critical points."
+    )
 
 
 def draw() -> Figure:

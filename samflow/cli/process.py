@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 _AGAIN = 0.01
 """Seconds until an interrupt that was lost comes again."""
@@ -150,3 +150,20 @@ def heed_interrupts() -> None:
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not ignored, as by nohup
         sys.unraisablehook = hook
         signal.signal(signal.SIGINT, interrupt)
+
+
+def leave(code: int) -> NoReturn:
+    """End this process now, without Python's end of itself; for the way out of an interrupt.
+
+    Then XLA's threads may still run a program, or wait for the interpreter to call back into
+    Python. Python's end frees what they stand on, and the process dies of SIGSEGV now and then.
+    Files that were to be written are whole or not there, and no other process is left.
+    """
+    import multiprocessing.util
+
+    # Ends children, and lets go of what they shared.
+    multiprocessing.util._exit_function()  # pyright: ignore[reportAttributeAccessIssue]
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()
+    os._exit(code)

@@ -4,7 +4,7 @@ import math
 import warnings
 
 import equinox as eqx
-import jax.numpy as jnp
+import jax
 import numpy as np
 from jaxtyping import Array, Float, Int
 
@@ -117,11 +117,12 @@ def kaplan_meier(times: ArrayLike, escaped: ArrayLike, *, horizon: float | None 
     mean, mean_error = _restricted_mean(times[escaped], known, survival, at_risk, end)
     median, ends, reason = _median(known, survival, low, high)
     return Survival(
-        times=jnp.asarray(known),
-        survival=jnp.asarray(survival),
-        low=jnp.asarray(low),
-        high=jnp.asarray(high),
-        at_risk=jnp.asarray(at_risk),
+        # Not jnp.asarray, which compiles a program for every number of times.
+        times=jax.device_put(known),
+        survival=jax.device_put(survival),
+        low=jax.device_put(low),
+        high=jax.device_put(high),
+        at_risk=jax.device_put(at_risk),
         median=median,
         median_low=ends[0],
         median_high=ends[1],

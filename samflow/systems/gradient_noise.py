@@ -13,6 +13,7 @@ from typing import Any
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Array, Float
 
 from samflow import _checks
@@ -147,6 +148,10 @@ def data_noise(
     return AdditiveNoise(kept * centred.T @ centred / n, batch_size)
 
 
+_UNROLLED = 8
+"""Batches larger than this are drawn in a loop: unrolled, their B² comparisons compile slowly."""
+
+
 class MiniBatch(AbstractNoise):
     """The mean loss of a batch of examples, drawn anew at each step and evenly.
 
@@ -179,6 +184,9 @@ class MiniBatch(AbstractNoise):
             drawn = [below(high, n) for high in words.high] if _by_member(words) else None
             return tuple(drawn) if drawn is not None else below(words.high, n)
         # Floyd's algorithm: at its turn j is drawn if the number drawn from 0..j is taken already.
+        if not _by_member(words) and size > _UNROLLED:
+            turns = jnp.arange(n - size, n, dtype=jnp.int32)
+            return _chosen(below(words.high, turns + 1), turns)
         chosen: list[Any] = []
         for high, j in zip(words.high, range(n - size, n), strict=True):
             index = below(high, j + 1)
@@ -246,6 +254,16 @@ class TiltedLoss(AbstractDerivedLoss):
     def hessian(self, w: Point) -> Matrix:
         """Return H(w), which the tilt leaves alone."""
         return self.loss.hessian(w)
+
+
+def _chosen(drawn: Array, turns: Array) -> Array:
+    """Return each number drawn, or its turn in the place of one that came before."""
+
+    def choose(i: Any, chosen: Array) -> Array:
+        taken = jnp.any((chosen == drawn[i]) & (jnp.arange(len(turns)) < i))
+        return chosen.at[i].set(jnp.where(taken, turns[i], drawn[i]))
+
+    return lax.fori_loop(0, len(turns), choose, jnp.zeros_like(drawn))
 
 
 def _by_member(words: Words) -> bool:

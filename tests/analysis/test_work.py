@@ -10,7 +10,7 @@ from analysis import work
 
 LEAVING = """
     import atexit, multiprocessing, threading, time
-    from analysis.work import leave
+    from samflow.cli.process import leave
     atexit.register(lambda: print("Python's end"))
     threading.Thread(target=time.sleep, args=(60,)).start()  # which Python's end waits for
     lock = multiprocessing.get_context("spawn").Lock()  # of which a tracker would warn

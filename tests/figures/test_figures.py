@@ -1,5 +1,7 @@
 """Each figure shows what its caption says; the numbers are computed again here."""
 
+from types import SimpleNamespace
+
 import equinox as eqx
 import jax
 import numpy as np
@@ -7,7 +9,9 @@ import pytest
 from typer.testing import CliRunner
 
 import samflow as sf
-from figures import FIGURES, beale, crossing, draw_all, hallucinated, threshold, two_phases
+from analysis import STUDIES
+from analysis.work import draw_all
+from figures import FIGURES, beale, crossing, hallucinated, threshold, two_phases
 from figures.__main__ import app
 from samflow._checks import ArgumentError
 from samflow._status import Kind, Status
@@ -33,7 +37,8 @@ def test_every_figure_has_a_name_and_a_caption():
     ]
     assert list(FIGURES) == [module.NAME for module in FIGURES.values()]
     for module in FIGURES.values():
-        assert module.CAPTION.endswith(".")
+        assert callable(module.caption)
+        assert set(module.STUDIES) <= set(STUDIES)
 
 
 def test_no_figure_makes_arrays_on_import():
@@ -95,7 +100,7 @@ def test_sam_is_caught_from_the_rho_in_the_caption_on():
         system = sf.Map(sf.loss("x**2 - y**2"), sf.SAM(rho=rho), lr=crossing.LR)
         return sf.iterate(system, np.array(crossing.START), num_steps=3000)
 
-    assert str(crossing.CATCHING_RHO) in crossing.CAPTION
+    assert str(crossing.CATCHING_RHO) in crossing.caption()
     assert np.linalg.norm(end(crossing.CATCHING_RHO).final_w) < 0.01
     assert Status(int(end(crossing.CATCHING_RHO - 2e-4).status)) is Status.diverged
 
@@ -138,14 +143,18 @@ def test_the_hallucinated_points_of_a_panel_and_what_the_attracting_ones_ascend_
 
 def test_how_many_hallucinated_points_himmelblau_has():
     first, last = hallucinated.FIRST_ATTRACTING, hallucinated.LAST
-    assert str(first) in hallucinated.CAPTION
-    assert str(last) in hallucinated.CAPTION
-    assert f"{len(hallucinated.RADII)} radii" in hallucinated.CAPTION
-    assert hallucinated.counts(0.05) == {"saddle": 10, "repelling": 2}
-    assert hallucinated.counts(first - 1e-4)["attracting"] == 0
-    assert hallucinated.counts(first + 1e-4)["attracting"] == 1
-    assert hallucinated.counts(last - 1e-3).total() > 0
-    assert hallucinated.counts(last + 1e-3).total() == 0
+    search = STUDIES["hallucinated"].search
+
+    def kinds(rho):
+        found = search("himmelblau", rho, ((-15, 15), (-15, 15)))
+        assert found.verdict is sf.Verdict.proved
+        return found.kinds
+
+    assert kinds(0.05) == {"saddle": 10, "repelling": 2}
+    assert kinds(first - 1e-4)["attracting"] == 0
+    assert kinds(first + 1e-4)["attracting"] == 1
+    assert kinds(last - 1e-3).total() > 0
+    assert kinds(last + 1e-3).total() == 0
     points = np.array([c.w for c in sf.losses.himmelblau().critical_points])
     distances = np.linalg.norm(points[:, None] - points, axis=2)
     assert distances.max() == pytest.approx(last, abs=5e-4)
@@ -153,26 +162,39 @@ def test_how_many_hallucinated_points_himmelblau_has():
     assert np.abs(np.linalg.norm(points - maximum, axis=1) - first).min() < 5e-5
 
 
-def test_the_two_phases_have_the_predicted_rates():
-    v = np.abs(np.asarray(two_phases.orbit().w)[:, 1])
-    u = np.asarray(two_phases.orbit().w)[:, 0]
+def test_the_caption_of_the_hallucinated_points_counts_the_radii_that_are_drawn():
+    for radii in ((0.05, 0.35), (0.05, 0.15, 0.25)):
+        record = SimpleNamespace(radii=radii)
+        assert f"proved at {len(radii)} radii" in hallucinated.caption(record)
+
+
+@pytest.fixture(scope="module")
+def valley_phases():
+    return STUDIES["valley-phases"].measure()
+
+
+def test_the_two_phases_have_the_predicted_rates(valley_phases):
+    lr, rho, w, _ = valley_phases.shown
+    u, v = w[:, 0], np.abs(w[:, 1])
     slopes = np.diff(np.log(v))
-    assert two_phases.rate(5.0) == pytest.approx(np.log(2), abs=1e-12)
+    assert two_phases.rate(5.0, lr, rho) == pytest.approx(np.log(2), abs=1e-12)
     assert slopes[:10] == pytest.approx(np.log(2), abs=1e-10)  # |v| < 1e-5: its square is left
     end = two_phases.sharpness(np.array([u[-1], 0.0]))
     assert end == pytest.approx(1.509, abs=5e-4)
-    assert two_phases.edge() == pytest.approx(3.791529, abs=1e-6)
-    assert slopes[-10:] == pytest.approx(two_phases.rate(end), abs=1e-10)
-    assert two_phases.rate(end) == pytest.approx(-0.890, abs=5e-4)
+    assert two_phases.edge(lr, rho) == pytest.approx(3.791529, abs=1e-6)
+    assert slopes[-10:] == pytest.approx(two_phases.rate(end, lr, rho), abs=1e-10)
+    assert two_phases.rate(end, lr, rho) == pytest.approx(-0.890, abs=5e-4)
+    caption = two_phases.caption(valley_phases)
+    assert all(text in caption for text in ("λ = 1.509", "3.79", "= −0.890", "= 3 > 2", "1.5 < 2"))
 
 
 def test_one_figure_is_drawn_alone(tmp_path):
     seen = []
     (drawn,) = draw_all(tmp_path / "new", "two_phases", lambda *args: seen.append(args))
-    assert seen == [("two_phases", 0, 1)]
-    assert drawn["caption"] == two_phases.CAPTION
-    assert [path.name for path in drawn["paths"]] == ["two_phases.pdf", "two_phases.png"]
-    pdf, png = (path.read_bytes() for path in drawn["paths"])
+    assert seen[0] == ("two_phases", 0, 1)
+    assert drawn.caption.endswith("docs/theory.md.")
+    assert [path.name for path in drawn.paths] == ["two_phases.pdf", "two_phases.png"]
+    pdf, png = (path.read_bytes() for path in drawn.paths)
     assert b"/Type3" not in pdf
     assert len(pdf) < 500_000
     assert len(png) < 400_000
