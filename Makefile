@@ -4,11 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TOOLS := $(VENV)/.installed-tools
-# Modules are compiled when they are first imported: most never are.
+# Python compiles a module when it is first imported: most never are. Those that the commands
+# import are compiled once, here, also where PYTHONDONTWRITEBYTECODE says not to.
+COMPILE := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python
 INSTALL := $(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable
 
 .DEFAULT_GOAL := help
-.PHONY: help install verify verify-gpu test lint format types figures bench clean
+.PHONY: help install verify quick verify-gpu test test-slow lint format types figures bench clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -29,11 +31,18 @@ $(TOOLS): $(STAMP)
 verify: $(STAMP)  ## check the claims of the two papers; writes report/
 	$(BIN)/python -m analysis --size small --output report
 
+quick: $(STAMP)  ## the same in a minute of work: three studies, one figure
+	$(BIN)/python -m analysis --quick --output report
+
 verify-gpu: $(STAMP)  ## measure networks on accelerators; writes docs/benchmarks/gpu.json
 	$(BIN)/python benchmarks/gpu.py --size full -o docs/benchmarks/gpu.json
 
-test: $(TOOLS)  ## run the tests
-	$(BIN)/python -m pytest -n 2
+test: $(TOOLS)  ## run the quick tier of the tests
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
+
+# Here programs are compiled as a user's are: the quick tier leaves most optimisations out.
+test-slow: $(TOOLS)  ## run the slow tier: whole studies, long statistics, tutorials
+	XLA_FLAGS= $(BIN)/python -m pytest -n 2 --dist worksteal -m slow
 
 lint: $(TOOLS)  ## check style and spelling
 	$(BIN)/ruff check .

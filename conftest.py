@@ -1,25 +1,97 @@
-"""Double precision for every test, before any array is made; and compiled programs let go."""
+"""Set-up of every test: double precision, quick compilation, and a limit for the quick tier.
+
+Most of a test's time is compilation. Programs are compiled without most of XLA's optimisations,
+unless XLA_FLAGS says otherwise, as `make test-slow` does: there they are those that a user gets.
+"""
 
 import gc
+import os
 import pathlib
+import resource
+from collections.abc import Generator
+from typing import Any
 
-import jax
 import pytest
+
+from samflow.cli import process
+
+_FLAGS = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+if "XLA_FLAGS" not in os.environ:
+    process.compile_quickly()
+    process.add_flags(_FLAGS)
+process.keep_programs()
+if "PYTEST_XDIST_WORKER" in os.environ:  # a core for each worker: threads beside would only spin
+    for _name in ("NPROC", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
+        os.environ.setdefault(_name, "1")
+
+import jax  # noqa: E402  (reads the environment when it is imported)
 
 jax.config.update("jax_enable_x64", True)
 
 _MAPPINGS = pathlib.Path("/proc/self/maps")
+_MEMORY = pathlib.Path("/proc/self/statm")
 _MANY = 15_000
 """Linux gives a process 65530 mappings of memory, of which a compiled program takes several.
 
 A whole run compiles more programs than fit; LLVM then ends the process without a word.
 """
+_MUCH = 1.5 * 2**30
+"""Bytes of memory at which compiled programs are let go, too."""
+
+_LIMIT = 10.0
+"""Seconds of CPU that a test of the quick tier may take, what it starts included."""
+_began = pytest.StashKey[float]()
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m leaves items out
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Put tutorials into the slow tier, and refuse a module of tests that is in it as a whole."""
+    for item in items:
+        if "tutorials" in item.path.parts:
+            item.add_marker("slow")
+    if any("::" in argument for argument in config.args):
+        return  # some tests of a module, whose others are not seen
+    quick = {item.path for item in items if item.get_closest_marker("slow") is None}
+    alone = {item.path for item in items} - quick
+    alone = {path for path in alone if path.suffix == ".py"}
+    if alone:
+        raise pytest.UsageError(
+            f"All tests of {', '.join(sorted(map(str, alone)))} are slow. Leave a small relative "
+            "of each in the quick tier."
+        )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Take the time at which a test begins, with the fixtures that it is the first to need."""
+    item.stash[_began] = _cpu()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Fail a test of the quick tier that takes long: it is to be made smaller, or marked slow."""
+    result = yield
+    taken = _cpu() - item.stash[_began]
+    if taken > _LIMIT and item.get_closest_marker("slow") is None:
+        pytest.fail(
+            f"took {taken:.1f} s of CPU, where the quick tier allows {_LIMIT:g}. Make it smaller, "
+            "or mark it slow and leave a small relative in the quick tier.",
+            pytrace=False,
+        )
+    return result
 
 
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
     """Let go of compiled programs between two modules of tests where they are many."""
     if nextitem is None or nextitem.path == item.path or not _MAPPINGS.exists():
         return
-    if _MAPPINGS.read_bytes().count(b"\n") > _MANY:
+    pages = int(_MEMORY.read_text().split()[1])
+    many = _MAPPINGS.read_bytes().count(b"\n") > _MANY
+    if many or pages * resource.getpagesize() > _MUCH:
         jax.clear_caches()
         gc.collect()
+
+
+def _cpu() -> float:
+    used = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(each.ru_utime + each.ru_stime for each in used)

@@ -16,6 +16,7 @@ from rich.live import Live
 from rich.text import Text
 
 from analysis.size import Size
+from samflow.cli.process import heed_interrupts, prepare
 
 _WIDTH = 80
 """Of lines that go to no terminal."""
@@ -70,13 +71,12 @@ def _run(
     verbose: bool,
 ) -> int:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # so that this process can be copied
+    prepare()
+    heed_interrupts()
     try:
-        import jax
-
         from samflow._checks import ArgumentError
     except KeyboardInterrupt:
         return _interrupted("Interrupted before anything was checked.")
-    jax.config.update("jax_enable_x64", True)
     try:
         if quick and only:
             raise ArgumentError("Options --quick and --only exclude each other: give one.")

@@ -76,8 +76,8 @@ def judge(record: Record) -> list[Claim]:
     claims = [
         _study.fact(
             f"count on {name}",
-            f"for the flow at rho = {_CASES[name][0]:g} there are two for each negative eigenvalue of a "
-            "critical point, and none of them attracts",
+            f"for the flow at rho = {_CASES[name][0]:g} there are two for each negative eigenvalue "
+            "of a critical point, and none of them attracts",
             predicted=f"{2 * _sum_of_indices(name)}, none attracts, proved",
             measured=str(found),
             reason="exhaustive search with proof; the critical points are the literature's",

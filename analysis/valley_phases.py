@@ -74,8 +74,8 @@ def judge(record: Record) -> list[Claim]:
                 "U(5) = 10 and lr·U = 3: the escape rate is log 2 exactly",
                 predicted=float(_PREDICTED_ESCAPE),
                 measured=found.escape.slope,
-                rel=0.01,
-                reason="1 %: the valley bends the growth within the window",
+                rel=2e-3,
+                reason="0.2 %: the window is where the slopes agree to half of that",
             )
         )
     return claims

@@ -31,8 +31,8 @@ class Task(NamedTuple):
     @property
     def cost(self) -> float:
         """About how many seconds it takes in the small size."""
-        costs = [_COST.get(name, 4.0) for name in self.studies]
-        return sum(costs) + sum(_FIGURE_COST.get(name, 1.0) for name in self.figures)
+        names = (*self.studies, *(f"figure {name}" for name in self.figures))
+        return sum(COSTS[name] for name in names)
 
 
 class Checked(NamedTuple):
@@ -73,8 +73,48 @@ class WorkerEnded(RuntimeError):
 Progress = Callable[[str], None]
 _THREADS = ("NPROC", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")
 """How many threads XLA and the two kinds of BLAS start, as they read it from the environment."""
-_COST: dict[str, float] = {}
-_FIGURE_COST: dict[str, float] = {}
+COSTS = {
+    "beale-threshold": 3.0,
+    "map-window": 2.0,
+    "beale-descent": 2.5,
+    "sam-cycle": 2.0,
+    "saddle-cycles": 3.0,
+    "sam-flow": 13.0,
+    "practical-sam": 2.5,
+    "hallucinated": 2.5,
+    "relatives": 11.0,
+    "lyapunov": 4.0,
+    "noise-moments": 12.0,
+    "toy-network": 6.0,
+    "weak-order": 8.0,
+    "escape": 14.0,
+    "valley-phases": 2.5,
+    "valley-drift": 1.5,
+    "interpolation": 3.0,
+    "digits-phases": 18.0,
+    "digits-noise": 8.0,
+    "noisy-switch": 10.0,
+    "late-attack": 12.0,
+    "batch-momentum": 12.0,
+    "symmetry-saddles": 8.0,
+    "checkpoints": 8.0,
+    "figure portrait": 5.0,
+    "figure beale": 5.5,
+    "figure crossing": 3.0,
+    "figure threshold": 10.0,
+    "figure saddle-cycles": 1.0,
+    "figure hallucinated": 7.0,
+    "figure two_phases": 2.0,
+    "figure interpolation": 1.0,
+    "figure noise-moments": 1.0,
+    "figure weak-order": 1.0,
+    "figure escape": 1.0,
+    "figure noisy-switch": 1.0,
+    "figure late-attack": 1.0,
+    "figure batch-momentum": 1.0,
+    "figure symmetry-saddles": 1.0,
+}
+"""About how many seconds each takes in the small size, for the order and for the time left."""
 
 
 def tasks(studies: Collection[str], figures: Collection[str]) -> list[Task]:
@@ -110,11 +150,8 @@ def perform(
             study = STUDIES[name]
             begun = time.perf_counter()
             told = lambda stage, name=name: progress(f"{name}: {stage}")  # noqa: E731
-            if hasattr(study, "run"):
-                records[name], claims = None, study.run(told, *sized(study, size))
-            else:
-                records[name] = study.measure(told, *sized(study, size))
-                claims = study.judge(records[name])
+            records[name] = study.measure(told, *sized(study, size))
+            claims = study.judge(records[name])
             seconds = time.perf_counter() - begun
             reduced = reduction(study, size)
             done.checked.append(Checked(name, study.TITLE, reduced, claims, seconds))

@@ -29,7 +29,7 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 import typer
 
-from samflow.cli.process import XLA_FLAGS
+from samflow.cli import process
 
 OPTIMISED = ("-O3", "-march=native", "-ffast-math")
 
@@ -41,7 +41,8 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 def set_up(flags: bool) -> None:
     """Set XLA's flags for this process if asked to, as the command line does, and turn on x64."""
     if flags:
-        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {XLA_FLAGS}".strip()
+        process.add_flags(process.XLA_FLAGS)
+        process.compile_quickly()
     import jax
 
     jax.config.update("jax_enable_x64", True)

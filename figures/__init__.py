@@ -51,7 +51,7 @@ class Drawn(NamedTuple):
 
 def studies_of(figure: ModuleType) -> tuple[str, ...]:
     """Return the names of the studies whose records a figure draws."""
-    return getattr(figure, "STUDIES", ())
+    return figure.STUDIES
 
 
 def save(folder: str | os.PathLike[str], name: str, records: Sequence[Any], *, size: Size) -> Drawn:
@@ -63,6 +63,6 @@ def save(folder: str | os.PathLike[str], name: str, records: Sequence[Any], *, s
     Path(folder).mkdir(parents=True, exist_ok=True)
     arguments = (*records, *sized(figure, size))
     paths = plots.save(figure.draw(*arguments), Path(folder) / name)
-    caption = figure.caption(*arguments) if hasattr(figure, "caption") else figure.CAPTION
+    caption = figure.caption(*arguments)
     seconds = time.perf_counter() - begun
     return Drawn(name, caption, reduction(figure, size), tuple(paths), seconds)

@@ -4,13 +4,11 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-import jax
 import typer
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
-from analysis.work import draw_all
-from samflow._checks import ArgumentError
+from samflow.cli.process import prepare
 
 app = typer.Typer(add_completion=False)
 
@@ -21,7 +19,10 @@ def main(
     output: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("report/figures"),
 ) -> None:
     """Draw the figures, as PDF and PNG, and print their paths."""
-    jax.config.update("jax_enable_x64", True)
+    prepare()
+    from analysis.work import draw_all
+    from samflow._checks import ArgumentError
+
     columns = SpinnerColumn(), TextColumn("{task.description}"), MofNCompleteColumn()
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("drawing", total=None)

@@ -25,8 +25,9 @@ def caption(record: Any) -> str:
         "(lines). Between the solid lines, ηλ₁/(2 − ηλ₁) < |λ₋|/λ₁ < 2/(2 − ηλ₁), the 2-cycle "
         "along λ₁ attracts. Between the dashed lines a ball of gradients is proved to be "
         "invariant: no orbit leaves, and where the 2-cycle does not attract it is trapped. Above "
-        "the upper one, η|λ₋| = 1, the 2-cycle attracts some of the starts only. The map is "
-        "homogeneous: neither ρ nor the scale of the eigenvalues matters."
+        "the upper one, η|λ₋| = 1, the 2-cycle attracts some of the starts only. At the lower "
+        "left, beside the lower solid line, orbits leave too slowly to be seen in so many steps. "
+        "The map is homogeneous: neither ρ nor the scale of the eigenvalues matters."
     )
 
 
@@ -49,7 +50,7 @@ def draw(record: Any) -> Figure:
             ax.plot(x[inside], bound[inside], color=VERMILION, linewidth=1.1, linestyle="--")
         ax.set(yscale="log", xlim=(0, 2), ylim=(plane.ratio[0], plane.ratio[-1]))
         ax.set(xlabel=r"$\eta\lambda_1$", ylabel=r"$|\lambda_{-}|/\lambda_1$")
-        names = ("leaves", "2-cycle", "trap")
+        names = ("leaves", "2-cycle", "stays, no 2-cycle")
         handles: list[Any] = [
             Patch(facecolor=colour, edgecolor="0.6", label=name)
             for colour, name in zip(COLOURS, names, strict=True)

@@ -25,15 +25,15 @@ def command(json: options.AsJson = False, output: options.Output = None) -> int:
 def _facts(name: str) -> dict[str, Any]:
     from samflow import rules, theory
 
-    made = rules.rule(name, rho=0.1)
+    kind = rules.RULES[name]
     return {
         "name": name,
-        "formula": made.formula,
-        "options": _options(rules.RULES[name]),
-        "memory": isinstance(made, rules.AbstractMemoryRule),
-        "smooth_at_critical_points": _smooth(made),
+        "formula": kind.formula,
+        "options": _options(kind),
+        "memory": issubclass(kind, rules.AbstractMemoryRule),
+        "smooth_at_critical_points": kind.smooth,
         "closed_forms": theory.CLOSED_FORMS[name],
-        "source": made.source,
+        "source": kind.source,
     }
 
 
@@ -45,18 +45,6 @@ def _options(kind: type) -> list[str]:
             default = getattr(parameter.default, "name", parameter.default)
             shown.append(option if default is None else f"{option}={default}")
     return shown
-
-
-def _smooth(rule: Any) -> bool:
-    """Ask the rule for its singularity at a critical point with a regular Hessian."""
-    import jax.numpy as jnp
-
-    from samflow import losses, rules
-
-    loss, w = losses.quartic(), jnp.zeros(2)
-    if isinstance(rule, rules.AbstractMemoryRule):
-        return bool(rule.singularity(loss, w, rule.start(loss, w)) > 0)
-    return bool(rule.singularity(loss, w) > 0)
 
 
 def _lines(row: dict[str, Any]) -> list[RenderableType]:

@@ -8,9 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-import lineax as lx
 import numpy as np
-import optimistix as optx
 from jaxtyping import Array, Bool, Float, Int
 
 from samflow import _checks
@@ -324,6 +322,9 @@ def _solve(
 
     Each start has parameters of its own in `at`.
     """
+    import lineax as lx
+    import optimistix as optx  # slow to import, and not needed where there is a proof
+
     # Levenberg–Marquardt comes near from afar, Newton closes in where the Jacobian is singular
     # (by singular values), which the first does too slowly.
     near = optx.LevenbergMarquardt(rtol=1e-14, atol=1e-14)

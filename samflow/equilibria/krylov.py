@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
-from scipy.linalg import eigh_tridiagonal
 
 from samflow._types import NumpyArray
 from samflow.losses.memory import vectors
@@ -76,6 +75,8 @@ class Tridiagonal(Hessenberg):
 
     def ritz(self) -> tuple[NumpyArray, NumpyArray]:
         """Return the Ritz values in ascending order, and T's eigenvectors as columns."""
+        from scipy.linalg import eigh_tridiagonal  # slow to import: those without networks wait
+
         values, parts = eigh_tridiagonal(self.alpha, self.beta)
         return values, parts
 

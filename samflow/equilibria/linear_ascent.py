@@ -6,7 +6,6 @@ SAM with M = N = I, ASAM with M = T², N = T, GCSAM with a projection: section 5
 from typing import NamedTuple
 
 import numpy as np
-import scipy.linalg
 
 from samflow.losses.base import AbstractLoss
 from samflow.losses.finite_sum import shards
@@ -55,4 +54,5 @@ def linear_ascent(rule: Rule, loss: AbstractLoss, w: np.ndarray) -> LinearAscent
 def block_means(rule: GCSAM, dim: int) -> np.ndarray:
     """Return the projection on vectors that are constant in every block."""
     sizes = (dim,) if rule.blocks is None else rule.blocks
-    return np.asarray(scipy.linalg.block_diag(*(np.full((n, n), 1 / n) for n in sizes)))
+    block = np.repeat(np.arange(len(sizes)), sizes)
+    return (block[:, None] == block) / np.asarray(sizes)[block]

@@ -10,7 +10,6 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.linalg
 from jaxtyping import Array
 
 from samflow import theory
@@ -66,12 +65,15 @@ def _sliding_radius(hessian: np.ndarray, ascent: LinearAscent) -> float:
     scale = ascent.measure
     pull = scale @ hessian @ hessian @ scale
     push = scale @ hessian @ np.linalg.inv(scale)
-    largest = scipy.linalg.eigh(-(push + push.T) / 2, pull, eigvals_only=True)[-1]
+    inverse = np.linalg.inv(np.linalg.cholesky(pull))
+    largest = np.linalg.eigvalsh(-inverse @ (push + push.T) @ inverse.T / 2)[-1]
     return float(ascent.rho / largest) if largest > 0 else float("inf")
 
 
 def _centralised(rule: GCSAM, hessian: np.ndarray) -> Nonsmooth:
     """Return what GCSAM's flow does along the directions that it does not ascend in."""
+    import scipy.linalg  # slow to import, and seldom needed
+
     blocks = block_means(rule, len(hessian))
     inverse = np.linalg.inv(hessian)
     basis = scipy.linalg.orth(blocks)

@@ -9,7 +9,6 @@ import functools
 from typing import Any
 
 import numpy as np
-import scipy.linalg
 
 from samflow import theory
 from samflow._status import Kind
@@ -83,6 +82,8 @@ def _flip(kind: str, momentum: float) -> Any:
 
 def _generalised(left: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the real eigenpairs of left u = ν right u, with unit vectors."""
+    import scipy.linalg  # slow to import, and seldom needed
+
     if np.linalg.eigvalsh(right)[0] > 0:
         values, vectors = scipy.linalg.eigh(left, right)
     else:  # beyond the flip of gradient descent: not definite, eigenvalues may be complex

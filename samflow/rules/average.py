@@ -83,6 +83,7 @@ class AverageSAM(AbstractRule):
     name: ClassVar[str] = "average-sam"
     formula: ClassVar[str] = "E g(w + ε), ε ~ N(0, rho² I/n), n weights"
     source: ClassVar[str] = "Zhu, He, Chen, Song, Tao 2023, arXiv 2306.02913"
+    smooth: ClassVar[bool] = True
 
     def __check_init__(self) -> None:
         if self.nodes is not None and self.sample is not None:

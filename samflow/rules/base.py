@@ -15,6 +15,8 @@ class AbstractRule(eqx.Module):
     name: ClassVar[str]
     formula: ClassVar[str]
     source: ClassVar[str]
+    smooth: ClassVar[bool]
+    """Whether it has a Jacobian at a critical point with a regular Hessian, by default."""
 
     @abc.abstractmethod
     def direction(self, loss: AbstractLoss, w: Vector) -> Vector:
@@ -33,6 +35,8 @@ class AbstractNormalisedRule(AbstractRule):
 
     What the rule does there, in the sense of Filippov, is made of its limits from all sides.
     """
+
+    smooth: ClassVar[bool] = False
 
     @abc.abstractmethod
     def limit(self, loss: AbstractLoss, w: Vector, e: Vector) -> Vector:
@@ -57,6 +61,7 @@ class AbstractMemoryRule(eqx.Module):
     name: ClassVar[str]
     formula: ClassVar[str]
     source: ClassVar[str]
+    smooth: ClassVar[bool]
     num_memories: ClassVar[int]
 
     @abc.abstractmethod

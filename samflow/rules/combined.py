@@ -123,6 +123,7 @@ class OptimisticSAM(AbstractMemoryRule):
     name: ClassVar[str] = "optimistic-sam"
     formula: ClassVar[str] = "S(w − lookahead p), p⁺ = d, S(w) = g(w + rho g(w)/‖g(w)‖)"
     source: ClassVar[str] = "optimistic gradient, after Yu, Zhang, Kwok 2024, openreview J9YKDvqr65"
+    smooth: ClassVar[bool] = False
     num_memories: ClassVar[int] = 1
 
     def direction(self, loss: AbstractLoss, w: Vector, memory: Vector) -> tuple[Vector, Vector]:

@@ -34,6 +34,7 @@ class FSAM(AbstractMemoryRule):
     name: ClassVar[str] = "f-sam"
     formula: ClassVar[str] = "g(w + rho u/‖u‖), u = g(w) − sigma m, m⁺ = decay m + (1 − decay) g(w)"
     source: ClassVar[str] = "Li, Zhou, He, Cheng, Huang 2024, arXiv 2403.12350"
+    smooth: ClassVar[bool] = False
     num_memories: ClassVar[int] = 1
 
     def direction(self, loss: AbstractLoss, w: Vector, memory: Vector) -> tuple[Vector, Vector]:
@@ -68,6 +69,7 @@ class VaSSO(AbstractMemoryRule):
     name: ClassVar[str] = "vasso"
     formula: ClassVar[str] = "g(w + rho a⁺/‖a⁺‖), a⁺ = (1 − theta) a + theta g(w)"
     source: ClassVar[str] = "Li, Giannakis 2023, arXiv 2309.15639"
+    smooth: ClassVar[bool] = False
     num_memories: ClassVar[int] = 1
 
     def direction(self, loss: AbstractLoss, w: Vector, memory: Vector) -> tuple[Vector, Vector]:
@@ -103,6 +105,7 @@ class DPSAT(AbstractMemoryRule):
     name: ClassVar[str] = "dp-sat"
     formula: ClassVar[str] = "g(w + rho p/‖p‖), p⁺ = d"
     source: ClassVar[str] = "Park, Kim, Choi, Lee 2023, arXiv 2306.05651"
+    smooth: ClassVar[bool] = False
     num_memories: ClassVar[int] = 1
 
     def direction(self, loss: AbstractLoss, w: Vector, memory: Vector) -> tuple[Vector, Vector]:

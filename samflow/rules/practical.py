@@ -55,6 +55,7 @@ class PracticalSAM(AbstractRule):
     name: ClassVar[str] = "practical-sam"
     formula: ClassVar[str] = "g(w + rho g(w)/(‖g(w)‖ + eps))"
     source: ClassVar[str] = "Foret et al. 2021, arXiv 2010.01412, as implemented in davda54/sam"
+    smooth: ClassVar[bool] = True
 
     def direction(self, loss: AbstractLoss, w: Vector) -> Vector:
         """Return g(w + rho a(g(w)))."""
@@ -152,6 +153,7 @@ class TensorSAM(AbstractRule):
     name: ClassVar[str] = "tensor-sam"
     formula: ClassVar[str] = "g(w + rho a), a = T²g/(‖T g‖ + eps) or P g/(‖g‖ + eps), by tensors"
     source: ClassVar[str] = "davda54/sam, SamsungLabs/ASAM (arXiv 2102.11600) and relatives"
+    smooth: ClassVar[bool] = True
 
     def __check_init__(self) -> None:
         if isinstance(self.scaled, tuple) and len(self.scaled) != len(self.tensors or ((),)):
@@ -274,6 +276,7 @@ class PracticalFSAM(AbstractMemoryRule):
         "g(w + rho u/(‖u‖ + eps)), u = g(w) − sigma m, m⁺ = decay m + (1 − decay) g(w), first g(w)"
     )
     source: ClassVar[str] = "Li, Zhou, He, Cheng, Huang 2024, arXiv 2403.12350, as in nblt/F-SAM"
+    smooth: ClassVar[bool] = False
     num_memories: ClassVar[int] = 1
 
     def direction(self, loss: AbstractLoss, w: Vector, memory: Vector) -> tuple[Vector, Vector]:

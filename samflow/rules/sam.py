@@ -17,6 +17,7 @@ class GD(AbstractRule):
     name: ClassVar[str] = "gd"
     formula: ClassVar[str] = "g(w)"
     source: ClassVar[str] = "Cauchy 1847"
+    smooth: ClassVar[bool] = True
 
     def direction(self, loss: AbstractLoss, w: Vector) -> Vector:
         """Return g(w)."""
@@ -38,6 +39,7 @@ class USAM(AbstractRule):
     name: ClassVar[str] = "usam"
     formula: ClassVar[str] = "g(w + rho g(w))"
     source: ClassVar[str] = "Andriushchenko, Flammarion 2022, arXiv 2206.06232"
+    smooth: ClassVar[bool] = True
 
     def direction(self, loss: AbstractLoss, w: Vector) -> Vector:
         """Return g(w + rho g(w))."""

@@ -42,6 +42,7 @@ class MSAM(AbstractRule):
     source: ClassVar[str] = (
         "Foret et al. 2021, arXiv 2010.01412; Andriushchenko, Flammarion 2022, arXiv 2206.06232"
     )
+    smooth: ClassVar[bool] = False
 
     def direction(self, loss: AbstractLoss, w: Vector) -> Vector:
         """Return the mean of the shards' directions; NaN where the gradient of one is 0."""

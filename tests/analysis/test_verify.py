@@ -1,10 +1,12 @@
 """The report: claims hold, a planted wrong constant fails, and the exit code says so."""
 
+import ast
 import inspect
 import json
 import math
 import os
 from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,9 +17,9 @@ from typer.testing import CliRunner
 import analysis
 from analysis import work
 from analysis.__main__ import main, verify
-from analysis.claims import Study
+from analysis.claims import Evidence, Study
 from analysis.size import Size, reduction
-from figures import FIGURES
+from figures import FIGURES, studies_of
 from samflow._checks import ArgumentError
 
 FAST = ("map-window", "sam-cycle", "valley-drift")
@@ -145,9 +147,7 @@ def test_a_study_with_one_size_is_the_same_in_both(report, tmp_path):
 
 @pytest.mark.parametrize("module", [*analysis.STUDIES.values(), *FIGURES.values()])
 def test_whatever_takes_a_size_says_what_it_reduces(module):
-    made = next(
-        getattr(module, name) for name in ("run", "measure", "draw") if hasattr(module, name)
-    )
+    made = module.measure if hasattr(module, "measure") else module.draw
     assert ("size" in inspect.signature(made).parameters) == hasattr(module, "SMALL_SIZE")
     assert reduction(module, Size.full) == ""
     assert isinstance(reduction(module, Size.small), str)
@@ -170,3 +170,172 @@ def test_processes_that_work_side_by_side_share_the_cores(monkeypatch):
         assert os.environ["OPENBLAS_NUM_THREADS"] == "1"
     assert os.environ["NPROC"] == "3"
     assert "OPENBLAS_NUM_THREADS" not in os.environ
+
+
+PLANTED = Study("planted", "a paper")
+
+
+def planted(**verdicts):
+    """Return one claim of each class, with what is given for the numerical one."""
+    return [
+        PLANTED.fact("proof", "a proof", predicted="yes", measured="yes", reason="exact"),
+        PLANTED.close("rate", "a rate", rel=0.1, reason="rounding", **verdicts),
+        PLANTED.sampled("mean", "a mean", predicted=1.0, measured=1.1, error=0.05, reason="noise"),
+        *(
+            PLANTED.beside(
+                name,
+                "an arm beside another",
+                paper="higher",
+                found="lower",
+                agrees=agrees,
+                reason="ten seeds",
+                error_probability=0.05,
+                source="[Z]",
+            )
+            for name, agrees in (("against", False), ("open", None))
+        ),
+    ]
+
+
+@pytest.fixture
+def plant(monkeypatch):
+    """Return how to put claims in the place of a study's."""
+
+    def put(claims):
+        study = analysis.STUDIES["valley-drift"]
+        monkeypatch.setattr(study, "measure", lambda progress: None)
+        monkeypatch.setattr(study, "judge", lambda record: claims)
+
+    return put
+
+
+@pytest.mark.parametrize(("measured", "code"), [(1.05, 0), (1.2, 1)])
+def test_claims_are_counted_by_class_and_only_a_failure_fails(
+    plant, measured, code, tmp_path, capsys
+):
+    plant(planted(predicted=1.0, measured=measured))
+    assert verify(["valley-drift"], tmp_path, draw=False) == code
+    summary = json.loads((tmp_path / "claims.json").read_text())["summary"]
+    assert summary == {
+        "claims": 5,
+        "failed": code,
+        "hold": {"exact": 1, "numerical": 1 - code, "statistical": 1},
+        "fail": {"exact": 0, "numerical": code, "statistical": 0},
+        "disagreements": 1,
+        "undecided": 1,
+        "error_probability": pytest.approx(6.33e-5, rel=1e-3),  # four standard errors
+    }
+    printed = capsys.readouterr().out
+    page = (tmp_path / "index.html").read_text()
+    assert f"{3 - code} of 5 claims hold" in printed
+    assert f"{3 - code} of 5 claims hold" in page
+    assert "disagreement with a paper: 1" in page
+    assert "undecided: 1" in page
+    assert "against: disagrees with [Z]: higher; found lower" in printed
+    assert "open: undecided on [Z]" in printed
+    assert ("FAILS" in printed) == bool(code)
+    assert ('class="fails-banner"' in page) == bool(code)
+
+
+def test_a_failure_is_printed_in_full_and_what_holds_only_if_asked(plant, tmp_path, capsys):
+    plant(planted(predicted=1.0, measured=1.2))
+    for verbose in (False, True):
+        verify(["valley-drift"], tmp_path, draw=False, verbose=verbose)
+        printed = capsys.readouterr().out
+        assert all(word in printed for word in ("a rate", "predicted", "±0.1", "rounding"))
+        assert ("a proof" in printed) == verbose
+
+
+def test_lines_fit_a_page_and_hold_no_control_characters(plant, tmp_path, capsys):
+    words = "a statement of many words " * 20
+    plant([PLANTED.fact("n" * 60, words, predicted=1, measured=2, reason=words)])
+    verify(["valley-drift"], tmp_path, draw=False, verbose=True)
+    printed = capsys.readouterr().out
+    assert "report" in printed.lower()
+    assert not [
+        line for line in printed.splitlines() if len(line) > 80 and str(tmp_path) not in line
+    ]
+    assert not [c for c in printed if c != "\n" and not c.isprintable()]
+    assert printed.count("a statement of many words") + printed.count("a statement\n") > 20
+
+
+def test_an_error_loses_its_study_and_not_the_others(monkeypatch, tmp_path, capsys):
+    def stop(progress):
+        raise ArithmeticError("no root")
+
+    monkeypatch.setattr(analysis.STUDIES["map-window"], "measure", stop)
+    assert verify(["map-window", "sam-cycle"], tmp_path, draw=False) == 1
+    content = json.loads((tmp_path / "claims.json").read_text())
+    assert content["stopped"] == {"map-window": "ArithmeticError: no root"}
+    assert {claim["study"] for claim in content["claims"]} == {"sam-cycle"}
+    assert "map-window: stopped by ArithmeticError: no root" in capsys.readouterr().out
+    assert "map-window stopped by ArithmeticError" in (tmp_path / "index.html").read_text()
+
+
+def test_an_interrupt_says_what_is_left(monkeypatch, tmp_path):
+    def stop(progress):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(analysis.STUDIES["map-window"], "measure", stop)
+    with pytest.raises(KeyboardInterrupt, match=r"after 0 of 1 studies[^$]*--only map-window"):
+        verify(["map-window"], tmp_path, draw=False)
+
+
+def test_every_study_and_figure_is_done_once_and_a_quick_task_comes_first():
+    todo = work.tasks(analysis.STUDIES, FIGURES)
+    assert sorted(name for task in todo for name in task.studies) == sorted(analysis.STUDIES)
+    assert sorted(name for task in todo for name in task.figures) == sorted(FIGURES)
+    for task in todo:
+        assert all(set(studies_of(FIGURES[name])) <= set(task.studies) for name in task.figures)
+    first, *others = todo
+    assert first.studies
+    assert first.cost == min(task.cost for task in todo if task.studies)
+    assert [task.cost for task in others] == sorted((t.cost for t in others), reverse=True)
+    assert set(work.COSTS) == {*analysis.STUDIES, *(f"figure {name}" for name in FIGURES)}
+
+
+def test_a_figure_is_left_out_without_its_study():
+    assert work.tasks(["sam-cycle"], ["two_phases"]) == [work.Task(("sam-cycle",), ())]
+    assert work.tasks(["valley-phases"], ["two_phases"])[0].figures == ("two_phases",)
+
+
+@pytest.mark.parametrize("package", ["analysis", "figures"])
+def test_studies_import_no_figure_and_figures_no_study(package):
+    other = {"analysis": "figures", "figures": "analysis"}[package]
+    shared = {"analysis.modules", "analysis.size", "analysis.statistics"}
+    above = {"__main__.py", "work.py", "report.py"}  # these stand above both
+    for path in Path(analysis.__file__).parent.parent.joinpath(package).glob("*.py"):
+        if path.name in above:
+            continue
+        imported = {
+            f"{node.module}.{alias.name}" if node.module == other else str(node.module)
+            for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.ImportFrom) and str(node.module).split(".")[0] == other
+            for alias in node.names
+        }
+        assert imported <= shared, path
+
+
+def test_a_claim_that_could_not_fail_fails():
+    """A tolerance that takes in 0 or the other sign, no cases at all, and no spread."""
+    within = {"predicted": 7.3e-16, "measured": 7.4e-16, "reason": "r"}
+    assert PLANTED.close("a", "b", absolute=8.3e-16, **within).fails
+    assert PLANTED.close("a", "b", rel=1.0, **within).fails
+    assert PLANTED.close("a", "b", rel=0.1, **within).holds
+    assert PLANTED.close("a", "b", predicted=0.0, measured=0.01, absolute=0.1, reason="r").holds
+    mean = {"predicted": 1.0, "measured": 1.0, "reason": "r"}
+    assert PLANTED.sampled("a", "b", error=0.3, **mean).fails
+    assert PLANTED.sampled("a", "b", error=0.0, **mean).fails
+    assert PLANTED.sampled("a", "b", error=0.1, **mean).holds
+    cases = {"what": "agree", "reason": "r", "evidence": Evidence.numerical}
+    assert PLANTED.every("a", "b", holding=0, of=0, **cases).fails
+    assert PLANTED.every("a", "b", holding=3, of=4, **cases).fails
+    assert PLANTED.every("a", "b", holding=4, of=4, **cases).holds
+
+
+def test_statistical_claims_and_no_others_name_their_error_probability():
+    fact = {"predicted": 1, "measured": 1, "reason": "r"}
+    with pytest.raises(ValueError, match="error probability"):
+        PLANTED.fact("a", "b", evidence=Evidence.statistical, **fact)
+    with pytest.raises(ValueError, match="error probability"):
+        PLANTED.fact("a", "b", error_probability=0.1, **fact)

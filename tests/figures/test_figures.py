@@ -37,7 +37,8 @@ def test_every_figure_has_a_name_and_a_caption():
     ]
     assert list(FIGURES) == [module.NAME for module in FIGURES.values()]
     for module in FIGURES.values():
-        assert callable(getattr(module, "caption", None)) or module.CAPTION.endswith(".")
+        assert callable(module.caption)
+        assert set(module.STUDIES) <= set(STUDIES)
 
 
 def test_no_figure_makes_arrays_on_import():

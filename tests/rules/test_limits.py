@@ -12,7 +12,7 @@ from tests.rules.cases import CASES, MEMORY
 HIMMELBLAU = sf.losses.himmelblau()
 CRITICAL = {"minimum": (3.0, 2.0), "saddle": (0.08667750455539636, 2.884254701174776)}
 NORMALISED = [n for n, case in CASES.items() if isinstance(case.rule, AbstractNormalisedRule)]
-SMOOTH = {"gd", "usam", "practical", "practical-inside", "average"}
+SMOOTH = {name for name, case in CASES.items() if case.rule.smooth}
 
 
 def newton(w):
