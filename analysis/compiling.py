@@ -1,5 +1,6 @@
 """Compile without optimisation what runs a few times: for such programs compiling is the cost."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -8,8 +9,26 @@ import jax
 
 
 def quickly(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return `function` of arrays, compiled for each of their shapes but not optimised."""
-    return jax.jit(function, compiler_options={"xla_backend_optimization_level": 0})
+    """Return `function`, compiled as by `eqx.filter_jit` but not optimised; its values are arrays.
+
+    Arrays among the arguments are traced, all else is part of the program.
+    """
+
+    @functools.partial(
+        jax.jit,
+        static_argnums=(0, 1),
+        compiler_options={"xla_backend_optimization_level": 0},
+    )
+    def call(leaves: tuple[Any, ...], structure: Any, arrays: Any) -> Any:
+        return function(*eqx.combine(arrays, jax.tree.unflatten(structure, leaves)))
+
+    @functools.wraps(function)
+    def compiled(*arguments: Any) -> Any:
+        arrays, rest = eqx.partition(arguments, eqx.is_array)
+        leaves, structure = jax.tree.flatten(rest)
+        return call(tuple(leaves), structure, arrays)
+
+    return compiled
 
 
 def initialised(make: Callable[[Any], Any], keys: list[Any]) -> list[Any]:

@@ -22,7 +22,7 @@ NAME = "noisy-switch"
 TITLE = "SAM for the last epochs only, and the reverse, on digits with mini-batches"
 _study = Study(NAME, "[Z] section 3 and figure 1")
 
-NUM_SEEDS, NUM_TRAIN, NUM_TEST = 5, 500, 797
+NUM_SEEDS, NUM_TRAIN, NUM_TEST = 8, 500, 797
 BATCH_SIZE, LR, MOMENTUM, RHO = 32, 0.05, 0.9, 0.05
 TRUNK = (5, 10, 20, 40)
 """Epochs at which the runs are looked at up to the switch, which is at the last."""

@@ -4,7 +4,6 @@ import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -14,6 +13,7 @@ import scipy.sparse.linalg
 
 import samflow as sf
 from analysis.claims import Claim, Study
+from analysis.compiling import quickly
 from samflow import rules
 from samflow.systems import EulerMaruyama
 from samflow.systems.gradient_noise import TiltedLoss
@@ -67,7 +67,7 @@ class Model(NamedTuple):
     covariance: np.ndarray
 
 
-@eqx.filter_jit
+@quickly
 def _on_grid(system: sf.Diffusion, w: Any) -> tuple[Any, Any]:
     return jax.vmap(system.drift)(w), jax.vmap(system.diffusion)(w)
 
@@ -86,7 +86,7 @@ def of_whole_norm(rho: float, lr: float) -> Model:
     return model("dnsam", rho, lr)._replace(drift=drift)
 
 
-@eqx.filter_jit
+@quickly
 def _regularised_slope(f: Any, rho: Any, points: Any) -> Any:
     return jax.vmap(jax.grad(lambda w: f(w) + rho * jnp.linalg.norm(f.gradient(w))))(points)
 
@@ -114,7 +114,7 @@ def _derivatives() -> tuple[np.ndarray, ...]:
     return tuple(np.kron(a, b) for a, b in pairs)
 
 
-@eqx.filter_jit
+@quickly
 def _images(loss: Any, rule: Any, lr: Any, w: Any) -> Any:
     """Return where each example takes each point, shape (examples, points, 2)."""
     drawn = [loss.batch([i]) for i in range(len(EXAMPLES))]
@@ -181,7 +181,7 @@ def _quadratic_error(covariance: str, strong: bool, lr: float) -> float:
     return abs(float(np.trace(second) - modelled[0] - modelled[3]))
 
 
-@eqx.filter_jit
+@quickly
 def _linear_parts(system: sf.Diffusion) -> Any:
     zero = jnp.zeros(2)
     d = lambda w, xi: system.rule.direction(TiltedLoss(system.loss, xi), w)  # noqa: E731  # pyright: ignore[reportCallIssue]
