@@ -148,6 +148,7 @@ def _against_dense(name: str, found: Diagnosis, values: np.ndarray) -> list[Clai
     k = len(found.pairs.values) // 2
     wanted = np.concatenate([values[:k], values[-k:]])
     error = np.abs(np.asarray(found.pairs.values) - wanted).max() / values[-1]
+    assert found.trace is not None
     return [
         _study.below(
             f"{name}: ends of the spectrum",
