@@ -108,6 +108,8 @@ class Measures:
             return 1, None
         if isinstance(node, sympy.Rational):
             return 1, _rational(node)
+        if isinstance(node, sympy.Float):
+            return 1, _rational(sympy.Rational(node))
         if node == sympy.pi or node == sympy.E:
             return 1, arb.pi() if node == sympy.pi else arb.const_e()
         parts = [self._of(part) for part in node.args]

@@ -98,7 +98,8 @@ _SLOW = [
     ("x**4 + y**2", 0.1, [0.0, 0.0], "attractor"),
     ("(x - 1)**4 - (y - 1)**4", 0.1, [1.0, 1.0], "leaves"),
     ("x**2*y**2", 0.1, [0.0, 0.0], "elsewhere"),
-    ("0.0000005*(y - x)**2", 0.1, [0.0, 0.0], "elsewhere"),
+    # Ten times slower, and rounding hides whether some of them still move: those are undecided.
+    ("0.000005*(y - x)**2", 0.1, [0.0, 0.0], "elsewhere"),
     ("(y - x)**4", 0.1, [0.0, 0.0], "elsewhere"),
 ]
 
