@@ -4,6 +4,8 @@ Most of a test's time is compilation. Programs are compiled without most of XLA'
 unless XLA_FLAGS says otherwise, as `make test-slow` does: there they are those that a user gets.
 """
 
+import contextlib
+import ctypes
 import gc
 import os
 import pathlib
@@ -35,7 +37,7 @@ _MANY = 15_000
 
 A whole run compiles more programs than fit; LLVM then ends the process without a word.
 """
-_MUCH = 1.5 * 2**30
+_MUCH = 1.2 * 2**30
 """Bytes of memory at which compiled programs are let go, too."""
 
 _LIMIT = 10.0
@@ -90,6 +92,8 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
     if many or pages * resource.getpagesize() > _MUCH:
         jax.clear_caches()
         gc.collect()
+        with contextlib.suppress(AttributeError, OSError):  # no C library of GNU's
+            ctypes.CDLL(None).malloc_trim(0)
 
 
 def _cpu() -> float:

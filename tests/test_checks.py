@@ -99,7 +99,7 @@ def test_counts_end_where_doubles_stop_counting(system):
 
 def test_boxes_and_names_are_checked_alike(system):
     for box in ([["1", "2"], [3, 4]], [[True, 2], [3, 4]], [[0, 10**400], [3, 4]]):
-        with pytest.raises(ArgumentError, match=r"`box` must be 2 pairs \(low, high\), or one for all, but is"):
+        with pytest.raises(ArgumentError, match=r"`box` must be 2 pairs .*or one for all, but is"):
             sf.find_fixed_points(system, box=box)
     for name in (3, "x" * 10**6):
         with pytest.raises(ArgumentError, match="Unknown rule") as error:

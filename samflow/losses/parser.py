@@ -21,8 +21,6 @@ _SMALL = 500
 
 _CONSTANTS = {"pi": sympy.pi}
 _RESERVED = {"e": "exp(1)", "E": "exp(1)", "I": "a real expression"}
-_OPERATORS = ("and", "or", "not", "in", "is", "if", "else", "for")
-"""Words of Python that stand between two others, and so for no variable."""
 _NOT_NUMBERS = ("nan", "inf", "infinity", "oo", "zoo")
 _CALLS = {**FUNCTIONS, "sqrt": sympy.sqrt}
 _ASCII = {"−": "-", "–": "-", "·": "*", "×": "*", "÷": "/", "²": "**2", "³": "**3", "π": "pi"}
@@ -68,8 +66,8 @@ def read(text: str) -> Parsed:
             tree = ast.parse(source, mode="eval").body
     except SyntaxError as error:
         column = max((error.offset or 1) - 1, 0)
-        for word in re.finditer(r"[A-Za-z_]\w*", source):
-            if keyword.iskeyword(word[0]) and word[0] not in _OPERATORS:
+        for word in re.finditer(r"(?<!\w)[A-Za-z_]\w*", source):
+            if keyword.iskeyword(word[0]):
                 reason = f"{word[0]} is a reserved word of Python; rename it, as {word[0]}_"
                 raise _refuse(source, *word.span(), reason) from None
         raise _refuse(source, column, column + 1, error.msg) from None

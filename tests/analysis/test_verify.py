@@ -21,6 +21,7 @@ from analysis.claims import Evidence, Study
 from analysis.size import Size, reduction
 from figures import FIGURES, studies_of
 from samflow._checks import ArgumentError
+from tests.tiers import slow
 
 FAST = ("map-window", "sam-cycle", "valley-drift")
 
@@ -65,7 +66,7 @@ def test_the_page_is_self_contained(report):
 @pytest.mark.parametrize(
     ("study", "constant", "wrong"),
     [
-        ("beale-threshold", "THRESHOLD", sympy.Rational(4, 110)),
+        slow("beale-threshold", "THRESHOLD", sympy.Rational(4, 110)),
         ("valley-phases", "_PREDICTED_ESCAPE", sympy.log(3)),
     ],
 )

@@ -64,6 +64,7 @@ def test_a_network_is_trained_measured_and_diagnosed(tmp_path, monkeypatch):
     assert rules["gd"]["scaled_curvature"] == pytest.approx(0.02 * values[-1], rel=1e-3)
 
 
+@pytest.mark.slow
 def test_parts_are_added_to_the_file_of_the_same_size_only(tmp_path, capsys):
     path = tmp_path / "gpu.json"
     gpu.run("small", ["sharded"], path, keep=False, command="first")
@@ -114,6 +115,7 @@ def test_an_interruption_keeps_what_is_done_and_says_how_to_go_on(tmp_path, monk
     assert "--size small -o" in capsys.readouterr().err.replace("\n", " ")
 
 
+@pytest.mark.slow
 def test_the_table_has_a_row_a_cell_with_its_interval():
     settings = TINY.table._replace(
         num_train=40, num_test=40, batch_sizes=(20,), rhos=(0.0,), epochs=1

@@ -63,6 +63,7 @@ def test_both_peers_and_samflow_agree_on_exponents(case, tmp_path):
     np.testing.assert_allclose(ours.sum, found[0].sum(axis=1), atol=1e-3)
 
 
+@pytest.mark.slow
 def test_the_script_of_exponents_prints_json():
     report = run("lyapunov.py", "--points", "8", "--steps", "2000")
     assert len(report["rows"]) == len(lyapunov.CASES)
@@ -90,6 +91,7 @@ def test_the_peer_in_numpy_has_the_moments_of_usam():
         np.testing.assert_allclose(found[:, column], exact[:, i, i], rtol=5 * np.sqrt(2 / 20_000))
 
 
+@pytest.mark.slow
 def test_the_script_of_noise_prints_json():
     report = run("noise.py", "--paths", "64", "--steps", "10")
     assert [row["case"] for row in report["rows"]] == list(noise.STARTS)

@@ -14,6 +14,7 @@ from samflow import theory
 from samflow._checks import ArgumentError
 from samflow.equilibria.attraction import _directions, measured_attraction_radius
 from samflow.losses.base import AbstractLoss
+from tests.tiers import slow
 
 RTOL = 1e-3
 
@@ -51,7 +52,7 @@ def random_matrix(rng, signs):
     return (matrix + matrix.T) / 2, values, axes
 
 
-@pytest.mark.parametrize("dim", [1, 2, 5])
+@pytest.mark.parametrize("dim", [slow(1), 2, slow(5)])
 def test_on_quadratics_it_is_the_proved_radius(dim):
     """At rho min|λ₋| along its eigenvector there is an equilibrium; nothing else fails before."""
     rng = np.random.default_rng(dim)

@@ -11,6 +11,7 @@ from analysis import relatives
 from samflow import rules
 from samflow._checks import ArgumentError
 from samflow.equilibria import fate
+from tests.tiers import slow
 
 SADDLE = relatives.POINTS["saddle"]
 
@@ -88,19 +89,19 @@ def test_what_has_not_settled_is_said_to_be_so():
 
 _SLOW = [
     # Slower and slower: xₖ ~ k^(-1/2), so that no number of steps that can be made suffices.
-    ("x**4", 0.1, [0.0], "attractor"),
+    slow("x**4", 0.1, [0.0], "attractor"),
     # Multipliers 1 − 2e-8, and one whose steps are below rounding.
     ("0.000001*x**2", 0.01, [0.0], "attractor"),
-    ("1e-20*x**2", 0.01, [0.0], "attractor"),
+    slow("1e-20*x**2", 0.01, [0.0], "attractor"),
     # A 2-cycle, all but: the multiplier is −1 + 2e-7.
     ("x**2", 1 - 1e-7, [0.0], "attractor"),
     ("x**2/2 - y**4/4", 0.1, [0.0, 0.0], "leaves"),
     ("x**4 + y**2", 0.1, [0.0, 0.0], "attractor"),
-    ("(x - 1)**4 - (y - 1)**4", 0.1, [1.0, 1.0], "leaves"),
+    slow("(x - 1)**4 - (y - 1)**4", 0.1, [1.0, 1.0], "leaves"),
     ("x**2*y**2", 0.1, [0.0, 0.0], "elsewhere"),
     # Ten times slower, and rounding hides whether some of them still move: those are undecided.
-    ("0.000005*(y - x)**2", 0.1, [0.0, 0.0], "elsewhere"),
-    ("(y - x)**4", 0.1, [0.0, 0.0], "elsewhere"),
+    slow("0.000005*(y - x)**2", 0.1, [0.0, 0.0], "elsewhere"),
+    slow("(y - x)**4", 0.1, [0.0, 0.0], "elsewhere"),
 ]
 
 

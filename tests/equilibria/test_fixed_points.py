@@ -7,6 +7,7 @@ import pytest
 import samflow as sf
 from samflow._checks import ArgumentError
 from tests.references import HENON, QUARTIC_AT_RHO_6
+from tests.tiers import slow
 
 BOX = ((-4.0, 4.0), (-4.0, 4.0))
 
@@ -116,7 +117,7 @@ CAMEL = sf.loss(camel, dim=2)
 """The six-hump camel as a function in JAX, whose formula is not known."""
 
 
-@pytest.mark.parametrize("rho", [0.2, 1.0])
+@pytest.mark.parametrize("rho", [slow(0.2), 1.0])
 def test_many_starts_find_the_hallucinated_points_of_a_function(rho):
     box = ((-3.0, 3.0), (-2.0, 2.0))
     proved = sf.find_fixed_points(sf.Flow(sf.losses.six_hump_camel(), sf.SAM(rho=rho)), box)

@@ -182,6 +182,7 @@ def test_a_trace_that_is_not_finite_says_so(dim):
     assert np.isnan(density.quantile(0.5).value)
 
 
+@pytest.mark.slow
 def test_the_densitys_moments_are_the_traces_of_powers(perceptron):
     """With as many probes as weights no chance is left: s = 2 nodes carry three moments."""
     loss, w, dense = perceptron

@@ -11,6 +11,7 @@ from samflow import networks
 from samflow._checks import ArgumentError
 from samflow._status import Status
 from samflow.networks import multipliers
+from tests.tiers import slow
 
 KINDS = [{}, {"momentum": 0.9}, {"momentum": 0.8, "nesterov": True}]
 
@@ -56,7 +57,7 @@ def test_the_closed_form_holds_at_a_networks_critical_point(student, rule, kind)
     assert found.statement == "A critical point to rounding: the closed form is exact."
 
 
-@pytest.mark.parametrize("kind", [{}, {"momentum": 0.8, "nesterov": True}])
+@pytest.mark.parametrize("kind", [{}, slow({"momentum": 0.8, "nesterov": True})])
 @pytest.mark.parametrize("rule", [sf.USAM(rho=0.2), sf.SAM(rho=0.1), sf.rules.FSAM(rho=0.1)])
 def test_arnoldi_finds_the_multipliers_of_the_dense_jacobian(student, rule, kind):
     loss, w, _ = student

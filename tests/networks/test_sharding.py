@@ -16,9 +16,10 @@ from samflow import losses
 from samflow._checks import ArgumentError
 from samflow.losses import network
 from samflow.networks.sharding import shard_data
+from tests.tiers import slow
 
 CODE = """
-import json, re
+import json, re, sys
 import jax, jax.numpy as jnp, jax.random as jr, numpy as np
 jax.config.update("jax_enable_x64", True)
 from samflow import networks
@@ -28,10 +29,12 @@ from samflow.losses import network
 from samflow.networks.sharding import shard_data
 
 images, one_hot = networks.load_digits(16)
-model = networks.residual(jr.key(0), widths=(3,), blocks_per_stage=1, activation=jnp.tanh)
-one = network(
-    model, images.reshape(-1, 1, 8, 8), jnp.argmax(one_hot, axis=1), loss="cross_entropy"
-)
+if sys.argv[1] == "residual":
+    model = networks.residual(jr.key(0), widths=(3,), blocks_per_stage=1, activation=jnp.tanh)
+    images = images.reshape(-1, 1, 8, 8)
+else:
+    model = networks.perceptron(jr.key(0))
+one = network(model, images, jnp.argmax(one_hot, axis=1), loss="cross_entropy")
 across, w = shard_data(one), one.flatten(model)
 v = np.random.default_rng(0).normal(size=one.dim)
 far = lambda a, b: float(jnp.max(jnp.abs(a - b)) / jnp.max(jnp.abs(a)))
@@ -50,19 +53,28 @@ print(json.dumps({
     "kept": far(hessian_product(one, w)(v), hessian_product(across, w)(v)),
     "eigenvalues": far(pairs[0].values, pairs[1].values),
     "words": sorted(set(re.findall(r"all-[a-z]+|collective-[a-z]+", text))),
-    "shapes": sorted(set(re.findall(r"f64\\[\\d+,1,8,8\\]", text))),
+    "shapes": sorted(set(re.findall(r"f64\\[(?:8|16),(?:1,8,8|64)\\]", text))),
 }))
 """
 
 
-@pytest.fixture(scope="module")
-def found():
+IMAGES = {"perceptron": "64", "residual": "1,8,8"}
+"""Shape of an image."""
+
+
+@pytest.fixture(scope="module", params=["perceptron", slow("residual")])
+def found(request):
     pytest.importorskip("sklearn")
     # Only a process that has not begun can be told that its CPU is two devices.
-    flags = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
-    done = subprocess.run([sys.executable, "-c", CODE], env=flags, capture_output=True, text=True)
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2"
+    done = subprocess.run(
+        [sys.executable, "-c", CODE, request.param],
+        env={**os.environ, "XLA_FLAGS": flags},
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    return {"images": IMAGES[request.param], **json.loads(done.stdout)}
 
 
 def test_each_device_has_half_of_the_examples_and_all_of_the_result(found):
@@ -78,7 +90,7 @@ def test_sharded_data_give_the_same_to_rounding(found, quantity):
 def test_a_product_sums_over_devices_and_never_gathers_the_images(found):
     assert found["words"] == ["all-reduce"]
     # The program of each device knows images of its own half only.
-    assert found["shapes"] == ["f64[8,1,8,8]"]
+    assert found["shapes"] == [f"f64[8,{found['images']}]"]
 
 
 def linear(images):

@@ -18,6 +18,7 @@ from samflow.noise import (
     second_moment,
 )
 from samflow.noise.moments import _recursion
+from tests.tiers import slow
 
 SADDLE = sf.losses.saddle((1.0, -1.0))
 
@@ -80,7 +81,7 @@ def test_weight_decay_enters_the_drift_and_not_the_noise():
     assert float(found.second[-1, 1, 1]) == pytest.approx(p, rel=1e-11)
 
 
-@pytest.mark.parametrize("batch_size", [1, 10, 100])
+@pytest.mark.parametrize("batch_size", [slow(1), 10, slow(100)])
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 @pytest.mark.parametrize("rho", [0.0, 0.4, 1.6])  # 1/|λ| = 1
 def test_sample_paths_agree_at_every_time(rho, momentum, batch_size):

@@ -170,6 +170,7 @@ def test_a_start_where_the_model_is_not_defined():
     assert np.isnan(solved.states[1:]).all()
 
 
+@pytest.mark.slow
 def test_without_noise_it_is_the_flow():
     noise = sf.noise.isotropic_noise(2, sigma=0.0)
     loss, rule = sf.losses.himmelblau(), sf.USAM(rho=1e-3)

@@ -25,6 +25,7 @@ from samflow.orbits import phases
 from samflow.orbits.sliding import margins, wall
 from samflow.rules import AbstractNormalisedRule
 from samflow.theory.drift import sharpness_flow
+from tests.tiers import slow
 
 TOL = 1e-7
 """Some 30 steps, each with an error of up to 1e-8‖w‖ + 1e-10, over a speed ‖d‖ of order 1."""
@@ -126,7 +127,7 @@ def arrival_on_a_quadratic(eigenvalues, start, rho):
     return solve_ivp(field, (0, until), start, method="LSODA", rtol=1e-12, atol=1e-14).y[-1, -1]
 
 
-@pytest.mark.parametrize("lam", [1.0, 2.5, -1.0, -0.4])
+@pytest.mark.parametrize("lam", [1.0, slow(2.5), -1.0, slow(-0.4)])
 def test_arrival_time_is_the_closed_form(lam):
     rho = 0.5
     for w0 in (0.1, -0.3, 0.49, 0.51, -2.0):
@@ -157,7 +158,7 @@ def test_the_arrival_time_is_as_exact_as_the_tolerance():
     assert all(error < 10 * tol for error, tol in zip(errors, tolerances, strict=True))
 
 
-@pytest.mark.parametrize("dim", [2, 3])
+@pytest.mark.parametrize("dim", [2, slow(3)])
 def test_quadratics_arrive_inside_the_radius_before_the_bound(dim):
     rng = np.random.default_rng(dim)
     for signs in (np.ones(dim), -np.ones(dim), np.append(-1, np.ones(dim - 1))):
@@ -488,6 +489,13 @@ def test_what_is_too_large_for_a_hessian_is_not_followed():
     assert not phases.jumps(sf.Flow(sf.losses.saddle(), sf.USAM(rho=0.1)))
 
 
+def test_a_sweep_over_rho_finds_each_arrival():
+    rhos = np.array([0.05, 0.5])
+    arrived = jax.vmap(lambda rho: run(quadratic([1.0]), [0.1], 2.0, rho).arrived_at)(rhos)
+    np.testing.assert_allclose(arrived, np.log(1 + 0.1 / rhos), atol=TOL)
+
+
+@pytest.mark.slow
 def test_transformations_follow_arrivals_and_know_no_derivative_after_them():
     """w = (w₀ + rho)e^(−t) − rho before T = ln(1 + w₀/rho), with the derivative e^(−t) − 1."""
 

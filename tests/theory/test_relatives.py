@@ -7,6 +7,7 @@ import pytest
 import sympy
 
 from samflow import theory
+from tests.tiers import slow
 
 x, y = theory.relatives.curvature_across, theory.relatives.ascent_across
 
@@ -309,7 +310,7 @@ def test_multistep_cycles_need_a_k_times_stronger_saddle(k):
 
 
 @pytest.mark.parametrize("average", [False, True])
-@pytest.mark.parametrize("k", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("k", [1, 2, slow(3), slow(4), slow(5)])
 def test_multistep_slides_at_the_predicted_distances_from_a_maximum(k, average):
     rho, lr = np.sqrt(0.9), np.pi * 3e-4
     rests = [float(r) for r in theory.multistep_rests(rho=rho, num_steps=k, average=average)]

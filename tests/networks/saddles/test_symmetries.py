@@ -20,6 +20,7 @@ from samflow.networks.saddles.symmetries import (
     duplication_saddle,
     permutation_saddle,
 )
+from tests.tiers import slow
 
 ROUNDING = 1e-12  # of sums over ten examples, with entries of H below 100
 
@@ -40,7 +41,7 @@ def linear():
     return deep_linear_saddle(*data(0, 3, 2), width=3)
 
 
-@pytest.mark.parametrize("share", [0.3, -0.7, 1.0])
+@pytest.mark.parametrize("share", [0.3, slow(-0.7), slow(1.0)])
 @pytest.mark.parametrize(("layer", "bias"), [(0, True), (1, False)])
 def test_the_hessian_of_a_network_with_a_unit_twice_anywhere(share, layer, bias):
     x, y = data(1, 2, 3)
@@ -95,6 +96,7 @@ def test_at_a_critical_point_the_block_decides(twice):
     )
 
 
+@pytest.mark.slow
 def test_with_several_outputs_the_coupling_makes_a_saddle_for_every_share(alike):
     x, y = data(22, 2, 2)
     loss = sf.losses.network(perceptron(1, 2, 2, 1, bias=True), x, y)
