@@ -22,10 +22,12 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(INSTALL) '.[all]'
+	$(COMPILE) -m analysis.bytecode
 	touch $(STAMP)
 
 $(TOOLS): $(STAMP)
 	$(INSTALL) '.[dev]'
+	$(COMPILE) -m pytest --collect-only -q >/dev/null || true
 	touch $(TOOLS)
 
 verify: $(STAMP)  ## check the claims of the two papers; writes report/
