@@ -10,6 +10,8 @@ import time
 
 import pytest
 
+from samflow.cli import process
+
 MAIN = [sys.executable, "-c", "from samflow.cli import main; main()"]
 
 
@@ -162,3 +164,52 @@ def test_threads_of_pytorch_sleep_while_they_wait_unless_the_user_says_otherwise
             [sys.executable, "-c", code], capture_output=True, text=True, env=settings, timeout=60
         )
         assert done.stdout.strip() == policy
+
+
+@pytest.fixture
+def environment(monkeypatch, tmp_path):
+    """Return this process's environment, without what `prepare` sets."""
+    for name in [n for n in os.environ if n.startswith("JAX_")] + ["XLA_FLAGS"]:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    yield os.environ
+    for name in [n for n in os.environ if n.startswith("JAX_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.mark.parametrize(
+    ("version", "known"), [((0, 5, 3), False), ((0, 6), True), ((0, 10, 2), True), ((0, 11), False)]
+)
+def test_flags_go_to_versions_that_know_them_only(environment, monkeypatch, version, known):
+    monkeypatch.setattr(process, "_jaxlib", lambda: version)
+    environment["XLA_FLAGS"] = "--of_the_user"
+    process.compile_quickly()
+    wanted = f"{process.COMPILE_FLAGS} --of_the_user" if known else "--of_the_user"
+    assert environment["XLA_FLAGS"] == wanted  # of two that contradict each other the last counts
+
+
+def test_programs_are_kept_in_the_users_cache(environment, tmp_path):
+    process.keep_programs()
+    folder = environment["JAX_COMPILATION_CACHE_DIR"]
+    assert folder.startswith(str(tmp_path / "cache" / "samflow"))
+    assert os.path.isdir(folder)
+    environment["JAX_COMPILATION_CACHE_DIR"] = "elsewhere"
+    process.keep_programs()
+    assert environment["JAX_COMPILATION_CACHE_DIR"] == "elsewhere"
+
+
+def test_without_a_folder_that_can_be_written_nothing_is_kept(environment, tmp_path):
+    (tmp_path / "cache").write_text("a file")
+    process.keep_programs()
+    assert "JAX_COMPILATION_CACHE_DIR" not in environment
+
+
+def test_a_second_call_finds_the_programs_of_the_first(tmp_path):
+    call = ("saddle", "--loss", "x**2 - y**2", "--box=-1,1", "--rho", "0.1", "--lr", "0.1")
+    first = _samflow(*call, XDG_CACHE_HOME=str(tmp_path))
+    kept = {path.name for path in tmp_path.rglob("*") if path.name.endswith("-cache")}
+    second = _samflow(*call, XDG_CACHE_HOME=str(tmp_path))
+    assert kept
+    assert {path.name for path in tmp_path.rglob("*") if path.name.endswith("-cache")} == kept
+    assert (first.returncode, second.returncode) == (0, 0)
+    assert second.stdout == first.stdout
