@@ -84,8 +84,13 @@ def how_to_go_on(names: Sequence[str], done: Sequence[Done], size: Size) -> str:
 def _study(study: Checked, left: float, width: int, *, verbose: bool) -> Iterator[Line]:
     failed = [claim for claim in study.claims if claim.fails]
     holding = sum(claim.holds for claim in study.claims)
+    beside = any(claim.verdict is Verdict.disagrees for claim in study.claims)
     row = _row(
-        "✗" if failed else "✓", study.name, f"{holding} of {len(study.claims)}", study.seconds, left
+        "✗" if failed else "≠" if beside else "✓",
+        study.name,
+        f"{holding} of {len(study.claims)}",
+        study.seconds,
+        left,
     )
     row = f"{row}  {_tightest(study.claims)}".rstrip()
     yield row if len(row) <= width else row[: width - 1] + "…", "bold red" if failed else ""
