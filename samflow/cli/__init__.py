@@ -13,7 +13,13 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from samflow.cli.messages import say
-from samflow.cli.process import heed_interrupts, interrupted, keep_descriptors, prepare
+from samflow.cli.process import (
+    disregard_interrupts,
+    heed_interrupts,
+    interrupted,
+    keep_descriptors,
+    prepare,
+)
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 """What writing to stdout raises, without the name of a file."""
@@ -29,7 +35,9 @@ def main() -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # λ in a terminal without it must not be an error
             stream.reconfigure(errors="replace")
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    disregard_interrupts()  # what was asked for is done
+    sys.exit(code)
 
 
 def run(arguments: Sequence[str]) -> int:

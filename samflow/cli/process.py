@@ -150,6 +150,12 @@ def heed_interrupts() -> None:
         signal.signal(signal.SIGINT, interrupt)
 
 
+def disregard_interrupts() -> None:
+    """Let no interrupt change how this process ends, while Python takes itself down."""
+    if callable(signal.getsignal(signal.SIGINT)):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def leave(code: int) -> NoReturn:
     """End this process now, without Python's end of itself; for the way out of an interrupt.
 
