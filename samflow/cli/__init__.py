@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 from samflow.cli.messages import say
 from samflow.cli.process import (
-    disregard_interrupts,
+    finish,
     heed_interrupts,
     interrupted,
     keep_descriptors,
@@ -36,8 +36,7 @@ def main() -> NoReturn:
         if isinstance(stream, io.TextIOWrapper):  # λ in a terminal without it must not be an error
             stream.reconfigure(errors="replace")
     code = run(sys.argv[1:])
-    disregard_interrupts()  # what was asked for is done
-    sys.exit(code)
+    finish(code)
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -1,6 +1,7 @@
 """What the command line sets for its own process, which the library must not set for others."""
 
 import _thread
+import atexit
 import contextlib
 import hashlib
 import importlib.metadata
@@ -150,10 +151,16 @@ def heed_interrupts() -> None:
         signal.signal(signal.SIGINT, interrupt)
 
 
-def disregard_interrupts() -> None:
-    """Let no interrupt change how this process ends, while Python takes itself down."""
+def finish(code: int) -> NoReturn:
+    """End this process when its work is done, in a fifth of a second less than Python takes.
+
+    What is registered to be done at the end is done; modules are not taken down one by one. No
+    interrupt changes the exit code any more.
+    """
     if callable(signal.getsignal(signal.SIGINT)):
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+    atexit._run_exitfuncs()
+    leave(code)
 
 
 def leave(code: int) -> NoReturn:
