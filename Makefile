@@ -30,8 +30,8 @@ $(TOOLS): $(STAMP)
 	$(COMPILE) -m pytest --collect-only -q >/dev/null || true
 	touch $(TOOLS)
 
-verify: $(STAMP)  ## check the claims of the two papers; writes report/
-	$(BIN)/python -m analysis --size small --output report
+verify: $(STAMP)  ## check the claims of the two papers; writes report/ (ARGS=-v: all of them)
+	$(BIN)/python -m analysis --size small --output report $(ARGS)
 
 quick: $(STAMP)  ## the same in a minute of work: three studies, one figure
 	$(BIN)/python -m analysis --quick --output report
