@@ -5,6 +5,7 @@ import atexit
 import contextlib
 import hashlib
 import importlib.metadata
+import importlib.util
 import os
 import platform
 import signal
@@ -65,7 +66,8 @@ def keep_programs() -> None:
     JAX's own variables win: JAX_COMPILATION_CACHE_DIR names another folder, and
     JAX_ENABLE_COMPILATION_CACHE=0 keeps nothing.
     """
-    if "JAX_COMPILATION_CACHE_DIR" in os.environ:
+    # Without filelock JAX bounds no cache, and warns for each program.
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ or importlib.util.find_spec("filelock") is None:
         return
     folder = cache_folder()
     if folder is None:

@@ -214,3 +214,9 @@ def test_a_second_call_finds_the_programs_of_the_first(tmp_path):
     assert {path.name for path in tmp_path.rglob("*") if path.name.endswith("-cache")} == kept
     assert (first.returncode, second.returncode) == (0, 0)
     assert second.stdout == first.stdout
+
+
+def test_where_the_cache_cannot_be_bounded_nothing_is_kept(environment, monkeypatch):
+    monkeypatch.setattr(process.importlib.util, "find_spec", lambda name: None)
+    process.keep_programs()
+    assert "JAX_COMPILATION_CACHE_DIR" not in environment
