@@ -1,5 +1,10 @@
 """`python -m analysis`: check every claim, draw every figure, write the report."""
 
+if __name__ == "__main__":  # before anything slow is imported
+    from samflow.cli.process import heed_interrupts
+
+    heed_interrupts()
+
 import io
 import os
 import shutil

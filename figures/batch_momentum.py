@@ -46,14 +46,12 @@ def caption(record: Any) -> str:
         f"{settings.epochs} epochs, lr {settings.lr:g}; ρ = 0 is SGD. Accuracy on "
         f"{settings.num_test} others with batches of {by_size}, and ({last}) the training loss "
         f"with batches of {settings.batch_sizes[-1]}: means of {settings.num_seeds} seeds (dots) "
-        "with 95 % intervals of Student's t. With large batches and no momentum SAM falls behind "
-        "SGD, and momentum brings it back."
+        "with 95 % intervals of Student's t."
     )
     if record.has_control:
         text += (
             f" Dashed: momentum {settings.momenta[-1]:g} at lr {settings.control_lr:.2g}, the same "
-            "lr/(1 − momentum) as without: it brings nothing back, so that the longer step does "
-            f"it. With small batches momentum {settings.momenta[-1]:g} is unsteady at this lr."
+            "lr/(1 − momentum) as without."
         )
     return f"{text} After Kim et al. (arXiv 2301.06308)."
 

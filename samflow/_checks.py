@@ -140,7 +140,8 @@ def kind(name: str, value: Any, wanted: type, hint: str = "") -> None:
 
 def count(name: str, value: Any, *, minimum: int = 1, maximum: int = _LARGEST_COUNT) -> int:
     """Return `value` as an int of at least `minimum` and at most `maximum`."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < minimum:
+    whole = isinstance(value, (int, np.integer)) and not isinstance(value, (bool, np.timedelta64))
+    if not whole or value < minimum:
         raise ArgumentError(
             f"Argument `{name}` must be a whole number of at least {minimum}, but is "
             f"{excerpt(value)}."

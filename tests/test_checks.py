@@ -92,6 +92,8 @@ def test_a_step_size_that_is_no_number_is_refused(value):
 
 def test_counts_end_where_doubles_stop_counting(system):
     assert _checks.count("num_steps", 2**53) == 2**53
+    with pytest.raises(ArgumentError, match="whole number"):
+        _checks.count("num_steps", np.timedelta64(5, "s"))
     for value in (2**53 + 1, 2**63, 10**5000):
         with pytest.raises(ArgumentError, match="`num_steps` must be a whole number of at most"):
             sf.iterate(system, [1.0, 1.0], num_steps=value)

@@ -122,6 +122,14 @@ def keep_descriptors() -> None:
 _interrupts: list[int] = []
 
 
+def _is_importing(frame: Any) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
+
+
 def interrupted() -> bool:
     """Say whether an interrupt came since `heed_interrupts`."""
     return bool(_interrupts)
@@ -146,6 +154,11 @@ def heed_interrupts() -> None:
 
     def interrupt(number: int, frame: Any) -> None:
         _interrupts.append(number)
+        if _is_importing(frame):
+            # Modules in C may not survive an exception while they set themselves up.
+            with contextlib.suppress(OSError):
+                os.write(2, b"Interrupted.\n")
+            os._exit(130)
         raise KeyboardInterrupt
 
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not ignored, as by nohup

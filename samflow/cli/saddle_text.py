@@ -32,7 +32,7 @@ _LOSSES = 6
 """Curves of more losses than these are told together."""
 
 _FLOWS = {"attracting": "attractor", "sliding": "slides", "undefined": "not known"}
-_STAYS = {"attractor", "cycle", "trap", "elsewhere"}
+_STAYS = {"attractor", "cycle", "trap"}
 _PLURALS = {"minimum": "minima", "maximum": "maxima"}
 
 

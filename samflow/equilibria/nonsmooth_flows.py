@@ -66,12 +66,12 @@ def _sliding_radius(hessian: np.ndarray, ascent: LinearAscent) -> float:
 
     d‖Tz‖/dt = −uᵀ(rS + ρTH²T)u with u = Tz/r. For SAM, T = I, this is ρ min|λ₋|.
     """
-    scale = ascent.measure
-    pull = scale @ hessian @ hessian @ scale
+    scale, unit = ascent.measure, float(np.abs(hessian).max())
+    hessian = hessian / unit  # whose square need not be a number
     push = scale @ hessian @ np.linalg.inv(scale)
-    inverse = np.linalg.inv(np.linalg.cholesky(pull))
+    inverse = np.linalg.inv(scale @ hessian)  # TH²T = (TH)(TH)ᵀ
     largest = np.linalg.eigvalsh(-inverse @ (push + push.T) @ inverse.T / 2)[-1]
-    return float(ascent.rho / largest) if largest > 0 else float("inf")
+    return float(ascent.rho * unit / largest) if largest > 0 else float("inf")
 
 
 def _centralised(rule: GCSAM, hessian: np.ndarray) -> Nonsmooth:

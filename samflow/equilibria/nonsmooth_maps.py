@@ -15,6 +15,7 @@ from samflow._status import Kind
 from samflow.equilibria.linear_ascent import EQUAL, LinearAscent
 from samflow.equilibria.nonsmooth_records import Cycle, Nonsmooth, Trap
 from samflow.equilibria.settings import theory_settings
+from samflow.equilibria.units import power_of_two
 from samflow.losses.quadratic import is_quadratic
 from samflow.rules import FSAM, MultiStepSAM, OptimisticSAM, Rule, VaSSO
 from samflow.systems import Map
@@ -45,6 +46,9 @@ def symmetric_cycles(system: Map, hessian: np.ndarray, ascent: LinearAscent) -> 
     """
     step, beta, kind = (theory_settings(system)[name] for name in ("lr", "momentum", "kind"))
     kappa = float(_flip(kind, beta))
+    # In units of the largest curvature: squares of it need not be numbers.
+    unit = power_of_two(float(np.abs(hessian).max())) if hessian.any() else 1.0
+    hessian, step = hessian / unit, float(step) * unit
     left = hessian @ ascent.spread @ hessian
     right = kappa * np.eye(len(hessian)) - step * hessian
     values, vectors = _generalised(left, right)
@@ -66,10 +70,10 @@ def symmetric_cycles(system: Map, hessian: np.ndarray, ascent: LinearAscent) -> 
         cycles.append(
             Cycle(
                 direction=tuple(map(float, vector)),
-                curvature=float(vector @ hessian @ vector),
+                curvature=float(unit * (vector @ hessian @ vector)),
                 multiplicity=multiplicity,
                 radius=float(radius),
-                gradient=float(radius * np.linalg.norm(hessian @ vector)),
+                gradient=float(radius * unit * np.linalg.norm(hessian @ vector)),
                 multipliers=tuple(map(complex, multipliers)),
                 attracts=_attracts(np.abs(multipliers), multiplicity),
             )

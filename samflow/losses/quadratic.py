@@ -15,11 +15,19 @@ from samflow.losses.expression import ExpressionLoss
 
 
 def _eigenvalues(value: Any) -> Array:
-    lams = jnp.asarray(value, dtype=float)
-    known = not _checks.is_traced(lams)
+    parts = value if isinstance(value, (list, tuple)) else (value,)
+    known = not any(map(_checks.is_traced, parts))
+    try:
+        lams = jnp.asarray(_checks.real_numbers(value) if known else value, dtype=float)
+    except TypeError as error:
+        raise _checks.ArgumentError(
+            f"Argument `lams` must hold finite numbers, one a weight, but is "
+            f"{_checks.excerpt(value)} ({error})."
+        ) from error
     if lams.ndim != 1 or not lams.size or (known and not np.isfinite(np.asarray(lams)).all()):
         raise _checks.ArgumentError(
-            f"Argument `lams` must hold finite numbers, one a weight, but is {value}."
+            "Argument `lams` must hold finite numbers, one for each weight, but is "
+            f"{_checks.excerpt(value)}."
         )
     return lams
 

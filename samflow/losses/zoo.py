@@ -44,7 +44,13 @@ def saddle(eigenvalues: Sequence[float] = (1.0, -1.0)) -> ExpressionLoss:
         ArgumentError: for an empty list or an eigenvalue that is not finite.
 
     """
-    values = [float(value) for value in eigenvalues]
+    try:
+        values = _checks.real_numbers(eigenvalues).ravel().tolist()
+    except TypeError as error:
+        raise _checks.ArgumentError(
+            f"Argument `eigenvalues` must be one or more finite numbers, but is "
+            f"{_checks.excerpt(eigenvalues)} ({error})."
+        ) from error
     if not values or not all(math.isfinite(value) for value in values):
         raise _checks.ArgumentError(
             f"Argument `eigenvalues` must be one or more finite numbers, but is {values}."

@@ -11,7 +11,8 @@ from samflow.losses.network_base import AbstractNetworkLoss
 
 _STEP = 0.01
 """Of weights of length 1 each, by which all are moved: dead units mostly stay dead."""
-_ROUNDINGS = 1e3
+_ROUNDINGS = 30.0
+"""By how many of them the loss must change with weights to depend on them."""
 
 
 class Silent(NamedTuple):

@@ -11,6 +11,27 @@ from samflow import rules, theory
 HEAVY, NESTEROV = {"momentum": 0.6}, {"momentum": 0.6, "nesterov": True}
 
 
+@pytest.mark.parametrize("scale", [1e-200, 1e200])
+def test_curvatures_whose_squares_are_no_numbers_have_the_same_cycles_and_radius(scale):
+    """λ → cλ, lr → lr/c: the cycle is the same in weights, and ‖g‖ is c times as large."""
+    one, far = (
+        sf.classify(
+            sf.Map(sf.losses.saddle((2 * c, -c)), sf.SAM(rho=0.1), lr=0.1 / c), [0.0, 0.0]
+        ).local
+        for c in (1.0, scale)
+    )
+    ours, theirs = one.cycles[0], far.cycles[0]
+    assert theirs.radius == pytest.approx(ours.radius, rel=1e-12)
+    assert theirs.gradient == pytest.approx(scale * ours.gradient, rel=1e-12)
+    assert theirs.attracts == ours.attracts
+    flows = [
+        sf.classify(sf.Flow(sf.losses.saddle((2 * c, -c)), sf.SAM(rho=0.1)), [0.0, 0.0])
+        for c in (1.0, scale)
+    ]
+    radii = [flow.local.sliding.radius for flow in flows]
+    assert radii[1] == pytest.approx(scale * radii[0], rel=1e-12)
+
+
 def quadratic(hessian, centre=None):
     """Return ½(w − c)ᵀH(w − c) as a formula."""
     n = len(hessian)

@@ -14,6 +14,23 @@ from samflow.losses.quadratic import is_quadratic
 LAMS = (2.0, -0.5, 0.0)
 
 
+@pytest.mark.parametrize(
+    "lams",
+    [
+        ("1", "2"),
+        (True, False),
+        np.ma.masked_array([1.0, 2.0], [0, 1]),
+        np.array(["2020-01-01"], dtype="datetime64[D]"),
+        (1j, 2),
+    ],
+)
+def test_what_is_no_number_is_no_eigenvalue(lams):
+    with pytest.raises(ArgumentError, match="finite numbers"):
+        sf.losses.Quadratic(lams)
+    with pytest.raises(ArgumentError, match="finite numbers"):
+        sf.losses.saddle(lams)
+
+
 def test_it_is_the_formula():
     loss, formula = sf.losses.Quadratic(LAMS), sf.losses.saddle(LAMS)
     for w in jax.random.normal(jax.random.key(0), (5, 3)):
@@ -50,7 +67,7 @@ def test_eigenvalues_are_swept_and_differentiated_through_the_lens():
 
 @pytest.mark.parametrize("lams", [(), (1.0, float("nan")), (float("inf"),), 1.0, [[1.0, 2.0]]])
 def test_bad_eigenvalues_are_refused(lams):
-    with pytest.raises(ArgumentError, match="`lams` must hold finite numbers, one a weight"):
+    with pytest.raises(ArgumentError, match="`lams` must hold finite numbers, one for each weight"):
         sf.losses.Quadratic(lams)
 
 

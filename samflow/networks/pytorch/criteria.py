@@ -204,7 +204,8 @@ def settled(made: Criterion, held: Examples, f: Any, at_once: int | None) -> Cri
     torch, n = held.torch, len(held)
     y = held.part(slice(0, 1))[1]
     shape = (n, *y.shape[1:]) if torch.is_tensor(y) else None
-    whole, outputs = shape is not None and not y.is_floating_point(), (n, *f.shape[1:])
+    whole = shape is not None and not y.is_floating_point() and y.dtype is not torch.bool
+    outputs = (n, *f.shape[1:])
     if made.kind == BY_TARGETS:
         kind = criterion_of(BY_TARGETS, whole, shape == outputs and f.ndim > 1)
         made = made._replace(kind=kind, name=kind)
