@@ -21,7 +21,7 @@ def _eigenvalues(value: Any) -> Array:
         lams = jnp.asarray(_checks.real_numbers(value) if known else value, dtype=float)
     except TypeError as error:
         raise _checks.ArgumentError(
-            f"Argument `lams` must hold finite numbers, one a weight, but is "
+            f"Argument `lams` must hold finite numbers, one for each weight, but is "
             f"{_checks.excerpt(value)} ({error})."
         ) from error
     if lams.ndim != 1 or not lams.size or (known and not np.isfinite(np.asarray(lams)).all()):
