@@ -30,8 +30,11 @@ COMPILE_FLAGS = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_
 _FLAGS_KNOWN = ((0, 6), (0, 11))
 """The versions of jaxlib, from and below, that know them: XLA ends a process for unknown flags."""
 
-_CACHE_BYTES = 256 * 2**20
-"""What JAX keeps of compiled programs; those not used for longest go first."""
+_CACHE_BYTES = 16 * 2**20
+"""What JAX keeps of compiled programs; those not used for longest go first.
+
+Some thousand: to keep one more JAX looks at each of them.
+"""
 
 
 def prepare() -> None:
@@ -74,7 +77,7 @@ def keep_programs() -> None:
         return
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder)
     os.environ.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(_CACHE_BYTES))
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.01")
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.05")
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
 
