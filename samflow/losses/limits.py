@@ -109,7 +109,8 @@ class Measures:
         if isinstance(node, sympy.Rational):
             return 1, _rational(node)
         if isinstance(node, sympy.Float):
-            return 1, _rational(sympy.Rational(node))
+            exact: Any = sympy.Rational(node)
+            return 1, _rational(exact)
         if node == sympy.pi or node == sympy.E:
             return 1, arb.pi() if node == sympy.pi else arb.const_e()
         parts = [self._of(part) for part in node.args]
