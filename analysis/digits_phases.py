@@ -13,7 +13,7 @@ from analysis.claims import Claim, Study
 from analysis.size import Size
 from analysis.valley_phases import phase_claims
 from samflow.networks import digits_loss, load_checkpoint, save_checkpoint, train_to_minimum
-from samflow.valleys import TwoPhase
+from samflow.switching import LateSwitch
 
 NAME = "digits-phases"
 TITLE = "Two phases on a real network: an MLP (64–32–10, tanh) on 300 of scikit-learn's digits"
@@ -31,9 +31,9 @@ class Record(NamedTuple):
 
     sharpness: float
     same: bool
-    found: dict[float, TwoPhase]
+    found: dict[float, LateSwitch]
     """By lr·U at the switch."""
-    again: dict[float, TwoPhase]
+    again: dict[float, LateSwitch]
     """The same from the weights of the file."""
 
 
@@ -94,5 +94,5 @@ def judge(record: Record) -> list[Claim]:
     return claims
 
 
-def _verdicts(found: TwoPhase) -> str:
+def _verdicts(found: LateSwitch) -> str:
     return ", ".join(f"{phase.name} {phase.verdict}" for phase in found.phases)

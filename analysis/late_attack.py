@@ -150,7 +150,7 @@ def measure(
 def sweep(made: Problem, settings: Settings) -> Training:
     """Train all arms from the same starts."""
     epochs, tails = settings
-    found = networks.sweep_switch(
+    found = sf.sweep_switch(
         made.system,
         made.system,
         made.starts,

@@ -8,7 +8,7 @@ import numpy as np
 import samflow as sf
 from analysis.claims import Claim, Study
 from samflow import theory
-from samflow.valleys import fit_rate
+from samflow.switching import fit_rate
 
 NAME = "sam-cycle"
 TITLE = "Normalised SAM does not converge: its 2-cycle at a minimum, its trap at a maximum"

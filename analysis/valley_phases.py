@@ -10,8 +10,7 @@ import sympy
 
 import samflow as sf
 from analysis.claims import Claim, Evidence, Study, Verdict
-from samflow.valleys import Phase, TwoPhase
-from samflow.valleys.phases import NOT_MEASURED
+from samflow.switching import ClaimVerdict, LateSwitch, PhaseClaim
 
 NAME = "valley-phases"
 TITLE = "Two phases in a valley: SAM escapes from GD's minimum and converges to a flatter one"
@@ -36,7 +35,7 @@ class Shown(NamedTuple):
 class Record(NamedTuple):
     """The two phases by valley, and an orbit to show."""
 
-    found: dict[str, TwoPhase]
+    found: dict[str, LateSwitch]
     shown: Shown
 
 
@@ -82,7 +81,7 @@ def judge(record: Record) -> list[Claim]:
     return claims
 
 
-def phase_claims(study: Study, where: str, found: TwoPhase) -> list[Claim]:
+def phase_claims(study: Study, where: str, found: LateSwitch) -> list[Claim]:
     """Turn the four phases of a record into claims."""
     return [
         Claim(
@@ -104,11 +103,11 @@ def phase_claims(study: Study, where: str, found: TwoPhase) -> list[Claim]:
     ]
 
 
-def _mean(phase: Phase) -> str:
+def _mean(phase: PhaseClaim) -> str:
     return f" (mean {phase.mean:.6g})" if math.isfinite(phase.mean) else ""
 
 
-def _measured(phase: Phase) -> str:
-    interval = f" [{phase.low:.6g}, {phase.high:.6g}]" if phase.low <= phase.high else ""
+def _measured(phase: PhaseClaim) -> str:
+    interval = f" [{phase.low:.6g}, {phase.high:.6g}]" if math.isfinite(phase.mean) else ""
     found = f"{phase.measured:.6g}{interval}"
-    return f"not measured: {found}" if phase.verdict == NOT_MEASURED else found
+    return f"not measured: {found}" if phase.verdict is ClaimVerdict.not_measured else found

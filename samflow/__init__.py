@@ -36,7 +36,9 @@ _HOME = {
     "mean_square_rate": "noise",
     "typical_rate": "noise",
     "escape_time": "noise",
-    "two_phase": "valleys",
+    "late_switch": "switching",
+    "sweep_switch": "switching",
+    "two_phase": "switching",
     "portrait": "plots",
     "Kind": "_status",
     "Status": "_status",
@@ -45,7 +47,7 @@ _HOME = {
 """Which subpackage holds a public name; it is imported when the name is first used."""
 
 _SUBPACKAGES = ("equilibria", "losses", "networks", "orbits", "plots", "proofs", "rules", "systems")
-_SUBPACKAGES += ("attractors", "noise", "theory", "valleys")
+_SUBPACKAGES += ("attractors", "noise", "switching", "theory")
 
 if TYPE_CHECKING:
     from samflow import (
@@ -58,9 +60,9 @@ if TYPE_CHECKING:
         plots,
         proofs,
         rules,
+        switching,
         systems,
         theory,
-        valleys,
     )
     from samflow._status import Kind, Status, Verdict
     from samflow.attractors import lyapunov_spectrum
@@ -78,6 +80,7 @@ if TYPE_CHECKING:
     from samflow.plots import portrait
     from samflow.proofs import certify_fixed_points, certify_stability
     from samflow.rules import GD, SAM, USAM, rule
+    from samflow.switching import late_switch, sweep_switch, two_phase
     from samflow.systems import (
         Diffusion,
         Flow,
@@ -87,7 +90,6 @@ if TYPE_CHECKING:
         Map,
         StochasticMap,
     )
-    from samflow.valleys import two_phase
 
 __all__ = [
     "GD",
@@ -115,6 +117,7 @@ __all__ = [
     "find_fixed_points",
     "integrate",
     "iterate",
+    "late_switch",
     "loss",
     "losses",
     "lyapunov_spectrum",
@@ -128,11 +131,12 @@ __all__ = [
     "rule",
     "rules",
     "survey",
+    "sweep_switch",
+    "switching",
     "systems",
     "theory",
     "two_phase",
     "typical_rate",
-    "valleys",
 ]
 
 

@@ -22,8 +22,8 @@ LAYERS = [
     {"equilibria"},
     {"attractors"},
     {"noise"},
-    {"valleys"},
     {"networks"},
+    {"switching"},
     {"plots"},
     {"cli"},
 ]

@@ -12,7 +12,7 @@ from samflow.cli import options
 from samflow.cli.output import TEXT_SUFFIXES, Meter, checked_path, deliver, progress, say, table_of
 
 if TYPE_CHECKING:
-    from samflow.valleys import TwoPhase
+    from samflow.switching import LateSwitch
 
 Start = Annotated[
     str | None,
@@ -84,29 +84,29 @@ def command(
     problem = _digits(start, dim) if real else _from_start(options.make_loss(loss, dim=dim), start)
     system = options.make_map(problem.loss, rule, rho=radius, lr=step, momentum=momentum)
     import samflow as sf
-    from samflow.valleys.phases import FAILS, NOT_MEASURED
+    from samflow.switching import ClaimVerdict
 
     found = sf.two_phase(
         system, problem.w0(), num_steps=steps, gd_tol=problem.gd_tol, progress=progress
     )
     deliver(render(found), found.to_json(), as_json=json, path=path)
     for phase in found.phases:
-        if phase.verdict == NOT_MEASURED:
+        if phase.verdict is ClaimVerdict.not_measured:
             say(f"{phase.name} was not measured: {phase.reason}.")
     if found.fails:
-        failed = ", ".join(phase.name for phase in found.phases if phase.verdict == FAILS)
+        failed = found.named(ClaimVerdict.fails)
         say(f"Not as predicted: {failed}. The orbit after the switch: {found.status.label}.")
     return 0 if found.holds else 1
 
 
-def render(found: "TwoPhase") -> list[RenderableType]:
+def render(found: "LateSwitch") -> list[RenderableType]:
     """Return a switch as it is printed: a heading, and a row for each prediction."""
     (before, after), settings = found.sharpness, dict(found.provenance)
     table = table_of(
         "", "prediction", "predicted", "measured", "95 % interval", "tolerance", "holds"
     )
     for phase in found.phases:
-        interval = f"{phase.low:.6g} to {phase.high:.6g}" if phase.low <= phase.high else "-"
+        interval = f"{phase.low:.6g} to {phase.high:.6g}" if math.isfinite(phase.mean) else "-"
         table.add_row(
             phase.name,
             phase.statement,

@@ -23,13 +23,6 @@ from samflow.networks.saddles import (
     permutation_saddle,
 )
 from samflow.networks.sharding import shard_data
-from samflow.networks.switching import (
-    LateSwitch,
-    SwitchPhase,
-    SwitchSweep,
-    late_switch,
-    sweep_switch,
-)
 from samflow.networks.training import (
     PGD,
     Trained,
@@ -52,7 +45,6 @@ __all__ = [
     "Convention",
     "Diagnosis",
     "Interrupted",
-    "LateSwitch",
     "MismatchError",
     "Multipliers",
     "Place",
@@ -60,8 +52,6 @@ __all__ = [
     "RuleVerdict",
     "Share",
     "SpectralDensity",
-    "SwitchPhase",
-    "SwitchSweep",
     "SymmetrySaddle",
     "TensorFile",
     "TorchLoss",
@@ -77,7 +67,6 @@ __all__ = [
     "duplication_saddle",
     "first_state",
     "holding_threshold",
-    "late_switch",
     "load_checkpoint",
     "load_digits",
     "load_mnist",
@@ -95,7 +84,6 @@ __all__ = [
     "save_state",
     "shard_data",
     "spectral_density",
-    "sweep_switch",
     "switch",
     "torch_network",
     "trace",

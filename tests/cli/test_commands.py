@@ -147,7 +147,9 @@ def test_two_phase_that_does_not_come_out_returns_1(capsys):
     found = _json([*VALLEY, "--rho", "20"], capsys, code=1)
     assert found["status"] != Status.converged.label
     assert run([*VALLEY, "--rho", "20"]) == 1
-    assert "Not as predicted: " in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "P3 was not measured: the orbit diverged: it has no end." in err
+    assert "Not as predicted" not in err
 
 
 def test_portrait_writes_the_file_and_prints_the_fixed_points(tmp_path, capsys):

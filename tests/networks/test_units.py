@@ -7,7 +7,7 @@ import pytest
 import samflow as sf
 from samflow.losses import network_function
 from samflow.networks import Checkpoint, diagnose
-from samflow.networks.switching.late_switch import late_switch
+from samflow.switching import late_switch
 from tests.units import FEW, rescaled_rule
 
 LR, SHARPNESS = 0.4, 4.25  # of ½(ab − 1)² at (2, ½)
@@ -45,6 +45,6 @@ def test_a_late_switch_is_the_same_in_all_units():
     for c, k in [(1.0, 1.0), FEW[1]]:
         made = checkpoint(c, k)
         rule = rescaled_rule(sf.USAM(rho=rho), c, k)
-        found = late_switch(made, sf.Map(made.loss, rule, lr=LR * k**2 / c), num_epochs=300)
+        found = late_switch(sf.Map(made.loss, rule, lr=LR * k**2 / c), made, num_epochs=300)
         assert [phase.verdict for phase in found.phases] == ["holds"] * 4, (c, k)
         assert found.escape.slope == pytest.approx(np.log(1.6), rel=2e-3)

@@ -18,8 +18,8 @@ import pytest
 import samflow as sf
 from samflow._checks import ArgumentError
 from samflow.networks import first_state, load_state, save_state
-from samflow.networks.switching.sweep import sweep_switch
 from samflow.records import write_whole
+from samflow.switching import sweep_switch
 
 KILLS = 20
 ENVIRONMENT = os.environ | {"JAX_ENABLE_X64": "1"}

@@ -1,9 +1,9 @@
-"""When a burst has settled, and how fast it did."""
+"""Whether and when an orbit has settled after its escape, and the rate at which it did."""
 
 import numpy as np
 
 from samflow._status import Status
-from samflow.valleys.rates import Rate, fit_rate
+from samflow.switching.rates import Rate, fit_rate
 
 _SETTLED = 1e-4
 """The orbit has settled when ‖Δ²w‖ has fallen to this part of its peak and stays there for

@@ -1,8 +1,7 @@
-"""What is seen of a training while it runs, and kept with its state on disk."""
+"""What is observed of a training run while it is made, and kept with its state on disk."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -15,17 +14,18 @@ from samflow.losses.calls import error_share, value
 from samflow.networks.training.attacks import PGD, adversarial_error
 from samflow.networks.training.loop import How
 from samflow.networks.training.states import TrainState
+from samflow.switching.motion import bend
 
 Row = tuple[float, ...]
 
 
-class Watch:
-    """Looks at each state of a run; seeing one twice, as after a resumption, changes nothing.
+class Observer:
+    """Takes each state of a run; a state that comes twice, as after a resumption, changes nothing.
 
     Attributes:
         steps: the training loss (NaN in mini-batches) and v·(w − w₀), by step.
         bends: v·Δ²w and ‖Δ²w‖ by step, of a deterministic run.
-        epochs: `switch_records.COLUMNS` by epoch from the first state on.
+        epochs: `records.COLUMNS` by epoch from the first state on.
 
     """
 
@@ -37,7 +37,7 @@ class Watch:
         measure: Callable[[Point], Row],
         measured_epochs: set[int],
     ) -> None:
-        """Look at a run from `start` on, along the unit vector `v`."""
+        """Observe a run from `start` on, along the unit vector `v`."""
         self._how, self._start, self._v = how, start, v
         self._w0 = how.system.position(start.z)
         self._measure, self._measured_epochs = measure, measured_epochs
@@ -46,8 +46,8 @@ class Watch:
         self.bends: dict[int, Row] = {}
         self.epochs: dict[int, Row] = {}
 
-    def see(self, state: TrainState) -> None:
-        """Look at the next state."""
+    def observe(self, state: TrainState) -> None:
+        """Take the next state."""
         k = self._how.taken(state) - self._how.taken(self._start)
         epoch = state.epoch - self._start.epoch
         w = self._how.system.position(state.z)
@@ -67,7 +67,7 @@ class Watch:
             self.bends[k - 2] = tuple(float(each) for each in bend(tuple(last), self._v))
 
     def arrays(self) -> dict[str, NumpyArray]:
-        """Return all that was seen as arrays."""
+        """Return all that was observed as arrays."""
         recent = list(self._recent.items())
         return {
             **_columns("steps", self.steps),
@@ -105,14 +105,6 @@ def series(rows: Mapping[int, Row], column: int) -> NumpyArray:
     return np.array([rows[k][column] for k in sorted(rows)], dtype=float)
 
 
-def again(how: How, start: TrainState, count: int) -> Iterator[Point]:
-    """Yield the first `count` weights of a deterministic run, which is made once more."""
-    state = start
-    for k in range(count):
-        yield how.system.position(state.z)
-        state = how.step(state, None)[0] if k + 1 < count else state
-
-
 def measure(
     loss: AbstractLoss,
     w: Point,
@@ -121,7 +113,7 @@ def measure(
     attack: PGD | None,
     key: PRNGKeyArray,
 ) -> Row:
-    """Return `switch_records.COLUMNS` at the weights `w`."""
+    """Return `records.COLUMNS` at the weights `w`."""
     held_out = loss if test is None else test
     return (
         float(value(loss, w)),
@@ -137,11 +129,3 @@ def measure(
 @jax.jit
 def _along(w: Array, w0: Array, v: Array) -> Array:
     return v @ (w - w0)
-
-
-@eqx.filter_jit
-def bend(last: tuple[Array, ...], v: Array) -> tuple[Array, Array]:
-    """Return v·Δ²w and ‖Δ²w‖ of three weights in sequence."""
-    first, second, third = last
-    change = third - 2 * second + first
-    return v @ change, jnp.linalg.norm(change)

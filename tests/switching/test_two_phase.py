@@ -8,8 +8,9 @@ import pytest
 
 import samflow as sf
 from samflow._checks import ArgumentError
-from samflow.valleys import Rate, fit_rate, line_barrier
-from samflow.valleys.phases import rate_phase
+from samflow.switching import Rate, fit_rate, line_barrier
+from samflow.switching.claims import rate_claim
+from samflow.switching.linear_regime import Fitted
 from tests.references import VALLEY_EDGE
 from tests.units import BOTH, rescaled
 
@@ -31,7 +32,7 @@ def test_valley(valley):
     assert valley.escape.slope == pytest.approx(math.log(2), rel=1e-3)
     assert valley.sharpness[1] == pytest.approx(1.509, abs=5e-4)  # as printed
     assert valley.peak == pytest.approx(0.64, abs=0.05)  # depends on the phase of the kick
-    assert valley.barrier == 0
+    assert valley.barrier.height == 0
 
 
 def test_valley_end_is_a_minimum_of_the_rule(valley):
@@ -82,9 +83,14 @@ def test_an_escape_to_infinity_is_reported_not_raised():
     found = sf.two_phase(sf.Map(sf.loss("x**2"), sf.USAM(rho=0.5), lr=0.6), [0.0])
     assert found.status is sf.Status.diverged
     assert not found.holds
-    assert [phase.holds for phase in found.phases] == [True, False, False, False]
-    assert np.isnan(found.phases[3].measured)
-    assert "FAILS" in str(found)
+    assert [phase.verdict for phase in found.phases] == ["holds"] + ["not measured"] * 3
+    assert not found.fails
+    assert np.isnan([phase.measured for phase in found.phases[1:]]).all()
+    first, _, *ends = str(found).splitlines()
+    assert first == "Holds: P1; not measured: P2, P3, P4. The orbit after the switch: diverged."
+    assert all("(the orbit diverged: it has no end)" in line for line in ends)
+    assert "nan" not in str(found)
+    assert "inf" not in str(found)
 
 
 @pytest.mark.parametrize("rho", [0.45, 0.6])
@@ -93,7 +99,8 @@ def test_a_chaotic_orbit_between_two_wells_has_not_settled(rho):
     loss = sf.loss("x**4/4 - x**2/2")
     found = sf.two_phase(sf.Map(loss, sf.USAM(rho=rho), lr=0.95), [1.1])
     assert found.status is sf.Status.out_of_steps
-    assert [phase.holds for phase in found.phases[1:]] == [False, False, False]
+    assert [phase.verdict for phase in found.phases[1:]] == ["not measured"] * 3
+    assert all("has not settled" in phase.reason for phase in found.phases[1:])
 
 
 @pytest.mark.parametrize(
@@ -160,7 +167,7 @@ def test_a_window_ends_where_the_growth_is_no_longer_linear():
     assert escape.measured == pytest.approx(exact, rel=1e-9)  # linear to rounding
     assert escape.mean == pytest.approx(exact, rel=1e-3)
     assert escape.tolerance < 0.01 * exact
-    assert [phase.verdict for phase in found.phases[1:]] == ["fails"] * 3
+    assert [phase.verdict for phase in found.phases[1:]] == ["not measured"] * 3
 
 
 @pytest.mark.parametrize(
@@ -212,10 +219,11 @@ def _rate(slope, half=0.0, found=True):
 )
 def test_verdicts_on_a_rate(rate, along, missing, verdict):
     """The tolerance is of the prediction, and does not grow with the interval of the fit."""
-    phase = rate_phase("P1", rate, 0.7, along, missing=missing)
+    phase = rate_claim("P1", 0.7, Fitted(rate, along), missing=missing)
     assert phase.verdict == verdict
     assert phase.predicted == 0.7
-    wider = rate_phase("P1", rate._replace(low=-1.0, high=2.0), 0.7, along, missing=missing)
+    wide = Fitted(rate._replace(low=-1.0, high=2.0), along)
+    wider = rate_claim("P1", 0.7, wide, missing=missing)
     np.testing.assert_equal(wider.tolerance, phase.tolerance)
     assert not math.isinf(phase.tolerance)
 
@@ -223,7 +231,7 @@ def test_verdicts_on_a_rate(rate, along, missing, verdict):
 @pytest.mark.parametrize("predicted", [math.inf, -math.inf, math.nan])
 def test_what_is_not_finite_does_not_hold(predicted):
     for along in ((predicted,) * 3, (0.7, 0.7, predicted)):
-        phase = rate_phase("P4", _rate(predicted), predicted, along)
+        phase = rate_claim("P4", predicted, Fitted(_rate(predicted), along))
         assert phase.verdict == "fails"
 
 

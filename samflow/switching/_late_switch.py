@@ -1,6 +1,5 @@
 """A checkpoint that goes on under another rule, checked against the theory of late SAM."""
 
-import math
 import os
 from collections.abc import Callable
 
@@ -10,28 +9,32 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from samflow import _checks
-from samflow._status import Status
 from samflow._types import Point
+from samflow.equilibria.units import bending_along
 from samflow.losses.base import AbstractLoss
-from samflow.losses.calls import few_outputs, gradient_norm, same_outputs
+from samflow.losses.calls import few_outputs, same_outputs
 from samflow.losses.network_base import AbstractNetworkLoss
 from samflow.networks.checkpoints import Checkpoint
 from samflow.networks.curvature import Trace, trace
-from samflow.networks.switching import phases
-from samflow.networks.switching.orbit import Found, Plan, analysed, followed, loss_digest, losses
-from samflow.networks.switching.phases import Local, local
-from samflow.networks.switching.records import LateSwitch, SwitchPhase
-from samflow.networks.switching.watch import Watch, series
 from samflow.networks.training.attacks import PGD
 from samflow.networks.training.loop import How, first_state, how_to_train
 from samflow.networks.training.states import Store, TrainState, check_state, step_settings
 from samflow.records import provenance
+from samflow.switching.connectivity import Barrier, path_barrier
+from samflow.switching.modes import leading_mode
+from samflow.switching.observables import series
+from samflow.switching.orbit_analysis import (
+    FEWEST_STEPS,
+    NUM_STEPS,
+    analyse,
+    analyse_noisy,
+    record,
+)
+from samflow.switching.perturbations import kick_size
+from samflow.switching.records import LateSwitch
+from samflow.switching.training_runs import Plan, loss_digest, motion_of, observed
 from samflow.systems import Map
-from samflow.valleys.connectivity import Barrier, path_barrier
-from samflow.valleys.kicks import kick_size
 
-_FEWEST_STEPS = 50
-"""Of the full batch, as `two_phase` has it."""
 _ROWS = 20
 
 Recompute = Callable[[Point], AbstractLoss]
@@ -39,10 +42,10 @@ Recompute = Callable[[Point], AbstractLoss]
 
 
 def late_switch(
-    checkpoint: Checkpoint,
     system: Map,
+    checkpoint: Checkpoint,
     *,
-    num_epochs: int,
+    num_epochs: int | None = None,
     batch_size: int | None = None,
     drop_last: bool = False,
     attack: PGD | None = None,
@@ -66,15 +69,14 @@ def late_switch(
     from start to end. P3: it ends flatter, below the rule's edge of stability. P4: the motion
     dies out by log|μ| a step, at the end. P1 and P4 are claimed for the full batch, and for rules
     that are differentiable at a critical point (GD, USAM); otherwise numbers stand beside each
-    other, and "not claimed". Where no rate can be fitted, or none that decides, they are "not
-    measured".
+    other, and "not claimed". `two_phase` is the same study from a minimum that GD finds.
 
     Args:
-        checkpoint: weights with their loss; the switch happens there.
         system: the map from the switch on, on the checkpoint's loss; other `options`, as
             `make_map` may set them, are told in `notes`.
-        num_epochs: epochs after the switch; of the full batch an epoch is one step, and there
-            must be 50.
+        checkpoint: weights with their loss; the switch happens there.
+        num_epochs: epochs after the switch, needed in mini-batches; of the full batch an epoch is
+            one step, there must be 50, and None is 2000.
         batch_size: examples a step; None for all of them.
         drop_last: as for `train`.
         attack: for adversarial training from the switch on.
@@ -83,7 +85,8 @@ def late_switch(
         key: of the order of examples, of attacks and of the trace; None: key(0).
         displacement: length of a kick along v at the switch: a minimum is a fixed point. None: for
             the full batch 1e-7 ‖w‖, or less, so that an escape at the predicted rate takes 14 steps
-            in the linear regime; 0 in mini-batches.
+            in the linear regime; for w = 0 the distance over which the Hessian changes takes the
+            place of ‖w‖. In mini-batches 0.
         test: the loss on held-out data, for its value and its error.
         measure_every: epochs between two rows of the table; None: 20 rows.
         trace_products: products for each of two traces, at least 6; 0 leaves them out.
@@ -97,10 +100,13 @@ def late_switch(
         progress: called with a sentence before each stage and about every 100 steps.
 
     Returns:
-        A `LateSwitch`. A run that diverges gives a record whose phases do not hold.
+        A `LateSwitch`. P1 and P4 are "not measured", with the reason, where there is no exponential
+        stretch, where the predicted rate changes along it by more than a tenth, or where the fit's
+        interval is wider than the tolerance. P2 to P4 are "not measured" for an orbit without an
+        end: one that diverged, or, of the full batch, one that has not settled.
 
     To fit P4 and the drift of λ within the windows of P1 and P4, a full-batch run is made up to
-    three times more, so that no weights but a few have to be held.
+    three times more, so that only the weights at the ends and in the middle of windows are held.
 
     Not guaranteed: that a minimum is under the start; `diagnose` says how near one is. A barrier
     narrower than the spacing of the points can be missed.
@@ -115,7 +121,8 @@ def late_switch(
     """
     _checks.double_precision("`late_switch`")
     how = how_to_train(system, batch_size, drop_last, attack)
-    _check(checkpoint, system, test, num_epochs, how)
+    num_epochs = _epochs(num_epochs, how)
+    _check(checkpoint, system, test)
     num_points = _checks.count("num_points", num_points, minimum=3)
     _checks.count("trace_products", trace_products, minimum=0)
     every = _checks.count("save_every", save_every)
@@ -124,59 +131,58 @@ def late_switch(
         displacement = float(_checks.nonnegative("displacement", displacement))
     key = jr.key(0) if key is None else key
     start = _first(checkpoint, system, start, key)
-    plan = Plan(how, start, _epochs(num_epochs, measure_every), test, key, progress)
+    plan = Plan(how, start, _measured_epochs(num_epochs, measure_every), test, key, progress)
     progress("curvature at the switch")
-    here = local(system, system.loss, system.position(start.z))
-    kick = _kick(how, start, here) if displacement is None else displacement
-    plan = plan._replace(start=_kicked(system, start, here, kick))
+    w = system.position(start.z)
+    here = leading_mode(system, w)
+    v = jnp.asarray(here.v)
+    length = float(jnp.linalg.norm(w)) or bending_along(system.loss, w, v) or 1.0
+    if displacement is None:
+        quick = kick_size(np.asarray(w), here.v, length, here.growth)
+        displacement = quick if how.deterministic else 0.0
+    plan = plan._replace(start=_displaced(system, start, displacement * v))
     store = None
     if path is not None:
         settings = step_settings(system, batch_size, drop_last, attack) | plan.settings()
         store = Store(path, settings, every, system)
-    watch, ended = followed(plan, here, store)
-    found = analysed(plan, watch, ended, here)
-    w = system.position(plan.start.z)
+    observer, ended = observed(plan, here.v, store)
+    motion = motion_of(plan, observer, ended.status)
+    if how.deterministic:
+        found, losses = analyse(system, here, motion, length, progress), motion.losses
+    else:
+        found = analyse_noisy(system, motion, system.position(ended.state.z))
+        losses = series(observer.epochs, 0)
     barriers = _barriers(system.loss, w, found.end, recompute, num_points)
-    made = _phases(plan, watch, found, here, barriers)
     progress("traces" if trace_products else "done")
-    return LateSwitch(
-        phases=made,
-        status=found.status,
+    return record(
+        how, w, here, motion, losses, found, barriers, key,
         failed_at=ended.failed_at,
-        settled_at=found.settled_at,
-        sharpness=(here.sharpness, found.there.sharpness),
-        sharpness_residual=(here.residual, found.there.residual),
-        edge=phases.edge(system),
-        effective_curvature=here.curvature,
-        gradient_norm=tuple(float(gradient_norm(system.loss, each)) for each in (w, found.end)),  # pyright: ignore[reportArgumentType]
-        peak=float(np.max(losses(plan, watch))),
-        escape=found.escape,
-        convergence=found.convergence,
         notes=_notes(system.loss, barriers) + _changed_options(checkpoint.loss, system.loss),
         provenance=provenance(
-            system.describe(), source=checkpoint.source, num_epochs=num_epochs, kick=kick,
-            batch_size=batch_size, drop_last=drop_last, num_points=num_points,
-            attack=None if attack is None else attack.describe(), **plan.settings(),
+            system.describe(), source=checkpoint.source, num_epochs=num_epochs,
+            displacement=displacement, batch_size=batch_size, drop_last=drop_last,
+            num_points=num_points, attack=None if attack is None else attack.describe(),
+            **plan.settings(),
         ),
         trace=_traces(system.loss, (w, found.end), trace_products, key),
-        barrier=barriers[0],
-        barrier_recomputed=barriers[1],
-        start=w,
-        end=found.end,
-        epochs=np.array(sorted(watch.epochs)),
-        measured=np.array([watch.epochs[epoch] for epoch in sorted(watch.epochs)]),
-        step_loss=series(watch.steps, 0) if how.deterministic else np.zeros(0),
-        along=series(watch.steps, 1),
-        escaping=series(watch.bends, 0),
-        settling=found.settling,
+        epochs=np.array(sorted(observer.epochs)),
+        measured=np.array([observer.epochs[epoch] for epoch in sorted(observer.epochs)]),
     )  # fmt: skip
 
 
-def _check(
-    checkpoint: Checkpoint, system: Map, test: AbstractLoss | None, num_epochs: int, how: How
-) -> None:
+def _epochs(num_epochs: int | None, how: How) -> int:
+    if num_epochs is None and not how.deterministic:
+        raise _checks.ArgumentError(
+            "Argument `num_epochs` is missing: in mini-batches, or under attack, give the epochs "
+            "after the switch."
+        )
+    least = FEWEST_STEPS if how.deterministic else 1
+    asked = NUM_STEPS if num_epochs is None else num_epochs
+    return _checks.count("num_epochs", asked, minimum=least)
+
+
+def _check(checkpoint: Checkpoint, system: Map, test: AbstractLoss | None) -> None:
     _checks.kind("checkpoint", checkpoint, Checkpoint, "Use `sf.networks.Checkpoint(loss, w)`.")
-    _checks.count("num_epochs", num_epochs, minimum=_FEWEST_STEPS if how.deterministic else 1)
     for name, loss in (("checkpoint", checkpoint.loss), ("test", test)):
         if loss is not None and loss.dim != system.dim:
             raise _checks.ArgumentError(
@@ -232,79 +238,26 @@ def _first(
     return start
 
 
-def _epochs(num_epochs: int, measure_every: int | None) -> set[int]:
+def _measured_epochs(num_epochs: int, measure_every: int | None) -> set[int]:
     every = max(1, num_epochs // _ROWS) if measure_every is None else measure_every
     every = _checks.count("measure_every", every)
     return {*range(0, num_epochs, every), num_epochs}
 
 
-def _kick(how: How, start: TrainState, here: Local) -> float:
-    """Return the length of a kick from which the rate log|μ| can be fitted; 0 in mini-batches."""
-    if not how.deterministic:
-        return 0.0
-    w = np.asarray(how.system.position(start.z))
-    return kick_size(w, here.v, float(np.linalg.norm(w)) or 1.0, here.growth)
-
-
-def _kicked(system: Map, start: TrainState, here: Local, kick: float) -> TrainState:
-    if kick == 0:
-        return start
-    return start._replace(z=start.z.at[: system.dim].add(kick * jnp.asarray(here.v)))
+def _displaced(system: Map, start: TrainState, by: Point) -> TrainState:
+    return start._replace(z=start.z.at[: system.dim].add(by))
 
 
 def _barriers(
     loss: AbstractLoss, start: Point, end: Point, recompute: Recompute | None, num_points: int
 ) -> tuple[Barrier, Barrier | None]:
     """Return the barrier as the loss is, and with batch norm's statistics recomputed."""
-    if not np.isfinite(np.asarray(end)).all():
-        return Barrier(math.nan, math.nan, np.full(num_points, np.nan)), None
     plain = path_barrier(lambda w: loss, start, end, num_points)
     if recompute is None and isinstance(loss, AbstractNetworkLoss) and loss.has_statistics:
         recompute = loss.with_statistics
     if recompute is None:
         return plain, None
     return plain, path_barrier(recompute, start, end, num_points)
-
-
-def _phases(
-    plan: Plan,
-    watch: Watch,
-    found: Found,
-    here: Local,
-    barriers: tuple[Barrier, Barrier | None],
-) -> tuple[SwitchPhase, ...]:
-    how, system = plan.how, plan.how.system
-    known = phases.has_closed_form(system)
-    if not how.deterministic:
-        w = system.position(plan.start.z)
-        first = phases.noisy_escape(how, here, w, found.escape, jr.fold_in(plan.key, 1))
-    elif known:
-        escaping = series(watch.bends, 0)
-        first = phases.escape_phase(how, here, found.escape, found.while_escaping, escaping)
-    else:
-        first = phases.nonsmooth_escape(here, found.escape)
-    # A rule that ends on a cycle, and one with noise, goes on moving.
-    finite = math.isfinite(found.there.sharpness)
-    settled = finite and (found.status is Status.converged or not (how.deterministic and known))
-    barrier, again = barriers
-    return (
-        first,
-        phases.valley_phase(
-            how,
-            losses(plan, watch),
-            barrier if again is None else again,
-            settled=settled,
-            recomputed=again is not None,
-        ),
-        phases.flatter_phase(how, here, found.there, settled=settled),
-        phases.convergence_phase(
-            how,
-            found.there,
-            found.convergence,
-            found.while_settling,
-            settled=found.status is Status.converged,
-        ),
-    )
 
 
 def _traces(

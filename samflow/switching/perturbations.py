@@ -1,4 +1,4 @@
-"""The kick with which an orbit leaves a minimum, which is a fixed point: how large it should be."""
+"""How far an orbit is to be displaced to leave a minimum, which is a fixed point."""
 
 import math
 

@@ -16,15 +16,15 @@ from samflow._status import Status
 from samflow._types import ArrayLike, NumpyArray, Point
 from samflow.equilibria.spectrum import extreme_eigenpairs
 from samflow.losses.base import AbstractLoss
-from samflow.networks.switching.orbit import loss_digest
-from samflow.networks.switching.records import QUANTITIES, SwitchSweep
-from samflow.networks.switching.watch import measure
 from samflow.networks.training.attacks import PGD
 from samflow.networks.training.loop import How, Trained, first_state, how_to_train, run, switch
 from samflow.networks.training.states import Store, TrainState, digest, step_settings
 from samflow.records import provenance
+from samflow.switching.connectivity import path_barrier
+from samflow.switching.observables import measure
+from samflow.switching.sweep_records import QUANTITIES, SwitchSweep
+from samflow.switching.training_runs import loss_digest
 from samflow.systems import Map
-from samflow.valleys.connectivity import path_barrier
 
 _MEASURED = "measured"
 

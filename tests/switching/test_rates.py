@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from samflow.valleys import fit_rate
+from samflow.switching import fit_rate
 
 
 def test_a_pure_exponential_is_fitted_exactly():

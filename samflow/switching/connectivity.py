@@ -1,4 +1,4 @@
-"""Whether two points lie in one valley."""
+"""Linear connectivity: the barrier of the loss between two points."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -47,9 +47,11 @@ def path_barrier(
     """Return the barrier on a straight line of the loss that `loss_at` gives for each point.
 
     Points are evaluated one by one from Python, without a compiled loop: the loss may be one that
-    Python computes, and convolutions are slow in loops.
+    Python computes, and convolutions are slow in loops. Without a finite end all is NaN.
     """
     positions = np.linspace(0.0, 1.0, num_points)
+    if not np.isfinite(np.asarray(end)).all():
+        return Barrier(float("nan"), float("nan"), np.full(num_points, np.nan))
     points = ((1 - t) * start + t * end for t in positions)
     losses = np.array([float(value(loss_at(w), w)) for w in points])
     if not np.isfinite(losses).all():
