@@ -22,17 +22,16 @@ from samflow.networks.training.states import Store, TrainState, check_state, ste
 from samflow.records import provenance
 from samflow.switching.connectivity import Barrier, path_barrier
 from samflow.switching.modes import leading_mode
-from samflow.switching.observables import series
 from samflow.switching.orbit_analysis import (
     FEWEST_STEPS,
     NUM_STEPS,
+    Study,
     analyse,
     analyse_noisy,
-    record,
 )
 from samflow.switching.perturbations import kick_size
 from samflow.switching.records import LateSwitch
-from samflow.switching.training_runs import Plan, loss_digest, motion_of, observed
+from samflow.switching.training_runs import TrainingRun, loss_digest
 from samflow.systems import Map
 
 _ROWS = 20
@@ -131,7 +130,6 @@ def late_switch(
         displacement = float(_checks.nonnegative("displacement", displacement))
     key = jr.key(0) if key is None else key
     start = _first(checkpoint, system, start, key)
-    plan = Plan(how, start, _measured_epochs(num_epochs, measure_every), test, key, progress)
     progress("curvature at the switch")
     w = system.position(start.z)
     here = leading_mode(system, w)
@@ -140,33 +138,36 @@ def late_switch(
     if displacement is None:
         quick = kick_size(np.asarray(w), here.v, length, here.growth)
         displacement = quick if how.deterministic else 0.0
-    plan = plan._replace(start=_displaced(system, start, displacement * v))
+    if displacement:
+        start = start._replace(z=start.z.at[: system.dim].add(displacement * v))
+    made = TrainingRun(how, start, here.v, _measured_epochs(num_epochs, measure_every), test)
     store = None
     if path is not None:
-        settings = step_settings(system, batch_size, drop_last, attack) | plan.settings()
+        settings = step_settings(system, batch_size, drop_last, attack) | made.settings()
         store = Store(path, settings, every, system)
-    observer, ended = observed(plan, here.v, store)
-    motion = motion_of(plan, observer, ended.status)
+    ended = made.make(store, progress)
+    motion, epochs = made.motion(ended.status), sorted(made.epochs)
+    measured = np.array([made.epochs[epoch] for epoch in epochs])
     if how.deterministic:
         found, losses = analyse(system, here, motion, length, progress), motion.losses
     else:
         found = analyse_noisy(system, motion, system.position(ended.state.z))
-        losses = series(observer.epochs, 0)
+        losses = measured[:, 0]
     barriers = _barriers(system.loss, w, found.end, recompute, num_points)
     progress("traces" if trace_products else "done")
-    return record(
-        how, w, here, motion, losses, found, barriers, key,
+    study = Study(how, w, here, motion, losses, found, barriers, key)
+    return study.record(
         failed_at=ended.failed_at,
         notes=_notes(system.loss, barriers) + _changed_options(checkpoint.loss, system.loss),
         provenance=provenance(
             system.describe(), source=checkpoint.source, num_epochs=num_epochs,
             displacement=displacement, batch_size=batch_size, drop_last=drop_last,
             num_points=num_points, attack=None if attack is None else attack.describe(),
-            **plan.settings(),
+            **made.settings(),
         ),
         trace=_traces(system.loss, (w, found.end), trace_products, key),
-        epochs=np.array(sorted(observer.epochs)),
-        measured=np.array([observer.epochs[epoch] for epoch in sorted(observer.epochs)]),
+        epochs=np.array(epochs),
+        measured=measured,
     )  # fmt: skip
 
 
@@ -242,10 +243,6 @@ def _measured_epochs(num_epochs: int, measure_every: int | None) -> set[int]:
     every = max(1, num_epochs // _ROWS) if measure_every is None else measure_every
     every = _checks.count("measure_every", every)
     return {*range(0, num_epochs, every), num_epochs}
-
-
-def _displaced(system: Map, start: TrainState, by: Point) -> TrainState:
-    return start._replace(z=start.z.at[: system.dim].add(by))
 
 
 def _barriers(

@@ -21,9 +21,8 @@ from samflow.networks.training.loop import How, Trained, first_state, how_to_tra
 from samflow.networks.training.states import Store, TrainState, digest, step_settings
 from samflow.records import provenance
 from samflow.switching.connectivity import path_barrier
-from samflow.switching.observables import measure
 from samflow.switching.sweep_records import QUANTITIES, SwitchSweep
-from samflow.switching.training_runs import loss_digest
+from samflow.switching.training_runs import loss_digest, measure
 from samflow.systems import Map
 
 _MEASURED = "measured"
@@ -256,23 +255,11 @@ def _measured(plan: _Plan, w: Point, switched: Point, key: PRNGKeyArray) -> list
     before, after = plan.hows
     loss = before.system.loss
     plan.progress("sharpness and errors")
-    value, error, test_value, test_error, attacked = measure(
-        loss, w, test=plan.test, attack=after.attack or before.attack, key=key
-    )
-    sharpness, residual = _sharpness(loss, w, plan.tol)
+    attack = after.attack or before.attack
+    errors = measure(loss, w, test=plan.test, attack=attack, key=key)
     at_switch = _sharpness(loss, switched, plan.tol)[0]
     barrier = path_barrier(lambda w: loss, switched, w, plan.num_points).height
-    return [
-        sharpness,
-        residual,
-        at_switch,
-        value,
-        error,
-        test_value,
-        test_error,
-        attacked,
-        barrier,
-    ]
+    return [*_sharpness(loss, w, plan.tol), at_switch, *errors, barrier]
 
 
 def _sharpness(loss: AbstractLoss, w: Point, tol: float) -> tuple[float, float]:

@@ -29,8 +29,8 @@ from samflow.switching.orbit_analysis import (
     FEWEST_STEPS,
     NEGATIVE,
     NUM_STEPS,
+    Study,
     analyse,
-    record,
 )
 from samflow.switching.perturbations import kick_size
 from samflow.switching.records import LateSwitch
@@ -108,8 +108,8 @@ def two_phase(
     found = analyse(system, here, motion, length, progress, both_ends=True)
     barrier = path_barrier(lambda w: loss, start, found.end, _NUM_POINTS)
     how = How(system, None, False, None)
-    return record(
-        how, start, here, motion, motion.losses, found, (barrier, None), jr.key(0),
+    study = Study(how, start, here, motion, motion.losses, found, (barrier, None), jr.key(0))
+    return study.record(
         provenance=provenance(
             system.describe(), num_steps=num_steps, displacement=displacement, gd_tol=gd_tol
         ),

@@ -92,12 +92,13 @@ class PhaseClaim(NamedTuple):
     def __str__(self) -> str:
         """Return one line."""
         numbers = [
-            f"; {name} {number:.6g}"
+            f"{name} {number:.6g}"
             for name, number in (("predicted", self.predicted), ("measured", self.measured))
             if math.isfinite(number)
         ]
         why = "" if self.holds else f" ({self.reason})"
-        return f"{self.name} {self.verdict}: {self.statement}" + "".join(numbers) + why
+        told = "; ".join([self.statement, ", ".join(numbers)] if numbers else [self.statement])
+        return f"{self.name} {self.verdict}: {told}{why}"
 
 
 _AT = {"P1": "start", "P4": "end"}

@@ -8,12 +8,16 @@ import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from samflow._types import NumpyArray
 from samflow.switching.convergence import final_rate
 from samflow.switching.rates import MIN_POINTS, NO_RATE, Rate, fit_rate
 
 _STEADY = 0.002
 """A window along which the predicted rate changes by at most this part is not cut."""
+_SMALL = 0.03
+"""Up to this part of its peak the motion is small."""
 
 
 class Fitted(NamedTuple):
@@ -46,12 +50,21 @@ def growth_windows(moved: NumpyArray) -> list[Rate]:
 
 
 def decay_windows(settling: NumpyArray, top: int, settled: int, modes: NumpyArray) -> list[Rate]:
-    """Return fits of the decay from `top` on, each without the first quarter of the one before."""
-    rates = [final_rate(settling, top, settled, modes)]
-    while _can_be_cut(rates[-1]):
-        start = rates[-1].start + _quarter(rates[-1])
-        rates.append(final_rate(settling, start, settled, modes))
-    return [rate for rate in rates if rate.found]
+    """Return fits of the decay, each without the first quarter of the one before.
+
+    First from the step `top` on, then from where the motion is small: the run of the most decades
+    may be one far from the end.
+    """
+    moved = np.abs(settling[top:])
+    small = top + int(np.argmax(moved <= _SMALL * moved.max(initial=0.0))) if moved.size else top
+    found = []
+    for start in (top, small):
+        rates = [final_rate(settling, start, settled, modes)]
+        while _can_be_cut(rates[-1]):
+            later = rates[-1].start + _quarter(rates[-1])
+            rates.append(final_rate(settling, later, settled, modes))
+        found += [rate for rate in rates if rate.found]
+    return found
 
 
 def places_of(rate: Rate) -> tuple[int, int, int]:

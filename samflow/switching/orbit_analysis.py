@@ -127,20 +127,10 @@ def analyse_noisy(system: Map, motion: Motion, last: Point) -> Analysis:
     return Analysis(motion.status, len(motion.along) - 1, end, there, escape)
 
 
-def record(
-    how: How,
-    start: Point,
-    here: LeadingMode,
-    motion: Motion,
-    losses: NumpyArray,
-    found: Analysis,
-    barriers: tuple[Barrier, Barrier | None],
-    key: PRNGKeyArray,
-    **more: Any,
-) -> LateSwitch:
-    """Return all that was found as a record.
+class Study(NamedTuple):
+    """A switch, the orbit after it, and what that shows.
 
-    Args:
+    Attributes:
         how: how the steps were made.
         start: the weights before the displacement.
         here: the leading mode there.
@@ -149,48 +139,51 @@ def record(
         found: what the orbit shows.
         barriers: as the loss is, and with batch norm's statistics recomputed.
         key: of the mini-batches drawn for a prediction.
-        more: what else the record has.
 
     """
-    system, end = how.system, found.end
-    return LateSwitch(
-        phases=_claims(how, start, here, motion, losses, found, barriers, key),
-        status=found.status,
-        settled_at=found.settled_at,
-        sharpness=(here.sharpness, found.there.sharpness),
-        sharpness_residual=(here.residual, found.there.residual),
-        edge=edge_of_stability(system),
-        effective_curvature=here.curvature,
-        gradient_norm=(_gradient_norm(system, start), _gradient_norm(system, end)),
-        peak=float(np.nanmax(losses)),
-        escape=found.escape.rate,
-        convergence=found.convergence.rate,
-        barrier=barriers[0],
-        barrier_recomputed=barriers[1],
-        start=start,
-        end=end,
-        loss=motion.losses if how.deterministic else np.zeros(0),
-        along=motion.along,
-        escaping=motion.escaping,
-        settling=found.settling,
-        **more,
-    )
+
+    how: How
+    start: Point
+    here: LeadingMode
+    motion: Motion
+    losses: NumpyArray
+    found: Analysis
+    barriers: tuple[Barrier, Barrier | None]
+    key: PRNGKeyArray
+
+    def record(self, **more: Any) -> LateSwitch:
+        """Return all that was found, and `more` that the record has."""
+        system, here, motion, found = self.how.system, self.here, self.motion, self.found
+        return LateSwitch(
+            phases=_claims(self),
+            status=found.status,
+            settled_at=found.settled_at,
+            sharpness=(here.sharpness, found.there.sharpness),
+            sharpness_residual=(here.residual, found.there.residual),
+            edge=edge_of_stability(system),
+            effective_curvature=here.curvature,
+            gradient_norm=(_gradient_norm(system, self.start), _gradient_norm(system, found.end)),
+            peak=float(np.fmax.reduce(self.losses)),
+            escape=found.escape.rate,
+            convergence=found.convergence.rate,
+            barrier=self.barriers[0],
+            barrier_recomputed=self.barriers[1],
+            start=self.start,
+            end=found.end,
+            loss=motion.losses if self.how.deterministic else np.zeros(0),
+            along=motion.along,
+            escaping=motion.escaping,
+            settling=found.settling,
+            **more,
+        )
 
 
 def _gradient_norm(system: Map, w: Point) -> float:
     return float(gradient_norm(system.loss, w))
 
 
-def _claims(
-    how: How,
-    start: Point,
-    here: LeadingMode,
-    motion: Motion,
-    losses: NumpyArray,
-    found: Analysis,
-    barriers: tuple[Barrier, Barrier | None],
-    key: PRNGKeyArray,
-) -> tuple[PhaseClaim, ...]:
+def _claims(study: Study) -> tuple[PhaseClaim, ...]:
+    how, start, here, motion, losses, found, barriers, key = study
     system, there, noisy = how.system, found.there, not how.deterministic
     known = has_closed_form(system)
     no_end, no_minimum = _no_end(found, goes_on=noisy or not known), _no_minimum(there)
@@ -204,7 +197,7 @@ def _claims(
         else:
             first = unclaimed_rate("P1", here.growth, found.escape.rate, _NONSMOOTH)
         fourth = convergence_claim(system, there, found.convergence, no_end=no_end)
-        peak = float(np.nanmax(losses))
+        peak = float(np.fmax.reduce(losses))
         loss_range, of = peak - losses[0], f"the climb to the orbit's peak loss {peak:.4g}"
     second = valley_claim(
         _height(system, barriers), float(loss_range), of, no_end=no_end, no_minimum=no_minimum

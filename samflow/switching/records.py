@@ -105,8 +105,8 @@ class LateSwitch(AbstractRecord):
         told = [f"{each}: {self.named(each)}" for each in ClaimVerdict if self.named(each)]
         before, after = self.sharpness
         fall = f"; sharpness {before:.6g} before, {after:.6g} after" if np.isfinite(after) else ""
-        verdicts = "; ".join(told)
-        return f"{verdicts[0].upper()}{verdicts[1:]}. The orbit after the switch: {self.status.label}{fall}."
+        line = f"{'; '.join(told)}. The orbit after the switch: {self.status.label}{fall}."
+        return line[0].upper() + line[1:]
 
     def __getitem__(self, column: str) -> NumpyArray:
         """Return one of `COLUMNS` at `epochs`."""

@@ -348,6 +348,13 @@ def test_intervals_are_students_over_seeds(sweep):
     assert (low, high) == pytest.approx(exact)
     assert mean == pytest.approx(values.mean())
     assert found.interval("test_error").shape == (3, 3)
+    means = found.sharpness.mean(axis=1)
+    first, *_ = str(found).splitlines()
+    best = found.switch_epochs[means.argmin()]
+    assert first.startswith(f"Flattest at the end: switch at epoch {best}, mean sharpness")
+    assert first.endswith(
+        f"without a switch {means[-1]:.4g}. 0 of 6 runs diverged or were not finite."
+    )
     assert "±" in str(found)
     assert '"total_epochs": 3' in found.to_json()
     with pytest.raises(ArgumentError, match="must be one of"):
@@ -379,6 +386,7 @@ def test_a_trunk_that_diverges_leaves_its_arms_empty(regression):
     assert found.status[:, 0].tolist() == [Status.out_of_steps, Status.diverged, Status.diverged]
     assert np.isfinite(found.sharpness[0, 0])
     assert np.isnan(found.sharpness[1:]).all()
+    assert "without a switch none. 2 of 3 runs diverged" in str(found)
 
 
 def test_bad_input_fails_at_the_door(small, valley, tmp_path):
@@ -389,6 +397,8 @@ def test_bad_input_fails_at_the_door(small, valley, tmp_path):
         late_switch(system, checkpoint, num_epochs=10)
     with pytest.raises(ArgumentError, match="`num_epochs` must be a whole number of at least 1"):
         late_switch(system, checkpoint, num_epochs=0, batch_size=2)
+    with pytest.raises(ArgumentError, match="`num_epochs` is missing"):
+        late_switch(system, checkpoint, batch_size=2)
     with pytest.raises(ArgumentError, match="at most the number of examples"):
         late_switch(system, checkpoint, num_epochs=1, batch_size=11)
     with pytest.raises(ArgumentError, match="`checkpoint` must be of 17 weights"):
