@@ -100,7 +100,7 @@ def command(
 
 
 def render(found: "LateSwitch") -> list[RenderableType]:
-    """Return a switch as it is printed: a heading, and a row for each prediction."""
+    """Return a switch as it is printed: the answer, and a row for each prediction."""
     (before, after), settings = found.sharpness, dict(found.provenance)
     table = table_of(
         "", "prediction", "predicted", "measured", "95 % interval", "tolerance", "holds"
@@ -121,12 +121,13 @@ def render(found: "LateSwitch") -> list[RenderableType]:
         f"the rule's edge {_shown(found.edge)}"
     )
     return [
-        Text(f"GD, then the {settings['system']}", style="bold"),
+        Text(found.answer, style="bold"),
+        Text(f"GD, then the {settings['system']}"),
         Text(sharpness),
         Text(),
         table,
         Text(),
-        Text(f"the orbit after the switch: {found.status.label}; peak loss {_shown(found.peak)}"),
+        Text(f"peak loss {_shown(found.peak)}"),
     ]
 
 

@@ -186,7 +186,7 @@ def _claims(study: Study) -> tuple[PhaseClaim, ...]:
     how, start, here, motion, losses, found, barriers, key = study
     system, there, noisy = how.system, found.there, not how.deterministic
     known = has_closed_form(system)
-    no_end, no_minimum = _no_end(found, goes_on=noisy or not known), _no_minimum(there)
+    no_end, where = _no_end(found, goes_on=noisy or not known), no_minimum(there)
     if noisy:
         first = _noisy_escape(how, start, here, found.escape.rate, jr.fold_in(key, 1))
         fourth = _noisy_convergence(how, there, found.convergence.rate)
@@ -200,12 +200,12 @@ def _claims(study: Study) -> tuple[PhaseClaim, ...]:
         peak = float(np.fmax.reduce(losses))
         loss_range, of = peak - losses[0], f"the climb to the orbit's peak loss {peak:.4g}"
     second = valley_claim(
-        _height(system, barriers), float(loss_range), of, no_end=no_end, no_minimum=no_minimum
+        _height(system, barriers), float(loss_range), of, no_end=no_end, no_minimum=where
     )
     if barriers[1] is not None:
         words = "batch norm's statistics recomputed at every point"
         second = second._replace(statement=f"{second.statement}; {words}")
-    third = flatter_claim(system, here, there, noisy=noisy, no_end=no_end, no_minimum=no_minimum)
+    third = flatter_claim(system, here, there, noisy=noisy, no_end=no_end, no_minimum=where)
     leaves = here.low > 0 or how.attack is not None
     if not leaves and (is_gradient_descent(system) if noisy else known):
         third = third._replace(verdict=ClaimVerdict.not_claimed, reason=_NOT_LEFT)
@@ -260,7 +260,8 @@ def _no_end(found: Analysis, *, goes_on: bool) -> str:
     return "the orbit has not settled in the steps that were made"
 
 
-def _no_minimum(there: LeadingMode) -> str:
+def no_minimum(there: LeadingMode) -> str:
+    """Return why an end is no minimum; empty where it is one, or λ_min was not asked for."""
     if not there.lowest < -NEGATIVE * there.sharpness:
         return ""
     return f"it settled where the Hessian has the eigenvalue {there.lowest:.4g}: at no minimum"
