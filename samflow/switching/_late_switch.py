@@ -10,16 +10,16 @@ from jaxtyping import PRNGKeyArray
 
 from samflow import _checks
 from samflow._types import Point
-from samflow.equilibria.units import bending_along
+from samflow.equilibria._units import bending_along
 from samflow.losses.base import AbstractLoss
 from samflow.losses.calls import few_outputs, same_outputs
 from samflow.losses.network_base import AbstractNetworkLoss
 from samflow.networks.checkpoints import Checkpoint
-from samflow.networks.curvature import Trace, trace
 from samflow.networks.training.attacks import PGD
 from samflow.networks.training.loop import How, first_state, how_to_train
 from samflow.networks.training.states import Store, TrainState, check_state, step_settings
 from samflow.records import provenance
+from samflow.spectra.curvature import Trace, trace
 from samflow.switching.connectivity import Barrier, path_barrier
 from samflow.switching.modes import leading_mode
 from samflow.switching.orbit_analysis import (

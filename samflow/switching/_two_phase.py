@@ -10,11 +10,10 @@ from jaxtyping import Array
 from samflow import _checks, theory
 from samflow._status import Status
 from samflow._types import ArrayLike
-from samflow.equilibria.settings import theory_settings
-from samflow.equilibria.units import bending_along
+from samflow.equilibria._units import bending_along
 from samflow.losses.calls import gradient_norm
 from samflow.networks.training.loop import How
-from samflow.orbits.iterate import iterate
+from samflow.orbits._iterate import iterate
 from samflow.records import provenance
 from samflow.rules import GD
 from samflow.switching.connectivity import path_barrier
@@ -35,6 +34,7 @@ from samflow.switching.orbit_analysis import (
 from samflow.switching.perturbations import kick_size
 from samflow.switching.records import LateSwitch
 from samflow.systems import Map
+from samflow.systems.hyperparameters import theory_settings
 
 _STILL, _FAR = 1e-11, 1e6
 """GD rests, or has diverged, at these parts of its start's distance from 0 or its first step."""

@@ -7,11 +7,11 @@ import numpy as np
 
 from samflow import theory
 from samflow._types import NumpyArray, Point
-from samflow.equilibria.settings import theory_settings
-from samflow.equilibria.spectrum import extreme_eigenpairs
-from samflow.networks.directions import log_growth, measured_along
 from samflow.rules import GD, AbstractMemoryRule
+from samflow.spectra.directions import log_growth, measured_along
+from samflow.spectra.spectrum import extreme_eigenpairs
 from samflow.systems import Map
+from samflow.systems.hyperparameters import theory_settings
 
 
 class LeadingMode(NamedTuple):

@@ -14,9 +14,9 @@ from samflow._status import Status
 from samflow._types import NumpyArray, Point
 from samflow.losses.calls import gradient_norm
 from samflow.losses.finite_sum import FiniteSum
-from samflow.networks.directions import roots
 from samflow.networks.training.loop import How
-from samflow.noise.along import mean_square_along
+from samflow.noise.interpolation.directional import mean_square_along
+from samflow.spectra.directions import roots
 from samflow.switching.claims import (
     ClaimVerdict,
     PhaseClaim,

@@ -7,8 +7,8 @@ from jaxtyping import Array, Float
 from samflow import _checks
 from samflow._status import Status
 from samflow._types import NumpyArray
-from samflow.networks.curvature import Trace
 from samflow.records import AbstractRecord, Provenance, axes
+from samflow.spectra.curvature import Trace
 from samflow.switching.claims import ClaimVerdict, PhaseClaim
 from samflow.switching.connectivity import Barrier
 from samflow.switching.rates import Rate
