@@ -18,7 +18,7 @@ from samflow import _checks
 from samflow._components import Components
 from samflow._random import MOST_DRAWS, key_words, words
 from samflow._types import ArrayLike, Point
-from samflow.orbits.iterate import start_states
+from samflow.orbits._iterate import start_states
 from samflow.records import AbstractRecord, Provenance, axes, provenance
 from samflow.systems.stochastic_map import AbstractStochasticMap
 
