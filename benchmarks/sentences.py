@@ -25,7 +25,7 @@ from sklearn import datasets
 
 from samflow.equilibria.products import hessian_product
 from samflow.losses import network_function
-from samflow.losses.calls import gradient
+from samflow.losses.evaluation import gradient
 from samflow.networks import diagnose, load_checkpoint, read_tensors
 
 HEADS, LAYERS, EPS = 12, 6, 1e-12

@@ -8,7 +8,7 @@ import numpy as np
 from samflow._types import NumpyArray, Point
 from samflow.equilibria.products import hessian_product
 from samflow.losses.base import AbstractLoss
-from samflow.losses.calls import gradient
+from samflow.losses.evaluation import gradient
 
 _FINER = 8
 _EXPECTED = 10

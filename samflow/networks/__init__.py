@@ -13,7 +13,6 @@ from samflow.networks.files import TensorFile, read_leaves, read_tensors
 from samflow.networks.mnist import load_mnist
 from samflow.networks.multipliers import Multipliers, update_multipliers
 from samflow.networks.progress import Interrupted
-from samflow.networks.pytorch import TorchLoss, torch_network
 from samflow.networks.renames import MismatchError
 from samflow.networks.saddles import (
     SymmetrySaddle,
@@ -64,7 +63,6 @@ __all__ = [
     "SwitchSweep",
     "SymmetrySaddle",
     "TensorFile",
-    "TorchLoss",
     "Trace",
     "TrainState",
     "Trained",
@@ -97,7 +95,6 @@ __all__ = [
     "spectral_density",
     "sweep_switch",
     "switch",
-    "torch_network",
     "trace",
     "train",
     "train_to_minimum",

@@ -14,7 +14,7 @@ from samflow import _checks
 from samflow._types import NumpyArray
 from samflow.equilibria.differences import Difference, gradient_difference
 from samflow.equilibria.spectrum import DENSE_DIM, Eigenpairs, extreme_eigenpairs
-from samflow.losses.calls import error_share, gradient, value
+from samflow.losses.evaluation import error_share, gradient, value
 from samflow.losses.network_base import AbstractNetworkLoss
 from samflow.networks.checkpoints import Checkpoint
 from samflow.networks.conventions import Convention, checked, make_loss, make_rule

@@ -15,7 +15,7 @@ from samflow._types import NumpyArray, Point
 from samflow.equilibria.differences import Difference, gradient_difference
 from samflow.equilibria.products import hessian_product
 from samflow.equilibria.settings import theory_settings
-from samflow.losses import calls
+from samflow.losses import evaluation
 from samflow.losses.base import AbstractDerivedLoss, AbstractLoss
 from samflow.losses.eager import AbstractEagerLoss, compiled, is_eager
 from samflow.rules import GD, SAM, USAM, AbstractMemoryRule, PracticalSAM
@@ -69,11 +69,11 @@ class _OneProgram(AbstractEagerLoss, AbstractDerivedLoss):
 
     def value_at(self, w: Point) -> Any:
         """Return L(w)."""
-        return calls.value(self.loss, w)
+        return evaluation.value(self.loss, w)
 
     def gradient_at(self, w: Point) -> Any:
         """Return g(w)."""
-        return calls.gradient(self.loss, w)
+        return evaluation.gradient(self.loss, w)
 
     def product_at(self, w: Point) -> Callable[[Any], Any]:
         """Return v ↦ H(w)v."""
