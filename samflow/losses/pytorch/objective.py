@@ -216,14 +216,12 @@ def received(torch: Any, array: Any) -> Any:
         return torch.tensor(np.asarray(array))
 
 
-def returned(tensor: Any, reference: Any) -> jax.Array:
-    """Return a tensor as an array of JAX where `reference` is, in the same memory where that can be.
+def returned(tensor: Any, target: Any) -> jax.Array:
+    """Return a tensor as an array of JAX where `target` is, sharing storage if possible.
 
     The tensor must be one that nobody writes any more.
     """
-    devices = (
-        reference.devices() if isinstance(reference, jax.Array) else set(jax.devices("cpu")[:1])
-    )
+    devices = target.devices() if isinstance(target, jax.Array) else set(jax.devices("cpu")[:1])
     near = {device.platform for device in devices} != {"cpu"} and tensor.is_cuda
     made = jnp.from_dlpack(tensor.contiguous() if near else tensor.cpu().contiguous())
     return made if made.devices() == devices else jax.device_put(made, min(devices, key=str))

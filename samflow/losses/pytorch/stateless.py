@@ -59,14 +59,14 @@ class Stateless(NamedTuple):
         parts = flat.split([shape.numel() for shape in map(self.torch.Size, self.shapes)])
         return [p.detach().view(shape) for p, shape in zip(parts, self.shapes, strict=True)]
 
-    def flat(self, tensors: Sequence[Any], reference: Any) -> Any:
-        """Return tensors in the shapes of the weights as one, 0 for None, in the type of `reference`."""
+    def flat(self, tensors: Sequence[Any], target: Any) -> Any:
+        """Return tensors in the shapes of the weights as one of the type of `target`, 0 for None."""
         filled = (
             self.torch.zeros(shape, dtype=self.dtype, device=self.device) if t is None else t
             for t, shape in zip(tensors, self.shapes, strict=True)
         )
         dense = (t.detach() if t.layout == self.torch.strided else t.to_dense() for t in filled)
-        return self.torch.cat([t.reshape(-1) for t in dense]).to(reference.dtype)
+        return self.torch.cat([t.reshape(-1) for t in dense]).to(target.dtype)
 
     def __call__(self, leaves: Sequence[Any], x: Any) -> Any:
         """Return the outputs; buffers that the pass writes are written in clones."""
