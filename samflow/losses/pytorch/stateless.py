@@ -60,7 +60,7 @@ class Stateless(NamedTuple):
         return [p.detach().view(shape) for p, shape in zip(parts, self.shapes, strict=True)]
 
     def flat(self, tensors: Sequence[Any], target: Any) -> Any:
-        """Return tensors in the shapes of the weights as one of the type of `target`, 0 for None."""
+        """Return tensors in the shapes of the weights as one of the type of `target`; None is 0."""
         filled = (
             self.torch.zeros(shape, dtype=self.dtype, device=self.device) if t is None else t
             for t, shape in zip(tensors, self.shapes, strict=True)
