@@ -1,4 +1,4 @@
-"""Growth of tangent vectors along the orbits of a map, in blocks, as `samflow.orbits.iterate`.
+"""Growth of tangent vectors along the orbits of a map, in blocks, as `samflow.orbits._iterate`.
 
 The fast loop makes a group of steps of the map and of the frame between two rescalings, and looks
 at what has become of the orbits once a chunk. A chunk is made again with a rescaling at every step

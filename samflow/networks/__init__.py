@@ -9,7 +9,6 @@ from samflow.networks.digits import digits_loss, load_digits, perceptron
 from samflow.networks.files import TensorFile, read_leaves, read_tensors
 from samflow.networks.mnist import load_mnist
 from samflow.networks.progress import Interrupted
-from samflow.networks.pytorch import TorchLoss, torch_network
 from samflow.networks.renames import MismatchError
 from samflow.networks.saddles import (
     SymmetrySaddle,
@@ -56,7 +55,6 @@ __all__ = [
     "SwitchSweep",
     "SymmetrySaddle",
     "TensorFile",
-    "TorchLoss",
     "TrainState",
     "Trained",
     "Training",
@@ -86,7 +84,6 @@ __all__ = [
     "shard_data",
     "sweep_switch",
     "switch",
-    "torch_network",
     "train",
     "train_to_minimum",
     "vision_transformer",

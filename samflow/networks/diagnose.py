@@ -12,7 +12,7 @@ from jaxtyping import PRNGKeyArray
 
 from samflow import _checks
 from samflow._types import NumpyArray
-from samflow.losses.calls import error_share, gradient, value
+from samflow.losses.evaluation import error_share, gradient, value
 from samflow.losses.network_base import AbstractNetworkLoss
 from samflow.networks.checkpoints import Checkpoint
 from samflow.networks.conventions import Convention, checked, make_loss, make_rule

@@ -1,6 +1,6 @@
 """Ensembles of random orbits: their moments, streamed, or the orbits themselves.
 
-As in `samflow.orbits.iterate`, a block of members runs its whole time loop before the next block
+As in `samflow.orbits._iterate`, a block of members runs its whole time loop before the next block
 begins, one array a coordinate; random numbers are made in the loop from (key, member, step).
 """
 

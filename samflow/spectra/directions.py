@@ -12,7 +12,7 @@ import sympy
 
 from samflow import _checks, theory
 from samflow._types import NumpyArray, Point
-from samflow.losses import calls
+from samflow.losses import evaluation
 from samflow.losses.base import AbstractDerivedLoss, AbstractLoss
 from samflow.losses.eager import AbstractEagerLoss, compiled, is_eager
 from samflow.rules import GD, SAM, USAM, AbstractMemoryRule, PracticalSAM
@@ -69,11 +69,11 @@ class _OneProgram(AbstractEagerLoss, AbstractDerivedLoss):
 
     def value_at(self, w: Point) -> Any:
         """Return L(w)."""
-        return calls.value(self.loss, w)
+        return evaluation.value(self.loss, w)
 
     def gradient_at(self, w: Point) -> Any:
         """Return g(w)."""
-        return calls.gradient(self.loss, w)
+        return evaluation.gradient(self.loss, w)
 
     def product_at(self, w: Point) -> Callable[[Any], Any]:
         """Return v ↦ H(w)v."""

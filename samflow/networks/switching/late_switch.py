@@ -13,7 +13,7 @@ from samflow import _checks
 from samflow._status import Status
 from samflow._types import Point
 from samflow.losses.base import AbstractLoss
-from samflow.losses.calls import few_outputs, gradient_norm, same_outputs
+from samflow.losses.evaluation import few_outputs, gradient_norm, same_outputs
 from samflow.losses.network_base import AbstractNetworkLoss
 from samflow.networks.checkpoints import Checkpoint
 from samflow.networks.switching import phases

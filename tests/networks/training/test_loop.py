@@ -13,7 +13,7 @@ import samflow as sf
 from samflow._checks import ArgumentError
 from samflow._status import Status
 from samflow.losses import network
-from samflow.losses.calls import few_outputs, same_outputs
+from samflow.losses.evaluation import few_outputs, same_outputs
 from samflow.networks.training.attacks import PGD
 from samflow.networks.training.loop import first_state, switch, train
 from samflow.networks.training.states import TrainState, load_state, save_state

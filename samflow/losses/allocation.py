@@ -1,4 +1,4 @@
-"""What to say where memory does not suffice."""
+"""Errors for arrays that do not fit: how many examples to take at once."""
 
 import contextlib
 from collections.abc import Iterator
@@ -16,8 +16,8 @@ _FRACTION = 4
 
 
 @contextlib.contextmanager
-def within_memory(loss: Any) -> Iterator[None]:
-    """Turn an error for want of memory into one that says how many examples to take at once.
+def explained_allocation(loss: Any) -> Iterator[None]:
+    """Turn an out-of-memory error into one that says how many examples to take at once.
 
     Raises:
         ArgumentError: where memory runs out inside; any other error is raised as it is.
@@ -29,10 +29,10 @@ def within_memory(loss: Any) -> Iterator[None]:
         if not isinstance(error, MemoryError) and not any(w in str(error) for w in _WORDS):
             raise
         at_once = getattr(loss, "chunk_size", None) or getattr(loss, "num_examples", 1)
-        raise want_of_memory(f"{loss.name}, {loss.dim} weights,", at_once) from error
+        raise allocation_error(f"{loss.name}, {loss.dim} weights,", at_once) from error
 
 
-def want_of_memory(what: str, at_once: int) -> _checks.ArgumentError:
+def allocation_error(what: str, at_once: int) -> _checks.ArgumentError:
     """Return what to raise where `what` does not fit with so many examples at once."""
     size, plural = max(1, at_once // _FRACTION), "s" if at_once > 1 else ""
     advice = (

@@ -1,4 +1,6 @@
-"""What is asked of a loss outside of any program, each by one program compiled for all."""
+"""Values and derivatives of a loss outside of any program, by one compiled program for each."""
+
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +9,7 @@ from jaxtyping import Array
 from samflow._types import NumpyArray, Point, Scalar
 from samflow.losses.base import AbstractLoss
 from samflow.losses.eager import compiled
-from samflow.losses.network_base import AbstractNetworkLoss
+from samflow.losses.network_base import AbstractNetworkLoss, array_leaves
 
 _FEW = 16
 _MACHINES = 1e5
@@ -65,6 +67,13 @@ def few_outputs(loss: AbstractLoss, w: Point) -> NumpyArray:
         return np.asarray(value(loss, w)).reshape(1)
     few = loss.batch(np.arange(min(_FEW, loss.num_examples)))
     return np.asarray(predict(few, w)).reshape(-1)
+
+
+def fixed_arrays(loss: AbstractLoss) -> list[Any]:
+    """Return the arrays that decide a loss besides its weights: data, frozen arrays, buffers."""
+    if isinstance(loss, AbstractNetworkLoss):
+        return loss.fixed_arrays
+    return array_leaves(loss)
 
 
 def same_outputs(loss: AbstractLoss, one: NumpyArray, other: NumpyArray) -> bool:
