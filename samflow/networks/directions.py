@@ -18,7 +18,7 @@ from samflow.equilibria.settings import theory_settings
 from samflow.losses import calls
 from samflow.losses.base import AbstractDerivedLoss, AbstractLoss
 from samflow.losses.eager import AbstractEagerLoss, compiled, is_eager
-from samflow.rules import GD, SAM, USAM, AbstractMemoryRule, PracticalSAM
+from samflow.rules import GD, SAM, USAM, PracticalSAM
 from samflow.systems import Map
 from samflow.theory.symbols import beta, multiplier, scaled_curvature
 
@@ -87,7 +87,7 @@ def without_memory(system: Map) -> None:
         ArgumentError: for a rule with a memory.
 
     """
-    if isinstance(system.rule, AbstractMemoryRule):
+    if system.rule.num_memories:
         raise _checks.ArgumentError(
             f"Argument `rules` must hold rules without a memory, but {system.rule.name} has one. "
             "`update_multipliers` takes it."
