@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from samflow import _checks
-from samflow.cli.own_code import own_code
+from samflow.cli._own_code import own_code
 
 
 class Settings(NamedTuple):

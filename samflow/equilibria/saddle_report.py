@@ -12,8 +12,8 @@ from flint import acb
 from samflow import _checks, theory
 from samflow._status import Kind, Status, Verdict
 from samflow._types import Box
+from samflow.equilibria._fate import observe
 from samflow.equilibria.exact_zeros import exact_zero, rounding_of_loss
-from samflow.equilibria.fate import observe
 from samflow.equilibria.fixed_points import MULTISTART, find_fixed_points
 from samflow.equilibria.saddle_records import (
     Behaviour,
@@ -26,9 +26,9 @@ from samflow.equilibria.saddle_records import (
 )
 from samflow.equilibria.stability import classify, kind_of
 from samflow.losses.base import AbstractLoss
+from samflow.proofs._certify import certify_fixed_points
 from samflow.proofs.balls import Span, exact, hull, working_precision
 from samflow.proofs.certificates import CertifiedPoint
-from samflow.proofs.certify import certify_fixed_points
 from samflow.proofs.enclosures import Dynamics, ascent_eigenvalue, spectrum
 from samflow.proofs.enclosures import classify as classify_enclosed
 from samflow.proofs.windows import End, Window, lr_window, rho_window

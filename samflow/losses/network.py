@@ -15,10 +15,10 @@ from jaxtyping import Array
 
 from samflow import _checks
 from samflow._types import Box, Matrix, NumpyArray, Point, Scalar
+from samflow.losses._kinks import kinks
 from samflow.losses.chunked import ChunkedLoss
 from samflow.losses.criteria import correct, described, example_loss
 from samflow.losses.finite_sum import shard_size
-from samflow.losses.kinks import kinks
 from samflow.losses.network_base import AbstractNetworkLoss, NetworkOptions
 
 _HESSIAN_COLUMNS = 64

@@ -3,15 +3,11 @@
 from samflow.networks.architectures import convolutional, residual
 from samflow.networks.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from samflow.networks.conventions import CONVENTIONS, Convention, make_loss, make_map, make_rule
-from samflow.networks.curvature import Trace, trace
-from samflow.networks.density import Quantile, Share, SpectralDensity, spectral_density
 from samflow.networks.diagnose import diagnose
 from samflow.networks.diagnosis import Diagnosis, Place, RuleVerdict
 from samflow.networks.digits import digits_loss, load_digits, perceptron
-from samflow.networks.directions import measured_along
 from samflow.networks.files import TensorFile, read_leaves, read_tensors
 from samflow.networks.mnist import load_mnist
-from samflow.networks.multipliers import Multipliers, update_multipliers
 from samflow.networks.progress import Interrupted
 from samflow.networks.pytorch import TorchLoss, torch_network
 from samflow.networks.renames import MismatchError
@@ -44,6 +40,10 @@ from samflow.networks.training import (
     train_to_minimum,
 )
 from samflow.networks.transformer import vision_transformer
+from samflow.spectra.curvature import Trace, trace
+from samflow.spectra.density import Quantile, Share, SpectralDensity, spectral_density
+from samflow.spectra.directions import measured_along
+from samflow.spectra.multipliers import Multipliers, update_multipliers
 
 __all__ = [
     "CONVENTIONS",

@@ -14,15 +14,15 @@ import pytest
 import samflow as sf
 from samflow import networks
 from samflow._checks import ArgumentError
-from samflow.equilibria.spectrum import extreme_eigenpairs
 from samflow.losses import network
 from samflow.networks import Checkpoint, diagnose
-from samflow.networks.directions import (
+from samflow.spectra.directions import (
     gradient_difference,
     growth_within,
     log_growth,
     measured_along,
 )
+from samflow.spectra.spectrum import extreme_eigenpairs
 
 SHARPEST, FLATTEST = 4.0, 1.0
 """Eigenvalues of H of a linear model with one output: those of XᵀX/n."""

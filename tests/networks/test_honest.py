@@ -15,13 +15,13 @@ import pytest
 import samflow as sf
 from samflow import networks
 from samflow._checks import ArgumentError
-from samflow.equilibria.krylov import Stopped
-from samflow.equilibria.products import watched
-from samflow.equilibria.spectrum import extreme_eigenpairs
 from samflow.losses import network, network_function
 from samflow.networks import Checkpoint, diagnose
 from samflow.networks.progress import stage
 from samflow.networks.verdicts import neutral_values
+from samflow.spectra.krylov import Stopped
+from samflow.spectra.products import watched
+from samflow.spectra.spectrum import extreme_eigenpairs
 
 ASK = {"rho": 0.1, "lr": 0.1, "trace_products": 6}
 

@@ -13,12 +13,12 @@ from jaxtyping import PRNGKeyArray
 from samflow._status import Status
 from samflow._types import NumpyArray, Point
 from samflow.losses.base import AbstractLoss
-from samflow.networks.directions import roots
 from samflow.networks.pytorch.loss import TorchLoss
 from samflow.networks.switching.phases import Local, local
 from samflow.networks.switching.watch import Watch, again, bend, measure, series
 from samflow.networks.training.loop import How, Trained, run
 from samflow.networks.training.states import Store, TrainState, digest
+from samflow.spectra.directions import roots
 from samflow.valleys import Rate, fit_rate
 from samflow.valleys.rates import NO_RATE
 from samflow.valleys.settling import LEAST_TAIL, final_rate, settle

@@ -9,16 +9,16 @@ from jaxtyping import PRNGKeyArray
 
 from samflow import theory
 from samflow._types import NumpyArray, Point
-from samflow.equilibria.settings import theory_settings
-from samflow.equilibria.spectrum import extreme_eigenpairs
 from samflow.losses.base import AbstractLoss
 from samflow.losses.finite_sum import FiniteSum
-from samflow.networks.directions import log_growth, measured_along
 from samflow.networks.switching.records import NOT_CLAIMED, SwitchPhase
 from samflow.networks.training.loop import How
-from samflow.noise.along import mean_square_along
+from samflow.noise.interpolation.directional import mean_square_along
 from samflow.rules import GD
+from samflow.spectra.directions import log_growth, measured_along
+from samflow.spectra.spectrum import extreme_eigenpairs
 from samflow.systems import Map
+from samflow.systems.hyperparameters import theory_settings
 from samflow.valleys import Barrier, Phase, Rate
 from samflow.valleys.phases import (
     FAILS,

@@ -16,14 +16,14 @@ import pytest
 import samflow as sf
 from samflow._checks import ArgumentError
 from samflow._random import words
-from samflow.equilibria.products import hessian_product
-from samflow.equilibria.spectrum import extreme_eigenpairs
 from samflow.losses import network
 from samflow.losses.finite_sum import FiniteSum
 from samflow.losses.network_base import NetworkOptions
-from samflow.networks import spectral_density, trace, update_multipliers
 from samflow.networks.pytorch.loss import TorchLoss, torch_network
 from samflow.networks.pytorch.problem import received, returned
+from samflow.spectra import spectral_density, trace, update_multipliers
+from samflow.spectra.products import hessian_product
+from samflow.spectra.spectrum import extreme_eigenpairs
 
 torch = pytest.importorskip("torch")
 nn, functional = torch.nn, torch.nn.functional
