@@ -33,7 +33,7 @@ from samflow.proofs.enclosures import Dynamics, ascent_eigenvalue, spectrum
 from samflow.proofs.enclosures import classify as classify_enclosed
 from samflow.proofs.windows import End, Window, lr_window, rho_window
 from samflow.records import provenance
-from samflow.rules import GD, RULES, SAM, USAM, AbstractMemoryRule, Rule, rule
+from samflow.rules import GD, RULES, SAM, USAM, rule
 from samflow.systems import Flow, Map
 
 _PRECISION = 128
@@ -272,10 +272,9 @@ def _computed(system: Map, place: _Place) -> Behaviour:
 
 
 def _flow_kind(system: Map, place: _Place) -> Kind | None:
-    made: Rule = system.rule
-    if isinstance(made, AbstractMemoryRule) or _shape(place.spans) == "degenerate":
+    if system.rule.num_memories or _shape(place.spans) == "degenerate":
         return None
-    return classify(Flow(system.loss, made), place.w).kind
+    return classify(Flow(system.loss, system.rule), place.w).kind
 
 
 def _range(window: Window, spans: Sequence[Span], rho: float) -> Range:

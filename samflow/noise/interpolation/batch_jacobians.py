@@ -14,7 +14,7 @@ from samflow._random import key_words, words
 from samflow._types import ArrayLike, NumpyArray
 from samflow.losses.finite_sum import FiniteSum
 from samflow.noise.interpolation.batch_operator import Operator, Perron, batches, leading
-from samflow.rules.base import AbstractMemoryRule, AbstractNormalisedRule
+from samflow.rules.base import AbstractNormalisedRule
 from samflow.systems.stochastic_map import StochasticMap
 
 MOST_BATCHES = 20_000
@@ -136,7 +136,7 @@ def _num_examples(system: StochasticMap) -> int:
 
 def _rest(system: StochasticMap, w: ArrayLike) -> Array:
     rule = system.map.rule
-    if isinstance(rule, AbstractMemoryRule):
+    if rule.num_memories:
         raise _checks.ArgumentError(
             f"Argument `system` must be of a rule without a memory, but is of {rule.name}."
         )

@@ -53,7 +53,7 @@ class Sight(NamedTuple):
 
 def look(system: Flow, w: Array) -> Sight:
     """Return g, d and the speed at which ‖g‖ falls, eᵀH d."""
-    g, d = system.loss.gradient(w), system.rule.direction(system.loss, w)
+    g, d = system.loss.gradient(w), -system.velocity(w)
     r = norm(g)
     return Sight(g, d, r, norm(d), jnp.sum(g * system.loss.hvp(w, d)) / r)
 

@@ -420,7 +420,7 @@ class Renormalised(AbstractNormalisedRule):
     def limit(self, loss, w, e):
         return self.known * e
 
-    def singularity(self, loss, w):
+    def singularity(self, loss, w, memory=None):
         return jnp.linalg.norm(loss.gradient(w))
 
 
