@@ -13,9 +13,9 @@ from analysis.claims import Claim, Evidence, Study
 from analysis.compiling import initialised
 from analysis.size import Size
 from samflow import networks
-from samflow.equilibria.products import hessian_product
 from samflow.losses import network
 from samflow.networks import Checkpoint, Diagnosis, convolutional, load_digits, perceptron
+from samflow.spectra.products import hessian_product
 
 NAME = "checkpoints"
 TITLE = "Trained networks: extreme curvature, and what each rule does to a perturbation"

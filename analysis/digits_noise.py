@@ -21,9 +21,9 @@ from samflow.noise import (
     stability_threshold,
     typical_rate,
 )
-from samflow.noise.batch_moments import BatchMoments
-from samflow.noise.batch_operator import operator, update
-from samflow.noise.linearisation import linearise
+from samflow.noise.interpolation.batch_moments import BatchMoments
+from samflow.noise.interpolation.batch_operator import operator, update
+from samflow.noise.interpolation.linearisation import linearise
 
 NAME = "digits-noise"
 TITLE = "Mean-square stability on a real network: an MLP (64–16–10, tanh) that fits 20 digits"

@@ -13,10 +13,10 @@ import samflow as sf
 from analysis.claims import Claim, Evidence, Study
 from analysis.compiling import initialised
 from analysis.statistics import Interval, interval, missed
-from samflow.equilibria.spectrum import extreme_eigenpairs
 from samflow.losses import network
 from samflow.networks import load_digits, perceptron
 from samflow.noise import MiniBatch, sample_paths
+from samflow.spectra.spectrum import extreme_eigenpairs
 
 NAME = "noisy-switch"
 TITLE = "SAM for the last epochs only, and the reverse, on digits with mini-batches"

@@ -96,7 +96,7 @@ def _products(loss: Any, w: Any, scale: Scale, progress: Progress) -> dict[str, 
     import equinox as eqx
     import jax.numpy as jnp
 
-    from samflow.equilibria.products import hessian_product
+    from samflow.spectra.products import hessian_product
 
     progress("products")
     v = np.random.default_rng(SEED).normal(size=loss.dim)
@@ -115,7 +115,7 @@ def _products(loss: Any, w: Any, scale: Scale, progress: Progress) -> dict[str, 
 
 def _eigenvalues(loss: Any, w: Any, scale: Scale, progress: Progress) -> dict[str, Any]:
     from samflow import Status
-    from samflow.equilibria.spectrum import extreme_eigenpairs
+    from samflow.spectra.spectrum import extreme_eigenpairs
 
     progress("eigenvalues")
     seconds, found = _timed(
@@ -136,7 +136,7 @@ def _eigenvalues(loss: Any, w: Any, scale: Scale, progress: Progress) -> dict[st
 def _trace(loss: Any, w: Any, scale: Scale, progress: Progress) -> dict[str, Any]:
     import jax.random as jr
 
-    from samflow.networks import trace
+    from samflow.spectra import trace
 
     progress("trace")
     seconds, found = _timed(
@@ -154,7 +154,7 @@ def _trace(loss: Any, w: Any, scale: Scale, progress: Progress) -> dict[str, Any
 def _density(loss: Any, w: Any, scale: Scale, progress: Progress) -> dict[str, Any]:
     import jax.random as jr
 
-    from samflow.networks import spectral_density
+    from samflow.spectra import spectral_density
 
     progress("density")
     seconds, found = _timed(
@@ -267,7 +267,7 @@ def _one_product(width: int, scale: Scale) -> dict[str, Any]:
 
     from samflow import losses, networks
     from samflow._checks import ArgumentError
-    from samflow.losses.memory import within_memory
+    from samflow.losses.allocation import explained_allocation
     from samflow.networks.transformer import vision_transformer
 
     def make(key: Any) -> Any:
@@ -280,7 +280,7 @@ def _one_product(width: int, scale: Scale) -> dict[str, Any]:
     asked = SimpleNamespace(name=f"a transformer of width {width}", dim=dim, num_examples=1)
     try:
         # What the network itself takes counts, too, and so it is made in here.
-        with within_memory(asked):
+        with explained_allocation(asked):
             x, y = networks.load_mnist(scale.growth_images)
             model = make(jr.key(SEED))
             loss = losses.network(model, x, y, loss="cross_entropy", dtype="float32")

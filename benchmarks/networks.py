@@ -98,7 +98,7 @@ def _problem(images: int, dtype: str) -> Problem:
     import torch
 
     from samflow import losses, networks
-    from samflow.networks.pytorch import torch_network
+    from samflow.losses.pytorch import torch_network
 
     x, y = networks.load_mnist(images)
     model = networks.convolutional(jr.key(0))
@@ -148,7 +148,7 @@ def _product_rows(problem: Problem, runs: int) -> Iterator[dict[str, Any]]:
     """Yield a row a library: the time of a product (samflow) beside that of a gradient (peer)."""
     import equinox as eqx
 
-    from samflow.equilibria.products import hessian_product
+    from samflow.spectra.products import hessian_product
 
     v = np.random.default_rng(0).normal(size=problem.jax_loss.dim)
     gradient = eqx.filter_jit(lambda loss, w: loss.gradient(w))
@@ -213,7 +213,7 @@ def _loosest(contestant: Contestant, reference: np.ndarray) -> tuple[Any, float]
 
 
 def _samflow(loss: Any, w: Any) -> Callable[[float], np.ndarray]:
-    from samflow.equilibria.spectrum import extreme_eigenpairs
+    from samflow.spectra.spectrum import extreme_eigenpairs
 
     def run(tol: float) -> np.ndarray:
         return np.asarray(extreme_eigenpairs(loss, w, k=K, which="largest", tol=tol).values)

@@ -23,10 +23,10 @@ import jax.numpy as jnp
 import numpy as np
 from sklearn import datasets
 
-from samflow.equilibria.products import hessian_product
 from samflow.losses import network_function
-from samflow.losses.calls import gradient
+from samflow.losses.evaluation import gradient
 from samflow.networks import diagnose, load_checkpoint, read_tensors
+from samflow.spectra.products import hessian_product
 
 HEADS, LAYERS, EPS = 12, 6, 1e-12
 LENGTH, NUM_PAIRS = 32, 32

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 import samflow as sf
 from samflow import plots
-from samflow.orbits.iterate import Orbit
+from samflow.orbits._iterate import Orbit
 from samflow.plots.style import DOUBLE_COLUMN, RULE_COLOURS, panel_letter
 from samflow.rules import AbstractRule
 

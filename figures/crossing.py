@@ -6,8 +6,8 @@ from matplotlib.figure import Figure
 
 import samflow as sf
 from samflow import plots
-from samflow.orbits.iterate import Orbit
-from samflow.plots.portrait import draw_frame
+from samflow.orbits._iterate import Orbit
+from samflow.plots._portrait import draw_frame
 from samflow.plots.style import BLACK, DOUBLE_COLUMN, RULE_COLOURS, panel_letter
 
 NAME = "crossing"

@@ -11,8 +11,8 @@ import samflow as sf
 from samflow import plots
 from samflow._types import Box
 from samflow.equilibria import FixedPoints
+from samflow.plots._portrait import draw_frame, draw_motion
 from samflow.plots.marks import draw_mark
-from samflow.plots.portrait import draw_frame, draw_motion
 from samflow.plots.style import (
     BLACK,
     DOUBLE_COLUMN,

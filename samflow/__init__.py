@@ -45,7 +45,7 @@ _HOME = {
 """Which subpackage holds a public name; it is imported when the name is first used."""
 
 _SUBPACKAGES = ("equilibria", "losses", "networks", "orbits", "plots", "proofs", "rules", "systems")
-_SUBPACKAGES += ("attractors", "noise", "theory", "valleys")
+_SUBPACKAGES += ("attractors", "noise", "spectra", "theory", "valleys")
 
 if TYPE_CHECKING:
     from samflow import (
@@ -58,6 +58,7 @@ if TYPE_CHECKING:
         plots,
         proofs,
         rules,
+        spectra,
         systems,
         theory,
         valleys,
@@ -127,6 +128,7 @@ __all__ = [
     "proofs",
     "rule",
     "rules",
+    "spectra",
     "survey",
     "systems",
     "theory",

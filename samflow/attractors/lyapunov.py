@@ -12,9 +12,9 @@ from samflow import _checks
 from samflow._checks import ArgumentError
 from samflow._status import Status
 from samflow._types import ArrayLike
-from samflow.attractors import flow_growth, map_growth
-from samflow.attractors.map_growth import Growth
-from samflow.orbits.iterate import start_states
+from samflow.attractors import _flow_growth, _map_growth
+from samflow.attractors._map_growth import Growth
+from samflow.orbits._iterate import start_states
 from samflow.records import AbstractRecord, Provenance, axes, provenance
 from samflow.systems.base import AbstractFlow, AbstractMap, check_system
 
@@ -186,9 +186,9 @@ def _of_map(
     num_steps = _checks.count("num_steps", given["num_steps"])
     before = _checks.count("num_transient", given["num_transient"] or 0, minimum=0)
     counts = jnp.asarray(num_steps), jnp.asarray(before)
-    settings = map_growth.Settings(*counts, given["escape_radius"])
+    settings = _map_growth.Settings(*counts, given["escape_radius"])
     z0, k = start_states(system, w0), _how_many(num_exponents, system.state_dim)
-    growth = map_growth.map_growth(system, jnp.atleast_2d(z0), k, settings, jnp.asarray(1.0))
+    growth = _map_growth.map_growth(system, jnp.atleast_2d(z0), k, settings, jnp.asarray(1.0))
     where = provenance(system.describe(), num_steps=num_steps, num_transient=before)
     return _record(growth, z0, float(num_steps), "step", where)
 
@@ -200,7 +200,7 @@ def _of_flow(
     given = defaults | {name: value for name, value in given.items() if value is not None}
     if "t1" not in given:
         raise ArgumentError("Argument `t1` must be a number, but is None.")
-    settings = flow_growth.Settings(
+    settings = _flow_growth.Settings(
         _checks.positive("t1", given["t1"]),
         _checks.nonnegative("t_transient", given["t_transient"]),
         _checks.positive("rtol", given["rtol"]),
@@ -209,7 +209,7 @@ def _of_flow(
         jnp.asarray(_checks.count("max_steps", given["max_steps"])),
     )
     z0, k = start_states(system, w0), _how_many(num_exponents, system.state_dim)
-    growth = flow_growth.flow_growth(system, jnp.atleast_2d(z0), k, settings)
+    growth = _flow_growth.flow_growth(system, jnp.atleast_2d(z0), k, settings)
     shown = {name: float(given[name]) for name in ("t1", "t_transient", "rtol", "atol")}
     where = provenance(system.describe(), **shown, solver="Tsit5")
     return _record(growth, z0, float(given["t1"]), "unit of time", where)

@@ -11,8 +11,8 @@ from samflow.cli import options
 from samflow.cli.output import checked_path, deliver, indented, progress, say, table_of, writing
 
 if TYPE_CHECKING:
-    from samflow.equilibria.spectrum import Eigenpairs
     from samflow.networks import Checkpoint, Diagnosis, Interrupted, MismatchError
+    from samflow.spectra.spectrum import Eigenpairs
 
 _PICTURES = (".pdf", ".png", ".svg")
 _SHOWN_LAYERS = 5
@@ -169,11 +169,11 @@ def command(
     options.check_hyperparameters(rho=rho, lr=lr, momentum=momentum)
     picture = path is not None and path.suffix in _PICTURES
     from samflow import networks
+    from samflow.cli._own_code import own_code
     from samflow.cli.models import Settings, make_loss
-    from samflow.cli.own_code import own_code
     from samflow.networks.conventions import checked
-    from samflow.networks.density import NUM_STEPS
     from samflow.networks.diagnosis import DEFAULT_RULES
+    from samflow.spectra.density import NUM_STEPS
 
     if like is not None:
         checked(like)

@@ -1,25 +1,22 @@
 """Equilibria: where a system stands still, and what it is there."""
 
+from samflow.equilibria._conditions import Conditions, conditions
+from samflow.equilibria._fate import Fate, fate
 from samflow.equilibria.attraction import AttractionRadius, measured_attraction_radius
-from samflow.equilibria.conditions import Conditions, conditions
 from samflow.equilibria.cycles import Cycles, find_cycles
-from samflow.equilibria.fate import Fate, fate
 from samflow.equilibria.fixed_points import FixedPoints, find_fixed_points
 from samflow.equilibria.saddle_report import survey
-from samflow.equilibria.spectrum import Eigenpairs, extreme_eigenpairs
 from samflow.equilibria.stability import Stability, classify
 
 __all__ = [
     "AttractionRadius",
     "Conditions",
     "Cycles",
-    "Eigenpairs",
     "Fate",
     "FixedPoints",
     "Stability",
     "classify",
     "conditions",
-    "extreme_eigenpairs",
     "fate",
     "find_cycles",
     "find_fixed_points",

@@ -13,8 +13,8 @@ from jaxtyping import Array, Float
 from samflow import _checks
 from samflow._status import Status
 from samflow._types import ArrayLike
-from samflow.equilibria.units import ascent_length
-from samflow.orbits.critical import Surroundings, critical_point, surroundings
+from samflow.equilibria._units import ascent_length
+from samflow.orbits.filippov.critical import Surroundings, critical_point, surroundings
 from samflow.records import AbstractRecord, Provenance, axes, provenance
 from samflow.rules.base import AbstractNormalisedRule
 from samflow.systems.flow import Flow
@@ -190,8 +190,8 @@ def _search(
 
 def _come(around: Surroundings, directions: Array, radius: float, horizon: float) -> Array:
     """Say which of the starts with H(w₀ − w*) = radius · direction come to w* in time."""
-    from samflow.orbits.legs import Settings  # diffrax, half a second
-    from samflow.orbits.phases import follow
+    from samflow.orbits.filippov.solution import follow
+    from samflow.orbits.segments import Settings  # diffrax, half a second
 
     offsets = radius * (directions @ around.vectors.T / around.values) @ around.vectors
     distance = jnp.linalg.norm(offsets, axis=1)

@@ -15,9 +15,9 @@ from jaxtyping import Array, Bool, Complex, Float, Int
 from samflow import _checks
 from samflow._status import Kind, Status
 from samflow._types import Box
+from samflow.equilibria._units import Unitless, box_width, power_of_two, units
 from samflow.equilibria.newton import DISTINCT, Ends, distinct, shoot, unit_points
 from samflow.equilibria.stability import kind_of
-from samflow.equilibria.units import Unitless, box_width, power_of_two, units
 from samflow.losses.base import AbstractLoss
 from samflow.records import AbstractRecord, Provenance, axes, provenance
 from samflow.systems import AbstractMap

@@ -12,17 +12,17 @@ from jaxtyping import Array, Bool, Float, Int
 from samflow import _checks
 from samflow._status import Kind, Status, Verdict
 from samflow._types import Box
-from samflow.equilibria.multistart import (
+from samflow.equilibria._multistart import (
     distinct_points,
     facts,
     multistart,
     normalised,
     sampled_points,
 )
+from samflow.equilibria._units import box_width
 from samflow.equilibria.stability import Stability, by_proof, classify
-from samflow.equilibria.units import box_width
+from samflow.proofs._certify import COVERS, certify_fixed_points
 from samflow.proofs.certificates import Certificate, CertifiedPoint
-from samflow.proofs.certify import COVERS, certify_fixed_points
 from samflow.records import AbstractRecord, Provenance, axes, provenance
 from samflow.systems import AbstractSystem
 from samflow.systems.base import check_system

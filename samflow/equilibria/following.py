@@ -8,8 +8,8 @@ from jaxtyping import Array
 
 from samflow._status import Status
 from samflow.equilibria.leaps import can_leap, leap
-from samflow.orbits.integrate import integrate
-from samflow.orbits.iterate import Orbit, iterate
+from samflow.orbits._integrate import integrate
+from samflow.orbits._iterate import Orbit, iterate
 from samflow.systems import AbstractFlow, AbstractMap, AbstractSystem
 
 WINDOW = 256

@@ -12,13 +12,13 @@ import numpy as np
 
 from samflow import theory
 from samflow._status import Kind
+from samflow.equilibria._units import power_of_two
 from samflow.equilibria.linear_ascent import EQUAL, LinearAscent
 from samflow.equilibria.nonsmooth_records import Cycle, Nonsmooth, Trap
-from samflow.equilibria.settings import theory_settings
-from samflow.equilibria.units import power_of_two
 from samflow.losses.quadratic import is_quadratic
-from samflow.rules import FSAM, MultiStepSAM, OptimisticSAM, Rule, VaSSO
+from samflow.rules import FSAM, AbstractRule, MultiStepSAM, OptimisticSAM, VaSSO
 from samflow.systems import Map
+from samflow.systems.hyperparameters import theory_settings
 
 _SAME = 1e-7
 """Relative to the largest: eigenvalues nearer than this are one of several multiplicity."""
@@ -126,7 +126,7 @@ def _attracts(sizes: np.ndarray, multiplicity: int) -> bool | None:
     return True if neutral == multiplicity - 1 else None  # along a sphere of cycles: neutral
 
 
-def _aligned_cycles(system: Map, rule: Rule, hessian: np.ndarray) -> tuple[Cycle, ...]:
+def _aligned_cycles(system: Map, rule: AbstractRule, hessian: np.ndarray) -> tuple[Cycle, ...]:
     """Return the 2-cycles along eigenvectors of rules across whose cycles each λⱼ is by itself.
 
     None with momentum, and none along a negative or a multiple eigenvalue of multi-step SAM,

@@ -5,10 +5,10 @@ from typing import Any, NamedTuple
 from samflow import theory
 from samflow._status import Kind, Status, Verdict
 from samflow._types import Box
-from samflow.equilibria.fate import Fate
+from samflow.equilibria._fate import Fate
 from samflow.equilibria.nonsmooth_records import Nonsmooth
+from samflow.proofs._undecided import Undecided
 from samflow.proofs.balls import Span
-from samflow.proofs.undecided import Undecided
 from samflow.records import AbstractRecord, Provenance, plain
 
 

@@ -12,8 +12,8 @@ from flint import acb
 from samflow import _checks, theory
 from samflow._status import Kind, Status, Verdict
 from samflow._types import Box
+from samflow.equilibria._fate import observe
 from samflow.equilibria.exact_zeros import exact_zero, rounding_of_loss
-from samflow.equilibria.fate import observe
 from samflow.equilibria.fixed_points import MULTISTART, find_fixed_points
 from samflow.equilibria.saddle_records import (
     Behaviour,
@@ -26,14 +26,14 @@ from samflow.equilibria.saddle_records import (
 )
 from samflow.equilibria.stability import classify, kind_of
 from samflow.losses.base import AbstractLoss
+from samflow.proofs._certify import certify_fixed_points
 from samflow.proofs.balls import Span, exact, hull, working_precision
 from samflow.proofs.certificates import CertifiedPoint
-from samflow.proofs.certify import certify_fixed_points
 from samflow.proofs.enclosures import Dynamics, ascent_eigenvalue, spectrum
 from samflow.proofs.enclosures import classify as classify_enclosed
 from samflow.proofs.windows import End, Window, lr_window, rho_window
 from samflow.records import provenance
-from samflow.rules import GD, RULES, SAM, USAM, AbstractMemoryRule, Rule, rule
+from samflow.rules import GD, RULES, SAM, USAM, rule
 from samflow.systems import Flow, Map
 
 _PRECISION = 128
@@ -272,10 +272,9 @@ def _computed(system: Map, place: _Place) -> Behaviour:
 
 
 def _flow_kind(system: Map, place: _Place) -> Kind | None:
-    made: Rule = system.rule
-    if isinstance(made, AbstractMemoryRule) or _shape(place.spans) == "degenerate":
+    if system.rule.num_memories or _shape(place.spans) == "degenerate":
         return None
-    return classify(Flow(system.loss, made), place.w).kind
+    return classify(Flow(system.loss, system.rule), place.w).kind
 
 
 def _range(window: Window, spans: Sequence[Span], rho: float) -> Range:

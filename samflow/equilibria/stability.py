@@ -11,11 +11,11 @@ from jaxtyping import Array, Float
 from samflow import _checks
 from samflow._status import Kind, Status
 from samflow._types import ArrayLike
+from samflow.equilibria._units import ascent_length, bending_length, units
 from samflow.equilibria.attraction import measured_attraction_radius
 from samflow.equilibria.nonsmooth import nonsmooth
 from samflow.equilibria.nonsmooth_records import Nonsmooth
-from samflow.equilibria.units import ascent_length, bending_length, units
-from samflow.orbits.iterate import start_states
+from samflow.orbits._iterate import start_states
 from samflow.proofs.certificates import CertifiedPoint
 from samflow.records import AbstractRecord, Provenance, axes, provenance
 from samflow.systems import AbstractFlow, AbstractMap, AbstractSystem, Flow, Map

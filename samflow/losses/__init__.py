@@ -16,6 +16,7 @@ from samflow.losses.function import FunctionLoss
 from samflow.losses.models import network, network_function
 from samflow.losses.network import NetworkLoss
 from samflow.losses.parser import parse, read
+from samflow.losses.pytorch import TorchLoss, torch_network
 from samflow.losses.quadratic import Quadratic
 from samflow.losses.zoo import (
     ZOO,
@@ -142,6 +143,7 @@ __all__ = [
     "FunctionLoss",
     "NetworkLoss",
     "Quadratic",
+    "TorchLoss",
     "beale",
     "curved_valley",
     "double_well",
@@ -160,5 +162,6 @@ __all__ = [
     "saddle",
     "six_hump_camel",
     "styblinski_tang",
+    "torch_network",
     "valley",
 ]

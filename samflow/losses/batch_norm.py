@@ -24,18 +24,12 @@ def in_mode(model: Any, batch_norm: str) -> Any:
     """Return a module whose batch norms take running statistics ("eval") or the batch's ("train").
 
     Raises:
-        ArgumentError: for a module with batch norm and neither of these, or with its initial state
-            inside.
+        ArgumentError: for a module with its initial state inside.
 
     """
     found = layers(model)
     if not found:
         return model
-    if batch_norm not in ("eval", "train"):
-        raise ArgumentError(
-            'Argument `batch_norm` must be "eval" or "train" for a module with batch norm and its '
-            f"state, but is {batch_norm!r}."
-        )
     if any(map(eqx.is_array, jtu.tree_leaves([_indices(norm) for norm in found]))):
         raise ArgumentError(
             "Argument `model` must come without its initial state, which is no weight, but holds "

@@ -55,6 +55,21 @@ def criterion_of(criterion: str, whole: bool, one_per_output: bool) -> str:
     return "cross_entropy" if whole else "squared"
 
 
+def check_booleans(boolean: bool, one_per_output: bool, *, named: bool) -> None:
+    """Refuse boolean targets unless they have the shape of the outputs and the criterion is named.
+
+    Raises:
+        ArgumentError: for booleans as classes, of which nobody knows which class True is, and in
+            the shape of the outputs where they can be values or one-hot rows.
+
+    """
+    if boolean and not (one_per_output and named):
+        raise ArgumentError(
+            "Argument `y` must be whole numbers for classes or floats for values, but is boolean. "
+            "Use y.astype(int) or y.astype(float)."
+        )
+
+
 def check_smoothing(label_smoothing: float, criterion: str) -> None:
     """Refuse label smoothing that the criterion would not see."""
     if label_smoothing and criterion != "cross_entropy":

@@ -13,8 +13,8 @@ import numpy as np
 
 from samflow import _checks
 from samflow._types import Matrix, NumpyArray, Point, Scalar
+from samflow.losses.allocation import explained_allocation
 from samflow.losses.base import AbstractLoss
-from samflow.losses.memory import within_memory
 
 
 class AbstractEagerLoss(AbstractLoss):
@@ -102,7 +102,7 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def run(*args: Any) -> Any:
         losses, made = _outermost(args, AbstractLoss), function if is_eager(args) else fast
-        with within_memory(losses[0]) if losses else contextlib.nullcontext():
+        with explained_allocation(losses[0]) if losses else contextlib.nullcontext():
             return made(*args)
 
     return run

@@ -10,8 +10,8 @@ import sympy
 from samflow._components import Components
 from samflow._types import Box, Matrix, Point, Scalar, Vector
 from samflow.losses import limits
+from samflow.losses._tape import FUNCTIONS, tape
 from samflow.losses.base import AbstractLoss
-from samflow.losses.tape import FUNCTIONS, tape
 
 _MAX_DEGREE = 40
 """Expanding a formula of a higher degree costs more than any user of its polynomial gains."""

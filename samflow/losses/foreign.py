@@ -18,7 +18,7 @@ def check_library(name: str, model: Any) -> None:
     if "torch" in kinds and hasattr(model, "state_dict"):
         raise _checks.ArgumentError(
             f"Argument `{name}` must be computed by JAX, but {type(model).__name__} is a module of "
-            "PyTorch. Use `sf.networks.torch_network(module, x, y)`."
+            "PyTorch. Use `sf.losses.torch_network(model, x, y)`."
         )
     if "nnx" in kinds.get("flax", ""):
         raise _checks.ArgumentError(

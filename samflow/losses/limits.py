@@ -17,7 +17,7 @@ import sympy
 from flint import arb, fmpq
 
 from samflow._checks import ArgumentError
-from samflow.losses.tape import FUNCTIONS
+from samflow.losses._tape import FUNCTIONS
 
 LARGEST = arb(10) ** 300
 SMALLEST = 1 / LARGEST

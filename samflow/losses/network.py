@@ -15,11 +15,11 @@ from jaxtyping import Array
 
 from samflow import _checks
 from samflow._types import Box, Matrix, NumpyArray, Point, Scalar
+from samflow.losses._kinks import kinks
 from samflow.losses.chunked import ChunkedLoss
 from samflow.losses.criteria import correct, described, example_loss
 from samflow.losses.finite_sum import shard_size
-from samflow.losses.kinks import kinks
-from samflow.losses.network_base import AbstractNetworkLoss, NetworkOptions
+from samflow.losses.network_base import AbstractNetworkLoss, NetworkOptions, array_leaves
 
 _HESSIAN_COLUMNS = 64
 """How many columns of H are made at once: bounds the memory of their activations."""
@@ -195,6 +195,11 @@ class NetworkLoss(AbstractNetworkLoss):
         held = jtu.tree_map_with_path(replaced, (self.fixed, self.state))
         whole = None if self.whole is None else self.whole.with_extras(extras)
         return dataclasses.replace(self, fixed=held[0], state=held[1], whole=whole)
+
+    @property
+    def fixed_arrays(self) -> list[Any]:
+        """The examples, and all arrays that decide L and are no weights."""
+        return array_leaves(self)
 
     @property
     def has_statistics(self) -> bool:

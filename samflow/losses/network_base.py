@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
@@ -22,7 +23,8 @@ class NetworkOptions(NamedTuple):
         criterion: the name of ℓ in `CRITERIA`, or of a function of the user's.
         label_smoothing: the share s of (1 − s) y + s/K for K classes.
         weight_decay: what multiplies ½‖w‖² within the loss; 0 where weight decay is not counted.
-        batch_norm: whence batch norm takes its statistics, in `BATCH_NORM`.
+        batch_norm: where batch norm takes its statistics from, in `BATCH_NORM`; or "none" for a
+            network without batch norm, as far as is known.
         dtype: float type in which the network computes.
 
     """
@@ -34,8 +36,8 @@ class NetworkOptions(NamedTuple):
     dtype: str
 
 
-BATCH_NORM = ("none", "eval", "train")
-"""No batch norm that anybody knows of; its running statistics; those of the batch at hand."""
+BATCH_NORM = ("eval", "train")
+"""The running statistics of batch norm; those of the batch at hand."""
 
 
 class AbstractNetworkLoss(AbstractLoss):
@@ -158,6 +160,11 @@ class AbstractNetworkLoss(AbstractLoss):
 
     @property
     @abc.abstractmethod
+    def fixed_arrays(self) -> list[Any]:
+        """The examples, or a sample of many, and all arrays that decide L and are no weights."""
+
+    @property
+    @abc.abstractmethod
     def has_statistics(self) -> bool:
         """Whether batch norm takes running statistics, and `statistics` can compute them anew."""
 
@@ -194,3 +201,8 @@ class AbstractNetworkLoss(AbstractLoss):
         ends = np.cumsum([math.prod(shape) for shape in self.weight_shapes])
         pieces = jnp.split(w, ends[:-1])
         return [p.reshape(s) for p, s in zip(pieces, self.weight_shapes, strict=True)]
+
+
+def array_leaves(loss: AbstractLoss) -> list[Any]:
+    """Return the arrays that a loss holds as leaves."""
+    return [leaf for leaf in jax.tree.leaves(loss) if hasattr(leaf, "dtype")]

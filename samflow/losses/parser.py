@@ -10,7 +10,7 @@ import sympy
 
 from samflow._checks import ArgumentError, excerpt
 from samflow.losses import limits
-from samflow.losses.tape import FUNCTIONS
+from samflow.losses._tape import FUNCTIONS
 
 MAX_LENGTH = 10_000
 """Characters; a loss typed by a person has fewer, and hostile input more."""

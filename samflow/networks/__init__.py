@@ -3,17 +3,12 @@
 from samflow.networks.architectures import convolutional, residual
 from samflow.networks.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from samflow.networks.conventions import CONVENTIONS, Convention, make_loss, make_map, make_rule
-from samflow.networks.curvature import Trace, trace
-from samflow.networks.density import Quantile, Share, SpectralDensity, spectral_density
 from samflow.networks.diagnose import diagnose
 from samflow.networks.diagnosis import Diagnosis, Place, RuleVerdict
 from samflow.networks.digits import digits_loss, load_digits, perceptron
-from samflow.networks.directions import measured_along
 from samflow.networks.files import TensorFile, read_leaves, read_tensors
 from samflow.networks.mnist import load_mnist
-from samflow.networks.multipliers import Multipliers, update_multipliers
 from samflow.networks.progress import Interrupted
-from samflow.networks.pytorch import TorchLoss, torch_network
 from samflow.networks.renames import MismatchError
 from samflow.networks.saddles import (
     SymmetrySaddle,
@@ -54,18 +49,12 @@ __all__ = [
     "Interrupted",
     "LateSwitch",
     "MismatchError",
-    "Multipliers",
     "Place",
-    "Quantile",
     "RuleVerdict",
-    "Share",
-    "SpectralDensity",
     "SwitchPhase",
     "SwitchSweep",
     "SymmetrySaddle",
     "TensorFile",
-    "TorchLoss",
-    "Trace",
     "TrainState",
     "Trained",
     "Training",
@@ -85,7 +74,6 @@ __all__ = [
     "make_loss",
     "make_map",
     "make_rule",
-    "measured_along",
     "perceptron",
     "permutation_saddle",
     "read_leaves",
@@ -94,13 +82,9 @@ __all__ = [
     "save_checkpoint",
     "save_state",
     "shard_data",
-    "spectral_density",
     "sweep_switch",
     "switch",
-    "torch_network",
-    "trace",
     "train",
     "train_to_minimum",
-    "update_multipliers",
     "vision_transformer",
 ]

@@ -9,12 +9,12 @@ from jaxtyping import Array, Float
 
 from samflow import theory
 from samflow._types import Scalar
-from samflow.equilibria.spectrum import Eigenpairs
-from samflow.networks.curvature import Trace
-from samflow.networks.density import SpectralDensity
-from samflow.noise.along import MeanSquareAlong
-from samflow.noise.mean_square import NORMAL_95, MeanSquareRate
+from samflow.noise.interpolation.directional import MeanSquareAlong
+from samflow.noise.interpolation.mean_square import NORMAL_95, MeanSquareRate
 from samflow.records import AbstractRecord, Provenance, axes
+from samflow.spectra.curvature import Trace
+from samflow.spectra.density import SpectralDensity
+from samflow.spectra.spectrum import Eigenpairs
 
 DEFAULT_RULES = ("gd", "usam", "practical-sam")
 """The rules of which verdicts are given unless others are asked for."""

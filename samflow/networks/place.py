@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from samflow._types import NumpyArray
-from samflow.equilibria.products import hessian_product
-from samflow.equilibria.spectrum import Eigenpairs
 from samflow.losses.network_base import AbstractNetworkLoss
 from samflow.networks.diagnosis import Place
+from samflow.spectra.products import hessian_product
+from samflow.spectra.spectrum import Eigenpairs
 
 _CRITICAL = 1e-10
 """‖g‖ up to this times (1 + max|λ|)(1 + ‖w‖) counts as 0."""

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from samflow.equilibria.products import watched
+from samflow.spectra.products import watched
 
 Tell = Callable[[str], None]
 

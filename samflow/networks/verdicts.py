@@ -9,12 +9,12 @@ import sympy
 from samflow import theory
 from samflow._status import Status
 from samflow._types import NumpyArray
-from samflow.equilibria.settings import theory_settings
-from samflow.equilibria.spectrum import Eigenpairs
 from samflow.networks.diagnosis import Place, RuleVerdict, window_ends
-from samflow.networks.directions import growth_within, log_growth, measured_along
 from samflow.rules import GD, SAM, USAM, PracticalSAM
+from samflow.spectra.directions import growth_within, log_growth, measured_along
+from samflow.spectra.spectrum import Eigenpairs
 from samflow.systems import Map
+from samflow.systems.hyperparameters import theory_settings
 
 _NEUTRAL = 1e-6
 """An eigenvalue within this part of max|λ| of 0 counts as 0; or within so many roundings:"""

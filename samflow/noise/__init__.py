@@ -1,10 +1,12 @@
 """Noise: how batches move an optimiser away from a critical point, or keep it there."""
 
-from samflow.noise.alignment import AlignmentBound, alignment_bound
-from samflow.noise.along import MeanSquareAlong, mean_square_along
 from samflow.noise.escape import EscapeTimes, escape_time, escape_times
-from samflow.noise.least_squares import least_squares
-from samflow.noise.mean_square import MeanSquareRate, mean_square_rate
+from samflow.noise.interpolation._least_squares import least_squares
+from samflow.noise.interpolation.alignment import AlignmentBound, alignment_bound
+from samflow.noise.interpolation.directional import MeanSquareAlong, mean_square_along
+from samflow.noise.interpolation.mean_square import MeanSquareRate, mean_square_rate
+from samflow.noise.interpolation.thresholds import StabilityThreshold, stability_threshold
+from samflow.noise.interpolation.typical import TypicalRate, typical_rate
 from samflow.noise.moments import SecondMoment, second_moment
 from samflow.noise.passage import (
     chain_exit_time,
@@ -15,8 +17,6 @@ from samflow.noise.passage import (
 )
 from samflow.noise.paths import PathMoments, Paths, sample_moments, sample_paths
 from samflow.noise.survival import Survival, kaplan_meier
-from samflow.noise.thresholds import StabilityThreshold, stability_threshold
-from samflow.noise.typical import TypicalRate, typical_rate
 from samflow.systems.gradient_noise import (
     AdditiveNoise,
     MiniBatch,

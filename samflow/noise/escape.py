@@ -21,7 +21,7 @@ from samflow._status import Status
 from samflow._types import ArrayLike
 from samflow.noise.paths import MAX_BYTES, MAX_COMPONENTS, Progress, block_step, check_draws
 from samflow.noise.survival import Survival, kaplan_meier
-from samflow.orbits.iterate import start_states
+from samflow.orbits._iterate import start_states
 from samflow.records import AbstractRecord, Provenance, axes, provenance
 from samflow.systems.stochastic_map import AbstractStochasticMap
 

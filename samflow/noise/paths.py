@@ -1,6 +1,6 @@
 """Ensembles of random orbits: their moments, streamed, or the orbits themselves.
 
-As in `samflow.orbits.iterate`, a block of members runs its whole time loop before the next block
+As in `samflow.orbits._iterate`, a block of members runs its whole time loop before the next block
 begins, one array a coordinate; random numbers are made in the loop from (key, member, step).
 """
 
@@ -18,7 +18,7 @@ from samflow import _checks
 from samflow._components import Components
 from samflow._random import MOST_DRAWS, key_words, words
 from samflow._types import ArrayLike, Point
-from samflow.orbits.iterate import start_states
+from samflow.orbits._iterate import start_states
 from samflow.records import AbstractRecord, Provenance, axes, provenance
 from samflow.systems.stochastic_map import AbstractStochasticMap
 

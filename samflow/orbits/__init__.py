@@ -1,6 +1,6 @@
 """Orbits of maps and solutions of flows."""
 
-from samflow.orbits.integrate import Trajectory, integrate
-from samflow.orbits.iterate import Orbit, iterate
+from samflow.orbits._integrate import Trajectory, integrate
+from samflow.orbits._iterate import Orbit, iterate
 
 __all__ = ["Orbit", "Trajectory", "integrate", "iterate"]

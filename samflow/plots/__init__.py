@@ -1,9 +1,9 @@
 """Pictures of records: phase portraits, in a style fit for print. No analysis happens here."""
 
+from samflow.plots._portrait import draw_levels, draw_orbits, portrait
+from samflow.plots._spectrum import spectrum
 from samflow.plots.field import Field, motion_at, nullclines, sample_field
 from samflow.plots.marks import MARKERS, EigenDirection, draw_fixed_points, eigen_directions
-from samflow.plots.portrait import draw_levels, draw_orbits, portrait
-from samflow.plots.spectrum import spectrum
 from samflow.plots.style import legend_below, new_figure, save, styled
 
 __all__ = [

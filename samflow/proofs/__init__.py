@@ -1,7 +1,7 @@
 """Proofs by ball arithmetic: which fixed points there are, what they are, for whole ranges."""
 
+from samflow.proofs._certify import certify_fixed_points
 from samflow.proofs.certificates import Certificate, CertifiedPoint
-from samflow.proofs.certify import certify_fixed_points
 from samflow.proofs.claims import StabilityClaim, certify_stability
 
 __all__ = [

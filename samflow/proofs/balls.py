@@ -15,7 +15,7 @@ import sympy
 from flint import arb, fmpq
 
 from samflow._types import Box
-from samflow.losses.tape import FUNCTIONS, tape
+from samflow.losses._tape import FUNCTIONS, tape
 
 Ball: TypeAlias = Any
 """A `flint.arb`; python-flint gives no types for its attributes."""

@@ -9,6 +9,8 @@ import sympy
 from flint import acb
 
 from samflow._types import Box
+from samflow.proofs._locate import Located, Settings, locate
+from samflow.proofs._undecided import Undecided, regroup
 from samflow.proofs.balls import Ball, Balls, spans, working_precision
 from samflow.proofs.enclosures import (
     Complex,
@@ -18,8 +20,6 @@ from samflow.proofs.enclosures import (
     symmetric_eigenvalues,
 )
 from samflow.proofs.equations import GradientEquations
-from samflow.proofs.locate import Located, Settings, locate
-from samflow.proofs.undecided import Undecided, regroup
 
 
 class Proved(NamedTuple):

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 from samflow._status import Kind, Verdict
 from samflow._types import Box
+from samflow.proofs._undecided import Undecided
 from samflow.proofs.balls import Span
-from samflow.proofs.undecided import Undecided
 from samflow.proofs.windows import Window
 from samflow.records import AbstractRecord, Provenance, plain
 

@@ -13,14 +13,9 @@ from typing import NamedTuple
 import sympy
 
 from samflow._types import Box
-from samflow.proofs.balls import Ball, Balls, OutsideDomain, hulls, span, spans, working_precision
-from samflow.proofs.blocks import Proved, Solved, count, product, solve, undecided_product
-from samflow.proofs.enclosures import eigenvalues, normalised_jacobian, symmetric_eigenvalues
-from samflow.proofs.equations import GradientEquations, SphereEquations, dot
-from samflow.proofs.krawczyk import overlap
-from samflow.proofs.locate import Located, Place, Settings, meet
-from samflow.proofs.search import Search, exclude, find_zeros
-from samflow.proofs.undecided import (
+from samflow.proofs._krawczyk import overlap
+from samflow.proofs._locate import Located, Place, Settings, meet
+from samflow.proofs._undecided import (
     CROWD,
     CURVE,
     DEGENERATE,
@@ -30,6 +25,11 @@ from samflow.proofs.undecided import (
     regroup,
     undecided,
 )
+from samflow.proofs.balls import Ball, Balls, OutsideDomain, hulls, span, spans, working_precision
+from samflow.proofs.blocks import Proved, Solved, count, product, solve, undecided_product
+from samflow.proofs.enclosures import eigenvalues, normalised_jacobian, symmetric_eigenvalues
+from samflow.proofs.equations import GradientEquations, SphereEquations, dot
+from samflow.proofs.search import Search, exclude, find_zeros
 
 SPHERES = "spheres about critical points"
 

@@ -15,16 +15,7 @@ from typing import NamedTuple
 from flint import arb
 
 from samflow._types import Box
-from samflow.proofs.balls import (
-    Balls,
-    OutsideDomain,
-    hull,
-    hulls,
-    span,
-    spans,
-    working_precision,
-)
-from samflow.proofs.krawczyk import (
+from samflow.proofs._krawczyk import (
     SCALES,
     Equations,
     approximate_inverse,
@@ -34,6 +25,15 @@ from samflow.proofs.krawczyk import (
     overlap,
     refine,
     tangent,
+)
+from samflow.proofs.balls import (
+    Balls,
+    OutsideDomain,
+    hull,
+    hulls,
+    span,
+    spans,
+    working_precision,
 )
 
 _CUT = 0.4921875

@@ -4,6 +4,7 @@ The independent twin of the numerical analyses: nothing here imports JAX. The de
 docs/theory.
 """
 
+from samflow.theory._verdicts import verdict, verdicts
 from samflow.theory.conditions import (
     KINDS,
     RULES,
@@ -84,7 +85,6 @@ from samflow.theory.relatives import (
     update_conditions,
 )
 from samflow.theory.symbols import evaluate, latex, text
-from samflow.theory.verdicts import verdict, verdicts
 from samflow.theory.windows import (
     Endpoint,
     Event,

@@ -14,14 +14,14 @@ from jaxtyping import Array, Float
 from samflow import _checks, theory
 from samflow._status import Status
 from samflow._types import ArrayLike
-from samflow.equilibria.settings import theory_settings
-from samflow.equilibria.spectrum import extreme_eigenpairs
-from samflow.equilibria.units import bending_along
+from samflow.equilibria._units import bending_along
 from samflow.losses.base import AbstractLoss
-from samflow.orbits.iterate import iterate
+from samflow.orbits._iterate import iterate
 from samflow.records import AbstractRecord, Provenance, axes, provenance
 from samflow.rules import GD
+from samflow.spectra.spectrum import extreme_eigenpairs
 from samflow.systems import Map
+from samflow.systems.hyperparameters import theory_settings
 from samflow.valleys.connectivity import line_barrier
 from samflow.valleys.kicks import kick_size
 from samflow.valleys.phases import (

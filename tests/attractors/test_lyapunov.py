@@ -10,8 +10,8 @@ import samflow as sf
 from samflow._checks import ArgumentError
 from samflow._components import Components
 from samflow.attractors import kaplan_yorke
-from samflow.attractors.frames import ArrayFrames, ScalarFrames
-from samflow.attractors.map_growth import _BLOCK, _CHUNK
+from samflow.attractors._frames import ArrayFrames, ScalarFrames
+from samflow.attractors._map_growth import _BLOCK, _CHUNK
 from samflow.systems import AbstractMap
 from tests import contracts, references
 

@@ -16,8 +16,8 @@ from samflow import networks
 from samflow._checks import ArgumentError
 from samflow.cli import run
 from samflow.cli.models import Settings, examples_of, make_loss
-from samflow.equilibria.products import watched
 from samflow.losses import network
+from samflow.spectra.products import watched
 
 CODE = """
 import gc

@@ -6,7 +6,7 @@ import pytest
 import samflow as sf
 from samflow import rules, theory
 from samflow._checks import ArgumentError
-from samflow.equilibria.conditions import show_window
+from samflow.equilibria._conditions import show_window
 from tests.references import BEALE_SADDLE, BEALE_THRESHOLD
 
 

@@ -9,7 +9,7 @@ import pytest
 import samflow as sf
 from samflow import rules
 from samflow._status import Kind, Status, Verdict
-from samflow.equilibria.units import bending_length
+from samflow.equilibria._units import bending_length
 from tests.units import BOTH, EXACT, FEW, formula, rescaled
 
 QUARTIC = sf.loss("x**2/2 - y**2/2 + y**4/4")

@@ -11,7 +11,8 @@ from samflow import _checks
 from samflow._checks import ArgumentError
 from samflow.losses import network
 from samflow.losses.eager import AbstractEagerLoss, compiled, is_eager
-from samflow.networks import perceptron, update_multipliers
+from samflow.networks import perceptron
+from samflow.spectra import update_multipliers
 from samflow.systems import Map
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from samflow.losses import network
-from samflow.losses.kinks import kinks
+from samflow.losses._kinks import kinks
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from sympy.printing.str import StrPrinter
 import samflow as sf
 from samflow._checks import ArgumentError
 from samflow.losses import limits, parse
-from samflow.losses.tape import FUNCTIONS
+from samflow.losses._tape import FUNCTIONS
 from samflow.proofs.equations import GradientEquations
 from samflow.proofs.planar import planar_zeros
 

@@ -23,8 +23,8 @@ import json, re, sys
 import jax, jax.numpy as jnp, jax.random as jr, numpy as np
 jax.config.update("jax_enable_x64", True)
 from samflow import networks
-from samflow.equilibria.products import hessian_product
-from samflow.equilibria.spectrum import extreme_eigenpairs
+from samflow.spectra.products import hessian_product
+from samflow.spectra.spectrum import extreme_eigenpairs
 from samflow.losses import network
 from samflow.networks.sharding import shard_data
 

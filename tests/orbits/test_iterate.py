@@ -7,7 +7,7 @@ import pytest
 
 import samflow as sf
 from samflow._checks import ArgumentError
-from samflow.orbits.iterate import _BLOCK, _MAX_COMPONENTS
+from samflow.orbits._iterate import _BLOCK, _MAX_COMPONENTS
 
 
 def numpy_orbit(direction, w, lr, num_steps, momentum=0.0):

@@ -11,7 +11,7 @@ import samflow as sf
 from samflow import plots
 from samflow._checks import ArgumentError
 from samflow._status import Kind
-from samflow.plots.portrait import level_values, title
+from samflow.plots._portrait import level_values, title
 
 BOX = ((-1.5, 1.5), (-1.5, 1.5))
 

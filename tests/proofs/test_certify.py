@@ -9,11 +9,11 @@ import sympy
 import samflow as sf
 from samflow import Kind, Verdict, losses
 from samflow._checks import ArgumentError
+from samflow.proofs._certify import certify, certify_fixed_points
+from samflow.proofs._locate import Settings
+from samflow.proofs._undecided import undecided
 from samflow.proofs.blocks import separate
-from samflow.proofs.certify import certify, certify_fixed_points
 from samflow.proofs.enclosures import Dynamics
-from samflow.proofs.locate import Settings
-from samflow.proofs.undecided import undecided
 
 X, Y = sympy.symbols("x y", real=True)
 QUARTIC = X**2 / 2 - Y**2 / 2 + Y**4 / 4

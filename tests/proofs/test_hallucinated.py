@@ -8,9 +8,9 @@ from scipy.optimize import brentq
 
 import samflow as sf
 from samflow import Kind, Verdict, losses
-from samflow.proofs.certify import certify, certify_fixed_points
+from samflow.proofs._certify import certify, certify_fixed_points
+from samflow.proofs._locate import Settings
 from samflow.proofs.equations import GradientEquations, SphereEquations
-from samflow.proofs.locate import Settings
 
 X, Y, Z = sympy.symbols("x y z", real=True)
 SQUARE = ((-3, 3), (-3, 3))

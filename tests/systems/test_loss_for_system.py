@@ -4,7 +4,7 @@ import jax
 import pytest
 
 import samflow as sf
-from samflow import equilibria, networks, noise, plots
+from samflow import equilibria, noise, plots, spectra
 from samflow._checks import ArgumentError
 
 POINT, BOX, KEY = [0.0, 0.0], ((-1, 1), (-1, 1)), jax.random.key(0)
@@ -21,8 +21,8 @@ ANALYSES = [
     lambda s: sf.integrate(s, POINT, t1=1.0),
     lambda s: sf.portrait(s, BOX),
     lambda s: plots.sample_field(s, BOX),
-    lambda s: networks.update_multipliers(s, POINT),
-    lambda s: networks.measured_along(s, POINT, [POINT]),
+    lambda s: spectra.update_multipliers(s, POINT),
+    lambda s: spectra.measured_along(s, POINT, [POINT]),
     lambda s: noise.mean_square_along(s, POINT, POINT, batch_size=1, key=KEY),
     lambda s: equilibria.measured_attraction_radius(s, POINT),
     lambda s: sf.escape_time(s, POINT, radius=1.0, num_paths=2, max_steps=3, key=KEY),

@@ -7,7 +7,7 @@ import pytest
 import sympy
 
 from samflow import Kind, Verdict, losses, theory
-from samflow.proofs.certify import certify
+from samflow.proofs._certify import certify
 
 EVERYWHERE = ((-40, 40), (-40, 40))
 COUNTED = ("beale", "himmelblau", "six_hump_camel", "goldstein_price", "quartic")

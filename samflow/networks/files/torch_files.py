@@ -11,8 +11,8 @@ import ml_dtypes
 import numpy as np
 
 from samflow._checks import ArgumentError
+from samflow._extras import optional
 from samflow._types import NumpyArray
-from samflow.networks._extras import optional
 from samflow.networks.files.budget import Budget
 from samflow.networks.files.pickles import check_hashes
 from samflow.networks.files.trees import (

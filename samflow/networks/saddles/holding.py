@@ -18,7 +18,7 @@ from samflow import _checks
 from samflow._status import Status
 from samflow._types import ArrayLike, NumpyArray
 from samflow.networks.saddles.symmetries import SymmetrySaddle
-from samflow.orbits.iterate import iterate
+from samflow.orbits._iterate import iterate
 from samflow.records import AbstractRecord, Provenance, axes, provenance
 from samflow.rules import USAM
 from samflow.systems import Map

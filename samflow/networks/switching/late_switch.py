@@ -13,10 +13,9 @@ from samflow import _checks
 from samflow._status import Status
 from samflow._types import Point
 from samflow.losses.base import AbstractLoss
-from samflow.losses.calls import few_outputs, gradient_norm, same_outputs
+from samflow.losses.evaluation import few_outputs, gradient_norm, same_outputs
 from samflow.losses.network_base import AbstractNetworkLoss
 from samflow.networks.checkpoints import Checkpoint
-from samflow.networks.curvature import Trace, trace
 from samflow.networks.switching import phases
 from samflow.networks.switching.orbit import Found, Plan, analysed, followed, loss_digest, losses
 from samflow.networks.switching.phases import Local, local
@@ -26,6 +25,7 @@ from samflow.networks.training.attacks import PGD
 from samflow.networks.training.loop import How, first_state, how_to_train
 from samflow.networks.training.states import Store, TrainState, check_state, step_settings
 from samflow.records import provenance
+from samflow.spectra.curvature import Trace, trace
 from samflow.systems import Map
 from samflow.valleys.connectivity import Barrier, path_barrier
 from samflow.valleys.kicks import kick_size

@@ -4,7 +4,6 @@ import math
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
@@ -13,20 +12,18 @@ from jaxtyping import PRNGKeyArray
 from samflow._status import Status
 from samflow._types import NumpyArray, Point
 from samflow.losses.base import AbstractLoss
-from samflow.networks.directions import roots
-from samflow.networks.pytorch.loss import TorchLoss
+from samflow.losses.evaluation import fixed_arrays
 from samflow.networks.switching.phases import Local, local
 from samflow.networks.switching.watch import Watch, again, bend, measure, series
 from samflow.networks.training.loop import How, Trained, run
 from samflow.networks.training.states import Store, TrainState, digest
+from samflow.spectra.directions import roots
 from samflow.valleys import Rate, fit_rate
 from samflow.valleys.rates import NO_RATE
 from samflow.valleys.settling import LEAST_TAIL, final_rate, settle
 
 _SMALL = 0.03
 """Up to this part of its peak the motion is taken to be linear: no weights are kept to see it."""
-_COMPARED_EXAMPLES = 512
-"""Of a module of PyTorch, whose data may be on disk."""
 
 
 class Plan(NamedTuple):
@@ -72,19 +69,7 @@ class Plan(NamedTuple):
 
 def loss_digest(loss: AbstractLoss) -> str:
     """Return a digest of a loss's arrays: data, and what else is no weight, as frozen ones."""
-    held = [leaf for leaf in jax.tree.leaves(loss) if hasattr(leaf, "dtype")]
-    return digest(*held, *(_of_module(loss) if isinstance(loss, TorchLoss) else ()))
-
-
-def _of_module(loss: TorchLoss) -> list[NumpyArray]:
-    """Return examples of a module of PyTorch, some of many, its buffers and frozen weights."""
-    network, examples = loss.problem.network, loss.problem.examples
-    n = len(examples)
-    chosen = np.unique(np.linspace(0, n - 1, min(n, _COMPARED_EXAMPLES)).astype(int))
-    weights = {name for names in network.aliases for name in names}
-    others = [t for name, t in sorted(network.state().items()) if name not in weights]
-    tensors = [t for t in (*jax.tree.leaves(examples.part(chosen)), *others) if hasattr(t, "dtype")]
-    return [np.array(n), *(tensor.detach().double().cpu().numpy() for tensor in tensors)]
+    return digest(*fixed_arrays(loss))
 
 
 class Found(NamedTuple):

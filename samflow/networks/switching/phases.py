@@ -9,16 +9,16 @@ from jaxtyping import PRNGKeyArray
 
 from samflow import theory
 from samflow._types import NumpyArray, Point
-from samflow.equilibria.settings import theory_settings
-from samflow.equilibria.spectrum import extreme_eigenpairs
 from samflow.losses.base import AbstractLoss
 from samflow.losses.finite_sum import FiniteSum
-from samflow.networks.directions import log_growth, measured_along
 from samflow.networks.switching.records import NOT_CLAIMED, SwitchPhase
 from samflow.networks.training.loop import How
-from samflow.noise.along import mean_square_along
-from samflow.rules import GD, AbstractMemoryRule
+from samflow.noise.interpolation.directional import mean_square_along
+from samflow.rules import GD
+from samflow.spectra.directions import log_growth, measured_along
+from samflow.spectra.spectrum import extreme_eigenpairs
 from samflow.systems import Map
+from samflow.systems.hyperparameters import theory_settings
 from samflow.valleys import Barrier, Phase, Rate
 from samflow.valleys.phases import (
     FAILS,
@@ -66,7 +66,7 @@ def local(system: Map, loss: AbstractLoss, w: Point, *, tol: float | None = None
     """Return what the map does along the leading eigenvector of the Hessian of `loss` at `w`."""
     pairs = extreme_eigenpairs(loss, w, k=1, which="largest", tol=tol, compare=False)
     v, residual = np.asarray(pairs.vectors[-1]), float(pairs.residuals[-1])
-    known = not isinstance(system.rule, AbstractMemoryRule) and np.isfinite(v).all()
+    known = not system.rule.num_memories and np.isfinite(v).all()
     u = low = high = middle = math.nan
     if known:
         along = measured_along(system, w, v[None])

@@ -11,8 +11,8 @@ from scipy import stats
 from samflow import _checks
 from samflow._status import Status
 from samflow._types import NumpyArray
-from samflow.networks.curvature import Trace
 from samflow.records import AbstractRecord, Provenance, axes
+from samflow.spectra.curvature import Trace
 from samflow.valleys import Barrier, Rate
 from samflow.valleys.phases import FAILS, HOLDS, NOT_MEASURED
 

@@ -14,7 +14,6 @@ from samflow import _checks
 from samflow._random import key_words
 from samflow._status import Status
 from samflow._types import ArrayLike, NumpyArray, Point
-from samflow.equilibria.spectrum import extreme_eigenpairs
 from samflow.losses.base import AbstractLoss
 from samflow.networks.switching.orbit import loss_digest
 from samflow.networks.switching.records import QUANTITIES, SwitchSweep
@@ -23,6 +22,7 @@ from samflow.networks.training.attacks import PGD
 from samflow.networks.training.loop import How, Trained, first_state, how_to_train, run, switch
 from samflow.networks.training.states import Store, TrainState, digest, step_settings
 from samflow.records import provenance
+from samflow.spectra.spectrum import extreme_eigenpairs
 from samflow.systems import Map
 from samflow.valleys.connectivity import path_barrier
 

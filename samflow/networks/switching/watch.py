@@ -11,7 +11,7 @@ from jaxtyping import Array, PRNGKeyArray
 
 from samflow._types import NumpyArray, Point
 from samflow.losses.base import AbstractLoss
-from samflow.losses.calls import error_share, value
+from samflow.losses.evaluation import error_share, value
 from samflow.networks.training.attacks import PGD, adversarial_error
 from samflow.networks.training.loop import How
 from samflow.networks.training.states import TrainState

@@ -9,11 +9,11 @@ from samflow import _checks
 from samflow._components import norm
 from samflow._status import Status
 from samflow._types import ArrayLike, Point, Scalar
-from samflow.equilibria.spectrum import Eigenpairs, extreme_eigenpairs
 from samflow.losses.base import AbstractLoss
-from samflow.orbits.iterate import iterate
+from samflow.orbits._iterate import iterate
 from samflow.records import AbstractRecord, Provenance, axes, provenance
 from samflow.rules import GD
+from samflow.spectra.spectrum import Eigenpairs, extreme_eigenpairs
 from samflow.systems import Map
 
 _CHUNK = 1000

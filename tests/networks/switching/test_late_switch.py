@@ -16,15 +16,15 @@ import samflow as sf
 from samflow._checks import ArgumentError
 from samflow._status import Status
 from samflow.losses import network, network_function
+from samflow.losses.pytorch import torch_network
 from samflow.networks import Checkpoint
 from samflow.networks.conventions import CONVENTIONS, make_map
-from samflow.networks.directions import roots
-from samflow.networks.pytorch.loss import torch_network
 from samflow.networks.switching.late_switch import late_switch
 from samflow.networks.switching.sweep import sweep_switch
 from samflow.networks.training.attacks import PGD
 from samflow.networks.training.loop import first_state, switch, train
 from samflow.networks.training.states import load_state
+from samflow.spectra.directions import roots
 from samflow.valleys import line_barrier
 from samflow.valleys.connectivity import path_barrier
 

@@ -8,7 +8,7 @@ import samflow as sf
 from samflow import networks
 from samflow._checks import ArgumentError
 from samflow._status import Status
-from samflow.equilibria.spectrum import extreme_eigenpairs
+from samflow.spectra.spectrum import extreme_eigenpairs
 
 QUADRATIC = "x**2/2 + 2*y**2"  # eigenvalues 1 and 4
 

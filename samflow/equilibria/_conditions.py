@@ -1,0 +1,269 @@
+"""The stability conditions of a system, as formulas and as numbers at a point."""
+
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import numpy as np
+
+from samflow import _checks, theory
+from samflow._status import Kind, Status
+from samflow._types import ArrayLike
+from samflow.equilibria.stability import classify
+from samflow.records import AbstractRecord, Provenance, provenance
+from samflow.rules import GD, AbstractNormalisedRule, PracticalSAM
+from samflow.systems import AbstractSystem, Flow, Map
+from samflow.systems.hyperparameters import theory_settings
+from samflow.theory.symbols import eps, rho
+
+_NEUTRAL = 1e-9
+"""Relative: a Hessian eigenvalue at most this times the largest counts as 0, and a multiplier this
+near to the unit circle as neutral."""
+
+
+class Formula(NamedTuple):
+    """One condition: what it is called, on one line of Unicode, and in LaTeX."""
+
+    name: str
+    text: str
+    latex: str
+
+
+class Conditions(AbstractRecord):
+    """What theory says about the stability of a critical point.
+
+    Attributes:
+        formulas: for one Hessian eigenvalue λ: effective curvature, multipliers or eigenvalues,
+            and the windows in ρ, η and, for practical SAM, ε.
+        curvature: the Hessian's eigenvalues at the point, ascending; empty without a point.
+        rho_window: the ρ for which the point attracts, everything else as in the system; None
+            without a point or for a rule without ρ.
+        lr_window: the same for the step size; None for a flow.
+        momentum_window: the same for momentum; None for a system without it.
+        eps_window: the same for the ε of practical SAM; None for others, and for ρ = 0, where ε
+            does nothing.
+        kind: theory's verdict at the point for the system as it is; None without a point, or
+            where theory has none.
+        status: located; not differentiable (normalised SAM has no Jacobian at a critical point,
+            so no multipliers and no windows); no closed form, where there is a Jacobian, or may
+            be one, but no formula for its conditions here; or not a fixed point, where the rule
+            moves the critical point.
+        closed_forms: what samflow.theory has in closed form for the rule; empty where it has
+            nothing.
+
+    """
+
+    formulas: tuple[Formula, ...] = eqx.field(static=True)
+    curvature: tuple[float, ...] = eqx.field(static=True)
+    rho_window: theory.Window | None = eqx.field(static=True)
+    lr_window: theory.Window | None = eqx.field(static=True)
+    momentum_window: theory.Window | None = eqx.field(static=True)
+    eps_window: theory.Window | None = eqx.field(static=True)
+    kind: Kind | None = eqx.field(static=True)
+    status: Status = eqx.field(static=True)
+    closed_forms: str = eqx.field(static=True)
+    provenance: Provenance = eqx.field(static=True)
+
+    def __str__(self) -> str:
+        """Return the formulas, and under them the numbers where there is a point."""
+        lines = [f"{formula.name}: {formula.text}" for formula in self.formulas]
+        if self.status is not Status.located:
+            lines.append(self.status.message)
+            lines += [f"In closed form: {self.closed_forms}."] if self.closed_forms else []
+        if self.curvature:
+            lines.append(f"Hessian: {', '.join(f'{value:.6g}' for value in self.curvature)}")
+        windows = {
+            "rho": self.rho_window,
+            "lr": self.lr_window,
+            "momentum": self.momentum_window,
+            "eps": self.eps_window,
+        }
+        for name, window in windows.items():
+            if window is not None:
+                shown = show_window(window, flow=self.lr_window is None)
+                lines.append(f"attracts for {name}: {shown}")
+        return "\n".join(lines)
+
+
+def conditions(system: AbstractSystem, w: ArrayLike | None = None) -> Conditions:
+    """Return the stability conditions of a system's critical points, in symbols and at `w`.
+
+    Of GD, USAM and practical SAM, which at a critical point is USAM with ρ/ε for ρ. Of other rules
+    `status` says why there are none.
+
+    >>> import jax; jax.config.update("jax_enable_x64", True)
+    >>> import samflow as sf
+    >>> print(conditions(sf.Map(sf.losses.beale(), sf.USAM(rho=0.05), lr=0.01), [0.0, 1.0]))
+    effective curvature: λ·(λ·ρ + 1)
+    multipliers: -η·λ·(λ·ρ + 1) + 1
+    rho window, λ < 0: -1/λ < ρ < -1/λ + 2/(η·λ²)
+    rho window, λ > 0: 0 ≤ ρ < -1/λ + 2/(η·λ²)
+    lr window: 0 < η < 2/(λ·(λ·ρ + 1))
+    Hessian: -27.75, 27.75
+    attracts for rho: 0.036036 (λ = -27.75 passes +1) < rho < 0.223683 (λ = 27.75 flips)
+    attracts for lr: 0 < lr < 0.0301873 (λ = 27.75 flips)
+
+    Args:
+        system: a `Map` or a `Flow`.
+        w: a critical point, shape (dim,); None for the formulas alone.
+
+    Raises:
+        ArgumentError: for a system that is no map or flow of a rule, weight decay (which moves
+            the fixed points off the critical points), or a `w` that is not a critical point.
+
+    """
+    if not isinstance(system, (Map, Flow)):
+        raise _checks.ArgumentError(
+            f"Argument `system` must be a Map or a Flow, but is {type(system).__name__}. Make "
+            "one of a loss and a rule: `sf.Map(loss, rule, lr=...)` or `sf.Flow(loss, rule)`."
+        )
+    if isinstance(system, Map) and system.weight_decay is not None:
+        raise _checks.ArgumentError(
+            "Argument `system` must have no weight decay: with it, fixed points are not critical "
+            "points. Use `classify`."
+        )
+    where = provenance(system.describe())
+    linear = system.rule.name in theory.RULES or isinstance(system.rule, PracticalSAM)
+    formulas = _formulas(system) if linear else ()
+    curvature = () if w is None else _curvature(system, w)
+    status, windows, kind = Status.located, _Windows(), None
+    if not linear:
+        status = _why_none(system, w)
+        if w is not None and status is Status.not_differentiable:
+            kind = Kind.undefined
+    elif w is not None:
+        flat = _NEUTRAL * max(abs(value) for value in curvature)  # in the unit of the Hessian
+        windows = _windows(system, curvature, flat)
+        kind = theory.verdict(curvature, tolerance=_NEUTRAL, **_as_usam(system))
+    closed_forms = theory.CLOSED_FORMS.get(system.rule.name, "")
+    return Conditions(formulas, curvature, *windows, kind, status, closed_forms, where)
+
+
+def _curvature(system: Map | Flow, w: ArrayLike) -> tuple[float, ...]:
+    """Return the Hessian's eigenvalues at `w`, which must be a critical point."""
+    at_point = classify(Flow(system.loss, GD()), w)
+    if at_point.status is not Status.located or at_point.curvature is None:
+        raise _checks.ArgumentError(
+            f"Argument `w` must be a critical point, but {np.asarray(w)} is about "
+            f"{at_point.distance:.3g} away from one. Use `find_fixed_points`."
+        )
+    return tuple(float(value) for value in at_point.curvature)
+
+
+def _why_none(system: Map | Flow, w: ArrayLike | None) -> Status:
+    """Say why there are no conditions; without a point, by what the rule is at most of them."""
+    if w is None:
+        jumps = isinstance(system.rule, AbstractNormalisedRule) or system.rule.num_memories
+        return Status.not_differentiable if jumps else Status.no_closed_form
+    status = classify(system, w).status
+    return Status.no_closed_form if status is Status.located else status
+
+
+class _Windows(NamedTuple):
+    rho: theory.Window | None = None
+    lr: theory.Window | None = None
+    momentum: theory.Window | None = None
+    eps: theory.Window | None = None
+
+
+def _windows(system: Map | Flow, curvature: tuple[float, ...], tolerance: float) -> _Windows:
+    made = theory_settings(system)
+    about: dict[str, Any] = {name: made[name] for name in ("lr", "momentum", "kind")}
+    about["tolerance"] = tolerance
+    in_rho = in_lr = in_momentum = in_eps = None
+    if isinstance(system.rule, PracticalSAM):
+        in_rho = theory.practical_rho_window(curvature, eps=float(system.rule.eps), **about)
+        if made["rho"] > 0:
+            in_eps = theory.eps_window(curvature, rho=made["rho"], **about)
+    elif made["rule"] == "usam":
+        in_rho = theory.rho_window(curvature, **about)
+    if made["lr"] is not None:
+        step, beta = about.pop("lr"), about.pop("momentum")
+        about |= {name: _as_usam(system)[name] for name in ("rule", "rho")}
+        in_lr = theory.lr_window(curvature, momentum=beta, **about)
+        if made["kind"] != "none":
+            in_momentum = theory.momentum_window(curvature, lr=step, **about)
+    return _Windows(in_rho, in_lr, in_momentum, in_eps)
+
+
+def _as_usam(system: Map | Flow) -> dict[str, Any]:
+    """Return the settings for theory, practical SAM as what it is at a critical point."""
+    made = theory_settings(system)
+    if isinstance(system.rule, PracticalSAM):
+        made |= {"rule": "usam", "rho": made["rho"] / float(system.rule.eps)}
+    return made
+
+
+def show_window(window: theory.Window, *, flow: bool = False) -> str:
+    """Return a window with numbers on one line, with what happens at each end.
+
+    `0.036036 (λ = -27.75 passes +1) < rho < 0.223683 (λ = 27.75 flips)`, or `never` with reason.
+    """
+    name = {"ρ": "rho", "η": "lr", "β": "momentum", "ε": "eps"}[str(window.parameter)]
+    if window.is_empty:
+        blocking = [
+            _event(end, flow) for end in (window.low, window.high) if end.eigenvalue is not None
+        ]
+        return "never" + (f": {'; '.join(blocking)}" if blocking else "")
+    low, high = window.low, window.high
+    left = f"{float(low.value):.6g}" + (
+        f" ({_event(low, flow)})" if low.eigenvalue is not None else ""
+    )
+    text = f"{left} {'≤' if low.closed else '<'} {name}"
+    if high.eigenvalue is not None:
+        text += f" < {float(high.value):.6g} ({_event(high, flow)})"
+    if not window.is_hyperbolic:
+        text += f"; {window.neutral} neutral direction" + ("s" if window.neutral > 1 else "")
+    return text
+
+
+_EVENTS = {
+    theory.Event.plus_one: "passes +1",
+    theory.Event.flip: "flips",
+    theory.Event.neimark_sacker: "Neimark–Sacker",
+}
+
+
+def _event(end: theory.Endpoint, flow: bool) -> str:
+    assert end.eigenvalue is not None
+    if flow:
+        return f"λ = {float(end.eigenvalue):.6g}: an eigenvalue passes 0"
+    return f"λ = {float(end.eigenvalue):.6g} {_EVENTS[end.event]}"
+
+
+def _formulas(system: Map | Flow) -> tuple[Formula, ...]:
+    """Return the formulas; practical SAM's are USAM's with ρ/ε in the place of ρ."""
+    made, flow = _as_usam(system), isinstance(system, Flow)
+    rule, kind = made["rule"], made["kind"]
+    practical = isinstance(system.rule, PracticalSAM)
+
+    def shown(expression: Any) -> Any:
+        return expression.subs(rho, rho / eps) if practical else expression
+
+    def formula(name: str, *expressions: Any) -> Formula:
+        expressions = tuple(map(shown, expressions))
+        texts, latex = (map(form, expressions) for form in (theory.text, theory.latex))
+        return Formula(name, ", ".join(texts), ", ".join(latex))
+
+    def window(name: str, found: theory.Window) -> Formula:
+        return Formula(name, found.text(), found.latex())
+
+    found = [formula("effective curvature", theory.effective_curvature(rule))]
+    if flow:
+        found.append(formula("eigenvalue", theory.flow_eigenvalue(rule)))
+    else:
+        found.append(formula("multipliers", *theory.multipliers(rule, kind)))
+    if rule == "usam":
+        for sign, name in ((-1, "λ < 0"), (1, "λ > 0")):
+            in_rho = theory.symbolic_rho_window(sign, kind=kind, flow=flow)
+            found.append(window(f"rho window, {name}", in_rho.times(eps) if practical else in_rho))
+    if practical:
+        flips = theory.text(theory.flip_threshold(kind))
+        for sign, name in ((-1, "λ < 0"), (1, "λ > 0" if flow else f"0 < η·λ < {flips}")):
+            in_eps = theory.symbolic_eps_window(sign, kind=kind, flow=flow)
+            found.append(window(f"eps window, {name}", in_eps))
+    if not flow:
+        in_lr = theory.symbolic_lr_window(rule, kind=kind)
+        high = replace(in_lr.high, value=shown(in_lr.high.value))
+        found.append(window("lr window", replace(in_lr, high=high)))
+    return tuple(found)

@@ -1,0 +1,62 @@
+"""Errors for arrays that do not fit: how many examples to take at once."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import numpy as np
+
+from samflow import _checks
+from samflow._types import NumpyArray
+
+_WORDS = ("RESOURCE_EXHAUSTED", "out of memory", "Out of memory", "bad_alloc", "can't allocate")
+_FRACTION = 4
+"""Next time this part of the examples at once."""
+
+
+@contextlib.contextmanager
+def explained_allocation(loss: Any) -> Iterator[None]:
+    """Turn an out-of-memory error into one that says how many examples to take at once.
+
+    Raises:
+        ArgumentError: where memory runs out inside; any other error is raised as it is.
+
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError, jax.errors.JaxRuntimeError) as error:
+        if not isinstance(error, MemoryError) and not any(w in str(error) for w in _WORDS):
+            raise
+        at_once = getattr(loss, "chunk_size", None) or getattr(loss, "num_examples", 1)
+        raise allocation_error(f"{loss.name}, {loss.dim} weights,", at_once) from error
+
+
+def allocation_error(what: str, at_once: int) -> _checks.ArgumentError:
+    """Return what to raise where `what` does not fit with so many examples at once."""
+    size, plural = max(1, at_once // _FRACTION), "s" if at_once > 1 else ""
+    advice = (
+        f"Use `loss.in_chunks({size})`, `chunk_size={size}`, or --chunk-size {size} in a command"
+        if at_once > 1
+        else "One example is too much already: take a smaller model or a machine with more"
+    )
+    return _checks.ArgumentError(
+        f"Memory ran out on {what} with {at_once} example{plural} at once. {advice}."
+    )
+
+
+def vectors(count: int, dim: int) -> NumpyArray:
+    """Return room for `count` vectors of length `dim`, as rows; the system lends it as it is used.
+
+    Raises:
+        ArgumentError: where there is not so much memory.
+
+    """
+    try:
+        return np.empty((count, dim))
+    except MemoryError as error:
+        each = 8 * dim / 2**30
+        raise _checks.ArgumentError(
+            f"Memory does not hold {count} vectors of {dim} weights, {count * each:.3g} GiB. Allow "
+            f"fewer products or steps: each keeps one vector of {each:.2g} GiB."
+        ) from error

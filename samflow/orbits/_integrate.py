@@ -1,0 +1,178 @@
+"""Solutions of flows and of stochastic differential equations, by diffrax."""
+
+import math
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from samflow import _checks
+from samflow._random import key_words
+from samflow._types import ArrayLike
+from samflow.orbits._iterate import start_states
+from samflow.records import AbstractRecord, Provenance, axes, provenance
+from samflow.systems.base import AbstractFlow, check_system
+from samflow.systems.diffusion import AbstractDiffusion
+from samflow.systems.flow import Flow
+
+
+class Trajectory(AbstractRecord):
+    """Solutions; for an ensemble every array but `times` has an axis of members.
+
+    Attributes:
+        times: the times at which the solution is given, from 0 to t1.
+        states: the solution there, NaN from where it ended; after an arrival the point at which it
+            is held, or its path along the manifold on which it slides.
+        status: one a solution: `reached_end`; `sliding` where it came to t1 held or sliding;
+            `not_unique` where it ended at a critical point from which more than one solution goes
+            on; out of steps, step size vanished, diverged, not finite or undefined.
+        stopped_at: the time reached; where the solver gave up, the last of `times` before it.
+        arrived_at: the time at which the solution first came to where the field jumps, infinite
+            where it did not; also for one that crossed it or has left it again.
+
+    """
+
+    times: Float[Array, " kept"] = eqx.field(metadata=axes("kept"))
+    states: Float[Array, "*batch kept state"] = eqx.field(metadata=axes("kept", "state"))
+    status: Int[Array, "*batch"] = eqx.field(metadata=axes())
+    stopped_at: Float[Array, "*batch"] = eqx.field(metadata=axes())
+    arrived_at: Float[Array, "*batch"] = eqx.field(metadata=axes())
+    provenance: Provenance = eqx.field(static=True)
+
+    @property
+    def w(self) -> Float[Array, "*batch kept dim"]:
+        """The weights along the solution: there is no velocity."""
+        return self.states
+
+
+def integrate(
+    system: AbstractFlow | AbstractDiffusion,
+    w0: ArrayLike,
+    *,
+    t1: float,
+    num_times: int = 101,
+    rtol: float = 1e-8,
+    atol: float = 1e-10,
+    escape_radius: float = 1e6,
+    max_steps: int = 100_000,
+    key: PRNGKeyArray | None = None,
+    dt: float | None = None,
+) -> Trajectory:
+    """Integrate a flow, or a stochastic differential equation, from time 0 to t1.
+
+    A flow is solved by Tsitouras' 5/4 method with adaptive steps, an equation dX = b dt + σ dB, in
+    the sense of Itô, by Euler and Maruyama's with fixed ones: `key` and `dt` are for this alone,
+    `rtol` and `atol` for a flow.
+
+    The flow ẇ = −d(w) of a normalised rule jumps at critical points. It is followed there as
+    Filippov does (docs/theory, section 3): held at an isolated critical point, sliding along a
+    valley, through to the other side, or off again.
+
+    Args:
+        system: the flow or the diffusion.
+        w0: start (dim,) or starts (N, dim).
+        t1: final time, > 0.
+        num_times: number of evenly spaced times at which the solution is kept.
+        rtol: relative tolerance of each step. For normalised rules at most 1e-7 is used, so that
+            no step passes across a jump unnoticed.
+        atol: absolute tolerance of each step; likewise.
+        escape_radius: the solution has diverged when ‖w‖ exceeds this.
+        max_steps: number of steps, in each phase, after which the solver gives up. Of a diffusion
+            that would take more nothing is solved.
+        key: of `jax.random`, needed for a diffusion; solution i depends on (key, i) alone.
+        dt: largest step of a diffusion; a whole number of steps lies between two times kept. By
+            default t1/1000. The error is O(√dt) for a path, O(dt) where σ is constant and for
+            expectations.
+
+    Returns:
+        A `Trajectory`. For a normalised rule the arrival has an error of the order of the
+        tolerance of a step over the speed ‖d‖, times the square of H's condition number κ where
+        this is large; about κ² steps are made for every factor by which ‖g‖ falls.
+
+    Not guaranteed: that a critical point holds is seen in H's eigenvectors and 64 fixed directions.
+    One that does not hold counts as met (`not_unique`) within some ten tolerances of a step; a
+    start on it is `not_unique` too. Where the second derivative vanishes, where a rule jumps off
+    the critical points, where its limits are not finite, and beyond 200 weights, nothing of this
+    is done: a solution ends there as undefined, out of steps, or with a vanished step size. Inside
+    `jax.vmap` and `jax.grad` all of it is done, but derivatives after an arrival are NaN.
+
+    Raises:
+        ArgumentError: for a wrong shape, a start that is not finite or outside the loss's
+            domain, settings out of range, a diffusion without a key, and a flow with one.
+
+    Source: Filippov, Differential Equations with Discontinuous Righthand Sides (1988), chapter 2.
+
+    """
+    if isinstance(system, AbstractDiffusion):
+        return _diffuse(system, w0, t1, num_times, dt, key, escape_radius, max_steps)
+    check_system(system, AbstractFlow, "Use `iterate` for a map.")
+    if key is not None or dt is not None:
+        raise _checks.ArgumentError(
+            f"Argument `{'dt' if key is None else 'key'}` must be left out for a flow, which is "
+            "solved without chance and at adaptive steps."
+        )
+    t1 = _checks.positive("t1", t1)
+    times = jnp.linspace(0.0, t1, _checks.count("num_times", num_times, minimum=2))
+    tolerances = _checks.positive("rtol", rtol), _checks.positive("atol", atol)
+    radius = _checks.positive("escape_radius", escape_radius)
+    max_steps = _checks.count("max_steps", max_steps)
+    z0 = start_states(system, w0)
+    settings = (times, *tolerances, radius)
+    solved = _solve(system, jnp.atleast_2d(z0), settings, max_steps)
+    states, status, stopped_at, arrived_at = (a[0] if z0.ndim == 1 else a for a in solved)
+    where = provenance(system.describe(), t1=float(t1), rtol=rtol, atol=atol, solver="Tsit5")
+    return Trajectory(times, states, status, stopped_at, arrived_at, where)
+
+
+def _diffuse(
+    system: AbstractDiffusion,
+    w0: ArrayLike,
+    t1: float,
+    num_times: int,
+    dt: float | None,
+    key: PRNGKeyArray | None,
+    escape_radius: float,
+    max_steps: int,
+) -> Trajectory:
+    from samflow.orbits import _diffuse  # diffrax: those who only iterate need not wait
+
+    if key is None:
+        raise _checks.ArgumentError(
+            "Argument `key` must be given for a diffusion, as `jax.random.key(0)`."
+        )
+    key_words(key)
+    t1 = _checks.positive("t1", t1)
+    num_times = _checks.count("num_times", num_times, minimum=2)
+    step = _checks.positive("dt", t1 / 1000 if dt is None else dt)
+    radius = _checks.positive("escape_radius", escape_radius)
+    # Rounding must not add a step where dt divides the interval.
+    substeps = max(1, math.ceil(float(t1) / (num_times - 1) / float(step) * (1 - 1e-12)))
+    if substeps * (num_times - 1) > _checks.count("max_steps", max_steps):
+        raise _checks.ArgumentError(
+            f"Argument `max_steps` must be at least the number of steps, "
+            f"{substeps * (num_times - 1)}, but is {max_steps}. Use a larger dt."
+        )
+    z0 = start_states(system, w0)
+    times = jnp.linspace(0.0, t1, num_times)
+    settings = _diffuse.Settings(times, jnp.asarray(substeps), radius)
+    solved = _diffuse.diffuse(system, jnp.atleast_2d(z0), key, settings)
+    states, status, stopped_at = (a[0] if z0.ndim == 1 else a for a in solved)
+    taken = float(t1) / (substeps * (num_times - 1))
+    where = provenance(system.describe(), t1=float(t1), dt=taken, solver="Euler-Maruyama")
+    never = jnp.full(status.shape, jnp.inf)
+    return Trajectory(times, states, status, stopped_at, never, where)
+
+
+def _solve(
+    system: AbstractFlow, z0: Array, settings: tuple[Array, ...], max_steps: int
+) -> tuple[Array, ...]:
+    from samflow.orbits import segments  # diffrax: those who only iterate need not wait
+    from samflow.orbits.filippov import solution  # diffrax: those who only iterate need not wait
+
+    if not (isinstance(system, Flow) and solution.jumps(system)):
+        solved = segments.smooth_segments(
+            system, z0, segments.Settings(*settings), max_steps=max_steps
+        )
+        return (*solved, jnp.full(z0.shape[0], jnp.inf))
+    end = solution.follow(system, z0, segments.Settings(*settings), max_steps=max_steps)
+    return end.states, end.status, end.t, end.arrived_at

@@ -1,0 +1,56 @@
+"""A fence between the two gradients of a step, for the compiler's sake.
+
+XLA on the CPU makes one loop for each output of a step, and each of them computes again all that
+it needs: of USAM's ascent point every coordinate, and so every gradient twice. A division by a
+number that the compiler does not know to be 1 makes it keep the ascent point instead. For cheap
+gradients the division costs more than it saves. benchmarks/ensembles.py guards the gain.
+"""
+
+from collections.abc import Callable
+
+import equinox as eqx
+from jaxtyping import Array
+
+from samflow._components import Components
+from samflow._types import Matrix, Point, Scalar, Vector
+from samflow.losses import ExpressionLoss
+from samflow.losses._tape import tape
+from samflow.losses.base import AbstractDerivedLoss
+from samflow.systems import AbstractMap, Map
+
+_WORTHWHILE = 16
+"""Operations of a gradient from which on the fence gains (the quartic has 8, Beale 31)."""
+
+
+class _Fenced(AbstractDerivedLoss):
+    """A loss whose gradient away from `origin` begins with a division by `one`, which is 1."""
+
+    loss: ExpressionLoss
+    one: Array
+    origin: Components
+
+    def __call__(self, w: Point) -> Scalar:
+        return self.loss(w)
+
+    def gradient(self, w: Vector) -> Vector:
+        assert isinstance(w, Components)
+        here = all(a is b for a, b in zip(w, self.origin, strict=True))
+        return self.loss.gradient(w if here else w / self.one)
+
+    def hessian(self, w: Point) -> Matrix:
+        return self.loss.hessian(w)
+
+
+def fenced_step(system: AbstractMap, one: Array) -> Callable[[Components], Vector]:
+    """Return `system.step` on components, with the fence where it is worth its price."""
+    if not isinstance(system, Map) or not isinstance(system.loss, ExpressionLoss):
+        return system.step
+    loss = system.loss
+    if len(tape(loss.gradient_formula, loss.symbols).operations) < _WORTHWHILE:
+        return system.step
+
+    def step(z: Components) -> Vector:
+        fence = _Fenced(loss, one, z[: loss.dim])
+        return eqx.tree_at(lambda s: s.loss, system, fence).step(z)
+
+    return step

@@ -1,0 +1,204 @@
+"""Extreme eigenvalues of a loss's Hessian, without forming it where it is large."""
+
+import warnings
+from typing import Literal
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from samflow import _checks
+from samflow._status import Status
+from samflow._types import ArrayLike, NumpyArray, Point
+from samflow.losses.base import AbstractLoss
+from samflow.losses.eager import compiled
+from samflow.losses.function import FunctionLoss
+from samflow.losses.network_base import AbstractNetworkLoss
+from samflow.records import AbstractRecord, Provenance, axes, provenance
+from samflow.spectra.differences import gradient_difference
+from samflow.spectra.krylov import Product, Ritz, Stopped, lanczos, settled
+from samflow.spectra.products import hessian_product
+
+DENSE_DIM = 200
+"""Up to this many weights the whole Hessian is formed and diagonalised."""
+
+_TOL = 1e-8
+_ROUNDINGS = 100
+
+_WHICH = ("both", "largest", "smallest")
+
+
+class Eigenpairs(AbstractRecord):
+    """Eigenpairs (λ, v) of a Hessian H, in ascending order of λ, each with its residual.
+
+    H has an eigenvalue within `residuals[i]` of `values[i]`, whatever the status.
+
+    Attributes:
+        values: λ, shape (m,); NaN where H is not finite.
+        vectors: v as rows of length 1, shape (m, dim), the largest entry of each positive.
+        residuals: ‖Hv − λv‖, shape (m,), of the products that were taken, or of H itself.
+        status: a `Status` a pair: located, residual_too_large or not_finite.
+        num_products: how many products Hv were taken; H itself is dim.
+        method: "dense" or "lanczos", whichever was used.
+
+    """
+
+    num_products: int = eqx.field(static=True)
+    method: str = eqx.field(static=True)
+    provenance: Provenance = eqx.field(static=True)
+    values: Float[Array, " m"] = eqx.field(metadata=axes("pair"))
+    vectors: Float[Array, "m dim"] = eqx.field(metadata=axes("pair", "weight"))
+    residuals: Float[Array, " m"] = eqx.field(metadata=axes("pair"))
+    status: Int[Array, " m"] = eqx.field(metadata=axes("pair"))
+
+
+def extreme_eigenpairs(
+    loss: AbstractLoss,
+    w: ArrayLike,
+    *,
+    k: int = 1,
+    which: Literal["both", "largest", "smallest"] = "both",
+    tol: float | None = None,
+    max_products: int = 400,
+    seed: int = 0,
+    compare: bool = True,
+) -> Eigenpairs:
+    """Find the `k` algebraically largest or smallest eigenvalues of H(w), or `k` at each end.
+
+    Up to `DENSE_DIM` weights, H is formed, of a network by a product for each weight. Beyond,
+    Lanczos with two passes of full reorthogonalisation and no restart runs on one compiled product
+    v ↦ H(w)v until every pair asked for has a residual of at most tol · max|λ|. Next to a thousand
+    eigenvalues near 0, as networks have them, this takes a tenth of the products of restarted
+    Lanczos (ARPACK), which often ends without any.
+
+    Args:
+        loss: any loss; a network's may go `in_chunks`.
+        w: the weights, shape (dim,).
+        k: how many at an end.
+        which: the end, or both.
+        tol: largest accepted residual as a part of max|λ|; None: 1e-8, or a hundred units of
+            rounding of the loss if that is more.
+        max_products: where Lanczos gives up; it holds so many vectors of length dim.
+        seed: of Lanczos's random start; the answer's digits beyond `tol` may depend on it.
+        compare: whether to hold Hv, for the sharpest direction v of a network or a function,
+            against a difference of gradients; a warning says where the two disagree, as at kinks,
+            or where rounding passes its gradient straight through. Costs four gradients.
+
+    Returns:
+        The pairs, `k` or 2`k`. A pair whose residual is too large says so and is not dropped.
+
+    Not guaranteed: that Lanczos missed no eigenvalue farther out. It finds a repeated eigenvalue
+    once until it has exhausted the space that its start spans; residuals do not show what is
+    missed.
+
+    Raises:
+        ArgumentError: in single precision; for a `w` of the wrong shape or not finite; for more
+            pairs than weights.
+        Stopped: for an interrupt during Lanczos: its `found` are the pairs as they were by then.
+
+    Source: Parlett, The Symmetric Eigenvalue Problem (1998), chapter 13; the bound on λ is
+    theorem 4.5.1 there.
+
+    """
+    _checks.double_precision("Finding extreme eigenvalues")
+    w = _checks.point("w", w, loss.dim)
+    k, max_products = _checks.count("k", k), _checks.count("max_products", max_products)
+    _checks.known("which", which, _WHICH)
+    tol = tolerance(loss, tol)
+    ends = (k if which != "largest" else 0, k if which != "smallest" else 0)
+    if sum(ends) > loss.dim:
+        raise _checks.ArgumentError(
+            f"Argument `k` must leave no more pairs than the {loss.dim} weights, but is {k} with "
+            f"which={which!r}."
+        )
+    settings = provenance(loss.name, k=k, which=which, tol=tol, seed=seed)
+    try:
+        if loss.dim <= DENSE_DIM:
+            found, method = _dense(loss, w, ends), "dense"
+        else:
+            steps = min(max(max_products, sum(ends)), loss.dim)
+            product = hessian_product(loss, w)
+            found, method = _lanczos(product, loss.dim, ends, tol, steps, seed), "lanczos"
+    except Stopped as stopped:
+        raise Stopped(_record(stopped.found, "lanczos", tol, settings)) from stopped
+    pairs = _record(found, method, tol, settings)
+    if compare and isinstance(loss, (AbstractNetworkLoss, FunctionLoss)):
+        _compare(loss, w, pairs)
+    return pairs
+
+
+def _record(found: Ritz, method: str, tol: float, settings: Provenance) -> Eigenpairs:
+    vectors = found.vectors
+    vectors = vectors * np.sign(np.take_along_axis(vectors, _peak(vectors), axis=1))
+    good = found.residuals <= tol * found.scale
+    status = np.where(good, Status.located, Status.residual_too_large)
+    status = np.where(np.isfinite(found.residuals), status, Status.not_finite)
+    return Eigenpairs(
+        values=jnp.asarray(found.values),
+        vectors=jnp.asarray(vectors),
+        residuals=jnp.asarray(found.residuals),
+        status=jnp.asarray(status),
+        num_products=found.num_steps,
+        method=method,
+        provenance=settings,
+    )
+
+
+def _compare(loss: AbstractLoss, w: Point, pairs: Eigenpairs) -> None:
+    """Warn where a difference of gradients along the sharpest direction is not Hv."""
+    values = np.asarray(pairs.values)
+    if not np.isfinite(values).all():
+        return
+    sharpest = int(np.argmax(np.abs(values)))
+    difference = gradient_difference(loss, w, pairs.vectors[sharpest])
+    if not difference.agrees:
+        text = difference.statement(getattr(loss, "kinks", ()))
+        warnings.warn(f"{loss.name}: {text}", UserWarning, stacklevel=3)
+
+
+def tolerance(loss: AbstractLoss, tol: float | None) -> float:
+    """Return the relative tolerance for what products with H of a loss can resolve."""
+    if tol is None:
+        return max(_TOL, _ROUNDINGS * loss.precision)
+    return float(_checks.positive("tol", tol))
+
+
+def _peak(vectors: NumpyArray) -> NumpyArray:
+    return np.argmax(np.abs(vectors), axis=1, keepdims=True)
+
+
+@compiled
+def _hessian(loss: AbstractLoss, w: Point) -> Array:
+    return loss.hessian(w)
+
+
+def _dense(loss: AbstractLoss, w: Point, ends: tuple[int, int]) -> Ritz:
+    if isinstance(loss, AbstractNetworkLoss):  # one compiled product, which other analyses share
+        product = hessian_product(loss, w)
+        h = np.stack([product(unit) for unit in np.eye(loss.dim)], axis=1)
+    else:
+        h = np.array(_hessian(loss, w))
+    values, vectors = map(np.array, jnp.linalg.eigh(h))
+    chosen, scale = _ends(len(values), ends), float(np.max(np.abs(values)))
+    values, vectors = values[chosen], vectors[:, chosen]
+    residuals = np.linalg.norm(h @ vectors - vectors * values, axis=0)
+    return Ritz(values, vectors.T, residuals, scale, len(h))
+
+
+def _lanczos(
+    product: Product, dim: int, ends: tuple[int, int], tol: float, max_steps: int, seed: int
+) -> Ritz:
+    generator = np.random.default_rng(seed)
+    start = generator.standard_normal(dim)
+    return settled(
+        lanczos(product, start, max_steps=max_steps, generator=generator),
+        lambda size: _ends(size, ends),
+        tol=tol,
+        max_steps=max_steps,
+    )
+
+
+def _ends(size: int, ends: tuple[int, int]) -> NumpyArray:
+    """Return the indices of so many lowest and highest of `size` values in ascending order."""
+    return np.r_[0 : ends[0], size - ends[1] : size]
