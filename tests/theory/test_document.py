@@ -109,6 +109,7 @@ def test_every_name_that_the_document_writes_as_code_exists():
         samflow.equilibria,
         samflow.noise,
         samflow.networks,
+        samflow.spectra,
         samflow.Kind,
         builtins,
     ]
