@@ -186,7 +186,7 @@ class Record(NamedTuple):
 
     Attributes:
         settings: what was trained.
-        runs: one a cell and seed.
+        runs: one per cell and seed.
         means: mean and interval of quantities by cell: accuracy and loss.
 
     """
@@ -201,7 +201,7 @@ class Record(NamedTuple):
         return any(run.cell.lr != self.settings.lr for run in self.runs)
 
     def column(self, cell: Cell, quantity: str = "accuracy") -> np.ndarray:
-        """Return a quantity of a cell, one entry a seed."""
+        """Return a quantity of a cell, one entry per seed."""
         return column(self.runs, cell, quantity)
 
 
@@ -220,7 +220,7 @@ def measure(
 
 
 def column(found: Sequence[Run], cell: Cell, quantity: str = "accuracy") -> np.ndarray:
-    """Return a quantity of a cell, one entry a seed."""
+    """Return a quantity of a cell, one entry per seed."""
     chosen = sorted((run for run in found if run.cell == cell), key=lambda run: run.seed)
     return np.array([getattr(run, quantity) for run in chosen])
 

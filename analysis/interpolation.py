@@ -27,7 +27,7 @@ _ROWS = 4
 
 
 def rows(seed: int) -> np.ndarray:
-    """Return Gaussian rows of unequal lengths, one an example."""
+    """Return Gaussian rows of unequal lengths, one per example."""
     generator = np.random.default_rng(seed)
     lengths = np.exp(0.5 * generator.normal(size=(EXAMPLES, 1)))
     return generator.normal(size=(EXAMPLES, WEIGHTS)) * lengths
@@ -119,7 +119,7 @@ def _both(made: list[sf.StochasticMap], dim: int) -> Thresholds:
 
 
 def drawn_rows() -> np.ndarray:
-    """Return the examples of the figure, one a row, of mean squared length 1."""
+    """Return the examples of the figure, one per row, of mean squared length 1."""
     generator = np.random.default_rng(1)
     lengths = np.exp(0.3 * generator.normal(size=(DRAWN_EXAMPLES, 1)))
     made = generator.normal(size=(DRAWN_EXAMPLES, DRAWN_WEIGHTS)) * lengths

@@ -305,7 +305,7 @@ class Record(NamedTuple):
         strong: the same where the noise grows as 1/lr, by covariance.
         shrinking: errors on the torus where rho shrinks as √lr.
         fixed: the same where rho stays.
-        ends: Ornstein and Uhlenbeck's X(½) from `START`, one a path.
+        ends: Ornstein and Uhlenbeck's X(½) from `START`, one per path.
 
     """
 
@@ -357,7 +357,7 @@ def _of_order(name: str, curve: Curve) -> Claim:
 
 
 def _ends() -> np.ndarray:
-    """Return X(½) of dX = −X dt + √2 dB by Euler and Maruyama's steps, one a path."""
+    """Return X(½) of dX = −X dt + √2 dB by Euler and Maruyama's steps, one per path."""
     equation = sf.FunctionDiffusion(
         lambda z: (-z[0],), lambda z: ((2**0.5,),), dim=1, name="ou", elementwise=True
     )

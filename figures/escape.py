@@ -61,7 +61,7 @@ def caption(record: Any) -> str:
 
 
 def _handles(record: Any) -> list[Line2D]:
-    """Return what the legend shows: a colour a rule, a mark a batch size."""
+    """Return what the legend shows: one colour per rule, one mark per batch size."""
     names = {"gd": "SGD", "usam": "USAM", "sam": "SAM"}
     rules = [Line2D([], [], color=RULE_COLOURS[rule], label=name) for rule, name in names.items()]
     batches = [

@@ -1,4 +1,4 @@
-"""Errors for arrays that do not fit: how many examples to take at once."""
+"""Errors when memory runs out; they say how many examples to take at once."""
 
 import contextlib
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from samflow._types import NumpyArray
 
 _WORDS = ("RESOURCE_EXHAUSTED", "out of memory", "Out of memory", "bad_alloc", "can't allocate")
 _FRACTION = 4
-"""Next time this part of the examples at once."""
+"""The error suggests this part of the examples at once."""
 
 
 @contextlib.contextmanager
@@ -33,7 +33,7 @@ def explained_allocation(loss: Any) -> Iterator[None]:
 
 
 def allocation_error(what: str, at_once: int) -> _checks.ArgumentError:
-    """Return what to raise where `what` does not fit with so many examples at once."""
+    """Return the error for `what` when it does not fit with so many examples at once."""
     size, plural = max(1, at_once // _FRACTION), "s" if at_once > 1 else ""
     advice = (
         f"Use `loss.in_chunks({size})`, `chunk_size={size}`, or --chunk-size {size} in a command"
@@ -46,10 +46,10 @@ def allocation_error(what: str, at_once: int) -> _checks.ArgumentError:
 
 
 def vectors(count: int, dim: int) -> NumpyArray:
-    """Return room for `count` vectors of length `dim`, as rows; the system lends it as it is used.
+    """Allocate `count` vectors of length `dim`, as rows; the system assigns pages on first use.
 
     Raises:
-        ArgumentError: where there is not so much memory.
+        ArgumentError: where there is not enough memory.
 
     """
     try:

@@ -1,4 +1,4 @@
-"""A network's loss over data that do not fit at once, gone through chunk by chunk."""
+"""The loss of a network over data that do not fit in memory, computed chunk by chunk."""
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping
@@ -100,7 +100,7 @@ class ChunkedLoss(AbstractEagerLoss, AbstractDerivedLoss, AbstractNetworkLoss):
 
     @property
     def criterion(self) -> str:
-        """One line about the loss that was taken."""
+        """One line that names the loss."""
         return self.loss.criterion
 
     @property
@@ -110,7 +110,7 @@ class ChunkedLoss(AbstractEagerLoss, AbstractDerivedLoss, AbstractNetworkLoss):
 
     @property
     def kinks(self) -> tuple[str, ...]:
-        """What in the network has kinks."""
+        """Operations of the network that have kinks."""
         return self.loss.kinks
 
     @property
@@ -120,7 +120,7 @@ class ChunkedLoss(AbstractEagerLoss, AbstractDerivedLoss, AbstractNetworkLoss):
 
     @property
     def weight_names(self) -> tuple[str, ...]:
-        """A name an array."""
+        """One name per array."""
         return self.loss.weight_names
 
     @property
@@ -130,7 +130,7 @@ class ChunkedLoss(AbstractEagerLoss, AbstractDerivedLoss, AbstractNetworkLoss):
 
     @property
     def extra_names(self) -> tuple[str, ...]:
-        """Names of arrays that are no weights and that a checkpoint may hold."""
+        """Names of arrays that are not weights and that a checkpoint may hold."""
         return self.loss.extra_names
 
     @property
@@ -178,5 +178,5 @@ class ChunkedLoss(AbstractEagerLoss, AbstractDerivedLoss, AbstractNetworkLoss):
 
     @property
     def options(self) -> NetworkOptions:
-        """What else than weights and data decides the loss."""
+        """The settings of the loss: criterion, smoothing, weight decay, batch norm, float type."""
         return self.loss.options

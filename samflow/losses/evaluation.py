@@ -1,4 +1,4 @@
-"""Values and derivatives of a loss outside of any program, by one compiled program for each."""
+"""Values and derivatives of a loss for callers outside compiled code; one program for each."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from samflow.losses.network_base import AbstractNetworkLoss, array_leaves
 
 _FEW = 16
 _MACHINES = 1e5
-"""Units of rounding; in single precision 1 %, which products of accelerators need."""
+"""In units of rounding: 1 % in single precision, since accelerators round products."""
 
 
 @compiled
@@ -59,9 +59,9 @@ def misclassified(loss: AbstractNetworkLoss, w: Point) -> Scalar:
 
 
 def few_outputs(loss: AbstractLoss, w: Point) -> NumpyArray:
-    """Return what the loss computes at w: a network's outputs for its first examples, or L(w).
+    """Return a network's outputs for its first examples, or L(w).
 
-    It tells networks apart whose arrays are the same, as by another activation.
+    They tell apart networks that have the same arrays and differ, for example, in an activation.
     """
     if not isinstance(loss, AbstractNetworkLoss):
         return np.asarray(value(loss, w)).reshape(1)
@@ -77,7 +77,7 @@ def fixed_arrays(loss: AbstractLoss) -> list[Any]:
 
 
 def same_outputs(loss: AbstractLoss, one: NumpyArray, other: NumpyArray) -> bool:
-    """Return whether two of `few_outputs` differ by what machines do; NaN is as NaN."""
+    """Return whether two of `few_outputs` agree up to machine differences; NaN equals NaN."""
     if one.shape != other.shape:
         return False
     known = one[np.isfinite(one)]

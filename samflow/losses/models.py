@@ -1,4 +1,4 @@
-"""Losses of networks as people have them: modules, or functions of a tree of arrays."""
+"""Making losses of networks: from modules, or from functions of a tree of arrays."""
 
 import dataclasses
 import functools
@@ -27,7 +27,7 @@ from samflow.losses.network import NetworkLoss, as_inputs, path_name
 from samflow.losses.network_base import BATCH_NORM, NetworkOptions
 
 _FINITE_AT_ONCE = 4096
-"""Examples that are looked at together: data on disk are not read as a whole."""
+"""Examples that are checked together: data on disk are not read as a whole."""
 
 
 def network(
@@ -55,21 +55,21 @@ def network(
     A square is summed over outputs, and the mean is over examples only, so that H does not shrink
     with the number of outputs. A cross-entropy sums over classes, the last axis of the outputs;
     where these have more axes, as tokens (n, length, K), it is the mean over positions, too.
-    `print(loss)` says which loss was taken. `loss.flatten(model)` gives the weights of `model`, in
+    `print(loss)` names the loss. `loss.flatten(model)` gives the weights of `model`, in
     JAX's default float type.
 
     Args:
         model: an equinox module, or any callable pytree, which takes one example and returns its
             output. Its floating-point arrays are the weights. It must be deterministic: of a
             module with dropout take `equinox.nn.inference_mode(model)`.
-        x: inputs (n, ...), one example a row: numbers, whole numbers, as tokens are, or booleans,
+        x: inputs (n, ...), one example per row: numbers, whole numbers, as tokens are, or booleans,
             as the pixels of a mask, which count as 0 and 1. An array
             on disk (`numpy.memmap`) stays there if it has the network's float type, for
             `in_chunks`.
         y: targets (n, ...), in the shape of the outputs; one-hot rows or probabilities for
             "cross_entropy", which are not checked to sum to 1. Or classes, whole numbers from 0,
-            in the shape of the outputs without the last axis. Booleans are refused as classes:
-            which class True is, they do not say.
+            in the shape of the outputs without the last axis. Booleans are refused as classes,
+            since they do not say which class True is.
         loss: a name in `CRITERIA`; None: "cross_entropy" for targets that are whole numbers, and
             "squared" for floats, as `torch_network` does.
         name: what to call it; None: the class of the model, or the name of the function.
@@ -240,7 +240,7 @@ def _made(
     name: str,
     frozen: Sequence[str],
 ) -> NetworkLoss:
-    """Part the tree into weights and the rest, and check that all fits."""
+    """Split the tree into weights and the rest, and check that shapes and types fit."""
     inputs, targets = examples("x", x), examples("y", y)
     if len(inputs) != len(targets):
         raise _checks.ArgumentError(

@@ -1,4 +1,4 @@
-"""What the loss of every network offers, whichever library computes it."""
+"""Interface of the losses of networks, in JAX and in other libraries."""
 
 import abc
 import math
@@ -17,7 +17,7 @@ from samflow.losses.base import AbstractLoss
 
 
 class NetworkOptions(NamedTuple):
-    """What else than weights and data decides the loss of a network.
+    """Settings of the loss of a network, besides its weights and data.
 
     Attributes:
         criterion: the name of ℓ in `CRITERIA`, or of a function of the user's.
@@ -52,7 +52,7 @@ class AbstractNetworkLoss(AbstractLoss):
 
         @property
         def weight_names(self) -> tuple[str, ...]:
-            """A name an array, as "layers.0.weight"."""
+            """One name per array, as "layers.0.weight"."""
             ...
 
         @property
@@ -62,7 +62,7 @@ class AbstractNetworkLoss(AbstractLoss):
 
         @property
         def options(self) -> "NetworkOptions":
-            """What else than weights and data decides the loss."""
+            """The settings of the loss, besides weights and data."""
             ...
 
     else:
@@ -78,7 +78,7 @@ class AbstractNetworkLoss(AbstractLoss):
     @property
     @abc.abstractmethod
     def criterion(self) -> str:
-        """One line about the loss that was taken: what it compares, and what the mean is over."""
+        """One line that names the loss: what it compares, and over what the mean is taken."""
 
     @property
     def class_axis(self) -> int:
@@ -86,7 +86,7 @@ class AbstractNetworkLoss(AbstractLoss):
         return -1
 
     def __repr__(self) -> str:
-        """Return which loss was taken, and then whose it is."""
+        """Return the criterion, and then the name and the size of the network."""
         o = self.options
         decay = f", ½·{o.weight_decay:g}·‖w‖² counted" if o.weight_decay else ""
         smooth = f", labels smoothed by {o.label_smoothing:g}" if o.label_smoothing else ""
@@ -101,7 +101,7 @@ class AbstractNetworkLoss(AbstractLoss):
 
     @abc.abstractmethod
     def predict(self, w: Point) -> Array:
-        """Return f_w(xᵢ) for every example, one a row."""
+        """Return f_w(xᵢ) for every example, one per row."""
 
     @abc.abstractmethod
     def misclassified(self, w: Point) -> Scalar:
@@ -123,7 +123,7 @@ class AbstractNetworkLoss(AbstractLoss):
     @property
     @abc.abstractmethod
     def kinks(self) -> tuple[str, ...]:
-        """What in the network has kinks, where the Hessian is that of the smooth pieces."""
+        """Operations of the network with kinks, where the Hessian is that of the smooth pieces."""
 
     @abc.abstractmethod
     def with_options(self, **changes: Any) -> "AbstractNetworkLoss":
@@ -137,7 +137,7 @@ class AbstractNetworkLoss(AbstractLoss):
     @property
     @abc.abstractmethod
     def extra_names(self) -> tuple[str, ...]:
-        """Names of arrays that are no weights and that a checkpoint may hold, as buffers."""
+        """Names of arrays that are not weights and that a checkpoint may hold, such as buffers."""
 
     @property
     @abc.abstractmethod

@@ -161,7 +161,7 @@ def rosenbrock(dim: int = 2) -> ExpressionLoss:
 def _separable(
     name: str, term: str, dim: int, bound: float, roots: dict[float, bool], source: str
 ) -> ExpressionLoss:
-    """Return a sum of one term a coordinate; `roots` maps its critical points to `is minimum`."""
+    """Return a sum of one term per coordinate; `roots` maps its critical points to `is minimum`."""
     dim = _checks.count("dim", dim)
     names = ["x", "y", "z"][:dim] if dim <= 3 else [f"x{i + 1}" for i in range(dim)]
     points = []

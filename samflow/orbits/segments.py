@@ -1,4 +1,4 @@
-"""Segments of a solution: a smooth field followed until the end, an event or a failure.
+"""Segments of a solution: integration of a smooth field until the end, an event or a failure.
 
 This module loads diffrax, which takes half a second; import it where a flow is integrated.
 """
@@ -34,7 +34,7 @@ class Settings(NamedTuple):
 class Segment(NamedTuple):
     """A segment: its states at `times`, last time, last state, and how it ended.
 
-    `kept` has a meaning only at times from the segment's start to `t`. `status` is `reached_end`
+    `kept` is meaningful only at times from the segment's start to `t`. `status` is `reached_end`
     at the last of `times`, and otherwise what stopped the solver; `events` says which event did.
     """
 
@@ -66,7 +66,8 @@ def solve_segment(
         max_steps: after which the solver gives up.
 
     Returns:
-        A `Segment`. Its status for an event is `not_finite`, to be replaced by who knows the event.
+        A `Segment`. Its status for an event is `not_finite`; the caller, who knows the event,
+        replaces it.
 
     """
     times = settings.times
@@ -103,8 +104,8 @@ def solve_segment(
 def _event(events: Any) -> diffrax.Event:
     if isinstance(events, list):
         return diffrax.Event([_condition(event) for event in events])
-    # The margin is positive before its zero: told so, bisection does not insist on a change of
-    # sign in those members of an ensemble where nothing happens.
+    # The margin is positive before its zero. Given this, bisection does not require a change of
+    # sign in members of an ensemble in which no event happens.
     tol = _EVENT_TIME * float(jnp.finfo(jnp.result_type(float)).eps)
     return diffrax.Event(_condition(events), optx.Bisection(tol, tol, flip=True))
 
@@ -117,7 +118,7 @@ def _condition(event: Callable[[Array], Array]) -> Callable[..., Array]:
 
 
 def outside(w: Array, settings: Settings) -> Array:
-    """Say whether `w` has left the ball, or is no number."""
+    """Say whether `w` has left the ball, or is not finite."""
     return ~(jnp.sum(w * w) <= settings.radius**2)
 
 

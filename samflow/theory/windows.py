@@ -49,10 +49,10 @@ class Window:
         parameter: the symbol that varies.
         low: the lower end.
         high: the upper end.
-        neutral: how many eigenvalues have a multiplier of 1 (flow: an eigenvalue of 0) whatever
-            the parameter is. They do not bound the window. If there are any, the point is
-            nonhyperbolic everywhere in it: it attracts along the other eigenvectors, and
-            linearisation is silent about these.
+        neutral: how many eigenvalues have a multiplier of 1 (flow: an eigenvalue of 0) for
+            every value of the parameter. They do not bound the window. If there are any, the
+            point is nonhyperbolic everywhere in the window: it attracts along the other
+            eigenvectors, and linearisation does not decide along these.
 
     """
 

@@ -1,7 +1,7 @@
-"""A flow with jumps followed through its phases: smooth, meeting a critical point, sliding.
+"""Solutions of flows with jumps, phase by phase: smooth, arrival at a critical point, sliding.
 
-Each phase is one compiled program over the whole ensemble; members in another phase wait. A round
-is a smooth segment, a look at the critical points met at its end, and a sliding segment.
+Each phase is one compiled program for the whole ensemble; members in another phase wait. A round
+is a smooth segment, a test of the critical points reached at its end, and a sliding segment.
 """
 
 from typing import NamedTuple
@@ -37,7 +37,7 @@ _MAX_ROUNDS = 50
 _MAX_DIM = 200
 """Up to this many weights the Hessian is formed and diagonalised at every stage of a slide."""
 _COARSEST = 1e-7
-"""Relative tolerance: with a coarser one a step could pass across a jump unnoticed."""
+"""Relative tolerance: with a coarser tolerance a step could pass across a jump unnoticed."""
 _SMOOTH, _MEETING, _SLIDING, _ENDED = range(4)
 _AFTER = np.array([_SMOOTH, _SMOOTH, _ENDED, _SLIDING, _SMOOTH, _ENDED])
 """The phase after each outcome of a meeting."""
@@ -46,7 +46,7 @@ _AFTER = np.array([_SMOOTH, _SMOOTH, _ENDED, _SLIDING, _SMOOTH, _ENDED])
 class Progress(NamedTuple):
     """How far each member has come.
 
-    A critical point ahead is looked at from `reach` tolerances away; 0 while one is being passed.
+    A critical point ahead is examined from `reach` tolerances away; 0 while one is being passed.
     """
 
     phase: Array
@@ -90,7 +90,7 @@ def follow(system: Flow, starts: Array, settings: Settings, *, max_steps: int) -
 
 
 def _go_on_traced(system: Flow, first: Progress, settings: Settings, max_steps: int) -> Progress:
-    """Make the rounds where nobody can look at them, inside a transformation of JAX."""
+    """Make the rounds in a compiled loop, as is needed inside a transformation of JAX."""
 
     def goes_on(state: tuple[Progress, Array]) -> Array:
         return (state[0].phase != _ENDED).any() & (state[1] < _MAX_ROUNDS)
@@ -113,7 +113,7 @@ def _go_on_traced(system: Flow, first: Progress, settings: Settings, max_steps: 
 def _continued(first: Array, states: Array, origin: Array) -> Array:
     """Return `states`; derivatives are those of `first` where both agree, and NaN elsewhere.
 
-    `origin` is any sum of everything that the states depend on, for the NaN to have a way to it.
+    `origin` is a sum of everything that the states depend on: NaN is propagated through it.
     """
     return states
 
@@ -270,5 +270,5 @@ def _advance(member: Progress, segment: Segment, settings: Settings) -> Progress
 
 
 def _choose(where: Array, new: Progress, old: Progress) -> Progress:
-    # A weak type would make the next phase a new program.
+    # A weak type would compile the next phase again.
     return jax.tree.map(lambda a, b: jnp.where(where, a, b).astype(b.dtype), new, old)
