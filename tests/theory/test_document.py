@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import samflow.equilibria
+import samflow.spectra
 from samflow import theory
 from samflow.rules import RULES
 
@@ -58,6 +59,7 @@ def test_every_name_that_the_document_writes_as_code_exists():
         samflow,
         theory.Event,
         samflow.equilibria,
+        samflow.spectra,
         samflow.noise,
         samflow.networks,
         samflow.Kind,
