@@ -20,7 +20,7 @@ TITLE = "Two phases on a real network: an MLP (64–32–10, tanh) on 300 of sci
 SMALL_SIZE = (
     "the switches are not made again from the weights of the file, which are the same bits."
 )
-_study = Study(NAME, "[Z] P1 to P4; rates derived in docs/theory.md")
+_study = Study(NAME, "[Z] P1 to P4; rates derived in docs/theory")
 LR = 0.05
 TARGETS = (2.1, 2.6)
 """Values of lr·U(λ_max) at the switch: rho is chosen to give them."""

@@ -226,7 +226,7 @@ def _rescaled(swept: Swept) -> Claim:
         f"same lr is the larger effective step (medians {medians})",
         pairs,
         what="cells later",
-        source="derived in docs/theory.md, section 9; not said in [K]",
+        source="derived in docs/theory, section 9; not said in [K]",
     )
 
 
@@ -281,7 +281,7 @@ def _models(record: Record) -> list[Claim]:
             measured=found.mean,
             error=found.mean_error,
             reason="four standard errors",
-            source="derived in docs/theory.md, section 9",
+            source="derived in docs/theory, section 9",
         ),
         _study.fact(
             "the printed model",

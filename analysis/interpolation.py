@@ -13,7 +13,7 @@ from samflow import noise
 
 NAME = "interpolation"
 TITLE = "Interpolating minima: exact mean-square thresholds against the bounds of [Z]"
-_study = Study(NAME, "derived in docs/theory.md, section 7")
+_study = Study(NAME, "derived in docs/theory, section 7")
 _Z = "[Z], after Wu, Wang, Su 2022"
 
 EXAMPLES, WEIGHTS, PROBLEMS = 6, 3, 8
@@ -203,7 +203,7 @@ def judge(record: Record) -> list[Claim]:
             measured=record.stops,
             rel=1e-8,
             reason="width of a bracket",
-            source="derived in docs/theory.md, section 7; differs from [Z]",
+            source="derived in docs/theory, section 7; differs from [Z]",
         ),
     ]
 

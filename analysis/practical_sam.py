@@ -14,7 +14,7 @@ NAME = "practical-sam"
 TITLE = (
     "SAM with ε in the denominator: the idealised answer up to ε = ‖g‖ on the 2-cycle, then USAM's"
 )
-_study = Study(NAME, "derived in docs/theory.md, Proposition 11")
+_study = Study(NAME, "derived in docs/theory, Proposition 11")
 _LAM, _RHO, _LR = 1.0, 0.05, 0.1
 _SADDLE = (1.0, -0.3)
 

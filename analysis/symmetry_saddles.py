@@ -31,7 +31,7 @@ SMALL_SIZE = (
     "a duplicated unit and two linear layers only; three units alike and three linear layers of "
     "one mode are left out."
 )
-_study = Study(NAME, "[K] theorem 1; eigenvalues derived in docs/theory.md")
+_study = Study(NAME, "[K] theorem 1; eigenvalues derived in docs/theory")
 
 SIGMA = 2.0
 DEGENERATE_LR = 0.2

@@ -1,7 +1,7 @@
 """samflow: the dynamics of sharpness-aware minimisation.
 
 A loss and a rule make a system; every analysis takes any system and returns a record. See
-docs/index.md for the tour and docs/theory.md for the mathematics.
+docs/index.md for the tour and docs/theory for the mathematics.
 """
 
 import importlib

@@ -1,6 +1,6 @@
 """Rules that ascend by ρMz/‖Nz‖, z = H(w − w*), near a critical point w*.
 
-SAM with M = N = I, ASAM with M = T², N = T, GCSAM with a projection: section 5 of docs/theory.md.
+SAM with M = N = I, ASAM with M = T², N = T, GCSAM with a projection: section 5 of docs/theory.
 """
 
 from typing import NamedTuple

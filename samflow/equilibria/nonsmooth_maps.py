@@ -2,7 +2,7 @@
 
 On the quadratic part of the loss all symmetric 2-cycles of a linear ascent come from an eigenvalue
 problem; of rules with a memory or several ascent steps those along eigenvectors are known.
-Sections 3 and 5 of docs/theory.md.
+Sections 3 and 5 of docs/theory.
 """
 
 import functools

@@ -68,7 +68,7 @@ def survey(
 
     One search serves all rules, which share the critical points. For GD and USAM all depends on the
     Hessian's eigenvalues λ, and multipliers and windows follow from enclosures of λ by
-    U(λ) = λ(1 + rho λ), section 2 of docs/theory.md: these are proofs. For every other rule the
+    U(λ) = λ(1 + rho λ), section 2 of docs/theory: these are proofs. For every other rule the
     answer is that of `classify`, in floating point.
 
     Args:

@@ -99,7 +99,7 @@ def diagnose(
         ArgumentError: in single precision; for weights that are not finite or do not fit; for
             numbers out of range, unknown rules, and rules with a memory.
 
-    Source: docs/theory.md, sections 1, 2, 7 and 10.
+    Source: docs/theory, sections 1, 2, 7 and 10.
 
     """
     _checks.double_precision("Diagnosing a checkpoint")

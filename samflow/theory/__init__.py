@@ -1,7 +1,7 @@
 """Closed forms for SAM near critical points and in valleys, in sympy alone.
 
 The independent twin of the numerical analyses: nothing here imports JAX. The derivations are in
-docs/theory.md.
+docs/theory.
 """
 
 from samflow.theory._verdicts import verdict, verdicts

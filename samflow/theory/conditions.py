@@ -1,7 +1,7 @@
 """Linear stability of GD and USAM at a critical point: one Hessian eigenvalue λ, exactly.
 
 The update is written down once, in sympy; Jacobian, characteristic polynomial, Jury conditions,
-thresholds and edges of stability are derived from it. Sections 1 and 2 of docs/theory.md.
+thresholds and edges of stability are derived from it. Sections 1 and 2 of docs/theory.
 """
 
 import functools

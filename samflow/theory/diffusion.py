@@ -1,7 +1,7 @@
 """How far noise carries SGD and USAM from a critical point: one Hessian eigenvalue λ.
 
 The noise is Gaussian and on the gradient alone, of variance s = σ²/B along the eigenvector.
-Section 6 of docs/theory.md. [K] is Kim et al., arXiv 2301.06308.
+Section 6 of docs/theory. [K] is Kim et al., arXiv 2301.06308.
 """
 
 import functools

@@ -1,7 +1,7 @@
 """Normalised SAM on quadratics: what it does where linearisation says nothing.
 
 d(w) = g(w + ρ g(w)/‖g(w)‖) jumps where g = 0. In its place come sliding (flow), 2-cycles and a
-chaotic trap (map). Section 3 of docs/theory.md. Answers are sympy expressions, exact for exact
+chaotic trap (map). Section 3 of docs/theory. Answers are sympy expressions, exact for exact
 input; formulas of one or two eigenvalues take symbols too.
 """
 

@@ -2,7 +2,7 @@
 
 d(w) = g(w + ρ g/(‖g‖ + ε)), or with √(‖g‖² + ε²) below. Where ‖g‖ ≪ ε this is USAM with ρ/ε in
 the place of ρ, differentiable at the critical point; where ‖g‖ ≫ ε it is SAM. Section 3 of
-docs/theory.md.
+docs/theory.
 """
 
 import functools

@@ -1,6 +1,6 @@
 """What the relatives of SAM do near a critical point: closed forms, rule by rule.
 
-On quadratics, where not said otherwise. Section 5 of docs/theory.md has the derivations, and the
+On quadratics, where not said otherwise. Section 5 of docs/theory has the derivations, and the
 table of all rules. Answers are sympy expressions, exact for exact input.
 """
 
@@ -40,7 +40,7 @@ CLOSED_FORMS = {
     "vasso": "2-cycle with its bounds",
     "dp-sat": "orbits in one dimension",
 }
-"""What there is in closed form about each rule at a critical point; the table of docs/theory.md."""
+"""What there is in closed form about each rule at a critical point; the table of docs/theory."""
 
 
 def adaptive_cycle_bounds(

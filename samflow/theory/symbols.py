@@ -1,4 +1,4 @@
-"""The symbols of docs/theory.md, and how formulas in them are printed."""
+"""The symbols of docs/theory, and how formulas in them are printed."""
 
 import re
 from typing import Any

@@ -151,7 +151,7 @@ def late_switch_window(*, kind: str = "none") -> Window:
     """Return the sharpness λ of the minima that GD keeps and USAM leaves.
 
     (√(1 + 4κρ/η) − 1)/(2ρ) < λ < κ/η: from USAM's edge of stability to GD's. A switch from GD to
-    USAM at such a minimum escapes from it; section 4 of docs/theory.md.
+    USAM at such a minimum escapes from it; section 4 of docs/theory.
     """
     low, high = (Endpoint(edge(rule, kind), Event.flip, eigenvalue=lam) for rule in ("usam", "gd"))
     return Window(lam, low, high)

@@ -125,7 +125,7 @@ def two_phase(
     (without momentum 1 − lr·U(λ_max), U = λ(1 + rho λ)). P2: the orbit stays bounded, and no
     barrier separates start and end. P3: it ends flatter, below the rule's edge of stability. P4:
     the motion along the leading eigenvector dies out by log|μ| a step, μ now at the end.
-    Source: Zhou et al. 2024 (arXiv 2410.10373), with the exact rates of docs/theory.md.
+    Source: Zhou et al. 2024 (arXiv 2410.10373), with the exact rates of docs/theory.
 
     Args:
         system: a map of a rule that is smooth at a minimum and not GD (USAM).

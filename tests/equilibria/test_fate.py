@@ -18,7 +18,7 @@ SADDLE = relatives.POINTS["saddle"]
 
 @pytest.mark.parametrize("name", relatives.TABLE)
 def test_the_table_of_rules(name):
-    """docs/theory.md, section 5; a word of the table must be what every start does."""
+    """docs/theory, section 5; a word of the table must be what every start does."""
     assert (
         tuple(relatives.see(name, place).outcome for place in relatives.POINTS)
         == relatives.TABLE[name]

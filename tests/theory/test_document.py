@@ -1,4 +1,4 @@
-"""docs/theory.md names tests and rules that exist."""
+"""The pages of docs/theory name tests and rules that exist."""
 
 import builtins
 import operator
@@ -11,7 +11,7 @@ from samflow import theory
 from samflow.rules import RULES
 
 ROOT = Path(__file__).parents[2]
-TEXT = (ROOT / "docs" / "theory.md").read_text()
+TEXT = "\n".join(p.read_text() for p in sorted((ROOT / "docs" / "theory").glob("*.md")))
 
 
 def test_every_test_that_the_document_names_exists():

@@ -110,7 +110,7 @@ def late_switch(
             other, as those of other data, buffers or frozen weights, numbers out of range, what
             `train` refuses, and a file of other settings.
 
-    Source: Zhou et al. 2024 (arXiv 2410.10373), with the exact rates of docs/theory.md.
+    Source: Zhou et al. 2024 (arXiv 2410.10373), with the exact rates of docs/theory.
 
     """
     _checks.double_precision("`late_switch`")

@@ -78,7 +78,7 @@ def alignment_bound(
             `linearise`.
 
     Source: Wu, Wang, Su 2022 (arXiv 2207.02628); Zhou et al. 2024 (arXiv 2410.10373);
-    docs/theory.md, section 7.
+    docs/theory, section 7.
 
     """
     _checks.double_precision("Evaluating an alignment bound")

@@ -65,7 +65,7 @@ def mean_square_along(
         ArgumentError: for a loss that is no mean over examples, a map with momentum, a batch
             larger than the data, a `w` or `v` of the wrong shape or not finite.
 
-    Source: docs/theory.md, section 7.
+    Source: docs/theory, section 7.
 
     """
     _checks.kind("system", system, Map, "Use `sf.Map(loss, rule, lr=...)`.")

@@ -128,7 +128,7 @@ def mean_square_rate(
             jumps at minima, as normalised SAM, which has no linearisation; for "exact" with a
             rule that has no closed form; for "monte carlo" without a key; and as `linearise`.
 
-    Source: Mulayoff and Michaeli 2023 (arXiv 2306.07850) for SGD; docs/theory.md, section 7.
+    Source: Mulayoff and Michaeli 2023 (arXiv 2306.07850) for SGD; docs/theory, section 7.
 
     """
     _checks.double_precision("Finding a mean-square rate")

@@ -94,7 +94,7 @@ def typical_rate(
     Raises:
         ArgumentError: as `mean_square_rate`.
 
-    Source: Furstenberg and Kesten 1960; docs/theory.md, section 7.
+    Source: Furstenberg and Kesten 1960; docs/theory, section 7.
 
     """
     _checks.double_precision("Measuring a typical rate")
