@@ -184,7 +184,7 @@ def _quadratic_error(covariance: str, strong: bool, lr: float) -> float:
 @quickly
 def _linear_parts(system: sf.Diffusion) -> Any:
     zero = jnp.zeros(2)
-    d = lambda w, xi: system.rule.direction(TiltedLoss(system.loss, xi), w)  # noqa: E731  # pyright: ignore[reportCallIssue]
+    d = lambda w, xi: system.rule.step(TiltedLoss(system.loss, xi), w, w[:0])[0]  # noqa: E731
     slope, push = jax.jacfwd(d, argnums=(0, 1))(zero, zero)
     return slope, (push, system.diffusion(zero), system.expanded_covariance(zero))
 

@@ -142,7 +142,7 @@ def test_a_stage_tells_how_long_it_will_take():
     quadratic = network(
         eqx.nn.Linear(2, 1, use_bias=False, key=jr.key(0)), np.eye(2), np.ones((2, 1))
     )
-    product = sf.equilibria.products.hessian_product(quadratic, jnp.zeros(2))
+    product = sf.spectra.products.hessian_product(quadratic, jnp.zeros(2))
     with stage(told.append, "trace", 10, clock=lambda: float(next(clock))):
         for _ in range(6):
             product(np.ones(2))
