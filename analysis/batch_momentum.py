@@ -1,4 +1,4 @@
-"""Batch size, momentum and rho on a small residual network: what [K]'s table says of ours."""
+"""Batch size, momentum and rho on a small residual network, as in [K]'s table."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -336,8 +336,8 @@ def _equal_step(found: Sequence[Run], settings: Settings) -> Claim:
         f"at equal lr/(1 − momentum), with lr {settings.control_lr:.2g}, momentum {momentum:g} "
         f"takes {sam} off the training loss of SAM of rho {rho:g}{sam.decided} and {sgd} off "
         f"SGD's, against {interval(plain)} for SAM at equal lr: {less} less, whose interval lies "
-        f"above 0; of accuracy SAM gains {points.points} points{points.decided}. The help is that "
-        f"of a step {1 / (1 - momentum):.0f} times as long; [K] credits momentum",
+        f"above 0; of accuracy SAM gains {points.points} points{points.decided}. "
+        f"The gain is that of a step {1 / (1 - momentum):.0f} times as long; [K] credits momentum",
         predicted=True,
         measured=bool(less.low > 0),
         reason=f"95 % interval of {settings.num_seeds} paired seeds",

@@ -1,4 +1,4 @@
-"""What `diagnose` says of trained networks, checked by dense matrices and by running the rules."""
+"""Checks of `diagnose` on trained networks: dense matrices, and running the rules."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple

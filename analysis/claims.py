@@ -1,4 +1,4 @@
-"""A claim: what theory predicts, what was measured, the tolerance and why, the verdict."""
+"""Claims: prediction, measurement, tolerance with its reason, verdict."""
 
 import math
 from dataclasses import dataclass

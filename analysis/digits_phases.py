@@ -87,7 +87,7 @@ def judge(record: Record) -> list[Claim]:
             "the verdicts on P1 to P4 from the loaded weights",
             predicted=_verdicts(record.found[target]),
             measured=_verdicts(again),
-            reason="the same bits in, the same verdicts out",
+            reason="the same weights give the same verdicts",
         )
         for target, again in record.again.items()
     ]

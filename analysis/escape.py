@@ -250,7 +250,8 @@ def _beyond(swept: Swept) -> Claim:
         holding=inside,
         of=PATHS,
         what="inside",
-        reason=f"a count; a path that is lost is not inside. To leave, a coordinate must come to "
+        reason=f"a count; a path that is no longer finite does not count as inside. "
+        "To leave, a coordinate must come to "
         f"{away:.3g} standard deviations of the linearised map",
         evidence=Evidence.statistical,
         error_probability=redrawn([Mean(away, 1.0)], 0.0, of=4 * PATHS * MAX_STEPS),

@@ -1,4 +1,4 @@
-"""Minima that fit every example: what batches of SGD and of USAM keep, exactly, against bounds."""
+"""Minima that fit every example: exact stability thresholds of SGD and USAM, against bounds."""
 
 from collections.abc import Callable
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""How far noise carries SGD and USAM from a saddle: exact moments, sample paths, three models."""
+"""Second moments of SGD and USAM at a saddle: exact, by sample paths, and by three models."""
 
 from analysis.claims import Claim, Evidence, Study
 from analysis.noisy_saddle import (

@@ -1,4 +1,4 @@
-"""ε in SAM's denominator: where the practical rule and the idealised one part."""
+"""ε in SAM's denominator: where the practical rule differs from the idealised one."""
 
 from collections.abc import Callable
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""Every relative of SAM at a saddle, a maximum and a minimum: what theory says, what orbits do."""
+"""Every relative of SAM at a saddle, a maximum and a minimum: theory against orbits."""
 
 from collections.abc import Callable
 from typing import NamedTuple

@@ -73,7 +73,7 @@ def judge(record: Record) -> list[Claim]:
         ),
         _study.fact(
             "no Jacobian",
-            "at the critical point itself linearisation is refused, and the trap is named",
+            "at the critical point itself `classify` gives no linearisation and names the trap",
             predicted="chaotic trap, not differentiable",
             measured=record.asked,
             reason="normalised SAM has no Jacobian where g = 0",

@@ -1,4 +1,4 @@
-"""What samples say: means with their errors, Student's intervals, how sure a verdict is."""
+"""Statistics of samples: means with errors, Student's intervals, error probabilities."""
 
 import math
 from collections.abc import Sequence

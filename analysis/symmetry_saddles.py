@@ -294,8 +294,8 @@ def _order_three(record: Record) -> list[Claim]:
         claims.append(
             _study.close(
                 f"3 layers, zero: rho = {rho:g}",
-                "USAM stalls beside zero where w + rho g(w) = 0, at distance √3/(rho σ): a "
-                "semi-stable point, neared like 1/k",
+                "USAM stalls beside zero where w + rho g(w) = 0, at distance √3/(rho σ): "
+                "a semi-stable point, which orbits approach like 1/k",
                 predicted=float(np.sqrt(3) / (rho * record.sigma)),
                 measured=float(moved.sizes[-1]),
                 rel=0.03,

@@ -19,7 +19,9 @@ from samflow.systems import EulerMaruyama
 from samflow.systems.gradient_noise import TiltedLoss
 
 NAME = "weak-order"
-TITLE = "Diffusion models of SGD, USAM, DNSAM and SAM: weak order 1 in lr, and what it rests on"
+TITLE = (
+    "Diffusion models of SGD, USAM, DNSAM and SAM: weak order 1 in lr, and the conditions for it"
+)
 _study = Study(NAME, "Compagnoni et al. 2023, arXiv 2301.08203; docs/theory, section 8")
 
 LRS = 2.0 ** -np.arange(4, 12)

@@ -1,4 +1,4 @@
-"""How far noise carries SGD and USAM from a saddle, and what three models say of it."""
+"""Second moments of SGD and USAM at a saddle, against three models."""
 
 from typing import Any
 
