@@ -55,7 +55,8 @@ def caption(record: Any) -> str:
         "and Crowley; mostly smaller than the mark) over ρ|λ₋|, "
         f"{', '.join(f'{radius:g}' for radius in record.radii)}. Black at ρ = 0: SGD. Triangles at "
         f"the upper edge: not reached, B = {record.batches[-1]:g} on top. Dotted: ρ = 1/|λ₋|, "
-        "above which the saddle attracts USAM's flow. SAM, whose ρ is a length, has no threshold there. "
+        "above which the saddle attracts USAM's flow. SAM, whose ρ is a length, has no threshold "
+        "there. "
         "In (c) paths leave above it as well, through the stable direction, in which the ascent "
         "amplifies the noise. Claims after Kim et al. (arXiv 2301.06308)."
     )

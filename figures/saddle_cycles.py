@@ -22,7 +22,8 @@ def caption(record: Any) -> str:
     return (
         "Normalised SAM on ½(λ₁x² − |λ₋|y²). Colour: fate of the orbit from a random start ρ/1000 "
         f"from the saddle within {steps:,} steps ({pixels[0]} by {pixels[1]} points). "
-        "Lines: theory. Between the solid lines, ηλ₁/(2 − ηλ₁) < |λ₋|/λ₁ < 2/(2 − ηλ₁), the 2-cycle "
+        "Lines: theory. "
+        "Between the solid lines, ηλ₁/(2 − ηλ₁) < |λ₋|/λ₁ < 2/(2 − ηλ₁), the 2-cycle "
         "along λ₁ attracts. Between the dashed lines a ball of gradients is proved to be "
         "invariant: no orbit leaves, and where the 2-cycle does not attract it is trapped. Above "
         "the upper dashed line, η|λ₋| = 1, the 2-cycle attracts only some of the starts. At the "
