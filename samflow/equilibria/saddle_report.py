@@ -12,7 +12,7 @@ from flint import acb
 from samflow import _checks, theory
 from samflow._status import Kind, Status, Verdict
 from samflow._types import Box
-from samflow.equilibria._fate import observe
+from samflow.equilibria._fate import fate
 from samflow.equilibria.exact_zeros import exact_zero, rounding_of_loss
 from samflow.equilibria.fixed_points import MULTISTART, find_fixed_points
 from samflow.equilibria.saddle_records import (
@@ -232,7 +232,10 @@ def _shape(spans: Sequence[Span]) -> str:
 def _behaviour(system: Map, place: _Place, dynamics: Dynamics, simulate: bool) -> Behaviour:
     proved = isinstance(system.rule, (GD, USAM))
     found = _enclosed(system, place, dynamics) if proved else _computed(system, place)
-    seen = observe(system, place.w).beside(found.kind, found.local) if simulate else None
+    # What `classify` says has been computed once: it is compared here.
+    seen = (
+        fate(system, place.w, compare=False).beside(found.kind, found.local) if simulate else None
+    )
     return found._replace(flow=_flow_kind(system, place), fate=seen)
 
 

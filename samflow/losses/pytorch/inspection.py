@@ -123,7 +123,7 @@ def tried(made: Objective, weights: list[Any], chunk_size: int | None) -> Object
         value = _mean(made, f, y)
         try:
             grads = made.first_order(leaves, few, create_graph=False)
-        except NotImplementedError as error:
+        except NotImplementedError as error:  # PyTorch's own, of an operation without derivative
             raise ArgumentError(
                 f"Argument `model` must have a gradient, but PyTorch has none of it: "
                 f"{first_line(error)}."

@@ -146,7 +146,7 @@ def _take(budget: Budget, name: str, tensor: Any) -> None:
 def _stored(tensor: Any) -> int:
     try:
         return tensor.untyped_storage().nbytes()
-    except (NotImplementedError, RuntimeError):  # sparse ones, which are refused later
+    except (NotImplementedError, RuntimeError):  # PyTorch's own: sparse ones have no storage
         return tensor.numel() * tensor.element_size()
 
 
