@@ -1,4 +1,4 @@
-"""Studies: what the papers say, what theory predicts, what was measured, the verdict.
+"""Studies: each compares what a paper or theory predicts with what is measured.
 
 A study is a module with a `NAME`, a `TITLE`, `measure(progress) -> record`, which does all of its
 computation, and `judge(record) -> list[Claim]`, which does none worth speaking of. A figure draws

@@ -33,29 +33,41 @@ QUICK = ("beale-threshold", "sam-cycle", "valley-phases")
 
 def main(
     only: Annotated[
-        list[str] | None, typer.Option("--only", help="A study by name; repeat for several.")
+        list[str] | None,
+        typer.Option("--only", help="Name of a study to run; repeat the option for several."),
     ] = None,
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder for the report; made if missing.")
+        Path,
+        typer.Option(
+            "--output", "-o", help="Folder for the report; it is created if it is missing."
+        ),
     ] = Path("report"),
     figures: Annotated[
         bool | None,
-        typer.Option(help="Draw the figures, too; by default with all studies, not with --only."),
+        typer.Option(
+            help="Draw the figures as well. By default with all studies, not with --only."
+        ),
     ] = None,
     size: Annotated[
-        Size, typer.Option(help="Small leaves out or reduces what takes long, and says what.")
+        Size,
+        typer.Option(
+            help='Size of the work. "small" reduces or omits long computations and lists them.'
+        ),
     ] = Size.full,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Three studies and one figure in the small size.")
+        bool,
+        typer.Option("--quick", help="Run three studies and draw one figure, in the small size."),
     ] = False,
     jobs: Annotated[
         int | None,
         typer.Option(
-            "--jobs", "-j", help="Processes that work side by side; by default the cores, up to 4."
+            "--jobs",
+            "-j",
+            help="Number of parallel processes; by default the number of cores, at most 4.",
         ),
     ] = None,
     verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Print every claim, not only what fails.")
+        bool, typer.Option("--verbose", "-v", help="Print every claim, not only those that fail.")
     ] = False,
 ) -> None:
     """Check the claims of the two papers; exit code 1 if one fails, 2 for misuse."""

@@ -1,4 +1,4 @@
-"""Batch size, momentum and rho on a small residual network: what [K]'s table says of ours."""
+"""Batch size, momentum and rho on a small residual network, as in [K]'s table."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -186,7 +186,7 @@ class Record(NamedTuple):
 
     Attributes:
         settings: what was trained.
-        runs: one a cell and seed.
+        runs: one per cell and seed.
         means: mean and interval of quantities by cell: accuracy and loss.
 
     """
@@ -201,7 +201,7 @@ class Record(NamedTuple):
         return any(run.cell.lr != self.settings.lr for run in self.runs)
 
     def column(self, cell: Cell, quantity: str = "accuracy") -> np.ndarray:
-        """Return a quantity of a cell, one entry a seed."""
+        """Return a quantity of a cell, one entry per seed."""
         return column(self.runs, cell, quantity)
 
 
@@ -220,7 +220,7 @@ def measure(
 
 
 def column(found: Sequence[Run], cell: Cell, quantity: str = "accuracy") -> np.ndarray:
-    """Return a quantity of a cell, one entry a seed."""
+    """Return a quantity of a cell, one entry per seed."""
     chosen = sorted((run for run in found if run.cell == cell), key=lambda run: run.seed)
     return np.array([getattr(run, quantity) for run in chosen])
 
@@ -336,8 +336,8 @@ def _equal_step(found: Sequence[Run], settings: Settings) -> Claim:
         f"at equal lr/(1 − momentum), with lr {settings.control_lr:.2g}, momentum {momentum:g} "
         f"takes {sam} off the training loss of SAM of rho {rho:g}{sam.decided} and {sgd} off "
         f"SGD's, against {interval(plain)} for SAM at equal lr: {less} less, whose interval lies "
-        f"above 0; of accuracy SAM gains {points.points} points{points.decided}. The help is that "
-        f"of a step {1 / (1 - momentum):.0f} times as long; [K] credits momentum",
+        f"above 0; of accuracy SAM gains {points.points} points{points.decided}. "
+        f"The gain is that of a step {1 / (1 - momentum):.0f} times as long; [K] credits momentum",
         predicted=True,
         measured=bool(less.low > 0),
         reason=f"95 % interval of {settings.num_seeds} paired seeds",

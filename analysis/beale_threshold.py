@@ -21,7 +21,7 @@ _ORBITS = {0.95: False, 1.05: True}
 """By the factor of rho* at which orbits are followed, whether the saddle attracts."""
 _PROOFS = {0.999: "saddle", 1.001: "attracting"}
 """By the factor of rho*, what the saddle is for the flow."""
-_study = Study(NAME, "[K] theorem 1; 4/111 derived in docs/theory.md")
+_study = Study(NAME, "[K] theorem 1; 4/111 derived in docs/theory")
 
 
 class Record(NamedTuple):

@@ -1,4 +1,4 @@
-"""`python -m analysis.bytecode`: import whatever a report and the commands import.
+"""`python -m analysis.bytecode`: import all modules that the report and the commands use.
 
 Python then keeps the bytecode of those modules, and of no others: of what is installed it is a
 small part, and processes that may not write bytecode would compile it again, each for itself.

@@ -1,4 +1,4 @@
-"""What `diagnose` says of trained networks, checked by dense matrices and by running the rules."""
+"""Checks of `diagnose` on trained networks: dense matrices, and running the rules."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -20,7 +20,7 @@ from samflow.spectra.products import hessian_product
 NAME = "checkpoints"
 TITLE = "Trained networks: extreme curvature, and what each rule does to a perturbation"
 SMALL_SIZE = "a perceptron only; convolutional networks on digits and on MNIST are left out."
-_study = Study(NAME, "derived in docs/theory.md, sections 1, 2 and 10")
+_study = Study(NAME, "derived in docs/theory, sections 1, 2 and 10")
 
 RHO = 0.05
 _NUM_DIGITS = 300

@@ -1,4 +1,4 @@
-"""A claim: what theory predicts, what was measured, the tolerance and why, the verdict."""
+"""Claims: prediction, measurement, tolerance with its reason, verdict."""
 
 import math
 from dataclasses import dataclass
@@ -44,7 +44,7 @@ class Claim:
     Attributes:
         study: which study checked it.
         name: short, unique within the study.
-        source: where it is claimed: [K], [Z], another paper, or derived in docs/theory.md.
+        source: where it is claimed: [K], [Z], another paper, or derived in docs/theory.
         statement: what is claimed, one sentence.
         predicted: theory's number or fact.
         measured: what was found.

@@ -1,4 +1,4 @@
-"""Compile without optimisation what runs a few times: for such programs compiling is the cost."""
+"""Compilation without optimisation, for programs that run only a few times."""
 
 import functools
 from collections.abc import Callable

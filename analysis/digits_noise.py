@@ -27,7 +27,7 @@ from samflow.noise.interpolation.linearisation import linearise
 
 NAME = "digits-noise"
 TITLE = "Mean-square stability on a real network: an MLP (64–16–10, tanh) that fits 20 digits"
-_study = Study(NAME, "[Z] section 4; exact operator derived in docs/theory.md, section 7")
+_study = Study(NAME, "[Z] section 4; exact operator derived in docs/theory, section 7")
 
 NUM_IMAGES, HIDDEN, LR, BATCH_SIZE, RHO = 20, 16, 0.1, 2, 0.05
 TRAINING_STEPS = 6000

@@ -20,7 +20,7 @@ TITLE = "Two phases on a real network: an MLP (64–32–10, tanh) on 300 of sci
 SMALL_SIZE = (
     "the switches are not made again from the weights of the file, which are the same bits."
 )
-_study = Study(NAME, "[Z] P1 to P4; rates derived in docs/theory.md")
+_study = Study(NAME, "[Z] P1 to P4; rates derived in docs/theory")
 LR = 0.05
 TARGETS = (2.1, 2.6)
 """Values of lr·U(λ_max) at the switch: rho is chosen to give them."""
@@ -87,7 +87,7 @@ def judge(record: Record) -> list[Claim]:
             "the verdicts on P1 to P4 from the loaded weights",
             predicted=_verdicts(record.found[target]),
             measured=_verdicts(again),
-            reason="the same bits in, the same verdicts out",
+            reason="the same weights give the same verdicts",
         )
         for target, again in record.again.items()
     ]

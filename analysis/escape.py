@@ -226,7 +226,7 @@ def _rescaled(swept: Swept) -> Claim:
         f"same lr is the larger effective step (medians {medians})",
         pairs,
         what="cells later",
-        source="derived in docs/theory.md, section 9; not said in [K]",
+        source="derived in docs/theory, section 9; not said in [K]",
     )
 
 
@@ -250,7 +250,8 @@ def _beyond(swept: Swept) -> Claim:
         holding=inside,
         of=PATHS,
         what="inside",
-        reason=f"a count; a path that is lost is not inside. To leave, a coordinate must come to "
+        reason=f"a count; a path that is no longer finite does not count as inside. "
+        "To leave, a coordinate must come to "
         f"{away:.3g} standard deviations of the linearised map",
         evidence=Evidence.statistical,
         error_probability=redrawn([Mean(away, 1.0)], 0.0, of=4 * PATHS * MAX_STEPS),
@@ -281,7 +282,7 @@ def _models(record: Record) -> list[Claim]:
             measured=found.mean,
             error=found.mean_error,
             reason="four standard errors",
-            source="derived in docs/theory.md, section 9",
+            source="derived in docs/theory, section 9",
         ),
         _study.fact(
             "the printed model",

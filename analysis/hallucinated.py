@@ -12,8 +12,8 @@ from analysis.size import Size
 from samflow._types import Box
 
 NAME = "hallucinated"
-TITLE = "Normalised SAM stands still where the loss does not: every such point of a box, proved"
-_study = Study(NAME, "arXiv 2509.21818; docs/theory.md, Propositions H1 to H3")
+TITLE = "Hallucinated fixed points of normalised SAM: every one in a box, proved"
+_study = Study(NAME, "arXiv 2509.21818; docs/theory, Propositions H1 to H3")
 _CASES = {
     "beale": (0.02, ((-1, 4), (-4, 2))),
     "himmelblau": (0.05, ((-5, 5), (-5, 5))),

@@ -1,4 +1,4 @@
-"""Minima that fit every example: what batches of SGD and of USAM keep, exactly, against bounds."""
+"""Minima that fit every example: exact stability thresholds of SGD and USAM, against bounds."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from samflow import noise
 
 NAME = "interpolation"
 TITLE = "Interpolating minima: exact mean-square thresholds against the bounds of [Z]"
-_study = Study(NAME, "derived in docs/theory.md, section 7")
+_study = Study(NAME, "derived in docs/theory, section 7")
 _Z = "[Z], after Wu, Wang, Su 2022"
 
 EXAMPLES, WEIGHTS, PROBLEMS = 6, 3, 8
@@ -27,7 +27,7 @@ _ROWS = 4
 
 
 def rows(seed: int) -> np.ndarray:
-    """Return Gaussian rows of unequal lengths, one an example."""
+    """Return Gaussian rows of unequal lengths, one per example."""
     generator = np.random.default_rng(seed)
     lengths = np.exp(0.5 * generator.normal(size=(EXAMPLES, 1)))
     return generator.normal(size=(EXAMPLES, WEIGHTS)) * lengths
@@ -119,7 +119,7 @@ def _both(made: list[sf.StochasticMap], dim: int) -> Thresholds:
 
 
 def drawn_rows() -> np.ndarray:
-    """Return the examples of the figure, one a row, of mean squared length 1."""
+    """Return the examples of the figure, one per row, of mean squared length 1."""
     generator = np.random.default_rng(1)
     lengths = np.exp(0.3 * generator.normal(size=(DRAWN_EXAMPLES, 1)))
     made = generator.normal(size=(DRAWN_EXAMPLES, DRAWN_WEIGHTS)) * lengths
@@ -203,7 +203,7 @@ def judge(record: Record) -> list[Claim]:
             measured=record.stops,
             rel=1e-8,
             reason="width of a bracket",
-            source="derived in docs/theory.md, section 7; differs from [Z]",
+            source="derived in docs/theory, section 7; differs from [Z]",
         ),
     ]
 

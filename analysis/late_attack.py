@@ -89,7 +89,7 @@ class Training(NamedTuple):
     Attributes:
         settings: how long, and which arms.
         arms: epochs under attack at the end: 0, the tails, all.
-        values: quantity and arm to one entry a seed.
+        values: quantity and arm to one entry per seed.
         means: the same to mean and interval.
 
     """

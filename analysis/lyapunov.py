@@ -105,7 +105,7 @@ def judge(record: Record) -> list[Claim]:
             reason="along the ray the slope is 1 + lr|λ| at every point; from a start across it a "
             f"tangent aligns within a factor of 1e6 of its length, log(1e6) over {_TRAP_STEPS:,} "
             "steps",
-            source="derived in docs/theory.md, Proposition 6",
+            source="derived in docs/theory, Proposition 6",
         ),
         _study.close(
             "SAM's trap, across",
@@ -116,7 +116,7 @@ def judge(record: Record) -> list[Claim]:
             absolute=transient,
             reason="the sum telescopes to log‖w_n‖/‖w_0‖: within ±log(1e6) unless ‖w‖ is a "
             "millionth of the trap at the end",
-            source="derived in docs/theory.md, Proposition 6",
+            source="derived in docs/theory, Proposition 6",
         ),
         _study.sampled(
             "Lorenz",

@@ -13,7 +13,7 @@ from samflow.theory.windows import Endpoint
 
 NAME = "map-window"
 TITLE = "The window in rho in which a saddle attracts USAM's map, at both ends"
-_study = Study(NAME, "[K] theorem 1 for the lower end; the upper end derived in docs/theory.md")
+_study = Study(NAME, "[K] theorem 1 for the lower end; the upper end derived in docs/theory")
 _LR = 0.1
 _EIGENVALUES = (1.0, -2.0)
 _SHIFT = 1e-3

@@ -1,4 +1,4 @@
-"""Modules by name, imported when they are first asked for."""
+"""Modules by name, imported at first use."""
 
 import importlib
 from collections.abc import Iterator, Mapping

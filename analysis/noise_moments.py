@@ -1,4 +1,4 @@
-"""How far noise carries SGD and USAM from a saddle: exact moments, sample paths, three models."""
+"""Second moments of SGD and USAM at a saddle: exact, by sample paths, and by three models."""
 
 from analysis.claims import Claim, Evidence, Study
 from analysis.noisy_saddle import (
@@ -17,7 +17,7 @@ SMALL_SIZE = (
     "20,000 sample paths in the place of 100,000, and three radii below 1/|λ| in the place of "
     "seven."
 )
-_study = Study(NAME, "[K] theorems 2 and 3; derived in docs/theory.md, section 6")
+_study = Study(NAME, "[K] theorems 2 and 3; derived in docs/theory, section 6")
 
 NEEDED = 4.0
 """Standard errors that decide which of two moments is larger."""
@@ -49,7 +49,7 @@ def _beside_recursion(compared: Compared) -> Claim:
         f"probability {beyond:.1g}",
         evidence=Evidence.statistical,
         error_probability=beyond,
-        source="derived in docs/theory.md, section 6",
+        source="derived in docs/theory, section 6",
     )
 
 
@@ -123,7 +123,7 @@ def _of_model(model: Model, num_paths: int) -> list[Claim]:
             measured=model.exact,
             rel=0.03,
             reason="the limit leaves out terms of relative size lr·t·U², at most 2 %",
-            source="derived in docs/theory.md, section 6",
+            source="derived in docs/theory, section 6",
         ),
         _study.sampled(
             f"[K] on this update, rho = {rho:g}",
@@ -161,7 +161,7 @@ def _constants(record: Record) -> list[Claim]:
             measured=linear,
             rel=0.04,
             reason="the next term in t is 3/2·t|λ| = 3 %",
-            source="derived in docs/theory.md; [K]'s corollary has t²",
+            source="derived in docs/theory; [K]'s corollary has t²",
         ),
         _study.close(
             "leading difference, noise in the descent alone",
@@ -170,7 +170,7 @@ def _constants(record: Record) -> list[Claim]:
             measured=quadratic,
             rel=0.04,
             reason="the next term in t is 4/3·t|λ| = 2.7 %",
-            source="derived in docs/theory.md; [K] prints 2",
+            source="derived in docs/theory; [K] prints 2",
         ),
     ]
 

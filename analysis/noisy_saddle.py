@@ -1,4 +1,4 @@
-"""What the study of second moments computes: recursion, sample paths, formulas."""
+"""Computations for the study of second moments: recursion, sample paths, formulas."""
 
 import itertools
 from collections.abc import Callable, Sequence

@@ -53,7 +53,7 @@ class Record(NamedTuple):
         histories: one an arm.
         switch: the epoch of the switch.
         num_seeds: how many seeds.
-        means: mean and interval over seeds of a quantity of an arm, one an epoch.
+        means: mean and interval over seeds of a quantity of an arm, one per epoch.
 
     """
 

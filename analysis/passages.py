@@ -1,4 +1,4 @@
-"""What the study of escape follows: first passage out of a ball, for all cells of its tables."""
+"""Computations for the study of escape: first passages out of a ball, for each cell."""
 
 import itertools
 import math

@@ -1,4 +1,4 @@
-"""ε in SAM's denominator: where the practical rule and the idealised one part."""
+"""ε in SAM's denominator: where the practical rule differs from the idealised one."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -14,7 +14,7 @@ NAME = "practical-sam"
 TITLE = (
     "SAM with ε in the denominator: the idealised answer up to ε = ‖g‖ on the 2-cycle, then USAM's"
 )
-_study = Study(NAME, "derived in docs/theory.md, Proposition 11")
+_study = Study(NAME, "derived in docs/theory, Proposition 11")
 _LAM, _RHO, _LR = 1.0, 0.05, 0.1
 _SADDLE = (1.0, -0.3)
 

@@ -1,4 +1,4 @@
-"""Every relative of SAM at a saddle, a maximum and a minimum: what theory says, what orbits do."""
+"""Every relative of SAM at a saddle, a maximum and a minimum: theory against orbits."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from samflow import rules
 
 NAME = "relatives"
 TITLE = "The relatives of SAM at a saddle, at a maximum and at a minimum"
-_study = Study(NAME, "docs/theory.md, section 5")
+_study = Study(NAME, "docs/theory, section 5")
 _RHO, _LR = 0.1, 0.05
 NUM_STARTS = 12
 POINTS: dict[str, tuple[float, ...]] = {
@@ -38,7 +38,7 @@ TABLE = {
     "vasso": ("cycle", "trap", "cycle"),
     "dp-sat": ("leaves", "leaves", "trap"),
 }
-"""What docs/theory.md, section 5, says of orbits near each of `POINTS`, in their order.
+"""What docs/theory, section 5, says of orbits near each of `POINTS`, in their order.
 
 At rho = .1, lr = .05, other settings by default. USAM attracts a saddle for rho > 1/|λ₋| = 2.
 GCSAM's flow leaves this saddle (1ᵀH⁻¹1 = −1); what holds its map is the 2-cycle of Proposition 13.

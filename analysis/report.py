@@ -112,7 +112,7 @@ def _page(report: Report, about: dict[str, object]) -> str:
         "<h1>The dynamics of sharpness-aware minimisation: claims, checked</h1>"
         "<p>[K]: Kim, Park, Choi, Lee, <i>Stability Analysis of Sharpness-Aware Minimization</i>, "
         "arXiv 2301.06308. [Z]: Zhou, Wang, Mao, Li, Yan, <i>SAM Efficiently Selects Flatter "
-        "Minima Late in Training</i>, arXiv 2410.10373. Derivations: docs/theory.md.</p>"
+        "Minima Late in Training</i>, arXiv 2410.10373. Derivations: docs/theory.</p>"
         f"{_banner(report)}{sections}<h2>Figures</h2>{drawn}"
         f"<p><small>{html.escape(facts)}</small></p></body></html>"
     )

@@ -18,7 +18,7 @@ from samflow import theory
 
 NAME = "saddle-cycles"
 TITLE = "Normalised SAM is held by a saddle, or leaves it, as the two bounds say: ρ does not matter"
-_study = Study(NAME, "derived in docs/theory.md, Proposition 8")
+_study = Study(NAME, "derived in docs/theory, Proposition 8")
 
 _RHO = 0.3
 _NUM_STEPS = 40_000
@@ -126,7 +126,7 @@ def judge(record: Record) -> list[Claim]:
             reason=f"proved; {PLANE_STEPS:,} steps; points within {_AWAY:.0%} of a bound are left "
             "out beforehand",
             evidence=Evidence.numerical,
-            source="derived in docs/theory.md, Proposition 10",
+            source="derived in docs/theory, Proposition 10",
         ),
     ]
 

@@ -12,7 +12,7 @@ from samflow.switching import fit_rate
 
 NAME = "sam-cycle"
 TITLE = "Normalised SAM does not converge: its 2-cycle at a minimum, its trap at a maximum"
-_study = Study(NAME, "Bartlett, Long, Bousquet 2022, arXiv 2210.01513; docs/theory.md")
+_study = Study(NAME, "Bartlett, Long, Bousquet 2022, arXiv 2210.01513; docs/theory")
 _TRAP = (-1.0, 0.1, 0.1)
 _CASES = ((1.0, 0.1, 0.1), (5.0, 0.05, 0.3), (0.2, 1.0, 1.0))
 
@@ -59,7 +59,7 @@ def judge(record: Record) -> list[Claim]:
             bound=float(theory.trap_radius(lam, rho=rho, lr=lr)) * (1 + 1e-12),
             measured=record.trap,
             reason="a bound; rounding added",
-            source="derived in docs/theory.md",
+            source="derived in docs/theory",
         ),
         _study.close(
             "chaos",
@@ -69,15 +69,15 @@ def judge(record: Record) -> list[Claim]:
             rel=1e-5,
             reason="the map is piecewise linear; rounding is 1e-5 of 1e-13 in the first steps and "
             "less in each that follows, over some 200 steps",
-            source="derived in docs/theory.md",
+            source="derived in docs/theory",
         ),
         _study.fact(
             "no Jacobian",
-            "at the critical point itself linearisation is refused, and the trap is named",
+            "at the critical point itself `classify` gives no linearisation and names the trap",
             predicted="chaotic trap, not differentiable",
             measured=record.asked,
             reason="normalised SAM has no Jacobian where g = 0",
-            source="derived in docs/theory.md",
+            source="derived in docs/theory",
         ),
     ]
 

@@ -11,7 +11,7 @@ from samflow import theory
 
 NAME = "sam-flow"
 TITLE = "Normalised SAM's flow reaches critical points in finite time and slides along valleys"
-_study = Study(NAME, "derived in docs/theory.md, Proposition 4")
+_study = Study(NAME, "derived in docs/theory, Proposition 4")
 _RHO, _VALLEY_RHO = 0.1, 0.2
 _LAMS = np.array([2.0, -1.0, -2.0])
 _ALONE = {2.0: 1.0, -2.0: 0.07}
@@ -81,7 +81,7 @@ def judge(record: Record) -> list[Claim]:
             rel=1e-6,
             reason="the integrator's tolerance over the time of sliding; Filippov's combination "
             "of the two sides is exact here for every rho",
-            source="Wen, Ma, Li 2023, arXiv 2211.05729 (small rho); docs/theory.md",
+            source="Wen, Ma, Li 2023, arXiv 2211.05729 (small rho); docs/theory",
         ),
     ]
 

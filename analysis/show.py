@@ -1,4 +1,4 @@
-"""What the terminal says: a line for each study, what failed in full, a card at the end."""
+"""Output on the terminal: one line per study, failed claims in full, a summary at the end."""
 
 import math
 import textwrap

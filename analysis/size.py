@@ -1,4 +1,4 @@
-"""How much work a report takes: all of it, or what gives an answer within minutes."""
+"""Sizes of a report: full, or small enough to end within minutes."""
 
 from enum import StrEnum
 from types import ModuleType

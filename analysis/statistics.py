@@ -1,4 +1,4 @@
-"""What samples say: means with their errors, Student's intervals, how sure a verdict is."""
+"""Statistics of samples: means with errors, Student's intervals, error probabilities."""
 
 import math
 from collections.abc import Sequence
@@ -53,7 +53,7 @@ class Interval(NamedTuple):
 
 
 def interval(values: np.ndarray) -> Interval:
-    """Return the mean of `values`, one a seed and at least two, with its interval."""
+    """Return the mean of `values`, one per seed and at least two, with its interval."""
     n = len(values)
     half = scipy.stats.t.ppf(0.975, n - 1) * values.std(ddof=1) / np.sqrt(n)
     return Interval(float(values.mean()), float(half))

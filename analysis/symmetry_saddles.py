@@ -31,7 +31,7 @@ SMALL_SIZE = (
     "a duplicated unit and two linear layers only; three units alike and three linear layers of "
     "one mode are left out."
 )
-_study = Study(NAME, "[K] theorem 1; eigenvalues derived in docs/theory.md")
+_study = Study(NAME, "[K] theorem 1; eigenvalues derived in docs/theory")
 
 SIGMA = 2.0
 DEGENERATE_LR = 0.2
@@ -294,8 +294,8 @@ def _order_three(record: Record) -> list[Claim]:
         claims.append(
             _study.close(
                 f"3 layers, zero: rho = {rho:g}",
-                "USAM stalls beside zero where w + rho g(w) = 0, at distance √3/(rho σ): a "
-                "semi-stable point, neared like 1/k",
+                "USAM stalls beside zero where w + rho g(w) = 0, at distance √3/(rho σ): "
+                "a semi-stable point, which orbits approach like 1/k",
                 predicted=float(np.sqrt(3) / (rho * record.sigma)),
                 measured=float(moved.sizes[-1]),
                 rel=0.03,

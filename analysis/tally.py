@@ -1,4 +1,4 @@
-"""How many claims of each class there are, and how likely a true one fails."""
+"""Counts of claims by class, and the probability that a true claim fails."""
 
 import math
 from collections.abc import Sequence

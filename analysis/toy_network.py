@@ -154,8 +154,8 @@ def _batch_size(record: dict[Cell, Ends]) -> Claim:
     room = Mean(bound, apart.error)
     return _study.fact(
         "batch size",
-        "without momentum the batch size hardly matters at rho = .1, as the saddle is one of "
-        "every example's loss and its noise vanishes there: "
+        "without momentum the batch size hardly matters at rho = .1, "
+        "because the point is a saddle of every example's loss, so that the noise vanishes there: "
         f"{_listed([alone, whole])}, a difference of {100 * apart.mean:+.1f} ± "
         f"{300 * apart.error:.1f} points; momentum brings "
         f"{100 * _fewer(record[1, MOMENTA[-1], 0.1], alone).mean:.0f}",

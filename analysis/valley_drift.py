@@ -13,7 +13,7 @@ from samflow import theory
 
 NAME = "valley-drift"
 TITLE = "Normalised SAM drifts along the valley towards flatter minima"
-_study = Study(NAME, "derived in docs/theory.md")
+_study = Study(NAME, "derived in docs/theory")
 _WEN = "Wen, Ma, Li 2023, arXiv 2211.05729; Bartlett, Long, Bousquet 2022"
 _START = 1.0
 _RHO = 3e-5

@@ -14,7 +14,7 @@ from samflow.switching import ClaimVerdict, LateSwitch, PhaseClaim
 
 NAME = "valley-phases"
 TITLE = "Two phases in a valley: SAM escapes from GD's minimum and converges to a flatter one"
-_study = Study(NAME, "[Z] P1 to P4; rates derived in docs/theory.md")
+_study = Study(NAME, "[Z] P1 to P4; rates derived in docs/theory")
 _PREDICTED_ESCAPE = sympy.log(2)
 _LR, _RHO = 0.3, 0.2
 

@@ -19,8 +19,10 @@ from samflow.systems import EulerMaruyama
 from samflow.systems.gradient_noise import TiltedLoss
 
 NAME = "weak-order"
-TITLE = "Diffusion models of SGD, USAM, DNSAM and SAM: weak order 1 in lr, and what it rests on"
-_study = Study(NAME, "Compagnoni et al. 2023, arXiv 2301.08203; docs/theory.md, section 8")
+TITLE = (
+    "Diffusion models of SGD, USAM, DNSAM and SAM: weak order 1 in lr, and the conditions for it"
+)
+_study = Study(NAME, "Compagnoni et al. 2023, arXiv 2301.08203; docs/theory, section 8")
 
 LRS = 2.0 ** -np.arange(4, 12)
 FITTED = 6
@@ -184,7 +186,7 @@ def _quadratic_error(covariance: str, strong: bool, lr: float) -> float:
 @quickly
 def _linear_parts(system: sf.Diffusion) -> Any:
     zero = jnp.zeros(2)
-    d = lambda w, xi: system.rule.direction(TiltedLoss(system.loss, xi), w)  # noqa: E731  # pyright: ignore[reportCallIssue]
+    d = lambda w, xi: system.rule.step(TiltedLoss(system.loss, xi), w, w[:0])[0]  # noqa: E731
     slope, push = jax.jacfwd(d, argnums=(0, 1))(zero, zero)
     return slope, (push, system.diffusion(zero), system.expanded_covariance(zero))
 
@@ -305,7 +307,7 @@ class Record(NamedTuple):
         strong: the same where the noise grows as 1/lr, by covariance.
         shrinking: errors on the torus where rho shrinks as √lr.
         fixed: the same where rho stays.
-        ends: Ornstein and Uhlenbeck's X(½) from `START`, one a path.
+        ends: Ornstein and Uhlenbeck's X(½) from `START`, one per path.
 
     """
 
@@ -357,7 +359,7 @@ def _of_order(name: str, curve: Curve) -> Claim:
 
 
 def _ends() -> np.ndarray:
-    """Return X(½) of dX = −X dt + √2 dB by Euler and Maruyama's steps, one a path."""
+    """Return X(½) of dX = −X dt + √2 dB by Euler and Maruyama's steps, one per path."""
     equation = sf.FunctionDiffusion(
         lambda z: (-z[0],), lambda z: ((2**0.5,),), dim=1, name="ou", elementwise=True
     )

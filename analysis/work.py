@@ -1,4 +1,4 @@
-"""The work behind a report: studies with their figures, here or side by side in processes."""
+"""Running the studies and figures of a report, in this process or in several."""
 
 import contextlib
 import multiprocessing

@@ -267,7 +267,7 @@ def _one_product(width: int, scale: Scale) -> dict[str, Any]:
 
     from samflow import losses, networks
     from samflow._checks import ArgumentError
-    from samflow.losses.memory import within_memory
+    from samflow.losses.allocation import explained_allocation
     from samflow.networks.transformer import vision_transformer
 
     def make(key: Any) -> Any:
@@ -280,7 +280,7 @@ def _one_product(width: int, scale: Scale) -> dict[str, Any]:
     asked = SimpleNamespace(name=f"a transformer of width {width}", dim=dim, num_examples=1)
     try:
         # What the network itself takes counts, too, and so it is made in here.
-        with within_memory(asked):
+        with explained_allocation(asked):
             x, y = networks.load_mnist(scale.growth_images)
             model = make(jr.key(SEED))
             loss = losses.network(model, x, y, loss="cross_entropy", dtype="float32")

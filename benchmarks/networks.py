@@ -98,7 +98,7 @@ def _problem(images: int, dtype: str) -> Problem:
     import torch
 
     from samflow import losses, networks
-    from samflow.networks.pytorch import torch_network
+    from samflow.losses.pytorch import torch_network
 
     x, y = networks.load_mnist(images)
     model = networks.convolutional(jr.key(0))

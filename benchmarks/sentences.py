@@ -24,7 +24,7 @@ import numpy as np
 from sklearn import datasets
 
 from samflow.losses import network_function
-from samflow.losses.calls import gradient
+from samflow.losses.evaluation import gradient
 from samflow.networks import diagnose, load_checkpoint, read_tensors
 from samflow.spectra.products import hessian_product
 

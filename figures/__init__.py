@@ -1,4 +1,4 @@
-"""The figures of the documentation and the report: one module a figure.
+"""The figures of the documentation and the report: one module per figure.
 
 Each module has a `NAME`; `STUDIES`, the names of the studies whose records it draws (none, if it
 computes its own); `draw(*records)`, which returns a matplotlib Figure; and `caption(*records)`,

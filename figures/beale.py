@@ -14,7 +14,7 @@ import samflow as sf
 from samflow import plots
 from samflow.orbits._iterate import Orbit
 from samflow.plots.style import DOUBLE_COLUMN, RULE_COLOURS, panel_letter
-from samflow.rules import AbstractRule
+from samflow.rules import AbstractMemorylessRule
 
 NAME = "beale"
 STUDIES: tuple[str, ...] = ()
@@ -45,7 +45,7 @@ def cosines(rule: str, w: Float[Array, "N 2"]) -> Float[np.ndarray, " N"]:
 
 @eqx.filter_jit
 def _cosines(system: sf.Map, w: Array) -> Array:
-    assert isinstance(system.rule, AbstractRule)
+    assert isinstance(system.rule, AbstractMemorylessRule)
     direction = system.rule.direction
 
     def one(point: Array) -> Array:

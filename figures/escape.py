@@ -47,21 +47,23 @@ def caption(record: Any) -> str:
     low, high = CURVES
     return (
         "Steps until noise of covariance |H|/B drives an optimiser out of a ball around a saddle; "
-        f"{rows}. {record.paths} paths a curve from the saddle, at most {record.max_steps} steps. "
-        "(a, d) Kaplan and Meier's estimate of the share still inside, with its band of 95 %, at "
+        f"{rows}. {record.paths} paths per curve start at the saddle and run for at most "
+        f"{record.max_steps} steps. "
+        "(a, d) Kaplan–Meier estimate of the share still inside, with its 95 % band, at "
         f"B = {BATCH:g} without momentum: SGD black, USAM blue and SAM red with ρ|λ₋| = {low:g} "
-        f"dashed and {high:g} solid. (b, c, e, f) The median with its interval of 95 % (Brookmeyer "
-        "and Crowley; mostly smaller than its mark) over ρ|λ₋|, "
+        f"dashed and {high:g} solid. (b, c, e, f) The median with its 95 % interval (Brookmeyer "
+        "and Crowley; mostly smaller than the mark) over ρ|λ₋|, "
         f"{', '.join(f'{radius:g}' for radius in record.radii)}. Black at ρ = 0: SGD. Triangles at "
-        f"the upper edge: not reached, B = {record.batches[-1]:g} on top. Dotted: ρ = 1/|λ₋|, from "
-        "where on the saddle attracts USAM's flow; for SAM, whose ρ is a length, nothing happens "
-        "there. In (c) paths leave beyond it as well: through the stable direction, in which "
-        "ascent amplifies the noise. Claims after Kim et al. (arXiv 2301.06308)."
+        f"the upper edge: not reached, B = {record.batches[-1]:g} on top. Dotted: ρ = 1/|λ₋|, "
+        "above which the saddle attracts USAM's flow. SAM, whose ρ is a length, has no threshold "
+        "there. "
+        "In (c) paths leave above it as well, through the stable direction, in which the ascent "
+        "amplifies the noise. Claims after Kim et al. (arXiv 2301.06308)."
     )
 
 
 def _handles(record: Any) -> list[Line2D]:
-    """Return what the legend shows: a colour a rule, a mark a batch size."""
+    """Return what the legend shows: one colour per rule, one mark per batch size."""
     names = {"gd": "SGD", "usam": "USAM", "sam": "SAM"}
     rules = [Line2D([], [], color=RULE_COLOURS[rule], label=name) for rule, name in names.items()]
     batches = [

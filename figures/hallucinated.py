@@ -1,4 +1,4 @@
-"""SAM's fixed points that are no critical points, each with the critical point it ascends to."""
+"""Hallucinated fixed points of SAM, each with the critical point at which its ascent ends."""
 
 from typing import Any, NamedTuple
 
@@ -30,15 +30,15 @@ STUDIES = ("hallucinated",)
 def caption(record: Any) -> str:
     """Say what the panels show, with the radii of the search that (d) draws."""
     return (
-        "Where the flow of SAM stands still though the gradient does not vanish (arXiv "
-        "2509.21818): at points that are critical for the loss on the sphere of radius ρ about "
-        "one of its critical points, the target of the arrow, and where the gradient points "
-        "towards this target. All such points in each panel are proved; orbits are those of the "
+        "Hallucinated fixed points of SAM: the flow stands still there although the gradient does "
+        "not vanish (arXiv 2509.21818). Each is critical for the loss on the sphere of radius ρ "
+        "about a critical point, its target (arrow), and the gradient points "
+        "towards the target. All such points in each panel are proved; orbits are those of the "
         "map with η = 10⁻⁴. (a) ½x² − ½y² + ¼y⁴: for 1 < ρ < 2 each minimum (circles of radius "
         "ρ) has one across the saddle, (0, ±(ρ − 1)), which attracts. (b) Himmelblau's function: "
-        "14 of them, of which three attract, one with a saddle and two with a minimum for target. "
-        "(c) Part of the six-hump camel: 12 of its 26, of which four attract. (d) How many of "
-        f"each kind Himmelblau's function has, proved at {len(record.radii)} radii: for small ρ "
+        "14 of them, of which three attract: one has a saddle as target, two have a minimum. "
+        "(c) Part of the six-hump camel: 12 of its 26, of which four attract. (d) The number of "
+        f"each kind on Himmelblau's function, proved at {len(record.radii)} radii: for small ρ "
         "twice the number of negative eigenvalues, 2(4·1 + 1·2) = 12, none of which attracts; "
         f"some attract from ρ = {FIRST_ATTRACTING} on, where the sphere about the maximum passes "
         f"a saddle; the last ends at ρ = {LAST}, the largest distance between two critical points."

@@ -1,4 +1,4 @@
-"""Which interpolating minima SGD and USAM keep: exact thresholds under the bounds."""
+"""Stability thresholds of interpolating minima for SGD and USAM, exact and by the bounds."""
 
 from typing import Any
 
@@ -43,10 +43,10 @@ def caption(record: Any) -> str:
     """Say what is drawn."""
     *first, last = map(str, record.curves)
     return (
-        "Least squares fitted exactly, 12 Gaussian examples of unequal lengths and 4 weights, "
+        "Least squares with an exact fit: 12 Gaussian examples of unequal lengths, 4 weights, "
         "batches drawn with replacement. (a) The largest step size at which the mean square does "
         "not grow under USAM, exact (solid), and the largest that the bound of Zhou et al. allows "
         f"(dashed), over ρ, for batches of {', '.join(first)} and {last}; at ρ = 0 both are SGD's. "
-        "(b) Their ratio: what the bound lets pass and is unstable all the same. The noise of one "
-        "batch serves ascent and descent."
+        "(b) Ratio of the two: above 1 the bound admits step sizes that are unstable. Ascent and "
+        "descent of a step use the same batch."
     )

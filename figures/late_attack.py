@@ -1,4 +1,4 @@
-"""Adversarial training for the last epochs: errors and sharpness against how many they are."""
+"""Adversarial training for the last epochs: errors and sharpness by their number."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple

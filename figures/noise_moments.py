@@ -1,4 +1,4 @@
-"""How far noise carries SGD and USAM from a saddle, and what three models say of it."""
+"""Second moments of SGD and USAM at a saddle, against three models."""
 
 from typing import Any
 
@@ -40,7 +40,7 @@ def caption(record: Any) -> str:
         "update. For ρ > 1/|λ| the moment stays bounded. "
         f"(b) SGD less USAM at ρ = {SMALL:g}: linear in t with one batch, quadratic with a second "
         "batch for the descent; the corollary of Kim et al. is quadratic with twice the constant. "
-        "Derived in docs/theory.md, section 6."
+        "Derived in docs/theory, section 6."
     )
 
 

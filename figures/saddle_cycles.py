@@ -1,4 +1,4 @@
-"""What holds normalised SAM at a saddle: theory's boundaries over simulated orbits."""
+"""Which saddles hold normalised SAM: boundaries by theory over simulated orbits."""
 
 from typing import Any
 
@@ -20,13 +20,14 @@ def caption(record: Any) -> str:
     """Say what the colours and lines are."""
     steps, pixels = record.plane.steps, record.plane.codes.shape
     return (
-        "Normalised SAM on ½(λ₁x² − |λ₋|y²): what the orbit from a random start ρ/1000 from the "
-        f"saddle does in {steps:,} steps (colour, {pixels[0]} by {pixels[1]} points) and theory "
-        "(lines). Between the solid lines, ηλ₁/(2 − ηλ₁) < |λ₋|/λ₁ < 2/(2 − ηλ₁), the 2-cycle "
+        "Normalised SAM on ½(λ₁x² − |λ₋|y²). Colour: fate of the orbit from a random start ρ/1000 "
+        f"from the saddle within {steps:,} steps ({pixels[0]} by {pixels[1]} points). "
+        "Lines: theory. "
+        "Between the solid lines, ηλ₁/(2 − ηλ₁) < |λ₋|/λ₁ < 2/(2 − ηλ₁), the 2-cycle "
         "along λ₁ attracts. Between the dashed lines a ball of gradients is proved to be "
         "invariant: no orbit leaves, and where the 2-cycle does not attract it is trapped. Above "
-        "the upper one, η|λ₋| = 1, the 2-cycle attracts some of the starts only. At the lower "
-        "left, beside the lower solid line, orbits leave too slowly to be seen in so many steps. "
+        "the upper dashed line, η|λ₋| = 1, the 2-cycle attracts only some of the starts. At the "
+        "lower left, near the lower solid line, orbits leave too slowly for this number of steps. "
         "The map is homogeneous: neither ρ nor the scale of the eigenvalues matters."
     )
 

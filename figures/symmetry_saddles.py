@@ -1,4 +1,4 @@
-"""Saddles that symmetry makes in networks: how fast USAM leaves, and which rho holds it."""
+"""Saddles that symmetry makes in networks: rate of escape of USAM, and the rho that holds it."""
 
 from typing import Any
 

@@ -40,7 +40,7 @@ def caption(record: Any) -> str:
         "Displacement and loss against the step: it escapes at the predicted rate log|1 − ηU(5)| = "
         f"log 2 a step and converges at log|1 − ηU({end:.3f})| = "
         f"{_signed(rate(end, lr, rho))} (dashed: slopes from theory, shifted). After Zhou et al. "
-        "(arXiv 2410.10373); rates derived in docs/theory.md."
+        "(arXiv 2410.10373); rates derived in docs/theory."
     )
 
 

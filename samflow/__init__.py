@@ -1,7 +1,7 @@
 """samflow: the dynamics of sharpness-aware minimisation.
 
 A loss and a rule make a system; every analysis takes any system and returns a record. See
-docs/index.md for the tour and docs/theory.md for the mathematics.
+docs/index.md for the tour and docs/theory for the mathematics.
 """
 
 import importlib
@@ -47,7 +47,7 @@ _HOME = {
 """Which subpackage holds a public name; it is imported when the name is first used."""
 
 _SUBPACKAGES = ("equilibria", "losses", "networks", "orbits", "plots", "proofs", "rules", "systems")
-_SUBPACKAGES += ("attractors", "noise", "switching", "theory")
+_SUBPACKAGES += ("attractors", "noise", "spectra", "switching", "theory")
 
 if TYPE_CHECKING:
     from samflow import (
@@ -60,6 +60,7 @@ if TYPE_CHECKING:
         plots,
         proofs,
         rules,
+        spectra,
         switching,
         systems,
         theory,
@@ -130,6 +131,7 @@ __all__ = [
     "proofs",
     "rule",
     "rules",
+    "spectra",
     "survey",
     "sweep_switch",
     "switching",

@@ -137,7 +137,7 @@ def test_examples_that_are_no_numbers_are_refused(x):
 
 def test_masked_examples_are_refused_for_torch():
     torch = pytest.importorskip("torch")
-    from samflow.networks.pytorch.data import examples as held
+    from samflow.losses.pytorch.data import examples as held
 
     masked = np.ma.masked_array([[1.0], [2.0]], [[False], [True]])
     for x, y in ((masked, np.zeros(2)), (np.zeros((2, 1)), masked)):

@@ -9,15 +9,16 @@ import samflow
 
 ROOT = Path(samflow.__file__).parent
 LAYERS = [
-    {"_status", "_components", "_types", "_text"},
+    {"_status", "_components", "_types", "_text", "_extras"},
     {"_checks"},
     {"_random"},
     {"records"},
+    {"theory"},
     {"losses"},
     {"rules"},
     {"systems"},
+    {"spectra"},
     {"orbits"},
-    {"theory"},
     {"proofs"},
     {"equilibria"},
     {"attractors"},
@@ -77,10 +78,11 @@ def test_samflow_imports_neither_analysis_nor_figures():
 
 def test_import_is_light():
     """`import samflow` loads no plotting, no symbolic algebra and no solver."""
-    heavy = ("matplotlib", "sympy", "diffrax", "xarray", "scipy", "typer")
+    heavy = ("matplotlib", "sympy", "diffrax", "xarray", "scipy", "typer", "torch")
     code = f"import sys, samflow; print([m for m in {heavy} if m in sys.modules])"
+    code += "; import samflow.losses.pytorch, samflow.networks; print('torch' in sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert out.stdout.strip() == "[]"
+    assert out.stdout.split() == ["[]", "False"]
 
 
 def test_every_public_name_resolves():

@@ -1,4 +1,4 @@
-"""What orbits settle on: Lyapunov exponents."""
+"""Lyapunov exponents of maps and flows."""
 
 from samflow.attractors.lyapunov import Lyapunov, kaplan_yorke, lyapunov_spectrum
 

@@ -1,8 +1,8 @@
 """Growth of tangent vectors along the solutions of a flow, by diffrax.
 
 The variational equation V̇ = Df(z) V is solved together with ż = f(z), and the frame V is made
-orthonormal after every step of the solver: no interval has to be chosen, and however stiff the
-flow, the step is short enough for the vectors to stay apart.
+orthonormal after every step of the solver. No interval has to be chosen, and the solver's steps are
+short enough, for stiff flows too, that the vectors do not align.
 """
 
 from typing import Any, NamedTuple
@@ -51,7 +51,7 @@ class _Carry(NamedTuple):
 def flow_growth(system: AbstractFlow, z0: Array, num_exponents: int, settings: Settings) -> Growth:
     """Follow solutions from the states z0 (N, state_dim) and the frames on them."""
     batches = settings.t1 * jnp.arange(NUM_BATCHES + 1) / NUM_BATCHES
-    ends = settings.t_transient + batches  # the first is the transient's
+    ends = settings.t_transient + batches  # the first batch is the transient
     logs, status, stopped_at = jax.vmap(
         lambda start: _follow(system, start, num_exponents, ends, settings)
     )(z0)
@@ -61,7 +61,7 @@ def flow_growth(system: AbstractFlow, z0: Array, num_exponents: int, settings: S
 def _follow(
     system: AbstractFlow, start: Array, num_exponents: int, ends: Array, settings: Settings
 ) -> tuple[Array, Array, Array]:
-    import diffrax  # half a second, which those who only iterate need not wait for
+    import diffrax  # takes half a second to import, which maps do not need
 
     def field(t: Any, y: tuple[Array, Array], args: None) -> tuple[Array, Array]:
         z, frame = y

@@ -2,7 +2,8 @@
 
 A frame is orthogonalised at every step and rescaled every few, so that a step takes no square root
 and no logarithm: the product of the stretches is the length of the vector. In few dimensions this
-is Gram–Schmidt in scalars, one array a coordinate; a library's QR in the loop costs 40 times more.
+is Gram–Schmidt in scalars, one array per coordinate; a library's QR in the loop costs 40 times
+more.
 """
 
 import abc
@@ -22,8 +23,8 @@ MAX_COMPONENTS = 4
 class AbstractFrames(eqx.Module):
     """The operations on frames of `size` vectors in `dim` dimensions, in one layout.
 
-    `lost` says of each vector whether a projection took away all but rounding: its stretch was 0
-    as far as one can say. Rescaling makes it 0, which it stays, and its log −inf.
+    `lost` says of each vector whether a projection left only rounding errors: its stretch was 0 up
+    to rounding. Rescaling sets such a vector to 0 for good, and its log to −inf.
     """
 
     size: eqx.AbstractVar[int]
@@ -74,16 +75,16 @@ class ScalarFrames(AbstractFrames):
     dim: int
 
     def start(self, shape: tuple[int, ...], dtype: Any) -> Any:
-        """Return constants, one a coordinate."""
+        """Return constants, one per coordinate."""
         rows = _general_position(self.size, self.dim)
         return tuple(Components(*(jnp.full(shape, entry, dtype) for entry in row)) for row in rows)
 
     def none_lost(self, shape: tuple[int, ...]) -> Any:
-        """Return one array a vector."""
+        """Return one array per vector."""
         return (jnp.zeros(shape, bool),) * self.size
 
     def orthogonalise(self, frame: Any, lost: Any) -> tuple[Any, Any]:
-        """Project, without dividing by lengths but for one reciprocal a vector."""
+        """Project, without dividing by lengths but for one reciprocal per vector."""
         done, gone = [], []
         for v, was_lost in zip(frame, lost, strict=True):
             before = inner(v, v)
@@ -97,7 +98,7 @@ class ScalarFrames(AbstractFrames):
         return tuple(v for v, _ in done), tuple(gone)
 
     def rescale(self, frame: Any, lost: Any) -> tuple[Any, Any]:
-        """Divide by lengths, with one square root a vector."""
+        """Divide by lengths, with one square root per vector."""
         vectors, logs = [], []
         for v, gone in zip(frame, lost, strict=True):
             factor, log = _factor_and_log(inner(v, v), gone)

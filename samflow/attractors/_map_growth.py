@@ -1,10 +1,10 @@
 """Growth of tangent vectors along the orbits of a map, in blocks, as `samflow.orbits._iterate`.
 
-The fast loop makes a group of steps of the map and of the frame between two rescalings, and looks
-at what has become of the orbits once a chunk. A chunk is made again with a rescaling at every step
-when a length has left the range of the numbers, and step by step, without the frame, to find where
-an orbit was lost. The loop over groups is kept under 1024 bytes of traffic for Hénon's map (small
-counters, one square root for a factor): XLA compiles smaller loops as one function unasked.
+The fast loop makes a group of steps of the map and of the frame between two rescalings, and checks
+the orbits once per chunk. A chunk is computed again with a rescaling at every step when a length
+has overflowed or underflowed, and step by step, without the frame, to find where an orbit was lost.
+The loop over groups is kept under 1024 bytes of traffic for Hénon's map (small counters, one square
+root for a factor): XLA compiles loops below that size as one function without any flag.
 """
 
 import functools
@@ -32,7 +32,7 @@ _RUNNING = -1
 
 
 class Growth(NamedTuple):
-    """What a kernel returns, one an orbit.
+    """What a kernel returns, one per orbit.
 
     `logs` (..., batches, k) are sums of log stretches and `units` (batches,) the steps, or
     (..., batches) the times, over which they were taken.
@@ -56,7 +56,7 @@ class _Carry(NamedTuple):
     """The state of a block.
 
     Common to its members are `step`, the steps of a `group` and whether the last chunk is to be
-    made `again`, with a rescaling at every step; the rest is one a member.
+    made `again`, with a rescaling at every step; the rest is one per member.
     """
 
     step: Any
@@ -179,7 +179,7 @@ def _run_block(
 
     def phase(index: Any, state: tuple[_Carry, Array]) -> tuple[_Carry, Array]:
         carry, sums = state
-        # A vector that is lost stays so, but not from the transient: that is not counted.
+        # A lost vector stays lost, except one lost in the transient, which is not counted.
         begin = jax.tree.map(
             lambda log: jnp.where(jnp.isfinite(log) | (index == 1), 0.0, log), carry.logs
         )
@@ -243,7 +243,7 @@ def _steps(layout: _Layout, carry: _Carry, length: Any, size: Any) -> _Carry:
 
 
 def _checked(layout: _Layout, old: _Carry, new: _Carry, settings: Settings) -> _Carry:
-    """Look at what has become of the orbits in a chunk."""
+    """Check the orbits at the end of a chunk and record those that ended in it."""
     # Written so that NaN counts as broken; −inf is the log of a stretch of 0.
     broken = ~jnp.all(layout.frames.stack(new.logs) < jnp.inf, axis=-1)
     lost = (new.status == _RUNNING) & (_outside(layout, new, settings) | new.singular | broken)
@@ -256,7 +256,7 @@ def _outside(layout: _Layout, carry: _Carry, settings: Settings) -> Any:
 
 
 def _replay(layout: _Layout, old: _Carry, new: _Carry, lost: Array, settings: Settings) -> _Carry:
-    """Make a chunk again, step by step, and mark each lost orbit where it first was."""
+    """Compute a chunk again, step by step, and mark where each lost orbit was lost."""
 
     def one(_: Any, carry: _Carry) -> _Carry:
         singular = layout.singularity(carry.z) <= 0
@@ -269,7 +269,7 @@ def _replay(layout: _Layout, old: _Carry, new: _Carry, lost: Array, settings: Se
 
     replayed = lax.fori_loop(0, new.step - old.step, one, old)
     new = new._replace(status=replayed.status, stopped_at=replayed.stopped_at)
-    # The orbit is well and its tangent vectors are not.
+    # The orbit is finite, and its tangent vectors are not.
     return _stop(new, lost, Status.not_finite)
 
 

@@ -37,7 +37,7 @@ class Lyapunov(AbstractRecord):
             rounding decides.
         sum: of the exponents computed; of all of them, the mean of log |det DF| or of div f.
         status: reached end, diverged, not finite or undefined, for a flow also out of steps and
-            step size vanished; one an orbit.
+            step size vanished; one per orbit.
         stopped_at: steps made or time reached, with the transient; for an orbit that failed the
             step or time at which it did.
         length: the number of steps, or the time, that is averaged over.
@@ -115,45 +115,44 @@ def lyapunov_spectrum(
     atol: float | None = None,
     max_steps: int | None = None,
 ) -> Lyapunov:
-    """Average the logarithms of how an orbit stretches its tangent vectors.
+    """Compute Lyapunov exponents: the mean logarithmic stretch of tangent vectors along an orbit.
 
     An orthonormal frame is pushed along the orbit by DF (of a flow: by V̇ = Df(z) V) and made
     orthogonal again after every step; λᵢ is the mean log of the stretch of its i-th vector.
 
-    The average means something where it has a limit, the same for almost every start: for an
-    ergodic measure, and for almost every start of that measure only (Oseledets). Nothing here
-    tests that. Otherwise it is a value at finite time of the one orbit followed: on its way to
-    an attractor (take a transient), or near an unstable orbit that rounding has not yet made it
-    leave. In floating point an orbit can also end where no typical one does, as those of the
-    doubling map do at 0.
+    The average has a limit, the same for almost every start, if the orbit follows an ergodic
+    measure (Oseledets). This is not tested. Otherwise the result is a finite-time value for the
+    one orbit followed, which may still be approaching an attractor (use a transient), or be near an
+    unstable orbit that it has not yet left. In floating point an orbit can also end where typical
+    orbits do not, as orbits of the doubling map end at 0.
 
     Args:
         system: a map or a flow.
         w0: weights (dim,) or (N, dim); or states of length `state_dim` where this differs.
         num_steps: for a map: the number of steps averaged over.
-        num_transient: for a map: steps made before, with the frame, and not counted; 0.
+        num_transient: for a map: steps made before, with the frame, and not counted; default 0.
         t1: for a flow: the time averaged over.
-        t_transient: for a flow: the time followed before and not counted; 0.
-        num_exponents: how many, from the largest; all.
+        t_transient: for a flow: the time followed before and not counted; default 0.
+        num_exponents: how many, from the largest; by default all.
         escape_radius: an orbit has diverged when ‖z‖ exceeds this. Of a map, a ball left and
             entered again within 1024 steps is not noticed.
-        rtol: for a flow: relative tolerance of each step of Tsit5, state and frame; 1e-8.
-        atol: for a flow: absolute tolerance of the same; 1e-10.
-        max_steps: for a flow: number of steps after which the solver gives up; 1,000,000.
+        rtol: for a flow: relative tolerance of each step of Tsit5, state and frame; default 1e-8.
+        atol: for a flow: absolute tolerance of the same; default 1e-10.
+        max_steps: for a flow: steps after which the solver gives up; default 1,000,000.
 
     Returns:
         A `Lyapunov`. Nothing is raised for an orbit that fails: its exponents are NaN and its
         status says why, `undefined` where it meets a state at which the system has no Jacobian,
-        as normalised SAM at a critical point. A flow can come to such a point with vanishing
-        steps, or with too many, instead; it is not followed along it, as `integrate` may.
+        as normalised SAM at a critical point. A flow can instead end near such a point with
+        a vanished step size or out of steps; it is not followed beyond, unlike in `integrate`.
 
         A stretch counts as 0, and the exponent is −inf, when it is under 1e-146 in a step or
         when Gram–Schmidt leaves nothing but rounding. A Jacobian that is singular only up to
         rounding can give some large negative number instead, around −36 a step.
 
         In single precision the sums have five or six digits and a stretch under 3e-16 counts
-        as 0. A chaotic orbit falls on a cycle after some 1e4 steps there, and its average is that
-        of the cycle, which the standard error does not see.
+        as 0. There a chaotic orbit becomes periodic after some 1e4 steps by rounding. Its average
+        is then that of the cycle, which the standard error does not show.
 
     Raises:
         ArgumentError: for a wrong shape, a start that is not finite or outside the loss's

@@ -59,7 +59,7 @@ def make_loss(model: str, data: str | None, examples: int | None, settings: Sett
     common |= {"weight_decay": settings.loss_weight_decay, "dtype": settings.dtype}
     common |= {"name": model}
     if _is_torch(made):
-        from samflow.networks import torch_network
+        from samflow.losses import torch_network
 
         extra = {"batch_norm": settings.batch_norm, "chunk_size": settings.chunk_size}
         return torch_network(made, x, y, **common, **extra)

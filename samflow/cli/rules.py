@@ -30,7 +30,7 @@ def _facts(name: str) -> dict[str, Any]:
         "name": name,
         "formula": kind.formula,
         "options": _options(kind),
-        "memory": issubclass(kind, rules.AbstractMemoryRule),
+        "memory": kind.num_memories > 0,
         "smooth_at_critical_points": kind.smooth,
         "closed_forms": theory.CLOSED_FORMS[name],
         "source": kind.source,

@@ -7,19 +7,16 @@ from samflow.equilibria.cycles import Cycles, find_cycles
 from samflow.equilibria.fixed_points import FixedPoints, find_fixed_points
 from samflow.equilibria.saddle_report import survey
 from samflow.equilibria.stability import Stability, classify
-from samflow.spectra.spectrum import Eigenpairs, extreme_eigenpairs
 
 __all__ = [
     "AttractionRadius",
     "Conditions",
     "Cycles",
-    "Eigenpairs",
     "Fate",
     "FixedPoints",
     "Stability",
     "classify",
     "conditions",
-    "extreme_eigenpairs",
     "fate",
     "find_cycles",
     "find_fixed_points",

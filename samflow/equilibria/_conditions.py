@@ -11,7 +11,7 @@ from samflow._status import Kind, Status
 from samflow._types import ArrayLike
 from samflow.equilibria.stability import classify
 from samflow.records import AbstractRecord, Provenance, provenance
-from samflow.rules import GD, AbstractMemoryRule, AbstractNormalisedRule, PracticalSAM
+from samflow.rules import GD, AbstractNormalisedRule, PracticalSAM
 from samflow.systems import AbstractSystem, Flow, Map
 from samflow.systems.hyperparameters import theory_settings
 from samflow.theory.symbols import eps, rho
@@ -153,7 +153,7 @@ def _curvature(system: Map | Flow, w: ArrayLike) -> tuple[float, ...]:
 def _why_none(system: Map | Flow, w: ArrayLike | None) -> Status:
     """Say why there are no conditions; without a point, by what the rule is at most of them."""
     if w is None:
-        jumps = isinstance(system.rule, (AbstractNormalisedRule, AbstractMemoryRule))
+        jumps = isinstance(system.rule, AbstractNormalisedRule) or system.rule.num_memories
         return Status.not_differentiable if jumps else Status.no_closed_form
     status = classify(system, w).status
     return Status.no_closed_form if status is Status.located else status

@@ -104,6 +104,7 @@ def fate(
     num_steps: int = 20_000,
     t1: float | None = None,
     leaps: int = _LEAPS,
+    compare: bool = True,
     key: Array | None = None,
 ) -> Fate:
     """Follow orbits from random points of a small sphere around `w`, and say what becomes of them.
@@ -134,6 +135,7 @@ def fate(
             the speed at which the fastest start begins.
         leaps: how many to make at most; 0 for none. None are made in more than 64 dimensions, of a
             loss that Python computes, or by a flow that slides.
+        compare: whether to hold what is seen against `classify`.
         key: for the starts; by default a fixed one.
 
     Returns:
@@ -148,43 +150,6 @@ def fate(
         ArgumentError: for a wrong shape or settings out of range, or in single precision.
 
     """
-    found = observe(
-        system,
-        w,
-        num_starts=num_starts,
-        radius=radius,
-        leave_radius=leave_radius,
-        num_steps=num_steps,
-        t1=t1,
-        leaps=leaps,
-        key=key,
-    )
-    if not isinstance(system, (Map, Flow)) or is_quadratic(system.loss):
-        return found
-    if not np.isfinite(float(_singularity(system, system.lift(jnp.asarray(w, dtype=float))))):
-        return found  # the rule has a Jacobian everywhere, and `classify` asks that
-    known = classify(system, w)
-    return found.beside(known.kind, known.local)
-
-
-@eqx.filter_jit
-def _singularity(system: AbstractSystem, z: Array) -> Array:
-    return jnp.asarray(system.singularity(z))
-
-
-def observe(
-    system: AbstractSystem,
-    w: ArrayLike,
-    *,
-    num_starts: int = 32,
-    radius: float | None = None,
-    leave_radius: float | None = None,
-    num_steps: int = 20_000,
-    t1: float | None = None,
-    leaps: int = _LEAPS,
-    key: Array | None = None,
-) -> Fate:
-    """Do what `fate` does, without a look at theory."""
     _checks.double_precision("`fate`")
     check_system(system)
     w = _checks.point("w", w, system.dim)
@@ -209,7 +174,7 @@ def observe(
         seen, leapt = follow_map(system, starts, about, num_steps, leaps)
     fates, period, nearest, farthest = zip(*seen, strict=True)
     outcome = fates[0] if len(set(fates)) == 1 else "mixed"
-    return Fate(
+    found = Fate(
         outcome,
         tuple(fates),
         np.array(period),
@@ -221,6 +186,25 @@ def observe(
         "",
         provenance(system.describe(), w=np.asarray(w).tolist(), num_starts=num_starts),
     )
+    if not (compare and _needs_comparison(system, w)):
+        return found
+    known = classify(system, w)
+    return found.beside(known.kind, known.local)
+
+
+def _needs_comparison(system: AbstractSystem, w: Array) -> bool:
+    """Return whether `classify` knows the point by the quadratic part of the loss alone.
+
+    A rule with infinite singularity has a Jacobian everywhere, from which `classify` answers.
+    """
+    if not isinstance(system, (Map, Flow)) or is_quadratic(system.loss):
+        return False
+    return bool(np.isfinite(float(_singularity(system, system.lift(w)))))
+
+
+@eqx.filter_jit
+def _singularity(system: AbstractSystem, z: Array) -> Array:
+    return jnp.asarray(system.singularity(z))
 
 
 def _ascent_length(system: AbstractSystem, w: Array) -> float:

@@ -15,7 +15,7 @@ from samflow.equilibria._units import box_width
 from samflow.equilibria.continua import on_continua
 from samflow.equilibria.newton import ERROR_IN_STEPS, distinct, unit_points
 from samflow.rules import SAM
-from samflow.rules.base import AbstractMemoryRule, AbstractNormalisedRule
+from samflow.rules.base import AbstractNormalisedRule
 from samflow.systems import AbstractFlow, AbstractMap, AbstractSystem, Flow, Map
 
 _SPHERES = 8
@@ -35,10 +35,7 @@ def _motion(system: AbstractSystem, w: Array) -> Array:
     """Return what vanishes at a fixed point at rest, in units of the gradient."""
     if isinstance(system, (Map, Flow)):
         rule, loss = system.rule, system.loss
-        if isinstance(rule, AbstractMemoryRule):
-            d = rule.direction(loss, w, rule.start(loss, w))[0]
-        else:
-            d = rule.direction(loss, w)
+        d = rule.step(loss, w, rule.init(loss, w))[0]
         decay = system.weight_decay if isinstance(system, Map) else None
         return jnp.asarray(d if decay is None else d + decay * w)
     if isinstance(system, AbstractMap):
@@ -50,10 +47,10 @@ def _motion(system: AbstractSystem, w: Array) -> Array:
 def _residual(system: AbstractSystem, w: Array) -> Array:
     """Return the norm of the motion at rest, and of what a step makes of the rule's memory."""
     motion = _motion(system, w)
-    if isinstance(system, Map) and isinstance(system.rule, AbstractMemoryRule):
+    if isinstance(system, Map) and system.rule.num_memories:
         rule, loss = system.rule, system.loss
-        memory = rule.start(loss, w)
-        motion = jnp.concatenate([motion, rule.direction(loss, w, memory)[1] - memory])
+        memory = rule.init(loss, w)
+        motion = jnp.concatenate([motion, rule.step(loss, w, memory)[1] - memory])
     return jnp.linalg.norm(motion)
 
 

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from samflow._types import Box, Scalar, Vector
 from samflow.losses.base import AbstractLoss
-from samflow.rules import ASAM, USAM, AbstractMemoryRule, AbstractNormalisedRule, PracticalSAM
+from samflow.rules import ASAM, USAM, AbstractNormalisedRule, PracticalSAM
 from samflow.systems import AbstractFlow, AbstractMap, AbstractSystem, Flow, Map
 
 _RADII = 2.0 ** np.arange(-110, 111, 2)
@@ -101,8 +101,8 @@ def ascent_length(system: AbstractSystem) -> float:
         return float(rule.shift)
     if isinstance(rule, USAM):
         return 0.0
-    known = (AbstractNormalisedRule, AbstractMemoryRule, PracticalSAM)
-    return float(getattr(rule, "rho", 0.0)) if isinstance(rule, known) else 0.0
+    known = isinstance(rule, (AbstractNormalisedRule, PracticalSAM)) or (rule and rule.num_memories)
+    return float(getattr(rule, "rho", 0.0)) if known else 0.0
 
 
 def bending_length(system: AbstractMap | AbstractFlow, z: Array) -> float:

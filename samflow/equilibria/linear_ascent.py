@@ -1,6 +1,6 @@
 """Rules that ascend by ρMz/‖Nz‖, z = H(w − w*), near a critical point w*.
 
-SAM with M = N = I, ASAM with M = T², N = T, GCSAM with a projection: section 5 of docs/theory.md.
+SAM with M = N = I, ASAM with M = T², N = T, GCSAM with a projection: section 5 of docs/theory.
 """
 
 from typing import NamedTuple
@@ -9,7 +9,7 @@ import numpy as np
 
 from samflow.losses.base import AbstractLoss
 from samflow.losses.finite_sum import shards
-from samflow.rules import ASAM, DNSAM, GCSAM, MSAM, NSAM, SAM, PenalisedGradientNorm, Rule
+from samflow.rules import ASAM, DNSAM, GCSAM, MSAM, NSAM, SAM, AbstractRule, PenalisedGradientNorm
 
 EQUAL = 1e-9
 """Relative: an eigenvalue this small is 0, a multiplier this near to the unit circle neutral."""
@@ -30,7 +30,7 @@ class LinearAscent(NamedTuple):
     measure: np.ndarray
 
 
-def linear_ascent(rule: Rule, loss: AbstractLoss, w: np.ndarray) -> LinearAscent | None:
+def linear_ascent(rule: AbstractRule, loss: AbstractLoss, w: np.ndarray) -> LinearAscent | None:
     """Return a rule's ascent near the critical point `w`; None where it is not of that form."""
     identity = np.eye(len(w))
     if isinstance(rule, (DNSAM, SAM, NSAM)):

@@ -1,7 +1,7 @@
 """What holds a flow near a critical point where its rule has no Jacobian: sliding.
 
 Of linear ascents one inequality gives the radius from which it comes to the point; other rules are
-asked for their limits from many sides. Sections 3 and 5 of docs/theory.md.
+asked for their limits from many sides. Sections 3 and 5 of docs/theory.
 """
 
 from typing import Any

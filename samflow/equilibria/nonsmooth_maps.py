@@ -2,7 +2,7 @@
 
 On the quadratic part of the loss all symmetric 2-cycles of a linear ascent come from an eigenvalue
 problem; of rules with a memory or several ascent steps those along eigenvectors are known.
-Sections 3 and 5 of docs/theory.md.
+Sections 3 and 5 of docs/theory.
 """
 
 import functools
@@ -16,7 +16,7 @@ from samflow.equilibria._units import power_of_two
 from samflow.equilibria.linear_ascent import EQUAL, LinearAscent
 from samflow.equilibria.nonsmooth_records import Cycle, Nonsmooth, Trap
 from samflow.losses.quadratic import is_quadratic
-from samflow.rules import FSAM, MultiStepSAM, OptimisticSAM, Rule, VaSSO
+from samflow.rules import FSAM, AbstractRule, MultiStepSAM, OptimisticSAM, VaSSO
 from samflow.systems import Map
 from samflow.systems.hyperparameters import theory_settings
 
@@ -126,7 +126,7 @@ def _attracts(sizes: np.ndarray, multiplicity: int) -> bool | None:
     return True if neutral == multiplicity - 1 else None  # along a sphere of cycles: neutral
 
 
-def _aligned_cycles(system: Map, rule: Rule, hessian: np.ndarray) -> tuple[Cycle, ...]:
+def _aligned_cycles(system: Map, rule: AbstractRule, hessian: np.ndarray) -> tuple[Cycle, ...]:
     """Return the 2-cycles along eigenvectors of rules across whose cycles each λⱼ is by itself.
 
     None with momentum, and none along a negative or a multiple eigenvalue of multi-step SAM,

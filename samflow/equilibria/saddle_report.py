@@ -12,7 +12,7 @@ from flint import acb
 from samflow import _checks, theory
 from samflow._status import Kind, Status, Verdict
 from samflow._types import Box
-from samflow.equilibria._fate import observe
+from samflow.equilibria._fate import fate
 from samflow.equilibria.exact_zeros import exact_zero, rounding_of_loss
 from samflow.equilibria.fixed_points import MULTISTART, find_fixed_points
 from samflow.equilibria.saddle_records import (
@@ -33,7 +33,7 @@ from samflow.proofs.enclosures import Dynamics, ascent_eigenvalue, spectrum
 from samflow.proofs.enclosures import classify as classify_enclosed
 from samflow.proofs.windows import End, Window, lr_window, rho_window
 from samflow.records import provenance
-from samflow.rules import GD, RULES, SAM, USAM, AbstractMemoryRule, Rule, rule
+from samflow.rules import GD, RULES, SAM, USAM, rule
 from samflow.systems import Flow, Map
 
 _PRECISION = 128
@@ -68,7 +68,7 @@ def survey(
 
     One search serves all rules, which share the critical points. For GD and USAM all depends on the
     Hessian's eigenvalues λ, and multipliers and windows follow from enclosures of λ by
-    U(λ) = λ(1 + rho λ), section 2 of docs/theory.md: these are proofs. For every other rule the
+    U(λ) = λ(1 + rho λ), section 2 of docs/theory: these are proofs. For every other rule the
     answer is that of `classify`, in floating point.
 
     Args:
@@ -232,7 +232,10 @@ def _shape(spans: Sequence[Span]) -> str:
 def _behaviour(system: Map, place: _Place, dynamics: Dynamics, simulate: bool) -> Behaviour:
     proved = isinstance(system.rule, (GD, USAM))
     found = _enclosed(system, place, dynamics) if proved else _computed(system, place)
-    seen = observe(system, place.w).beside(found.kind, found.local) if simulate else None
+    # What `classify` says has been computed once: it is compared here.
+    seen = (
+        fate(system, place.w, compare=False).beside(found.kind, found.local) if simulate else None
+    )
     return found._replace(flow=_flow_kind(system, place), fate=seen)
 
 
@@ -272,10 +275,9 @@ def _computed(system: Map, place: _Place) -> Behaviour:
 
 
 def _flow_kind(system: Map, place: _Place) -> Kind | None:
-    made: Rule = system.rule
-    if isinstance(made, AbstractMemoryRule) or _shape(place.spans) == "degenerate":
+    if system.rule.num_memories or _shape(place.spans) == "degenerate":
         return None
-    return classify(Flow(system.loss, made), place.w).kind
+    return classify(Flow(system.loss, system.rule), place.w).kind
 
 
 def _range(window: Window, spans: Sequence[Span], rho: float) -> Range:

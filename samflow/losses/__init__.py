@@ -16,6 +16,7 @@ from samflow.losses.function import FunctionLoss
 from samflow.losses.models import network, network_function
 from samflow.losses.network import NetworkLoss
 from samflow.losses.parser import parse, read
+from samflow.losses.pytorch import TorchLoss, torch_network
 from samflow.losses.quadratic import Quadratic
 from samflow.losses.zoo import (
     ZOO,
@@ -54,8 +55,8 @@ def loss(
             evaluated as code), or a function of an array (dim,) that returns a scalar.
         dim: number of weights; required for a function, checked for a formula.
         variables: order of a formula's variables; by default x, y, x2, x10 in natural order.
-            A variable that the formula does not hold may be listed: the loss is flat along it,
-            as it is along one that cancels, in "x**2 + 0*y".
+            A variable that does not occur in the formula may be listed. The loss is flat along
+            it, as along y in "x**2 + 0*y".
         domain: where the loss is meant to be used; starts outside it are refused.
         name: what to call it; by default its text, or the function's name.
 
@@ -100,7 +101,7 @@ def _from_text(
     expression, names = read(text)
     found = {str(symbol): symbol for symbol in expression.free_symbols}
     if variables is None:
-        order = sorted(names, key=_natural)  # also those that cancel: the loss is flat along them
+        order = sorted(names, key=_natural)  # with those that cancel
     else:
         if isinstance(variables, str) or not isinstance(variables, Sequence):
             raise _checks.ArgumentError(
@@ -142,6 +143,7 @@ __all__ = [
     "FunctionLoss",
     "NetworkLoss",
     "Quadratic",
+    "TorchLoss",
     "beale",
     "curved_valley",
     "double_well",
@@ -160,5 +162,6 @@ __all__ = [
     "saddle",
     "six_hump_camel",
     "styblinski_tang",
+    "torch_network",
     "valley",
 ]

@@ -1,4 +1,4 @@
-"""Which operations of a function are not twice differentiable everywhere."""
+"""Detection of operations that are not twice differentiable everywhere, such as ReLU."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -18,7 +18,7 @@ KINKED = {
     "sign": "sign",
     "sort": "sorting",
 }
-"""Operations of JAX with kinks or jumps, by what people call them.
+"""Operations of JAX with kinks or jumps, with their usual names.
 
 The largest of many, `reduce_max`, is left out: softmax subtracts it, and loses it again."""
 
@@ -27,10 +27,10 @@ _NAMED = ("relu", "hard_tanh", "hard_sigmoid", "relu6", "leaky_relu")
 
 
 def kinks(function: Callable[..., Any], *arguments: Any) -> tuple[str, ...]:
-    """Return what in `function` has kinks, each once; empty where nothing that is known has.
+    """Return the operations of `function` that have kinks, each once; empty if none is known.
 
-    The Hessian of a function with kinks is that of its smooth pieces: what happens where a unit
-    switches is not in it. A found operation need not lie on the way of the weights.
+    The Hessian of a function with kinks is that of its smooth pieces. It does not describe what
+    happens where a unit switches. An operation in the list need not depend on the weights.
 
     >>> import jax.numpy as jnp
     >>> kinks(lambda x: jax.nn.relu(jnp.abs(jnp.tanh(x))), 1.0)

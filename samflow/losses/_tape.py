@@ -1,7 +1,7 @@
 """A formula as a straight-line program, run over any kind of number.
 
-The same tape gives JAX arrays, NumPy arrays or balls, whichever operations it is run with; no
-source text is generated and nothing is compiled or evaluated as code.
+The operations given to `run` decide whether the tape computes with JAX arrays, NumPy arrays or
+balls. No source text is generated, and nothing is compiled or evaluated as code.
 """
 
 import functools
@@ -65,7 +65,7 @@ class Tape(NamedTuple):
 
 @functools.lru_cache(maxsize=256)
 def tape(expressions: tuple[sympy.Expr, ...], symbols: tuple[sympy.Symbol, ...]) -> Tape:
-    """Lay out `expressions` in `symbols` as one tape, common subexpressions once."""
+    """Return `expressions` in `symbols` as one tape, with common subexpressions computed once."""
     shared, reduced = sympy.cse(expressions, order="none")
     slots: dict[sympy.Basic, int] = {symbol: i for i, symbol in enumerate(symbols)}
     operations: list[Operation] = []

@@ -1,4 +1,4 @@
-"""What every loss offers: its value and derivatives, and what is known about it."""
+"""Interface of losses: value, derivatives, name, domain."""
 
 import abc
 from typing import TYPE_CHECKING
@@ -32,7 +32,7 @@ class AbstractLoss(eqx.Module):
 
         @property
         def elementwise(self) -> bool:
-            """Whether `gradient` takes `Components`, one array a coordinate, at full speed."""
+            """Whether `gradient` takes `Components`, one array per coordinate, at full speed."""
             ...
 
     else:
@@ -64,13 +64,13 @@ class AbstractLoss(eqx.Module):
 
 
 class AbstractDerivedLoss(AbstractLoss):
-    """A loss made of another one, of the same weights and with its name, domain and layouts."""
+    """A loss that wraps another one with the same weights, name, domain and layouts."""
 
     if TYPE_CHECKING:  # type checkers take abstract variables for arguments of the constructor
 
         @property
         def loss(self) -> AbstractLoss:
-            """The loss that it is made of."""
+            """The wrapped loss."""
             ...
 
     else:
@@ -93,10 +93,10 @@ class AbstractDerivedLoss(AbstractLoss):
 
     @property
     def precision(self) -> float:
-        """Unit of rounding of the loss that it is made of."""
+        """Unit of rounding of the wrapped loss."""
         return self.loss.precision
 
     @property
     def elementwise(self) -> bool:
-        """Whether the loss takes one array a coordinate."""
+        """Whether the loss takes one array per coordinate."""
         return self.loss.elementwise

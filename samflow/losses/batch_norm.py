@@ -1,4 +1,4 @@
-"""Batch norm of equinox: its mode, passes with its state, and its statistics computed anew."""
+"""Batch norm of equinox: its mode, passes with its state, and recomputing its statistics."""
 
 from collections import Counter
 from collections.abc import Callable, Hashable
@@ -24,18 +24,12 @@ def in_mode(model: Any, batch_norm: str) -> Any:
     """Return a module whose batch norms take running statistics ("eval") or the batch's ("train").
 
     Raises:
-        ArgumentError: for a module with batch norm and neither of these, or with its initial state
-            inside.
+        ArgumentError: for a module with its initial state inside.
 
     """
     found = layers(model)
     if not found:
         return model
-    if batch_norm not in ("eval", "train"):
-        raise ArgumentError(
-            'Argument `batch_norm` must be "eval" or "train" for a module with batch norm and its '
-            f"state, but is {batch_norm!r}."
-        )
     if any(map(eqx.is_array, jtu.tree_leaves([_indices(norm) for norm in found]))):
         raise ArgumentError(
             "Argument `model` must come without its initial state, which is no weight, but holds "
@@ -93,7 +87,7 @@ def _each(model: Any, state: State, x: Array) -> tuple[Array, State]:
 
 
 def _together(model: Any, state: State, x: Array) -> tuple[Array, State]:
-    # A state that a layer writes is of no use afterwards: the layers have a copy.
+    # The state that a layer writes is dropped: the layers keep a copy.
     return model(x, jtu.tree_map(lambda leaf: leaf, state))
 
 
@@ -146,7 +140,7 @@ def _measured(
 
 
 def _indices(norm: BatchNorm) -> tuple[Any, Any]:
-    """Return where the state has what batches there were, and the statistics."""
+    """Return the places in the state of the count of batches and of the statistics."""
     if norm.mode == "ema":
         return norm.ema_first_time_index, norm.ema_state_index
     return norm.batch_counter, norm.batch_state_index

@@ -1,4 +1,4 @@
-"""A network's loss over data that do not fit at once, gone through chunk by chunk."""
+"""The loss of a network over data that do not fit in memory, computed chunk by chunk."""
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping
@@ -10,7 +10,7 @@ from jaxtyping import Array
 
 from samflow import _checks
 from samflow._types import NumpyArray, Point, Scalar
-from samflow.losses import calls
+from samflow.losses import evaluation
 from samflow.losses.base import AbstractDerivedLoss
 from samflow.losses.eager import AbstractEagerLoss
 from samflow.losses.network_base import AbstractNetworkLoss, NetworkOptions
@@ -42,11 +42,15 @@ class ChunkedLoss(AbstractEagerLoss, AbstractDerivedLoss, AbstractNetworkLoss):
 
     def value_at(self, w: Point) -> Any:
         """Return L(w)."""
-        return sum(share * calls.value(part, w) for share, part in self.chunks(self.chunk_size))
+        return sum(
+            share * evaluation.value(part, w) for share, part in self.chunks(self.chunk_size)
+        )
 
     def gradient_at(self, w: Point) -> Any:
         """Return g(w)."""
-        return sum(share * calls.gradient(part, w) for share, part in self.chunks(self.chunk_size))
+        return sum(
+            share * evaluation.gradient(part, w) for share, part in self.chunks(self.chunk_size)
+        )
 
     def product_at(self, w: Point) -> Callable[[Any], Any]:
         """Return v ↦ H(w)v; every product goes through all chunks again."""
@@ -54,19 +58,21 @@ class ChunkedLoss(AbstractEagerLoss, AbstractDerivedLoss, AbstractNetworkLoss):
         def product(v: Any) -> Any:
             v = jnp.asarray(v)
             return sum(
-                share * calls.hvp(part, w, v) for share, part in self.chunks(self.chunk_size)
+                share * evaluation.hvp(part, w, v) for share, part in self.chunks(self.chunk_size)
             )
 
         return product
 
     def predict(self, w: Point) -> Array:
         """Return f_w(xᵢ) for every example."""
-        return jnp.concatenate([calls.predict(part, w) for _, part in self.chunks(self.chunk_size)])
+        return jnp.concatenate(
+            [evaluation.predict(part, w) for _, part in self.chunks(self.chunk_size)]
+        )
 
     def misclassified(self, w: Point) -> Scalar:
         """Return the share of examples whose largest output is not the class of y."""
         parts = self.chunks(self.chunk_size)
-        return jnp.asarray(sum(share * calls.misclassified(part, w) for share, part in parts))
+        return jnp.asarray(sum(share * evaluation.misclassified(part, w) for share, part in parts))
 
     def chunks(self, chunk_size: int) -> Iterator[tuple[float, Any]]:
         """Yield the losses of chunks with their shares."""
@@ -94,7 +100,7 @@ class ChunkedLoss(AbstractEagerLoss, AbstractDerivedLoss, AbstractNetworkLoss):
 
     @property
     def criterion(self) -> str:
-        """One line about the loss that was taken."""
+        """One line that names the loss."""
         return self.loss.criterion
 
     @property
@@ -104,7 +110,7 @@ class ChunkedLoss(AbstractEagerLoss, AbstractDerivedLoss, AbstractNetworkLoss):
 
     @property
     def kinks(self) -> tuple[str, ...]:
-        """What in the network has kinks."""
+        """Operations of the network that have kinks."""
         return self.loss.kinks
 
     @property
@@ -114,7 +120,7 @@ class ChunkedLoss(AbstractEagerLoss, AbstractDerivedLoss, AbstractNetworkLoss):
 
     @property
     def weight_names(self) -> tuple[str, ...]:
-        """A name an array."""
+        """One name per array."""
         return self.loss.weight_names
 
     @property
@@ -124,7 +130,7 @@ class ChunkedLoss(AbstractEagerLoss, AbstractDerivedLoss, AbstractNetworkLoss):
 
     @property
     def extra_names(self) -> tuple[str, ...]:
-        """Names of arrays that are no weights and that a checkpoint may hold."""
+        """Names of arrays that are not weights and that a checkpoint may hold."""
         return self.loss.extra_names
 
     @property
@@ -135,6 +141,11 @@ class ChunkedLoss(AbstractEagerLoss, AbstractDerivedLoss, AbstractNetworkLoss):
     def with_extras(self, extras: Mapping[str, Any]) -> "ChunkedLoss":
         """Return the loss with other arrays under these names."""
         return ChunkedLoss(self.loss.with_extras(extras), self.chunk_size)  # pyright: ignore[reportCallIssue]
+
+    @property
+    def fixed_arrays(self) -> list[Any]:
+        """Those of the whole loss."""
+        return self.loss.fixed_arrays
 
     @property
     def has_statistics(self) -> bool:
@@ -167,5 +178,5 @@ class ChunkedLoss(AbstractEagerLoss, AbstractDerivedLoss, AbstractNetworkLoss):
 
     @property
     def options(self) -> NetworkOptions:
-        """What else than weights and data decides the loss."""
+        """The settings of the loss: criterion, smoothing, weight decay, batch norm, float type."""
         return self.loss.options

@@ -1,4 +1,4 @@
-"""What a network's output is worth: the loss ℓ(f, y) of one example, and which is taken."""
+"""Criteria: the loss ℓ(f, y) of one example, and its choice from the targets."""
 
 from collections.abc import Callable
 
@@ -29,11 +29,11 @@ over all positions, as the tokens of a text. Of targets y that are classes, whol
 axis is left out: `rows` makes the rows that the criterion takes."""
 
 BY_TARGETS = "by targets"
-"""In the place of a criterion that nobody named: `criterion_of` says which it is."""
+"""Stands for a criterion that was not named: `criterion_of` chooses it."""
 
 
 def criterion_of(criterion: str, whole: bool, one_per_output: bool) -> str:
-    """Return the criterion, which nobody named, of targets: labels are classes, floats are values.
+    """Choose a criterion from the targets: whole numbers are classes, floats are values.
 
     Args:
         criterion: a name, or `BY_TARGETS`.
@@ -55,8 +55,23 @@ def criterion_of(criterion: str, whole: bool, one_per_output: bool) -> str:
     return "cross_entropy" if whole else "squared"
 
 
+def check_booleans(boolean: bool, one_per_output: bool, *, named: bool) -> None:
+    """Refuse boolean targets unless they have the shape of the outputs and the criterion is named.
+
+    Raises:
+        ArgumentError: for booleans as classes, since they do not say which class True is; and for
+            booleans in the shape of the outputs, which can be values or one-hot rows.
+
+    """
+    if boolean and not (one_per_output and named):
+        raise ArgumentError(
+            "Argument `y` must be whole numbers for classes or floats for values, but is boolean. "
+            "Use y.astype(int) or y.astype(float)."
+        )
+
+
 def check_smoothing(label_smoothing: float, criterion: str) -> None:
-    """Refuse label smoothing that the criterion would not see."""
+    """Refuse label smoothing for a criterion that does not use it."""
     if label_smoothing and criterion != "cross_entropy":
         raise ArgumentError(
             f"Argument `label_smoothing` must be 0 but for cross_entropy, but is "

@@ -1,4 +1,4 @@
-"""Losses that Python computes call by call: data in chunks, or a network of another library."""
+"""Losses computed by Python, call by call: data in chunks, or networks of other libraries."""
 
 import abc
 import contextlib
@@ -13,17 +13,17 @@ import numpy as np
 
 from samflow import _checks
 from samflow._types import Matrix, NumpyArray, Point, Scalar
+from samflow.losses.allocation import explained_allocation
 from samflow.losses.base import AbstractLoss
-from samflow.losses.memory import within_memory
 
 
 class AbstractEagerLoss(AbstractLoss):
     """A loss whose value, gradient and Hessian-vector products are functions outside of JAX.
 
-    They take and return arrays of the length of the weights. Rules, maps and all that is written
-    for a loss work as for any: outside of a compiled function the numbers are passed as they are,
-    and inside of one through a callback on the host. JAX differentiates the gradient once, in a
-    direction; anything beyond is refused by JAX.
+    They take and return arrays of the length of the weights. Rules, maps and analyses take such a
+    loss as any other. Outside a compiled function the numbers are passed directly, inside one by a
+    callback on the host. JAX can differentiate the gradient once, in a direction. It refuses
+    higher derivatives.
     """
 
     @abc.abstractmethod
@@ -68,7 +68,7 @@ class AbstractEagerLoss(AbstractLoss):
     def _outside(
         self, function: Callable[..., Any], shape: tuple[int, ...], *arrays: Any
     ) -> jax.Array:
-        """Call `function` with this loss and numbers; where these are not known yet, later."""
+        """Call `function` with this loss and numbers; use a callback if the numbers are traced."""
         traced, known = eqx.partition(self, _checks.is_traced)
         if not any(map(_checks.is_traced, (*arrays, *jax.tree.leaves(traced)))):
             return jnp.asarray(function(self, *arrays), dtype=arrays[0].dtype)
@@ -92,24 +92,24 @@ def _differentiable(function: Callable[[Any], Any], tangent: Callable[[Any, Any]
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile `function`; run it as it is where an argument holds a loss that Python computes.
+    """Compile `function`; run it uncompiled if an argument contains a loss that Python computes.
 
-    That saves a copy through the host for each call of such a loss. Where memory runs out the
-    error says how many examples to take at once.
+    This avoids a copy through the host for each call of such a loss. When memory runs out the error
+    says how many examples to take at once.
     """
     fast = eqx.filter_jit(function)
 
     @functools.wraps(function)
     def run(*args: Any) -> Any:
         losses, made = _outermost(args, AbstractLoss), function if is_eager(args) else fast
-        with within_memory(losses[0]) if losses else contextlib.nullcontext():
+        with explained_allocation(losses[0]) if losses else contextlib.nullcontext():
             return made(*args)
 
     return run
 
 
 def is_eager(tree: Any) -> bool:
-    """Whether a loss that Python computes is in `tree`, maybe inside of another loss."""
+    """Whether `tree` contains a loss that Python computes, possibly inside another loss."""
     return bool(_outermost(tree, AbstractEagerLoss))
 
 

@@ -14,11 +14,11 @@ from samflow.losses._tape import FUNCTIONS, tape
 from samflow.losses.base import AbstractLoss
 
 _MAX_DEGREE = 40
-"""Expanding a formula of a higher degree costs more than any user of its polynomial gains."""
+"""Formulas of a higher degree are not expanded: it costs more than it gains."""
 
 
 class CriticalPoint(NamedTuple):
-    """A point where the gradient vanishes, as the literature or a derivation gives it."""
+    """A critical point from the literature or from a derivation."""
 
     w: tuple[float, ...]
     kind: str
@@ -31,8 +31,7 @@ class ExpressionLoss(AbstractLoss):
     Attributes:
         expression: the formula in sympy, all constants exact.
         symbols: its variables, in the order of the coordinates of w.
-        critical_points: those known beforehand; empty where none are listed, which does not
-            mean that there are none.
+        critical_points: known critical points. An empty list does not mean that there are none.
         source: where the formula and its critical points come from.
 
     """
@@ -51,7 +50,7 @@ class ExpressionLoss(AbstractLoss):
         return len(self.symbols)
 
     def __call__(self, w: Vector) -> Scalar:
-        """Return L(w); for `Components`, one value a point."""
+        """Return L(w); for `Components`, one value per point."""
         return evaluate((self.expression,), self.symbols, w)[0]
 
     def gradient(self, w: Vector) -> Vector:

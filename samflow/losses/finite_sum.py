@@ -1,4 +1,4 @@
-"""The mean of several losses, and losses that come apart into shards of examples."""
+"""The mean of several losses; splitting losses into shards of examples."""
 
 import abc
 import functools
@@ -55,7 +55,7 @@ class AbstractSumLoss(AbstractLoss):
 
     @property
     def elementwise(self) -> bool:
-        """Whether every part takes one array a coordinate."""
+        """Whether every part takes one array per coordinate."""
         return all(part.elementwise for part in self.parts)
 
     def __call__(self, w: Point) -> Scalar:
@@ -146,10 +146,10 @@ class WeightedSumLoss(AbstractSumLoss):
 
     Attributes:
         parts: the losses Lᵢ.
-        weights: the numbers cᵢ; arrays of one shape, one entry a point, for `Components`.
+        weights: the numbers cᵢ; arrays of one shape, one entry per point, for `Components`.
         name: what the loss is called.
         domain: where all parts are meant to be used.
-        whole: the loss that this one was drawn from, None if from none.
+        whole: the loss from which this one was drawn, as a batch; None if it was not drawn.
 
     """
 

@@ -1,4 +1,4 @@
-"""Code that is not ours: modules of other libraries, and what a network raises on its data."""
+"""Checks of user code: modules of other libraries, and errors that a network raises."""
 
 import dataclasses
 from typing import Any
@@ -13,12 +13,12 @@ from samflow.losses.network import NetworkLoss
 
 
 def check_library(name: str, model: Any) -> None:
-    """Refuse modules of libraries that hold their weights elsewhere; say what takes them."""
+    """Refuse modules of other libraries; the error names the function that takes them."""
     kinds = {base.__module__.split(".")[0]: base.__module__ for base in type(model).__mro__}
     if "torch" in kinds and hasattr(model, "state_dict"):
         raise _checks.ArgumentError(
             f"Argument `{name}` must be computed by JAX, but {type(model).__name__} is a module of "
-            "PyTorch. Use `sf.networks.torch_network(module, x, y)`."
+            "PyTorch. Use `sf.losses.torch_network(model, x, y)`."
         )
     if "nnx" in kinds.get("flax", ""):
         raise _checks.ArgumentError(
@@ -37,7 +37,7 @@ def check_library(name: str, model: Any) -> None:
 
 
 def output_shape(loss: NetworkLoss) -> tuple[int, ...]:
-    """Return the shape of one example's outputs; say of what the network raises that it did."""
+    """Return the shape of one example's outputs; attribute an error to the network."""
     first = dataclasses.replace(loss, x=jnp.asarray(loss.x[:2]))
     w = jax.ShapeDtypeStruct((loss.dim,), jnp.zeros(()).dtype)
     try:

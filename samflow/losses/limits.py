@@ -1,8 +1,8 @@
-"""How large a formula may become: the numbers in it, its size, and the work that it makes.
+"""Limits on formulas: the size of their numbers, their length, and the work of computing them.
 
-Sympy evaluates as it builds: `sin(exp(10**7))` asks it for ten million digits, `tan(asin(u))` holds
-u twice. So numbers are bounded by ball arithmetic before sympy gets them, sizes are those of what
-was built, and what is left is stopped by a count of calls.
+Sympy evaluates while it builds: `sin(exp(10**7))` requires ten million digits, and `tan(asin(u))`
+contains u twice. Therefore ball arithmetic bounds numbers before sympy gets them, sizes are
+measured on the result, and a count of function calls stops everything else.
 """
 
 import contextlib
@@ -44,7 +44,7 @@ _NAMES = {function: name for name, function in FUNCTIONS.items()}
 
 
 class OutOfRange(ArithmeticError):
-    """A number that cannot be computed with, a formula that is too long, or too much work."""
+    """The formula has a number out of range, is too long, or takes too much work."""
 
 
 class _TooMuchWork(BaseException):
@@ -234,10 +234,10 @@ def with_usable_numbers(expressions: Any) -> Any:
 
 @contextlib.contextmanager
 def limited_work(most: int | None, task: str) -> Iterator[None]:
-    """Stop what is done inside after so many calls of Python functions; the same on any machine.
+    """Stop the work inside after a number of calls of Python functions, the same on any machine.
 
-    Counting doubles the time, so None counts nothing. Where a profiler is at work already it is
-    left alone, and nothing is stopped.
+    Counting doubles the time; None counts nothing. If a profiler is already running, it is left
+    alone, and nothing is stopped.
 
     Raises:
         OutOfRange: where the work does not end before that.

@@ -1,4 +1,4 @@
-"""Losses of networks as people have them: modules, or functions of a tree of arrays."""
+"""Making losses of networks: from modules, or from functions of a tree of arrays."""
 
 import dataclasses
 import functools
@@ -15,13 +15,19 @@ from jaxtyping import Array
 from samflow import _checks
 from samflow._types import ArrayLike, NumpyArray
 from samflow.losses import batch_norm as norms
-from samflow.losses.criteria import BY_TARGETS, CRITERIA, check_smoothing, criterion_of
+from samflow.losses.criteria import (
+    BY_TARGETS,
+    CRITERIA,
+    check_booleans,
+    check_smoothing,
+    criterion_of,
+)
 from samflow.losses.foreign import check_library, output_shape
 from samflow.losses.network import NetworkLoss, as_inputs, path_name
 from samflow.losses.network_base import BATCH_NORM, NetworkOptions
 
 _FINITE_AT_ONCE = 4096
-"""Examples that are looked at together: data on disk are not read as a whole."""
+"""Examples that are checked together: data on disk are not read as a whole."""
 
 
 def network(
@@ -29,15 +35,15 @@ def network(
     x: ArrayLike,
     y: ArrayLike,
     *,
-    state: Any = None,
     loss: str | None = None,
-    name: str = "network",
+    name: str | None = None,
     label_smoothing: float = 0.0,
     weight_decay: float = 0.0,
-    batch_norm: str = "none",
+    batch_norm: str | None = None,
+    dtype: Any = None,
+    state: Any = None,
     frozen: Sequence[str] = (),
     per_example: bool = True,
-    dtype: Any = None,
 ) -> NetworkLoss:
     """Make a loss of a network and its data.
 
@@ -49,44 +55,47 @@ def network(
     A square is summed over outputs, and the mean is over examples only, so that H does not shrink
     with the number of outputs. A cross-entropy sums over classes, the last axis of the outputs;
     where these have more axes, as tokens (n, length, K), it is the mean over positions, too.
-    `print(loss)` says which loss was taken. `loss.flatten(model)` gives the weights of `model`, in
+    `print(loss)` names the loss. `loss.flatten(model)` gives the weights of `model`, in
     JAX's default float type.
 
     Args:
         model: an equinox module, or any callable pytree, which takes one example and returns its
             output. Its floating-point arrays are the weights. It must be deterministic: of a
             module with dropout take `equinox.nn.inference_mode(model)`.
-        x: inputs (n, ...), one example a row: numbers, or whole numbers, as tokens are. An array
+        x: inputs (n, ...), one example per row: numbers, whole numbers, as tokens are, or booleans,
+            as the pixels of a mask, which count as 0 and 1. An array
             on disk (`numpy.memmap`) stays there if it has the network's float type, for
             `in_chunks`.
         y: targets (n, ...), in the shape of the outputs; one-hot rows or probabilities for
             "cross_entropy", which are not checked to sum to 1. Or classes, whole numbers from 0,
-            in the shape of the outputs without the last axis.
-        state: of a module of equinox with batch norm, the `equinox.nn.State` that goes with it, in
-            the network's float type; the module takes (example, state) and returns (output,
-            state), and what it writes there is dropped. None: it takes the example.
+            in the shape of the outputs without the last axis. Booleans are refused as classes,
+            since they do not say which class True is.
         loss: a name in `CRITERIA`; None: "cross_entropy" for targets that are whole numbers, and
-            "squared" for floats, as `sf.networks.torch_network` does.
-        name: what to call it.
+            "squared" for floats, as `torch_network` does.
+        name: what to call it; None: the class of the model, or the name of the function.
         label_smoothing: s in [0, 1): the targets become (1 − s) y + s/K for K classes.
         weight_decay: ≥ 0; adds ½ weight_decay ‖w‖² to L, over all weights. The weight decay of an
             optimiser that is not part of L belongs to `sf.Map`.
-        batch_norm: what to say of batch norm, in `BATCH_NORM`; with "train" outputs depend on the
-            other examples, and the loss does not go in chunks. Of a module with `state` it sets the
-            mode of every `equinox.nn.BatchNorm`: "eval" for its running statistics, which
-            `with_statistics` can compute anew, or "train" for training mode.
-        frozen: beginnings of names of arrays that are no weights, as "layers.0".
-        per_example: False for a model that takes all of x at once.
+        batch_norm: "eval" for running statistics, which `with_statistics` can compute anew, or
+            "train" for those of the batch at hand; with these outputs depend on the other examples,
+            and the loss does not go in chunks. Of a module with `state` it sets the mode of every
+            `equinox.nn.BatchNorm`, and None is "eval". Any other network decides itself: say here
+            what it does, or None if it has no batch norm.
         dtype: float type in which the network computes, at least single precision; None: JAX's
             default. Weights, gradients and products come and go in the default.
+        state: of a module of equinox with batch norm, the `equinox.nn.State` that goes with it, in
+            the network's float type; the module takes (example, state) and returns (output,
+            state), and what it writes there is dropped. None: it takes the example.
+        frozen: beginnings of names of arrays that are no weights, as "layers.0".
+        per_example: False for a model that takes all of x at once.
 
     Raises:
         ArgumentError: for an unknown loss, whole numbers in the shape of the outputs without a
-            `loss`, data that are not finite or do not fit each other or the network, what the
-            network raises on them, classes out of range, a network without weights or with arrays
-            that are not real floats, and a name in `frozen` that no array has; for a `state` that
-            is none of equinox, and a module with batch norm of no mode, over axes of several
-            names, or with its initial state inside.
+            `loss`, booleans as classes, data that are not finite or do not fit each other or the
+            network, what the network raises on them, classes out of range, a network without
+            weights or with arrays that are not real floats, and a name in `frozen` that no array
+            has; for a `state` that is none of equinox, and a module with batch norm over axes of
+            several names, or with its initial state inside.
 
     """
     options = _options(loss, label_smoothing, weight_decay, batch_norm, dtype)
@@ -95,16 +104,19 @@ def network(
         raise _checks.ArgumentError(
             f"Argument `model` must be callable on one example, but is {type(model).__name__}."
         )
+    named = name or _name_of(model)
     if state is None:
         function = _each if per_example else _all
-        return _made(model, None, function, x, y, options, name, frozen)
+        return _made(model, None, function, x, y, options, named, frozen)
     _checks.kind("state", state, eqx.nn.State, "Use `equinox.nn.make_with_state`.")
+    if batch_norm is None and norms.layers(model):
+        options = options._replace(batch_norm="eval")
     model = norms.in_mode(model, options.batch_norm)
     if per_example:
         norms.axis_name(model)
     state = jtu.tree_map(lambda a: as_inputs(a, options.dtype), state)
     function = norms.each if per_example else norms.together
-    made = _made(model, state, function, x, y, options, name, frozen)
+    made = _made(model, state, function, x, y, options, named, frozen)
     known = options.batch_norm == "eval" and norms.layers(model)
     measure = norms.measure_each if per_example else norms.measure_together
     return dataclasses.replace(made, measure=measure) if known else made
@@ -116,14 +128,14 @@ def network_function(
     x: ArrayLike,
     y: ArrayLike,
     *,
-    state: Any = None,
     loss: str | None = None,
-    name: str = "network",
+    name: str | None = None,
     label_smoothing: float = 0.0,
     weight_decay: float = 0.0,
-    batch_norm: str = "none",
-    frozen: Sequence[str] = (),
+    batch_norm: str | None = None,
     dtype: Any = None,
+    state: Any = None,
+    frozen: Sequence[str] = (),
 ) -> NetworkLoss:
     """Make a loss of a function of a tree of arrays, as flax and plain JAX have networks.
 
@@ -143,15 +155,15 @@ def network_function(
         params: a tree of arrays, of which the floats are the weights.
         x: inputs, as for `network`.
         y: targets, as for `network`.
-        state: a tree of arrays that are no weights, as running statistics; how to compute these
-            anew is not known, so that `with_statistics` refuses.
         loss: as for `network`.
-        name: what to call it.
+        name: as for `network`.
         label_smoothing: as for `network`.
         weight_decay: as for `network`.
-        batch_norm: as for `network`.
-        frozen: as for `network`.
+        batch_norm: what the function does about batch norm, as for `network`.
         dtype: as for `network`.
+        state: a tree of arrays that are no weights, as running statistics; how to compute these
+            anew is not known, so that `with_statistics` refuses.
+        frozen: as for `network`.
 
     Raises:
         ArgumentError: as `network`.
@@ -166,7 +178,7 @@ def network_function(
     as_jax = lambda a: jnp.asarray(a) if isinstance(a, np.ndarray) else a  # noqa: E731
     params, state = jtu.tree_map(as_jax, (params, state))
     made = _without_state(function) if state is None else function
-    return _made(params, state, made, x, y, options, name, frozen)
+    return _made(params, state, made, x, y, options, name or _name_of(function), frozen)
 
 
 def _each(model: Any, state: None, x: Array) -> Array:
@@ -183,14 +195,24 @@ def _without_state(function: Callable[..., Array]) -> Callable[[Any, Any, Array]
     return lambda params, state, x: function(params, x)
 
 
+def _name_of(model: Any) -> str:
+    """Return the name of a function, or of the class of a module; a lambda has none."""
+    name = getattr(model, "__name__", type(model).__name__)
+    return "network" if name == "<lambda>" else name
+
+
 def _options(
-    loss: str | None, label_smoothing: float, weight_decay: float, batch_norm: str, dtype: Any
+    loss: str | None,
+    label_smoothing: float,
+    weight_decay: float,
+    batch_norm: str | None,
+    dtype: Any,
 ) -> NetworkOptions:
     criterion = BY_TARGETS if loss is None else _checks.known("loss", loss, CRITERIA)
     smoothing = float(_checks.fraction("label_smoothing", label_smoothing))
     decay = float(_checks.nonnegative("weight_decay", weight_decay))
-    _checks.known("batch_norm", batch_norm, BATCH_NORM)
-    return NetworkOptions(criterion, smoothing, decay, batch_norm, _float_type(dtype))
+    mode = "none" if batch_norm is None else _checks.known("batch_norm", batch_norm, BATCH_NORM)
+    return NetworkOptions(criterion, smoothing, decay, mode, _float_type(dtype))
 
 
 def _float_type(dtype: Any) -> str:
@@ -218,7 +240,7 @@ def _made(
     name: str,
     frozen: Sequence[str],
 ) -> NetworkLoss:
-    """Part the tree into weights and the rest, and check that all fits."""
+    """Split the tree into weights and the rest, and check that shapes and types fit."""
     inputs, targets = examples("x", x), examples("y", y)
     if len(inputs) != len(targets):
         raise _checks.ArgumentError(
@@ -271,12 +293,13 @@ def _begins(name: str, start: str) -> bool:
 
 def _stored(x: Any, dtype: str) -> Any:
     """Return inputs as JAX has them; those on disk in the right type stay where they are."""
+    x = x.astype(dtype) if x.dtype.kind == "b" else x
     on_disk = isinstance(x, np.memmap) and (x.dtype == dtype or x.dtype.kind in "iu")
     return x if on_disk else as_inputs(x, dtype)
 
 
 def examples(name: str, value: ArrayLike) -> NumpyArray:
-    """Return examples (n, ...) as NumPy has them, floats or whole numbers, all of them finite."""
+    """Return examples (n, ...) as NumPy has them: floats, whole numbers or booleans, all finite."""
     try:
         array = value if isinstance(value, np.memmap) else np.asarray(value)
         if np.ma.is_masked(value):
@@ -285,7 +308,7 @@ def examples(name: str, value: ArrayLike) -> NumpyArray:
             raise TypeError(array.dtype.name)
         if array.dtype.kind == "O":
             array = _checks.real_numbers(array)
-        array = array if array.dtype.kind in "iuf" else array.astype(float)
+        array = array if array.dtype.kind in "biuf" else array.astype(float)
     except (TypeError, ValueError, RuntimeError) as error:
         raise _checks.ArgumentError(
             f"Argument `{name}` must be real numbers, (n, ...), but is not: {error}."
@@ -323,6 +346,7 @@ def _with_targets(loss: NetworkLoss, y: NumpyArray) -> NetworkLoss:
     """Return the loss with its criterion, and targets as classes or rows, as fits the outputs."""
     shape = (len(loss.x), *output_shape(loss))
     whole, o = y.dtype.kind in "iu", loss.options
+    check_booleans(y.dtype.kind == "b", y.shape == shape, named=o.criterion != BY_TARGETS)
     o = o._replace(criterion=criterion_of(o.criterion, whole, y.shape == shape and len(shape) > 1))
     check_smoothing(o.label_smoothing, o.criterion)
     loss = dataclasses.replace(loss, options=o)

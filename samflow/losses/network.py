@@ -19,7 +19,7 @@ from samflow.losses._kinks import kinks
 from samflow.losses.chunked import ChunkedLoss
 from samflow.losses.criteria import correct, described, example_loss
 from samflow.losses.finite_sum import shard_size
-from samflow.losses.network_base import AbstractNetworkLoss, NetworkOptions
+from samflow.losses.network_base import AbstractNetworkLoss, NetworkOptions, array_leaves
 
 _HESSIAN_COLUMNS = 64
 """How many columns of H are made at once: bounds the memory of their activations."""
@@ -29,7 +29,7 @@ class NetworkLoss(AbstractNetworkLoss):
     """The mean loss of a network that JAX computes.
 
     The data are leaves, so that a compiled function takes them as arguments, and so are the arrays
-    of the network that are no weights; all else about the network is static. `network` and
+    of the network that are not weights. Everything else about the network is static. `network` and
     `network_function` make one and check it.
 
     Attributes:
@@ -37,16 +37,16 @@ class NetworkLoss(AbstractNetworkLoss):
         y: targets, one example a row, in the shape of the network's output; or classes, whole
             numbers, in its shape without the last axis, which stays so under cross-entropy alone.
         fixed: the tree's arrays that are no weights, as frozen ones.
-        state: arrays that the function takes besides, as running statistics; None for none.
+        state: further arrays that the function takes, such as running statistics; None for none.
         function: takes (tree, state, x) and returns the outputs; the tree is `unflatten(w)`.
         skeleton: the tree without its arrays.
         structure: where the weights belong in it.
-        weight_names: a name an array, as "layers.0.weight".
+        weight_names: one name per array, as "layers.0.weight".
         weight_shapes: their shapes.
         dim: number of weights.
         options: criterion, label smoothing, weight decay, batch norm, and the float type of the
             network; its outputs are compared with y in that of w.
-        whole: the loss that this batch was drawn from, None if from none.
+        whole: the loss from which this batch was drawn; None if it was not drawn.
         measure: takes (tree, state, x) and returns batch norm's running statistics over x, by their
             `extra_names`; None where there are none, or none that are known of.
 
@@ -110,7 +110,7 @@ class NetworkLoss(AbstractNetworkLoss):
         return self.value_on(w, self.x)
 
     def value_on(self, w: Point, x: Array) -> Scalar:
-        """Return L(w) with other inputs in the place of `x`, as an attack has them."""
+        """Return L(w) with other inputs instead of `x`, such as adversarial ones."""
         o = self.options
         each = jax.vmap(lambda f, y: example_loss(o.criterion, o.label_smoothing, f, y))
         value = jnp.mean(each(self.outputs(w, x), self.y))
@@ -142,7 +142,7 @@ class NetworkLoss(AbstractNetworkLoss):
 
     @property
     def criterion(self) -> str:
-        """One line about the loss that was taken."""
+        """One line that names the loss."""
         labels = jnp.issubdtype(self.y.dtype, jnp.integer)
         positions = math.prod(self.y.shape[1:] if labels else self.y.shape[1:-1])
         return described(self.options.criterion, labels, len(self.x), positions=positions)
@@ -197,6 +197,11 @@ class NetworkLoss(AbstractNetworkLoss):
         return dataclasses.replace(self, fixed=held[0], state=held[1], whole=whole)
 
     @property
+    def fixed_arrays(self) -> list[Any]:
+        """The examples, and all arrays that decide L and are no weights."""
+        return array_leaves(self)
+
+    @property
     def has_statistics(self) -> bool:
         """Whether `statistics` knows how to compute those of batch norm anew."""
         return self.measure is not None
@@ -211,7 +216,7 @@ class NetworkLoss(AbstractNetworkLoss):
         that is not called, or with `inference=True`, is as before. All examples go at once.
 
         Not guaranteed: statistics of layers that are called within a compiled loop, such as
-        `jax.lax.scan`; a module that reads attributes of its batch norms fails.
+        `jax.lax.scan`. A module that reads attributes of its batch norms raises an error.
 
         Raises:
             ArgumentError: for a loss whose statistics are not known of: of a function of JAX, of a
@@ -227,7 +232,7 @@ class NetworkLoss(AbstractNetworkLoss):
 
     @property
     def kinks(self) -> tuple[str, ...]:
-        """What in the network has kinks, where the Hessian is that of the smooth pieces."""
+        """Operations of the network with kinks, where the Hessian is that of the smooth pieces."""
         first = jnp.asarray(self.x[:1])
         return kinks(lambda w: self.outputs(w, first), jnp.zeros(self.dim))
 

@@ -1,4 +1,4 @@
-"""What the loss of every network offers, whichever library computes it."""
+"""Interface of the losses of networks, in JAX and in other libraries."""
 
 import abc
 import math
@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
@@ -16,13 +17,14 @@ from samflow.losses.base import AbstractLoss
 
 
 class NetworkOptions(NamedTuple):
-    """What else than weights and data decides the loss of a network.
+    """Settings of the loss of a network, besides its weights and data.
 
     Attributes:
         criterion: the name of ℓ in `CRITERIA`, or of a function of the user's.
         label_smoothing: the share s of (1 − s) y + s/K for K classes.
         weight_decay: what multiplies ½‖w‖² within the loss; 0 where weight decay is not counted.
-        batch_norm: whence batch norm takes its statistics, in `BATCH_NORM`.
+        batch_norm: where batch norm takes its statistics from, in `BATCH_NORM`; or "none" for a
+            network without batch norm, as far as is known.
         dtype: float type in which the network computes.
 
     """
@@ -34,8 +36,8 @@ class NetworkOptions(NamedTuple):
     dtype: str
 
 
-BATCH_NORM = ("none", "eval", "train")
-"""No batch norm that anybody knows of; its running statistics; those of the batch at hand."""
+BATCH_NORM = ("eval", "train")
+"""The running statistics of batch norm; those of the batch at hand."""
 
 
 class AbstractNetworkLoss(AbstractLoss):
@@ -50,7 +52,7 @@ class AbstractNetworkLoss(AbstractLoss):
 
         @property
         def weight_names(self) -> tuple[str, ...]:
-            """A name an array, as "layers.0.weight"."""
+            """One name per array, as "layers.0.weight"."""
             ...
 
         @property
@@ -60,7 +62,7 @@ class AbstractNetworkLoss(AbstractLoss):
 
         @property
         def options(self) -> "NetworkOptions":
-            """What else than weights and data decides the loss."""
+            """The settings of the loss, besides weights and data."""
             ...
 
     else:
@@ -76,7 +78,7 @@ class AbstractNetworkLoss(AbstractLoss):
     @property
     @abc.abstractmethod
     def criterion(self) -> str:
-        """One line about the loss that was taken: what it compares, and what the mean is over."""
+        """One line that names the loss: what it compares, and over what the mean is taken."""
 
     @property
     def class_axis(self) -> int:
@@ -84,7 +86,7 @@ class AbstractNetworkLoss(AbstractLoss):
         return -1
 
     def __repr__(self) -> str:
-        """Return which loss was taken, and then whose it is."""
+        """Return the criterion, and then the name and the size of the network."""
         o = self.options
         decay = f", ½·{o.weight_decay:g}·‖w‖² counted" if o.weight_decay else ""
         smooth = f", labels smoothed by {o.label_smoothing:g}" if o.label_smoothing else ""
@@ -99,7 +101,7 @@ class AbstractNetworkLoss(AbstractLoss):
 
     @abc.abstractmethod
     def predict(self, w: Point) -> Array:
-        """Return f_w(xᵢ) for every example, one a row."""
+        """Return f_w(xᵢ) for every example, one per row."""
 
     @abc.abstractmethod
     def misclassified(self, w: Point) -> Scalar:
@@ -121,7 +123,7 @@ class AbstractNetworkLoss(AbstractLoss):
     @property
     @abc.abstractmethod
     def kinks(self) -> tuple[str, ...]:
-        """What in the network has kinks, where the Hessian is that of the smooth pieces."""
+        """Operations of the network with kinks, where the Hessian is that of the smooth pieces."""
 
     @abc.abstractmethod
     def with_options(self, **changes: Any) -> "AbstractNetworkLoss":
@@ -135,7 +137,7 @@ class AbstractNetworkLoss(AbstractLoss):
     @property
     @abc.abstractmethod
     def extra_names(self) -> tuple[str, ...]:
-        """Names of arrays that are no weights and that a checkpoint may hold, as buffers."""
+        """Names of arrays that are not weights and that a checkpoint may hold, such as buffers."""
 
     @property
     @abc.abstractmethod
@@ -155,6 +157,11 @@ class AbstractNetworkLoss(AbstractLoss):
             ArgumentError: for an array of another shape.
 
         """
+
+    @property
+    @abc.abstractmethod
+    def fixed_arrays(self) -> list[Any]:
+        """The examples, or a sample of many, and all arrays that decide L and are no weights."""
 
     @property
     @abc.abstractmethod
@@ -194,3 +201,8 @@ class AbstractNetworkLoss(AbstractLoss):
         ends = np.cumsum([math.prod(shape) for shape in self.weight_shapes])
         pieces = jnp.split(w, ends[:-1])
         return [p.reshape(s) for p, s in zip(pieces, self.weight_shapes, strict=True)]
+
+
+def array_leaves(loss: AbstractLoss) -> list[Any]:
+    """Return the arrays that a loss holds as leaves."""
+    return [leaf for leaf in jax.tree.leaves(loss) if hasattr(leaf, "dtype")]

@@ -36,15 +36,15 @@ class Parsed(NamedTuple):
 
 
 def parse(text: str) -> sympy.Expr:
-    """Return the expression that `text` spells, with every decimal an exact fraction.
+    """Return the expression for the formula `text`, with every decimal as an exact fraction.
 
     Takes numbers, names of variables, `pi`, + - * / **, parentheses, and the functions exp, log,
     sqrt, sin, cos, tan, asin, acos, atan, sinh, cosh, tanh. Variables are real.
 
     Raises:
         ArgumentError: for anything else; the message shows the column and the piece of text. Also
-            for a number that doubles do not have, 1e400 or exp(1000), and for a formula whose
-            simplification does not end within about a second or is too long.
+            for a number outside the range of doubles, such as 1e400 or exp(1000), and for a formula
+            whose simplification does not end within about a second or is too long.
 
     """
     return read(text).expression
@@ -106,7 +106,7 @@ def _has_irrational(tree: ast.AST) -> bool:
 
 
 def _check_signs(source: str) -> None:
-    """Refuse what Python would pass over, as a comment, or take for another sign."""
+    """Refuse characters that Python would ignore, such as a comment, or take for others."""
     for column, sign in enumerate(source):
         if sign == "#":
             reason = "a comment is not allowed: all that follows would be lost"
@@ -119,7 +119,7 @@ def _check_signs(source: str) -> None:
 
 
 def _check_functions(source: str, expression: sympy.Expr) -> None:
-    """Refuse what sympy makes of roots that is not smooth."""
+    """Refuse functions that are not smooth and that sympy makes of roots."""
     node: Any
     for node in sympy.preorder_traversal(expression):
         if isinstance(node, sympy.Function) and node.func not in FUNCTIONS.values():
@@ -130,7 +130,7 @@ def _check_functions(source: str, expression: sympy.Expr) -> None:
 
 
 def _check_domain(source: str, expression: sympy.Expr, needed: list[sympy.Expr]) -> None:
-    """Refuse x**3/x: as x**2 it would be defined, and even proved to be something, at 0."""
+    """Refuse x**3/x: simplified to x**2 it would be defined at 0, and proofs would include 0."""
     left: set[Any] = set()
     node: Any
     for node in sympy.preorder_traversal(expression):
@@ -166,7 +166,7 @@ def _factors(argument: Any) -> set[Any]:
 class _Builder:
     """Turn Python's syntax tree into a sympy expression, one allowed node at a time.
 
-    The numbers of every operation are bounded before sympy is asked for its result.
+    The numbers of every operation are bounded before sympy computes its result.
     """
 
     def __init__(self, source: str) -> None:

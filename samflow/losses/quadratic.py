@@ -1,4 +1,4 @@
-"""The quadratic loss with its eigenvalues as numbers: a sweep over saddles is one program."""
+"""The quadratic loss with its eigenvalues as leaves, so that one program sweeps over saddles."""
 
 from typing import Any
 
@@ -41,7 +41,7 @@ class Quadratic(AbstractLoss):
     `zoo.saddle` is the same loss as a formula, for symbols and proofs, with λ fixed.
 
     Attributes:
-        lams: eigenvalues of the Hessian, one an axis; finite.
+        lams: eigenvalues of the Hessian, one per axis; finite.
 
     """
 
@@ -56,7 +56,7 @@ class Quadratic(AbstractLoss):
         return len(self.lams)
 
     def __call__(self, w: Vector) -> Scalar:
-        """Return L(w); for `Components`, one value a point."""
+        """Return L(w); for `Components`, one value per point."""
         return 0.5 * inner(w, self.gradient(w))
 
     def gradient(self, w: Vector) -> Vector:

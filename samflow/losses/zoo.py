@@ -70,7 +70,7 @@ def valley() -> ExpressionLoss:
     The critical points are the whole line, all degenerate; two of them are listed.
     """
     points = _points(degenerate=[(0.0, 0.0), (2.0, 0.0)])
-    source = "the valley model of docs/theory.md"
+    source = "the valley model of docs/theory"
     return _loss("valley", "(1 + u**2)*v**2/2", "u v", domain=None, points=points, source=source)
 
 
@@ -80,7 +80,7 @@ def curved_valley() -> ExpressionLoss:
     The critical points are the whole parabola, all degenerate; three of them are listed.
     """
     points = _points(degenerate=[(0.0, 0.0), (2.0, 2.0), (-1.0, 0.5)])
-    source = "the valley model of docs/theory.md, bent"
+    source = "the valley model of docs/theory, bent"
     text = "(y - x**2/2)**2/2"
     return _loss("curved_valley", text, "x y", domain=None, points=points, source=source)
 
@@ -161,7 +161,7 @@ def rosenbrock(dim: int = 2) -> ExpressionLoss:
 def _separable(
     name: str, term: str, dim: int, bound: float, roots: dict[float, bool], source: str
 ) -> ExpressionLoss:
-    """Return a sum of one term a coordinate; `roots` maps its critical points to `is minimum`."""
+    """Return a sum of one term per coordinate; `roots` maps its critical points to `is minimum`."""
     dim = _checks.count("dim", dim)
     names = ["x", "y", "z"][:dim] if dim <= 3 else [f"x{i + 1}" for i in range(dim)]
     points = []
@@ -237,7 +237,7 @@ def quartic() -> ExpressionLoss:
     Under the flow of USAM the saddle attracts from rho = 1 (a pitchfork); folds at rho = 4.
     """
     points = _points(minimum=[(0.0, 1.0), (0.0, -1.0)], saddle=[(0.0, 0.0)])
-    source = "derived in docs/theory.md"
+    source = "derived in docs/theory"
     text = "x**2/2 - y**2/2 + y**4/4"
     return _loss("quartic", text, "x y", domain=None, points=points, source=source)
 

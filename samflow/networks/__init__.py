@@ -9,7 +9,6 @@ from samflow.networks.digits import digits_loss, load_digits, perceptron
 from samflow.networks.files import TensorFile, read_leaves, read_tensors
 from samflow.networks.mnist import load_mnist
 from samflow.networks.progress import Interrupted
-from samflow.networks.pytorch import TorchLoss, torch_network
 from samflow.networks.renames import MismatchError
 from samflow.networks.saddles import (
     SymmetrySaddle,
@@ -33,10 +32,6 @@ from samflow.networks.training import (
     train_to_minimum,
 )
 from samflow.networks.transformer import vision_transformer
-from samflow.spectra.curvature import Trace, trace
-from samflow.spectra.density import Quantile, Share, SpectralDensity, spectral_density
-from samflow.spectra.directions import measured_along
-from samflow.spectra.multipliers import Multipliers, update_multipliers
 
 __all__ = [
     "CONVENTIONS",
@@ -46,16 +41,10 @@ __all__ = [
     "Diagnosis",
     "Interrupted",
     "MismatchError",
-    "Multipliers",
     "Place",
-    "Quantile",
     "RuleVerdict",
-    "Share",
-    "SpectralDensity",
     "SymmetrySaddle",
     "TensorFile",
-    "TorchLoss",
-    "Trace",
     "TrainState",
     "Trained",
     "Training",
@@ -74,7 +63,6 @@ __all__ = [
     "make_loss",
     "make_map",
     "make_rule",
-    "measured_along",
     "perceptron",
     "permutation_saddle",
     "read_leaves",
@@ -83,12 +71,8 @@ __all__ = [
     "save_checkpoint",
     "save_state",
     "shard_data",
-    "spectral_density",
     "switch",
-    "torch_network",
-    "trace",
     "train",
     "train_to_minimum",
-    "update_multipliers",
     "vision_transformer",
 ]

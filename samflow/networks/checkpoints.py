@@ -13,11 +13,11 @@ import numpy as np
 
 import samflow
 from samflow import _checks
+from samflow._extras import optional
 from samflow._text import printable
 from samflow._types import ArrayLike, NumpyArray, Point
 from samflow.losses.network import NetworkLoss
 from samflow.losses.network_base import AbstractNetworkLoss
-from samflow.networks._extras import optional
 from samflow.networks.files.tensors import TensorFile, read_tensors
 from samflow.networks.files.trees import prefixes_of
 from samflow.networks.renames import Rename, check_names, listed, renamed

@@ -12,7 +12,7 @@ from samflow._checks import ArgumentError
 from samflow._types import Scalar
 from samflow.losses.base import AbstractLoss
 from samflow.losses.network_base import AbstractNetworkLoss
-from samflow.rules import ASAM, FSAM, SAM, SSAM, MultiStepSAM, PracticalSAM, Rule
+from samflow.rules import ASAM, FSAM, SAM, SSAM, AbstractRule, MultiStepSAM, PracticalSAM
 from samflow.rules.practical import PracticalFSAM, TensorSAM
 from samflow.systems import Map
 
@@ -209,7 +209,7 @@ def make_map(
     )
 
 
-def make_rule(like: Convention | str, loss: AbstractLoss, *, rho: Any) -> Rule:
+def make_rule(like: Convention | str, loss: AbstractLoss, *, rho: Any) -> AbstractRule:
     """Return the rule of a convention: the simplest that is the same on `loss`.
 
     Args:
@@ -342,7 +342,7 @@ def checked(like: Convention | str) -> Convention:
     return like
 
 
-def _friendly(c: Convention, rho: Any) -> Rule:
+def _friendly(c: Convention, rho: Any) -> AbstractRule:
     if _plain_zero(c.eps) and c.first_memory == "blended":
         return FSAM(rho, c.sigma, c.decay)
     if _plain_zero(c.eps):

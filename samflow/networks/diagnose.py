@@ -12,7 +12,7 @@ from jaxtyping import PRNGKeyArray
 
 from samflow import _checks
 from samflow._types import NumpyArray
-from samflow.losses.calls import error_share, gradient, value
+from samflow.losses.evaluation import error_share, gradient, value
 from samflow.losses.network_base import AbstractNetworkLoss
 from samflow.networks.checkpoints import Checkpoint
 from samflow.networks.conventions import Convention, checked, make_loss, make_rule
@@ -24,7 +24,7 @@ from samflow.networks.verdicts import negative_values, neutral_values, rule_verd
 from samflow.noise.interpolation.directional import MeanSquareAlong, mean_square_along
 from samflow.noise.interpolation.mean_square import MeanSquareRate, mean_square_rate
 from samflow.records import provenance
-from samflow.rules import PracticalSAM, Rule, rule
+from samflow.rules import AbstractRule, PracticalSAM, rule
 from samflow.spectra.curvature import Trace, trace
 from samflow.spectra.density import NUM_STEPS, SpectralDensity, spectral_density
 from samflow.spectra.differences import Difference, gradient_difference
@@ -45,7 +45,7 @@ def diagnose(
     nesterov: bool = False,
     weight_decay: float = 0.0,
     batch_size: int | None = None,
-    rules: Sequence[str | Rule] = DEFAULT_RULES,
+    rules: Sequence[str | AbstractRule] = DEFAULT_RULES,
     like: str | Convention | None = None,
     k: int = 4,
     tol: float | None = None,
@@ -99,7 +99,7 @@ def diagnose(
         ArgumentError: in single precision; for weights that are not finite or do not fit; for
             numbers out of range, unknown rules, and rules with a memory.
 
-    Source: docs/theory.md, sections 1, 2, 7 and 10.
+    Source: docs/theory, sections 1, 2, 7 and 10.
 
     """
     _checks.double_precision("Diagnosing a checkpoint")
@@ -303,10 +303,10 @@ def _check_finite(loss: AbstractNetworkLoss, g: NumpyArray, values: NumpyArray) 
 def _as_implemented(
     convention: Convention,
     loss: AbstractNetworkLoss,
-    rules: Sequence[str | Rule],
+    rules: Sequence[str | AbstractRule],
     rho: float,
     weight_decay: float,
-) -> tuple[Any, list[str | Rule], bool, float]:
+) -> tuple[Any, list[str | AbstractRule], bool, float]:
     """Return loss, rules, form of momentum and the step's weight decay under a convention."""
     loss = make_loss(convention, loss, weight_decay=weight_decay)  # pyright: ignore
     own = make_rule(convention, loss, rho=rho)

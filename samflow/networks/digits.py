@@ -6,10 +6,10 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from samflow import _checks
+from samflow._extras import optional
 from samflow._types import Point
 from samflow.losses.models import network
 from samflow.losses.network import NetworkLoss
-from samflow.networks._extras import optional
 
 NUM_PIXELS, NUM_CLASSES = 64, 10
 _GREYEST = 16.0

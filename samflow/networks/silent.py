@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from samflow._types import NumpyArray, Point
-from samflow.losses.calls import gradient, value
+from samflow.losses.evaluation import gradient, value
 from samflow.losses.network_base import AbstractNetworkLoss
 
 _STEP = 0.01

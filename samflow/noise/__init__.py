@@ -1,4 +1,4 @@
-"""Noise: how batches move an optimiser away from a critical point, or keep it there."""
+"""Noise at critical points: second moments, ensembles of paths, escape times, stable minima."""
 
 from samflow.noise.escape import EscapeTimes, escape_time, escape_times
 from samflow.noise.interpolation._least_squares import least_squares

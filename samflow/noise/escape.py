@@ -1,7 +1,7 @@
-"""First passage out of a ball: when noise drives an optimiser away from a saddle.
+"""Escape times: first passage of an optimiser with noise out of a ball, usually about a saddle.
 
-Paths run in blocks as in `samflow.noise.paths`, and each step is checked. Those that are out are
-taken away between two calls of the compiled program, so that the slowest hold up nobody.
+Paths run in blocks as in `samflow.noise.paths`, and each step is checked. Paths that have escaped
+are removed between two calls of the compiled program, so that they cost nothing more.
 """
 
 from collections.abc import Callable, Iterator
@@ -38,19 +38,19 @@ _FIRST = 64
 
 
 class EscapeTimes(AbstractRecord):
-    """When the paths of an ensemble left a ball, and what that says of the time's distribution.
+    """Escape times of an ensemble, with an estimate of their distribution.
 
-    The distribution is estimated from all paths, those that did not leave included: a path still
-    inside at the end, or lost, says that its time is longer than what it was followed for
-    (censored on the right). `survival.censored` counts both. For a lost path this takes for
-    granted that it would have gone on as those still inside did; with `count()` at hand, bound
-    the answer by taking it to leave at once, or never, where that matters.
+    The distribution is estimated from all paths. A path that is still inside at the end, or that is
+    lost (no longer finite), is right-censored: its time is longer than what was observed.
+    `survival.censored` counts both. For lost paths this assumes that they would have continued like
+    those still inside. Where that matters, bound the answer: `count()` says how many paths are
+    lost; let them escape at once, or never.
 
     Attributes:
-        times: in steps, one a path. Escaped: the first step at which ‖w − about‖ > radius. Still
+        times: in steps, one per path. Escaped: the first step at which ‖w − about‖ > radius. Still
             inside, not finite, undefined: the last step at which it was known to be inside.
         status: escaped, still inside, not finite (the next step overflows or is no number), or
-            undefined (the same, from a state where the system is not defined); one a path.
+            undefined (the same, from a state where the system is not defined); one per path.
         survival: Kaplan and Meier's estimate, with its band, median and mean.
         radius: of the ball, in the norm of weights.
         max_steps: how long a path was followed.
@@ -98,24 +98,24 @@ def escape_time(
 ) -> EscapeTimes:
     """Return when random orbits leave the ball ‖w' − w‖ ≤ radius for the first time, in steps.
 
-    Every step is checked. Between two steps an orbit is nowhere: a diffusion that the steps
-    approximate leaves earlier, by the overshoot (`sf.noise.linear_exit_time` corrects for it).
+    Every step is checked. A diffusion that the steps approximate leaves earlier, because steps
+    overshoot the boundary (`sf.noise.linear_exit_time` corrects for it).
     Path i depends on (key, i) alone: a larger ensemble has the times of a smaller one first.
 
     Args:
         system: a `StochasticMap`, or any other map with noise.
-        w: centre of the ball, shape (dim,); any point, as a rule a saddle.
+        w: centre of the ball, shape (dim,); any point, usually a saddle.
         radius: of the ball in the space of weights, > 0.
         key: a key of `jax.random`.
         num_paths: at least 1.
         max_steps: steps after which a path that is still inside is given up.
         start: weights (dim,), at velocity 0, or a state (state_dim,), in the ball; by default `w`.
-        progress: called with the number of paths that have ended, and of all, now and then.
-            Ctrl-C is heard as often.
+        progress: called from time to time with the number of paths that have ended and the number
+            of all paths. Ctrl-C takes effect at these times.
 
     Returns:
-        A time and a status a path, with the estimate of the distribution. A path that stops being
-        a number has not escaped: its status says what happened, and it is censored.
+        One time and one status per path, with the estimate of the distribution. A path that is
+        no longer finite has not escaped: it is censored, and its status says what happened.
 
     Raises:
         ArgumentError: for arguments out of range, a start outside the ball, for more steps than a
@@ -185,8 +185,8 @@ def escape_times(
         system: as for `escape_time`.
         w: as for `escape_time`.
         where: returns the leaf of a system that varies, or a tuple of leaves.
-        values: one row a system: shape (N,) for one leaf, (N, m) for m. The checks of the
-            constructors are not made again: numbers out of their range end as lost paths.
+        values: one row per system: shape (N,) for one leaf, (N, m) for m. Constructors'
+            checks are not repeated: values out of range end as lost paths.
         settings: the other arguments of `escape_time`.
 
     Raises:
@@ -235,13 +235,13 @@ class _Shared(NamedTuple):
 
 
 class _Buffer(NamedTuple):
-    """Paths, one a row.
+    """Paths, one per row.
 
     Attributes:
         members: the number of each.
         states: its last state inside the ball.
         inside: how many steps it has been there.
-        running: whether it is there yet.
+        running: whether it is still inside.
 
     """
 
@@ -358,7 +358,7 @@ def _advance(
 
 
 def _distance(shared: _Shared, z: Any) -> Array:
-    """Return ‖w − centre‖²/radius² of a packed block, one a path; NaN where w is no number."""
+    """Return ‖w − centre‖²/radius² of a packed block, one per path; NaN where w is no number."""
     scale = 1 / shared.radius  # first, so that the square of no radius overflows
     if isinstance(z, Components):
         w = shared.system.position(z)
@@ -387,9 +387,9 @@ def _ended(shared: _Shared, buffer: _Buffer, num_paths: int) -> tuple[np.ndarray
 
 @eqx.filter_jit
 def _causes(shared: _Shared, buffer: _Buffer) -> tuple[Array, Array]:
-    """Return whether the step that took a path out gave numbers, and began where it is defined.
+    """Return whether the step that ended a path gave finite numbers, and began where it is defined.
 
-    The step is made once more, from the last state inside: random numbers are no state.
+    The step is repeated from the last state inside; it draws the same random numbers.
     """
     pack, step, unpack = block_step(shared.system, shared.key, shared.one)
 

@@ -33,7 +33,7 @@ class SecondMoment(AbstractRecord):
     Attributes:
         steps: the step number of each, 0 for the start.
         mean: E x, shape (kept, dim).
-        second: E x xᵀ, shape (kept, dim, dim); not finite from where it passes what doubles hold.
+        second: E x xᵀ, shape (kept, dim, dim); not finite from where it overflows.
         radius: spectral radius of the map of second moments, P ↦ E[J P Jᵀ]: they stay bounded
             below 1 and grow above; NaN where the map has no Jacobian.
         status: located; or not_a_fixed_point or not_differentiable, and then all is NaN.
@@ -49,7 +49,7 @@ class SecondMoment(AbstractRecord):
 
 
 class _Linear(NamedTuple):
-    """A random affine map x⁺ = Jx + c of states, as what its first two moments need.
+    """The parts of a random affine map x⁺ = Jx + c from which its first two moments follow.
 
     Attributes:
         mean: E J, shape (s, s).

@@ -1,6 +1,6 @@
 """Mean first passage in one dimension: by quadrature, by asymptotics, and exactly for a chain.
 
-What simulated escape times are held against. None of this uses JAX.
+Simulated escape times are tested against these functions. None of them uses JAX.
 """
 
 import math
@@ -31,7 +31,7 @@ def mean_passage_time(
     target: float,
     reflect: float = -math.inf,
 ) -> float:
-    """Return the mean time in which dx = −V'(x) dt + √(2D) dB comes from `start` to `target`.
+    """Return the mean time in which dx = −V'(x) dt + √(2D) dB moves from `start` to `target`.
 
     T = (1/D) ∫ₓ₀^b dy ∫ₐ^y dz exp((V(y) − V(z))/D) with b = target > x₀ = start, a = reflect.
 
@@ -40,7 +40,7 @@ def mean_passage_time(
     729.67
 
     Args:
-        potential: V, a function of one number, which JAX need not know.
+        potential: V, any Python function of one number.
         diffusivity: D > 0.
         start: where the motion begins; best where V is least on the way, at which the inner
             integral is split.
@@ -237,7 +237,7 @@ def _quad(function: Any, low: float, high: float, errors: list[float]) -> float:
     value, error, *_ = integrate.quad(
         function, low, high, epsabs=0, epsrel=1e-10, limit=200, full_output=1
     )
-    # Every integrand here is positive: a value below 0 is that of an integral without end.
+    # Every integrand here is positive: a negative value means that the integral diverges.
     errors.append(error / value if value > 0 else 0.0 if value == 0 else math.inf)
     return value
 

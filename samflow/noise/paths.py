@@ -1,7 +1,7 @@
-"""Ensembles of random orbits: their moments, streamed, or the orbits themselves.
+"""Ensembles of random orbits: the orbits themselves, or only their moments.
 
 As in `samflow.orbits._iterate`, a block of members runs its whole time loop before the next block
-begins, one array a coordinate; random numbers are made in the loop from (key, member, step).
+begins, one array per coordinate; random numbers are made in the loop from (key, member, step).
 """
 
 from collections.abc import Callable
@@ -45,8 +45,8 @@ class PathMoments(AbstractRecord):
         mean_error: its standard error.
         second: the mean of x xᵀ, shape (kept, dim, dim).
         second_error: its standard error, entry by entry.
-        lost: how many paths were not finite by then. From the first one on the moments are not
-            finite either: nothing is left out of them.
+        lost: how many paths were not finite by then. From the first such path on the moments are
+            not finite either, because no path is left out of them.
         num_paths: how many there are.
 
     """
@@ -67,7 +67,7 @@ class Paths(AbstractRecord):
     """An ensemble of random orbits.
 
     Attributes:
-        states: shape (paths, kept, state_dim); not finite from where an orbit left the numbers.
+        states: shape (paths, kept, state_dim); not finite from where an orbit overflowed.
         steps: the step number of each kept state, 0 for the start.
         dim: number of weights, which come first in a state.
 

@@ -1,4 +1,4 @@
-"""The distribution of a time that some of those observed have not reached."""
+"""Kaplan–Meier estimates of the distribution of right-censored times."""
 
 import math
 import warnings
@@ -16,14 +16,15 @@ LEVEL = 0.95
 
 
 class Survival(AbstractRecord):
-    """Kaplan and Meier's estimate of S(t) = P(T > t), from times censored on the right.
+    """Kaplan–Meier estimate of S(t) = P(T > t) from right-censored times.
 
     Attributes:
-        times: the times at which something happened, increasing; S is constant from each to the
+        times: the times of an escape or a censoring, increasing; S is constant from each to the
             next, and 1 before the first.
         survival: S from each time on.
         low: lower end of the band, by Greenwood's formula for log(−log S); NaN where that is not
-            defined, which is where S is 1 or 0. It holds 95 % at each time, not at all at once.
+            defined, which is where S is 1 or 0. It covers S with 95 % at each time, not at all
+            times at once.
         high: upper end of the band.
         at_risk: how many were still followed just before each time.
         median: the first time at which S ≤ 1/2; NaN where S does not come down to it.
@@ -33,9 +34,9 @@ class Survival(AbstractRecord):
         reason: why the median or an end of its interval is missing; empty if none is.
         mean: E min(T, horizon), the area under S up to the horizon.
         mean_error: its standard error, by Greenwood's formula.
-        horizon: up to where S is known: the last time followed, or any time if S ends at 0.
-        escaped: how many times were reached.
-        censored: how many were not.
+        horizon: up to where S is known: the last time observed, or any time if S ends at 0.
+        escaped: the number of escapes.
+        censored: the number of censored times.
 
     """
 
@@ -112,7 +113,7 @@ def kaplan_meier(times: ArrayLike, escaped: ArrayLike, *, horizon: float | None 
         )
     known, survival, low, high = _curve(times, escaped)
     at_risk = times.size - np.searchsorted(np.sort(times), known, side="left")
-    # With S at 0 nothing is left to know; otherwise S is known as long as somebody was followed.
+    # If S is 0 it is known for all later times; otherwise up to the last time observed.
     end = max(float(horizon or 0), last) if survival[-1] == 0 else last
     mean, mean_error = _restricted_mean(times[escaped], known, survival, at_risk, end)
     median, ends, reason = _median(known, survival, low, high)
@@ -137,7 +138,7 @@ def kaplan_meier(times: ArrayLike, escaped: ArrayLike, *, horizon: float | None 
 
 
 def _curve(times: np.ndarray, escaped: np.ndarray) -> tuple[np.ndarray, ...]:
-    from scipy import stats  # half a second, which `import samflow` need not wait for
+    from scipy import stats  # takes half a second to import
 
     sample = stats.CensoredData(uncensored=times[escaped], right=times[~escaped])
     curve = stats.ecdf(sample).sf

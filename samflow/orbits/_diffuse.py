@@ -28,7 +28,7 @@ class Settings(NamedTuple):
 def diffuse(
     system: AbstractDiffusion, starts: Array, key: PRNGKeyArray, settings: Settings
 ) -> tuple[Array, Array, Array]:
-    """Return states, status and last time of one solution a start, by Euler and Maruyama.
+    """Return states, status and last time of one solution per start, by Euler and Maruyama.
 
     Member i is driven by a virtual Brownian tree of the key (key, i). Where the number of steps is
     a power of 2, solutions of one key with other such numbers are driven by the same motion.

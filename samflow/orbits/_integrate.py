@@ -23,12 +23,13 @@ class Trajectory(AbstractRecord):
         times: the times at which the solution is given, from 0 to t1.
         states: the solution there, NaN from where it ended; after an arrival the point at which it
             is held, or its path along the manifold on which it slides.
-        status: one a solution: `reached_end`; `sliding` where it came to t1 held or sliding;
-            `not_unique` where it ended at a critical point from which more than one solution goes
-            on; out of steps, step size vanished, diverged, not finite or undefined.
+        status: one per solution: `reached_end`; `sliding` where it came to t1 held or sliding;
+            `not_unique` where it ended at a critical point from which more than one solution
+            continues; out of steps, step size vanished, diverged, not finite or undefined.
         stopped_at: the time reached; where the solver gave up, the last of `times` before it.
-        arrived_at: the time at which the solution first came to where the field jumps, infinite
-            where it did not; also for one that crossed it or has left it again.
+        arrived_at: the time at which the solution first reached a point where the field jumps;
+            infinite if it never did. It is also given for a solution that crossed that point or
+            has left it again.
 
     """
 
@@ -64,9 +65,9 @@ def integrate(
     the sense of Itô, by Euler and Maruyama's with fixed ones: `key` and `dt` are for this alone,
     `rtol` and `atol` for a flow.
 
-    The flow ẇ = −d(w) of a normalised rule jumps at critical points. It is followed there as
-    Filippov does (docs/theory, section 3): held at an isolated critical point, sliding along a
-    valley, through to the other side, or off again.
+    The flow ẇ = −d(w) of a normalised rule jumps at critical points. There the solution is
+    continued in the sense of Filippov (docs/theory, section 3). It stays at an isolated critical
+    point, slides along a valley, crosses to the other side, or leaves again.
 
     Args:
         system: the flow or the diffusion.
@@ -77,8 +78,8 @@ def integrate(
             no step passes across a jump unnoticed.
         atol: absolute tolerance of each step; likewise.
         escape_radius: the solution has diverged when ‖w‖ exceeds this.
-        max_steps: number of steps, in each phase, after which the solver gives up. Of a diffusion
-            that would take more nothing is solved.
+        max_steps: number of steps, in each phase, after which the solver gives up. A diffusion
+            that would take more is not started.
         key: of `jax.random`, needed for a diffusion; solution i depends on (key, i) alone.
         dt: largest step of a diffusion; a whole number of steps lies between two times kept. By
             default t1/1000. The error is O(√dt) for a path, O(dt) where σ is constant and for
@@ -89,12 +90,13 @@ def integrate(
         tolerance of a step over the speed ‖d‖, times the square of H's condition number κ where
         this is large; about κ² steps are made for every factor by which ‖g‖ falls.
 
-    Not guaranteed: that a critical point holds is seen in H's eigenvectors and 64 fixed directions.
-    One that does not hold counts as met (`not_unique`) within some ten tolerances of a step; a
-    start on it is `not_unique` too. Where the second derivative vanishes, where a rule jumps off
-    the critical points, where its limits are not finite, and beyond 200 weights, nothing of this
-    is done: a solution ends there as undefined, out of steps, or with a vanished step size. Inside
-    `jax.vmap` and `jax.grad` all of it is done, but derivatives after an arrival are NaN.
+    Not guaranteed: whether a critical point holds solutions is tested along H's eigenvectors and
+    64 fixed directions only. A solution that comes within some ten step tolerances of a critical
+    point that does not hold ends there as `not_unique`, as does a start on such a point. Jumps are
+    not followed where the second derivative vanishes, where a rule jumps off the critical points,
+    where its limits are not finite, and beyond 200 weights. A solution ends there as undefined,
+    out of steps, or with a vanished step size. Inside `jax.vmap` and `jax.grad` jumps are followed,
+    but derivatives after an arrival are NaN.
 
     Raises:
         ArgumentError: for a wrong shape, a start that is not finite or outside the loss's
@@ -170,7 +172,9 @@ def _solve(
     from samflow.orbits.filippov import solution  # diffrax: those who only iterate need not wait
 
     if not (isinstance(system, Flow) and solution.jumps(system)):
-        solved = segments.smooth_legs(system, z0, segments.Settings(*settings), max_steps=max_steps)
+        solved = segments.smooth_segments(
+            system, z0, segments.Settings(*settings), max_steps=max_steps
+        )
         return (*solved, jnp.full(z0.shape[0], jnp.inf))
     end = solution.follow(system, z0, segments.Settings(*settings), max_steps=max_steps)
     return end.states, end.status, end.t, end.arrived_at

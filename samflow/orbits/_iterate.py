@@ -1,9 +1,9 @@
 """Orbits of maps, for one start or an ensemble, in blocks that stay in registers and cache.
 
-A block of starts runs its whole time loop before the next block begins, one array a coordinate
-(`Components`); see docs/benchmarks for what this gains. The fast loop holds nothing but the map:
-every `check_every` steps the block is tested, and only when an orbit has left the ball is the
-chunk made again, step by step, to find where.
+A block of starts runs its whole time loop before the next block begins, one array per coordinate
+(`Components`); see docs/benchmarks for what this gains. The fast loop contains only the map.
+The block is tested every `check_every` steps. If an orbit has left the ball by then, the chunk is
+computed again, step by step, to find where.
 """
 
 import functools
@@ -37,7 +37,7 @@ class Orbit(AbstractRecord):
         states: the states kept, NaN after an orbit has ended (see `stopped_at`).
         steps: the step number of each kept state, 0 for the start.
         final: the last state reached; for a diverged orbit the first one outside the ball.
-        status: converged, out of steps, diverged, not finite or undefined, one an orbit.
+        status: converged, out of steps, diverged, not finite or undefined, one per orbit.
         stopped_at: number of steps made: for `diverged`, `not finite` and `undefined` the step
             at which it happened, for `converged` the step at which it was seen.
 
@@ -108,7 +108,7 @@ def iterate(
     z0 = start_states(system, w0)
     batch = jnp.atleast_2d(z0)
     settings = _Settings(num_steps, min(keep_every, num_steps), check_every, tol, escape_radius)
-    settings = jax.tree.map(jnp.asarray, settings)  # numbers of Python would be compiled in
+    settings = jax.tree.map(jnp.asarray, settings)  # Python numbers would be constants
     kept = 1 + num_steps // keep_every
     states, final, status, stopped_at = _run(system, batch, settings, kept, jnp.asarray(1.0))
     if z0.ndim == 1:
@@ -154,7 +154,7 @@ class _Settings(NamedTuple):
 
 
 class _Carry(NamedTuple):
-    """The state of a block: `step` is common to its members, the rest one a member."""
+    """The state of a block: `step` is common to its members, the rest one per member."""
 
     step: Any
     z: Any
@@ -233,7 +233,7 @@ def _run_block(layout: _Layout, block: Array, settings: _Settings, kept: int) ->
         carry = _advance(layout, carry, until, settings)
         running = (carry.status == _RUNNING) | (carry.stopped_at == until)
         row = jnp.where(running[:, None], layout.unpack(carry.z), jnp.nan)
-        # The round after the last record makes the steps that are left, and is not kept.
+        # The round after the last record makes the remaining steps; its state is not kept.
         return carry, record.at[index].set(row, mode="drop"), index + 1
 
     def going(state: tuple[Any, ...]) -> Any:
@@ -280,10 +280,10 @@ def _settle(layout: _Layout, carry: _Carry, settings: _Settings) -> _Carry:
 
 
 def _replay(layout: _Layout, old: _Carry, new: _Carry, lost: Array, settings: _Settings) -> _Carry:
-    """Make a chunk again, step by step, and mark each lost orbit where it first was outside.
+    """Compute a chunk again, step by step, and mark where each lost orbit first was outside.
 
-    Only those that are outside at the chunk's end: what becomes of an orbit must not depend on
-    which others share its block.
+    Only orbits that are outside at the end of the chunk are marked, so that the result for an orbit
+    does not depend on which others share its block.
     """
 
     def one(_: Any, carry: _Carry) -> _Carry:

@@ -1,9 +1,9 @@
-"""A fence between the two gradients of a step, for the compiler's sake.
+"""Optimisation barrier between the two gradients of a step, so that XLA computes the first once.
 
-XLA on the CPU makes one loop for each output of a step, and each of them computes again all that
-it needs: of USAM's ascent point every coordinate, and so every gradient twice. A division by a
-number that the compiler does not know to be 1 makes it keep the ascent point instead. For cheap
-gradients the division costs more than it saves. benchmarks/ensembles.py guards the gain.
+XLA on the CPU makes one loop for each output of a step. Each loop recomputes what it needs: every
+coordinate of USAM's ascent point, and with it the first gradient. A division by a number that the
+compiler does not know to be 1 makes it store the ascent point instead. For cheap gradients the
+division costs more than it saves. benchmarks/ensembles.py measures the gain.
 """
 
 from collections.abc import Callable

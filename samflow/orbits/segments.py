@@ -1,4 +1,4 @@
-"""One leg of a solution: a smooth field followed until the end, an event or a failure.
+"""Segments of a solution: integration of a smooth field until the end, an event or a failure.
 
 This module loads diffrax, which takes half a second; import it where a flow is integrated.
 """
@@ -23,7 +23,7 @@ _EVENT_TIME = 100.0
 
 
 class Settings(NamedTuple):
-    """What all legs share: the times to keep, tolerances, and the radius of escape."""
+    """What all segments share: the times to keep, tolerances, and the radius of escape."""
 
     times: Any
     rtol: Any
@@ -31,11 +31,11 @@ class Settings(NamedTuple):
     radius: Any
 
 
-class Leg(NamedTuple):
-    """A leg: the states at `times`, its last time and state, how it ended.
+class Segment(NamedTuple):
+    """A segment: its states at `times`, last time, last state, and how it ended.
 
-    `kept` means something only at times from the leg's start to `t`. `status` is `reached_end` at
-    the last of `times`, and otherwise what stopped the solver; `events` says which event did.
+    `kept` is meaningful only at times from the segment's start to `t`. `status` is `reached_end`
+    at the last of `times`, and otherwise what stopped the solver; `events` says which event did.
     """
 
     kept: Array
@@ -45,7 +45,7 @@ class Leg(NamedTuple):
     events: Any
 
 
-def solve_leg(
+def solve_segment(
     velocity: Callable[[Array], Array],
     start: Array,
     t0: Array,
@@ -53,20 +53,21 @@ def solve_leg(
     events: Any,
     *,
     max_steps: int,
-) -> Leg:
+) -> Segment:
     """Integrate ẇ = velocity(w) from `t0` to the last of the times by Tsitouras' 5/4 method.
 
     Args:
         velocity: the field, smooth up to the first event.
         start: w at `t0`.
-        t0: where the leg starts; at the last of the times nothing is done.
+        t0: where the segment starts; at the last of the times nothing is done.
         settings: those of `integrate`.
         events: a list of conditions w ↦ bool, noticed at the end of a step; or one function
             w ↦ margin, located where it falls through zero.
         max_steps: after which the solver gives up.
 
     Returns:
-        A `Leg`. Its status for an event is `not_finite`, to be replaced by who knows the event.
+        A `Segment`. Its status for an event is `not_finite`; the caller, who knows the event,
+        replaces it.
 
     """
     times = settings.times
@@ -97,14 +98,14 @@ def solve_leg(
     status = jnp.where(spent, Status.out_of_steps, status)
     status = jnp.where(vanished, Status.step_size_vanished, status)
     t = jnp.where(made > 0, solution.ts[last], t0)
-    return Leg(solution.ys[:-1], t, w, status, solution.event_mask)
+    return Segment(solution.ys[:-1], t, w, status, solution.event_mask)
 
 
 def _event(events: Any) -> diffrax.Event:
     if isinstance(events, list):
         return diffrax.Event([_condition(event) for event in events])
-    # The margin is positive before its zero: told so, bisection does not insist on a change of
-    # sign in those members of an ensemble where nothing happens.
+    # The margin is positive before its zero. Given this, bisection does not require a change of
+    # sign in members of an ensemble in which no event happens.
     tol = _EVENT_TIME * float(jnp.finfo(jnp.result_type(float)).eps)
     return diffrax.Event(_condition(events), optx.Bisection(tol, tol, flip=True))
 
@@ -117,30 +118,32 @@ def _condition(event: Callable[[Array], Array]) -> Callable[..., Array]:
 
 
 def outside(w: Array, settings: Settings) -> Array:
-    """Say whether `w` has left the ball, or is no number."""
+    """Say whether `w` has left the ball, or is not finite."""
     return ~(jnp.sum(w * w) <= settings.radius**2)
 
 
-def smooth_status(leg: Leg, system: AbstractFlow, start: Array, settings: Settings) -> Array:
-    """Name the ending of a leg along the system's own field."""
-    beyond = jnp.sum(leg.w * leg.w) > settings.radius**2
-    status = jnp.where(leg.events[0] & beyond, Status.diverged, leg.status)
-    undefined = (system.singularity(start) <= 0) | (system.singularity(leg.w) <= 0)
+def smooth_status(
+    segment: Segment, system: AbstractFlow, start: Array, settings: Settings
+) -> Array:
+    """Name the ending of a segment along the system's own field."""
+    beyond = jnp.sum(segment.w * segment.w) > settings.radius**2
+    status = jnp.where(segment.events[0] & beyond, Status.diverged, segment.status)
+    undefined = (system.singularity(start) <= 0) | (system.singularity(segment.w) <= 0)
     return jnp.where(undefined & (status != Status.reached_end), Status.undefined, status)
 
 
 @eqx.filter_jit
-def smooth_legs(
+def smooth_segments(
     system: AbstractFlow, starts: Array, settings: Settings, *, max_steps: int
 ) -> tuple[Array, Array, Array]:
     """Return states, status and last time of the solutions of a flow without jumps."""
 
     def one(start: Array) -> tuple[Array, Array, Array]:
         events = [lambda w: outside(w, settings)]
-        leg = solve_leg(
+        segment = solve_segment(
             system.velocity, start, settings.times[0], settings, events, max_steps=max_steps
         )
-        kept = jnp.where((settings.times <= leg.t)[:, None], leg.kept, jnp.nan)
-        return kept, smooth_status(leg, system, start, settings), leg.t
+        kept = jnp.where((settings.times <= segment.t)[:, None], segment.kept, jnp.nan)
+        return kept, smooth_status(segment, system, start, settings), segment.t
 
     return jax.vmap(one)(starts)

@@ -1,4 +1,4 @@
-"""Pictures of records: phase portraits, in a style fit for print. No analysis happens here."""
+"""Figures of records, such as phase portraits, in a style for print. Nothing is computed here."""
 
 from samflow.plots._portrait import draw_levels, draw_orbits, portrait
 from samflow.plots._spectrum import spectrum

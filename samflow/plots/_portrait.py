@@ -53,9 +53,9 @@ def portrait(
 ) -> Figure:
     """Draw the phase portrait of a planar system.
 
-    The field is drawn as streamlines for a flow. For a map it is drawn as arrows, all of one
-    length, that show the direction of one step and not its size; with momentum, of a step from
-    rest. Fixed points bear a mark for each kind (`samflow.plots.MARKERS`) and their
+    The field is drawn as streamlines for a flow. For a map it is drawn as arrows of equal
+    length, which show the direction of one step and not its size; with momentum, of a step from
+    velocity 0. Fixed points have a mark for each kind (`samflow.plots.MARKERS`) and their
     eigen-directions. A critical point of normalised SAM, where there is no Jacobian, gets its own
     mark and no directions. What is not finite is left blank.
 
@@ -68,10 +68,10 @@ def portrait(
         system: a map or a flow with two weights.
         box: a pair (low, high) for each weight.
         starts: points (2,) or (N, 2) from which orbits are drawn.
-        length: of the orbits: steps of a map (1000 by default) or time of a flow (10).
-        fixed_points: a record for this system; found in the box when not given.
-        levels: values of the loss at which to draw level sets; or how many, then at quantiles of
-            the loss in the box, and through its saddles as well.
+        length: length of the orbits: steps of a map (default 1000) or time of a flow (10).
+        fixed_points: a record for this system; by default they are searched for in the box.
+        levels: values of the loss at which to draw level sets. Or their number: they are then
+            drawn at quantiles of the loss in the box, and through its saddles.
         show_nullclines: whether to draw where each component of the field vanishes.
         ax: where to draw; on a new figure of one column, with a legend, when not given.
 
@@ -139,7 +139,7 @@ def draw_levels(
     fixed_points: FixedPoints | None = None,
     levels: int | Sequence[float] = 14,
 ) -> None:
-    """Draw level sets of the loss, through its saddles among others; nothing without a loss."""
+    """Draw level sets of the loss, also through its saddles; nothing without a loss."""
     if field.loss is None:
         return
     values = np.ma.masked_invalid(field.loss)

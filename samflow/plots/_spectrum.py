@@ -1,4 +1,4 @@
-"""A diagnosis as a picture: the spectrum of a Hessian, with each rule's thresholds drawn in."""
+"""Figure of a diagnosis: the spectrum of a Hessian, with the thresholds of each rule."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -73,7 +73,7 @@ def _draw_density(ax: Axes, found: "Diagnosis") -> None:
 
 
 def _draw_thresholds(ax: Axes, found: "Diagnosis") -> None:
-    """Draw edges, and what lies far off the spectrum as a word in the legend."""
+    """Draw edges. An edge that is far from the spectrum is named in the legend only."""
     low, high = (float(end) for end in np.asarray(found.pairs.values)[[0, -1]])
     width = high - low or 1.0
     left, right = low - 0.08 * width, high + 0.35 * width

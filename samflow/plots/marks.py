@@ -62,7 +62,7 @@ def eigen_directions(system: AbstractSystem, stability: Stability) -> list[Eigen
 def draw_fixed_points(ax: Axes, fixed_points: FixedPoints, *, size: float = 5.0) -> None:
     """Draw one mark for each fixed point, by its kind.
 
-    Those that are no critical points of the loss ("hallucinated") are in another colour.
+    Fixed points that are not critical points of the loss ("hallucinated") have another colour.
     """
     points = np.asarray(fixed_points.w)
     kinds, critical = np.array(fixed_points.kinds), np.asarray(fixed_points.critical)

@@ -1,4 +1,4 @@
-"""How figures look, and how they are written: journal sizes, safe colours, embedded fonts."""
+"""Style and files of figures: journal sizes, colours, embedded fonts."""
 
 import io
 import os
@@ -31,7 +31,7 @@ GREY = "#8A8F94"
 PALE = "#CDD1D4"
 
 RULE_COLOURS = {"gd": BLACK, "usam": BLUE, "sam": VERMILION}
-"""One colour a rule, the same in every figure."""
+"""One colour for each rule, the same in every figure."""
 
 RC: Any = {
     "font.family": "STIXGeneral",
@@ -77,7 +77,7 @@ _METADATA: dict[str, dict[str, Any]] = {
 def styled() -> Any:
     """Return a context manager under which matplotlib draws in the house style.
 
-    The settings of the caller come back when it ends; importing samflow changes none.
+    The caller's settings are restored at the end. Importing samflow changes no settings.
     """
     return matplotlib.rc_context(RC)
 
@@ -98,7 +98,7 @@ def panel_letter(ax: Axes, letter: str) -> None:
 def legend_below(figure: Figure, axes: Iterable[Axes], *, columns: int) -> None:
     """Put one legend for all of `axes` under the figure, where it covers no data.
 
-    Its entries stand in the order in which they lie on the axes, from below to above.
+    Its entries stand in drawing order, the lowest `zorder` first.
     """
     entries: dict[str, Any] = {}
     for ax in axes:
@@ -118,15 +118,15 @@ def save(
 ) -> list[Path]:
     """Write `figure` with embedded fonts, and return the paths written.
 
-    Each file is written whole or not at all, and no file before every format is drawn. The same
-    figure gives the same bytes: no dates, no random identifiers, and a layout that is settled at
-    the first save and stays.
+    Each file is written completely or not at all, and only after every format has been drawn. The
+    same figure gives the same bytes: no dates, no random identifiers, and a layout that is settled
+    at the first save and stays.
 
     Args:
         figure: what to write.
         path: a file that ends in .pdf, .png or .svg; or a stem to which `formats` are added. Any
             other ending of letters alone is refused: it names a format, not part of a stem.
-        formats: which of pdf, png (300 dots an inch) and svg, for a stem.
+        formats: which of pdf, png (300 dots per inch) and svg, for a stem.
 
     Raises:
         ArgumentError: for an unknown format or a path that cannot be written.

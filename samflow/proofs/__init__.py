@@ -1,4 +1,4 @@
-"""Proofs by ball arithmetic: which fixed points there are, what they are, for whole ranges."""
+"""Proofs by ball arithmetic: all fixed points of a box, and stability over ranges."""
 
 from samflow.proofs._certify import certify_fixed_points
 from samflow.proofs.certificates import Certificate, CertifiedPoint

@@ -1,4 +1,4 @@
-"""Which fixed points a box holds, and what each of them is: proved by ball arithmetic."""
+"""Certificates: all fixed points of a box with their kinds, proved by ball arithmetic."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -42,22 +42,22 @@ def certify_fixed_points(
 ) -> Certificate:
     """Prove which fixed points `system` has in `box`, and the stability of each.
 
-    GD stands still where g(w) = 0, USAM where g(w + rho g(w)) = 0, SAM where
-    g(w + rho g(w)/‖g(w)‖) = 0 and g(w) ≠ 0; SAM's critical points, where it has no direction, are
-    listed beside these. Hyperparameters are taken as the binary numbers that they are: 0.1 is the
-    double nearest to one tenth.
+    Fixed points are for GD where g(w) = 0, for USAM where g(w + rho g(w)) = 0, and for SAM where
+    g(w + rho g(w)/‖g(w)‖) = 0 and g(w) ≠ 0. Critical points, where SAM has no direction, are
+    listed as well. Hyperparameters are taken as exact binary numbers: 0.1 is the double nearest to
+    one tenth.
 
     Args:
         system: a `Map` or a `Flow` of GD, USAM or SAM on a loss given by a formula.
         box: one pair (low, high) for each weight, or one for all; the box is closed.
-        max_boxes: boxes that one subdivision examines at most, about 50 µs each.
+        max_boxes: the most boxes that one subdivision examines, about 50 µs each.
         precision: bits of the final enclosures.
 
     Returns:
         A `Certificate`. Its verdict is unsupported, with the reason, for a loss without a
         formula, another rule, or USAM or SAM with weight decay. Degenerate and non-isolated fixed
-        points, those on an edge of the box that are not rational, and, for SAM, two critical
-        points that are exactly rho apart, end as inconclusive.
+        points, irrational ones on an edge of the box, and, for SAM, two critical points that
+        are exactly rho apart, are inconclusive.
 
     Raises:
         ArgumentError: for a box of the wrong shape, or empty.

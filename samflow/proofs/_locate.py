@@ -1,9 +1,10 @@
-"""Where a rule stands still: every fixed point in a box, each proved to exist.
+"""Search for every fixed point of GD or USAM in a box; each is proved to exist.
 
-GD stands still where g(w) = 0. USAM stands still where g(w + rho g(w)) = 0: at critical points,
-and at "hallucinated" points, whose ascent point w + rho g(w) is a critical point elsewhere
-(arXiv 2509.21818). So all critical points that an ascent step from the box can reach come first,
-inside the box or not, and then, for each of them, every w in the box that is sent there.
+Fixed points of GD have g(w) = 0. Fixed points of USAM have g(w + rho g(w)) = 0: they are critical
+points, or "hallucinated" points, whose ascent point w + rho g(w) is another critical point (arXiv
+2509.21818). The search first finds all critical points that an ascent step from the box can reach,
+inside the box or outside. For each of them it then finds every w in the box whose ascent point it
+is.
 """
 
 import itertools
@@ -51,12 +52,12 @@ _MARGIN = 0.01
 
 
 class Settings(NamedTuple):
-    """How a proof is sought.
+    """Settings of a search for a proof.
 
     Attributes:
-        max_boxes: boxes examined at most in one search; the faces of a sphere share them.
+        max_boxes: the most boxes examined in one search; the faces of a sphere share them.
         precision: bits of the final enclosures.
-        max_points: fixed points listed at most.
+        max_points: the most fixed points listed.
         separate: whether a sum over disjoint sets of variables is solved set by set.
         algebra: whether polynomials in two variables are solved by resultants.
 
@@ -179,7 +180,7 @@ def meet(ball: Balls, box: Box) -> bool:
 
 
 def _gaps(search: Search, box: Box) -> list[Undecided]:
-    """Return the parts of `box` that `search` left open."""
+    """Return the parts of `box` that `search` did not decide."""
     gaps = []
     for boxes, reason in ((search.undecided, DEGENERATE), (search.unexamined, BUDGET)):
         gaps += undecided([part for part in boxes if meet(hulls(part), box)], reason)

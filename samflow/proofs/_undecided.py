@@ -1,4 +1,4 @@
-"""Parts of a box about which a proof says nothing."""
+"""Parts of a box that a proof leaves undecided."""
 
 from collections.abc import Iterable
 from typing import Any, NamedTuple

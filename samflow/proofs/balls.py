@@ -1,8 +1,9 @@
-"""Formulas evaluated on balls: a result holds every value that the formula takes on the box.
+"""Evaluation of formulas on balls. The result contains every value of the formula on the box.
 
-Balls are python-flint's `arb`: midpoint and radius, every rounding counted in the radius. Where a
-formula is not defined on all of a box the result is NaN, and NaN contains everything, so that no
-proof can rest on it. Where it is defined nowhere on the box, `OutsideDomain` says so.
+Balls are python-flint's `arb`: a midpoint and a radius that includes every rounding error. Where a
+formula is not defined on all of a box the result is NaN. NaN counts as containing everything, so
+that no proof can rest on it. Where the formula is defined nowhere on the box, `OutsideDomain` is
+raised.
 """
 
 import functools
@@ -43,7 +44,7 @@ def hull(low: float, high: float) -> Ball:
 
 
 def hulls(box: Sequence[Span]) -> Balls:
-    """Return one ball a coordinate, together holding `box`."""
+    """Return one ball for each coordinate; their product contains `box`."""
     return [hull(low, high) for low, high in box]
 
 
@@ -117,9 +118,9 @@ def finite(values: Sequence[Ball]) -> bool:
 
 
 class Program:
-    """Expressions as a list of (function, slot, slot), walked once an evaluation.
+    """Expressions as a list of (function, slot, slot), walked once per evaluation.
 
-    Nothing is compiled or evaluated as code. Constants are made once a working precision.
+    Nothing is compiled or evaluated as code. Constants are made once per working precision.
     """
 
     def __init__(self, expressions: Sequence[sympy.Expr], symbols: Sequence[sympy.Symbol]):
@@ -154,7 +155,7 @@ class Program:
         return self._top + len(self._lines) - 1
 
     def __call__(self, point: Sequence[Ball], /) -> Balls:
-        """Return enclosures of the expressions on the box `point`, one ball a coordinate.
+        """Return enclosures of the expressions on the box `point`, one ball for each coordinate.
 
         Raises:
             OutsideDomain: where one of them is certainly not real anywhere on the box.
@@ -186,7 +187,7 @@ def _arc(function: Callable[[Ball], Ball]) -> Callable[[Ball], Ball]:
 
 
 def _square(x: Ball) -> Ball:
-    # Ball arithmetic knows no parity: [-1, 1]² would be [-1, 1].
+    # A product of balls ignores that the factors are equal: [-1, 1]² would be [-1, 1].
     return (x * x).nonnegative_part() if 0 in x else x * x
 
 

@@ -1,4 +1,7 @@
-"""A sum over disjoint sets of variables, solved set by set: its fixed points are a product."""
+"""Losses that are sums over disjoint sets of variables: each set is solved by itself.
+
+The fixed points of the sum are the product of those of the sets.
+"""
 
 import itertools
 import math
@@ -83,7 +86,7 @@ def separate(
             joined = set().union(*(group[0] for group in touched))
             groups.append((joined, [*(t for group in touched for t in group[1]), term]))
     if len(groups) == 1:
-        return [(tuple(range(len(symbols))), expression)]  # as it was, for narrower enclosures
+        return [(tuple(range(len(symbols))), expression)]  # unexpanded: narrower enclosures
     groups.sort(key=lambda group: min(group[0]))
     return [(tuple(sorted(places)), sympy.Add(*terms)) for places, terms in groups]
 

@@ -1,4 +1,4 @@
-"""What a proof attempt about fixed points returns."""
+"""Records of a proof about fixed points: certificates and certified points."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -21,20 +21,19 @@ class ComplexSpan(NamedTuple):
 
 @dataclass(frozen=True)
 class CertifiedPoint:
-    """A fixed point that is proved to exist, alone in its enclosure.
+    """A fixed point that is proved to exist and to be the only one in its enclosure.
 
     All intervals are pairs of doubles rounded outwards; (−inf, inf) means that nothing is known.
 
     Attributes:
-        enclosure: one interval a coordinate.
-        midpoint: its middle, a point to go on with in floating point; a coordinate that may be 0
-            is 0.
+        enclosure: one interval for each coordinate.
+        midpoint: its middle, for use in floating point; a coordinate that may be 0 is 0.
         ascent: enclosure of the ascent point, w + rho g(w) or, for SAM, w + rho g(w)/‖g(w)‖; the
             same box at a critical point.
         origin: "critical" where g(w) = 0, "hallucinated" where g(w) ≠ 0.
         loss: enclosure of L(w).
         hessian: the eigenvalues of H(w), ascending.
-        index: how many of them are negative; None where a sign is not decided.
+        index: the number of negative eigenvalues; None where a sign is not decided.
         eigenvalues: of the map's Jacobian (multipliers) or the flow's; empty where there is none.
         kind: what the fixed point is for the system; None where that is not decided; undefined at
             a critical point of SAM, which has no direction there.
@@ -62,16 +61,17 @@ class CertifiedPoint:
 
 
 class Certificate(AbstractRecord):
-    """Which fixed points a box holds, as far as that is proved.
+    """The fixed points of a box, as far as they are proved.
 
     Attributes:
-        verdict: proved where `points` are all that `covers` speaks of in the box; inconclusive
-            where parts of the box are left; unsupported where nothing was tried, see `reason`.
-        points: each one proved to exist, whatever the verdict, and none listed twice.
-        inconclusive: the parts of the box that may hold more, and why; some of `points` can lie
-            in them as well.
-        box: where fixed points were looked for; closed.
-        covers: which fixed points are meant.
+        verdict: proved if `points` are all the fixed points of the sort `covers` in the box;
+            inconclusive if parts of the box remain undecided; unsupported if nothing was tried,
+            see `reason`.
+        points: each is proved to exist, for every verdict, and none is listed twice.
+        inconclusive: the parts of the box that may contain more, with the reason; some of `points`
+            can lie in them as well.
+        box: the closed box that was searched.
+        covers: which sort of fixed points the certificate is about.
         boxes_examined: how many boxes the subdivision looked at.
         method: how the proof was done.
         reason: why nothing was tried; empty otherwise.
@@ -94,7 +94,7 @@ class Certificate(AbstractRecord):
         where = " × ".join(f"[{_short(low)}, {_short(high)}]" for low, high in self.box)
         if self.verdict is Verdict.unsupported:
             return f"fixed points in {where}: unsupported: {self.reason}"
-        # A critical point of SAM is none of its fixed points: it has no direction there.
+        # A critical point is no fixed point of SAM, which has no direction there.
         apart = sum(point.kind is Kind.undefined for point in self.points)
         number = _counted(len(self.points) - apart, "fixed point")
         number += f" and {_counted(apart, 'critical point')}" if apart else ""

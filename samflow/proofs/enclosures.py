@@ -46,7 +46,7 @@ class Stability(NamedTuple):
 
 
 def symmetric_eigenvalues(rows: list[Balls]) -> Balls:
-    """Return one ball an eigenvalue of the symmetric matrices in `rows`, ascending.
+    """Return one ball per eigenvalue of the symmetric matrices in `rows`, ascending.
 
     Multiple and close eigenvalues get overlapping balls. NaN where there is no enclosure.
     """

@@ -1,4 +1,4 @@
-"""All critical points, in the whole plane, of a polynomial in two variables.
+"""All critical points, in the whole plane, of a polynomial in two variables, by resultants.
 
 Where g₁ and g₂ have no common factor, a critical point (x, y) has Res_y(g₁, g₂)(x) = 0 and
 Res_x(g₁, g₂)(y) = 0: the real roots of two polynomials span a grid that holds them all.

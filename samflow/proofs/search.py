@@ -1,9 +1,9 @@
-"""Every zero of n equations in n unknowns in a box, by branch and prune.
+"""Branch and prune: every zero of n equations in n unknowns in a box.
 
-Boxes are discarded where an enclosure of F, or of its mean-value form, leaves out 0; they are
-settled where Krawczyk's operator proves one zero; the others are cut. Zeros on faces of boxes are
-caught by larger boxes about them. Source: Neumaier, Interval Methods for Systems of Equations,
-1990, chapter 5; Kearfott, Rigorous Global Search, 1996, chapter 4.
+A box is discarded if an enclosure of F, or of its mean-value form, does not contain 0. It is
+settled if Krawczyk's operator proves one zero. Otherwise it is cut. Zeros on faces of boxes are
+found by larger boxes about them. Source: Neumaier, Interval Methods for Systems of Equations, 1990,
+chapter 5; Kearfott, Rigorous Global Search, 1996, chapter 4.
 """
 
 import math
@@ -37,7 +37,7 @@ from samflow.proofs.balls import (
 )
 
 _CUT = 0.4921875
-"""Where a box is cut: not in the middle, where a user's box likes to have a zero."""
+"""Where a box is cut: not in the middle, because users' boxes often have a zero there."""
 
 _SEARCH_BITS = 53
 
@@ -56,16 +56,16 @@ def _everywhere(_: Balls) -> bool:
 
 
 class Search(NamedTuple):
-    """What a search found.
+    """Result of a search.
 
-    Every zero in the box that was searched, and that was to count, is enclosed by one of `zeros`
-    or lies in one of `undecided` or `unexamined`.
+    Every zero in the searched box that `admits` accepts is enclosed by one of `zeros` or lies in
+    one of `undecided` or `unexamined`.
 
     Attributes:
-        zeros: boxes that hold exactly one zero each, no two of them the same one; the zero can
-            lie a little outside of the box that was searched.
+        zeros: boxes that hold exactly one zero each, and no zero is listed twice; the
+            zero can lie slightly outside the searched box.
         regions: larger boxes that hold exactly one zero each, one of `zeros`.
-        undecided: boxes too narrow to be cut again, with neither proof nor refutation.
+        undecided: boxes that are too narrow to be cut again, where nothing was decided.
         unexamined: boxes left when the budget was spent.
         boxes_examined: how many boxes were examined.
 
@@ -144,9 +144,9 @@ def exclude(
 def certify_near(equations: Equations, points: Sequence[Balls], *, precision: int = 128) -> Search:
     """Prove one zero close to each of `points`, or say that this failed.
 
-    A point is a tiny box of balls; going there by Newton's iteration is left to the caller. Boxes
-    of several sizes are tried about it, relative to the largest coordinate of all points, and to
-    1; the smallest is returned as undecided where none of them is proved to hold one zero. Every
+    A point is a tiny box of balls; the caller has found it, for example by Newton's iteration.
+    Boxes of several sizes are tried about it, relative to the largest coordinate of all points, and
+    to 1; the smallest is returned as undecided where none of them is proved to hold one zero. Every
     zero in one of `points` is enclosed, or undecided.
     """
     length = max((abs(float(x)) for point in points for x in point), default=0.0)
@@ -272,7 +272,7 @@ def _width(interval: tuple[float, float]) -> float:
 def _halves(part: Box, rows: list[Balls], narrow: Sequence[float]) -> list[Box]:
     """Cut a box across the coordinate that changes F most; nothing where all are too narrow.
 
-    Coordinates in which the Jacobian is unbounded come first: nothing is known before they are cut.
+    Coordinates in which the Jacobian is unbounded come first: nothing can be decided before that.
     """
     best, coordinate = (False, -1.0), None
     for j, (low, high) in enumerate(part):

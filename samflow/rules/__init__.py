@@ -6,14 +6,14 @@ from typing import Any
 from samflow._checks import ArgumentError, known, nonnegative
 from samflow.rules.ascent import ASAM, GCSAM, MultiStepSAM
 from samflow.rules.average import AverageSAM
-from samflow.rules.base import AbstractMemoryRule, AbstractNormalisedRule, AbstractRule, Rule
+from samflow.rules.base import AbstractMemorylessRule, AbstractNormalisedRule, AbstractRule
 from samflow.rules.combined import SSAM, LookaheadSAM, OptimisticSAM, PenalisedGradientNorm
 from samflow.rules.memory import DPSAT, FSAM, VaSSO
 from samflow.rules.practical import PracticalFSAM, PracticalSAM, TensorSAM
 from samflow.rules.sam import GD, SAM, USAM
 from samflow.rules.shards import DNSAM, MSAM, NSAM
 
-RULES: dict[str, type[AbstractRule] | type[AbstractMemoryRule]] = {
+RULES: dict[str, type[AbstractRule]] = {
     rule.name: rule
     for rule in (
         GD,
@@ -51,7 +51,7 @@ def rule(name: str, *, rho: float = 0.0, **options: Any) -> Any:
         options: what else the rule takes; each has a default.
 
     Returns:
-        A `Rule`: an `AbstractRule`, or an `AbstractMemoryRule`, which a flow does not take.
+        An `AbstractRule`; one with memories (`num_memories`) is for maps only.
 
     Raises:
         ArgumentError: for an unknown name (the nearest are given), an option that the rule does
@@ -117,7 +117,7 @@ __all__ = [
     "SAM",
     "SSAM",
     "USAM",
-    "AbstractMemoryRule",
+    "AbstractMemorylessRule",
     "AbstractNormalisedRule",
     "AbstractRule",
     "AverageSAM",
@@ -127,7 +127,6 @@ __all__ = [
     "PenalisedGradientNorm",
     "PracticalFSAM",
     "PracticalSAM",
-    "Rule",
     "TensorSAM",
     "VaSSO",
     "known_rule",

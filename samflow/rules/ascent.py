@@ -49,7 +49,7 @@ class ASAM(AbstractNormalisedRule):
         t = abs(w) + self.shift
         return loss.gradient(w + self.rho * (t * unit(t * e)))
 
-    def singularity(self, loss: AbstractLoss, w: Vector) -> Scalar:
+    def singularity(self, loss: AbstractLoss, w: Vector, memory: Vector | None = None) -> Scalar:
         """Return ‖T g‖, or with shift the distance to a kink times ‖g‖ if that is less."""
         g = loss.gradient(w)
 
@@ -98,7 +98,7 @@ class MultiStepSAM(AbstractNormalisedRule):
             return gradients[-1]
         return sum(gradients[1:], gradients[0]) / self.num_steps
 
-    def singularity(self, loss: AbstractLoss, w: Vector) -> Scalar:
+    def singularity(self, loss: AbstractLoss, w: Vector, memory: Vector | None = None) -> Scalar:
         """Return the least of ‖g(w₀)‖, ..., ‖g(wₖ₋₁)‖."""
         g = loss.gradient(w)
         later = self._ascend(loss, w, unit(g))[:-1]
@@ -180,7 +180,7 @@ class GCSAM(AbstractNormalisedRule):
             ascent = unit(ascent)
         return loss.gradient(w + self.rho * ascent)
 
-    def singularity(self, loss: AbstractLoss, w: Vector) -> Scalar:
+    def singularity(self, loss: AbstractLoss, w: Vector, memory: Vector | None = None) -> Scalar:
         """Return ‖g‖, or ‖P g‖."""
         g = loss.gradient(w)
         return norm(g if self.norm is Norm.raw else self._centralised(g))

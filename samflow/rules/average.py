@@ -16,7 +16,7 @@ from samflow._components import like
 from samflow._types import Scalar, Vector
 from samflow.losses.base import AbstractLoss
 from samflow.rules._common import everywhere, over, radius
-from samflow.rules.base import AbstractRule
+from samflow.rules.base import AbstractMemorylessRule
 
 _NODES = 3
 _MOST_NODES = 64
@@ -45,7 +45,7 @@ def _sample(value: Any) -> Array | None:
     return sample
 
 
-class AverageSAM(AbstractRule):
+class AverageSAM(AbstractMemorylessRule):
     """Average-direction SAM: d(w) = E g(w + ε) over ε ~ N(0, rho² I/n), n the number of weights.
 
     The gradient of the loss smoothed by the Gaussian. `rho` is a length in weight space, the root
@@ -111,7 +111,7 @@ class AverageSAM(AbstractRule):
         gradients = over(lambda z: loss.gradient(w + scale * like(w, z)), points)
         return jax.tree.map(functools.partial(_weighted, weights), gradients)
 
-    def singularity(self, loss: AbstractLoss, w: Vector) -> Scalar:
+    def singularity(self, loss: AbstractLoss, w: Vector, memory: Vector | None = None) -> Scalar:
         """Return infinity: the rule is as smooth as the gradient."""
         return everywhere(w)
 

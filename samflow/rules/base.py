@@ -1,7 +1,7 @@
 """What a rule is: how a step's direction is made from gradients."""
 
 import abc
-from typing import ClassVar, TypeAlias
+from typing import ClassVar
 
 import equinox as eqx
 
@@ -10,27 +10,60 @@ from samflow.losses.base import AbstractLoss
 
 
 class AbstractRule(eqx.Module):
-    """The direction d(w) in w⁺ = w − lr d(w), or in the flow ẇ = −d(w)."""
+    """The direction d in w⁺ = w − lr d, and a memory: (d, m⁺) = D(w, m).
+
+    The memory m is made of `num_memories` vectors as long as `w`, one after the other; there may
+    be none, and then it is empty. A map carries it in its state. What has no place for a memory,
+    as a flow, asks for `num_memories` and refuses a rule that has one: a memory that forgets at a
+    fixed rate a step has no time scale of its own left as lr → 0.
+    """
 
     name: ClassVar[str]
     formula: ClassVar[str]
     source: ClassVar[str]
     smooth: ClassVar[bool]
     """Whether it has a Jacobian at a critical point with a regular Hessian, by default."""
+    num_memories: ClassVar[int]
+
+    @abc.abstractmethod
+    def init(self, loss: AbstractLoss, w: Vector) -> Vector:
+        """Return the memory that the rule begins with at `w`, in the layout of `w`."""
+
+    @abc.abstractmethod
+    def step(self, loss: AbstractLoss, w: Vector, memory: Vector) -> tuple[Vector, Vector]:
+        """Return d and the memory after the step, in the layout of `w`; NaN where undefined."""
+
+    @abc.abstractmethod
+    def singularity(self, loss: AbstractLoss, w: Vector, memory: Vector) -> Scalar:
+        """Return how far (w, m) is from where the rule is not smooth, in units of the gradient.
+
+        Zero exactly where (d, m⁺) has no Jacobian, infinite for a rule that is smooth everywhere.
+        """
+
+
+class AbstractMemorylessRule(AbstractRule):
+    """A rule whose direction d(w) depends on the weights alone; also the flow ẇ = −d(w)."""
+
+    num_memories: ClassVar[int] = 0
 
     @abc.abstractmethod
     def direction(self, loss: AbstractLoss, w: Vector) -> Vector:
         """Return d(w), in the layout of `w`; NaN where the rule is not defined."""
 
     @abc.abstractmethod
-    def singularity(self, loss: AbstractLoss, w: Vector) -> Scalar:
-        """Return how far `w` is from where the rule is not smooth, in units of the gradient.
+    def singularity(self, loss: AbstractLoss, w: Vector, memory: Vector | None = None) -> Scalar:
+        """Return how far `w` is from where d is not smooth, as for `AbstractRule`."""
 
-        Zero exactly where d has no Jacobian, infinite for a rule that is smooth everywhere.
-        """
+    def init(self, loss: AbstractLoss, w: Vector) -> Vector:
+        """Return the empty memory."""
+        return w[:0]
+
+    def step(self, loss: AbstractLoss, w: Vector, memory: Vector) -> tuple[Vector, Vector]:
+        """Return d(w) and the empty memory."""
+        return self.direction(loss, w), memory
 
 
-class AbstractNormalisedRule(AbstractRule):
+class AbstractNormalisedRule(AbstractMemorylessRule):
     """A rule that divides by the length of a gradient, so that it jumps at critical points.
 
     What the rule does there, in the sense of Filippov, is made of its limits from all sides.
@@ -48,34 +81,3 @@ class AbstractNormalisedRule(AbstractRule):
             e: a unit vector, in the layout of `w`.
 
         """
-
-
-class AbstractMemoryRule(eqx.Module):
-    """A rule whose direction depends on gradients of the past as well: (d, m⁺) = D(w, m).
-
-    The memory m is made of `num_memories` vectors as long as `w`, one after the other. A map
-    carries it in its state. A flow does not take such a rule: a memory that forgets at a fixed
-    rate a step has no time scale of its own left as lr → 0.
-    """
-
-    name: ClassVar[str]
-    formula: ClassVar[str]
-    source: ClassVar[str]
-    smooth: ClassVar[bool]
-    num_memories: ClassVar[int]
-
-    @abc.abstractmethod
-    def direction(self, loss: AbstractLoss, w: Vector, memory: Vector) -> tuple[Vector, Vector]:
-        """Return d and the memory after the step, in the layout of `w`; NaN where undefined."""
-
-    @abc.abstractmethod
-    def start(self, loss: AbstractLoss, w: Vector) -> Vector:
-        """Return the memory that the rule begins with at `w`."""
-
-    @abc.abstractmethod
-    def singularity(self, loss: AbstractLoss, w: Vector, memory: Vector) -> Scalar:
-        """Return 0 exactly where (d, m⁺) has no Jacobian, infinity where it always has one."""
-
-
-Rule: TypeAlias = AbstractRule | AbstractMemoryRule
-"""Either kind: a map takes both, a flow the first alone."""

@@ -8,7 +8,7 @@ from samflow._components import norm, unit
 from samflow._types import Scalar, Vector
 from samflow.losses.base import AbstractLoss
 from samflow.rules._common import at_least_0, least, radius
-from samflow.rules.base import AbstractMemoryRule, AbstractNormalisedRule
+from samflow.rules.base import AbstractNormalisedRule, AbstractRule
 
 _LOOKAHEAD = 0.05
 
@@ -36,7 +36,7 @@ class SSAM(AbstractNormalisedRule):
         """Return 0; NaN where g(w + rho e) = 0, since the direction has no limit there."""
         return 0.0 * unit(loss.gradient(w + self.rho * e))
 
-    def singularity(self, loss: AbstractLoss, w: Vector) -> Scalar:
+    def singularity(self, loss: AbstractLoss, w: Vector, memory: Vector | None = None) -> Scalar:
         """Return the lesser of ‖g(w)‖ and ‖g(wᵖ)‖."""
         g = loss.gradient(w)
         return least(norm(g), norm(loss.gradient(w + self.rho * unit(g))))
@@ -66,7 +66,7 @@ class PenalisedGradientNorm(AbstractNormalisedRule):
         g = loss.gradient
         return (1 - self.alpha) * g(w) + self.alpha * g(w + self.rho * e)
 
-    def singularity(self, loss: AbstractLoss, w: Vector) -> Scalar:
+    def singularity(self, loss: AbstractLoss, w: Vector, memory: Vector | None = None) -> Scalar:
         """Return ‖g(w)‖."""
         return norm(loss.gradient(w))
 
@@ -100,7 +100,7 @@ class LookaheadSAM(AbstractNormalisedRule):
         ahead = w - self.lookahead * g(w + self.rho * e)
         return g(ahead + self.rho * unit(g(ahead)))
 
-    def singularity(self, loss: AbstractLoss, w: Vector) -> Scalar:
+    def singularity(self, loss: AbstractLoss, w: Vector, memory: Vector | None = None) -> Scalar:
         """Return the lesser of ‖g‖ at w and at the looked-ahead point."""
         g = loss.gradient
         first = g(w)
@@ -108,7 +108,7 @@ class LookaheadSAM(AbstractNormalisedRule):
         return least(norm(first), norm(g(ahead)))
 
 
-class OptimisticSAM(AbstractMemoryRule):
+class OptimisticSAM(AbstractRule):
     """Lookahead-SAM with the last direction for a trial: d = S(w − lookahead p), p⁺ = d.
 
     S(w) = g(w + rho g(w)/‖g(w)‖) is SAM's direction, p the last d, at first 0: the first step is
@@ -126,14 +126,14 @@ class OptimisticSAM(AbstractMemoryRule):
     smooth: ClassVar[bool] = False
     num_memories: ClassVar[int] = 1
 
-    def direction(self, loss: AbstractLoss, w: Vector, memory: Vector) -> tuple[Vector, Vector]:
+    def step(self, loss: AbstractLoss, w: Vector, memory: Vector) -> tuple[Vector, Vector]:
         """Return S(w − lookahead p), twice: as direction and as memory; NaN where undefined."""
         g = loss.gradient
         ahead = w - self.lookahead * memory
         d = g(ahead + self.rho * unit(g(ahead)))
         return d, d
 
-    def start(self, loss: AbstractLoss, w: Vector) -> Vector:
+    def init(self, loss: AbstractLoss, w: Vector) -> Vector:
         """Return 0."""
         return 0.0 * w
 

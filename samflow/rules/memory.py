@@ -9,10 +9,10 @@ from samflow._components import norm, unit
 from samflow._types import Scalar, Vector
 from samflow.losses.base import AbstractLoss
 from samflow.rules._common import at_least_0, radius, weight
-from samflow.rules.base import AbstractMemoryRule
+from samflow.rules.base import AbstractRule
 
 
-class FSAM(AbstractMemoryRule):
+class FSAM(AbstractRule):
     """Friendly SAM: d = g(w + rho u/‖u‖), u = g(w) − sigma m, m⁺ = decay m + (1 − decay) g(w).
 
     The mean m of past gradients stands for the full gradient, and u for the noise of a batch. m
@@ -37,13 +37,13 @@ class FSAM(AbstractMemoryRule):
     smooth: ClassVar[bool] = False
     num_memories: ClassVar[int] = 1
 
-    def direction(self, loss: AbstractLoss, w: Vector, memory: Vector) -> tuple[Vector, Vector]:
+    def step(self, loss: AbstractLoss, w: Vector, memory: Vector) -> tuple[Vector, Vector]:
         """Return d, NaN where u = 0, and m⁺."""
         g = loss.gradient(w)
         d = loss.gradient(w + self.rho * unit(g - self.sigma * memory))
         return d, self.decay * memory + (1 - self.decay) * g
 
-    def start(self, loss: AbstractLoss, w: Vector) -> Vector:
+    def init(self, loss: AbstractLoss, w: Vector) -> Vector:
         """Return 0."""
         return 0.0 * w
 
@@ -52,7 +52,7 @@ class FSAM(AbstractMemoryRule):
         return norm(loss.gradient(w) - self.sigma * memory)
 
 
-class VaSSO(AbstractMemoryRule):
+class VaSSO(AbstractRule):
     """Variance-suppressed SAM: d = g(w + rho a⁺/‖a⁺‖), a⁺ = (1 − theta) a + theta g(w).
 
     The ascent goes along a moving mean of gradients, the new one in it. a is g(w) at first, so
@@ -72,12 +72,12 @@ class VaSSO(AbstractMemoryRule):
     smooth: ClassVar[bool] = False
     num_memories: ClassVar[int] = 1
 
-    def direction(self, loss: AbstractLoss, w: Vector, memory: Vector) -> tuple[Vector, Vector]:
+    def step(self, loss: AbstractLoss, w: Vector, memory: Vector) -> tuple[Vector, Vector]:
         """Return d, NaN where a⁺ = 0, and a⁺."""
         new = self._mean(loss, w, memory)
         return loss.gradient(w + self.rho * unit(new)), new
 
-    def start(self, loss: AbstractLoss, w: Vector) -> Vector:
+    def init(self, loss: AbstractLoss, w: Vector) -> Vector:
         """Return g(w)."""
         return loss.gradient(w)
 
@@ -89,7 +89,7 @@ class VaSSO(AbstractMemoryRule):
         return (1 - self.theta) * memory + self.theta * loss.gradient(w)
 
 
-class DPSAT(AbstractMemoryRule):
+class DPSAT(AbstractRule):
     """SAM along the previous direction: d = g(w + rho p/‖p‖), p⁺ = d.
 
     p is the direction of the step before, at first g(w), so that the first step is SAM's. One
@@ -108,12 +108,12 @@ class DPSAT(AbstractMemoryRule):
     smooth: ClassVar[bool] = False
     num_memories: ClassVar[int] = 1
 
-    def direction(self, loss: AbstractLoss, w: Vector, memory: Vector) -> tuple[Vector, Vector]:
+    def step(self, loss: AbstractLoss, w: Vector, memory: Vector) -> tuple[Vector, Vector]:
         """Return g(w + rho p/‖p‖), twice: as direction and as memory; NaN where p = 0."""
         d = loss.gradient(w + self.rho * unit(memory))
         return d, d
 
-    def start(self, loss: AbstractLoss, w: Vector) -> Vector:
+    def init(self, loss: AbstractLoss, w: Vector) -> Vector:
         """Return g(w)."""
         return loss.gradient(w)
 

@@ -14,7 +14,7 @@ from samflow._components import Components, elementwise, inner, largest, mean, n
 from samflow._types import Scalar, Vector
 from samflow.losses.base import AbstractLoss
 from samflow.rules._common import at_least_0, everywhere, flag, least, member, radius
-from samflow.rules.base import AbstractMemoryRule, AbstractRule
+from samflow.rules.base import AbstractMemorylessRule, AbstractRule
 
 
 class Placement(enum.IntEnum):
@@ -26,7 +26,7 @@ class Placement(enum.IntEnum):
     """√(‖g‖² + eps²)"""
 
 
-class PracticalSAM(AbstractRule):
+class PracticalSAM(AbstractMemorylessRule):
     """SAM with eps in the denominator, d(w) = g(w + rho a(g(w))).
 
     =========  ======================
@@ -70,7 +70,7 @@ class PracticalSAM(AbstractRule):
     def _ascent(self, g: Vector) -> Vector:
         return _over(g, g, self.eps, self.placement)
 
-    def singularity(self, loss: AbstractLoss, w: Vector) -> Scalar:
+    def singularity(self, loss: AbstractLoss, w: Vector, memory: Vector | None = None) -> Scalar:
         """Return infinity: the rule has a Jacobian everywhere."""
         return everywhere(w)
 
@@ -101,7 +101,7 @@ def _flags(value: Any) -> bool | tuple[bool, ...]:
     return tuple(map(one, value)) if isinstance(value, (tuple, list)) else one(value)
 
 
-class TensorSAM(AbstractRule):
+class TensorSAM(AbstractMemorylessRule):
     """SAM with an ascent that knows the tensors of a network, as code has it.
 
     ====================  ===============================================================
@@ -170,7 +170,7 @@ class TensorSAM(AbstractRule):
         """Return g(w + rho a); NaN where undefined."""
         return loss.gradient(w + self.rho * self._ascent(w, loss.gradient(w)))
 
-    def singularity(self, loss: AbstractLoss, w: Vector) -> Scalar:
+    def singularity(self, loss: AbstractLoss, w: Vector, memory: Vector | None = None) -> Scalar:
         """Return the least norm that divides, if eps = 0, or what `ASAM` returns near a kink."""
         g = loss.gradient(w)
         t, parts = self._scale(w), self._parts(w)
@@ -244,7 +244,7 @@ class FirstMemory(enum.IntEnum):
     """g"""
 
 
-class PracticalFSAM(AbstractMemoryRule):
+class PracticalFSAM(AbstractRule):
     """F-SAM as its code has it: d = g(w + rho u/(‖u‖ + eps)), u = g(w) − sigma m.
 
     m⁺ = decay m + (1 − decay) g(w), as of `FSAM`; with `first="gradient"` a memory that is 0 in
@@ -279,7 +279,7 @@ class PracticalFSAM(AbstractMemoryRule):
     smooth: ClassVar[bool] = False
     num_memories: ClassVar[int] = 1
 
-    def direction(self, loss: AbstractLoss, w: Vector, memory: Vector) -> tuple[Vector, Vector]:
+    def step(self, loss: AbstractLoss, w: Vector, memory: Vector) -> tuple[Vector, Vector]:
         """Return d and m⁺."""
         g = loss.gradient(w)
         u = g - self.sigma * memory
@@ -289,7 +289,7 @@ class PracticalFSAM(AbstractMemoryRule):
             kept = jnp.where(largest(abs(memory)) == 0, 0.0, self.decay)
         return d, kept * memory + (1 - kept) * g
 
-    def start(self, loss: AbstractLoss, w: Vector) -> Vector:
+    def init(self, loss: AbstractLoss, w: Vector) -> Vector:
         """Return 0."""
         return 0.0 * w
 

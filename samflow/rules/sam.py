@@ -8,10 +8,10 @@ from samflow._components import norm, unit
 from samflow._types import Scalar, Vector
 from samflow.losses.base import AbstractLoss
 from samflow.rules._common import everywhere, radius
-from samflow.rules.base import AbstractNormalisedRule, AbstractRule
+from samflow.rules.base import AbstractMemorylessRule, AbstractNormalisedRule
 
 
-class GD(AbstractRule):
+class GD(AbstractMemorylessRule):
     """Gradient descent: d(w) = g(w)."""
 
     name: ClassVar[str] = "gd"
@@ -23,12 +23,12 @@ class GD(AbstractRule):
         """Return g(w)."""
         return loss.gradient(w)
 
-    def singularity(self, loss: AbstractLoss, w: Vector) -> Scalar:
+    def singularity(self, loss: AbstractLoss, w: Vector, memory: Vector | None = None) -> Scalar:
         """Return infinity: gradient descent is as smooth as its loss."""
         return everywhere(w)
 
 
-class USAM(AbstractRule):
+class USAM(AbstractMemorylessRule):
     """Sharpness-aware minimisation without normalisation: d(w) = g(w + rho g(w)).
 
     `rho` multiplies the gradient, so it has the units of weight over gradient.
@@ -46,7 +46,7 @@ class USAM(AbstractRule):
         g = loss.gradient
         return g(w + self.rho * g(w))
 
-    def singularity(self, loss: AbstractLoss, w: Vector) -> Scalar:
+    def singularity(self, loss: AbstractLoss, w: Vector, memory: Vector | None = None) -> Scalar:
         """Return infinity: USAM is as smooth as the gradient."""
         return everywhere(w)
 
@@ -64,7 +64,7 @@ class AbstractSAM(AbstractNormalisedRule):
         """Return g(w + rho e)."""
         return loss.gradient(w + self.rho * e)
 
-    def singularity(self, loss: AbstractLoss, w: Vector) -> Scalar:
+    def singularity(self, loss: AbstractLoss, w: Vector, memory: Vector | None = None) -> Scalar:
         """Return ‖g(w)‖."""
         return norm(loss.gradient(w))
 

@@ -13,11 +13,11 @@ from samflow._types import Scalar, Vector
 from samflow.losses.base import AbstractLoss
 from samflow.losses.finite_sum import shards, whole
 from samflow.rules._common import over, radius
-from samflow.rules.base import AbstractNormalisedRule, AbstractRule
+from samflow.rules.base import AbstractMemorylessRule, AbstractNormalisedRule
 from samflow.rules.sam import AbstractSAM
 
 
-class MSAM(AbstractRule):
+class MSAM(AbstractMemorylessRule):
     """m-SAM: the mean over shards S of ∇L_S(w + rho ∇L_S(w)/‖∇L_S(w)‖).
 
     A shard is `shard_size` examples, and the loss L the mean of the shards' losses L_S: each
@@ -53,7 +53,7 @@ class MSAM(AbstractRule):
         directions = _each(sam, shards(loss, self.shard_size))
         return jax.tree.map(lambda d: jnp.mean(d, axis=0), directions)
 
-    def singularity(self, loss: AbstractLoss, w: Vector) -> Scalar:
+    def singularity(self, loss: AbstractLoss, w: Vector, memory: Vector | None = None) -> Scalar:
         """Return the least of the shards' ‖∇L_S(w)‖."""
         lengths = _each(lambda part: norm(part.gradient(w)), shards(loss, self.shard_size))
         return jnp.min(lengths, axis=0)
@@ -96,7 +96,7 @@ class DNSAM(AbstractNormalisedRule):
         """Return g(w + rho e)."""
         return loss.gradient(w + self.rho * e)
 
-    def singularity(self, loss: AbstractLoss, w: Vector) -> Scalar:
+    def singularity(self, loss: AbstractLoss, w: Vector, memory: Vector | None = None) -> Scalar:
         """Return ‖∇L(w)‖."""
         return norm(whole(loss).gradient(w))
 

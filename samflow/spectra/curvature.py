@@ -91,7 +91,7 @@ def trace(
     paper, which takes the tᵢ to be independent. Let Vₖ be the part of the variance that comes of k
     probes together (Efron and Stein). Then J² is about Σ k Vₖ, up to 3 times too large in J in our
     tests, and P² about Σ Vₖ/k, up to 1.6 times too small in P; and Σ Vₖ ≤ √(Σ k Vₖ · Σ Vₖ/k), with
-    equality where one k prevails: section 11 of docs/theory.md.
+    equality where one k prevails: section 11 of docs/theory.
 
     Not guaranteed: the level of the interval, which takes errors to be normal, and is conservative
     where several k count. Where positive and

@@ -7,7 +7,7 @@ import numpy as np
 
 from samflow._types import NumpyArray, Point
 from samflow.losses.base import AbstractLoss
-from samflow.losses.calls import gradient
+from samflow.losses.evaluation import gradient
 from samflow.spectra.products import hessian_product
 
 _FINER = 8

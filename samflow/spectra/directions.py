@@ -12,10 +12,10 @@ import sympy
 
 from samflow import _checks, theory
 from samflow._types import NumpyArray, Point
-from samflow.losses import calls
+from samflow.losses import evaluation
 from samflow.losses.base import AbstractDerivedLoss, AbstractLoss
 from samflow.losses.eager import AbstractEagerLoss, compiled, is_eager
-from samflow.rules import GD, SAM, USAM, AbstractMemoryRule, PracticalSAM
+from samflow.rules import GD, SAM, USAM, PracticalSAM
 from samflow.spectra.differences import Difference, gradient_difference
 from samflow.spectra.products import hessian_product
 from samflow.systems import Map
@@ -69,11 +69,11 @@ class _OneProgram(AbstractEagerLoss, AbstractDerivedLoss):
 
     def value_at(self, w: Point) -> Any:
         """Return L(w)."""
-        return calls.value(self.loss, w)
+        return evaluation.value(self.loss, w)
 
     def gradient_at(self, w: Point) -> Any:
         """Return g(w)."""
-        return calls.gradient(self.loss, w)
+        return evaluation.gradient(self.loss, w)
 
     def product_at(self, w: Point) -> Callable[[Any], Any]:
         """Return v ↦ H(w)v."""
@@ -87,7 +87,7 @@ def without_memory(system: Map) -> None:
         ArgumentError: for a rule with a memory.
 
     """
-    if isinstance(system.rule, AbstractMemoryRule):
+    if system.rule.num_memories:
         raise _checks.ArgumentError(
             f"Argument `rules` must hold rules without a memory, but {system.rule.name} has one. "
             "`update_multipliers` takes it."

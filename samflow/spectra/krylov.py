@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from samflow._types import NumpyArray
-from samflow.losses.memory import vectors
+from samflow.losses.allocation import vectors
 
 _TESTED_ALWAYS = 40
 _TESTED_EVERY = 10

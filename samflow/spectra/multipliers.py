@@ -122,7 +122,7 @@ def update_multipliers(
         ArgumentError: for a system that is no map of a rule; in single precision; for a `w` of
             the wrong shape or not finite; for more multipliers than entries of the state.
 
-    Source: docs/theory.md, sections 1 and 2, for the closed form.
+    Source: docs/theory, sections 1 and 2, for the closed form.
 
     """
     _checks.double_precision("Finding multipliers")

@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from samflow._types import NumpyArray, Point
+from samflow.losses.allocation import explained_allocation
 from samflow.losses.base import AbstractLoss
 from samflow.losses.eager import AbstractEagerLoss
-from samflow.losses.memory import within_memory
 from samflow.spectra.krylov import Product
 
 _WATCH: ContextVar[Callable[[], None] | None] = ContextVar("watch", default=None)
@@ -43,14 +43,14 @@ def hessian_product(loss: AbstractLoss, w: Point) -> Product:
         ArgumentError: where memory runs out; it says how many examples to take at once.
 
     """
-    with within_memory(loss):
+    with explained_allocation(loss):
         if isinstance(loss, AbstractEagerLoss):
             derivative, apply = loss.product_at(w), _call
         else:
             derivative, apply = _linearised(loss, w), _apply
 
     def product(v: NumpyArray) -> NumpyArray:
-        with within_memory(loss):
+        with explained_allocation(loss):
             image = np.asarray(apply(derivative, jnp.asarray(v, dtype=w.dtype)))
         watch = _WATCH.get()
         if watch is not None:

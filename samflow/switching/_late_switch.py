@@ -12,7 +12,7 @@ from samflow import _checks
 from samflow._types import Point
 from samflow.equilibria._units import bending_along
 from samflow.losses.base import AbstractLoss
-from samflow.losses.calls import few_outputs, same_outputs
+from samflow.losses.evaluation import few_outputs, same_outputs
 from samflow.losses.network_base import AbstractNetworkLoss
 from samflow.networks.checkpoints import Checkpoint
 from samflow.networks.training.attacks import PGD
@@ -115,7 +115,7 @@ def late_switch(
             other, as those of other data, buffers or frozen weights, numbers out of range, what
             `train` refuses, and a file of other settings.
 
-    Source: Zhou et al. 2024 (arXiv 2410.10373), with the exact rates of docs/theory.md.
+    Source: Zhou et al. 2024 (arXiv 2410.10373), with the exact rates of docs/theory.
 
     """
     _checks.double_precision("`late_switch`")

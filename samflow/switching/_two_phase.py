@@ -11,7 +11,7 @@ from samflow import _checks, theory
 from samflow._status import Status
 from samflow._types import ArrayLike
 from samflow.equilibria._units import bending_along
-from samflow.losses.calls import gradient_norm
+from samflow.losses.evaluation import gradient_norm
 from samflow.networks.training.loop import How
 from samflow.orbits._iterate import iterate
 from samflow.records import provenance

@@ -8,7 +8,7 @@ import numpy as np
 from samflow import _checks
 from samflow._types import ArrayLike, Point
 from samflow.losses.base import AbstractLoss
-from samflow.losses.calls import value
+from samflow.losses.evaluation import value
 
 
 class Barrier(NamedTuple):

@@ -7,7 +7,7 @@ import numpy as np
 
 from samflow import theory
 from samflow._types import NumpyArray, Point
-from samflow.rules import GD, AbstractMemoryRule
+from samflow.rules import GD
 from samflow.spectra.directions import log_growth, measured_along
 from samflow.spectra.spectrum import extreme_eigenpairs
 from samflow.systems import Map
@@ -89,4 +89,4 @@ def is_gradient_descent(system: Map) -> bool:
 
 def _has_derivative(system: Map) -> bool:
     """Whether the rule's direction is a function of the weights alone."""
-    return not isinstance(system.rule, AbstractMemoryRule)
+    return not system.rule.num_memories

@@ -12,7 +12,7 @@ from jaxtyping import PRNGKeyArray
 
 from samflow._status import Status
 from samflow._types import NumpyArray, Point
-from samflow.losses.calls import gradient_norm
+from samflow.losses.evaluation import gradient_norm
 from samflow.losses.finite_sum import FiniteSum
 from samflow.networks.training.loop import How
 from samflow.noise.interpolation.directional import mean_square_along

@@ -13,15 +13,11 @@ from jaxtyping import Array, PRNGKeyArray
 from samflow._status import Status
 from samflow._types import NumpyArray, Point
 from samflow.losses.base import AbstractLoss
-from samflow.losses.calls import error_share, value
-from samflow.networks.pytorch.loss import TorchLoss
+from samflow.losses.evaluation import error_share, fixed_arrays, value
 from samflow.networks.training.attacks import PGD, adversarial_error
 from samflow.networks.training.loop import How, Trained, run
 from samflow.networks.training.states import Store, TrainState, digest
 from samflow.switching.motion import Motion, bend, stepwise_averages, stepwise_projection
-
-_COMPARED_EXAMPLES = 512
-"""Of a module of PyTorch, whose data may be on disk."""
 
 Row = tuple[float, ...]
 
@@ -151,16 +147,4 @@ def measure(
 
 def loss_digest(loss: AbstractLoss) -> str:
     """Return a digest of a loss's arrays: data, and what else is no weight, as frozen ones."""
-    held = [leaf for leaf in jax.tree.leaves(loss) if hasattr(leaf, "dtype")]
-    return digest(*held, *(_of_module(loss) if isinstance(loss, TorchLoss) else ()))
-
-
-def _of_module(loss: TorchLoss) -> list[NumpyArray]:
-    """Return examples of a module of PyTorch, some of many, its buffers and frozen weights."""
-    network, examples = loss.problem.network, loss.problem.examples
-    n = len(examples)
-    chosen = np.unique(np.linspace(0, n - 1, min(n, _COMPARED_EXAMPLES)).astype(int))
-    weights = {name for names in network.aliases for name in names}
-    others = [t for name, t in sorted(network.state().items()) if name not in weights]
-    tensors = [t for t in (*jax.tree.leaves(examples.part(chosen)), *others) if hasattr(t, "dtype")]
-    return [np.array(n), *(tensor.detach().double().cpu().numpy() for tensor in tensors)]
+    return digest(*fixed_arrays(loss))

@@ -14,7 +14,7 @@ from samflow._components import Components
 from samflow._random import Words, normals
 from samflow._types import Matrix, Point, Scalar, Vector
 from samflow.losses.base import AbstractLoss
-from samflow.rules.base import AbstractMemoryRule, AbstractRule
+from samflow.rules.base import AbstractRule
 from samflow.systems import update_moments
 from samflow.systems.base import AbstractWeightSystem
 from samflow.systems.gradient_noise import AbstractNoise
@@ -119,12 +119,12 @@ class Diffusion(AbstractDiffusion):
 
     def __check_init__(self) -> None:
         _checks.kind("loss", self.loss, AbstractLoss, "Use `sf.loss` to make one.")
-        if isinstance(self.rule, AbstractMemoryRule):
+        _checks.kind("rule", self.rule, AbstractRule, "Use an instance, such as `sf.GD()`.")
+        if self.rule.num_memories:
             raise _checks.ArgumentError(
                 f"Argument `rule` of a diffusion must have no memory, but is {self.rule.name}. "
                 "Use a `StochasticMap`."
             )
-        _checks.kind("rule", self.rule, AbstractRule, "Use an instance, such as `sf.GD()`.")
         _checks.kind("noise", self.noise, AbstractNoise, "Use `sf.noise.MiniBatch(1)`.")
         update_moments.check(self.loss, self.rule, self.noise, self.moments == "exact")
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from samflow import _checks
 from samflow._types import Scalar, Vector
 from samflow.losses.base import AbstractLoss
-from samflow.rules.base import AbstractMemoryRule, AbstractRule
+from samflow.rules.base import AbstractRule
 from samflow.systems.base import AbstractFlow
 from samflow.systems.map import describe_rule, in_layout
 
@@ -22,12 +22,12 @@ class Flow(AbstractFlow):
 
     def __check_init__(self) -> None:
         _checks.kind("loss", self.loss, AbstractLoss, "Use `sf.loss` to make one.")
-        if isinstance(self.rule, AbstractMemoryRule):
+        _checks.kind("rule", self.rule, AbstractRule, "Use an instance, such as `sf.GD()`.")
+        if self.rule.num_memories:
             raise _checks.ArgumentError(
                 f"Argument `rule` of a flow must have no memory, but is {self.rule.name}. "
                 "Use a `Map` with a small lr."
             )
-        _checks.kind("rule", self.rule, AbstractRule, "Use an instance, such as `sf.GD()`.")
 
     @property
     def dim(self) -> int:
@@ -41,11 +41,11 @@ class Flow(AbstractFlow):
 
     def velocity(self, z: Vector) -> Vector:
         """Return −d(w)."""
-        return -self.rule.direction(self.loss, z)
+        return -self.rule.step(self.loss, z, z[:0])[0]
 
     def singularity(self, z: Vector) -> Scalar:
         """Return the rule's distance from where it is not smooth."""
-        return self.rule.singularity(self.loss, z)
+        return self.rule.singularity(self.loss, z, z[:0])
 
     def describe(self) -> str:
         """Say what the system is."""

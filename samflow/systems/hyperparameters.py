@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from samflow.systems import Flow, Map
+from samflow.systems.flow import Flow
+from samflow.systems.map import Map
 
 
 def theory_settings(system: Map | Flow) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from samflow import _checks
 from samflow._components import Components, concatenate
 from samflow._types import Scalar, Vector
 from samflow.losses.base import AbstractLoss
-from samflow.rules.base import AbstractMemoryRule, AbstractRule, Rule
+from samflow.rules.base import AbstractRule
 from samflow.systems.base import AbstractMap, AbstractWeightSystem
 
 
@@ -50,7 +50,7 @@ class Map(AbstractMap):
     """
 
     loss: AbstractLoss
-    rule: Rule
+    rule: AbstractRule
     lr: Scalar = eqx.field(converter=lambda v: _checks.positive("lr", v))
     momentum: Scalar | None = eqx.field(
         default=None, converter=_absent_or(_checks.fraction, "momentum")
@@ -62,8 +62,7 @@ class Map(AbstractMap):
 
     def __check_init__(self) -> None:
         _checks.kind("loss", self.loss, AbstractLoss, "Use `sf.loss` to make one.")
-        if not isinstance(self.rule, AbstractMemoryRule):
-            _checks.kind("rule", self.rule, AbstractRule, "Use an instance, such as `sf.GD()`.")
+        _checks.kind("rule", self.rule, AbstractRule, "Use an instance, such as `sf.GD()`.")
 
     @property
     def dim(self) -> int:
@@ -73,8 +72,7 @@ class Map(AbstractMap):
     @property
     def state_dim(self) -> int:
         """Length of a state: dim, and dim more for momentum and for each memory of the rule."""
-        memories = self.rule.num_memories if isinstance(self.rule, AbstractMemoryRule) else 0
-        return self.dim * (1 + (self.momentum is not None) + memories)
+        return self.dim * (1 + (self.momentum is not None) + self.rule.num_memories)
 
     @property
     def elementwise(self) -> bool:
@@ -83,25 +81,18 @@ class Map(AbstractMap):
 
     def step(self, z: Vector) -> Vector:
         """Return the next state."""
-        if not isinstance(self.rule, AbstractMemoryRule):
-            w = z[: self.dim]
-            return self._move(w, z[self.dim :], self.rule.direction(self.loss, w))
         w, v, memory = self._parts(z)
-        d, memory = self.rule.direction(self.loss, w, memory)
-        return concatenate(self._move(w, v, d), memory)
+        d, memory = self.rule.step(self.loss, w, memory)
+        return self._with_memory(self._move(w, v, d), memory)
 
     def displacement(self, z: Vector) -> Vector:
         """Return the next state minus `z`, without the difference of weights, which rounds."""
         w, v, memory = self._parts(z)
-        remembers = isinstance(self.rule, AbstractMemoryRule)
-        if isinstance(self.rule, AbstractMemoryRule):
-            d, memory = self.rule.direction(self.loss, w, memory)
-        else:
-            d = self.rule.direction(self.loss, w)
+        d, memory = self.rule.step(self.loss, w, memory)
         if self.weight_decay is not None:
             d = d + self.weight_decay * w
         moved = self._move(0.0 * w, v, d)  # of weights 0: what decays was added
-        moved = concatenate(moved, memory) if remembers else moved
+        moved = self._with_memory(moved, memory)
         return moved if self.state_dim == self.dim else moved - concatenate(0.0 * w, z[self.dim :])
 
     def _move(self, w: Vector, v: Vector, d: Vector) -> Vector:
@@ -121,12 +112,14 @@ class Map(AbstractMap):
         begin = self.dim if self.momentum is None else 2 * self.dim
         return z[: self.dim], z[self.dim : begin], z[begin:]
 
+    def _with_memory(self, z: Vector, memory: Vector) -> Vector:
+        """Return the state made of weights and velocity `z` and the rule's memory."""
+        return concatenate(z, memory) if self.rule.num_memories else z
+
     def lift(self, w: Vector) -> Vector:
         """Return the state at the weights `w`, with velocity 0 and the rule's first memory."""
         z = w if self.momentum is None else concatenate(w, 0.0 * w)
-        if isinstance(self.rule, AbstractMemoryRule):
-            z = concatenate(z, self.rule.start(self.loss, w))
-        return z
+        return self._with_memory(z, self.rule.init(self.loss, w))
 
     def position(self, z: Vector) -> Vector:
         """Return the weights of the state `z`."""
@@ -134,10 +127,8 @@ class Map(AbstractMap):
 
     def singularity(self, z: Vector) -> Scalar:
         """Return the rule's distance from where it is not smooth."""
-        if isinstance(self.rule, AbstractMemoryRule):
-            w, _, memory = self._parts(z)
-            return self.rule.singularity(self.loss, w, memory)
-        return self.rule.singularity(self.loss, z[: self.dim])
+        w, _, memory = self._parts(z)
+        return self.rule.singularity(self.loss, w, memory)
 
     def describe(self) -> str:
         """Say what the system is."""
@@ -196,7 +187,7 @@ def in_layout(function: Callable[[Vector], Any], z: Vector, elementwise: bool) -
     return Components(*(jnp.broadcast_to(jnp.asarray(a, like.dtype), like.shape) for a in image))
 
 
-def describe_rule(rule: Rule) -> str:
+def describe_rule(rule: AbstractRule) -> str:
     """Return the rule's name with its hyperparameters, as `usam(rho=0.05)`."""
     fields = {name: value for name, value in vars(rule).items() if value is not None}
     shown = ", ".join(f"{name}={_shown(value)}" for name, value in fields.items())

@@ -10,7 +10,7 @@ from samflow._random import Words
 from samflow._types import Matrix, Point, Scalar, Vector
 from samflow.losses.base import AbstractDerivedLoss, AbstractLoss
 from samflow.losses.finite_sum import whole
-from samflow.rules.base import AbstractMemoryRule, AbstractRule
+from samflow.rules.base import AbstractRule
 from samflow.systems.base import AbstractSystem
 from samflow.systems.gradient_noise import AbstractNoise
 from samflow.systems.map import Map
@@ -67,7 +67,7 @@ class StochasticMap(AbstractStochasticMap):
         _checks.kind("noise", self.noise, AbstractNoise, "Use `sf.noise.MiniBatch(32)`.")
         _checks.kind("fresh", self.fresh, bool)
         self.noise.check(self.map.loss)
-        if self.fresh and isinstance(self.map.rule, AbstractMemoryRule):
+        if self.fresh and self.map.rule.num_memories:
             raise _checks.ArgumentError(
                 f"Argument `fresh` must be False for {self.map.rule.name}, whose memory takes one "
                 "draw a step."
@@ -113,7 +113,6 @@ class StochasticMap(AbstractStochasticMap):
         drawn = eqx.tree_at(lambda m: m.loss, self.map, here)
         if elsewhere is None:
             return drawn
-        assert isinstance(self.map.rule, AbstractRule)
         return eqx.tree_at(lambda m: m.rule, drawn, _OnTwoDraws(self.map.rule, elsewhere))
 
     def lift(self, w: Vector) -> Vector:
@@ -139,17 +138,22 @@ class _OnTwoDraws(AbstractRule):
 
     rule: AbstractRule
     elsewhere: AbstractLoss
+    num_memories: ClassVar[int] = 0
     name: ClassVar[str] = "on two draws"
     formula: ClassVar[str] = "that of the rule"
     source: ClassVar[str] = "that of the rule"
 
-    def direction(self, loss: AbstractLoss, w: Vector) -> Vector:
-        """Return the rule's direction."""
-        return self.rule.direction(_TwoDraws(loss, self.elsewhere, w), w)
+    def init(self, loss: AbstractLoss, w: Vector) -> Vector:
+        """Return the rule's empty memory."""
+        return self.rule.init(loss, w)
 
-    def singularity(self, loss: AbstractLoss, w: Vector) -> Scalar:
+    def step(self, loss: AbstractLoss, w: Vector, memory: Vector) -> tuple[Vector, Vector]:
+        """Return the rule's direction."""
+        return self.rule.step(_TwoDraws(loss, self.elsewhere, w), w, memory)
+
+    def singularity(self, loss: AbstractLoss, w: Vector, memory: Vector) -> Scalar:
         """Return the rule's distance from where it is not smooth."""
-        return self.rule.singularity(_TwoDraws(loss, self.elsewhere, w), w)
+        return self.rule.singularity(_TwoDraws(loss, self.elsewhere, w), w, memory)
 
 
 class _TwoDraws(AbstractDerivedLoss):

@@ -90,7 +90,7 @@ def exact_moments(
 ) -> Moments:
     """Return the moments of d_γ(w) at the rule's own rho."""
     draws = _draws(loss, noise)
-    return _moments(draws, _each(lambda drawn: rule.direction(drawn, w), draws))
+    return _moments(draws, _each(lambda drawn: _direction(rule, drawn, w), draws))
 
 
 def leading_moments(
@@ -131,14 +131,14 @@ def singularity(loss: AbstractLoss, rule: AbstractRule, noise: AbstractNoise, w:
     """Return 0 exactly where a moment has no Jacobian."""
     if isinstance(noise, MiniBatch):
         draws = _draws(loss, noise)
-        return jnp.min(_each(lambda drawn: rule.singularity(drawn, w), draws))
+        return jnp.min(_each(lambda drawn: rule.singularity(drawn, w, w[:0]), draws))
     if isinstance(rule, (SAM, NSAM)):
         # Noise in every direction smooths the jump.
         assert isinstance(noise, AdditiveNoise)
         lengths = jnp.linalg.norm(_columns(noise), axis=0)
         noisy = jnp.min(lengths) > 1e-7 * jnp.max(lengths)
-        return jnp.where(noisy, everywhere(w), rule.singularity(loss, w))
-    return rule.singularity(loss, w)
+        return jnp.where(noisy, everywhere(w), rule.singularity(loss, w, w[:0]))
+    return rule.singularity(loss, w, w[:0])
 
 
 def root(covariance: Array) -> Array:
@@ -209,15 +209,20 @@ def _moments(draws: _Draws, rows: Array, reduce: bool = True) -> Moments:
     return Moments(mean, root(columns @ columns.T) if wide and reduce else columns)
 
 
+def _direction(rule: AbstractRule, loss: AbstractLoss, w: Point) -> Array:
+    """Return d(w) of a rule without a memory."""
+    return rule.step(loss, w, w[:0])[0]
+
+
 def _linearised(rule: AbstractRule, loss: AbstractLoss, w: Point) -> tuple[Array, Array, Array]:
     """Return d at rho = 0, rho times its derivative there, and the sum of both."""
     rho = getattr(rule, "rho", None)
     if rho is None:
-        d = rule.direction(loss, w)
+        d = _direction(rule, loss, w)
         return d, jnp.zeros_like(d), d
 
     def at(value: Array) -> Array:
-        return eqx.tree_at(lambda r: r.rho, rule, value).direction(loss, w)
+        return _direction(eqx.tree_at(lambda r: r.rho, rule, value), loss, w)
 
     value, slope = jax.jvp(at, (jnp.zeros_like(rho),), (jnp.asarray(rho),))
     return value, slope, value + slope

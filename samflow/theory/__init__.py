@@ -1,7 +1,7 @@
-"""Closed forms for SAM near critical points and in valleys, in sympy alone.
+"""Closed forms for SAM near critical points and in valleys, in sympy.
 
-The independent twin of the numerical analyses: nothing here imports JAX. The derivations are in
-docs/theory.md.
+Nothing here imports JAX, so that these formulas are independent of the numerical analyses, which
+are tested against them. The derivations are in docs/theory.
 """
 
 from samflow.theory._verdicts import verdict, verdicts

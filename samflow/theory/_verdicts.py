@@ -1,6 +1,7 @@
-"""Attracting, repelling or saddle, from inequalities alone: no eigenvalue solver.
+"""Kinds of critical points (attracting, repelling, saddle) from inequalities.
 
-The numeric twin of an analysis that computes multipliers. Jury's criterion places the roots of
+No eigenvalue is solved for, so that this is independent of the analyses that compute multipliers.
+Jury's criterion places the roots of
 p(z) = z² − Tz + D by the signs of p(1), p(−1) and 1 − D.
 """
 
@@ -61,11 +62,11 @@ def verdicts(
         eigenvalues: of the Hessian, shape (..., n), n ≥ 1. Fractions are decided exactly.
         rule: "gd", "usam" or "sam".
         rho: radius; broadcasts against shape (...).
-        lr: step size, the same; None means the flow ẇ = −d(w), which has no momentum.
-        momentum: β, the same; 0 with kind "none".
+        lr: step size; broadcasts likewise. None means the flow ẇ = −d(w), which has no momentum.
+        momentum: β; broadcasts likewise. 0 with kind "none".
         kind: of momentum. With momentum the state is (w, v) and each λ has two multipliers, even
             where β = 0: one of them is then 0.
-        tolerance: a number without unit: a point counts as nonhyperbolic where some |λ| is at most
+        tolerance: a dimensionless number. A point counts as nonhyperbolic where some |λ| is at most
             this part of the largest, |U| at most this part of |λ|(1 + ρ|λ|), or |p(−1)| or (for a
             complex pair) |1 − D| at most this.
 

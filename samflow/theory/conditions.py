@@ -1,7 +1,8 @@
-"""Linear stability of GD and USAM at a critical point: one Hessian eigenvalue λ, exactly.
+"""Linear stability of GD and USAM at a critical point, exactly, for one Hessian eigenvalue λ.
 
-The update is written down once, in sympy; Jacobian, characteristic polynomial, Jury conditions,
-thresholds and edges of stability are derived from it. Sections 1 and 2 of docs/theory.md.
+The update is written once in sympy. The Jacobian, the characteristic polynomial, the Jury
+conditions, the thresholds and the edges of stability are derived from it. Sections 1 and 2 of
+docs/theory.
 """
 
 import functools
@@ -70,7 +71,7 @@ def flow_eigenvalue(rule: str) -> sympy.Expr:
 
 
 def escape_rate(rule: str) -> sympy.Expr:
-    """Return log|1 − ηU(λ)|, the growth rate a step of the plain map; positive means escape."""
+    """Return log|1 − ηU(λ)|, the growth rate per step of the plain map; positive means escape."""
     (root,) = multipliers(rule)
     return sympy.log(sympy.Abs(root))
 
@@ -104,9 +105,9 @@ def flip_threshold(kind: str = "none") -> sympy.Expr:
 def edge(rule: str, kind: str = "none") -> sympy.Expr:
     """Return the edge of stability: the λ > 0 at which a multiplier passes −1, ηU(λ) = κ.
 
-    GD κ/η; USAM (√(1 + 4κρ/η) − 1)/(2ρ). For "sam" the same with ρ/‖g‖ in the place of ρ, which
-    takes the gradient to point along the eigenvector of λ: an edge along an orbit, not at a
-    critical point (Long and Bartlett 2024, there with κ = 2).
+    GD: κ/η. USAM: (√(1 + 4κρ/η) − 1)/(2ρ). "sam": the same with ρ/‖g‖ for ρ. This assumes that
+    the gradient points along the eigenvector of λ. It is an edge along an orbit, not at a critical
+    point (Long and Bartlett 2024, with κ = 2).
     """
     if rule == "sam":
         return edge("usam", kind).subs(rho, rho / grad_norm)

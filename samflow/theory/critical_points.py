@@ -1,4 +1,6 @@
-"""Windows of a whole critical point: which eigenvalue binds, at which end, and how.
+"""Windows of parameters in which a critical point with given Hessian eigenvalues attracts.
+
+Each end of a window names the eigenvalue that binds and the bifurcation there.
 
 Exact eigenvalues and parameters (int, Fraction, sympy numbers) give exact ends; floats give floats.
 """
@@ -148,7 +150,7 @@ def _intersect(
 
 
 def _later(first: Endpoint, second: Endpoint) -> Endpoint:
-    """Return the higher of two lower ends; at a tie, the end that is an event, then the first."""
+    """Return the higher of two lower ends. At a tie prefer an end with an event, then the first."""
     if second.value > first.value:  # pyright: ignore[reportOperatorIssue]
         return second
     tie = not second.value < first.value  # pyright: ignore[reportOperatorIssue]
@@ -156,7 +158,7 @@ def _later(first: Endpoint, second: Endpoint) -> Endpoint:
 
 
 def _sooner(first: Endpoint, second: Endpoint) -> Endpoint:
-    """Return the lower of two upper ends; at a tie, the end that is an event, then the first."""
+    """Return the lower of two upper ends. At a tie prefer an end with an event, then the first."""
     if second.value < first.value:  # pyright: ignore[reportOperatorIssue]
         return second
     tie = not second.value > first.value  # pyright: ignore[reportOperatorIssue]

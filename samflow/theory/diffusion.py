@@ -1,7 +1,7 @@
-"""How far noise carries SGD and USAM from a critical point: one Hessian eigenvalue λ.
+"""Second moments of SGD and USAM with noise at a critical point, for one Hessian eigenvalue λ.
 
-The noise is Gaussian and on the gradient alone, of variance s = σ²/B along the eigenvector.
-Section 6 of docs/theory.md. [K] is Kim et al., arXiv 2301.06308.
+The noise is Gaussian noise on the gradient, of variance s = σ²/B along the eigenvector.
+Section 6 of docs/theory. [K] is Kim et al., arXiv 2301.06308.
 """
 
 import functools
@@ -93,7 +93,7 @@ def exact_second_moment() -> sympy.Expr:
 
 @functools.cache
 def stationary_second_moment(kind: str = "none") -> sympy.Expr:
-    """Return the ⟨w²⟩ to which the update comes, where it attracts: 0 < ηU < κ(β).
+    """Return the limit of ⟨w²⟩ as k → ∞, which exists where 0 < ηU < κ(β).
 
     The solution of P = A P Aᵀ + s G Gᵀ in the state (w, v); for heavy ball
     ηs(1 + β)(1 + ρλ)² / ((1 − β) U (2(1 + β) − ηU)).
@@ -108,11 +108,11 @@ def stationary_second_moment(kind: str = "none") -> sympy.Expr:
 
 
 def kim_momentum_second_moment() -> sympy.Expr:
-    """Return ⟨w²⟩ with momentum as theorem 3 of [K] has it.
+    """Return ⟨w²⟩ with momentum as in theorem 3 of [K].
 
     C₁(1 − e^{−(1−β)t/η})²/(1 − β)³ + C₃(1 − e^{−C₄/(1−β)})/(1 − β), with C₁ = η²s/2,
     C₃ = ηs/(2λ(1 + ρλ)²), C₄ = 2λ(1 + ρλ)²t and here t = ηk. Its C₂ is taken as t/η, the number of
-    steps: η/t, as the text at hand has it, makes the first term grow as t falls.
+    steps. The text available to us has η/t, which makes the first term grow as t falls.
     """
     curvature = lam * (1 + rho * lam) ** 2
     inertia = lr**2 * noise / 2 * (1 - sympy.exp(-(1 - beta) * time / lr)) ** 2 / (1 - beta) ** 3

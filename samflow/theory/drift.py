@@ -1,7 +1,7 @@
 """The slow drift of normalised SAM along a valley of minima.
 
 The valley is L(u, v) = ½λ(u)v²: minima at v = 0, sharpness λ(u). SAM bounces across it on its
-2-cycle and moves along it towards smaller λ. Section 4 of docs/theory.md.
+2-cycle and moves along it towards smaller λ. Section 4 of docs/theory.
 """
 
 from typing import Any

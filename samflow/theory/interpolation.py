@@ -1,6 +1,6 @@
-"""Minima that fit every example: the bounds of [Z] and [WWS], and what is known exactly.
+"""Minima that fit every example: the bounds of [Z] and [WWS], and closed forms.
 
-Section 7 of docs/theory.md. ‖H‖² is the square of the Frobenius norm of the mean Hessian.
+Section 7 of docs/theory. ‖H‖² is the square of the Frobenius norm of the mean Hessian.
 """
 
 from typing import Any

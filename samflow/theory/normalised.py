@@ -1,8 +1,8 @@
-"""Normalised SAM on quadratics: what it does where linearisation says nothing.
+"""Normalised SAM on quadratics near a critical point: arrival, 2-cycles, traps, invariant balls.
 
-d(w) = g(w + ρ g(w)/‖g(w)‖) jumps where g = 0. In its place come sliding (flow), 2-cycles and a
-chaotic trap (map). Section 3 of docs/theory.md. Answers are sympy expressions, exact for exact
-input; formulas of one or two eigenvalues take symbols too.
+d(w) = g(w + ρ g(w)/‖g(w)‖) jumps where g = 0, so that it has no linearisation there. The flow
+slides; the map has 2-cycles, or a trap. Section 3 of docs/theory. Answers are sympy expressions,
+exact for exact input. Formulas of one or two eigenvalues also take symbols.
 """
 
 from collections.abc import Sequence
@@ -39,7 +39,7 @@ def transverse_curvature(
 ) -> sympy.Expr:
     """Return x = ηλⱼ + (λⱼ/λᵢ)²(κ − ηλᵢ), the scaled curvature that the 2-cycle along λᵢ has in λⱼ.
 
-    The cycle attracts in that direction iff 0 < x < κ, ρ notwithstanding. Without momentum the
+    The cycle attracts in that direction iff 0 < x < κ, for every ρ. Without momentum the
     multiplier over two steps is (1 − x)².
 
     Args:
@@ -83,8 +83,8 @@ def saddle_cycle_bounds(
 ) -> tuple[sympy.Expr, sympy.Expr]:
     """Return the bounds on |λ₋| between which a saddle holds SAM on the 2-cycle along λ > 0.
 
-    ηλ²/(κ − ηλ) < |λ₋| < κλ/(κ − ηλ), for 0 < ηλ < κ. There is no ρ in it. λ is the largest
-    eigenvalue; with several negative ones, each must be between the bounds.
+    ηλ²/(κ − ηλ) < |λ₋| < κλ/(κ − ηλ), for 0 < ηλ < κ. The bounds do not depend on ρ. λ is the
+    largest eigenvalue; with several negative ones, each must be between the bounds.
     """
     lam, lr = map(sympy.sympify, (lam, lr))
     kappa = _kappa(kind, momentum)
@@ -94,8 +94,8 @@ def saddle_cycle_bounds(
 def trap_radius(lam: Any, *, rho: Any, lr: Any) -> sympy.Expr:
     """Return ηρ|λ|: where λ < 0 and η|λ| < 1, the one-dimensional map keeps |w| ≤ ηρ|λ|.
 
-    Every orbit from |w| < ρ comes there in finitely many steps; ±ρ are repelling fixed points.
-    For η|λ| ≥ 1 nothing near 0 attracts.
+    Every orbit from |w| < ρ enters this interval in finitely many steps; ±ρ are repelling fixed
+    points. For η|λ| ≥ 1 nothing near 0 attracts.
     """
     return sympy.sympify(lr) * rho * sympy.Abs(lam)
 
@@ -111,8 +111,8 @@ def invariant_ball(
     """Return (R₀, R₁): the plain map keeps ‖Hw‖ ≤ R for every R₀ ≤ R < R₁, and enters R₀ from R₁.
 
     R₁ = ρ min|λ₋| (infinite if no eigenvalue is negative) and R₀ = ηρ max λ²/min(1, 2 − ηλ), over
-    all eigenvalues. So a saddle, or a maximum, with R₀ ≤ R₁ holds the map for ever, whether a
-    cycle attracts or not; ρ does not matter. Sufficient, not necessary; in one dimension sharp.
+    all eigenvalues. A saddle or a maximum with R₀ ≤ R₁ therefore holds the map for ever, whether or
+    not a cycle attracts, and for every ρ. Sufficient, not necessary; sharp in one dimension.
 
     Returns:
         The two radii, in units of the gradient; None where R₀ > R₁ or some ηλ ≥ 2.

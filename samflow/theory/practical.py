@@ -1,8 +1,8 @@
-"""SAM as it is implemented, with ε in the denominator: what that does near a critical point.
+"""SAM with ε in the denominator near a critical point: windows in ε and ρ, 2-cycles.
 
-d(w) = g(w + ρ g/(‖g‖ + ε)), or with √(‖g‖² + ε²) below. Where ‖g‖ ≪ ε this is USAM with ρ/ε in
-the place of ρ, differentiable at the critical point; where ‖g‖ ≫ ε it is SAM. Section 3 of
-docs/theory.md.
+d(w) = g(w + ρ g/(‖g‖ + ε)), or with the denominator √(‖g‖² + ε²). Where ‖g‖ ≪ ε this is USAM with
+ρ/ε in the place of ρ, differentiable at the critical point; where ‖g‖ ≫ ε it is SAM. Section 3 of
+docs/theory.
 """
 
 import functools
@@ -49,9 +49,9 @@ def eps_window(
 ) -> Window:
     """Return the ε > 0 for which a critical point attracts practical SAM.
 
-    ηρλ²/(κ − ηλ) < ε for every λ, and ε < ρ|λ| for every λ < 0: the window of USAM in ρ/ε, turned
-    over. The lower end is the gradient's norm on the 2-cycle of SAM along that eigenvector: ε
-    makes a fixed point of the cycle as soon as it covers it. Empty where some ηλ ≥ κ. In a flow
+    ηρλ²/(κ − ηλ) < ε for every λ, and ε < ρ|λ| for every λ < 0: the window of USAM in ρ/ε, solved
+    for ε. The lower end is the gradient's norm on the 2-cycle of SAM along that eigenvector. The
+    cycle shrinks to a fixed point when ε exceeds it. Empty where some ηλ ≥ κ. In a flow
     (`lr` None) a critical point attracts iff ε < ρ min|λ₋|.
 
     Args:
@@ -82,8 +82,8 @@ def eps_window(
 def symbolic_eps_window(sign: int, *, kind: str = "none", flow: bool = False) -> Window:
     """Return the ε for which practical SAM is attracted along an eigenvector, λ of the given sign.
 
-    Map: ηρλ²/(κ − ηλ) < ε, for λ < 0 also ε < −ρλ. It holds for ηλ < κ; beyond, no ε attracts.
-    Flow: the upper end alone. The window of USAM in ρ/ε, turned over; `eps_window` takes numbers.
+    Map: ηρλ²/(κ − ηλ) < ε, for λ < 0 also ε < −ρλ. It holds for ηλ < κ. Otherwise no ε
+    attracts. Flow: only the upper end. `eps_window` takes numbers.
 
     Args:
         sign: 1 or −1, the sign of λ.

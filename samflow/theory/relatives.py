@@ -1,6 +1,6 @@
-"""What the relatives of SAM do near a critical point: closed forms, rule by rule.
+"""Closed forms for the relatives of SAM near a critical point, rule by rule.
 
-On quadratics, where not said otherwise. Section 5 of docs/theory.md has the derivations, and the
+They are for quadratics unless said otherwise. Section 5 of docs/theory has the derivations, and the
 table of all rules. Answers are sympy expressions, exact for exact input.
 """
 
@@ -40,7 +40,7 @@ CLOSED_FORMS = {
     "vasso": "2-cycle with its bounds",
     "dp-sat": "orbits in one dimension",
 }
-"""What there is in closed form about each rule at a critical point; the table of docs/theory.md."""
+"""The closed forms of each rule at a critical point; the table in section 5 of docs/theory."""
 
 
 def adaptive_cycle_bounds(
@@ -136,10 +136,10 @@ def lookahead_rest(lam: Any, *, rho: Any, lookahead: Any) -> sympy.Expr:
 def multistep_rests(*, rho: Any, num_steps: int, average: bool = False) -> tuple[sympy.Expr, ...]:
     """Return the distances from a maximum at which multi-step SAM's flow slides.
 
-    In one dimension, λ < 0. Each of the k ascent steps moves towards the maximum by ρ/k; those
-    that are left when it is passed hop over it, there and back. So with an odd k the flow is held
-    at 0, 2, 4, ... times ρ/k; with an even k at 1, 3, ...: not at the maximum, which it leaves as
-    GD does. With `average`, the mean of the k gradients, the maximum is held for every k.
+    In one dimension, λ < 0. Each of the k ascent steps moves towards the maximum by ρ/k. The steps
+    that remain after it is passed jump back and forth across it. With an odd k the flow is held at
+    0, 2, 4, ... times ρ/k. With an even k it is held at 1, 3, ... times ρ/k, and leaves the maximum
+    as GD does. With `average`, the mean of the k gradients, the maximum is held for every k.
     """
     step, k = sympy.sympify(rho) / num_steps, num_steps
     reach = [multistep_reach(band, num_steps=k, average=average) for band in range(1, k + 1)]
@@ -188,8 +188,8 @@ def multistep_curvature(
     """Return x, the scaled curvature that this cycle has across it, in λⱼ = `other`.
 
     The m-th ascent step multiplies what is across by 1 + (λⱼ/λ)/(γ + m), γ = kc/ρ, so that
-    x = ηλⱼ ∏ₘ (1 + (λⱼ/λ)/(γ + m)), m = 0, ..., k − 1; with `average` the mean of the products so
-    far takes the place of the product. The cycle attracts iff 0 < x < κ for every other λⱼ.
+    x = ηλⱼ ∏ₘ (1 + (λⱼ/λ)/(γ + m)), m = 0, ..., k − 1. With `average` the mean of the partial
+    products replaces the product. The cycle attracts iff 0 < x < κ for every other λⱼ.
     Without averaging, a negative λⱼ with |λⱼ| ≤ λ has x > 0 iff |λⱼ| > kηλ²/(κ − ηλ): k times
     the bound of SAM.
     """
@@ -236,7 +236,7 @@ def optimistic_curvature(lam: Any, other: Any, *, lr: Any, lookahead: Any) -> sy
 def renormalised_multiplier(lam: Any, *, lr: Any) -> sympy.Expr:
     """Return 1 − η|λ|, SSAM's multiplier along an eigenvector, for 0 < ‖g‖ < ρ|λ| where λ < 0.
 
-    SSAM keeps the gradient's length and turns it round where the loss curves down, so that every
+    SSAM keeps the gradient's length and reverses it where the loss curves down. Every
     nondegenerate critical point attracts its flow, from ‖Hw‖ < ρ min|λ₋|, exponentially.
     """
     return 1 - sympy.sympify(lr) * sympy.Abs(lam)
@@ -284,7 +284,7 @@ def sharded_cycle_radius(eigenvalues: Sequence[Any], *, rho: Any, lr: Any) -> sy
 def gaussian_average(
     expression: sympy.Expr, symbols: Sequence[sympy.Symbol], *, rho: Any
 ) -> sympy.Expr:
-    """Return E L(w + ε), ε ~ N(0, ρ²I/n), of a polynomial: the loss that average-direction SAM has.
+    """Return the polynomial E L(w + ε), ε ~ N(0, ρ²I/n): average-direction SAM is GD on it.
 
     Σₖ (ρ²/2n)ᵏ ΔᵏL/k!. Its minima are the attractors, with GD's multipliers on the averaged
     Hessian; on quadratics this is GD.

@@ -1,4 +1,4 @@
-"""The symbols of docs/theory.md, and how formulas in them are printed."""
+"""The symbols of docs/theory, and how formulas in them are printed."""
 
 import re
 from typing import Any
@@ -18,7 +18,7 @@ beta = sympy.Symbol("β", nonnegative=True)
 """Momentum."""
 
 eps = sympy.Symbol("ε", positive=True)
-"""What implementations add to the gradient's norm before they divide by it."""
+"""ε: implementations add it to the gradient's norm before they divide by the norm."""
 
 grad_norm = sympy.Symbol("‖g‖", positive=True)
 """Norm of the gradient at the current point, for normalised SAM away from critical points."""
@@ -56,9 +56,9 @@ def latex(expr: sympy.Basic) -> str:
 def evaluate(
     expr: sympy.Expr, *, lam: Any = None, rho: Any = None, lr: Any = None, momentum: Any = None
 ) -> sympy.Expr:
-    """Put values in the place of symbols: exact numbers stay exact, floats make it a float.
+    """Substitute values for symbols. Exact numbers give an exact result, floats give a float.
 
-    A value of None leaves its symbol in.
+    A value of None leaves its symbol in place.
     """
     values = zip(_PARAMETERS, (lam, rho, lr, momentum), strict=True)
     return expr.subs({symbol: sympy.sympify(v) for symbol, v in values if v is not None})

@@ -49,10 +49,10 @@ class Window:
         parameter: the symbol that varies.
         low: the lower end.
         high: the upper end.
-        neutral: how many eigenvalues have a multiplier of 1 (flow: an eigenvalue of 0) whatever
-            the parameter is. They do not bound the window. If there are any, the point is
-            nonhyperbolic everywhere in it: it attracts along the other eigenvectors, and
-            linearisation is silent about these.
+        neutral: how many eigenvalues have a multiplier of 1 (flow: an eigenvalue of 0) for
+            every value of the parameter. They do not bound the window. If there are any, the
+            point is nonhyperbolic everywhere in the window: it attracts along the other
+            eigenvectors, and linearisation does not decide along these.
 
     """
 
@@ -151,7 +151,7 @@ def late_switch_window(*, kind: str = "none") -> Window:
     """Return the sharpness λ of the minima that GD keeps and USAM leaves.
 
     (√(1 + 4κρ/η) − 1)/(2ρ) < λ < κ/η: from USAM's edge of stability to GD's. A switch from GD to
-    USAM at such a minimum escapes from it; section 4 of docs/theory.md.
+    USAM at such a minimum escapes from it; section 4 of docs/theory.
     """
     low, high = (Endpoint(edge(rule, kind), Event.flip, eigenvalue=lam) for rule in ("usam", "gd"))
     return Window(lam, low, high)

@@ -16,7 +16,7 @@ from samflow import theory
 from samflow._checks import ArgumentError
 from samflow.equilibria.newton import distinct
 from samflow.losses.base import AbstractLoss
-from samflow.rules.base import AbstractMemoryRule, AbstractRule
+from samflow.rules.base import AbstractMemorylessRule, AbstractRule
 from tests.tiers import slow
 
 ROUNDING = 1e-12  # of entries of size 1, multipliers of size 1
@@ -347,7 +347,7 @@ def test_gradient_descent_on_a_bowl_has_no_cycle():
     assert int(shorter[1]) > 0
 
 
-class HeavyBall(AbstractMemoryRule):
+class HeavyBall(AbstractRule):
     """SAM's heavy ball as a rule: m⁺ = βm + d, and m⁺ is the direction."""
 
     rho: float
@@ -356,11 +356,11 @@ class HeavyBall(AbstractMemoryRule):
     formula = source = ""
     num_memories = 1
 
-    def direction(self, loss, w, memory):
+    def step(self, loss, w, memory):
         memory = self.beta * memory + sf.SAM(rho=self.rho).direction(loss, w)
         return memory, memory
 
-    def start(self, loss, w):
+    def init(self, loss, w):
         return 0.0 * w
 
     def singularity(self, loss, w, memory):
@@ -378,7 +378,7 @@ def test_memory_is_part_of_the_state():
     np.testing.assert_allclose(np.abs(one.multipliers), np.abs(other.multipliers), rtol=1e-7)
 
 
-class Nowhere(AbstractRule):
+class Nowhere(AbstractMemorylessRule):
     """Gradient descent that is said to be smooth nowhere."""
 
     name = "nowhere"
@@ -387,7 +387,7 @@ class Nowhere(AbstractRule):
     def direction(self, loss, w):
         return loss.gradient(w)
 
-    def singularity(self, loss, w):
+    def singularity(self, loss, w, memory=None):
         return 0.0 * jnp.sum(w**2)
 
 

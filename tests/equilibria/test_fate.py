@@ -18,7 +18,7 @@ SADDLE = relatives.POINTS["saddle"]
 
 @pytest.mark.parametrize("name", relatives.TABLE)
 def test_the_table_of_rules(name):
-    """docs/theory.md, section 5; a word of the table must be what every start does."""
+    """docs/theory, section 5; a word of the table must be what every start does."""
     assert (
         tuple(relatives.see(name, place).outcome for place in relatives.POINTS)
         == relatives.TABLE[name]
@@ -249,6 +249,9 @@ def test_what_theory_says_of_the_quadratic_part_is_held_against_orbits(loss, rho
     else:
         assert seen.disagreement == f"orbits do otherwise than theory says: {said}"
         assert str(seen).endswith(seen.disagreement)
+        alone = fate(system, w, num_starts=8, compare=False)
+        assert alone.disagreement == ""
+        assert alone.fates == seen.fates
 
 
 def test_bad_arguments():

@@ -13,7 +13,7 @@ from samflow.equilibria.saddle_report import survey
 
 BOX = ((-4.5, 4.5), (-4.5, 4.5))
 HALF = 27.75
-"""At Beale's saddle (0, 1), H = [[0, 111/4], [111/4, 0]]: a Gröbner basis, docs/theory.md."""
+"""At Beale's saddle (0, 1), H = [[0, 111/4], [111/4, 0]]: a Gröbner basis, docs/theory."""
 
 
 def _at(found, w) -> SurveyedPoint:

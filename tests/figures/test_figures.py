@@ -197,7 +197,7 @@ def test_one_figure_is_drawn_alone(tmp_path):
     seen = []
     (drawn,) = draw_all(tmp_path / "new", "two_phases", lambda *args: seen.append(args))
     assert seen[0] == ("two_phases", 0, 1)
-    assert drawn.caption.endswith("docs/theory.md.")
+    assert drawn.caption.endswith("docs/theory.")
     assert [path.name for path in drawn.paths] == ["two_phases.pdf", "two_phases.png"]
     pdf, png = (path.read_bytes() for path in drawn.paths)
     assert b"/Type3" not in pdf

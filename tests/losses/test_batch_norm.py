@@ -171,12 +171,18 @@ def test_statistics_are_had_in_a_compiled_function_and_of_a_batch():
     assert float(found.whole(w)) == float(loss.with_extras(part.statistics(w))(w))
 
 
+def test_running_statistics_are_the_default():
+    model, state = perceptron("batch")
+    default, known = (network(model, X, Y, state=state, batch_norm=b) for b in (None, "eval"))
+    assert default.options == known.options
+    w = known.flatten(model)
+    assert float(default(w)) == float(known(w))
+
+
 def test_bad_input_fails_at_the_door():
     model, state = perceptron("batch")
     with pytest.raises(ArgumentError, match="`state` must be a State, but is dict"):
         network(model, X, Y, state={}, batch_norm="eval")
-    with pytest.raises(ArgumentError, match=r'must be "eval" or "train" .* but is .none.'):
-        network(model, X, Y, state=state)
     other = eqx.tree_at(lambda m: m.layers[1].axis_name, model, "rows")
     with pytest.raises(ArgumentError, match=r"over one axis, .* but has 'batch', 'rows'"):
         network(other, X, Y, state=state, batch_norm="eval")

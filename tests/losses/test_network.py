@@ -1,5 +1,7 @@
 """A network's loss as a function of its flat weights, against NumPy and dense derivatives."""
 
+import inspect
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -11,6 +13,7 @@ from samflow._checks import ArgumentError
 from samflow.losses.base import AbstractLoss
 from samflow.losses.models import network, network_function
 from samflow.losses.network import NetworkLoss
+from samflow.losses.pytorch import torch_network
 
 INPUTS, HIDDEN, OUTPUTS, EXAMPLES = 5, 4, 3, 7
 DIM = HIDDEN * INPUTS + HIDDEN + OUTPUTS * HIDDEN + OUTPUTS
@@ -317,3 +320,36 @@ def test_cross_entropy_of_a_single_logit_is_refused():
     model = eqx.nn.Linear(2, 1, key=jr.key(0))
     with pytest.raises(ArgumentError, match="fewer than two classes"):
         network(model, np.ones((3, 2)), np.ones((3, 1)), loss="cross_entropy")
+
+
+def test_the_losses_of_every_library_are_made_alike():
+    """Common options have the same names, the same defaults and the same order."""
+    makers = network, network_function, torch_network
+    options = [
+        {
+            n: p.default
+            for n, p in inspect.signature(f).parameters.items()
+            if p.kind is p.KEYWORD_ONLY
+        }
+        for f in makers
+    ]
+    common = ["loss", "name", "label_smoothing", "weight_decay", "batch_norm", "dtype"]
+    for each in options:
+        assert list(each)[: len(common)] == common
+        assert [each[name] for name in common] == [None, None, 0.0, 0.0, None, None]
+    first = [list(inspect.signature(f).parameters)[:3] for f in (network, makers[2])]
+    assert first == [["model", "x", "y"]] * 2
+
+
+def test_booleans_are_inputs_and_no_classes():
+    x, linear = np.eye(3, dtype=bool), lambda p, x: x @ p["a"]
+    params, classes = {"a": jnp.arange(6.0).reshape(3, 2)}, np.array([0, 1, 1])
+    w = jnp.arange(6.0)
+    loss = network_function(linear, params, x, classes)
+    assert float(loss(w)) == float(network_function(linear, params, x.astype(float), classes)(w))
+    rows = np.eye(2, dtype=bool)[classes]
+    named = network_function(linear, params, x, rows, loss="cross_entropy")
+    assert float(named(w)) == pytest.approx(float(loss(w)), rel=1e-15)  # one-hot rows
+    for y in (classes == 1, rows):  # as classes; as rows that can be values
+        with pytest.raises(ArgumentError, match=r"is boolean. Use y.astype\(int\) or"):
+            network_function(linear, params, x, y)

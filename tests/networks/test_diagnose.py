@@ -316,7 +316,7 @@ def test_a_second_derivative_that_pytorch_leaves_out_is_noticed():
 
     x, y = torch.tensor([[1.0, 2.0]]).double(), torch.zeros(1, 2).double()
     for cube, right in ((lambda x: x**3, True), (Cube.apply, False)):
-        loss = networks.torch_network(Module(cube), x, y, loss="squared")
+        loss = sf.losses.torch_network(Module(cube), x, y, loss="squared")
         found = gradient_difference(loss, loss.flatten(), jnp.array([0.0, 1.0]))
         # L = ½ 2⁶ a⁶ along the second weight: H = 15·64 at a = 1, and 9·64 without y″.
         expected = 0.0 if right else (15 - 9) / 9

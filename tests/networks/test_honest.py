@@ -142,7 +142,7 @@ def test_a_stage_tells_how_long_it_will_take():
     quadratic = network(
         eqx.nn.Linear(2, 1, use_bias=False, key=jr.key(0)), np.eye(2), np.ones((2, 1))
     )
-    product = sf.equilibria.products.hessian_product(quadratic, jnp.zeros(2))
+    product = sf.spectra.products.hessian_product(quadratic, jnp.zeros(2))
     with stage(told.append, "trace", 10, clock=lambda: float(next(clock))):
         for _ in range(6):
             product(np.ones(2))
@@ -207,7 +207,7 @@ def test_what_cannot_be_computed_names_what_can():
 
 def test_a_module_of_pytorch_given_to_jax_is_told_where_it_belongs():
     torch = pytest.importorskip("torch")
-    with pytest.raises(ArgumentError, match=r"Use `sf.networks.torch_network\(module, x, y\)`"):
+    with pytest.raises(ArgumentError, match=r"Use `sf.losses.torch_network\(model, x, y\)`"):
         network(torch.nn.Linear(2, 2), np.ones((3, 2)), np.arange(3) % 2)
 
 
@@ -233,8 +233,8 @@ def test_embeddings_with_sparse_gradients_are_those_with_dense_ones():
     x, y = np.array([[0, 1], [2, 5], [1, 1]]), np.array([0, 1, 3])
     for function in (False, True):
         module = Tokens(True, function)
-        sparse = networks.torch_network(module, x, y)
-        dense = networks.torch_network(Tokens(False, function), x, y)
+        sparse = sf.losses.torch_network(module, x, y)
+        dense = sf.losses.torch_network(Tokens(False, function), x, y)
         w = dense.flatten()
         np.testing.assert_array_equal(sparse.gradient(w), dense.gradient(w))
         np.testing.assert_array_equal(sparse.hvp(w, w), dense.hvp(w, w))
@@ -262,8 +262,8 @@ def test_reentrant_gradient_checkpointing_is_refused_with_the_remedy(needs):
 
     x, y = np.ones((3, 2)), np.arange(3) % 2
     with pytest.raises(ArgumentError, match=r"reentrant.*use_reentrant=False"):
-        networks.torch_network(Net(True), x, y)
-    loss = networks.torch_network(Net(False), x, y)
+        sf.losses.torch_network(Net(True), x, y)
+    loss = sf.losses.torch_network(Net(False), x, y)
     assert loss.unused == ()
     assert np.abs(loss.hvp(loss.flatten(), jnp.ones(loss.dim))).min() >= 0
 
@@ -284,7 +284,7 @@ def test_a_part_under_no_grad_is_named():
             return self.last(x)
 
     x = np.random.default_rng(0).normal(size=(4, 2))
-    loss = networks.torch_network(Net(), x, np.arange(4) % 2)
+    loss = sf.losses.torch_network(Net(), x, np.arange(4) % 2)
     found = diagnose(Checkpoint(loss, loss.flatten()), k=2, rules=["gd"], **ASK)
     assert found.without_gradient == ("first.weight", "first.bias")
     assert any("No gradient reaches first.weight, first.bias" in note for note in found.notes)

@@ -17,14 +17,13 @@ from samflow.rules import (
     SAM,
     SSAM,
     USAM,
-    AbstractMemoryRule,
+    AbstractRule,
     AverageSAM,
     LookaheadSAM,
     MultiStepSAM,
     OptimisticSAM,
     PenalisedGradientNorm,
     PracticalSAM,
-    Rule,
     VaSSO,
 )
 from tests.rules import twins
@@ -34,7 +33,7 @@ SAMPLE = np.random.default_rng(3).normal(size=(5, 2))
 
 
 class Case(NamedTuple):
-    rule: Rule
+    rule: AbstractRule
     twin: functools.partial
 
 
@@ -83,4 +82,4 @@ CASES = {
     "dp-sat": _case(DPSAT(RHO), twins.dpsat, rho=RHO),
 }
 
-MEMORY = [name for name, case in CASES.items() if isinstance(case.rule, AbstractMemoryRule)]
+MEMORY = [name for name, case in CASES.items() if case.rule.num_memories]

@@ -11,7 +11,7 @@ import sympy
 
 import samflow as sf
 from samflow import rules
-from samflow.rules import RULES, AbstractMemoryRule
+from samflow.rules import RULES
 from tests.rules.cases import CASES, RHO
 
 HIMMELBLAU = sf.losses.himmelblau()
@@ -24,12 +24,9 @@ def directions(rule, loss, num_steps=3, lr=0.004):
     """Return d at POINTS, and for rules with a memory also at the steps that follow."""
     found = []
     for w in POINTS:
-        memory = rule.start(loss, w) if isinstance(rule, AbstractMemoryRule) else None
-        for _ in range(num_steps if memory is not None else 1):
-            if memory is None:
-                d = rule.direction(loss, w)
-            else:
-                d, memory = rule.direction(loss, w, memory)
+        memory = rule.init(loss, w)
+        for _ in range(num_steps if rule.num_memories else 1):
+            d, memory = rule.step(loss, w, memory)
             found.append(d)
             w = w - lr * d
     return np.array(found)
@@ -51,7 +48,7 @@ EXTRAGRADIENT = {"lookahead-sam", "optimistic-sam"}
 @pytest.mark.parametrize("name", sorted(set(RULES) - EXTRAGRADIENT))
 def test_rho_zero_is_gd(name):
     rule = rules.rule(name, rho=0.0)
-    compare = along_orbit if isinstance(rule, AbstractMemoryRule) else directions
+    compare = along_orbit if rule.num_memories else directions
     # Exact but for SSAM, PGN and the means, which multiply by numbers that sum to 1.
     np.testing.assert_allclose(
         directions(rule, HIMMELBLAU), compare(rules.GD(), HIMMELBLAU), rtol=1e-14
@@ -86,7 +83,7 @@ SAME_AS_SAM = {
 @pytest.mark.parametrize("name", SAME_AS_SAM)
 def test_limiting_cases_are_sam(name):
     rule = SAME_AS_SAM[name]
-    compare = along_orbit if isinstance(rule, AbstractMemoryRule) else directions
+    compare = along_orbit if rule.num_memories else directions
     np.testing.assert_array_equal(directions(rule, HIMMELBLAU), compare(rules.SAM(RHO), HIMMELBLAU))
 
 
@@ -111,7 +108,7 @@ def test_friendly_sam_ascends_the_same_with_the_new_mean_where_sigma_is_1():
     g = HIMMELBLAU.gradient(w)
     for sigma, same in ((1.0, True), (0.5, False)):
         rule = rules.FSAM(RHO, sigma=sigma)
-        d, new = rule.direction(HIMMELBLAU, w, m)
+        d, new = rule.step(HIMMELBLAU, w, m)
         u = g - sigma * new
         other = HIMMELBLAU.gradient(w + RHO * u / jnp.linalg.norm(u))
         assert np.allclose(d, other, rtol=1e-13, atol=0) is same
@@ -233,7 +230,7 @@ class Counting(eqx.Module):
 def test_a_step_asks_for_as_many_gradients_as_is_said(name, gradients):
     counting = Counting([])
     loss, rule, w = sf.loss(counting, dim=2), rules.rule(name, rho=RHO), POINTS[0]
-    memory = (rule.start(loss, w),) if isinstance(rule, AbstractMemoryRule) else ()
+    memory = rule.init(loss, w)
     counting.calls.clear()
-    rule.direction(loss, w, *memory)
+    rule.step(loss, w, memory)
     assert len(counting.calls) == gradients

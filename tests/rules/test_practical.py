@@ -142,7 +142,7 @@ def test_friendly_sam_by_hand(placement, first):
     g = np.asarray(loss.gradient(w))
     u = g - 0.8 * m
     size = np.hypot(np.linalg.norm(u), 5.0) if placement == "inside" else np.linalg.norm(u) + 5.0
-    d, after = rule.direction(loss, w, jnp.array(m))
+    d, after = rule.step(loss, w, jnp.array(m))
     expected = loss.gradient(w + 0.07 * u / size)
     np.testing.assert_allclose(d, expected, rtol=1e-14)  # some ten operations
     np.testing.assert_allclose(after, 0.6 * m + 0.4 * g, rtol=1e-14)
@@ -152,25 +152,23 @@ def test_friendly_sam_by_hand(placement, first):
 def test_only_a_memory_of_zero_in_every_coordinate_is_the_first():
     loss, w = sf.losses.himmelblau(), jnp.array(W)
     g, rule = np.asarray(loss.gradient(w)), PracticalFSAM(0.07, decay=0.6)
-    np.testing.assert_array_equal(rule.direction(loss, w, rule.start(loss, w))[1], g)
+    np.testing.assert_array_equal(rule.step(loss, w, rule.init(loss, w))[1], g)
     for memory in ([0.0, 1e-300], [1e-300, 0.0]):
-        after = rule.direction(loss, w, jnp.array(memory))[1]
+        after = rule.step(loss, w, jnp.array(memory))[1]
         np.testing.assert_allclose(after, 0.4 * g, rtol=1e-15)  # a product and a sum with 0
     blended = PracticalFSAM(0.07, decay=0.6, first="blended")
-    np.testing.assert_allclose(
-        blended.direction(loss, w, blended.start(loss, w))[1], 0.4 * g, rtol=1e-15
-    )
+    np.testing.assert_allclose(blended.step(loss, w, blended.init(loss, w))[1], 0.4 * g, rtol=1e-15)
 
 
 @pytest.mark.parametrize("placement", PLACEMENTS)
 def test_friendly_sam_tends_to_the_bare_one(placement):
     """The ascent is short by eps/‖u‖ at most; in both layouts, under a compiled function."""
     loss, w, m = sf.losses.himmelblau(), jnp.array(W), jnp.array(MEMORY)
-    bare = FSAM(0.07, 0.8, 0.6).direction(loss, w, m)
+    bare = FSAM(0.07, 0.8, 0.6).step(loss, w, m)
     rule = PracticalFSAM(0.07, 0.8, 0.6, eps=1e-10, placement=placement, first="blended")
-    for found, expected in zip(eqx.filter_jit(rule.direction)(loss, w, m), bare, strict=True):
+    for found, expected in zip(eqx.filter_jit(rule.step)(loss, w, m), bare, strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-9)  # eps/‖u‖ ≈ 1e-11
-    parts = rule.direction(loss, Components(*w), Components(*m))
+    parts = rule.step(loss, Components(*w), Components(*m))
     for found, expected in zip(parts, bare, strict=True):
         np.testing.assert_allclose(jnp.stack(found.parts), expected, rtol=1e-9)
 
@@ -178,7 +176,7 @@ def test_friendly_sam_tends_to_the_bare_one(placement):
 def test_friendly_sam_is_defined_at_rest():
     """With sigma = 1 the bare rule is not: there u = 0."""
     loss, w, zero = sf.losses.beale(), jnp.array(BEALE_SADDLE), jnp.zeros(2)
-    assert np.isnan(FSAM(0.05).direction(loss, w, zero)[0]).all()
-    d, memory = PracticalFSAM(0.05).direction(loss, w, zero)
+    assert np.isnan(FSAM(0.05).step(loss, w, zero)[0]).all()
+    d, memory = PracticalFSAM(0.05).step(loss, w, zero)
     assert not np.any(d)
     assert not np.any(memory)

@@ -16,9 +16,9 @@ import samflow as sf
 from samflow._checks import ArgumentError
 from samflow._status import Status
 from samflow.losses import network, network_function
+from samflow.losses.pytorch import torch_network
 from samflow.networks import Checkpoint
 from samflow.networks.conventions import CONVENTIONS, make_map
-from samflow.networks.pytorch.loss import torch_network
 from samflow.networks.training.attacks import PGD
 from samflow.networks.training.loop import first_state, switch, train
 from samflow.networks.training.states import load_state

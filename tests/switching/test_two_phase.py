@@ -17,7 +17,7 @@ from tests.units import BOTH, rescaled
 
 @pytest.fixture(scope="module")
 def valley():
-    """From the kick of which theory.md gives the numbers: where it ends depends on that."""
+    """From the kick of which docs/theory gives the numbers: where it ends depends on that."""
     system = sf.Map(sf.losses.valley(), sf.USAM(rho=0.2), lr=0.3)
     return sf.two_phase(system, [2.0, 0.0], displacement=3e-7)
 

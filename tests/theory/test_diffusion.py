@@ -70,7 +70,7 @@ def test_limit_is_approached_at_first_order_in_lr(momentum, lam_):
 
 
 def test_numbers_of_the_three_models():
-    """theory.md at λ = −1, η = .01, B = 32, t = 2: exact, ours and [K]'s, rounded there."""
+    """docs/theory at λ = −1, η = .01, B = 32, t = 2: exact, ours and [K]'s, rounded there."""
     for rho_, exact, ours, kim in (
         (0.1, 0.00490, 0.00501, 0.00473),
         (0.5, 4.95e-4, 4.99e-4, 1.074e-3),

@@ -1,4 +1,4 @@
-"""docs/theory.md names tests and rules that exist."""
+"""The pages of docs/theory name tests, rules, sections and statuses that exist."""
 
 import builtins
 import operator
@@ -7,10 +7,59 @@ from pathlib import Path
 
 import samflow.equilibria
 from samflow import theory
+from samflow._status import Verdict
 from samflow.rules import RULES
 
 ROOT = Path(__file__).parents[2]
-TEXT = (ROOT / "docs" / "theory.md").read_text()
+PAGES = {path.name: path.read_text() for path in sorted((ROOT / "docs" / "theory").glob("*.md"))}
+TEXT = "\n".join(PAGES.values())
+
+
+def test_the_contents_send_every_section_to_the_page_that_has_it():
+    index = PAGES["index.md"]
+    sent = dict(re.findall(r"^\| (\d+)\. [^|]*\| \[[^]]*\]\(([\w-]+\.md)\)", index, re.M))
+    held = {
+        number: name
+        for name, text in PAGES.items()
+        for number in re.findall(r"^## (\d+)\.", text, re.M)
+    }
+    assert sent == held
+    assert sorted(map(int, held)) == list(range(1, 12))
+
+
+def test_every_numbered_proposition_is_stated_once():
+    stated = re.findall(r"^\*\*Proposition ([A-Z]?[\d.]*\d)", TEXT, re.M)
+    assert len(stated) == len(set(stated)) == 21 + 5 + 4 + 5 + 4 + 3
+
+
+def test_every_link_between_pages_leads_somewhere():
+    anchors = {
+        name: {_anchor(title) for title in re.findall(r"^#+ (.*)$", text, re.M)}
+        for name, text in PAGES.items()
+    }
+    links = [
+        (name, *link)
+        for name, text in PAGES.items()
+        for link in re.findall(r"\]\(([\w-]+\.md)#?([^)]*)\)", text)
+    ]
+    assert len(links) > 60
+    wrong = [
+        (name, page, anchor)
+        for name, page, anchor in links
+        if page not in PAGES or (anchor and anchor not in anchors[page])
+    ]
+    assert wrong == []
+
+
+def _anchor(title):
+    return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
+
+
+def test_the_glossary_has_every_status_kind_and_verdict():
+    terms = set(re.findall(r"^- \*\*([^*]+)\*\*", PAGES["glossary.md"], re.M))
+    wanted = {status.label for status in samflow.Status}
+    wanted |= {kind.value for kind in samflow.Kind} | {verdict.value for verdict in Verdict}
+    assert wanted - terms == set()
 
 
 def test_every_test_that_the_document_names_exists():
@@ -60,6 +109,7 @@ def test_every_name_that_the_document_writes_as_code_exists():
         samflow.equilibria,
         samflow.noise,
         samflow.networks,
+        samflow.spectra,
         samflow.Kind,
         builtins,
     ]

@@ -1,4 +1,4 @@
-"""What docs/theory.md says of SAM's hallucinated fixed points, against sympy and certificates."""
+"""What docs/theory says of SAM's hallucinated fixed points, against sympy and certificates."""
 
 import functools
 

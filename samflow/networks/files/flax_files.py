@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from samflow._checks import excerpt
+from samflow._extras import optional
 from samflow._types import NumpyArray
-from samflow.networks._extras import optional
 from samflow.networks.files.budget import Budget
 from samflow.networks.files.trees import (
     Contents,

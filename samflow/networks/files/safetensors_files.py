@@ -9,8 +9,8 @@ import ml_dtypes
 import numpy as np
 
 from samflow._checks import ArgumentError
+from samflow._extras import optional
 from samflow._types import NumpyArray
-from samflow.networks._extras import optional
 from samflow.networks.files.budget import Budget
 from samflow.networks.files.trees import Contents, listed, reading, under, without_prefixes
 

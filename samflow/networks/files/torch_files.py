@@ -11,8 +11,8 @@ import ml_dtypes
 import numpy as np
 
 from samflow._checks import ArgumentError
+from samflow._extras import optional
 from samflow._types import NumpyArray
-from samflow.networks._extras import optional
 from samflow.networks.files.budget import Budget
 from samflow.networks.files.pickles import check_hashes
 from samflow.networks.files.trees import (
@@ -146,7 +146,7 @@ def _take(budget: Budget, name: str, tensor: Any) -> None:
 def _stored(tensor: Any) -> int:
     try:
         return tensor.untyped_storage().nbytes()
-    except (NotImplementedError, RuntimeError):  # sparse ones, which are refused later
+    except (NotImplementedError, RuntimeError):  # PyTorch's own: sparse ones have no storage
         return tensor.numel() * tensor.element_size()
 
 

@@ -13,8 +13,8 @@ from jaxtyping import Array, PRNGKeyArray
 from samflow import _checks
 from samflow._types import ArrayLike, Point, Scalar
 from samflow.losses.base import AbstractLoss
-from samflow.losses.calls import misclassified
 from samflow.losses.chunked import ChunkedLoss
+from samflow.losses.evaluation import misclassified
 from samflow.losses.network import NetworkLoss
 
 _REACH = 2.5

@@ -21,7 +21,7 @@ from samflow.losses.finite_sum import FiniteSum
 from samflow.losses.network_base import AbstractNetworkLoss
 from samflow.networks.training.attacks import PGD, attacked, attacked_batch, in_memory
 from samflow.networks.training.states import Store, TrainState, check_state, step_settings
-from samflow.rules import DNSAM, AbstractMemoryRule
+from samflow.rules import DNSAM
 from samflow.systems import Map
 
 ESCAPE_RADIUS = 1e6
@@ -92,8 +92,7 @@ def switch(state: TrainState, before: Map, after: Map, *, momentum: str = "keep"
     z = after.lift(before.position(state.z))
     if momentum == "keep" and before.momentum is not None and after.momentum is not None:
         z = z.at[dim : 2 * dim].set(state.z[dim : 2 * dim])
-    alike = type(before.rule) is type(after.rule) and isinstance(after.rule, AbstractMemoryRule)
-    if momentum == "keep" and alike:
+    if momentum == "keep" and type(before.rule) is type(after.rule):
         z = jnp.concatenate([z[: _plain_dim(after)], state.z[_plain_dim(before) :]])
     return state._replace(z=z)
 

@@ -22,7 +22,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from samflow import _checks
 from samflow._random import key_words
 from samflow._types import NumpyArray
-from samflow.losses.calls import few_outputs, same_outputs
+from samflow.losses.evaluation import few_outputs, same_outputs
 from samflow.records import write_whole
 from samflow.systems import Map
 

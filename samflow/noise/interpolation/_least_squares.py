@@ -1,4 +1,4 @@
-"""Least squares that one point fits exactly: what every interpolating minimum looks like nearby."""
+"""Least squares with an exact fit: the second-order model of every interpolating minimum."""
 
 import equinox as eqx
 import jax.numpy as jnp

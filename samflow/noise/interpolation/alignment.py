@@ -25,11 +25,11 @@ class AlignmentBound(AbstractRecord):
         alignment: γ, the least of tr(Σ(w)H)/(2L(w)‖H‖²) over the weights w near the minimum.
         hessian_norm: ‖H‖_F of the mean Hessian.
         noise_share: p, 1/B as printed; (n − B)/(B(n − 1)) where `corrected` is asked for.
-        value: η²pγ‖H‖²(1 + ρ²pγ‖H‖²), which the bound says is at most 1 for a stable minimum.
-        violated: whether it is more.
+        value: η²pγ‖H‖²(1 + ρ²pγ‖H‖²); by the bound it is at most 1 for a stable minimum.
+        violated: whether it is more than 1.
         lr: the step size at which the value is 1; infinite where γ or p is 0.
         gradient_norm: largest ‖gᵢ(w)‖ over the examples.
-        status: located; not_finite where the value is no number, and then nothing is said; or
+        status: located; not_finite where the value is not finite, so that nothing follows; or
             not_a_fixed_point where `w` does not fit every example.
 
     """
@@ -56,13 +56,13 @@ class AlignmentBound(AbstractRecord):
 def alignment_bound(
     system: StochasticMap, w: ArrayLike, *, corrected: bool = False
 ) -> AlignmentBound:
-    """Evaluate the bound of [Z] on what SGD or USAM can keep, at an interpolating minimum `w`.
+    """Evaluate the bound of [Z] on the stability of an interpolating minimum `w` for SGD or USAM.
 
         SGD stable  ⇒ ‖H‖² ≤ B/(η²γ);   USAM stable ⇒ ‖H‖² (1 + (ρ²γ/B)‖H‖²) ≤ B/(η²γ).
 
     γ is the loss-scaled alignment tr(ΣH)/(2L‖H‖²) of Wu, Wang and Su 2022, with Σ(w) the
-    covariance of one example's gradient. That it is the least over all w near the minimum, at
-    which the theorem needs it, is this library's reading. With w − w* in the span of the examples
+    covariance of one example's gradient. We take the least value over all w near the minimum, which
+    is how we read the theorem's condition. With w − w* in the span of the examples
     it is the least eigenvalue of the pencil (mean HᵢHHᵢ − H³, ‖H‖²H).
 
     The printed bounds take the noise of a batch to be Σ/B, that of draws with replacement. Without,
@@ -71,14 +71,14 @@ def alignment_bound(
     Args:
         system: the map of GD or USAM without momentum on mini-batches.
         w: the minimum, shape (dim,).
-        corrected: put (n − B)/(B(n − 1)) in the place of 1/B where draws are without replacement.
+        corrected: use (n − B)/(B(n − 1)) instead of 1/B where draws are without replacement.
 
     Raises:
         ArgumentError: in single precision, for another rule, momentum or weight decay, and as
             `linearise`.
 
     Source: Wu, Wang, Su 2022 (arXiv 2207.02628); Zhou et al. 2024 (arXiv 2410.10373);
-    docs/theory.md, section 7.
+    docs/theory, section 7.
 
     """
     _checks.double_precision("Evaluating an alignment bound")

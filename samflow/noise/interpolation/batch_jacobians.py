@@ -1,4 +1,4 @@
-"""The Jacobians of a step on batches that are listed, or drawn: for any smooth rule."""
+"""Jacobians of a step on mini-batches, for any smooth rule: on all batches, or on drawn ones."""
 
 import math
 from typing import NamedTuple
@@ -14,27 +14,27 @@ from samflow._random import key_words, words
 from samflow._types import ArrayLike, NumpyArray
 from samflow.losses.finite_sum import FiniteSum
 from samflow.noise.interpolation.batch_operator import Operator, Perron, batches, leading
-from samflow.rules.base import AbstractMemoryRule, AbstractNormalisedRule
+from samflow.rules.base import AbstractNormalisedRule
 from samflow.systems.stochastic_map import StochasticMap
 
 MOST_BATCHES = 20_000
 """Up to this many different batches (or pairs, with a second draw) are listed one by one."""
 
 MOST_COORDINATES = 60
-"""A state has at most so many: Jacobians of all batches are held."""
+"""Largest state: the Jacobians of all batches are kept in memory."""
 
 _FREE = 1e-12
 """Part of the largest mean of ‖(J − I)z‖² below which the direction z is one no step moves."""
 
 _JUMP = 1e-8
-"""A rule nearer than this to where it jumps has no Jacobian that is worth a number."""
+"""Nearer than this to a jump of the rule its Jacobian is not used."""
 
 
 class Jacobians(NamedTuple):
-    """The Jacobians of a step at a point that it leaves alone, one a batch.
+    """The Jacobians of a step at a point that it leaves alone, one per batch.
 
     Attributes:
-        matrices: J, shape (batches, s, s), in coordinates across the directions no step moves.
+        matrices: J, shape (batches, s, s), restricted to the directions that some step moves.
         weights: probability of each batch, shape (batches,), summing to 1.
         basis: these coordinates as rows, shape (s, state_dim).
 
@@ -136,7 +136,7 @@ def _num_examples(system: StochasticMap) -> int:
 
 def _rest(system: StochasticMap, w: ArrayLike) -> Array:
     rule = system.map.rule
-    if isinstance(rule, AbstractMemoryRule):
+    if rule.num_memories:
         raise _checks.ArgumentError(
             f"Argument `system` must be of a rule without a memory, but is of {rule.name}."
         )

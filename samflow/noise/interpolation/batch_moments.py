@@ -37,10 +37,10 @@ def coefficients(
 ) -> dict[Partition, Fraction]:
     """Return the weight c_τ of each partition τ in E[Y(i₁, ..., i_m)], the indices a batch's means.
 
-    E[B⁻ᵐ Σ Y] = Σ_τ c_τ M_τ(Y), with M_τ the mean of Y over independent indices, one a block of τ.
-    With replacement c_τ = (B)_{|τ|} / Bᵐ, the falling factorial. Without, the indices of different
-    blocks differ, and Möbius inversion on the lattice of partitions turns that into means over
-    independent ones:
+    E[B⁻ᵐ Σ Y] = Σ_τ c_τ M_τ(Y), with M_τ the mean of Y over independent indices, one per block of
+    τ. With replacement c_τ = (B)_{|τ|} / Bᵐ, the falling factorial. Without, the indices of
+    different blocks differ, and Möbius inversion on the lattice of partitions turns that into means
+    over independent ones:
 
         c_τ = n^{|τ|} B⁻ᵐ Σ_{σ ≤ τ} μ(σ, τ) (B)_{|σ|} / (n)_{|σ|}.
     """
@@ -62,7 +62,7 @@ def coefficients(
 
 
 class BatchMoments:
-    """The means that the second moment of a step is made of, for one way to draw batches.
+    """The moments of a batch's Hessian from which the second moment of a step follows.
 
     Matrices are in the basis of the linearisation, shape (m, m). Up to `TABLE_DIM` directions the
     maps are computed once and kept, so that another lr or rho costs little.
@@ -112,7 +112,7 @@ class BatchMoments:
         return {"pair": self._pair, "triple": self._triple, "quadruple": self._quadruple}[which]
 
     def _apply(self, x: NumpyArray, which: str) -> NumpyArray:
-        # A single product would not repay the table.
+        # For a single product the table would cost more than it saves.
         if self.has_tables and which in self._tables:
             return to_matrix(self._tables[which] @ to_vector(x), self.size)
         return self._direct(which)(x)
@@ -185,7 +185,7 @@ class BatchMoments:
         return self._flat.T @ rows / n
 
     def _crossing(self, y: NumpyArray) -> NumpyArray:
-        """Return the mean of Hᵢ Hⱼ Y Hᵢ Hⱼ; with one row an example, a product of entries."""
+        """Return the mean of Hᵢ Hⱼ Y Hᵢ Hⱼ; with one row per example, a product of entries."""
         n, k, _ = self.data.rows.shape
         gram = self._blocks(self._flat @ self._flat.T)
         middle = self._blocks(self._signed @ y @ self._signed.T).swapaxes(0, 1)
@@ -194,7 +194,7 @@ class BatchMoments:
         return self._signed.T @ back @ self._signed / n**2
 
     def _blocks(self, matrix: NumpyArray) -> NumpyArray:
-        """Return a matrix over all rows as blocks (n, n, k, k), one a pair of examples."""
+        """Return a matrix over all rows as blocks (n, n, k, k), one per pair of examples."""
         n, k, _ = self.data.rows.shape
         return matrix.reshape(n, k, n, k).swapaxes(1, 2)
 

@@ -31,7 +31,8 @@ DENSE_SIZE = 30
 """Up to this many coordinates of the state in the span, the operator is formed as a matrix."""
 
 _MOST_RESTARTS = 30
-"""Of ARPACK. Where many directions hardly curve, the spectrum crowds at 1 and none are enough."""
+"""Largest number of iterations of ARPACK. If many directions have little curvature, the spectrum
+clusters at 1 and ARPACK does not converge."""
 
 _MOST_POWERS = 200
 """Steps of power iteration after ARPACK has given up; the residual says how good they were."""
@@ -40,11 +41,11 @@ Operator = Callable[[NumpyArray], NumpyArray]
 
 
 class Perron(NamedTuple):
-    """The leading eigenvalue of an operator that keeps the cone of positive semidefinite matrices.
+    """The leading eigenvalue of an operator that preserves positive semidefinite matrices.
 
     Attributes:
         radius: r, the spectral radius, itself an eigenvalue.
-        mode: its eigenmatrix, symmetric, of Frobenius norm 1: the shape that E[zzᵀ] comes to.
+        mode: its eigenmatrix, symmetric, of Frobenius norm 1: the shape to which E[zzᵀ] tends.
         residual: ‖T(P) − rP‖_F, from a fresh product.
         method: "dense" or "lanczos", or "arnoldi" where T is not self-adjoint.
 
@@ -57,7 +58,7 @@ class Perron(NamedTuple):
 
 
 class Update(NamedTuple):
-    """What multiplies what in one step, as small matrices over the parts (w,) or (w, v) of a state.
+    """Coefficients of one step, as small matrices over the parts (w,) or (w, v) of a state.
 
     Attributes:
         still: J₀, shape (parts, parts): the step where the gradient is 0.
@@ -208,7 +209,7 @@ def _dense(matrix: NumpyArray, size: int, self_adjoint: bool) -> tuple[float, Nu
         return values[-1], _oriented(to_matrix(vectors[:, -1], size))
     values, vectors = np.linalg.eig(matrix)
     place = np.argmax(np.abs(values))
-    # Of several on the circle one is real, and it has an eigenmatrix in the cone.
+    # Of several eigenvalues on the circle one is real, with a semidefinite eigenmatrix.
     tied = np.abs(values) >= np.abs(values[place]) * (1 - 1e-9)
     place = np.argmax(np.where(tied, np.real(values), -np.inf))
     mode = to_matrix(np.real(vectors[:, place]), size)
@@ -245,7 +246,7 @@ def _krylov(apply: Operator, size: int, self_adjoint: bool, tol: float) -> tuple
 
 
 def _power(product: Operator, start: NumpyArray, size: int) -> tuple[float, NumpyArray]:
-    """Return what power iteration has after a fixed number of steps: its residual says how good."""
+    """Return the result of a fixed number of power iterations; the residual shows its error."""
     x, radius = start / np.linalg.norm(start), 0.0
     for _ in range(_MOST_POWERS):
         image = product(x)

@@ -1,4 +1,4 @@
-"""Mean-square growth along one direction: a bound for networks too large for the operator."""
+"""Mean-square growth along one direction: a lower bound for networks of any size."""
 
 from typing import Any, NamedTuple
 
@@ -50,14 +50,15 @@ def mean_square_along(
 
     Near a minimum that fits every example T(P) = E[J_B P J_Bᵀ] is self-adjoint for GD and USAM
     without momentum, and ⟨vvᵀ, T(vvᵀ)⟩ = E[(vᵀJ_B v)²] at most its largest eigenvalue: above 1 the
-    mean square grows. Below 1 nothing follows, since other directions may. At a point that does
-    not fit every example this is growth of perturbations only, apart from the noise at rest.
+    mean square grows. Below 1 nothing follows, since it may grow in other directions. At a point
+    that does not fit every example this is the growth of perturbations only; the noise that acts at
+    the point itself is left out.
 
     Args:
         system: a map without momentum, of a rule without a memory.
         w: weights, shape (dim,).
-        v: direction, shape (dim,); its length does not matter.
-        batch_size: examples in a batch, at most all.
+        v: direction, shape (dim,), of any length.
+        batch_size: number of examples in a batch.
         num_batches: how many batches are drawn, each without replacement, at least 2.
         key: of the batches.
 
@@ -65,7 +66,7 @@ def mean_square_along(
         ArgumentError: for a loss that is no mean over examples, a map with momentum, a batch
             larger than the data, a `w` or `v` of the wrong shape or not finite.
 
-    Source: docs/theory.md, section 7.
+    Source: docs/theory, section 7.
 
     """
     _checks.kind("system", system, Map, "Use `sf.Map(loss, rule, lr=...)`.")

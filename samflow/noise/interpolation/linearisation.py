@@ -1,7 +1,7 @@
-"""A loss near a minimum that fits every example: one small Hessian an example.
+"""A loss near a minimum that fits every example: one small Hessian per example.
 
 Each Hessian is kept as Hᵢ = Aᵢᵀ diag(σᵢ) Aᵢ with few rows Aᵢ, in coordinates of the span of all
-rows. Every step leaves the directions across that span alone.
+rows. No step moves the directions orthogonal to that span.
 """
 
 from typing import NamedTuple
@@ -35,7 +35,7 @@ class Linearisation(NamedTuple):
         signs: σ, shape (n, k): 1, or −1 for an example that curves down along that row.
         basis: the basis as rows, shape (m, dim).
         gradient_norm: max ‖gᵢ(w)‖ over the examples.
-        misfit: max ‖gᵢ‖ / (max ‖Hᵢ‖ ‖w‖), no unit; 0 where every gradient is 0.
+        misfit: max ‖gᵢ‖ / (max ‖Hᵢ‖ ‖w‖), dimensionless; 0 where every gradient is 0.
 
     """
 
@@ -57,7 +57,7 @@ class Linearisation(NamedTuple):
 
     @property
     def interpolates(self) -> bool:
-        """Whether the point is a minimum of every example, as far as `INTERPOLATION_TOL` tells."""
+        """Whether the point is a minimum of every example, up to `INTERPOLATION_TOL`."""
         return self.misfit <= INTERPOLATION_TOL
 
     def hessians(self) -> NumpyArray:
@@ -68,7 +68,7 @@ class Linearisation(NamedTuple):
 def linearise(loss: AbstractLoss, w: ArrayLike) -> Linearisation:
     """Return the Hessians of the examples at `w`.
 
-    For a network with squared loss Aᵢ = ∂f_w(xᵢ)/∂w, one row an output: this is the Hessian where
+    For a network with squared loss Aᵢ = ∂f_w(xᵢ)/∂w, one row per output: this is the Hessian where
     the example is fitted exactly, and the Gauss–Newton matrix elsewhere. For other losses Hᵢ is
     formed and diagonalised.
 

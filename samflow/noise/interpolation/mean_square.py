@@ -31,10 +31,10 @@ NORMAL_95 = 1.959963984540054
 
 
 class MeanSquareRate(AbstractRecord):
-    """How fast the mean square of the distance from an interpolating minimum grows or falls.
+    """The growth rate of the mean square of the distance from an interpolating minimum.
 
     To first order about the minimum a step is z⁺ = J_ξ z, and E[zzᵀ] moves by T(P) = E[J_ξ P J_ξᵀ].
-    The directions that no batch moves are left out: there the distance stays what it is.
+    Directions that no batch moves are left out: along them the distance does not change.
 
     Attributes:
         rate: log of the spectral radius of T, a step; the mean square grows like exp(rate · k).
@@ -51,8 +51,8 @@ class MeanSquareRate(AbstractRecord):
         gradient_norm: largest ‖gᵢ(w)‖ over the examples, 0 at an interpolating minimum.
         misfit: the same as a part of max ‖Hᵢ‖ ‖w‖.
         status: located; residual_too_large; not_finite; or not_a_fixed_point where `w` does not
-            fit every example. Batches then push the weights about even at rest, the mean square
-            comes to a level that is not 0, and this rate says only how fast it comes there.
+            fit every example. Batches then move the weights even at the minimum. The mean square
+            tends to a positive level, and this rate only says how fast.
 
     """
 
@@ -114,21 +114,22 @@ def mean_square_rate(
     Args:
         system: the map of an optimiser on mini-batches.
         w: the minimum, shape (dim,).
-        expectation: how to average over batches; "auto" is the first of the others that can.
-        num_samples: of "monte carlo".
-        key: of "monte carlo", which needs one.
+        expectation: how to average over batches: "exact", "enumerated", "monte carlo", or "auto",
+            the first of these that is possible.
+        num_samples: number of drawn batches, for "monte carlo".
+        key: a key of `jax.random`, which "monte carlo" needs.
         tol: largest accepted residual relative to the radius.
 
     Not guaranteed: anything beyond first order about `w`. Weight decay is part of the step, but its
     pull along directions that no example curves in is left out. The residual bounds the error of
-    the radius where T is self-adjoint (no momentum, one draw a step); elsewhere it does not.
+    the radius where T is self-adjoint (no momentum, one draw per step); elsewhere it does not.
 
     Raises:
         ArgumentError: in single precision; for noise that is not mini-batches; for a rule that
             jumps at minima, as normalised SAM, which has no linearisation; for "exact" with a
             rule that has no closed form; for "monte carlo" without a key; and as `linearise`.
 
-    Source: Mulayoff and Michaeli 2023 (arXiv 2306.07850) for SGD; docs/theory.md, section 7.
+    Source: Mulayoff and Michaeli 2023 (arXiv 2306.07850) for SGD; docs/theory, section 7.
 
     """
     _checks.double_precision("Finding a mean-square rate")
@@ -187,7 +188,7 @@ def exact(
         operator(moments, step),
         data.span_dim * len(step.moved),
         self_adjoint=step.self_adjoint,
-        tol=tol * 0.1,  # Krylov's own test; the residual that counts is a fresh one
+        tol=tol * 0.1,  # the method's own test; the residual that decides is recomputed
     )
 
 

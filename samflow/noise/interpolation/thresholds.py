@@ -27,7 +27,7 @@ _SAFETY = 4.0
 
 
 class StabilityThreshold(AbstractRecord):
-    """Where the mean-square rate passes 0, from both sides.
+    """The threshold at which the mean-square rate passes 0, enclosed from both sides.
 
     Attributes:
         parameter: "lr" or "rho".
@@ -35,7 +35,7 @@ class StabilityThreshold(AbstractRecord):
             a second draw.
         high: the least that was found unstable, next to it; infinite if none was found.
         margin_low: at most 0: the spectral radius at `low` less 1 + 1e-12; or, without momentum
-            and with one draw a step, lr/η* − 1 there, with η* the exact largest step.
+            and with one draw per step, lr/η* − 1 there, with η* the exact largest step.
         margin_high: more than 0, the same at `high`.
         num_evaluations: how many margins were computed.
         status: located; out_of_steps where no unstable value was found; not_a_fixed_point where
@@ -71,15 +71,15 @@ def stability_threshold(
 ) -> StabilityThreshold:
     """Find the largest lr, or rho, at which the mean-square rate at `w` is not positive.
 
-    The other hyperparameters are those of `system`. Without momentum, and with one draw a step,
+    The other hyperparameters are those of `system`. Without momentum, and with one draw per step,
     the radius is a convex function of lr and of rho, and 1 at lr = 0, so that there is one
-    threshold, found from η* = 1/λmax of a pencil. With momentum it is the radius that is looked at,
-    and the value found is the first on a grid that doubles.
+    threshold, found from η* = 1/λmax of a pencil. With momentum the radius itself is
+    tested, on a grid that doubles, and the first threshold on that grid is returned.
 
     Args:
-        system: the map of GD or USAM on mini-batches; its own value of `parameter` does not matter.
+        system: the map of GD or USAM on mini-batches; its own value of `parameter` is not used.
         w: the minimum, shape (dim,).
-        parameter: which of the two.
+        parameter: "lr" or "rho".
         rtol: relative width of the bracket.
 
     Raises:

@@ -31,7 +31,7 @@ _TRANSIENT = 0.1
 
 
 class TypicalRate(AbstractRecord):
-    """The rate at which almost every run leaves an interpolating minimum, or comes back to it.
+    """The rate at which almost every run leaves an interpolating minimum, or returns to it.
 
     Attributes:
         rate: λ = lim (1/k) log‖J_k ⋯ J_1 z‖, a step: the mean over the chains. −inf where the
@@ -40,11 +40,11 @@ class TypicalRate(AbstractRecord):
         interval: the 95 % interval of Student's t, (low, high).
         verdict: "stable" (the interval is below 0), "unstable" (above 0) or "undecided".
         chains: the rate of each chain, shape (num_chains,).
-        num_steps: steps a chain, without the transient.
+        num_steps: steps per chain, without the transient.
         gradient_norm: largest ‖gᵢ(w)‖ over the examples, 0 at an interpolating minimum.
         misfit: the same as a part of max ‖Hᵢ‖ ‖w‖.
         status: reached_end; not_finite; or not_a_fixed_point where `w` does not fit every
-            example, so that the noise at rest is left out.
+            example; the noise that acts at `w` itself is then left out.
 
     """
 
@@ -76,17 +76,18 @@ def typical_rate(
 ) -> TypicalRate:
     """Measure the top Lyapunov exponent of the product of random Jacobians at `w`.
 
-    By Jensen's inequality twice this rate is at most the mean-square rate: a minimum can hold
-    almost every run while the mean square, carried by rare runs, grows without bound.
+    By Jensen's inequality twice this rate is at most the mean-square rate. Almost every run can
+    return to a minimum while the mean square, dominated by rare runs, grows without bound.
 
-    Chain i depends on (key, i) alone. A tenth of the steps more is run first and not counted.
+    Chain i depends on (key, i) alone. A transient of a tenth of the steps is run first and not
+    counted.
 
     Args:
         system: the map of an optimiser on mini-batches; GD and USAM with any momentum, at any size;
             other smooth rules where the state is small.
         w: the minimum, shape (dim,).
         key: of the batches and of the first directions.
-        num_steps: steps a chain that are counted.
+        num_steps: steps per chain that are counted.
         num_chains: independent chains, at least 2.
 
     Not guaranteed: that a chain is long enough for its transient; longer ones show it.
@@ -94,7 +95,7 @@ def typical_rate(
     Raises:
         ArgumentError: as `mean_square_rate`.
 
-    Source: Furstenberg and Kesten 1960; docs/theory.md, section 7.
+    Source: Furstenberg and Kesten 1960; docs/theory, section 7.
 
     """
     _checks.double_precision("Measuring a typical rate")
@@ -119,9 +120,7 @@ def typical_rate(
         )
     else:
         check_draws(system, transient + num_steps, num_chains)
-        batch_jacobians.sampled(
-            system, w, key=key, num_samples=min(64, 4 * system.state_dim)
-        )  # or refuses
+        batch_jacobians.sampled(system, w, key=key, num_samples=min(64, 4 * system.state_dim))
         # The span of all examples: draws could miss a direction that one example alone has.
         basis = np.kron(np.eye(system.state_dim // system.dim), data.basis)
         z = system.lift(_checks.point("w", w, system.dim))

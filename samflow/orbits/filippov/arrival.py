@@ -1,4 +1,4 @@
-"""What a solution does where it meets a critical point at which its field jumps."""
+"""Arrival at a critical point where the field jumps: hold, slide, cross, pass, or not unique."""
 
 from typing import NamedTuple
 
@@ -10,8 +10,8 @@ from samflow.orbits.filippov.critical import Surroundings, critical_point, fall,
 from samflow.systems.flow import Flow
 
 REACH = 1000.0
-"""In tolerances of a step: so far from a jump it is looked at. Tsitouras' error estimate can pass a
-step across a jump which is 400 tolerances long."""
+"""In tolerances of a step: the distance from a jump at which it is examined. Tsitouras' error
+estimate can accept a step across a jump which is 400 tolerances long."""
 _NEAR = 0.05
 """‖g‖/‖d‖ below which a critical point may be near: where the direction is close to a limit."""
 _CLEAR = 10.0
@@ -28,10 +28,10 @@ PASSES, TOO_FAR, HELD, SLIDES, CROSSES, NOT_UNIQUE = range(6)
 
 
 class Meeting(NamedTuple):
-    """What happens: one of the six outcomes, and when and where.
+    """What happens at an arrival: one of six outcomes, with its time and place.
 
-    `delay` is the time from the place of the meeting to the critical point `point`. A solution
-    that crosses is at `onward` a time `beyond` later.
+    `delay` is the time from the current place to the critical point `point`. A solution that
+    crosses is at `onward` after a further time `beyond`.
     """
 
     outcome: Array
@@ -53,7 +53,7 @@ class Sight(NamedTuple):
 
 def look(system: Flow, w: Array) -> Sight:
     """Return g, d and the speed at which ‖g‖ falls, eᵀH d."""
-    g, d = system.loss.gradient(w), system.rule.direction(system.loss, w)
+    g, d = system.loss.gradient(w), -system.velocity(w)
     r = norm(g)
     return Sight(g, d, r, norm(d), jnp.sum(g * system.loss.hvp(w, d)) / r)
 

@@ -21,7 +21,7 @@ from samflow.systems.flow import Flow
 _LEAVES = 1e-6
 """A side is left when its S has fallen this part of the other's below zero: visibly outwards."""
 _DEGENERATE = 1e-3
-"""M has lost its codimension when the rest of H is this part of |λ|."""
+"""M no longer has codimension 1 when the rest of H exceeds this part of |λ|."""
 _PULL = 50.0
 """Divided by t1: rate at which rounding and truncation are drawn back to M, if |λ| is not less."""
 

@@ -1,7 +1,7 @@
-"""A flow with jumps followed through its phases: smooth, meeting a critical point, sliding.
+"""Solutions of flows with jumps, phase by phase: smooth, arrival at a critical point, sliding.
 
-Each phase is one compiled program over the whole ensemble; members in another phase wait. A round
-is a smooth leg, a look at the critical points met at its end, and a sliding leg.
+Each phase is one compiled program for the whole ensemble; members in another phase wait. A round
+is a smooth segment, a test of the critical points reached at its end, and a sliding segment.
 """
 
 from typing import NamedTuple
@@ -28,7 +28,7 @@ from samflow.orbits.filippov.arrival import (
     meet,
 )
 from samflow.orbits.filippov.sliding import margins, sliding_velocity, take_off, wall
-from samflow.orbits.segments import Leg, Settings, outside, smooth_status, solve_leg
+from samflow.orbits.segments import Segment, Settings, outside, smooth_status, solve_segment
 from samflow.rules.base import AbstractNormalisedRule
 from samflow.systems.base import AbstractFlow
 from samflow.systems.flow import Flow
@@ -37,7 +37,7 @@ _MAX_ROUNDS = 50
 _MAX_DIM = 200
 """Up to this many weights the Hessian is formed and diagonalised at every stage of a slide."""
 _COARSEST = 1e-7
-"""Relative tolerance: with a coarser one a step could pass across a jump unnoticed."""
+"""Relative tolerance: with a coarser tolerance a step could pass across a jump unnoticed."""
 _SMOOTH, _MEETING, _SLIDING, _ENDED = range(4)
 _AFTER = np.array([_SMOOTH, _SMOOTH, _ENDED, _SLIDING, _SMOOTH, _ENDED])
 """The phase after each outcome of a meeting."""
@@ -46,7 +46,7 @@ _AFTER = np.array([_SMOOTH, _SMOOTH, _ENDED, _SLIDING, _SMOOTH, _ENDED])
 class Progress(NamedTuple):
     """How far each member has come.
 
-    A critical point ahead is looked at from `reach` tolerances away; 0 while one is being passed.
+    A critical point ahead is examined from `reach` tolerances away; 0 while one is being passed.
     """
 
     phase: Array
@@ -90,7 +90,7 @@ def follow(system: Flow, starts: Array, settings: Settings, *, max_steps: int) -
 
 
 def _go_on_traced(system: Flow, first: Progress, settings: Settings, max_steps: int) -> Progress:
-    """Make the rounds where nobody can look at them, inside a transformation of JAX."""
+    """Make the rounds in a compiled loop, as is needed inside a transformation of JAX."""
 
     def goes_on(state: tuple[Progress, Array]) -> Array:
         return (state[0].phase != _ENDED).any() & (state[1] < _MAX_ROUNDS)
@@ -113,7 +113,7 @@ def _go_on_traced(system: Flow, first: Progress, settings: Settings, max_steps: 
 def _continued(first: Array, states: Array, origin: Array) -> Array:
     """Return `states`; derivatives are those of `first` where both agree, and NaN elsewhere.
 
-    `origin` is any sum of everything that the states depend on, for the NaN to have a way to it.
+    `origin` is a sum of everything that the states depend on: NaN is propagated through it.
     """
     return states
 
@@ -175,12 +175,14 @@ def _smooth(system: Flow, progress: Progress, settings: Settings, max_steps: int
 
         events = [lambda w: outside(w, settings), meets]
         t0 = jnp.where(moves, member.t, settings.times[-1])
-        leg = solve_leg(system.velocity, member.w, t0, settings, events, max_steps=max_steps)
-        paused = leg.events[1]
-        new = _advance(member, leg, settings)._replace(
+        segment = solve_segment(
+            system.velocity, member.w, t0, settings, events, max_steps=max_steps
+        )
+        paused = segment.events[1]
+        new = _advance(member, segment, settings)._replace(
             phase=jnp.where(paused, jnp.where(looks, _MEETING, _SMOOTH), _ENDED),
             reach=jnp.where(paused & ~looks, REACH, member.reach),
-            status=smooth_status(leg, system, member.w, settings),
+            status=smooth_status(segment, system, member.w, settings),
         )
         return _choose(moves, new, member)
 
@@ -195,7 +197,7 @@ def _slide(system: Flow, progress: Progress, settings: Settings, max_steps: int)
         slides = member.phase == _SLIDING
         horizon = settings.times[-1]
         t0 = jnp.where(slides, member.t, horizon)
-        leg = solve_leg(
+        segment = solve_segment(
             lambda w: sliding_velocity(wall(system, w), horizon),
             member.w,
             t0,
@@ -203,16 +205,16 @@ def _slide(system: Flow, progress: Progress, settings: Settings, max_steps: int)
             lambda w: jnp.min(margins(wall(system, w), w, settings.radius)),
             max_steps=max_steps,
         )
-        at = wall(system, leg.w)
-        cause = jnp.argmin(margins(at, leg.w, settings.radius))
-        leaves = leg.events & (cause == 0)
+        at = wall(system, segment.w)
+        cause = jnp.argmin(margins(at, segment.w, settings.radius))
+        leaves = segment.events & (cause == 0)
         ended = jnp.array([Status.not_finite, Status.undefined, Status.diverged])[cause]
-        status = jnp.where(leg.events, ended, leg.status)
-        status = jnp.where(leg.status == Status.reached_end, Status.sliding, status)
-        off = take_off(at, leg.w, _tolerance(leg.w, settings))
-        new = _advance(member, leg, settings)._replace(
+        status = jnp.where(segment.events, ended, segment.status)
+        status = jnp.where(segment.status == Status.reached_end, Status.sliding, status)
+        off = take_off(at, segment.w, _tolerance(segment.w, settings))
+        new = _advance(member, segment, settings)._replace(
             phase=jnp.where(leaves, _SMOOTH, _ENDED),
-            w=jnp.where(leaves, off, leg.w),
+            w=jnp.where(leaves, off, segment.w),
             reach=jnp.asarray(REACH),
             status=status,
         )
@@ -260,13 +262,13 @@ def _settled(member: Progress, found: Meeting, settings: Settings) -> Progress:
     )
 
 
-def _advance(member: Progress, leg: Leg, settings: Settings) -> Progress:
-    """Take over a leg's time, state and kept states."""
-    covered = (settings.times > member.t) & (settings.times <= leg.t)
-    states = jnp.where(covered[:, None], leg.kept, member.states)
-    return member._replace(t=leg.t, w=leg.w, states=states)
+def _advance(member: Progress, segment: Segment, settings: Settings) -> Progress:
+    """Take over a segment's time, state and kept states."""
+    covered = (settings.times > member.t) & (settings.times <= segment.t)
+    states = jnp.where(covered[:, None], segment.kept, member.states)
+    return member._replace(t=segment.t, w=segment.w, states=states)
 
 
 def _choose(where: Array, new: Progress, old: Progress) -> Progress:
-    # A weak type would make the next phase a new program.
+    # A weak type would compile the next phase again.
     return jax.tree.map(lambda a, b: jnp.where(where, a, b).astype(b.dtype), new, old)

@@ -13,7 +13,7 @@ import samflow as sf
 from samflow._checks import ArgumentError
 from samflow._status import Status
 from samflow.losses import network
-from samflow.losses.calls import few_outputs, same_outputs
+from samflow.losses.evaluation import few_outputs, same_outputs
 from samflow.networks.training.attacks import PGD
 from samflow.networks.training.loop import first_state, switch, train
 from samflow.networks.training.states import TrainState, load_state, save_state
@@ -149,7 +149,7 @@ def test_a_switch_keeps_the_memory_of_a_rule_of_one_kind(small):
     assert not switch(state, friendly, less, momentum="zero").z[loss.dim :].any()
     rule = sf.rules.DPSAT(rho=0.01)
     other = sf.Map(loss, rule, lr=0.1)
-    start = rule.start(loss, state.z[: loss.dim])
+    start = rule.init(loss, state.z[: loss.dim])
     np.testing.assert_array_equal(switch(state, friendly, other).z[loss.dim :], start)
 
 

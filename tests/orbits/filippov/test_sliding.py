@@ -420,7 +420,7 @@ class Renormalised(AbstractNormalisedRule):
     def limit(self, loss, w, e):
         return self.known * e
 
-    def singularity(self, loss, w):
+    def singularity(self, loss, w, memory=None):
         return jnp.linalg.norm(loss.gradient(w))
 
 
@@ -449,7 +449,7 @@ def test_budgets_end_a_solution_honestly(monkeypatch):
     assert status(stiff) is sf.Status.out_of_steps
     assert math.isinf(stiff.arrived_at)
     assert np.isnan(np.asarray(stiff.w)[-1]).all()  # nothing is padded
-    monkeypatch.setattr(phases, "_MAX_ROUNDS", 1)
+    monkeypatch.setattr(solution, "_MAX_ROUNDS", 1)
     found = run(PASSING, [0.3, 1e-6], 3.0, 1.5)  # looks at the saddle, and would go on
     assert status(found) is sf.Status.out_of_steps
     assert 0 < float(found.stopped_at) < 0.1

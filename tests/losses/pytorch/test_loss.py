@@ -19,8 +19,8 @@ from samflow._random import words
 from samflow.losses import network
 from samflow.losses.finite_sum import FiniteSum
 from samflow.losses.network_base import NetworkOptions
-from samflow.networks.pytorch.loss import TorchLoss, torch_network
-from samflow.networks.pytorch.problem import received, returned
+from samflow.losses.pytorch import TorchLoss, torch_network
+from samflow.losses.pytorch.objective import received, returned
 from samflow.spectra import spectral_density, trace, update_multipliers
 from samflow.spectra.products import hessian_product
 from samflow.spectra.spectrum import extreme_eigenpairs
@@ -355,8 +355,8 @@ def test_a_module_of_two_names_keeps_nothing_of_a_pass():
     assert set(after) == set(module.state_dict())
     for name, tensor in before.items():
         assert torch.equal(after[name], tensor), name
-    assert not any(t.requires_grad for t in loss.problem.network.module.buffers())
-    assert {id(p) for p in loss.problem.network.module.parameters()} == {
+    assert not any(t.requires_grad for t in loss.objective.network.module.buffers())
+    assert {id(p) for p in loss.objective.network.module.parameters()} == {
         id(p) for p in module.parameters()
     }
 
@@ -371,7 +371,7 @@ def test_frozen_parameters_are_used_from_their_own_memory_and_are_no_weights():
     w = whole.flatten()
     np.testing.assert_allclose(loss.gradient(w[held:]), whole.gradient(w)[held:], atol=1e-16)
     np.testing.assert_allclose(loss.hessian(w[held:]), whole.hessian(w)[held:, held:], atol=1e-15)
-    shared = dict(loss.problem.network.module.module.named_parameters())["0.weight"]
+    shared = dict(loss.objective.network.module.module.named_parameters())["0.weight"]
     assert shared.data_ptr() == module[0].weight.data_ptr()
     assert [p.requires_grad for p in module.parameters()] == [False, False, True, True]
 
@@ -903,13 +903,13 @@ def test_where_memory_runs_out_a_chunk_size_is_named(error):
     x, y = np.tile(X, (2, 1)), np.tile(Y, 2)
     module = Large()
     loss = torch_network(module, x, y)
-    loss.problem.network.module.module.most[0] = 7
+    loss.objective.network.module.module.most[0] = 7
     w = loss.flatten()
     for call in (loss, loss.gradient, loss.product_at, loss.predict):
         with pytest.raises(ArgumentError, match=r"14 examples at once\. Use `loss.in_chunks\(3\)`"):
             call(w)
     assert np.isfinite(float(loss.in_chunks(7)(w)))
-    loss.problem.network.module.module.most[0] = 0
+    loss.objective.network.module.module.most[0] = 0
     with pytest.raises(ArgumentError, match=r"1 example at once\. One example is too much"):
         loss.in_chunks(1)(w)
     module.most[0] = 3
@@ -943,13 +943,13 @@ def randomised():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"module": 3.0}, "`module` must be a Module, but is float"),
-        ({"module": mlp().requires_grad_(False)}, "of 4 parameters of Sequential none does"),
-        ({"module": complex_module()}, "real floating-point weights, but 'weight' is of .*complex"),
-        ({"module": spoilt("2.bias", np.nan)}, "finite weights, but '2.bias' is not"),
-        ({"module": mlp().to("meta")}, "'0.weight' is on `meta`"),
-        ({"module": nn.LazyLinear(3)}, "lazy parameters"),
-        ({"module": randomised()}, "`module` must be deterministic, but .* differ by .*dropout"),
+        ({"model": 3.0}, "`model` must be a Module, but is float"),
+        ({"model": mlp().requires_grad_(False)}, "of 4 parameters of Sequential none does"),
+        ({"model": complex_module()}, "real floating-point weights, but 'weight' is of .*complex"),
+        ({"model": spoilt("2.bias", np.nan)}, "finite weights, but '2.bias' is not"),
+        ({"model": mlp().to("meta")}, "'0.weight' is on `meta`"),
+        ({"model": nn.LazyLinear(3)}, "lazy parameters"),
+        ({"model": randomised()}, "`model` must be deterministic, but .* differ by .*dropout"),
         ({"x": X[:, 1:]}, r"7 of shape \(4,\) fail: mat1 and mat2 shapes cannot be multiplied"),
         (
             {"x": np.where(np.arange(7)[:, None] == 4, np.inf, X)},
@@ -966,6 +966,8 @@ def randomised():
         ({"y": Y + 0.5}, r"outputs, \(7, 3\), but has shape \(7,\) and type torch.float64"),
         ({"y": np.zeros((7, 4))}, r"outputs, \(7, 3\), but has shape \(7, 4\)"),
         ({"y": (Y, Y)}, r"outputs, \(7, 3\), but is no array"),
+        ({"y": Y == 1}, r"`y` must be whole numbers .* but is boolean. Use y.astype\(int\)"),
+        ({"y": np.eye(3, dtype=bool)[Y]}, "but is boolean"),
         ({"y": np.full((7, 3), np.nan)}, "`y` must be finite, but 7 of 7"),
         ({"loss": "cross-entropy"}, "Unknown loss `cross-entropy`. Did you mean cross_entropy"),
         ({"loss": nn.CrossEntropyLoss(reduction="sum")}, "mean over examples, but of 7 examples"),
@@ -988,9 +990,9 @@ def randomised():
     ids=lambda v: v if isinstance(v, str) else "",
 )
 def test_bad_input_fails_at_the_door(change, message):
-    arguments = {"module": mlp(), "x": X, "y": Y} | change
+    arguments = {"model": mlp(), "x": X, "y": Y} | change
     with pytest.raises(ArgumentError, match=message):
-        torch_network(arguments.pop("module"), arguments.pop("x"), arguments.pop("y"), **arguments)
+        torch_network(arguments.pop("model"), arguments.pop("x"), arguments.pop("y"), **arguments)
 
 
 def test_means_that_weigh_examples_unlike_are_refused_unless_they_are_known():

@@ -10,7 +10,7 @@ import pytest
 
 from samflow._checks import ArgumentError
 from samflow.losses import network
-from samflow.networks.pytorch.loss import torch_network
+from samflow.losses.pytorch import torch_network
 
 torch = pytest.importorskip("torch")
 nn, functional = torch.nn, torch.nn.functional

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from samflow._checks import ArgumentError
-from samflow.networks.pytorch.graph import first_line
+from samflow.losses.pytorch.autograd import first_line
 
 _LOCK = threading.RLock()
 """A pass exchanges weights within the copy and sets global switches; callbacks have threads."""
@@ -59,14 +59,14 @@ class Stateless(NamedTuple):
         parts = flat.split([shape.numel() for shape in map(self.torch.Size, self.shapes)])
         return [p.detach().view(shape) for p, shape in zip(parts, self.shapes, strict=True)]
 
-    def flat(self, tensors: Sequence[Any], like: Any) -> Any:
-        """Return tensors in the shapes of the weights as one, 0 for None, of the type of `like`."""
+    def flat(self, tensors: Sequence[Any], target: Any) -> Any:
+        """Return tensors in the shapes of the weights as one of the type of `target`; None is 0."""
         filled = (
             self.torch.zeros(shape, dtype=self.dtype, device=self.device) if t is None else t
             for t, shape in zip(tensors, self.shapes, strict=True)
         )
         dense = (t.detach() if t.layout == self.torch.strided else t.to_dense() for t in filled)
-        return self.torch.cat([t.reshape(-1) for t in dense]).to(like.dtype)
+        return self.torch.cat([t.reshape(-1) for t in dense]).to(target.dtype)
 
     def __call__(self, leaves: Sequence[Any], x: Any) -> Any:
         """Return the outputs; buffers that the pass writes are written in clones."""
@@ -222,9 +222,11 @@ def _switched(switches: list[tuple[Any, str, Any]]) -> Iterator[None]:
 
 
 def stateless(
-    torch: Any, module: Any, batch_norm: str, dtype: Any, device: Any, forward: Callable | None
+    torch: Any, module: Any, train: bool, dtype: Any, device: Any, forward: Callable | None
 ) -> Stateless:
-    """Copy `module` with its tensors shared, in evaluation mode but for batch norm if "train".
+    """Copy `module` with its tensors shared, in evaluation mode.
+
+    Batch norm is in training mode if `train`.
 
     Buffers are cloned, so that statistics of further training do not change the copy's. Tensors
     that are no weights keep their memory where type and device agree.
@@ -233,7 +235,7 @@ def stateless(
     tied = list(module.named_parameters(remove_duplicate=False))
     copied = _copied(torch, module, weights, dtype, device)
     copied.eval()
-    batch_statistics = _set_norms(torch, copied, batch_norm == "train")
+    batch_statistics = _set_norms(torch, copied, train)
     return Stateless(
         torch=torch,
         module=_calling(torch, copied, forward),
@@ -288,7 +290,7 @@ def _copied(torch: Any, module: Any, weights: Mapping[str, Any], dtype: Any, dev
         return copy.deepcopy(module, memo)
     except Exception as error:
         raise ArgumentError(
-            f"Argument `module` must be such that copy.deepcopy takes it, but "
+            f"Argument `model` must be such that copy.deepcopy takes it, but "
             f"{type(module).__name__} is not: {first_line(error)}"
         ) from error
 

@@ -1,4 +1,4 @@
-"""What to say where memory does not suffice."""
+"""Errors when memory runs out; they say how many examples to take at once."""
 
 import contextlib
 from collections.abc import Iterator
@@ -12,12 +12,12 @@ from samflow._types import NumpyArray
 
 _WORDS = ("RESOURCE_EXHAUSTED", "out of memory", "Out of memory", "bad_alloc", "can't allocate")
 _FRACTION = 4
-"""Next time this part of the examples at once."""
+"""The error suggests this part of the examples at once."""
 
 
 @contextlib.contextmanager
-def within_memory(loss: Any) -> Iterator[None]:
-    """Turn an error for want of memory into one that says how many examples to take at once.
+def explained_allocation(loss: Any) -> Iterator[None]:
+    """Turn an out-of-memory error into one that says how many examples to take at once.
 
     Raises:
         ArgumentError: where memory runs out inside; any other error is raised as it is.
@@ -29,11 +29,11 @@ def within_memory(loss: Any) -> Iterator[None]:
         if not isinstance(error, MemoryError) and not any(w in str(error) for w in _WORDS):
             raise
         at_once = getattr(loss, "chunk_size", None) or getattr(loss, "num_examples", 1)
-        raise want_of_memory(f"{loss.name}, {loss.dim} weights,", at_once) from error
+        raise allocation_error(f"{loss.name}, {loss.dim} weights,", at_once) from error
 
 
-def want_of_memory(what: str, at_once: int) -> _checks.ArgumentError:
-    """Return what to raise where `what` does not fit with so many examples at once."""
+def allocation_error(what: str, at_once: int) -> _checks.ArgumentError:
+    """Return the error for `what` when it does not fit with so many examples at once."""
     size, plural = max(1, at_once // _FRACTION), "s" if at_once > 1 else ""
     advice = (
         f"Use `loss.in_chunks({size})`, `chunk_size={size}`, or --chunk-size {size} in a command"
@@ -46,10 +46,10 @@ def want_of_memory(what: str, at_once: int) -> _checks.ArgumentError:
 
 
 def vectors(count: int, dim: int) -> NumpyArray:
-    """Return room for `count` vectors of length `dim`, as rows; the system lends it as it is used.
+    """Allocate `count` vectors of length `dim`, as rows; the system assigns pages on first use.
 
     Raises:
-        ArgumentError: where there is not so much memory.
+        ArgumentError: where there is not enough memory.
 
     """
     try:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from samflow._checks import ArgumentError
-from samflow.losses.memory import want_of_memory
+from samflow.losses.allocation import allocation_error
 
 _KINKED = re.compile(
     r"(Relu|LeakyRelu|PreluKernel|RreluWithNoise|Hardtanh|Hardshrink|Softshrink|Hardswish"
@@ -55,7 +55,7 @@ def explained(torch: Any, name: str, at_once: int) -> Iterator[None]:
     except (MemoryError, RuntimeError) as error:
         memory = isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError))
         if memory or re.search("can't allocate memory|out of memory", str(error)):
-            raise want_of_memory(name, at_once) from error
+            raise allocation_error(name, at_once) from error
         if re.search(r"derivative for .* is not implemented|double backward", str(error)):
             raise second_derivative(name, first_line(error)) from error
         raise
@@ -76,7 +76,7 @@ def not_reentrant(torch: Any) -> Iterator[None]:
 
     def refuse(*args: Any) -> Any:
         raise ArgumentError(
-            "Argument `module` must not use reentrant gradient checkpointing: weights inside would "
+            "Argument `model` must not use reentrant gradient checkpointing: weights inside would "
             "get no gradient or no second derivative. Call torch.utils.checkpoint.checkpoint(..., "
             "use_reentrant=False), or switch checkpointing off."
         )

@@ -9,9 +9,9 @@ import numpy as np
 
 from samflow import _checks
 from samflow._checks import ArgumentError
-from samflow.losses.criteria import BY_TARGETS, CRITERIA, criterion_of, described
+from samflow.losses.criteria import BY_TARGETS, CRITERIA, check_booleans, criterion_of, described
 from samflow.losses.models import check_logits
-from samflow.networks.pytorch.data import Examples, shapes
+from samflow.losses.pytorch.data import Examples, shapes
 
 _IGNORED = -100
 """The class that PyTorch leaves out unless told otherwise."""
@@ -26,7 +26,7 @@ class Criterion(NamedTuple):
     there are class weights, and without the targets that are ignored.
 
     Attributes:
-        kind: "squared", "cross_entropy", "nll" (of log-probabilities) or "function".
+        formula: "squared", "cross_entropy", "nll" (of log-probabilities) or "function".
         name: what `options` call it.
         function: of the user's; None for the others.
         weight: of the classes, a tensor; None for 1 each.
@@ -40,7 +40,7 @@ class Criterion(NamedTuple):
 
     """
 
-    kind: str
+    formula: str
     name: str
     function: Callable[[Any, Any], Any] | None = None
     weight: Any = None
@@ -54,7 +54,7 @@ class Criterion(NamedTuple):
     @property
     def has_classes(self) -> bool:
         """Whether it compares with classes."""
-        return self.kind in ("cross_entropy", "nll")
+        return self.formula in ("cross_entropy", "nll")
 
     def aligned(self, f: Any, y: Any) -> tuple[Any, Any]:
         """Return outputs and targets with the classes on axis 1."""
@@ -65,13 +65,13 @@ class Criterion(NamedTuple):
     def total(self, torch: Any, f: Any, y: Any, smoothing: float) -> Any:
         """Return the sum over examples and positions, weighted, of named criteria."""
         functional, (f, y) = torch.nn.functional, self.aligned(f, y)
-        if self.kind == "squared":
+        if self.formula == "squared":
             goal = y if self.rows else functional.one_hot(y.long(), f.shape[1]).movedim(-1, 1)
             return 0.5 * ((f - goal.to(f.dtype)) ** 2).sum()
         settings: dict[str, Any] = {"reduction": "sum", "ignore_index": self.ignore_index}
         if self.weight is not None:
             settings["weight"] = self.weight.to(dtype=f.dtype, device=f.device)
-        if self.kind == "nll":
+        if self.formula == "nll":
             return functional.nll_loss(f, y.long(), **settings)
         goal = y.to(f.dtype) if self.rows else y.long()
         return functional.cross_entropy(
@@ -80,7 +80,7 @@ class Criterion(NamedTuple):
 
     def mass(self, y: Any) -> Any:
         """Return what the mean divides by for each example, shape (n,), of named criteria."""
-        if self.kind == "squared":
+        if self.formula == "squared":
             return y.new_ones(len(y)).double()
         if self.rows:
             axes = [size for axis, size in enumerate(y.shape) if axis not in (0, self._axis(y))]
@@ -126,13 +126,13 @@ class Criterion(NamedTuple):
             left_out: how many targets are ignored, and of how many.
 
         """
-        if self.kind == "function":
+        if self.formula == "function":
             return f"Loss: {self.name}, a function of outputs and targets, mean over {examples}."
         axis = "the last axis" if self.class_axis == -1 else "axis 1"
         rest = math.prod(shape[:-1] if self.class_axis == -1 else shape[1:])
-        kind = "cross_entropy" if self.has_classes else "squared"
-        text = described(kind, not self.rows, examples, axis=axis, positions=rest)
-        if self.kind == "nll":
+        formula = "cross_entropy" if self.has_classes else "squared"
+        text = described(formula, not self.rows, examples, axis=axis, positions=rest)
+        if self.formula == "nll":
             text = text.replace("cross-entropy", "negative log-likelihood")
         notes = [f"classes weighted by {_shown(self.weight)}"] if self.weight is not None else []
         notes += [f"labels smoothed by {self.smoothing:g}"] if self.smoothing else []
@@ -168,22 +168,22 @@ def criterion(torch: Any, loss: Any) -> Criterion:
 def _of_pytorch(torch: Any, loss: Any, name: str) -> Criterion | None:
     """Return a criterion of PyTorch with its settings; None of any other, and of a sum."""
     nn, functional, settings = torch.nn, torch.nn.functional, {}
-    kinds = {nn.CrossEntropyLoss: "cross_entropy", nn.NLLLoss: "nll"}
+    formulas = {nn.CrossEntropyLoss: "cross_entropy", nn.NLLLoss: "nll"}
     functions = {functional.cross_entropy: "cross_entropy", functional.nll_loss: "nll"}
-    kind = kinds.get(type(loss))
-    if kind is not None:
+    formula = formulas.get(type(loss))
+    if formula is not None:
         settings = {n: getattr(loss, n) for n in ("weight", "ignore_index", "reduction")}
         settings["label_smoothing"] = getattr(loss, "label_smoothing", 0.0)
     else:
         whole = isinstance(loss, functools.partial) and not loss.args
         settings = dict(loss.keywords) if whole else {}
-        kind = functions.get(loss.func if whole else loss)
-        name = f"{loss.func.__name__} (a function)" if whole and kind else name
+        formula = functions.get(loss.func if whole else loss)
+        name = f"{loss.func.__name__} (a function)" if whole and formula else name
     known = {"weight", "ignore_index", "reduction", "label_smoothing"}
-    if kind is None or settings.keys() - known or settings.get("reduction", "mean") == "sum":
+    if formula is None or settings.keys() - known or settings.get("reduction", "mean") == "sum":
         return None
     return Criterion(
-        kind,
+        formula,
         name,
         weight=settings.get("weight"),
         ignore_index=settings.get("ignore_index", _IGNORED),
@@ -204,17 +204,19 @@ def settled(made: Criterion, held: Examples, f: Any, at_once: int | None) -> Cri
     torch, n = held.torch, len(held)
     y = held.part(slice(0, 1))[1]
     shape = (n, *y.shape[1:]) if torch.is_tensor(y) else None
-    whole = shape is not None and not y.is_floating_point() and y.dtype is not torch.bool
+    whole = shape is not None and not y.is_floating_point()
     outputs = (n, *f.shape[1:])
-    if made.kind == BY_TARGETS:
-        kind = criterion_of(BY_TARGETS, whole, shape == outputs and f.ndim > 1)
-        made = made._replace(kind=kind, name=kind)
+    boolean = shape is not None and y.dtype is torch.bool
+    check_booleans(boolean, shape == outputs, named=made.formula != BY_TARGETS)
+    if made.formula == BY_TARGETS:
+        formula = criterion_of(BY_TARGETS, whole, shape == outputs and f.ndim > 1)
+        made = made._replace(formula=formula, name=formula)
     if made.has_classes and f.ndim < 2:
         raise ArgumentError(
-            f"Argument `module` must return one number a class for cross_entropy, but returns "
+            f"Argument `model` must return one number a class for cross_entropy, but returns "
             f"outputs of shape {outputs}."
         )
-    if shape == outputs and made.kind != "nll":
+    if shape == outputs and made.formula != "nll":
         axis = _axis_of_rows(made, held, f) if made.has_classes else 1
         made = made._replace(class_axis=axis, rows=True)
     else:
@@ -301,7 +303,7 @@ def masses(
     made: Criterion, held: Examples, at_once: int | None
 ) -> tuple[np.ndarray | None, tuple[int, int]]:
     """Return what each example counts in the mean, None for all alike, and how many are ignored."""
-    if made.kind in ("function", "squared") or made.rows:
+    if made.formula in ("function", "squared") or made.rows:
         return None, (0, 0)
     found, ignored, total = [], 0, 0
     for span in held.spans(at_once):

@@ -9,8 +9,8 @@ import pytest
 import samflow as sf
 from samflow._checks import ArgumentError
 from samflow.losses import network
+from samflow.losses.allocation import explained_allocation, vectors
 from samflow.losses.eager import compiled
-from samflow.losses.memory import vectors, within_memory
 
 LOSS = network(eqx.nn.Linear(2, 1, key=jr.key(0)), np.ones((100, 2)), np.ones((100, 1)), name="big")
 
@@ -31,12 +31,12 @@ def test_the_micro_batch_to_use_is_a_quarter(error):
         (LOSS.in_chunks(1), "One example is too much already"),
     ]
     for loss, message in words:
-        with pytest.raises(ArgumentError, match=message), within_memory(loss):
+        with pytest.raises(ArgumentError, match=message), explained_allocation(loss):
             raise error
 
 
 def test_other_errors_are_raised_as_they_are():
-    with pytest.raises(RuntimeError, match="something else"), within_memory(LOSS):
+    with pytest.raises(RuntimeError, match="something else"), explained_allocation(LOSS):
         raise RuntimeError("something else")
 
 

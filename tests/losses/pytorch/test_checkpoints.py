@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from samflow._checks import ArgumentError
-from samflow.networks import diagnose, load_checkpoint, save_checkpoint, torch_network
+from samflow.losses import torch_network
+from samflow.networks import diagnose, load_checkpoint, save_checkpoint
 
 torch = pytest.importorskip("torch")
 
@@ -146,7 +147,7 @@ def test_statistics_are_saved_and_give_the_same_loss(path, data):
 def test_buffers_of_narrow_floats_are_widened(path, data):
     narrow = torch.tensor([0.5, -1.25, 3.0, 0.0], dtype=torch.bfloat16)
     rewritten(path, **{"norm.running_mean": narrow, "norm.running_var": narrow.abs().half()})
-    state = load_checkpoint(path, torch_network(made(2), *data)).loss.problem.network.state()
+    state = load_checkpoint(path, torch_network(made(2), *data)).loss.objective.network.state()
     torch.testing.assert_close(state["norm.running_mean"], narrow.double(), rtol=0, atol=0)
 
 

@@ -1,4 +1,6 @@
-"""What is asked of a loss outside of any program, each by one program compiled for all."""
+"""Values and derivatives of a loss for callers outside compiled code; one program for each."""
+
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -7,11 +9,11 @@ from jaxtyping import Array
 from samflow._types import NumpyArray, Point, Scalar
 from samflow.losses.base import AbstractLoss
 from samflow.losses.eager import compiled
-from samflow.losses.network_base import AbstractNetworkLoss
+from samflow.losses.network_base import AbstractNetworkLoss, array_leaves
 
 _FEW = 16
 _MACHINES = 1e5
-"""Units of rounding; in single precision 1 %, which products of accelerators need."""
+"""In units of rounding: 1 % in single precision, since accelerators round products."""
 
 
 @compiled
@@ -57,9 +59,9 @@ def misclassified(loss: AbstractNetworkLoss, w: Point) -> Scalar:
 
 
 def few_outputs(loss: AbstractLoss, w: Point) -> NumpyArray:
-    """Return what the loss computes at w: a network's outputs for its first examples, or L(w).
+    """Return a network's outputs for its first examples, or L(w).
 
-    It tells networks apart whose arrays are the same, as by another activation.
+    They tell apart networks that have the same arrays and differ, for example, in an activation.
     """
     if not isinstance(loss, AbstractNetworkLoss):
         return np.asarray(value(loss, w)).reshape(1)
@@ -67,8 +69,15 @@ def few_outputs(loss: AbstractLoss, w: Point) -> NumpyArray:
     return np.asarray(predict(few, w)).reshape(-1)
 
 
+def fixed_arrays(loss: AbstractLoss) -> list[Any]:
+    """Return the arrays that decide a loss besides its weights: data, frozen arrays, buffers."""
+    if isinstance(loss, AbstractNetworkLoss):
+        return loss.fixed_arrays
+    return array_leaves(loss)
+
+
 def same_outputs(loss: AbstractLoss, one: NumpyArray, other: NumpyArray) -> bool:
-    """Return whether two of `few_outputs` differ by what machines do; NaN is as NaN."""
+    """Return whether two of `few_outputs` agree up to machine differences; NaN equals NaN."""
     if one.shape != other.shape:
         return False
     known = one[np.isfinite(one)]

@@ -11,10 +11,10 @@ import numpy as np
 
 from samflow._checks import ArgumentError
 from samflow.losses.network_base import NetworkOptions
-from samflow.networks.pytorch.criteria import Criterion
-from samflow.networks.pytorch.data import Examples
-from samflow.networks.pytorch.graph import cut, explained, first_line, second_derivative
-from samflow.networks.pytorch.modes import Stateless
+from samflow.losses.pytorch.autograd import cut, explained, first_line, second_derivative
+from samflow.losses.pytorch.criteria import Criterion
+from samflow.losses.pytorch.data import Examples
+from samflow.losses.pytorch.stateless import Stateless
 
 
 class Part(NamedTuple):
@@ -26,7 +26,7 @@ class Part(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class Problem:
+class Objective:
     """A module, its examples and its criterion; one of a kind, so that programs may be kept for it.
 
     Arrays come from JAX or NumPy and go to JAX. Each part's derivatives are summed in the float
@@ -216,12 +216,12 @@ def received(torch: Any, array: Any) -> Any:
         return torch.tensor(np.asarray(array))
 
 
-def returned(tensor: Any, like: Any) -> jax.Array:
-    """Return a tensor as an array of JAX where `like` is, in the same memory where that can be.
+def returned(tensor: Any, target: Any) -> jax.Array:
+    """Return a tensor as an array of JAX where `target` is, sharing storage if possible.
 
     The tensor must be one that nobody writes any more.
     """
-    devices = like.devices() if isinstance(like, jax.Array) else set(jax.devices("cpu")[:1])
+    devices = target.devices() if isinstance(target, jax.Array) else set(jax.devices("cpu")[:1])
     near = {device.platform for device in devices} != {"cpu"} and tensor.is_cuda
     made = jnp.from_dlpack(tensor.contiguous() if near else tensor.cpu().contiguous())
     return made if made.devices() == devices else jax.device_put(made, min(devices, key=str))

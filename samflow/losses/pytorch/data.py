@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from samflow._checks import ArgumentError
-from samflow.networks.pytorch.graph import first_line
+from samflow.losses.pytorch.autograd import first_line
 
 _CHECKED_AT_ONCE = 4096
 """Examples that are looked at together: data on disk are not read as a whole."""

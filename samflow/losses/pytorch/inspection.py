@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import jax.numpy as jnp
@@ -10,14 +10,12 @@ import numpy as np
 
 from samflow import _checks
 from samflow._checks import ArgumentError
-from samflow.losses.criteria import BY_TARGETS, check_smoothing
-from samflow.losses.network_base import NetworkOptions
-from samflow.networks.pytorch.criteria import criterion as asked
-from samflow.networks.pytorch.criteria import masses, settled
-from samflow.networks.pytorch.data import examples, shapes, sliced
-from samflow.networks.pytorch.graph import explained, first_line, kinks, not_reentrant, operations
-from samflow.networks.pytorch.modes import Stateless, stateless
-from samflow.networks.pytorch.problem import Problem
+from samflow.losses.criteria import check_smoothing
+from samflow.losses.pytorch.autograd import explained, first_line, kinks, not_reentrant, operations
+from samflow.losses.pytorch.criteria import masses, settled
+from samflow.losses.pytorch.data import shapes, sliced
+from samflow.losses.pytorch.objective import Objective
+from samflow.losses.pytorch.stateless import Stateless
 
 _TRIED = 8
 """How many examples the module is tried on."""
@@ -25,99 +23,58 @@ _ROUNDINGS = 1e3
 """Outputs that differ by so many units of rounding were not computed in another order only."""
 
 
-def problem(
-    torch: Any,
-    module: Any,
-    data: tuple[Any, Any],
-    *,
-    loss: str | Callable[[Any, Any], Any] | None,
-    name: str | None,
-    label_smoothing: float,
-    weight_decay: float,
-    batch_norm: str,
-    dtype: Any,
-    device: Any,
-    chunk_size: int | None,
-    forward: Callable[[Any, Any], Any] | None,
-) -> Problem:
-    """Check everything that `torch_network` takes, and put it together."""
-    _checks.kind("module", module, torch.nn.Module)
-    module = getattr(module, "_orig_mod", module)  # compiled: its gradient has no derivative
-    criterion = asked(torch, loss)
-    smoothing = float(_checks.fraction("label_smoothing", label_smoothing))
-    if criterion.kind != BY_TARGETS:
-        check_smoothing(smoothing, criterion.name)
-    decay = float(_checks.nonnegative("weight_decay", weight_decay))
-    _checks.known("batch_norm", batch_norm, ("eval", "train"))
-    weights = _weights(torch, module)
-    kind, place = _float_type(torch, weights, dtype), _place(torch, module, device)
-    network = stateless(torch, module, batch_norm, kind, place, forward)
-    chunk_size = None if chunk_size is None else checked_chunks(network, chunk_size)
-    held = examples(torch, *data, kind, place)
-    held.check(chunk_size)
-    statistics = "train" if network.batch_statistics else "eval"
-    options = NetworkOptions(
-        criterion=criterion.name,
-        label_smoothing=smoothing,
-        weight_decay=decay,
-        batch_norm=statistics if network.batch_norm else "none",
-        dtype=str(kind).removeprefix("torch."),
-    )
-    made = Problem(module, network, held, criterion, options, name or type(module).__name__)
-    return _tried(made, list(weights.values()), chunk_size)
-
-
-def _weights(torch: Any, module: Any) -> dict[str, Any]:
+def weights_of(torch: Any, module: Any) -> dict[str, Any]:
     """Return the parameters that require a gradient; refuse what weights cannot be."""
     named = dict(module.named_parameters())
     if any(isinstance(p, torch.nn.parameter.UninitializedParameter) for p in named.values()):
         raise ArgumentError(
-            "Argument `module` must know its shapes, but has lazy parameters. Pass data through it "
+            "Argument `model` must know its shapes, but has lazy parameters. Pass data through it "
             "once first."
         )
     weights = {name: p for name, p in named.items() if p.requires_grad}
     if not weights:
         raise ArgumentError(
-            f"Argument `module` must have parameters that require a gradient, but of "
+            f"Argument `model` must have parameters that require a gradient, but of "
             f"{len(named)} parameters of {type(module).__name__} none does."
         )
     for name, p in weights.items():
         if not p.is_floating_point():
             raise ArgumentError(
-                f"Argument `module` must have real floating-point weights, but {name!r} is of "
+                f"Argument `model` must have real floating-point weights, but {name!r} is of "
                 f"{p.dtype}. Freeze it: requires_grad_(False)."
             )
         if p.is_meta:
-            raise ArgumentError(f"Argument `module` must hold numbers, but {name!r} is on `meta`.")
+            raise ArgumentError(f"Argument `model` must hold numbers, but {name!r} is on `meta`.")
         if not bool(torch.isfinite(p.detach()).all()):
-            raise ArgumentError(f"Argument `module` must have finite weights, but {name!r} is not.")
+            raise ArgumentError(f"Argument `model` must have finite weights, but {name!r} is not.")
     return weights
 
 
-def _float_type(torch: Any, weights: dict[str, Any], dtype: Any) -> Any:
+def float_type(torch: Any, weights: dict[str, Any], dtype: Any) -> Any:
     """Return the type to compute in: at least single precision, at most JAX's default."""
     known = {"float32": torch.float32, "float64": torch.float64}
     if dtype is None:
-        kind = torch.float32
+        chosen = torch.float32
         for p in weights.values():
-            kind = torch.promote_types(kind, p.dtype)
+            chosen = torch.promote_types(chosen, p.dtype)
     else:
         try:
             name = str(dtype) if isinstance(dtype, torch.dtype) else jnp.dtype(dtype).name
         except TypeError:
             name = repr(dtype)
-        kind = known.get(name.removeprefix("torch."))
-        if kind is None:
+        chosen = known.get(name.removeprefix("torch."))
+        if chosen is None:
             raise ArgumentError(
                 f"Argument `dtype` must be float32 or float64, but is {name}: curvature needs at "
                 "least single precision."
             )
-    if kind == torch.float64:
+    if chosen == torch.float64:
         _checks.double_precision("A network in torch.float64")
-    return kind
+    return chosen
 
 
-def _place(torch: Any, module: Any, device: Any) -> Any:
+def device_of(torch: Any, module: Any, device: Any) -> Any:
+    """Return the device to compute on: the one asked for, or the one that holds the module."""
     if device is not None:
         try:
             place = torch.device(device)
@@ -130,7 +87,7 @@ def _place(torch: Any, module: Any, device: Any) -> Any:
     places = {t.device for t in (*module.parameters(), *module.buffers())}
     if len(places) > 1:
         raise ArgumentError(
-            f"Argument `module` must be on one device, but is on {sorted(map(str, places))}. Pass "
+            f"Argument `model` must be on one device, but is on {sorted(map(str, places))}. Pass "
             "`device` to compute on one."
         )
     return places.pop()
@@ -147,8 +104,8 @@ def checked_chunks(network: Stateless, chunk_size: int) -> int:
     return _checks.count("chunk_size", chunk_size)
 
 
-def _tried(made: Problem, weights: list[Any], chunk_size: int | None) -> Problem:
-    """Return the problem with what a few examples show of it."""
+def tried(made: Objective, weights: list[Any], chunk_size: int | None) -> Objective:
+    """Return the objective with what a few examples show of it."""
     network, n = made.network, len(made.examples)
     count = min(n, _TRIED, chunk_size or n)
     few = np.arange(count) * n // count  # spread: data are often sorted by class
@@ -159,22 +116,22 @@ def _tried(made: Problem, weights: list[Any], chunk_size: int | None) -> Problem
         with _refused(x, count):
             f, again = network(leaves, x), network(leaves, made.examples.part(few)[0])
         _check_outputs(network, f, again, count)
-        if made.criterion.kind == "function":
+        if made.criterion.formula == "function":
             _check_ignored(made, chunk_size)
         else:
             made = _with_criterion(made, f, chunk_size)
         value = _mean(made, f, y)
         try:
             grads = made.first_order(leaves, few, create_graph=False)
-        except NotImplementedError as error:
+        except NotImplementedError as error:  # PyTorch's own, of an operation without derivative
             raise ArgumentError(
-                f"Argument `module` must have a gradient, but PyTorch has none of it: "
+                f"Argument `model` must have a gradient, but PyTorch has none of it: "
                 f"{first_line(error)}."
             ) from error
     unused = tuple(name for name, g in zip(network.names, grads, strict=True) if g is None)
     if len(unused) == len(network.names):
         raise ArgumentError(
-            "Argument `module` must have a loss that depends on its weights, but it depends on "
+            "Argument `model` must have a loss that depends on its weights, but it depends on "
             "none: the forward pass is cut off from them, or is of another module."
         )
     recorded = kinks(operations([value]))
@@ -202,12 +159,12 @@ def _check_outputs(network: Stateless, f: Any, again: Any, count: int) -> None:
     torch = network.torch
     if not torch.is_tensor(f):
         raise ArgumentError(
-            f"Argument `module` must return one tensor, but returns {type(f).__name__}. Pass "
+            f"Argument `model` must return one tensor, but returns {type(f).__name__}. Pass "
             "`forward`, as forward=lambda module, x: module(x).logits."
         )
     if f.ndim == 0 or len(f) != count or not f.is_floating_point():
         raise ArgumentError(
-            f"Argument `module` must return one row of real numbers an example, but returns "
+            f"Argument `model` must return one row of real numbers an example, but returns "
             f"{f.dtype} of shape {tuple(f.shape)} for {count} examples."
         )
     size = float(f.detach().abs().max())
@@ -215,14 +172,14 @@ def _check_outputs(network: Stateless, f: Any, again: Any, count: int) -> None:
     if not torch.allclose(f, again, rtol=0, atol=tol, equal_nan=True):
         gap = float((f - again).detach().abs().max())
         raise ArgumentError(
-            f"Argument `module` must be deterministic, but the outputs of two passes differ by "
+            f"Argument `model` must be deterministic, but the outputs of two passes differ by "
             f"{gap:.2g}: something is drawn at random, as by torch.nn.functional.dropout without "
             "training=self.training, or kept from one pass to the next."
         )
 
 
-def _with_criterion(made: Problem, f: Any, chunk_size: int | None) -> Problem:
-    """Return the problem with the criterion that fits its outputs and targets."""
+def _with_criterion(made: Objective, f: Any, chunk_size: int | None) -> Objective:
+    """Return the objective with the criterion that fits its outputs and targets."""
     criterion = settled(made.criterion, made.examples, f, chunk_size)
     options = made.options._replace(criterion=criterion.name)
     check_smoothing(options.label_smoothing, criterion.name)
@@ -232,7 +189,7 @@ def _with_criterion(made: Problem, f: Any, chunk_size: int | None) -> Problem:
     )
 
 
-def _check_ignored(made: Problem, chunk_size: int | None) -> None:
+def _check_ignored(made: Objective, chunk_size: int | None) -> None:
     """Refuse a mean over the targets that are not ignored: batches differ in how many those are."""
     function = made.criterion.function
     ignored = getattr(function, "ignore_index", None)
@@ -248,7 +205,7 @@ def _check_ignored(made: Problem, chunk_size: int | None) -> None:
             )
 
 
-def _mean(made: Problem, f: Any, y: Any) -> Any:
+def _mean(made: Objective, f: Any, y: Any) -> Any:
     """Return the mean loss of a few outputs; of a function check that it is a mean."""
     torch = made.network.torch
     if made.criterion.function is None:

@@ -1,0 +1,1 @@
+"""Batches at a minimum that fits every example: mean-square and typical stability."""

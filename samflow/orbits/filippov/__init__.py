@@ -1,0 +1,1 @@
+"""Flows of rules that jump at critical points: arrival there, and sliding along them."""

@@ -1,0 +1,21 @@
+"""Spectra of Hessians and of updates, from products alone: ends, trace, density, multipliers."""
+
+from samflow.spectra.curvature import Trace, trace
+from samflow.spectra.density import Quantile, Share, SpectralDensity, spectral_density
+from samflow.spectra.directions import measured_along
+from samflow.spectra.multipliers import Multipliers, update_multipliers
+from samflow.spectra.spectrum import Eigenpairs, extreme_eigenpairs
+
+__all__ = [
+    "Eigenpairs",
+    "Multipliers",
+    "Quantile",
+    "Share",
+    "SpectralDensity",
+    "Trace",
+    "extreme_eigenpairs",
+    "measured_along",
+    "spectral_density",
+    "trace",
+    "update_multipliers",
+]
