@@ -23,6 +23,7 @@ SMALL_SIZE = "a perceptron only; convolutional networks on digits and on MNIST a
 _study = Study(NAME, "derived in docs/theory, sections 1, 2 and 10")
 
 RHO = 0.05
+EFFORT = networks.Effort(num_eigenpairs=3, density_probes=3, trace_products=40)
 _NUM_DIGITS = 300
 _DECAY = 3e-3
 """Of the losses by cross-entropy, ½ decay ‖w‖²: without it there is no minimum to be near."""
@@ -116,9 +117,7 @@ def measure(
     for name, make in makers.items():
         progress(f"{name}: training, then its curvature")
         made = make()
-        found = networks.diagnose(
-            made.checkpoint, rho=RHO, lr=made.lr, k=3, density_probes=3, trace_products=40
-        )
+        found = networks.diagnose(made.checkpoint, rho=RHO, lr=made.lr, effort=EFFORT)
         dense = _dense(made, found.dim) if found.dim <= _MOST_DENSE else None
         progress(f"{name}: perturbations under each rule")
         record[name] = Examined(found, dense, _gaps(made, found))
@@ -185,7 +184,7 @@ def _residuals(name: str, found: Diagnosis) -> Claim:
 def _gaps(made: Trained, found: Diagnosis) -> dict[str, tuple[Gap, Gap]]:
     """Follow a perturbation along the sharpest direction on either side of each rule's edge."""
     v, by_rule = np.asarray(found.pairs.vectors[-1]), {}
-    for rule, verdict in zip((sf.GD(), sf.USAM(rho=RHO)), found.verdicts, strict=False):
+    for rule, verdict in zip((sf.GD(), sf.USAM(rho=RHO)), found.rules, strict=False):
         gaps = []
         for side in _SIDES:
             # U along v does not depend on lr, the limit 2 does not on the rule.

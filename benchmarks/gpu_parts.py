@@ -185,10 +185,12 @@ def _diagnosis(loss: Any, w: Any, lr: float, scale: Scale, progress: Progress) -
             lr=lr,
             momentum=0.9,
             rules=("gd", "practical-sam"),
-            k=scale.k,
-            tol=scale.tol,
-            max_products=scale.max_products,
-            trace_products=scale.trace_products,
+            effort=networks.Effort(
+                num_eigenpairs=scale.k,
+                tol=scale.tol,
+                max_products=scale.max_products,
+                trace_products=scale.trace_products,
+            ),
             progress=progress,
         )
     )
@@ -199,12 +201,12 @@ def _diagnosis(loss: Any, w: Any, lr: float, scale: Scale, progress: Progress) -
             "scaled_curvature": each.scaled_curvature,
             "limit": each.limit,
         }
-        for each in found.verdicts
+        for each in found.rules
     }
     return {
         "rho": scale.rho,
         "lr": lr,
-        "place": found.place.statement,
+        "place": found.nearness.statement,
         "rho_threshold": found.rho_threshold,
         "rules": verdicts,
         "seconds": seconds,

@@ -25,7 +25,7 @@ from sklearn import datasets
 
 from samflow.losses import network_function
 from samflow.losses.evaluation import gradient
-from samflow.networks import diagnose, load_checkpoint, read_tensors
+from samflow.networks import Effort, diagnose, load_checkpoint, read_tensors
 from samflow.spectra.products import hessian_product
 
 HEADS, LAYERS, EPS = 12, 6, 1e-12
@@ -141,9 +141,9 @@ def main(folder: Path) -> None:
     product(v)
     one, _ = _timed(lambda: product(v))
     print(f"gradient {base:.2f} s, product {one:.2f} s, {one / base:.2f} gradients")
-    settings = {"k": 1, "tol": 1e-3, "max_products": 40, "trace_products": 6}
+    effort = Effort(num_eigenpairs=1, tol=1e-3, max_products=40, trace_products=6)
     begin = time.perf_counter()
-    found = diagnose(checkpoint, rho=0.05, lr=0.1, **settings, progress=print)
+    found = diagnose(checkpoint, rho=0.05, lr=0.1, effort=effort, progress=print)
     print(found)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"{time.perf_counter() - begin:.0f} s, {memory:.1f} GiB at most; jax {jax.__version__}")

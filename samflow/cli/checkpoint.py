@@ -1,6 +1,5 @@
 """`samflow checkpoint`: where trained weights sit on their loss, and what SAM will do to them."""
 
-import shlex
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -8,14 +7,14 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from samflow.cli import options
-from samflow.cli.output import checked_path, deliver, indented, progress, say, table_of, writing
+from samflow.cli._renaming import renamings, with_remedy
+from samflow.cli.output import checked_path, deliver, progress, say, table_of, writing
 
 if TYPE_CHECKING:
-    from samflow.networks import Checkpoint, Diagnosis, Interrupted, MismatchError
-    from samflow.spectra.spectrum import Eigenpairs
+    from samflow.networks import Interrupted
+    from samflow.networks.diagnosis.report import Table
 
 _PICTURES = (".pdf", ".png", ".svg")
-_SHOWN_LAYERS = 5
 _DRAWN_PROBES, _DRAWN_STEPS = 4, 30
 """Of the density in a picture, unless --density-probes says otherwise: half of the time."""
 
@@ -168,11 +167,12 @@ def command(
     path = checked_path(output, (".json", ".txt", *_PICTURES))
     options.check_hyperparameters(rho=rho, lr=lr, momentum=momentum)
     picture = path is not None and path.suffix in _PICTURES
-    from samflow import networks
+    from samflow import Status, networks
     from samflow.cli._own_code import own_code
     from samflow.cli.models import Settings, make_loss
     from samflow.networks.conventions import checked
-    from samflow.networks.diagnosis import DEFAULT_RULES
+    from samflow.networks.diagnosis.records import DEFAULT_RULES
+    from samflow.networks.diagnosis.report import report, unfinished
     from samflow.spectra.density import NUM_STEPS
 
     if like is not None:
@@ -180,13 +180,20 @@ def command(
     settings = Settings(loss, label_smoothing, loss_weight_decay, batch_norm, chunk_size, dtype)
     progress("building the model and its loss")
     made = make_loss(model, data, examples, settings)
-    names = None if rename is None else _renamings(rename)
+    names = None if rename is None else renamings(rename)
     try:
         checkpoint = networks.load_checkpoint(
             file, made, key=key, rename=names, leave_out=tuple(leave_out or ()), max_bytes=max_bytes
         )
     except networks.MismatchError as error:
-        raise _with_remedy(error, context) from error
+        raise with_remedy(error, context) from error
+    effort = networks.Effort(
+        num_eigenpairs=count,
+        max_products=max_products,
+        trace_products=trace_products,
+        density_probes=max(density_probes, min(_DRAWN_PROBES, made.dim) if picture else 0),
+        density_steps=_DRAWN_STEPS if picture and not density_probes else NUM_STEPS,
+    )
     stopped: networks.Interrupted | None = None
     try:
         with own_code(f"--model {model}"):
@@ -199,11 +206,7 @@ def command(
                 batch_size=batch_size,
                 rules=tuple(rule) if rule else DEFAULT_RULES,
                 like=like,
-                k=count,
-                max_products=max_products,
-                trace_products=trace_products,
-                density_probes=_probes(density_probes, picture, made.dim),
-                density_steps=NUM_STEPS if density_probes or not picture else _DRAWN_STEPS,
+                effort=effort,
                 progress=progress,
             )
     except networks.Interrupted as interrupt:
@@ -214,16 +217,14 @@ def command(
 
         with writing(path):
             plots.save(plots.spectrum(found), path)
-    path = None if picture else path
-    if isinstance(found, networks.Diagnosis):
-        deliver(render(checkpoint, found), found.to_json(), as_json=json, path=path)
-    elif found is not None:
-        text = found.to_json()
-        deliver(_unfinished(checkpoint, found), text, as_json=json, path=path)
+    if found is not None:
+        parts = report(found) if isinstance(found, networks.Diagnosis) else unfinished(made, found)
+        content = list(map(_rendered, parts))
+        deliver(content, found.to_json(), as_json=json, path=None if picture else path)
     if stopped is not None:
         return _say_stopped(stopped)
-    assert isinstance(found, networks.Diagnosis)
-    missed = [each for each in found.pairs.status.tolist() if each != _located()]
+    assert found is not None
+    missed = [each for each in found.pairs.status.tolist() if each != Status.located]
     if missed:
         say(
             f"{len(missed)} of {len(found.pairs.values)} eigenvalues have too large a residual. "
@@ -231,11 +232,6 @@ def command(
         )
         return 1
     return 0
-
-
-def _probes(asked: int, picture: bool, dim: int) -> int:
-    """Return how many probes of the density are taken: a picture needs some."""
-    return max(asked, min(_DRAWN_PROBES, dim)) if picture else asked
 
 
 def _say_stopped(stopped: "Interrupted") -> int:
@@ -248,144 +244,11 @@ def _say_stopped(stopped: "Interrupted") -> int:
     return 130
 
 
-def _with_remedy(error: "MismatchError", context: typer.Context) -> Exception:
-    """Return the error with the whole command line that loads the file, where it is known."""
-    from samflow import _checks
-
-    more = [f"--rename={old}={new}" for old, new in error.rename.items()]
-    more += [f"--leave-out={name}" for name in error.leave_out]
-    if not more:
-        return _checks.ArgumentError(f"{error.problem}.")
-    line = shlex.join(["samflow", "checkpoint", *_given(context), *more])
-    return _checks.ArgumentError(f"{error.problem}. Use: {line}")
-
-
-def _given(context: typer.Context) -> list[str]:
-    """Return the arguments of this call as they would be typed."""
-    words: list[str] = []
-    for parameter in context.command.params:
-        name = parameter.name or ""
-        source, value = context.get_parameter_source(name), context.params.get(name)
-        if source is None or source.name != "COMMANDLINE":
-            continue
-        if parameter.param_type_name == "argument":
-            words.insert(0, str(value))
-        elif isinstance(value, bool):
-            words += [parameter.opts[0]] if value else []
-        else:
-            each = value if isinstance(value, (list, tuple)) else [value]
-            words += [word for one in each for word in (parameter.opts[0], str(one))]
-    return words
-
-
-def _renamings(given: list[str]) -> dict[str, str]:
-    from samflow import _checks
-
-    pairs = list(map(_renamed, given))
-    names = dict(pairs)
-    if len(names) < len(pairs):
-        raise _checks.ArgumentError(
-            "Argument `--rename` must give a name of the file once, but one is there twice."
-        )
-    return names
-
-
-def _renamed(given: str) -> tuple[str, str]:
-    from samflow import _checks
-
-    old, equals, new = given.partition("=")
-    beginnings = all(part == "" or part.endswith(".") for part in (old, new)) and old != new
-    if not equals or not ((old and new) or beginnings):
-        raise _checks.ArgumentError(
-            "Argument `--rename` must be OLD=NEW, as fc.weight=layers.0.weight, or beginnings up "
-            f"to a dot, as model.= to take model. off, but is {given!r}."
-        )
-    return old, new
-
-
-def _located() -> int:
-    from samflow import Status
-
-    return int(Status.located)
-
-
-def render(checkpoint: "Checkpoint", found: "Diagnosis") -> list[RenderableType]:
-    """Return a diagnosis as it is printed."""
-    lines: list[RenderableType] = [Text(checkpoint.source, style="bold")]
-    lines += [indented(Text(note)) for note in checkpoint.notes]
-    criterion, head, place, *_ = str(found).splitlines()
-    lines += [Text(head), Text(place), Text()]
-    return [
-        Text(criterion),
-        *lines,
-        *_eigenvalues(found.pairs),
-        *([] if found.trace is None else [Text(f"{found.trace}")]),
-        Text(_threshold(found)),
-        Text(),
-        _verdicts(found),
-        Text(),
-        *_mini_batches(found),
-        Text(_layers("sharpest direction", found, found.top_shares)),
-        Text(_layers("lowest direction", found, found.bottom_shares)),
-        *(Text(note) for note in found.notes),
-    ]
-
-
-def _unfinished(checkpoint: "Checkpoint", pairs: "Eigenpairs") -> list[RenderableType]:
-    """Return the eigenvalues as a search has them that was stopped."""
-    lines: list[RenderableType] = [Text(checkpoint.loss.criterion), Text(checkpoint.source)]
-    return [
-        *lines,
-        Text("Eigenvalues so far, each within its residual of one:"),
-        *_eigenvalues(pairs),
-    ]
-
-
-def _eigenvalues(pairs: "Eigenpairs") -> list[RenderableType]:
-    table = table_of("eigenvalue of H", "residual", "")
-    from samflow import Status
-
-    for value, residual, status in zip(
-        pairs.values.tolist(), pairs.residuals.tolist(), pairs.status.tolist(), strict=True
-    ):
-        table.add_row(f"{value:.8g}", f"{residual:.1e}", Status(status).label)
-    how = {"dense": "from the whole Hessian", "lanczos": "by Lanczos"}[pairs.method]
-    return [table, Text(f"{how}, {pairs.num_products} products")]
-
-
-def _threshold(found: "Diagnosis") -> str:
-    if not found.index:
-        return "No eigenvalue looked at is negative beyond its residual."
-    more = ", and there may be more" if 2 * found.index >= len(found.pairs.values) else ""
-    return (
-        f"{found.index} negative{more}. USAM's threshold for the lowest: rho = 1/|λ₋| = "
-        f"{found.rho_threshold:.6g}"
-    )
-
-
-def _verdicts(found: "Diagnosis") -> RenderableType:
-    table = table_of("rule", "edge of λ", "lr·U(λmax)", "limit", "turned", "verdict")
-    for each in found.verdicts:
-        table.add_row(
-            each.rule,
-            f"{each.edge:.6g}",
-            f"{each.scaled_curvature:.6g}",
-            f"{each.limit:.6g}",
-            f"{each.turned} of {found.index}",
-            f"{each.verdict}. {each.statement}",
-        )
+def _rendered(part: "str | Table") -> RenderableType:
+    """Return a part of a report as it is printed."""
+    if isinstance(part, str):
+        return Text(part)
+    table = table_of(*part.header)
+    for row in part.rows:
+        table.add_row(*row)
     return table
-
-
-def _mini_batches(found: "Diagnosis") -> list[RenderableType]:
-    from samflow.networks.diagnosis import show_mean_square
-
-    rows = zip(found.verdicts, found.mean_square, strict=False)
-    lines = [Text(f"{v.rule} in mini-batches: {show_mean_square(m)}") for v, m in rows]
-    return [*lines, Text()] if lines else []
-
-
-def _layers(name: str, found: "Diagnosis", shares: object) -> str:
-    parts = sorted(zip(shares.tolist(), found.layers, strict=True), reverse=True)  # pyright: ignore
-    shown = ", ".join(f"{layer} {share:.0%}" for share, layer in parts[:_SHOWN_LAYERS])
-    return f"{name} in: {shown}"

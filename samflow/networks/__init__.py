@@ -3,12 +3,17 @@
 from samflow.networks.architectures import convolutional, residual
 from samflow.networks.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from samflow.networks.conventions import CONVENTIONS, Convention, make_loss, make_map, make_rule
-from samflow.networks.diagnose import diagnose
-from samflow.networks.diagnosis import Diagnosis, Place, RuleVerdict
+from samflow.networks.diagnosis import (
+    Diagnosis,
+    Effort,
+    Interrupted,
+    Nearness,
+    RuleStability,
+    diagnose,
+)
 from samflow.networks.digits import digits_loss, load_digits, perceptron
 from samflow.networks.files import TensorFile, read_leaves, read_tensors
 from samflow.networks.mnist import load_mnist
-from samflow.networks.progress import Interrupted
 from samflow.networks.renames import MismatchError
 from samflow.networks.saddles import (
     SymmetrySaddle,
@@ -39,10 +44,11 @@ __all__ = [
     "Checkpoint",
     "Convention",
     "Diagnosis",
+    "Effort",
     "Interrupted",
     "MismatchError",
-    "Place",
-    "RuleVerdict",
+    "Nearness",
+    "RuleStability",
     "SymmetrySaddle",
     "TensorFile",
     "TrainState",

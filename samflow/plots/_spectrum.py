@@ -10,7 +10,7 @@ from samflow import _checks
 from samflow.plots import style
 
 if TYPE_CHECKING:
-    from samflow.networks.diagnosis import Diagnosis, RuleVerdict
+    from samflow.networks.diagnosis.records import Diagnosis, RuleStability
 
 _FLOOR = 1e-7
 """Least density drawn, as a part of the largest: below, the smoothing's tails are all there is."""
@@ -26,7 +26,7 @@ def spectrum(found: "Diagnosis") -> Figure:
     USAM is attracted along eigenvectors of eigenvalues below it. Triangles: the eigenvalues found.
 
     Args:
-        found: of `diagnose` with `density_probes` of at least 1.
+        found: of `diagnose` with `Effort.density_probes` of at least 1.
 
     Raises:
         ArgumentError: for a diagnosis without a density.
@@ -35,7 +35,7 @@ def spectrum(found: "Diagnosis") -> Figure:
     if found.density is None:
         raise _checks.ArgumentError(
             "Argument `found` must have a spectral density to be drawn, but has none. Give "
-            "`density_probes=4` to `diagnose`."
+            "`effort=Effort(density_probes=4)` to `diagnose`."
         )
     with style.styled():
         figure = style.new_figure(style.DOUBLE_COLUMN, 2.6)
@@ -78,7 +78,7 @@ def _draw_thresholds(ax: Axes, found: "Diagnosis") -> None:
     width = high - low or 1.0
     left, right = low - 0.08 * width, high + 0.35 * width
     others = iter(_OTHERS)
-    for order, verdict in enumerate(found.verdicts):
+    for order, verdict in enumerate(found.rules):
         colour = _COLOURS.get(verdict.rule) or next(others, style.GREY)
         name = _NAMES.get(verdict.rule, verdict.rule)
         if np.isfinite(verdict.edge):
@@ -102,7 +102,7 @@ def _number(value: float) -> str:
     return f"{value:.3g}".replace("-", "\N{MINUS SIGN}")
 
 
-def _turning(verdict: "RuleVerdict") -> float | None:
+def _turning(verdict: "RuleStability") -> float | None:
     """Return −1/rho, below which the rule turns descent into attraction."""
     effective = verdict.effective_rho
     return -1 / effective if np.isfinite(effective) and effective > 0 else None

@@ -19,7 +19,7 @@ from samflow.records import AbstractRecord, Provenance, axes, provenance
 from samflow.spectra.krylov import Product
 from samflow.spectra.products import hessian_product
 
-_FEWEST_PRODUCTS = 6
+FEWEST_PRODUCTS = 6
 
 
 class Trace(AbstractRecord):
@@ -109,7 +109,7 @@ def trace(
     """
     _checks.double_precision("Estimating the trace")
     w = _checks.point("w", w, loss.dim)
-    asked = _checks.count("num_products", num_products, minimum=_FEWEST_PRODUCTS)
+    asked = _checks.count("num_products", num_products, minimum=FEWEST_PRODUCTS)
     level = float(_checks.fraction("level", level))
     tol = float(_checks.positive("tol", tol))
     product = hessian_product(loss, w)

@@ -111,22 +111,22 @@ def test_json_has_the_known_answers(arguments, capsys):
     assert run([*arguments, "--rho", "0.1", "--lr", "0.1", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     np.testing.assert_allclose(found["pairs"]["values"], [1, 4], rtol=1e-12)
-    assert found["place"]["level"] == "critical"
-    assert [v["verdict"] for v in found["verdicts"][:2]] == ["stable", "stable"]
-    assert found["verdicts"][1]["scaled_curvature"] == pytest.approx(0.1 * 4 * 1.4)
+    assert found["nearness"]["level"] == "critical"
+    assert [v["verdict"] for v in found["rules"][:2]] == ["stable", "stable"]
+    assert found["rules"][1]["scaled_curvature"] == pytest.approx(0.1 * 4 * 1.4)
 
 
 def test_a_convention_by_name(capsys):
     assert run([*WITH_DATA, "--like", "optax", "--rho", "0.1", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert [v["rule"] for v in found["verdicts"]] == ["gd", "usam", "sam"]
+    assert [v["rule"] for v in found["rules"]] == ["gd", "usam", "sam"]
     assert any("optax" in note for note in found["notes"])
 
 
 @pytest.mark.parametrize(("lr", "verdict"), [("0.49", "stable"), ("0.51", "unstable")])
 def test_both_sides_of_the_edge(lr, verdict, capsys):
     assert run([*WITH_DATA, "--rule", "gd", "--lr", lr, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["verdicts"][0]["verdict"] == verdict
+    assert json.loads(capsys.readouterr().out)["rules"][0]["verdict"] == verdict
 
 
 def test_the_table_has_what_a_reader_looks_for(capsys):
@@ -238,9 +238,16 @@ def test_an_error_of_ours_stays_one_of_ours(monkeypatch, capsys):
     assert "Error: internal: RuntimeError: ours" in capsys.readouterr().err
 
 
-def test_the_loss_that_was_taken_is_the_first_line(folder, capsys):
-    assert run(WITH_DATA[:-2]) == 0  # without --loss: targets are floats
-    assert capsys.readouterr().out.startswith("Loss: squared error, ½‖f(x) − y‖²")
+def test_the_answer_comes_first_and_then_the_loss_that_was_taken(folder, capsys):
+    """H = diag(4, 1): GD is stable below lr = 2/4, USAM with rho = 1/4 below 2/(4(1 + 1))."""
+    line = [*WITH_DATA[:-2], "--rho", "0.25", "--lr", "0.3", "--rule", "gd", "--rule", "usam"]
+    assert run(line) == 0  # without --loss: targets are floats
+    out = capsys.readouterr().out
+    assert " ".join(out.split()).startswith(
+        "At lr = 0.3, gd is stable in every direction measured; usam is unstable. Every direction "
+        "measured is stable if lr < 0.5 for gd and lr < 0.25 for usam."
+    )
+    assert "\nLoss: squared error, ½‖f(x) − y‖²" in out
 
 
 def test_one_beginning_is_renamed_for_all_as_files_of_trainers_need_it(folder, capsys):
@@ -277,7 +284,7 @@ def test_a_stop_prints_what_is_known_and_how_to_go_on(products, folder, monkeypa
         if next(made) == products:
             raise KeyboardInterrupt
 
-    module = sys.modules["samflow.networks.diagnose"]
+    module = sys.modules["samflow.networks.diagnosis.measurements"]
     monkeypatch.setattr(module, "stage", lambda *args: watched(count))
     loss = make_loss("own_models:drifting", None, None, Settings())
     networks.save_checkpoint(folder / "w.safetensors", loss, jnp.linspace(-1, 1, loss.dim))

@@ -15,7 +15,7 @@ import samflow as sf
 from samflow import networks
 from samflow._checks import ArgumentError
 from samflow.losses import network
-from samflow.networks import Checkpoint, diagnose
+from samflow.networks import Checkpoint, Effort, diagnose
 from samflow.spectra.directions import (
     gradient_difference,
     growth_within,
@@ -24,6 +24,7 @@ from samflow.spectra.directions import (
 )
 from samflow.spectra.spectrum import extreme_eigenpairs
 
+ONE, TWO = Effort(num_eigenpairs=1, trace_products=6), Effort(num_eigenpairs=2)
 SHARPEST, FLATTEST = 4.0, 1.0
 """Eigenvalues of H of a linear model with one output: those of XᵀX/n."""
 
@@ -53,22 +54,22 @@ def saddle():
     return Checkpoint(network(model, x, y, name="two layers"), jnp.zeros(4))
 
 
-def verdict_of(checkpoint, name, **settings):
+def stability_of(checkpoint, name, **settings):
     found = diagnose(checkpoint, rules=[name], **{"rho": 0.1, "lr": 0.1} | settings)
-    return found.verdicts[0]
+    return found.rules[0]
 
 
 def test_a_minimum_with_a_known_hessian(minimum):
     found = diagnose(minimum, rho=0.1, lr=0.1, batch_size=1)
-    assert found.place.level == "critical"
+    assert found.nearness.level == "critical"
     # H is 2 by 2 and found by a dense solver: rounding only.
     np.testing.assert_allclose(found.pairs.values, [FLATTEST, SHARPEST], rtol=1e-12)
     assert (found.index, found.sharpness) == (0, pytest.approx(SHARPEST))
     assert math.isnan(found.rho_threshold)
     assert float(found.trace.value) == pytest.approx(SHARPEST + FLATTEST, rel=1e-12)
-    assert [each.rule for each in found.verdicts] == ["gd", "usam", "practical-sam"]
+    assert [each.rule for each in found.rules] == ["gd", "usam", "practical-sam"]
     np.testing.assert_allclose(found.top_shares, [1.0], rtol=1e-12)
-    gd, usam, _ = found.verdicts
+    gd, usam, _ = found.rules
     np.testing.assert_allclose(gd.closed_form, gd.measured, atol=1e-13)
     np.testing.assert_allclose(usam.measured, [1.1, 5.6], atol=1e-13)  # λ(1 + λ/10)
     assert usam.rho_window == (0.0, pytest.approx(-1 / 4 + 2 / (0.1 * 16)))
@@ -85,12 +86,52 @@ def test_a_minimum_with_a_known_hessian(minimum):
     ],
 )
 def test_the_edge_is_where_the_verdict_changes(rule, settings, edge):
-    assert verdict_of(linear(1.0), rule, **settings).edge == pytest.approx(edge, rel=1e-12)
+    assert stability_of(linear(1.0), rule, **settings).edge == pytest.approx(edge, rel=1e-12)
     for factor, verdict in ((0.999, "stable"), (1.001, "unstable")):
-        found = verdict_of(linear(factor * edge), rule, **settings)
+        found = stability_of(linear(factor * edge), rule, **settings)
         assert found.verdict == verdict
         assert (found.scaled_curvature < found.limit) == (verdict == "stable")
     assert "swings across the valley" in found.statement
+
+
+@pytest.mark.parametrize(
+    ("settings", "largest"),
+    [
+        ({}, (2 / 4, 2 / 8)),  # U = 4 for GD, and 4(1 + 4/4) for USAM
+        ({"momentum": 0.5}, (3 / 4, 3 / 8)),  # κ = 2(1 + β)
+        ({"momentum": 0.5, "nesterov": True}, (1.5 / 4, 1.5 / 8)),  # κ = (2 + 2β)/(1 + 2β)
+        ({"weight_decay": 1.0}, (2 / 5, 2 / 9)),  # U is 1 more
+    ],
+)
+def test_the_largest_lr_is_where_the_verdict_changes(minimum, settings, largest):
+    ask = {"rho": 0.25, "rules": ["gd", "usam"], "effort": ONE} | settings
+    for i, lr in enumerate(largest):
+        below, above = (diagnose(minimum, lr=side * lr, **ask) for side in (0.999, 1.001))
+        assert below.rules[i].largest_lr == pytest.approx(lr, rel=1e-12)  # rounding only
+        assert (below.rules[i].verdict, above.rules[i].verdict) == ("stable", "unstable")
+
+
+def test_the_answer_says_where_no_lr_is_stable(saddle):
+    """GD leaves along λ₋ at each lr; USAM with rho = 3 > 1/|λ₋| attracts: U = 2(1 + 6) = 14."""
+    found = diagnose(saddle, rho=3.0, lr=0.1, rules=["gd", "usam"])
+    assert [each.largest_lr for each in found.rules] == [0, pytest.approx(2 / 14)]
+    first = str(found).splitlines()[0]
+    assert first == (
+        "At lr = 0.1, gd is unstable; usam is stable in every direction measured. Every direction "
+        "measured is stable if lr < 0.142 for usam. No lr makes gd stable: some direction is "
+        "repelling at each."
+    )
+
+
+def test_numbers_out_of_range_are_refused_before_any_work():
+    for name, value in (
+        ("trace_products", 5),
+        ("num_batches", 1),
+        ("tol", 0.0),
+        ("max_products", 0),
+    ):
+        with pytest.raises(ArgumentError, match=f"`{name}`"):
+            Effort(**{name: value})
 
 
 def linear(sharpness):
@@ -100,7 +141,7 @@ def linear(sharpness):
 
 
 def test_weight_decay_of_the_optimiser_adds_to_the_effective_curvature():
-    plain, decayed = (verdict_of(linear(4.0), "usam", weight_decay=d) for d in (0.0, 0.3))
+    plain, decayed = (stability_of(linear(4.0), "usam", weight_decay=d) for d in (0.0, 0.3))
     np.testing.assert_allclose(decayed.measured - plain.measured, 0.3, atol=1e-12)
     np.testing.assert_allclose(decayed.closed_form - plain.closed_form, 0.3, atol=1e-12)
     assert decayed.rho_window is None
@@ -110,18 +151,18 @@ def test_a_saddle_with_known_eigenvalues_and_usam_on_both_sides_of_its_threshold
     found = diagnose(saddle, rho=0.6, lr=0.1)
     np.testing.assert_allclose(found.pairs.values, [-2.0, -0.5, 0.5, 2.0], atol=1e-13)
     assert (found.index, found.rho_threshold) == (2, pytest.approx(0.5))
-    assert found.place.level == "critical"
+    assert found.nearness.level == "critical"
     # 1/2 turns the steepest descent, 1/(1/2) = 2 the last one; 0.6 only the first.
-    assert [verdict_of(saddle, "usam", rho=r).turned for r in (0.49, 0.51, 1.99, 2.01)] == [
+    assert [stability_of(saddle, "usam", rho=r).stabilised for r in (0.49, 0.51, 1.99, 2.01)] == [
         0,
         1,
         1,
         2,
     ]
-    assert verdict_of(saddle, "usam", rho=1.99).verdict == "unstable"
-    assert "slides down along λ = -0.5" in verdict_of(saddle, "usam", rho=1.99).statement
-    assert verdict_of(saddle, "usam", rho=2.01).verdict == "stable"
-    low, high = verdict_of(saddle, "usam", rho=2.01).rho_window
+    assert stability_of(saddle, "usam", rho=1.99).verdict == "unstable"
+    assert "slides down along λ = -0.5" in stability_of(saddle, "usam", rho=1.99).statement
+    assert stability_of(saddle, "usam", rho=2.01).verdict == "stable"
+    low, high = stability_of(saddle, "usam", rho=2.01).rho_window
     assert low == pytest.approx(2.0)
     assert high == pytest.approx(-1 / 2 + 2 / (0.1 * 4))
     # With its default eps practical SAM is USAM with an enormous rho here.
@@ -129,7 +170,7 @@ def test_a_saddle_with_known_eigenvalues_and_usam_on_both_sides_of_its_threshold
 
 
 def test_growth_is_that_of_the_multipliers(saddle):
-    found = verdict_of(saddle, "gd", lr=0.1, momentum=0.9)
+    found = stability_of(saddle, "gd", lr=0.1, momentum=0.9)
     # Heavy ball: z² − (1 + β − x)z + β with x = −0.2.
     largest = max(abs(np.roots([1.0, -(1.9 + 0.2), 0.9])))
     assert found.growth[0] == pytest.approx(math.log(largest), rel=1e-9)
@@ -139,40 +180,40 @@ def test_growth_is_that_of_the_multipliers(saddle):
 
 
 def test_practical_sam_near_a_saddle_is_usam_with_rho_over_the_gradient(saddle):
-    found = verdict_of(saddle, "practical-sam", rho=1e-12)
+    found = stability_of(saddle, "practical-sam", rho=1e-12)
     assert found.effective_rho == pytest.approx(1.0)  # rho/eps at g = 0
     np.testing.assert_allclose(found.measured, found.closed_form, rtol=1e-6)
     away = Checkpoint(saddle.loss, jnp.array([1e-3, 0.0, 1e-3, 0.0]))
     g = float(jnp.linalg.norm(saddle.loss.gradient(away.w)))
-    assert verdict_of(away, "practical-sam", rho=0.05).effective_rho == pytest.approx(0.05 / g)
+    assert stability_of(away, "practical-sam", rho=0.05).effective_rho == pytest.approx(0.05 / g)
 
 
 def test_the_cycle_of_sam_is_where_its_orbit_ends(minimum):
-    found = verdict_of(minimum, "practical-sam", rho=0.05, lr=0.1)
+    found = stability_of(minimum, "practical-sam", rho=0.05, lr=0.1)
     assert "swings across the valley" in found.statement
     # c = ηρλ/(2 − ηλ), which the orbit reaches: checked by running it.
     assert found.cycle_radius == pytest.approx(0.1 * 0.05 * 4 / (2 - 0.4), rel=1e-12)
     system = sf.Map(minimum.loss, sf.rules.PracticalSAM(rho=0.05), lr=0.1)
     end = sf.iterate(system, minimum.w + jnp.array([0.02, 0.001]), num_steps=3000).final
     assert abs(float((end - minimum.w)[0])) == pytest.approx(found.cycle_radius, rel=1e-6)
-    assert math.isnan(verdict_of(minimum, "practical-sam", lr=0.6).cycle_radius)
-    assert math.isnan(verdict_of(minimum, "usam").cycle_radius)
+    assert math.isnan(stability_of(minimum, "practical-sam", lr=0.6).cycle_radius)
+    assert math.isnan(stability_of(minimum, "usam").cycle_radius)
 
 
 def test_a_moving_point_is_told_from_one_at_rest(minimum):
     # The Hessian of a linear model is constant: nothing drifts, wherever it is.
     away = Checkpoint(minimum.loss, minimum.w + 1.0)
-    assert diagnose(away, rho=0.1, lr=0.1).place.level == "near"
+    assert diagnose(away, rho=0.1, lr=0.1).nearness.level == "near"
     loss, w = networks.digits_loss(jr.key(0), num_images=20, hidden=2)
-    found = diagnose(Checkpoint(loss, w), rho=0.1, lr=0.1, k=1, trace_products=6)
-    assert found.place.level == "far"
-    drift = found.place.drift
+    found = diagnose(Checkpoint(loss, w), rho=0.1, lr=0.1, effort=ONE)
+    assert found.nearness.level == "far"
+    drift = found.nearness.drift
     before, after = (
         extreme_eigenpairs(loss, at, which="largest") for at in (w, w - 0.1 * loss.gradient(w))
     )
     # The old eigenvector's Rayleigh quotient is at most the new eigenvalue.
     assert before.values[0] * (1 + drift) <= after.values[0] * (1 + 1e-12)
-    assert found.place.steady_steps == pytest.approx(0.1 / abs(drift))
+    assert found.nearness.steady_steps == pytest.approx(0.1 / abs(drift))
     assert "Not near a critical point" in str(found)
 
 
@@ -192,7 +233,9 @@ def test_the_derivative_along_a_direction_is_the_dense_one():
 def test_a_network_in_single_precision_is_diagnosed_within_its_rounding():
     loss, w = networks.digits_loss(jr.key(0), num_images=20, hidden=3)
     single = dataclasses.replace(loss, options=loss.options._replace(dtype="float32"))
-    doubles, singles = (diagnose(Checkpoint(s, w), rho=0.1, lr=0.1, k=2) for s in (loss, single))
+    doubles, singles = (
+        diagnose(Checkpoint(s, w), rho=0.1, lr=0.1, effort=TWO) for s in (loss, single)
+    )
     # 1e-5 · max|λ|: a hundred units of rounding of single precision.
     np.testing.assert_allclose(singles.pairs.values, doubles.pairs.values, atol=1e-5 * 10)
     assert np.all(np.asarray(singles.pairs.status) == sf.Status.located)
@@ -200,10 +243,10 @@ def test_a_network_in_single_precision_is_diagnosed_within_its_rounding():
 
 
 def test_a_diagnosis_turns_into_json_without_eigenvectors(saddle):
-    found = diagnose(saddle, rho=0.6, lr=0.1, density_probes=2)
+    found = diagnose(saddle, rho=0.6, lr=0.1, effort=Effort(density_probes=2))
     data = json.loads(found.to_json())
     assert "vectors" not in data["pairs"]
-    assert data["verdicts"][1]["rule"] == "usam"
+    assert data["rules"][1]["rule"] == "usam"
     assert data["density"]["dim"] == 4
     assert dict(found.provenance)["source"] == "given"
 
@@ -219,11 +262,11 @@ class Unit(eqx.Module):
 
 def test_the_edge_counts_weight_decay(minimum):
     """ηU(λ) + η·decay = κ = 2 at the edge; beyond it at λ = 0 already, the edge is 0."""
-    found = diagnose(minimum, rho=0.3, lr=0.1, weight_decay=3.0).verdicts
+    found = diagnose(minimum, rho=0.3, lr=0.1, weight_decay=3.0).rules
     assert found[0].edge == pytest.approx(20 - 3, rel=1e-12)
     edge = found[1].edge
     assert 0.1 * (edge * (1 + 0.3 * edge) + 3) == pytest.approx(2, rel=1e-12)
-    assert diagnose(minimum, rho=0.3, lr=0.1, weight_decay=20.0).verdicts[0].edge == 0
+    assert diagnose(minimum, rho=0.3, lr=0.1, weight_decay=20.0).rules[0].edge == 0
 
 
 @pytest.mark.parametrize("placement", ["outside", "inside"])
@@ -231,7 +274,7 @@ def test_the_edge_counts_weight_decay(minimum):
 def test_the_cycle_of_practical_sam_shrinks_with_eps_and_vanishes(minimum, eps, placement):
     """G = ηρλ²/(2 − ηλ) = 2 at η = .2, ρ = .75, λ = 4; from eps = G on there is no cycle."""
     rule = sf.rules.PracticalSAM(0.75, eps, placement)
-    radius = verdict_of(minimum, rule, rho=0.75, lr=0.2).cycle_radius
+    radius = stability_of(minimum, rule, rho=0.75, lr=0.2).cycle_radius
     if eps > 2:
         assert math.isnan(radius)
         return
@@ -247,8 +290,8 @@ def test_the_cycle_of_practical_sam_shrinks_with_eps_and_vanishes(minimum, eps, 
 def test_a_direction_that_repels_across_is_not_counted_as_turned(saddle):
     """λ₋ = −2: USAM attracts for rho between 1/2 and where ηU = 2."""
     for rho, turned in ((0.4, 0), (0.6, 1), (6.0, 0)):
-        found = verdict_of(saddle, "usam", rho=rho, lr=0.1, k=1)
-        assert found.turned == turned
+        found = stability_of(saddle, "usam", rho=rho, lr=0.1, effort=ONE)
+        assert found.stabilised == turned
 
 
 @pytest.mark.parametrize("settings", [{}, {"momentum": 0.9}, {"momentum": 0.9, "nesterov": True}])
@@ -269,7 +312,7 @@ def test_nothing_follows_from_a_hessian_of_zero():
     params = {name: jnp.zeros(()) for name in "abc"}
     loss = sf.losses.network_function(product, params, np.ones((3, 1)), np.ones((3, 1)))
     found = diagnose(Checkpoint(loss, jnp.zeros(3)), rho=0.1, lr=0.1)
-    assert {each.verdict for each in found.verdicts} == {"undecided"}
+    assert {each.verdict for each in found.rules} == {"undecided"}
     assert "The Hessian is 0" in str(found)
 
 
@@ -335,11 +378,11 @@ def test_classes_have_an_error_and_other_targets_none(minimum):
 
 
 def test_rules_beyond_the_closed_forms_are_measured(minimum):
-    found = verdict_of(minimum, "multistep-sam")
+    found = stability_of(minimum, "multistep-sam")
     assert np.isnan(found.closed_form).all()
     assert np.isnan(found.edge)
     with pytest.raises(ArgumentError, match="f-sam has one"):
-        verdict_of(minimum, "f-sam")
+        stability_of(minimum, "f-sam")
 
 
 def test_bad_input_fails_at_the_door(minimum):
@@ -374,11 +417,11 @@ def test_a_convention_brings_its_rule_its_loss_and_its_notes():
         diagnose(checkpoint, rho=0.1, lr=0.1, weight_decay=0.2, like=like)
         for like in (None, "google", "late-sam")
     )
-    assert [v.rule for v in google.verdicts] == ["gd", "usam", "sam"]
-    assert [v.rule for v in late.verdicts] == ["gd", "usam", "practical-sam"]
+    assert [v.rule for v in google.rules] == ["gd", "usam", "sam"]
+    assert [v.rule for v in late.rules] == ["gd", "usam", "practical-sam"]
     # google counts weight decay in the loss, so that it is in H; davda54 and late SAM do not.
     np.testing.assert_allclose(google.pairs.values, plain.pairs.values + 0.2, rtol=1e-10)
-    np.testing.assert_allclose(google.verdicts[0].measured, plain.verdicts[0].measured, rtol=1e-10)
+    np.testing.assert_allclose(google.rules[0].measured, plain.rules[0].measured, rtol=1e-10)
     assert any("smoothed by 0.15" in note for note in late.notes)  # 0.1 to 2 others of 3 classes
     assert any("Conventions as in google-research/sam" in note for note in google.notes)
     with pytest.raises(ArgumentError, match="Unknown convention `gogle`"):

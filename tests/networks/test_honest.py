@@ -16,14 +16,15 @@ import samflow as sf
 from samflow import networks
 from samflow._checks import ArgumentError
 from samflow.losses import network, network_function
-from samflow.networks import Checkpoint, diagnose
-from samflow.networks.progress import stage
-from samflow.networks.verdicts import neutral_values
+from samflow.networks import Checkpoint, Effort, diagnose
+from samflow.networks.diagnosis.judgement import neutral_values
+from samflow.networks.diagnosis.progress import stage
 from samflow.spectra.krylov import Stopped
 from samflow.spectra.products import watched
 from samflow.spectra.spectrum import extreme_eigenpairs
 
-ASK = {"rho": 0.1, "lr": 0.1, "trace_products": 6}
+ASK = {"rho": 0.1, "lr": 0.1}
+TWO, THREE = (Effort(num_eigenpairs=k, trace_products=6) for k in (2, 3))
 
 
 def softmax_head(dtype=None):
@@ -37,11 +38,11 @@ def softmax_head(dtype=None):
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_the_neutral_directions_of_a_softmax_are_counted_and_not_called_stable(dtype):
     """Adding one number to all scores, by the bias or by x, changes nothing: two zeros of six."""
-    found = diagnose(softmax_head(dtype), k=3, **ASK)
+    found = diagnose(softmax_head(dtype), effort=THREE, **ASK)
     # Each 3 × 3 block is I/3 − J/9, eigenvalues 0, 1/3, 1/3; single precision rounds at 1e-7.
     np.testing.assert_allclose(found.pairs.values, [0, 0, 1 / 3, 1 / 3, 1 / 3, 1 / 3], atol=1e-6)
     assert found.neutral == 2
-    for each in found.verdicts[:2]:
+    for each in found.rules[:2]:
         assert (each.verdict, each.neutral) == ("neutral", 2)
         assert "apart from 2 neutral directions" in each.statement
         # 1/log(1 − lr·U) with U = λ(1 + rho λ) at λ = 1/3: nothing of the zeros is in it.
@@ -54,7 +55,7 @@ def test_the_neutral_directions_of_a_softmax_are_counted_and_not_called_stable(d
 
 
 def test_weight_decay_of_the_step_makes_neutral_directions_die_out():
-    found = diagnose(softmax_head(), k=3, weight_decay=0.1, **ASK).verdicts[0]
+    found = diagnose(softmax_head(), effort=THREE, weight_decay=0.1, **ASK).rules[0]
     assert (found.verdict, found.neutral) == ("stable", 0)
     assert f"in {-1 / np.log(1 - 0.1 * 0.1):.3g} steps" in found.statement
 
@@ -81,14 +82,14 @@ def test_weights_that_no_gradient_reaches_are_named_with_the_reason():
     params = {name: jnp.zeros(2) for name in "abcde"}
     x = np.random.default_rng(0).normal(size=(5, 2))
     loss = network_function(function, params, x, x)
-    found = diagnose(Checkpoint(loss, jnp.zeros(10)), k=2, **ASK)
+    found = diagnose(Checkpoint(loss, jnp.zeros(10)), effort=TWO, **ASK)
     assert found.without_gradient == ("b", "c")
     assert any(n.startswith("No gradient reaches b, though the loss depends") for n in found.notes)
     assert any(n.startswith("The loss does not depend on c near here") for n in found.notes)
     whole = network_function(
         lambda p, x: (p["a"] + p["d"] * p["e"]) * x, params, x, x, frozen=["b", "c"]
     )
-    found = diagnose(Checkpoint(whole, jnp.zeros(6)), k=2, **ASK)
+    found = diagnose(Checkpoint(whole, jnp.zeros(6)), effort=TWO, **ASK)
     assert found.without_gradient == ()
     assert not any("gradient reaches" in note or "depend on" in note for note in found.notes)
 
@@ -156,7 +157,7 @@ def test_a_stage_tells_how_long_it_will_take():
     assert len(told) == 4
 
 
-@pytest.mark.parametrize(("products", "reached"), [(1, "nothing"), (6, "pairs"), (60, "place")])
+@pytest.mark.parametrize(("products", "reached"), [(1, "nothing"), (6, "pairs"), (60, "rules")])
 def test_an_interrupt_comes_with_what_is_known(products, reached, monkeypatch):
     loss, w = networks.digits_loss(jr.key(0), num_images=10, hidden=3)
     made = itertools.count(1)
@@ -166,10 +167,11 @@ def test_an_interrupt_comes_with_what_is_known(products, reached, monkeypatch):
             raise KeyboardInterrupt
 
     monkeypatch.setattr(
-        sys.modules["samflow.networks.diagnose"], "stage", lambda *_: watched(count)
+        sys.modules["samflow.networks.diagnosis.measurements"], "stage", lambda *_: watched(count)
     )
+    effort = Effort(num_eigenpairs=1, trace_products=200)
     with pytest.raises(networks.Interrupted) as stopped:
-        diagnose(Checkpoint(loss, w), rho=0.1, lr=0.1, k=1, rules=["gd"], trace_products=200)
+        diagnose(Checkpoint(loss, w), rho=0.1, lr=0.1, rules=["gd"], effort=effort)
     found, left = stopped.value.found, stopped.value.left
     if reached == "nothing":
         assert (found, left) == (None, ("eigenvalues", "gd", "trace"))
@@ -181,7 +183,7 @@ def test_an_interrupt_comes_with_what_is_known(products, reached, monkeypatch):
             assert np.abs(exact - float(value)).min() <= float(residual) + 1e-12
     else:
         assert (left, found.trace) == (("trace",), None)
-        assert [each.rule for each in found.verdicts] == ["gd"]
+        assert [each.rule for each in found.rules] == ["gd"]
         assert "Stopped before: trace." in str(found)
     assert isinstance(stopped.value, KeyboardInterrupt)
     with pytest.raises(Stopped), watched(itertools.chain([None] * 40).__next__):
@@ -285,6 +287,6 @@ def test_a_part_under_no_grad_is_named():
 
     x = np.random.default_rng(0).normal(size=(4, 2))
     loss = sf.losses.torch_network(Net(), x, np.arange(4) % 2)
-    found = diagnose(Checkpoint(loss, loss.flatten()), k=2, rules=["gd"], **ASK)
+    found = diagnose(Checkpoint(loss, loss.flatten()), effort=TWO, rules=["gd"], **ASK)
     assert found.without_gradient == ("first.weight", "first.bias")
     assert any("No gradient reaches first.weight, first.bias" in note for note in found.notes)

@@ -6,10 +6,11 @@ import pytest
 
 import samflow as sf
 from samflow.losses import network_function
-from samflow.networks import Checkpoint, diagnose
+from samflow.networks import Checkpoint, Effort, diagnose
 from samflow.switching import late_switch
 from tests.units import FEW, rescaled_rule
 
+FEW_PRODUCTS = Effort(trace_products=6)
 LR, SHARPNESS = 0.4, 4.25  # of ½(ab − 1)² at (2, ½)
 
 
@@ -33,11 +34,11 @@ def test_a_verdict_is_the_same_in_all_units(scaled):
         usam = rescaled_rule(sf.USAM(rho=rho), c, k)
         for lr, rule in ((LR, usam), (scaled / SHARPNESS, sf.GD())):
             found = diagnose(
-                checkpoint(c, k), rho=1.0, lr=lr * k**2 / c, rules=[rule], trace_products=6
+                checkpoint(c, k), rho=1.0, lr=lr * k**2 / c, rules=[rule], effort=FEW_PRODUCTS
             )
-            verdict = found.verdicts[0].verdict
+            verdict = found.rules[0].verdict
             assert (verdict == "unstable") == (scaled > 2), (c, k, rule)
-            assert found.verdicts[0].scaled_curvature == pytest.approx(scaled, rel=1e-6)
+            assert found.rules[0].scaled_curvature == pytest.approx(scaled, rel=1e-6)
 
 
 def test_a_late_switch_is_the_same_in_all_units():

@@ -9,7 +9,9 @@ import pytest
 from samflow import plots
 from samflow._checks import ArgumentError
 from samflow.losses import network
-from samflow.networks import Checkpoint, diagnose
+from samflow.networks import Checkpoint, Effort, diagnose
+
+PROBES = Effort(density_probes=2)
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +22,7 @@ def checkpoint():
 
 
 def test_lines_are_at_the_edges_and_what_is_far_off_is_said(checkpoint):
-    found = diagnose(checkpoint, rho=0.1, lr=0.4, rules=["gd", "usam"], density_probes=2)
+    found = diagnose(checkpoint, rho=0.1, lr=0.4, rules=["gd", "usam"], effort=PROBES)
     (ax,) = plots.spectrum(found).axes
     lines = {line.get_label(): line for line in ax.get_lines()}
     assert list(lines["edge of GD, 5"].get_xdata()) == [5.0, 5.0]
@@ -31,5 +33,5 @@ def test_lines_are_at_the_edges_and_what_is_far_off_is_said(checkpoint):
 
 
 def test_a_diagnosis_without_a_density_is_refused(checkpoint):
-    with pytest.raises(ArgumentError, match="`density_probes=4`"):
+    with pytest.raises(ArgumentError, match=r"Effort\(density_probes=4\)"):
         plots.spectrum(diagnose(checkpoint, rho=0.1, lr=0.4))

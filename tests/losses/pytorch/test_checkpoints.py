@@ -5,7 +5,7 @@ import pytest
 
 from samflow._checks import ArgumentError
 from samflow.losses import torch_network
-from samflow.networks import diagnose, load_checkpoint, save_checkpoint
+from samflow.networks import Effort, diagnose, load_checkpoint, save_checkpoint
 
 torch = pytest.importorskip("torch")
 
@@ -81,12 +81,13 @@ def test_buffers_of_another_shape_are_named(path, data):
 
 def test_a_torch_checkpoint_is_diagnosed_as_it_is(path, data):
     found = load_checkpoint(path, torch_network(made(2), *data))
-    report = diagnose(found, rho=0.1, lr=0.1, batch_size=4, k=2, trace_products=6)
+    effort = Effort(num_eigenpairs=2, trace_products=6)
+    report = diagnose(found, rho=0.1, lr=0.1, batch_size=4, effort=effort)
     h = np.asarray(found.loss.hessian(found.w))
     values = np.linalg.eigvalsh((h + h.T) / 2)
     np.testing.assert_allclose(report.pairs.values, values[[0, 1, -2, -1]], rtol=1e-9)
     assert "Batch norm takes its running statistics." in report.notes
-    usam = report.verdicts[1]
+    usam = report.rules[1]
     assert usam.rule == "usam"
     assert len(report.mean_square) == 3
 

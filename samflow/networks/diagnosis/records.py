@@ -1,16 +1,15 @@
-"""What is found out about a checkpoint: records, and how they read as text."""
+"""Records of a diagnosis."""
 
-import math
 from typing import Any, NamedTuple
 
 import equinox as eqx
 import numpy as np
 from jaxtyping import Array, Float
 
-from samflow import theory
 from samflow._types import Scalar
+from samflow.networks.diagnosis.report import as_text, report
 from samflow.noise.interpolation.directional import MeanSquareAlong
-from samflow.noise.interpolation.mean_square import NORMAL_95, MeanSquareRate
+from samflow.noise.interpolation.mean_square import MeanSquareRate
 from samflow.records import AbstractRecord, Provenance, axes
 from samflow.spectra.curvature import Trace
 from samflow.spectra.density import SpectralDensity
@@ -20,15 +19,14 @@ DEFAULT_RULES = ("gd", "usam", "practical-sam")
 """The rules of which verdicts are given unless others are asked for."""
 
 
-class Place(NamedTuple):
-    """Where a checkpoint sits with respect to critical points of its loss.
+class Nearness(NamedTuple):
+    """How near the weights are to a critical point of their loss.
 
     Attributes:
         level: "critical" (the gradient is 0 to rounding), "near" (the sharpness changes by a tenth
             in no less than 100 steps of gradient descent) or "far".
         gradient_norm: ‖g‖.
-        length: ‖g‖/max|λ|, the least distance in weight space at which a critical point can be if
-            the loss is quadratic.
+        least_distance: ‖g‖/max|λ|. If the loss is quadratic, no critical point is nearer.
         drift: relative change of the sharpness in a step of gradient descent, from H(w − lr g) v.
         steady_steps: steps in which the sharpness changes by a tenth at that pace, 0.1/|drift|.
         statement: what that means for the verdicts.
@@ -37,16 +35,16 @@ class Place(NamedTuple):
 
     level: str
     gradient_norm: float
-    length: float
+    least_distance: float
     drift: float
     steady_steps: float
     statement: str
 
 
-class RuleVerdict(NamedTuple):
+class RuleStability(NamedTuple):
     """What one rule does at the checkpoint, to first order, in the directions looked at.
 
-    Arrays have an entry an eigenpair of the Hessian, in ascending order of λ.
+    Arrays have one entry per eigenpair of the Hessian, in ascending order of λ.
 
     Attributes:
         rule: its name.
@@ -55,6 +53,9 @@ class RuleVerdict(NamedTuple):
             out), "unresolved" (one grows, but more slowly than the point itself moves on) or
             "undecided", where residuals leave it open.
         statement: the same in words, with the time in which it grows by e.
+        largest_lr: the lr below which every direction looked at is stable, neutral ones apart:
+            κ/max U, with U as large as its residual allows. 0 if no lr is stable, since U < 0
+            along some direction. NaN where residuals leave it open, and where nothing is looked at.
         rho: the radius, in the rule's own units.
         effective_rho: what multiplies the gradient in the ascent: rho for USAM, rho/(‖g‖ + eps)
             for practical SAM, 0 for GD; NaN for a rule without a closed form, and then so are
@@ -73,7 +74,7 @@ class RuleVerdict(NamedTuple):
         growth_high: its largest value there.
         cycle_radius: of SAM's 2-cycle about a minimum along the sharpest direction, in weight
             space; NaN for another rule, and where ηλ ≥ κ and no such cycle exists.
-        turned: along how many of the negative eigenvalues looked at the rule attracts.
+        stabilised: along how many of the negative eigenvalues looked at the rule attracts.
         neutral: along how many directions λ is 0 to rounding and no weight decay acts.
 
     """
@@ -81,6 +82,7 @@ class RuleVerdict(NamedTuple):
     rule: str
     verdict: str
     statement: str
+    largest_lr: float
     rho: float
     effective_rho: float
     edge: float
@@ -94,7 +96,7 @@ class RuleVerdict(NamedTuple):
     growth_low: np.ndarray
     growth_high: np.ndarray
     cycle_radius: float
-    turned: int
+    stabilised: int
     neutral: int
 
 
@@ -103,7 +105,8 @@ class Diagnosis(AbstractRecord):
 
     Attributes:
         criterion: one line about the loss that was taken.
-        place: how near a critical point is, and what that means.
+        nearness: how near the weights are to a critical point, and what that means.
+        lr: the step size.
         loss: L(w).
         error: share of examples misclassified; NaN for targets that are no classes.
         dim: number of weights.
@@ -117,10 +120,10 @@ class Diagnosis(AbstractRecord):
         neutral: how many of the eigenvalues looked at are 0 to rounding.
         trace: tr H, with an interval; None where an interrupt came before.
         density: the spectral density; None where it was not asked for.
-        verdicts: one a rule.
-        mean_square: of mini-batches, one a rule in the order of `verdicts`: the exact rate where
-            the problem is small enough, else a bound along the sharpest direction; None for a rule
-            or a map that has none. Empty without a batch size.
+        rules: what each rule does, one entry per rule.
+        mean_square: of mini-batches, one entry per rule in the order of `rules`: the exact rate
+            where the problem is small enough, else a bound along the sharpest direction; None for
+            a rule or a map that has none. Empty without a batch size.
         layers: names of the weight arrays.
         top_shares: of the squared length of the sharpest direction in each array; they sum to 1.
         bottom_shares: the same for the most negative eigenvector.
@@ -132,7 +135,8 @@ class Diagnosis(AbstractRecord):
     """
 
     criterion: str = eqx.field(static=True)
-    place: Place = eqx.field(static=True)
+    nearness: Nearness = eqx.field(static=True)
+    lr: float = eqx.field(static=True)
     dim: int = eqx.field(static=True)
     num_examples: int = eqx.field(static=True)
     index: int = eqx.field(static=True)
@@ -143,7 +147,7 @@ class Diagnosis(AbstractRecord):
     layers: tuple[str, ...] = eqx.field(static=True)
     notes: tuple[str, ...] = eqx.field(static=True)
     provenance: Provenance = eqx.field(static=True)
-    verdicts: tuple[RuleVerdict, ...]
+    rules: tuple[RuleStability, ...]
     mean_square: tuple[MeanSquareRate | MeanSquareAlong | None, ...]
     pairs: Eigenpairs
     trace: Trace | None
@@ -161,7 +165,7 @@ class Diagnosis(AbstractRecord):
     @property
     def unstable(self) -> tuple[str, ...]:
         """The rules under which a perturbation grows."""
-        return tuple(each.rule for each in self.verdicts if each.verdict == "unstable")
+        return tuple(each.rule for each in self.rules if each.verdict == "unstable")
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain numbers, texts and lists, without eigenvectors, which have dim entries."""
@@ -169,37 +173,5 @@ class Diagnosis(AbstractRecord):
         return super().to_dict() | {"pairs": pairs}
 
     def __str__(self) -> str:
-        """Return what was found, a line each."""
-        values = self.pairs.values
-        lines = [
-            self.criterion,
-            f"{self.dim} weights, {self.num_examples} examples: loss {float(self.loss):.6g}"
-            + ("" if math.isnan(float(self.error)) else f", error {float(self.error):.2%}"),
-            self.place.statement,
-            f"largest eigenvalue {float(values[-1]):.6g}, smallest {float(values[0]):.6g}, "
-            f"{self.index} of those looked at negative"
-            + ("" if self.trace is None else f"; {self.trace}"),
-        ]
-        if self.index:
-            lines.append(f"1/|λ₋| = {self.rho_threshold:.6g}: USAM's threshold in rho")
-        lines += [f"{each.rule}: {each.verdict}. {each.statement}" for each in self.verdicts]
-        for each, found in zip(self.verdicts, self.mean_square, strict=False):
-            lines += [f"{each.rule} in mini-batches: {show_mean_square(found)}"]
-        return "\n".join([*lines, *self.notes])
-
-
-def show_mean_square(found: MeanSquareRate | MeanSquareAlong | None) -> str:
-    """Return what is known of the mean square, on one line."""
-    if found is None:
-        return "nothing is known of its mean square here"
-    if isinstance(found, MeanSquareAlong):
-        return (
-            f"{found.verdict}: mean-square multiplier along the sharpest direction "
-            f"{found.radius:.6g} ± {NORMAL_95 * found.standard_error:.2g}, a lower bound"
-        )
-    return str(found)
-
-
-def window_ends(window: theory.Window | None) -> tuple[float, float] | None:
-    """Return the ends of a window as floats; an empty one has low ≥ high."""
-    return None if window is None else (float(window.low.value), float(window.high.value))
+        """Return the report as text, the answer first."""
+        return as_text(report(self))

@@ -1,4 +1,4 @@
-"""What one rule does to trained weights, to first order."""
+"""What follows from the measurements: how near a critical point is, what each rule does."""
 
 import math
 from typing import Any
@@ -9,13 +9,20 @@ import sympy
 from samflow import theory
 from samflow._status import Status
 from samflow._types import NumpyArray
-from samflow.networks.diagnosis import Place, RuleVerdict, window_ends
+from samflow.networks.diagnosis.measurements import Curvature
+from samflow.networks.diagnosis.records import Nearness, RuleStability
+from samflow.networks.scales import problem_length
 from samflow.rules import GD, SAM, USAM, PracticalSAM
-from samflow.spectra.directions import growth_within, log_growth, measured_along
+from samflow.spectra.directions import Along, growth_within, log_growth
 from samflow.spectra.spectrum import Eigenpairs
 from samflow.systems import Map
 from samflow.systems.hyperparameters import theory_settings
 
+CRITICAL = 1e-10
+"""‖g‖ up to this part of max|λ| times a length of the problem counts as 0."""
+_CHANGE = 0.1
+_STEADY = 100.0
+"""A checkpoint is near a critical point where the sharpness takes so many steps to change."""
 _NEUTRAL = 1e-6
 """An eigenvalue within this part of max|λ| of 0 counts as 0; or within so many roundings:"""
 _ROUNDINGS = 100
@@ -33,30 +40,65 @@ def neutral_values(pairs: Eigenpairs, precision: float) -> NumpyArray:
     return (size <= max(_NEUTRAL, _ROUNDINGS * precision) * size.max()) & bool(size.any())
 
 
-def rule_verdict(system: Map, w: Any, pairs: Eigenpairs, place: Place) -> RuleVerdict:
-    """Return what the rule of a map does along the eigenvectors of H.
+def nearness(curvature: Curvature) -> Nearness:
+    """Return how near the weights are to a critical point."""
+    values = np.asarray(curvature.pairs.values)
+    size = float(np.linalg.norm(curvature.gradient))
+    scale, sharpness = float(np.abs(values).max()), abs(float(values[-1]))
+    change = curvature.next_sharpness - float(values[-1])
+    drift = change / sharpness if sharpness else (math.inf if change else 0.0)
+    least_distance = size / scale if scale else (math.inf if size else 0.0)
+    steady = math.inf if drift == 0 else _CHANGE / abs(drift)
+    length = problem_length(float(np.linalg.norm(curvature.w)), curvature.loss, scale)
+    if least_distance <= CRITICAL * length:
+        level, meaning = "critical", "verdicts are those of a critical point"
+    elif steady >= _STEADY:
+        level = "near"
+        meaning = (
+            f"a step of GD changes the sharpness by {drift:+.2g} of itself; verdicts about what "
+            f"happens within {steady:.3g} steps hold to first order, the slower ones do not"
+        )
+    else:
+        level = "far"
+        meaning = (
+            f"a step of GD changes the sharpness by {drift:+.2g} of itself, a tenth in "
+            f"{steady:.3g} steps: verdicts are about perturbations of a moving point, not about "
+            "whether it stays"
+        )
+    names = {"critical": "At", "near": "Near", "far": "Not near"}
+    return Nearness(
+        level,
+        size,
+        least_distance,
+        drift,
+        steady,
+        f"{names[level]} a critical point: ‖g‖ = {size:.3g}, ‖g‖/max|λ| = {least_distance:.3g}; "
+        f"{meaning}.",
+    )
 
-    Raises:
-        ArgumentError: for a rule with a memory.
 
-    """
+def rule_stability(
+    system: Map, pairs: Eigenpairs, along: Along, nearness: Nearness
+) -> RuleStability:
+    """Return what the rule of a map does along the eigenvectors of H."""
     values, settings = np.asarray(pairs.values), theory_settings(system)
     decay = 0.0 if system.weight_decay is None else float(system.weight_decay)
-    radius, effective = settings["rho"], _effective_rho(system, place.gradient_norm)
-    along = measured_along(system, w, np.asarray(pairs.vectors))
+    radius, effective = settings["rho"], _effective_rho(system, nearness.gradient_norm)
     growth = log_growth(system, along.curvature)
-    low, high = growth_within(system, along.curvature, along.residual + np.asarray(pairs.residuals))
+    reach = along.residual + np.asarray(pairs.residuals)
+    low, high = growth_within(system, along.curvature, reach)
     closed = values * (1 + effective * values) + decay
     limit = theory.evaluate(theory.flip_threshold(settings["kind"]), momentum=settings["momentum"])
     neutral = neutral_values(pairs, system.loss.precision) & (decay == 0)
     seen = ~neutral & bool(values.any())
     cycle = _cycle_radius(system, settings, float(values[-1]))
-    verdict = _decided(low[seen], high[seen], np.asarray(pairs.status), place)
+    verdict = _decided(low[seen], high[seen], np.asarray(pairs.status), nearness)
     verdict = "neutral" if verdict == "stable" and neutral.any() else verdict
-    return RuleVerdict(
+    return RuleStability(
         rule=system.rule.name,
         verdict=verdict,
         statement=_statement(verdict, values, growth, along.curvature, seen, cycle),
+        largest_lr=_largest_lr(along.curvature[seen], reach[seen], float(limit), pairs.status),
         rho=radius,
         effective_rho=effective,
         edge=_edge(settings, effective, decay),
@@ -70,9 +112,18 @@ def rule_verdict(system: Map, w: Any, pairs: Eigenpairs, place: Place) -> RuleVe
         growth_low=low,
         growth_high=high,
         cycle_radius=cycle,
-        turned=int(np.sum(negative_values(pairs) & (high < 0))),
+        stabilised=int(np.sum(negative_values(pairs) & (high < 0))),
         neutral=int(neutral.sum()),
     )
+
+
+def _largest_lr(curvature: NumpyArray, reach: NumpyArray, limit: float, status: Any) -> float:
+    """Return the lr below which 0 < lr · U < κ for all U within reach; 0: no lr; NaN: open."""
+    if not (len(curvature) and (np.asarray(status) == Status.located).all()):
+        return math.nan
+    if (curvature + reach < 0).any():
+        return 0.0
+    return limit / float((curvature + reach).max()) if (curvature > reach).all() else math.nan
 
 
 def _effective_rho(system: Map, gradient_norm: float) -> float:
@@ -116,12 +167,13 @@ def _rho_window(
         kind=settings["kind"],
         tolerance=_NEUTRAL * float(np.abs(values).max()),
     )
-    return window_ends(window.times(sympy.Float(unit)))
+    window = window.times(sympy.Float(unit))
+    return float(window.low.value), float(window.high.value)
 
 
-def _decided(low: NumpyArray, high: NumpyArray, status: NumpyArray, place: Place) -> str:
+def _decided(low: NumpyArray, high: NumpyArray, status: NumpyArray, nearness: Nearness) -> str:
     if (low > 0).any():
-        return "unstable" if low.max() * place.steady_steps >= 1 else "unresolved"
+        return "unstable" if low.max() * nearness.steady_steps >= 1 else "unresolved"
     known = high.size > 0 and (high < 0).all() and (status == Status.located).all()
     return "stable" if known else "undecided"
 

@@ -1,0 +1,16 @@
+"""Diagnosis of a checkpoint: measure it, judge what each rule does there, and say so."""
+
+from samflow.networks.diagnosis._diagnose import diagnose
+from samflow.networks.diagnosis.measurements import Effort
+from samflow.networks.diagnosis.progress import Interrupted
+from samflow.networks.diagnosis.records import DEFAULT_RULES, Diagnosis, Nearness, RuleStability
+
+__all__ = [
+    "DEFAULT_RULES",
+    "Diagnosis",
+    "Effort",
+    "Interrupted",
+    "Nearness",
+    "RuleStability",
+    "diagnose",
+]

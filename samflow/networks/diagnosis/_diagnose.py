@@ -1,0 +1,207 @@
+"""The diagnosis of a checkpoint."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+from jaxtyping import PRNGKeyArray
+
+from samflow import _checks
+from samflow._types import NumpyArray
+from samflow.losses.network_base import AbstractNetworkLoss
+from samflow.networks.checkpoints import Checkpoint
+from samflow.networks.conventions import Convention, checked, make_loss, make_rule
+from samflow.networks.diagnosis.judgement import (
+    nearness,
+    negative_values,
+    neutral_values,
+    rule_stability,
+)
+from samflow.networks.diagnosis.measurements import (
+    Curvature,
+    Effort,
+    Measurements,
+    measure,
+)
+from samflow.networks.diagnosis.progress import Interrupted, Tell
+from samflow.networks.diagnosis.records import DEFAULT_RULES, Diagnosis
+from samflow.networks.diagnosis.report import loss_notes, neutral_note
+from samflow.records import provenance
+from samflow.rules import AbstractRule, PracticalSAM, rule
+from samflow.spectra.directions import without_memory
+from samflow.systems import Map, MiniBatch
+
+
+def diagnose(
+    checkpoint: Checkpoint,
+    *,
+    rho: float,
+    lr: float,
+    momentum: float = 0.0,
+    nesterov: bool = False,
+    weight_decay: float = 0.0,
+    batch_size: int | None = None,
+    rules: Sequence[str | AbstractRule] = DEFAULT_RULES,
+    like: str | Convention | None = None,
+    effort: Effort | None = None,
+    key: PRNGKeyArray | None = None,
+    progress: Tell = lambda message: None,
+) -> Diagnosis:
+    """Say how near trained weights are to a critical point, and what each rule would do there.
+
+    The verdicts are about small perturbations of the weights, to first order. Each rule's direction
+    d(w) is differentiated along the eigenvectors v of the most negative and of the largest
+    eigenvalues of the Hessian H. With D the derivative, U = vᵀDv gives the multipliers of the map
+    along v. At a critical point U is the closed form U(λ), which is reported beside it.
+
+    Args:
+        checkpoint: weights with their loss.
+        rho: radius, > 0; in units of weights for practical SAM, of weights over gradient for USAM.
+        lr: step size.
+        momentum: of the map, in [0, 1).
+        nesterov: which of the two forms of momentum.
+        weight_decay: of the optimiser: a part of the step, not of the loss.
+        batch_size: of mini-batches; None leaves them out.
+        rules: rules without a memory, or their names.
+        like: a convention, or a name in `CONVENTIONS`. The rule that this implementation runs takes
+            the place of practical SAM, on the loss that it descends, with its weight decay and its
+            form of momentum.
+        effort: how many eigenpairs, products, probes and batches; None: `Effort()`.
+        key: of trace, density and batches; None: key(0).
+        progress: called with a message when something begins, and every few seconds with the
+            number of Hessian-vector products made and an estimate of the time that is left.
+
+    Returns:
+        A `Diagnosis`; `print` shows its report. An eigenvalue with too large a residual says so in
+        `pairs.status`.
+
+    An interrupt raises `samflow.networks.Interrupted` with what is known by then.
+
+    Not guaranteed: anything about large perturbations, and about directions between the two ends
+    of the spectrum. `index` counts the eigenvalues looked at. Otherwise as `extreme_eigenpairs`.
+
+    Raises:
+        ArgumentError: in single precision; for weights that are not finite or do not fit; for
+            numbers out of range, unknown rules, and rules with a memory.
+
+    Source: docs/theory, sections 1, 2, 7 and 11.
+
+    """
+    _checks.double_precision("Diagnosing a checkpoint")
+    _checks.kind("checkpoint", checkpoint, Checkpoint, "Use `sf.networks.Checkpoint(loss, w)`.")
+    loss, convention = checkpoint.loss, None
+    if like is not None:
+        convention = checked(like)
+        loss, rules, nesterov, weight_decay = _as_implemented(
+            convention, loss, rules, rho, weight_decay
+        )
+    w = _checks.point("w", checkpoint.w, loss.dim)
+    rho = float(_checks.positive("rho", rho, "SAM without an ascent step is GD."))
+    effort = Effort() if effort is None else effort
+    _checks.kind("effort", effort, Effort, "Use `sf.networks.Effort(...)`.")
+    if loss.dim < 2:
+        raise _checks.ArgumentError(
+            "Argument `checkpoint` must have at least 2 weights, one for each end of the "
+            "spectrum, but has 1."
+        )
+    common = {"lr": lr, "momentum": momentum, "nesterov": nesterov, "weight_decay": weight_decay}
+    systems = [Map(loss, _made(each, rho), **common) for each in rules]
+    for system in systems:
+        without_memory(system)
+    if batch_size is not None:
+        MiniBatch(batch_size).check(loss)
+    settings = {"rho": rho, **common, "batch_size": batch_size, "like": like, "effort": effort}
+    origin = provenance(loss.name, **settings, source=checkpoint.source, **_options(loss))
+    sources = checkpoint.notes if convention is None else (*checkpoint.notes, *_sources(convention))
+    measured = Measurements(loss, w, float(_checks.positive("lr", lr)), systems)
+    key = jr.key(0) if key is None else key
+    try:
+        measure(measured, effort, batch_size=batch_size, key=key, tell=progress)
+    except KeyboardInterrupt as stop:
+        left = tuple(measured.left)
+        found = getattr(stop, "found", None)
+        if measured.curvature is not None:
+            stopped = f"Stopped before: {', '.join(left)}."
+            found = _diagnosis(measured, origin, (stopped, *sources))
+        raise Interrupted(found, left) from stop
+    return _diagnosis(measured, origin, sources)
+
+
+def _made(each: str | AbstractRule, rho: float) -> AbstractRule:
+    return rule(each, rho=rho) if isinstance(each, str) else each
+
+
+def _as_implemented(
+    convention: Convention,
+    loss: AbstractNetworkLoss,
+    rules: Sequence[str | AbstractRule],
+    rho: float,
+    weight_decay: float,
+) -> tuple[Any, list[str | AbstractRule], bool, float]:
+    """Return loss, rules, form of momentum and the step's weight decay under a convention."""
+    loss = make_loss(convention, loss, weight_decay=weight_decay)  # pyright: ignore
+    own = make_rule(convention, loss, rho=rho)
+    kept = [each for each in rules if each != PracticalSAM.name]
+    decay = weight_decay if convention.weight_decay == "step" else 0.0
+    return loss, [*kept, own], convention.nesterov, decay
+
+
+def _sources(convention: Convention) -> tuple[str, ...]:
+    return (f"Conventions as in {convention.source}.", *convention.notes)
+
+
+def _options(loss: AbstractNetworkLoss) -> dict[str, Any]:
+    return {f"loss {name}": value for name, value in loss.options._asdict().items()}
+
+
+def _diagnosis(
+    measured: Measurements,
+    origin: tuple[tuple[str, str], ...],
+    more: tuple[str, ...],
+) -> Diagnosis:
+    """Judge what is measured; rules that were not reached are left out."""
+    loss, curvature = measured.loss, measured.curvature
+    assert isinstance(curvature, Curvature)
+    pairs, silent, near = curvature.pairs, curvature.silent, nearness(curvature)
+    negative, neutral = negative_values(pairs), neutral_values(pairs, loss.precision)
+    shares = np.stack([_shares(loss, v) for v in np.asarray(pairs.vectors)])
+    notes = neutral_note(loss, pairs, neutral, shares)
+    return Diagnosis(
+        criterion=loss.criterion,
+        nearness=near,
+        lr=measured.lr,
+        dim=loss.dim,
+        num_examples=loss.num_examples,
+        index=int(negative.sum()),
+        neutral=int(neutral.sum()),
+        rho_threshold=-1 / float(pairs.values[0]) if negative[0] else float("nan"),
+        rules=tuple(
+            rule_stability(system, pairs, along, near)
+            for system, along in zip(measured.systems, measured.along, strict=False)
+        ),
+        mean_square=tuple(measured.mean_square),
+        layers=loss.weight_names,
+        mismatch=curvature.difference.mismatch,
+        without_gradient=(*silent.cut, *silent.idle),
+        notes=(
+            *notes,
+            *loss_notes(loss, curvature.difference),
+            *silent.statements(),
+            *more,
+        ),
+        provenance=origin,
+        pairs=pairs,
+        trace=measured.trace,
+        density=measured.density,
+        loss=jnp.asarray(curvature.loss),
+        error=jnp.asarray(curvature.error),
+        top_shares=jnp.asarray(shares[-1]),
+        bottom_shares=jnp.asarray(shares[0]),
+    )
+
+
+def _shares(loss: AbstractNetworkLoss, v: NumpyArray) -> NumpyArray:
+    """Return the share of each weight array in the squared length of `v`."""
+    return np.array([float(jnp.sum(part**2)) for part in loss.split(jnp.asarray(v))])

@@ -1,0 +1,215 @@
+"""What is measured of a checkpoint, in the order of importance: an interrupt keeps the rest."""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+from jaxtyping import PRNGKeyArray
+
+from samflow import _checks
+from samflow._types import NumpyArray, Point
+from samflow.losses.evaluation import error_share, gradient, value
+from samflow.losses.network_base import AbstractNetworkLoss
+from samflow.networks.diagnosis.progress import Tell, stage
+from samflow.networks.diagnosis.silent import Silent, silent_weights
+from samflow.noise.interpolation.directional import MeanSquareAlong, mean_square_along
+from samflow.noise.interpolation.mean_square import MeanSquareRate, mean_square_rate
+from samflow.spectra.curvature import FEWEST_PRODUCTS, Trace, trace
+from samflow.spectra.density import NUM_STEPS, SpectralDensity, spectral_density
+from samflow.spectra.differences import Difference, gradient_difference
+from samflow.spectra.directions import Along, measured_along
+from samflow.spectra.products import hessian_product
+from samflow.spectra.spectrum import DENSE_DIM, Eigenpairs, extreme_eigenpairs
+from samflow.systems import Map, MiniBatch, StochasticMap
+
+_EXACT_DIRECTIONS = 400
+"""Up to so many outputs over all examples the mean-square operator is worked out exactly."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Effort:
+    """How much `diagnose` computes.
+
+    Attributes:
+        num_eigenpairs: how many eigenpairs of the Hessian at each end of the spectrum; half of the
+            weights at most, which is all of them.
+        tol: largest accepted residual of an eigenvalue, as a part of max|λ|; None: 1e-8, or what
+            the float type of the loss allows.
+        max_products: Hessian-vector products after which the search for eigenvalues gives up. So
+            many vectors of the length of the weights are held in memory.
+        trace_products: Hessian-vector products for the trace, at least 6.
+        density_probes: probes for the spectral density; 0 leaves it out.
+        density_steps: Lanczos steps for each probe, with one product per step.
+        num_batches: mini-batches that are drawn where the mean square is bounded, at least 2.
+
+    Raises:
+        ArgumentError: for numbers out of range.
+
+    """
+
+    num_eigenpairs: int = 4
+    tol: float | None = None
+    max_products: int = 400
+    trace_products: int = 60
+    density_probes: int = 0
+    density_steps: int = NUM_STEPS
+    num_batches: int = 16
+
+    def __post_init__(self) -> None:
+        """Check each number before any work starts."""
+        _checks.count("num_eigenpairs", self.num_eigenpairs)
+        if self.tol is not None:
+            _checks.positive("tol", self.tol)
+        _checks.count("max_products", self.max_products)
+        _checks.count("trace_products", self.trace_products, minimum=FEWEST_PRODUCTS)
+        _checks.count("density_probes", self.density_probes, minimum=0)
+        _checks.count("density_steps", self.density_steps)
+        _checks.count("num_batches", self.num_batches, minimum=2)
+
+
+class Curvature(NamedTuple):
+    """The loss, its gradient and its curvature at the weights.
+
+    Attributes:
+        w: the weights.
+        loss: L(w).
+        error: share of examples misclassified; NaN for targets that are no classes.
+        gradient: g(w).
+        pairs: the extreme eigenpairs of H(w).
+        next_sharpness: vᵀH(w − lr g)v, with v the eigenvector of the largest eigenvalue.
+        difference: Hv against a difference of gradients along v.
+        silent: weights that no gradient reaches.
+
+    """
+
+    w: Point
+    loss: float
+    error: float
+    gradient: NumpyArray
+    pairs: Eigenpairs
+    next_sharpness: float
+    difference: Difference
+    silent: Silent
+
+
+@dataclasses.dataclass
+class Measurements:
+    """What is measured so far of the weights w of a loss, for maps that differ in their rules.
+
+    `left` names what is not measured yet. `along` and `mean_square` have one entry per map, in
+    their order; `mean_square` stays empty without a batch size.
+    """
+
+    loss: AbstractNetworkLoss
+    w: Point
+    lr: float
+    systems: list[Map]
+    left: list[str] = dataclasses.field(default_factory=list)
+    curvature: Curvature | None = None
+    along: list[Along] = dataclasses.field(default_factory=list)
+    trace: Trace | None = None
+    density: SpectralDensity | None = None
+    mean_square: list[MeanSquareRate | MeanSquareAlong | None] = dataclasses.field(
+        default_factory=list
+    )
+
+
+def measure(
+    into: Measurements, effort: Effort, *, batch_size: int | None, key: PRNGKeyArray, tell: Tell
+) -> None:
+    """Measure everything, the cheap and important first.
+
+    Args:
+        into: gains what is measured, so that an interrupt loses nothing of it.
+        effort: how much is computed.
+        batch_size: of mini-batches; None leaves them out.
+        key: of random numbers.
+        tell: is told what is being done.
+
+    Raises:
+        ArgumentError: where the gradient or the Hessian is not finite.
+        Stopped: for an interrupt in the search for eigenvalues, with those found by then.
+
+    """
+    loss, w, systems = into.loss, into.w, into.systems
+    density = ["spectral density"] if effort.density_probes else []
+    batches = [] if batch_size is None else ["mini-batches"]
+    names = [system.rule.name for system in systems]
+    into.left = ["eigenvalues", *names, "trace", *density, *batches]
+    products = loss.dim if loss.dim <= DENSE_DIM else effort.max_products
+    with stage(tell, "gradient and extreme eigenvalues", products):
+        into.curvature = _curvature(loss, w, effort, into.lr)
+    into.left.remove("eigenvalues")
+    pairs = into.curvature.pairs
+    count = len(pairs.values)
+    for system in systems:
+        with stage(tell, f"{system.rule.name} along {count} eigenvectors", 2 * count):
+            into.along.append(measured_along(system, w, np.asarray(pairs.vectors)))
+        into.left.remove(system.rule.name)
+    with stage(tell, "trace", min(effort.trace_products, loss.dim)):
+        products = effort.trace_products
+        into.trace = trace(loss, w, num_products=products, key=jr.fold_in(key, 0))
+    into.left.remove("trace")
+    if effort.density_probes:
+        probes, steps = effort.density_probes, effort.density_steps
+        with stage(tell, "spectral density", probes * min(steps, loss.dim)):
+            into.density = spectral_density(
+                loss, w, key=jr.fold_in(key, 1), num_probes=probes, num_steps=steps
+            )
+        into.left.remove("spectral density")
+    if batch_size is not None:
+        for system in systems:
+            tell(f"mean square of {system.rule.name} in mini-batches")
+            draws = (batch_size, effort.num_batches, jr.fold_in(key, 2))
+            into.mean_square.append(_mean_square(system, w, pairs, *draws))
+        into.left.remove("mini-batches")
+
+
+def _curvature(loss: AbstractNetworkLoss, w: Point, effort: Effort, lr: float) -> Curvature:
+    g = np.asarray(gradient(loss, w))
+    pairs = extreme_eigenpairs(
+        loss,
+        w,
+        k=min(effort.num_eigenpairs, loss.dim // 2),
+        tol=effort.tol,
+        max_products=effort.max_products,
+        compare=False,
+    )
+    _check_finite(loss, g, np.asarray(pairs.values))
+    v = np.asarray(pairs.vectors[-1])
+    return Curvature(
+        w=w,
+        loss=float(value(loss, w)),
+        error=error_share(loss, w),
+        gradient=g,
+        pairs=pairs,
+        next_sharpness=float(v @ hessian_product(loss, w - lr * jnp.asarray(g))(v)),
+        difference=gradient_difference(loss, w, jnp.asarray(v)),
+        silent=silent_weights(loss, w, g),
+    )
+
+
+def _check_finite(loss: AbstractNetworkLoss, g: NumpyArray, values: NumpyArray) -> None:
+    if not (np.isfinite(g).all() and np.isfinite(values).all()):
+        what = "Hessian" if np.isfinite(g).all() else "gradient"
+        raise _checks.ArgumentError(
+            f"Argument `checkpoint` must have weights at which {loss.name} is twice "
+            f"differentiable, but its {what} there is not finite."
+        )
+
+
+def _mean_square(
+    system: Map, w: Any, pairs: Eigenpairs, batch_size: int, num_batches: int, key: PRNGKeyArray
+) -> MeanSquareRate | MeanSquareAlong | None:
+    loss: Any = system.loss
+    outputs = loss.predict(w).size
+    small = loss.options.criterion == "squared" and outputs <= _EXACT_DIRECTIONS
+    if small and system.rule.name in ("gd", "usam"):
+        noisy = StochasticMap(system, MiniBatch(batch_size))
+        return mean_square_rate(noisy, w)
+    if system.momentum is not None:
+        return None
+    along = {"batch_size": batch_size, "num_batches": num_batches, "key": key}
+    return mean_square_along(system, w, pairs.vectors[-1], **along)

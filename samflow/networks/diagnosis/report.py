@@ -1,0 +1,248 @@
+"""How a diagnosis reads: the answer first, then the numbers that carry it, then the caveats."""
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from samflow._status import Status
+from samflow._types import NumpyArray
+from samflow.losses.network_base import AbstractNetworkLoss
+from samflow.noise.interpolation.directional import MeanSquareAlong
+from samflow.noise.interpolation.mean_square import NORMAL_95, MeanSquareRate
+from samflow.spectra.differences import Difference
+from samflow.spectra.spectrum import Eigenpairs
+
+if TYPE_CHECKING:  # `print` of a Diagnosis is made here, so that its module imports this one
+    from samflow.networks.diagnosis.records import Diagnosis, RuleStability
+
+_SHOWN_LAYERS = 5
+_VERDICTS = {
+    "stable": "stable in every direction measured",
+    "neutral": "stable in every direction measured except the neutral ones",
+    "unstable": "unstable",
+    "unresolved": "unresolved (a perturbation grows, but more slowly than the weights move)",
+    "undecided": "undecided (see the statements below)",
+}
+_LEGEND = (
+    "edge: the largest eigenvalue of H at which the rule is stable near a minimum.",
+    "lr·U: the effective curvature of the sharpest direction times lr; stable below the limit.",
+    "λ < 0 held: of the negative eigenvalues, those along which the rule attracts.",
+)
+
+
+class Table(NamedTuple):
+    """Rows of texts under a header."""
+
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def as_text(parts: Iterable[str | Table]) -> str:
+    """Return a report as plain text, with the columns of tables aligned."""
+    lines: list[str] = []
+    for part in parts:
+        if isinstance(part, str):
+            lines.append(part)
+            continue
+        rows = (part.header, *part.rows)
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        for row in rows:
+            cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+            lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def report(found: "Diagnosis") -> list[str | Table]:
+    """Return the parts of a report of a diagnosis."""
+    error = float(found.error)
+    return [
+        _answer(found),
+        found.nearness.statement,
+        "",
+        found.criterion,
+        f"Weights: {dict(found.provenance)['source']}",
+        f"{found.dim} weights, {found.num_examples} examples: loss {float(found.loss):.6g}"
+        + ("" if math.isnan(error) else f", error {error:.2%}"),
+        "",
+        *_eigenvalues(found.pairs),
+        *([] if found.trace is None else [str(found.trace)]),
+        _threshold(found),
+        "",
+        *_stability(found),
+        *_mini_batches(found),
+        _layers("sharpest direction", found, found.top_shares),
+        _layers("lowest direction", found, found.bottom_shares),
+        *([""] if found.notes else []),
+        *found.notes,
+    ]
+
+
+def unfinished(loss: AbstractNetworkLoss, pairs: Eigenpairs) -> list[str | Table]:
+    """Return the parts of a report of a search for eigenvalues that was stopped."""
+    return [
+        "The search for eigenvalues was stopped; no rule was measured.",
+        loss.criterion,
+        "Eigenvalues so far; the Hessian has one within the residual of each:",
+        *_eigenvalues(pairs),
+    ]
+
+
+def _answer(found: "Diagnosis") -> str:
+    """Return what each rule does at the step size, and the step sizes at which it is stable."""
+    if not found.rules:
+        return "No rule was measured."
+    kinds = dict.fromkeys(each.verdict for each in found.rules)
+    said = [_said(_VERDICTS[kind], [r for r in found.rules if r.verdict == kind]) for kind in kinds]
+    text = f"At lr = {found.lr:g}, {'; '.join(said)}"
+    if found.nearness.level == "far":
+        text += "; this is about perturbations of weights that are not near a critical point"
+    return f"{text}. {_step_sizes(found.rules)}"
+
+
+def _said(what: str, rules: Sequence["RuleStability"]) -> str:
+    names = [each.rule for each in rules]
+    return f"{_and(names)} {'is' if len(names) == 1 else 'are'} {what}"
+
+
+def _step_sizes(rules: Sequence["RuleStability"]) -> str:
+    """Return for each rule the step sizes at which every direction measured is stable."""
+    below = [f"lr < {_floored(r.largest_lr)} for {r.rule}" for r in rules if r.largest_lr > 0]
+    never = [each.rule for each in rules if each.largest_lr == 0]
+    unknown = [each.rule for each in rules if math.isnan(each.largest_lr)]
+    text = []
+    if below:
+        text.append(f"Every direction measured is stable if {_and(below)}.")
+    if never:
+        text.append(f"No lr makes {_and(never, 'or')} stable: some direction is repelling at each.")
+    if unknown:
+        text.append(f"The stable lr of {_and(unknown)} {_is_are(unknown)} not known.")
+    return " ".join(text)
+
+
+def _is_are(names: Sequence[str]) -> str:
+    return "is" if len(names) == 1 else "are"
+
+
+def _and(words: Sequence[str], last: str = "and") -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} {last} {words[-1]}"
+
+
+def _floored(value: float) -> str:
+    """Return three digits of a positive number, rounded down: a bound must not be rounded up."""
+    unit = 10.0 ** (math.floor(math.log10(value)) - 2)
+    return f"{math.floor(value / unit * (1 + 1e-9)) * unit:.3g}"
+
+
+def _eigenvalues(pairs: Eigenpairs) -> list[str | Table]:
+    """Return the table of eigenvalues, and how they were found."""
+    rows = zip(pairs.values.tolist(), pairs.residuals.tolist(), pairs.status.tolist(), strict=True)
+    texts = tuple((f"{v:.8g}", f"{r:.1e}", Status(s).label) for v, r, s in rows)
+    how = {"dense": "from the whole Hessian", "lanczos": "by Lanczos"}[pairs.method]
+    table = Table(("eigenvalue of H", "residual", "status"), texts)
+    return [table, f"{how}, {pairs.num_products} products"]
+
+
+def _threshold(found: "Diagnosis") -> str:
+    if not found.index:
+        return "No eigenvalue looked at is negative beyond its residual."
+    more = ", and there may be more" if 2 * found.index >= len(found.pairs.values) else ""
+    return (
+        f"{found.index} negative{more}. At a critical point USAM attracts along the lowest only "
+        f"if rho > 1/|λ₋| = {found.rho_threshold:.6g}."
+    )
+
+
+def _stability(found: "Diagnosis") -> list[str | Table]:
+    if not found.rules:
+        return []
+    header = ("rule", "verdict", "stable for lr below", "edge of λ", "lr·U", "limit", "λ < 0 held")
+    rows = tuple(
+        (
+            each.rule,
+            each.verdict,
+            _bound(each.largest_lr),
+            _number(each.edge),
+            f"{each.scaled_curvature:.6g}",
+            f"{each.limit:.6g}",
+            f"{each.stabilised} of {found.index}",
+        )
+        for each in found.rules
+    )
+    statements = (f"{each.rule}: {each.statement}." for each in found.rules)
+    return [Table(header, rows), *_LEGEND, "", *statements, ""]
+
+
+def _bound(largest_lr: float) -> str:
+    if math.isnan(largest_lr):
+        return "not known"
+    return _floored(largest_lr) if largest_lr else "no lr"
+
+
+def _number(value: float) -> str:
+    return "no formula" if math.isnan(value) else f"{value:.6g}"
+
+
+def _mini_batches(found: "Diagnosis") -> list[str]:
+    rows = zip(found.rules, found.mean_square, strict=False)
+    lines = [f"{each.rule} in mini-batches: {_mean_square(square)}" for each, square in rows]
+    return [*lines, ""] if lines else []
+
+
+def _mean_square(found: MeanSquareRate | MeanSquareAlong | None) -> str:
+    if found is None:
+        return "nothing is known of its mean square here"
+    if isinstance(found, MeanSquareAlong):
+        return (
+            f"{found.verdict}: mean-square multiplier along the sharpest direction "
+            f"{found.radius:.6g} ± {NORMAL_95 * found.standard_error:.2g}, a lower bound"
+        )
+    return str(found)
+
+
+def _layers(name: str, found: "Diagnosis", shares: Any) -> str:
+    parts = sorted(zip(np.asarray(shares).tolist(), found.layers, strict=True), reverse=True)
+    shown = ", ".join(f"{layer} {share:.0%}" for share, layer in parts[:_SHOWN_LAYERS])
+    return f"{name} in: {shown}"
+
+
+def neutral_note(
+    loss: AbstractNetworkLoss, pairs: Eigenpairs, neutral: NumpyArray, shares: NumpyArray
+) -> tuple[str, ...]:
+    """Name the directions in which H is 0 to rounding, by where most of them lies."""
+    if not neutral.any():
+        return ()
+    values = np.asarray(pairs.values)[neutral]
+    where = sorted({loss.weight_names[i] for i in shares[neutral].argmax(axis=1)})
+    count, all_ = int(neutral.sum()), len(neutral)
+    text = (
+        f"{count} of {all_} directions looked at {'is' if count == 1 else 'are'} neutral, with "
+        f"λ = 0 to rounding (|λ| ≤ {np.abs(values).max():.2g}), most in {', '.join(where)}: to "
+        "first order nothing grows or dies out along them, and whether they hold is open."
+    )
+    if loss.has_classes and not loss.options.label_smoothing:
+        text += " A softmax has such: adding one number to all scores changes nothing."
+    return (text,)
+
+
+def loss_notes(loss: AbstractNetworkLoss, difference: Difference) -> tuple[str, ...]:
+    """Return what decides the loss besides weights and data, said aloud."""
+    options = loss.options
+    decay = f"½·{options.weight_decay:g}·‖w‖² is" if options.weight_decay else "no weight decay is"
+    notes = [f"The loss is {options.criterion}; {decay} part of it."]
+    if options.label_smoothing:
+        notes.append(f"Labels are smoothed by {options.label_smoothing:g}.")
+    if options.batch_norm != "none":
+        whence = {"eval": "its running statistics", "train": "the statistics of the data at hand"}
+        notes.append(f"Batch norm takes {whence[options.batch_norm]}.")
+    if options.dtype != "float64":
+        notes.append(f"The network computes in {options.dtype}: residuals are limited by that.")
+    if loss.kinks:
+        notes.append(
+            f"Kinks ({', '.join(loss.kinks)}): the Hessian is that of the smooth pieces, and what "
+            "happens where a unit switches is not in it."
+        )
+    if not difference.agrees:
+        notes.append(difference.statement(loss.kinks))
+    return tuple(notes)
