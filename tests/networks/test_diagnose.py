@@ -111,15 +111,15 @@ def test_the_largest_lr_is_where_the_verdict_changes(minimum, settings, largest)
         assert (below.rules[i].verdict, above.rules[i].verdict) == ("stable", "unstable")
 
 
-def test_the_answer_says_where_no_lr_is_stable(saddle):
-    """GD leaves along λ₋ at each lr; USAM with rho = 3 > 1/|λ₋| attracts: U = 2(1 + 6) = 14."""
+def test_the_answer_says_which_directions_repel_at_every_lr(saddle):
+    """λ = ±2, ±½: GD leaves along two; USAM with rho = 3 > 2 along none, and U = 2(1 + 6) = 14."""
     found = diagnose(saddle, rho=3.0, lr=0.1, rules=["gd", "usam"])
-    assert [each.largest_lr for each in found.rules] == [0, pytest.approx(2 / 14)]
-    first = str(found).splitlines()[0]
-    assert first == (
+    assert [each.largest_lr for each in found.rules] == pytest.approx([1, 2 / 14], rel=1e-12)
+    assert [(each.num_repelling, each.num_open) for each in found.rules] == [(2, 0), (0, 0)]
+    assert str(found).startswith(
         "At lr = 0.1, gd is unstable; usam is stable in every direction measured. Every direction "
-        "measured is stable if lr < 0.142 for usam. No lr makes gd stable: some direction is "
-        "repelling at each."
+        "of positive U is stable if lr < 1 for gd and lr < 0.142 for usam. Directions of negative "
+        "U repel at every lr: 2 for gd."
     )
 
 

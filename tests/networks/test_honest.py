@@ -47,7 +47,7 @@ def test_the_neutral_directions_of_a_softmax_are_counted_and_not_called_stable(d
         assert "apart from 2 neutral directions" in each.statement
         # 1/log(1 − lr·U) with U = λ(1 + rho λ) at λ = 1/3: nothing of the zeros is in it.
         u = (1 + each.effective_rho / 3) / 3
-        assert f"by e in {-1 / np.log(1 - 0.1 * u):.3g} steps" in each.statement
+        assert f"by a factor e in {-1 / np.log(1 - 0.1 * u):.3g} steps" in each.statement
     assert "inf" not in str(found)
     (note,) = (n for n in found.notes if "neutral, with λ = 0 to rounding" in n)
     assert note.startswith("2 of 6 directions looked at are neutral")

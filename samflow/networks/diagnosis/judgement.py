@@ -98,7 +98,9 @@ def rule_stability(
         rule=system.rule.name,
         verdict=verdict,
         statement=_statement(verdict, values, growth, along.curvature, seen, cycle),
-        largest_lr=_largest_lr(along.curvature[seen], reach[seen], float(limit), pairs.status),
+        largest_lr=_largest_lr(along.curvature[seen] + reach[seen], float(limit), pairs.status),
+        num_repelling=int(np.sum(along.curvature[seen] + reach[seen] < 0)),
+        num_open=int(np.sum(np.abs(along.curvature[seen]) <= reach[seen])),
         rho=radius,
         effective_rho=effective,
         edge=_edge(settings, effective, decay),
@@ -117,13 +119,11 @@ def rule_stability(
     )
 
 
-def _largest_lr(curvature: NumpyArray, reach: NumpyArray, limit: float, status: Any) -> float:
-    """Return the lr below which 0 < lr · U < κ for all U within reach; 0: no lr; NaN: open."""
-    if not (len(curvature) and (np.asarray(status) == Status.located).all()):
-        return math.nan
-    if (curvature + reach < 0).any():
-        return 0.0
-    return limit / float((curvature + reach).max()) if (curvature > reach).all() else math.nan
+def _largest_lr(curvature: NumpyArray, limit: float, status: Any) -> float:
+    """Return κ/max U; NaN without a positive U, and where an eigenpair is not located."""
+    largest = float(curvature.max(initial=-math.inf))
+    known = largest > 0 and (np.asarray(status) == Status.located).all()
+    return limit / largest if known else math.nan
 
 
 def _effective_rho(system: Map, gradient_norm: float) -> float:
@@ -207,7 +207,7 @@ def _statement(
     fastest = int(np.argmax(np.where(seen, growth, -np.inf)))
     steps = 1 / growth[fastest] if growth[fastest] else math.inf
     if verdict in ("stable", "neutral"):
-        text = f"Every perturbation seen dies out, the slowest by e in {-steps:.3g} steps"
+        text = f"Every perturbation dies out, the slowest by a factor e in {-steps:.3g} steps"
         if verdict == "stable":
             return text
         count = int(np.sum(~seen))
@@ -216,9 +216,10 @@ def _statement(
     if verdict == "undecided":
         return "Residuals of the eigenvectors leave open whether a perturbation grows"
     how = "swings across the valley" if curvature[fastest] > 0 else "slides down"
-    text = f"It {how} along λ = {values[fastest]:.4g}, by e in {steps:.3g} steps"
+    grows = f"and grows by a factor e in {steps:.3g} steps"
+    text = f"A perturbation {how} along λ = {values[fastest]:.4g} {grows}"
     if curvature[fastest] > 0 and math.isfinite(cycle):
         text += f", until SAM's 2-cycle of radius {cycle:.3g} holds it"
     if verdict == "unresolved":
-        text += ", in which the drift of the weights changes the sharpness by more than a tenth"
+        text += "; the sharpness itself changes by more than a tenth in that time"
     return text

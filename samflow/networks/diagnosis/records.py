@@ -53,9 +53,11 @@ class RuleStability(NamedTuple):
             out), "unresolved" (one grows, but more slowly than the point itself moves on) or
             "undecided", where residuals leave it open.
         statement: the same in words, with the time in which it grows by e.
-        largest_lr: the lr below which every direction looked at is stable, neutral ones apart:
-            κ/max U, with U as large as its residual allows. 0 if no lr is stable, since U < 0
-            along some direction. NaN where residuals leave it open, and where nothing is looked at.
+        largest_lr: κ/max U, the lr below which every direction of positive U is stable, with U as
+            large as its residual allows. NaN where no U is positive, and where an eigenpair is not
+            located.
+        num_repelling: along how many directions U < 0 beyond its residual: they repel at every lr.
+        num_open: along how many directions the residual leaves the sign of U open.
         rho: the radius, in the rule's own units.
         effective_rho: what multiplies the gradient in the ascent: rho for USAM, rho/(‖g‖ + eps)
             for practical SAM, 0 for GD; NaN for a rule without a closed form, and then so are
@@ -83,6 +85,8 @@ class RuleStability(NamedTuple):
     verdict: str
     statement: str
     largest_lr: float
+    num_repelling: int
+    num_open: int
     rho: float
     effective_rho: float
     edge: float

@@ -26,6 +26,7 @@ _VERDICTS = {
     "undecided": "undecided (see the statements below)",
 }
 _LEGEND = (
+    "lr below: the lr below which every direction of positive effective curvature is stable.",
     "edge: the largest eigenvalue of H at which the rule is stable near a minimum.",
     "lr·U: the effective curvature of the sharpest direction times lr; stable below the limit.",
     "λ < 0 held: of the negative eigenvalues, those along which the rule attracts.",
@@ -107,26 +108,28 @@ def _said(what: str, rules: Sequence["RuleStability"]) -> str:
 
 
 def _step_sizes(rules: Sequence["RuleStability"]) -> str:
-    """Return for each rule the step sizes at which every direction measured is stable."""
+    """Return for each rule the step sizes at which the directions measured are stable."""
     below = [f"lr < {_floored(r.largest_lr)} for {r.rule}" for r in rules if r.largest_lr > 0]
-    never = [each.rule for each in rules if each.largest_lr == 0]
     unknown = [each.rule for each in rules if math.isnan(each.largest_lr)]
+    repelling = [f"{r.num_repelling} for {r.rule}" for r in rules if r.num_repelling]
+    doubtful = [f"{r.num_open} for {r.rule}" for r in rules if r.num_open]
     text = []
     if below:
-        text.append(f"Every direction measured is stable if {_and(below)}.")
-    if never:
-        text.append(f"No lr makes {_and(never, 'or')} stable: some direction is repelling at each.")
+        which = "of positive U" if repelling or doubtful else "measured"
+        text.append(f"Every direction {which} is stable if {_and(below)}.")
     if unknown:
-        text.append(f"The stable lr of {_and(unknown)} {_is_are(unknown)} not known.")
+        text.append(f"No bound on lr is known for {_and(unknown)}.")
+    if repelling:
+        text.append(f"Directions of negative U repel at every lr: {_and(repelling)}.")
+    if doubtful:
+        text.append(f"Directions of which residuals leave the sign of U open: {_and(doubtful)}.")
+    if repelling or doubtful:
+        text.append("U is the effective curvature: λ for gd, λ(1 + rho λ) for usam.")
     return " ".join(text)
 
 
-def _is_are(names: Sequence[str]) -> str:
-    return "is" if len(names) == 1 else "are"
-
-
-def _and(words: Sequence[str], last: str = "and") -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} {last} {words[-1]}"
+def _and(words: Sequence[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
 def _floored(value: float) -> str:
@@ -146,23 +149,23 @@ def _eigenvalues(pairs: Eigenpairs) -> list[str | Table]:
 
 def _threshold(found: "Diagnosis") -> str:
     if not found.index:
-        return "No eigenvalue looked at is negative beyond its residual."
+        return "No eigenvalue measured is negative beyond its residual."
     more = ", and there may be more" if 2 * found.index >= len(found.pairs.values) else ""
     return (
-        f"{found.index} negative{more}. At a critical point USAM attracts along the lowest only "
-        f"if rho > 1/|λ₋| = {found.rho_threshold:.6g}."
+        f"{found.index} of them are negative{more}. At a critical point USAM attracts along the "
+        f"lowest, λ₋, only if rho > 1/|λ₋| = {found.rho_threshold:.6g}."
     )
 
 
 def _stability(found: "Diagnosis") -> list[str | Table]:
     if not found.rules:
         return []
-    header = ("rule", "verdict", "stable for lr below", "edge of λ", "lr·U", "limit", "λ < 0 held")
+    header = ("rule", "verdict", "lr below", "edge of λ", "lr·U", "limit", "λ < 0 held")
     rows = tuple(
         (
             each.rule,
             each.verdict,
-            _bound(each.largest_lr),
+            "not known" if math.isnan(each.largest_lr) else _floored(each.largest_lr),
             _number(each.edge),
             f"{each.scaled_curvature:.6g}",
             f"{each.limit:.6g}",
@@ -172,12 +175,6 @@ def _stability(found: "Diagnosis") -> list[str | Table]:
     )
     statements = (f"{each.rule}: {each.statement}." for each in found.rules)
     return [Table(header, rows), *_LEGEND, "", *statements, ""]
-
-
-def _bound(largest_lr: float) -> str:
-    if math.isnan(largest_lr):
-        return "not known"
-    return _floored(largest_lr) if largest_lr else "no lr"
 
 
 def _number(value: float) -> str:
