@@ -1,4 +1,4 @@
-"""A length and a curvature of a loss, against which gradients count as 0."""
+"""A length of a loss, against which gradients count as 0."""
 
 import math
 

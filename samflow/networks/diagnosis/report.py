@@ -26,9 +26,10 @@ _VERDICTS = {
     "undecided": "undecided (see the statements below)",
 }
 _LEGEND = (
-    "lr below: the lr below which every direction of positive effective curvature is stable.",
-    "edge: the largest eigenvalue of H at which the rule is stable near a minimum.",
-    "lr·U: the effective curvature of the sharpest direction times lr; stable below the limit.",
+    "Curvature is the rule's effective curvature U: λ for gd, λ(1 + rho λ) for usam.",
+    "lr below: the lr below which every direction of positive curvature is stable.",
+    "edge of λ: the largest eigenvalue of H at which the rule is stable near a minimum.",
+    "lr·U: of the sharpest direction, which is stable below the limit.",
     "λ < 0 held: of the negative eigenvalues, those along which the rule attracts.",
 )
 
@@ -59,7 +60,7 @@ def report(found: "Diagnosis") -> list[str | Table]:
     """Return the parts of a report of a diagnosis."""
     error = float(found.error)
     return [
-        _answer(found),
+        *_answer(found),
         found.nearness.statement,
         "",
         found.criterion,
@@ -90,16 +91,16 @@ def unfinished(loss: AbstractNetworkLoss, pairs: Eigenpairs) -> list[str | Table
     ]
 
 
-def _answer(found: "Diagnosis") -> str:
+def _answer(found: "Diagnosis") -> list[str]:
     """Return what each rule does at the step size, and the step sizes at which it is stable."""
     if not found.rules:
-        return "No rule was measured."
+        return ["No rule was measured."]
     kinds = dict.fromkeys(each.verdict for each in found.rules)
     said = [_said(_VERDICTS[kind], [r for r in found.rules if r.verdict == kind]) for kind in kinds]
     text = f"At lr = {found.lr:g}, {'; '.join(said)}"
     if found.nearness.level == "far":
         text += "; this is about perturbations of weights that are not near a critical point"
-    return f"{text}. {_step_sizes(found.rules)}"
+    return [f"{text}.", *_step_sizes(found.rules)]
 
 
 def _said(what: str, rules: Sequence["RuleStability"]) -> str:
@@ -107,7 +108,7 @@ def _said(what: str, rules: Sequence["RuleStability"]) -> str:
     return f"{_and(names)} {'is' if len(names) == 1 else 'are'} {what}"
 
 
-def _step_sizes(rules: Sequence["RuleStability"]) -> str:
+def _step_sizes(rules: Sequence["RuleStability"]) -> list[str]:
     """Return for each rule the step sizes at which the directions measured are stable."""
     below = [f"lr < {_floored(r.largest_lr)} for {r.rule}" for r in rules if r.largest_lr > 0]
     unknown = [each.rule for each in rules if math.isnan(each.largest_lr)]
@@ -115,17 +116,15 @@ def _step_sizes(rules: Sequence["RuleStability"]) -> str:
     doubtful = [f"{r.num_open} for {r.rule}" for r in rules if r.num_open]
     text = []
     if below:
-        which = "of positive U" if repelling or doubtful else "measured"
+        which = "of positive curvature" if repelling or doubtful else "measured"
         text.append(f"Every direction {which} is stable if {_and(below)}.")
     if unknown:
         text.append(f"No bound on lr is known for {_and(unknown)}.")
     if repelling:
-        text.append(f"Directions of negative U repel at every lr: {_and(repelling)}.")
+        text.append(f"Directions of negative curvature repel at every lr: {_and(repelling)}.")
     if doubtful:
-        text.append(f"Directions of which residuals leave the sign of U open: {_and(doubtful)}.")
-    if repelling or doubtful:
-        text.append("U is the effective curvature: λ for gd, λ(1 + rho λ) for usam.")
-    return " ".join(text)
+        text.append(f"Directions whose residuals leave the sign open: {_and(doubtful)}.")
+    return text
 
 
 def _and(words: Sequence[str]) -> str:

@@ -1,6 +1,6 @@
 """Saddles that the symmetries of a network make, and the rho at which USAM is held by them."""
 
-from samflow.networks.saddles.critical import CriticalPoint, critical_point
+from samflow.networks.saddles.critical import CriticalPointSearch, critical_point
 from samflow.networks.saddles.deep_linear import deep_linear_saddle
 from samflow.networks.saddles.holding import (
     Departure,
@@ -16,7 +16,7 @@ from samflow.networks.saddles.symmetries import (
 from samflow.networks.saddles.units import duplicate_unit
 
 __all__ = [
-    "CriticalPoint",
+    "CriticalPointSearch",
     "Departure",
     "HoldingThreshold",
     "SymmetrySaddle",

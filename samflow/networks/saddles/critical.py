@@ -11,13 +11,15 @@ from jaxtyping import Array
 from samflow import _checks
 from samflow._status import Status
 from samflow._types import ArrayLike, NumpyArray, Point
-from samflow.losses import AbstractLoss
+from samflow.losses.base import AbstractLoss
+from samflow.losses.evaluation import value
+from samflow.networks.scales import problem_length
 
 _RANK = 1e-8
 _NUM_NEWTON = 20
 
 
-class CriticalPoint(NamedTuple):
+class CriticalPointSearch(NamedTuple):
     """Where a search for a critical point ended: weights, ‖g‖ there, located or not."""
 
     w: Point
@@ -32,7 +34,7 @@ def critical_point(
     basis: ArrayLike | None = None,
     tol: float = 1e-11,
     max_steps: int = 3000,
-) -> CriticalPoint:
+) -> CriticalPointSearch:
     """Minimise by BFGS, then bring ‖g‖ to rounding by Newton's method; for small networks.
 
     Newton's steps leave out the directions in which H vanishes to a part of 1e-8.
@@ -43,12 +45,14 @@ def critical_point(
         basis: orthonormal rows: the search stays in w0 + their span. Where the span is the fixed
             space of a symmetry of the loss, g lies in it, so that the minimum found there is a
             critical point of the whole loss.
-        tol: the norm of the gradient, in all directions, that counts as a critical point.
+        tol: the relative gradient, in all directions, that counts as a critical point: ‖g‖ over
+            max|λ| and the length ‖w‖ + √(|L|/max|λ|), so that units do not matter.
         max_steps: of BFGS.
 
     Returns:
-        Where it ended, with `residual_too_large` if ‖g‖ > tol. A minimum within the span, or
-        rarely a saddle: Newton's method may turn to one from a poor end of BFGS.
+        Where it ended, with `residual_too_large` if the relative gradient is above `tol`. A
+        minimum within the span, or rarely a saddle: Newton's method may turn to one from a poor
+        end of BFGS.
 
     Raises:
         ArgumentError: in single precision; for `w0` or `basis` of a wrong shape.
@@ -60,14 +64,22 @@ def critical_point(
     rows = _checks.point("basis", rows, loss.dim, batched=True)
     tol = float(_checks.positive("tol", tol))
     rows = jnp.atleast_2d(rows)
+    curvature, length = _scales(loss, w0)
+    unit = curvature * length**2 or 1.0  # of the loss; with z in lengths BFGS has no units
+    length = length or 1.0
+
+    def scaled(z: NumpyArray) -> tuple[float, NumpyArray]:
+        height, slope = _value_and_slope(loss, w0, rows, length * z)
+        return float(height) / unit, np.asarray(slope) * (length / unit)
+
     found = scipy.optimize.minimize(
-        lambda z: tuple(np.asarray(a) for a in _value_and_slope(loss, w0, rows, z)),
+        scaled,
         np.zeros(len(rows)),
         jac=True,
         method="BFGS",
         options={"gtol": 1e-8, "maxiter": _checks.count("max_steps", max_steps)},
     )
-    z = best = found.x
+    z = best = length * found.x
     least = np.inf
     for _ in range(_NUM_NEWTON):
         slope, curvature = (np.asarray(a) for a in _slope_and_curvature(loss, w0, rows, z))
@@ -78,7 +90,21 @@ def critical_point(
         z = z - np.linalg.pinv(curvature, rcond=_RANK, hermitian=True) @ slope
     w = w0 + jnp.asarray(best) @ rows
     size = float(np.linalg.norm(derivatives(loss, w)[0]))
-    return CriticalPoint(w, size, Status.located if size <= tol else Status.residual_too_large)
+    located = is_critical(loss, w, tol)
+    return CriticalPointSearch(w, size, Status.located if located else Status.residual_too_large)
+
+
+def is_critical(loss: AbstractLoss, w: Point, tol: float) -> bool:
+    """Say whether ‖g‖ is at most `tol` times max|λ| and a length of the problem."""
+    curvature, length = _scales(loss, w)
+    return bool(np.linalg.norm(derivatives(loss, w)[0]) <= tol * curvature * length)
+
+
+def _scales(loss: AbstractLoss, w: Point) -> tuple[float, float]:
+    """Return max|λ| and a length of the problem at `w`."""
+    curvature = float(np.abs(np.linalg.eigvalsh(derivatives(loss, w)[1])).max())
+    weights, height = float(jnp.linalg.norm(w)), float(value(loss, w))
+    return curvature, problem_length(weights, height, curvature)
 
 
 def derivatives(loss: AbstractLoss, w: Point) -> tuple[NumpyArray, NumpyArray]:

@@ -16,12 +16,12 @@ from samflow._status import Status
 from samflow._types import ArrayLike, Matrix, NumpyArray, Point
 from samflow.losses import network
 from samflow.networks.saddles import units
-from samflow.networks.saddles.critical import critical_point, derivatives
+from samflow.networks.saddles.critical import critical_point, derivatives, is_critical
 
 RANK = 1e-8
 """An eigenvalue counts as zero up to this times the largest modulus."""
 _CRITICAL = 1e-9
-"""‖g‖ up to this times 1 + ‖w‖ counts as 0."""
+"""‖g‖ up to this times max|λ| and a length of the problem counts as 0."""
 
 
 class SymmetrySaddle(NamedTuple):
@@ -165,8 +165,8 @@ def duplication_saddle(
     bigger = units.duplicate_unit(model, unit, share=share, layer=layer)
     made = network(bigger, x, y, loss=loss, name=f"network with unit {unit} twice")
     at = small.flatten(model)
-    size = float(np.linalg.norm(derivatives(small, at)[0]))
-    if not size <= _CRITICAL * (1 + float(jnp.linalg.norm(at))):
+    if not is_critical(small, at, _CRITICAL):
+        size = float(np.linalg.norm(derivatives(small, at)[0]))
         raise _checks.ArgumentError(
             f"Argument `model` must be at a critical point of its loss, but has ‖g‖ = {size:.3g}. "
             "Use `critical_point` first."

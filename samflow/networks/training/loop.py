@@ -24,8 +24,8 @@ from samflow.networks.training.states import Store, TrainState, check_state, ste
 from samflow.rules import DNSAM
 from samflow.systems import Map
 
-ESCAPE_RADIUS = 1e6
-"""A training has diverged when ‖z‖ exceeds this."""
+_ESCAPE = 1e6
+"""A training has diverged when ‖w‖ exceeds this times ‖w‖ at the start of the call."""
 _TOLD_EVERY = 100
 
 
@@ -33,8 +33,9 @@ class Trained(NamedTuple):
     """How a training ended.
 
     Attributes:
-        state: the last state that is finite and within the ball; to go on from.
-        status: out of steps (all epochs were made), diverged, or not finite.
+        state: the last state before that; to go on from.
+        status: out of steps (all epochs were made), diverged (‖w‖ is a million times what it was at
+            the start of the call, or after its first step from w = 0), or not finite.
         failed_at: (epoch, step) of the step that failed; None if none did.
 
     """
@@ -197,7 +198,7 @@ class How(NamedTuple):
         return np.asarray(jr.permutation(key, _examples(self.system.loss)))
 
     def step(self, state: TrainState, order: NumpyArray | None) -> tuple[TrainState, Scalar]:
-        """Return the next state and the norm of its z."""
+        """Return the next state and the norm of its weights, NaN unless all of it is finite."""
         z, size = self._moved(state, order)
         step = state.step + 1
         if step == self.num_batches:
@@ -278,7 +279,8 @@ def _step(system: Map, z: Vector) -> tuple[Vector, Scalar]:
 
 def _moved(system: Map, z: Vector) -> tuple[Vector, Scalar]:
     z = system.step(z)
-    return z, jnp.linalg.norm(z)
+    # A velocity is in other units than weights: it counts only where it is not finite.
+    return z, jnp.where(jnp.isfinite(z).all(), jnp.linalg.norm(system.position(z)), jnp.nan)
 
 
 def run(
@@ -319,12 +321,14 @@ def _follow(
 ) -> Trained:
     """Make the steps; `now` always holds the last state that is complete."""
     order, made = how.order(now[0]), 0
+    length = float(jnp.linalg.norm(how.system.position(now[0].z)))
     if on_step is not None:
         on_step(now[0])
     while now[0].epoch < until:
         here = now[0]
         after, size = how.step(here, order)
-        if not float(size) <= ESCAPE_RADIUS:
+        length = length or float(size)
+        if not float(size) <= _ESCAPE * length:
             status = Status.diverged if np.isfinite(float(size)) else Status.not_finite
             progress(f"{status.label} at epoch {here.epoch}, step {here.step}")
             return Trained(here, status, (here.epoch, here.step))

@@ -160,6 +160,9 @@ def test_a_run_that_diverges_says_where(tmp_path):
     assert (ended.status, ended.failed_at) == (Status.diverged, (12, 0))
     assert float(ended.state.z[0]) == 3.0**12
     assert load_state(tmp_path / "s.npz", system).epoch == 12
+    for unit in (1e-9, 1e9):  # the same step in other units
+        ended = train(system, first_state(system, [unit]), until=50)
+        assert (ended.status, ended.failed_at) == (Status.diverged, (12, 0))
     undefined = sf.Map(sf.loss("x**2/2"), sf.SAM(rho=0.1), lr=0.1)
     ended = train(undefined, first_state(undefined, [0.0]), until=5)
     assert (ended.status, ended.failed_at) == (Status.not_finite, (0, 0))
