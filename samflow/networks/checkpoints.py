@@ -19,8 +19,8 @@ from samflow._types import ArrayLike, NumpyArray, Point
 from samflow.losses.network import NetworkLoss
 from samflow.losses.network_base import AbstractNetworkLoss
 from samflow.networks.files.tensors import TensorFile, read_tensors
-from samflow.networks.files.trees import prefixes_of
-from samflow.networks.renames import Rename, check_names, listed, renamed
+from samflow.networks.files.trees import listed, prefixes_of
+from samflow.networks.renames import Rename, check_names, renamed
 from samflow.records import write_whole
 
 _UNUSED = "num_batches_tracked"
@@ -167,12 +167,14 @@ def _notes(
     opened = printable(" and ".join(file.unwrapped))
     notes = [f"opened {opened}"] if opened else []
     left_out = [*file.left_out, *left_out]
-    notes += [f"left out {listed(left_out)}"] if left_out else []
+    notes += [f"left out {listed(left_out, '{}')}"] if left_out else []
     notes += [f"widened from {' and '.join(kinds)}"] if kinds else []
     rounded = "rounded to the type that the network computes in"
-    notes += [f"{rounded}: {listed(narrower)}"] if narrower else []
-    notes += [f"besides the weights {listed(extras)} are the file's"] if extras else []
-    notes += [f"not in the file, and so the network's own: {listed(missing)}"] if missing else []
+    notes += [f"{rounded}: {listed(narrower, '{}')}"] if narrower else []
+    notes += [f"besides the weights {listed(extras, '{}')} are the file's"] if extras else []
+    notes += (
+        [f"not in the file, and so the network's own: {listed(missing, '{}')}"] if missing else []
+    )
     return tuple(notes)
 
 
@@ -218,7 +220,7 @@ def _without(
         if not any(begins(name, start) for name in tensors):
             raise _checks.ArgumentError(
                 "Argument `leave_out` must hold names in the file or their beginnings up to a dot, "
-                f"but none begins with {start!r}; it has {listed(tensors)}."
+                f"but none begins with {start!r}; it has {listed(tensors, '{}')}."
             )
     others = [name for name in tensors if any(begins(name, start) for start in leave_out)]
     return {name: t for name, t in tensors.items() if name not in others}, others

@@ -7,9 +7,7 @@ from typing import Any
 
 from samflow import _checks
 from samflow._types import NumpyArray
-
-_LISTED = 6
-"""Tensors that a message names before it says how many more there are."""
+from samflow.networks.files.trees import LISTED, listed
 
 _COMPARED = 50
 """Missing names for which the most alike is looked for, one by one."""
@@ -36,13 +34,6 @@ class MismatchError(_checks.ArgumentError):
         self.problem, self.rename, self.leave_out = problem, dict(rename), tuple(leave_out)
 
 
-def listed(names: Any) -> str:
-    """Return names for a message, the first few of them where there are many."""
-    names = list(names)
-    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return _checks.printable(", ".join(names[:_LISTED]) + more)
-
-
 def renamed(tensors: dict[str, NumpyArray], rename: Rename | None) -> dict[str, NumpyArray]:
     """Return tensors under their new names.
 
@@ -57,8 +48,8 @@ def renamed(tensors: dict[str, NumpyArray], rename: Rename | None) -> dict[str, 
         unknown = [name for name in rename if not _applies(name, tensors)]
         if unknown:
             raise _checks.ArgumentError(
-                f"Argument `rename` must have the file's names as keys, but has {listed(unknown)}; "
-                'or their beginnings with a dot, as "model.".'
+                f"Argument `rename` must have the file's names as keys, but has "
+                f"{listed(unknown, '{}')}; or their beginnings with a dot, as 'model.'."
             )
         names = {name: _new(name, rename) for name in tensors}
     elif callable(rename):
@@ -122,10 +113,11 @@ def check_names(
         return
     text = f"Argument `path` must hold the tensors of the network, but {os.fspath(path)!r}"
     if missing:
-        text += f" lacks {listed(f'{name} {shapes[name]}' for name in missing)}"
+        text += f" lacks {_with_shapes(missing, shapes)}"
     if unknown:
         text += " and" if missing else ""
-        text += f" has besides {listed(f'{name} {tensors[name].shape}' for name in unknown)}"
+        there = {name: tensor.shape for name, tensor in tensors.items()}
+        text += f" has besides {_with_shapes(unknown, there)}"
     rename = _suggested(missing, unknown, tensors, shapes)
     taken = {name for name in unknown if _new(name, rename) in {*shapes, *others}}
     left = _beginnings([name for name in unknown if name not in taken], [*taken, *shapes])
@@ -134,14 +126,18 @@ def check_names(
     call = [repr(os.fspath(path)), "loss"]
     call += [f"key={key!r}"] if key is not None else []
     call += [f"rename={_shown(rename)}"] if rename else []
-    call += [f"leave_out={left[:_LISTED]}"] if left else []
+    call += [f"leave_out={left[:LISTED]}"] if left else []
     known = f"load_checkpoint({', '.join(call)})" if rename or left else ""
     raise MismatchError(text, known, rename, left)
 
 
+def _with_shapes(names: list[str], shapes: Mapping[str, tuple[int, ...]]) -> str:
+    return listed((f"{name} {shapes[name]}" for name in names), "{}")
+
+
 def _shown(rename: Mapping[str, str]) -> str:
     pairs = [f"{old!r}: {new!r}" for old, new in rename.items()]
-    return "{" + ", ".join(pairs[:_LISTED]) + (", …" if len(pairs) > _LISTED else "") + "}"
+    return "{" + ", ".join(pairs[:LISTED]) + (", …" if len(pairs) > LISTED else "") + "}"
 
 
 def _suggested(

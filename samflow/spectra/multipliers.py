@@ -24,8 +24,8 @@ from samflow.theory.symbols import lam, rho
 DENSE_DIM = 200
 """Up to this many entries of the state the whole Jacobian is formed and diagonalised."""
 
-_CRITICAL = 1e-10
-"""‖g‖ up to this times max|λ| ‖w‖ counts as 0."""
+CRITICAL = 1e-10
+"""‖g‖ up to this times max|λ| and a length, as ‖w‖, counts as 0."""
 _SINGULAR = 1e-12
 """Up to this times 1 + ‖w‖ the distance from where a rule is not smooth is rounding."""
 
@@ -152,7 +152,7 @@ def update_multipliers(
         status = np.where(good, Status.located, Status.residual_too_large)
     curvature, errors = _curvature(system, w, vectors) if known else (residuals, residuals)
     size = np.max(np.abs(curvature)) * np.linalg.norm(w)
-    critical = bool(gradient_norm <= _CRITICAL * size)
+    critical = bool(gradient_norm <= CRITICAL * size)
     closed = _closed_form(system, curvature, values)
     exact = known and (critical or isinstance(system.rule, GD)) and bool(np.isfinite(closed).all())
     arrays = (values, vectors, residuals, curvature, errors, closed, np.abs(values - closed))

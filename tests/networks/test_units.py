@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -11,7 +12,9 @@ from samflow.losses import network_function
 from samflow.networks import Checkpoint, Effort, diagnose
 from samflow.networks.diagnosis.judgement import nearness
 from samflow.networks.diagnosis.measurements import Curvature
+from samflow.networks.diagnosis.silent import silent_weights
 from samflow.networks.saddles.critical import critical_point, is_critical
+from samflow.networks.scales import problem_length
 from samflow.spectra.spectrum import extreme_eigenpairs
 from samflow.switching import late_switch
 from tests.units import FEW, Scaled, rescaled_rule
@@ -40,6 +43,7 @@ def test_a_gradient_is_0_on_the_same_side_in_all_units(part, level):
         at = Curvature(
             w=k * jnp.array([3.0, 4.0]),
             loss=8.0 * c,
+            length=problem_length(5.0 * k, 8.0 * c, 2.0 * c / k**2),
             error=np.nan,
             gradient=np.array([part * 1e-10 * 2 * (5 + 2) * c / k, 0.0]),
             pairs=dataclasses.replace(pairs, values=pairs.values * c / k**2),
@@ -48,6 +52,21 @@ def test_a_gradient_is_0_on_the_same_side_in_all_units(part, level):
             silent=None,
         )
         assert nearness(at).level == level, (c, k)
+
+
+def test_weights_that_no_gradient_reaches_are_the_same_in_all_units():
+    """y = (a + [stop](b))x and an unused c: b is cut off, c is idle."""
+    for c, k in [(1.0, 1.0), *FEW]:
+        root = np.sqrt(c)
+
+        def model(p, x, root=root, k=k):
+            return root * (p["a"] + jax.lax.stop_gradient(p["b"])) * x / k
+
+        params = {name: jnp.ones(1) * k for name in "abc"}
+        loss = network_function(model, params, [[1.0]], [[3.0 * root]], loss="squared")
+        w = loss.flatten(params)
+        found = silent_weights(loss, w, np.asarray(loss.gradient(w)), 2 * k)
+        assert (found.cut, found.idle) == (("b",), ("c",)), (c, k)
 
 
 def test_a_critical_point_is_found_in_all_units():

@@ -11,15 +11,13 @@ from samflow._status import Status
 from samflow._types import NumpyArray
 from samflow.networks.diagnosis.measurements import Curvature
 from samflow.networks.diagnosis.records import Nearness, RuleStability
-from samflow.networks.scales import problem_length
 from samflow.rules import GD, SAM, USAM, PracticalSAM
 from samflow.spectra.directions import Along, growth_within, log_growth
+from samflow.spectra.multipliers import CRITICAL
 from samflow.spectra.spectrum import Eigenpairs
 from samflow.systems import Map
 from samflow.systems.hyperparameters import theory_settings
 
-CRITICAL = 1e-10
-"""‖g‖ up to this part of max|λ| times a length of the problem counts as 0."""
 _CHANGE = 0.1
 _STEADY = 100.0
 """A checkpoint is near a critical point where the sharpness takes so many steps to change."""
@@ -49,8 +47,7 @@ def nearness(curvature: Curvature) -> Nearness:
     drift = change / sharpness if sharpness else (math.inf if change else 0.0)
     least_distance = size / scale if scale else (math.inf if size else 0.0)
     steady = math.inf if drift == 0 else _CHANGE / abs(drift)
-    length = problem_length(float(np.linalg.norm(curvature.w)), curvature.loss, scale)
-    if least_distance <= CRITICAL * length:
+    if least_distance <= CRITICAL * curvature.length:
         level, meaning = "critical", "verdicts are those of a critical point"
     elif steady >= _STEADY:
         level = "near"

@@ -14,6 +14,7 @@ from samflow.losses.evaluation import error_share, gradient, value
 from samflow.losses.network_base import AbstractNetworkLoss
 from samflow.networks.diagnosis.progress import Tell, stage
 from samflow.networks.diagnosis.silent import Silent, silent_weights
+from samflow.networks.scales import problem_length
 from samflow.noise.interpolation.directional import MeanSquareAlong, mean_square_along
 from samflow.noise.interpolation.mean_square import MeanSquareRate, mean_square_rate
 from samflow.spectra.curvature import FEWEST_PRODUCTS, Trace, trace
@@ -75,6 +76,7 @@ class Curvature(NamedTuple):
     Attributes:
         w: the weights.
         loss: L(w).
+        length: of the problem, ‖w‖ + √(|L|/max|λ|).
         error: share of examples misclassified; NaN for targets that are no classes.
         gradient: g(w).
         pairs: the extreme eigenpairs of H(w).
@@ -86,6 +88,7 @@ class Curvature(NamedTuple):
 
     w: Point
     loss: float
+    length: float
     error: float
     gradient: NumpyArray
     pairs: Eigenpairs
@@ -178,16 +181,19 @@ def _curvature(loss: AbstractNetworkLoss, w: Point, effort: Effort, lr: float) -
         compare=False,
     )
     _check_finite(loss, g, np.asarray(pairs.values))
-    v = np.asarray(pairs.vectors[-1])
+    v, height = np.asarray(pairs.vectors[-1]), float(value(loss, w))
+    sharpest = float(np.abs(np.asarray(pairs.values)).max())
+    length = problem_length(float(np.linalg.norm(w)), height, sharpest)
     return Curvature(
         w=w,
-        loss=float(value(loss, w)),
+        loss=height,
+        length=length,
         error=error_share(loss, w),
         gradient=g,
         pairs=pairs,
         next_sharpness=float(v @ hessian_product(loss, w - lr * jnp.asarray(g))(v)),
         difference=gradient_difference(loss, w, jnp.asarray(v)),
-        silent=silent_weights(loss, w, g),
+        silent=silent_weights(loss, w, g, length),
     )
 
 

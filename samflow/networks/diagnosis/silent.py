@@ -10,7 +10,8 @@ from samflow.losses.evaluation import gradient, value
 from samflow.losses.network_base import AbstractNetworkLoss
 
 _STEP = 0.01
-"""Of weights of length 1 each, by which all are moved: dead units mostly stay dead."""
+"""Part of its own size, and of that of a typical weight, by which each is moved: dead units mostly
+stay dead."""
 _ROUNDINGS = 30.0
 """By how many of them the loss must change with weights to depend on them."""
 
@@ -44,10 +45,19 @@ class Silent(NamedTuple):
         return tuple(found)
 
 
-def silent_weights(loss: AbstractNetworkLoss, w: Point, g: NumpyArray) -> Silent:
-    """Find the arrays of weights that no gradient reaches; `g` is the gradient at w."""
+def silent_weights(loss: AbstractNetworkLoss, w: Point, g: NumpyArray, length: float) -> Silent:
+    """Find the arrays of weights that no gradient reaches.
+
+    Args:
+        loss: the loss.
+        w: the weights.
+        g: the gradient at w.
+        length: of the problem, as `problem_length` has it; of 0, a weight is taken to be about 1.
+
+    """
     random = np.random.default_rng(0).standard_normal(loss.dim)
-    step = _STEP * random * (1 + np.abs(np.asarray(w)))
+    typical = length / np.sqrt(loss.dim) or 1.0
+    step = _STEP * random * (typical + np.abs(np.asarray(w)))
     away = np.asarray(gradient(loss, w + jnp.asarray(step)))
     pieces = [map(np.asarray, loss.split(jnp.asarray(each))) for each in (g, away)]
     quiet = [not (a.any() or b.any()) for a, b in zip(*pieces, strict=True)]
@@ -59,8 +69,8 @@ def silent_weights(loss: AbstractNetworkLoss, w: Point, g: NumpyArray) -> Silent
         end = start + int(np.prod(shape))
         if names[name]:
             moved = jnp.asarray(w).at[start:end].add(step[start:end])
-            gap = abs(float(value(loss, moved)) - here)
-            if not gap <= _ROUNDINGS * loss.precision * (1 + abs(here)):
+            there = float(value(loss, moved))
+            if not abs(there - here) <= _ROUNDINGS * loss.precision * (abs(there) + abs(here)):
                 cut.append(name)
         start = end
     idle = [name for name, each in names.items() if each and name not in cut]

@@ -10,13 +10,14 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from samflow._checks import ArgumentError, excerpt
+from samflow._checks import ArgumentError, excerpt, printable
 from samflow._types import NumpyArray
 
 _DEEPEST = 64
 _MOST_NAMES = 4_000_000
 _PREFIXES = ("module.", "_orig_mod.")  # of DataParallel and of torch.compile
-_SHOWN = 12
+LISTED = 6
+"""Names that a message has before it says how many more there are."""
 
 
 class Contents(NamedTuple):
@@ -173,11 +174,11 @@ def _groups(names: list[str]) -> str:
     return f"Known: {listed(sorted(groups, key=lambda group: (group.count('.'), group)))}."
 
 
-def listed(names: Iterable[Any]) -> str:
-    """Return names for a message, the first few of them where there are many."""
-    names = [f"`{name}`" for name in names]
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more
+def listed(names: Iterable[Any], form: str = "`{}`") -> str:
+    """Return names for a message, each in a form, the first few of them where there are many."""
+    names = [form.format(name) for name in names]
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return printable(", ".join(names[:LISTED]) + more)
 
 
 def without_prefixes(names: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, ...]]:

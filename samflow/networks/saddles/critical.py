@@ -69,7 +69,7 @@ def critical_point(
     length = length or 1.0
 
     def scaled(z: NumpyArray) -> tuple[float, NumpyArray]:
-        height, slope = _value_and_slope(loss, w0, rows, length * z)
+        height, slope = _value_and_slope(loss, w0, rows, jnp.asarray(length * z))
         return float(height) / unit, np.asarray(slope) * (length / unit)
 
     found = scipy.optimize.minimize(
