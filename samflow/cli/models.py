@@ -55,7 +55,7 @@ def make_loss(model: str, data: str | None, examples: int | None, settings: Sett
             "arrays x and y, or module:function that returns them."
         )
     x, y = examples_of(data, examples)
-    common = {"loss": settings.loss, "label_smoothing": settings.label_smoothing}
+    common: dict[str, Any] = {"loss": settings.loss, "label_smoothing": settings.label_smoothing}
     common |= {"weight_decay": settings.loss_weight_decay, "dtype": settings.dtype}
     common |= {"name": model}
     if _is_torch(made):
@@ -65,9 +65,8 @@ def make_loss(model: str, data: str | None, examples: int | None, settings: Sett
         return torch_network(made, x, y, **common, **extra)
     from samflow.losses import network
 
-    state: Any = None
-    if isinstance(made, tuple) and len(made) == 2:
-        made, state = made
+    pair: Any = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
+    module, state = pair
     if state is not None:
         common |= {"state": state, "batch_norm": settings.batch_norm}
     elif settings.batch_norm not in ("none", "eval"):
@@ -75,7 +74,7 @@ def make_loss(model: str, data: str | None, examples: int | None, settings: Sett
             f"Argument `--batch-norm` must be left out for a model without state, as {model!r} "
             f"is, but is {settings.batch_norm!r}. Of equinox, return (model, state)."
         )
-    loss = network(made, x, y, **common)  # pyright: ignore[reportArgumentType]  # it checks
+    loss = network(module, x, y, **common)
     return _in_chunks(loss, settings.chunk_size)
 
 

@@ -99,7 +99,8 @@ def make_loss(source: str, *, dim: int | None = None, eigenvalues: str | None = 
                 f"Argument `--dim` needs a loss that comes in any dimension "
                 f"({', '.join(takers)}), but the loss is {source!r}."
             )
-        return losses.ZOO[name](dim=dim)  # pyright: ignore[reportCallIssue]
+        factory: Any = losses.ZOO[name]
+        return factory(dim=dim)
     return losses.loss(source)
 
 
@@ -108,7 +109,7 @@ def make_map(loss: "AbstractLoss", rule: str, *, rho: float, lr: float, momentum
     import samflow as sf
 
     check_hyperparameters(rho=rho, lr=lr, momentum=momentum)
-    return sf.Map(loss, sf.rule(rule, rho=rho), lr=lr, momentum=momentum)  # pyright: ignore
+    return sf.Map(loss, sf.rule(rule, rho=rho), lr=lr, momentum=momentum)
 
 
 def make_flow(loss: "AbstractLoss", rule: str, *, rho: float) -> "Flow":
@@ -116,7 +117,7 @@ def make_flow(loss: "AbstractLoss", rule: str, *, rho: float) -> "Flow":
     import samflow as sf
 
     check_hyperparameters(rho=rho)
-    return sf.Flow(loss, sf.rule(rule, rho=rho))  # pyright: ignore[reportCallIssue]
+    return sf.Flow(loss, sf.rule(rule, rho=rho))
 
 
 def check_hyperparameters(*, rho: float, lr: float = 1.0, momentum: float = 0.0) -> None:

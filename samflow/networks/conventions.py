@@ -9,7 +9,6 @@ import numpy as np
 
 from samflow import _checks
 from samflow._checks import ArgumentError
-from samflow._types import Scalar
 from samflow.losses.base import AbstractLoss
 from samflow.losses.network_base import AbstractNetworkLoss
 from samflow.rules import ASAM, FSAM, SAM, SSAM, AbstractRule, MultiStepSAM, PracticalSAM
@@ -199,7 +198,7 @@ def make_map(
     """
     convention = checked(like)
     made = make_loss(convention, loss, weight_decay=weight_decay)
-    return Map(  # pyright: ignore[reportCallIssue]
+    return Map(
         made,
         make_rule(convention, made, rho=rho),
         lr=lr,
@@ -230,7 +229,7 @@ def make_rule(like: Convention | str, loss: AbstractLoss, *, rho: Any) -> Abstra
     if c.num_steps > 1:
         return MultiStepSAM(c.num_steps * rho, num_steps=c.num_steps)
     if c.norm_scope == "all" and c.ascent == "sam":
-        return SAM(rho) if bare else PracticalSAM(rho, c.eps, c.placement)  # pyright: ignore
+        return SAM(rho) if bare else PracticalSAM(rho, c.eps, c.placement)
     everything = c.norm_scope == "all" and c.ascent == "asam" and c.scaled == "all"
     if everything and bare:
         return ASAM(rho, c.shift)
@@ -240,9 +239,9 @@ def make_rule(like: Convention | str, loss: AbstractLoss, *, rho: Any) -> Abstra
     return TensorSAM(
         rho,
         c.eps,
-        c.placement,  # pyright: ignore[reportArgumentType]
+        c.placement,
         tensors=None if everything else _network(c, loss).weight_shapes,
-        norm_scope=c.norm_scope,  # pyright: ignore[reportArgumentType]
+        norm_scope=c.norm_scope,
         scaled=scaled,
         shift=c.shift,
         centred=c.ascent == "gcsam",
@@ -350,7 +349,7 @@ def _friendly(c: Convention, rho: Any) -> AbstractRule:
             'Argument `eps` must be above 0 for first_memory "gradient", but is 0. Use '
             '`convention._replace(first_memory="blended")`.'
         )
-    return PracticalFSAM(rho, c.sigma, c.decay, c.eps, c.placement, c.first_memory)  # pyright: ignore
+    return PracticalFSAM(rho, c.sigma, c.decay, c.eps, c.placement, c.first_memory)
 
 
 def _plain_zero(value: Any) -> bool:
@@ -389,7 +388,7 @@ def _smoothing(convention: Convention, loss: AbstractNetworkLoss) -> float:
         )
     if not s or convention.smoothing_over == "all":
         return s
-    w: Scalar = jax.ShapeDtypeStruct((loss.dim,), jnp.zeros(()).dtype)  # pyright: ignore
+    w: Any = jax.ShapeDtypeStruct((loss.dim,), jnp.zeros(()).dtype)
     shape = eqx.filter_eval_shape(loss.batch(np.array([0])).predict, w).shape
     classes = shape[loss.class_axis]
     return float(_checks.fraction("label_smoothing", s * classes / (classes - 1)))

@@ -1,6 +1,7 @@
 """Convolutions of images with channels last: as matrix products on a CPU."""
 
 import itertools
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -26,7 +27,8 @@ def convolved(
 def by_patches(layer: eqx.nn.Conv2d, image: Array) -> Array:
     """Convolve as a product of the patches, a row each, with the kernel as a matrix."""
     (rows, columns), (down, right) = layer.kernel_size, layer.stride
-    image = jnp.pad(image, (*layer.padding, (0, 0)))  # pyright: ignore[reportArgumentType]
+    padding: Any = layer.padding  # a pair per axis, as our architectures have it
+    image = jnp.pad(image, (*padding, (0, 0)))
     height = (image.shape[0] - rows) // down + 1
     width = (image.shape[1] - columns) // right + 1
     shifted = [

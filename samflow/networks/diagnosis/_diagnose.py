@@ -141,11 +141,11 @@ def _as_implemented(
     weight_decay: float,
 ) -> tuple[Any, list[str | AbstractRule], bool, float]:
     """Return loss, rules, form of momentum and the step's weight decay under a convention."""
-    loss = make_loss(convention, loss, weight_decay=weight_decay)  # pyright: ignore
-    own = make_rule(convention, loss, rho=rho)
+    descended = make_loss(convention, loss, weight_decay=weight_decay)
+    own = make_rule(convention, descended, rho=rho)
     kept = [each for each in rules if each != PracticalSAM.name]
     decay = weight_decay if convention.weight_decay == "step" else 0.0
-    return loss, [*kept, own], convention.nesterov, decay
+    return descended, [*kept, own], convention.nesterov, decay
 
 
 def _sources(convention: Convention) -> tuple[str, ...]:

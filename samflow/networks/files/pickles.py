@@ -25,16 +25,16 @@ def check_hashes(content: bytes | IO[bytes], size: int) -> None:
 
     """
     stack: list[int | None] = []  # parts of each object; None is a mark
-    memo: dict[int, int] = {}
+    memo: dict[Any, int] = {}
     file = io.BytesIO(content) if isinstance(content, bytes) else content
     for operation, argument, _ in pickletools.genops(file):
         name = operation.name
         if name in _PUTS:
-            memo[argument] = stack[-1] or 1  # pyright: ignore[reportArgumentType]
+            memo[argument] = stack[-1] or 1
         elif name == "MEMOIZE":
             memo[len(memo)] = stack[-1] or 1
         elif name in _GETS:
-            stack.append(memo[argument])  # pyright: ignore[reportArgumentType]
+            stack.append(memo[argument])
         elif name == "MARK":
             stack.append(None)
         else:

@@ -248,7 +248,7 @@ def holding_threshold(
         raise _checks.ArgumentError(
             f"Argument `rel` must be at least {_FINEST:g}, what orbits can tell, but is {rel:g}."
         )
-    system = Map(saddle.loss, USAM(rho=0.0), lr=lr)  # pyright: ignore[reportCallIssue, reportArgumentType]
+    system = Map(saddle.loss, USAM(rho=0.0), lr=lr)
     tried: dict[float, Departure] = {}
 
     def follow(rho: float) -> Departure:

@@ -269,7 +269,8 @@ def _on(system: Map, loss: AbstractLoss) -> Map:
 # The data are arguments of these programs, and no program holds a loop of steps.
 @eqx.filter_jit
 def _step_on_batch(system: Map, z: Vector, chosen: Any) -> tuple[Vector, Scalar]:
-    return _moved(_on(system, system.loss.batch(chosen)), z)  # pyright: ignore[reportAttributeAccessIssue]
+    loss: Any = system.loss
+    return _moved(_on(system, loss.batch(chosen)), z)
 
 
 @compiled

@@ -98,7 +98,7 @@ def train_to_minimum(
     made, status = [0] * len(lrs), Status.out_of_steps
     value, gradient_norm = _measure(loss, w)
     for phase, (lr, limit) in enumerate(zip(lrs, limits, strict=True)):
-        system = Map(loss, GD(), lr=lr)  # pyright: ignore[reportCallIssue]
+        system = Map(loss, GD(), lr=lr)
         while gradient_norm > tol and made[phase] < limit and status == Status.out_of_steps:
             chunk = min(_CHUNK, limit - made[phase])
             orbit = iterate(system, w, num_steps=chunk, tol=lr * tol)
