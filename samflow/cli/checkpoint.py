@@ -1,4 +1,4 @@
-"""`samflow checkpoint`: where trained weights sit on their loss, and what SAM will do to them."""
+"""`samflow checkpoint`: at which step sizes each rule is stable at trained weights."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,58 +21,65 @@ _DRAWN_PROBES, _DRAWN_STEPS = 4, 30
 File = Annotated[
     str,
     typer.Argument(
-        help="Trained weights: safetensors, PyTorch tensors, orbax, flax, equinox or npz."
+        help="Trained weights: a file of safetensors, PyTorch, orbax, flax, equinox or npz. No "
+        "code in it is run."
     ),
 ]
 Model = Annotated[
     str,
     typer.Option(
         "--model",
-        help="module:function that returns a torch.nn.Module, an equinox module or (module, "
-        "state), or a loss of samflow with its data. This is your code, and it is run.",
+        help="module:function of your code, which is run. It returns a torch.nn.Module, an equinox "
+        "module, (module, state), or a loss of samflow with its data.",
     ),
 ]
 Data = Annotated[
     str | None,
-    typer.Option("--data", help="An .npz with x and y, or module:function that returns (x, y)."),
+    typer.Option(
+        "--data",
+        help="An .npz with the arrays x and y, or module:function that returns (x, y). Needed "
+        "unless --model returns a loss.",
+    ),
 ]
 Key = Annotated[
-    str | None, typer.Option("--key", help="Where the tensors are in a nested file, as params.")
+    str | None,
+    typer.Option("--key", help="The group of a nested file that holds the weights, as params."),
 ]
 Rename = Annotated[
     list[str] | None,
     typer.Option(
         "--rename",
-        help="OLD=NEW: a name in the file and the network's, or their beginnings up to a dot, as "
-        "model.= to take model. off; may repeat.",
+        help="OLD=NEW: the tensor OLD of the file is NEW in the network. Prefixes that end in a "
+        "dot rename all that begin so: model.= removes model. May be repeated.",
     ),
 ]
 LeaveOut = Annotated[
     list[str] | None,
     typer.Option(
-        "--leave-out", help="A name in the file, or its beginning, that is not needed; may repeat."
+        "--leave-out",
+        help="A tensor of the file that is not needed, or a prefix of several. May be repeated.",
     ),
 ]
 MaxBytes = Annotated[
     int | None,
     options.whole_option(
         "--max-bytes",
-        help="Of memory that the file may fill; by default 256 MiB and eight times its size.",
+        help="Most memory that the file may fill. By default 256 MiB plus eight times its size.",
     ),
 ]
 Loss = Annotated[
     str | None,
     typer.Option(
         "--loss",
-        help="cross_entropy or squared; by default cross_entropy for targets that are whole "
-        "numbers, and squared for floats.",
+        help="cross_entropy or squared. By default cross_entropy if the targets are whole numbers, "
+        "squared if they are floats.",
     ),
 ]
 Rules = Annotated[
     list[str] | None,
     typer.Option(
         "--rule",
-        help="Repeat for several: any of `samflow rules` without a memory; by default gd, usam and "
+        help="A rule of `samflow rules` without a memory. May be repeated. By default gd, usam and "
         "practical-sam.",
     ),
 ]
@@ -80,47 +87,78 @@ Like = Annotated[
     str | None,
     typer.Option(
         "--like",
-        help="The rule and conventions of an implementation: google, davda54, optax, late-sam, "
-        "asam, asam-davda54, gcsam or ssam.",
+        help="Follow an implementation of SAM, with its rule and all its conventions: google, "
+        "davda54, optax, late-sam, asam, asam-davda54, gcsam or ssam.",
     ),
 ]
+Rho = Annotated[
+    float, options.number_option("--rho", help="Radius of the ascent step, greater than 0.")
+]
 BatchSize = Annotated[
-    int | None, options.whole_option("--batch-size", help="Of mini-batches; by default none.")
+    int | None,
+    options.whole_option(
+        "--batch-size", help="Also judge stability under the noise of mini-batches of this size."
+    ),
 ]
 WeightDecay = Annotated[
-    float, options.number_option("--weight-decay", help="Of the optimiser's step.")
+    float, options.number_option("--weight-decay", help="Weight decay in the optimiser's step.")
 ]
 LossDecay = Annotated[
     float,
-    options.number_option("--loss-weight-decay", help="Of the loss: half of it times ‖w‖² is L's."),
+    options.number_option(
+        "--loss-weight-decay", help="Weight decay in the loss: it gains half of this times ‖w‖²."
+    ),
 ]
-Smoothing = Annotated[float, options.number_option("--label-smoothing", help="In [0, 1).")]
+Smoothing = Annotated[
+    float,
+    options.number_option(
+        "--label-smoothing", help="Label smoothing of the loss, from 0 to below 1."
+    ),
+]
 BatchNorm = Annotated[
-    str, typer.Option("--batch-norm", help="eval (running statistics) or train (the data's).")
+    str,
+    typer.Option(
+        "--batch-norm", help="Statistics of batch norm: eval (running ones) or train (the data's)."
+    ),
 ]
 Examples = Annotated[
-    int | None, options.whole_option("--examples", help="Take so many of the first examples.")
+    int | None,
+    options.whole_option("--examples", help="Use only the first examples, as many as this."),
 ]
 ChunkSize = Annotated[
     int | None,
-    options.whole_option("--chunk-size", help="Examples at a time, where memory is short."),
+    options.whole_option(
+        "--chunk-size", help="Process this many examples at a time, to save memory."
+    ),
 ]
 Precision = Annotated[
     str | None,
-    typer.Option("--dtype", help="float32 or float64: what the network computes in."),
+    typer.Option("--dtype", help="Float type in which the network computes: float32 or float64."),
 ]
-Count = Annotated[int, options.whole_option("-k", "--eigenvalues", help="How many at either end.")]
+Count = Annotated[
+    int,
+    options.whole_option(
+        "-k", "--eigenvalues", help="How many eigenvalues at each end of the Hessian's spectrum."
+    ),
+]
 Probes = Annotated[
-    int, options.whole_option("--density-probes", help="Of the spectral density; 0 for none.")
+    int,
+    options.whole_option(
+        "--density-probes",
+        help="Random probes for the spectral density; 0 leaves it out. A plot takes at least 4.",
+    ),
 ]
 TraceProducts = Annotated[
     int,
-    options.whole_option("--trace-products", help="Hessian-vector products for the trace, 6 up."),
+    options.whole_option(
+        "--trace-products", help="Hessian-vector products for the trace, at least 6."
+    ),
 ]
 MaxProducts = Annotated[
     int,
     options.whole_option(
-        "--max-products", help="Hessian-vector products after which the eigenvalues are given up."
+        "--max-products",
+        help="Hessian-vector products after which the search for eigenvalues gives up.",
     ),
 ]
 Output = Annotated[
@@ -128,7 +166,8 @@ Output = Annotated[
     typer.Option(
         "--output",
         "-o",
-        help="Write to this file instead: .json or .txt; or draw the spectrum: .pdf, .png, .svg.",
+        help="Write the report to this file (.json, .txt), or a plot of the spectrum (.pdf, .png, "
+        ".svg).",
     ),
 ]
 
@@ -145,7 +184,7 @@ def command(
     loss: Loss = None,
     rule: Rules = None,
     like: Like = None,
-    rho: options.Rho = 0.05,
+    rho: Rho = 0.05,
     lr: options.LearningRate = 0.1,
     momentum: options.Momentum = 0.0,
     weight_decay: WeightDecay = 0.0,
@@ -163,7 +202,13 @@ def command(
     json: options.AsJson = False,
     output: Output = None,
 ) -> int:
-    """Say where a checkpoint sits, its extreme curvature, and what each rule would do to it."""
+    """Say for which step sizes GD, SAM and other rules are stable at trained weights.
+
+    The answer is about small perturbations of the weights, along the eigenvectors at both ends of
+    the spectrum of the Hessian H. The report also says how near the weights are to a critical
+    point: elsewhere they move on by themselves. usam is SAM without normalisation and ascends by
+    rho·g; practical-sam ascends by rho·g/(‖g‖ + 1e-12).
+    """
     path = checked_path(output, (".json", ".txt", *_PICTURES))
     options.check_hyperparameters(rho=rho, lr=lr, momentum=momentum)
     picture = path is not None and path.suffix in _PICTURES

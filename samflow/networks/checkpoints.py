@@ -141,10 +141,10 @@ def load_checkpoint(
     extras = {name: _extra(path, name, array, own.get(name)) for name, array in extras.items()}
     missing = [name for name in names if name not in extras and not name.endswith(_UNUSED)]
     arrays = [_weights(path, name, tensors[name], shape) for name, shape in shapes.items()]
-    kinds = dict.fromkeys(shapes, loss.options.dtype)
-    kinds |= {name: own[name].dtype for name in extras if name in own}
+    types = dict.fromkeys(shapes, loss.options.dtype)
+    types |= {name: own[name].dtype for name in extras if name in own}
     there = dict(zip(shapes, arrays, strict=True)) | extras
-    narrower = [n for n, kind in kinds.items() if _narrowed(path, n, there[n], kind)]
+    narrower = [n for n, dtype in types.items() if _narrowed(path, n, there[n], dtype)]
     w = jnp.concatenate([jnp.ravel(jnp.asarray(array, dtype=float)) for array in arrays])
     source = f"{printable(os.fspath(path))} ({file.format}, sha256 {file.sha256[:12]})"
     return Checkpoint(
@@ -163,12 +163,12 @@ def _notes(
     left_out: list[str],
     missing: list[str],
 ) -> tuple[str, ...]:
-    kinds = sorted({array.dtype.name for array in arrays} - {jnp.zeros(()).dtype.name})
+    types = sorted({array.dtype.name for array in arrays} - {jnp.zeros(()).dtype.name})
     opened = printable(" and ".join(file.unwrapped))
     notes = [f"opened {opened}"] if opened else []
     left_out = [*file.left_out, *left_out]
     notes += [f"left out {listed(left_out, '{}')}"] if left_out else []
-    notes += [f"widened from {' and '.join(kinds)}"] if kinds else []
+    notes += [f"widened from {' and '.join(types)}"] if types else []
     rounded = "rounded to the type that the network computes in"
     notes += [f"{rounded}: {listed(narrower, '{}')}"] if narrower else []
     notes += [f"besides the weights {listed(extras, '{}')} are the file's"] if extras else []
@@ -265,8 +265,8 @@ def _extra(
         with np.errstate(over="ignore"):
             fits = np.isfinite(finite.astype(own.dtype)).all()
     else:
-        kinds = jnp.issubdtype(array.dtype, jnp.floating), np.iscomplexobj(array)
-        fits = not kinds[0] and kinds[1] == np.iscomplexobj(own)
+        floats, complex_ = jnp.issubdtype(array.dtype, jnp.floating), np.iscomplexobj(array)
+        fits = not floats and complex_ == np.iscomplexobj(own)
         fits = fits and np.array_equal(array.astype(own.dtype), array)
     if name.endswith("running_var") and bool((array < 0).any()):
         raise _checks.ArgumentError(

@@ -15,7 +15,8 @@ from samflow.losses.base import AbstractLoss
 from samflow.losses.evaluation import value
 from samflow.networks.scales import problem_length
 
-_RANK = 1e-8
+RANK = 1e-8
+"""An eigenvalue counts as zero up to this times the largest modulus."""
 _NUM_NEWTON = 20
 
 
@@ -87,7 +88,7 @@ def critical_point(
         if not size < least:
             break
         best, least = z, size
-        z = z - np.linalg.pinv(curvature, rcond=_RANK, hermitian=True) @ slope
+        z = z - np.linalg.pinv(curvature, rcond=RANK, hermitian=True) @ slope
     w = w0 + jnp.asarray(best) @ rows
     size = float(np.linalg.norm(derivatives(loss, w)[0]))
     located = is_critical(loss, w, tol)

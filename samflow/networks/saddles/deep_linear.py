@@ -11,7 +11,8 @@ from samflow import _checks
 from samflow._types import ArrayLike, NumpyArray
 from samflow.losses import network
 from samflow.losses.models import examples
-from samflow.networks.saddles.symmetries import RANK, SymmetrySaddle, saddle_at
+from samflow.networks.saddles.critical import RANK
+from samflow.networks.saddles.symmetries import SymmetrySaddle, saddle_at
 
 
 def deep_linear_saddle(

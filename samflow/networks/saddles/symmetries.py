@@ -16,10 +16,8 @@ from samflow._status import Status
 from samflow._types import ArrayLike, Matrix, NumpyArray, Point
 from samflow.losses import network
 from samflow.networks.saddles import units
-from samflow.networks.saddles.critical import critical_point, derivatives, is_critical
+from samflow.networks.saddles.critical import RANK, critical_point, derivatives, is_critical
 
-RANK = 1e-8
-"""An eigenvalue counts as zero up to this times the largest modulus."""
 _CRITICAL = 1e-9
 """‖g‖ up to this times max|λ| and a length of the problem counts as 0."""
 

@@ -97,12 +97,12 @@ def train_to_minimum(
         )
     made, status = [0] * len(lrs), Status.out_of_steps
     value, gradient_norm = _measure(loss, w)
-    for phase, (lr, limit) in enumerate(zip(lrs, limits, strict=True)):
+    for i, (lr, limit) in enumerate(zip(lrs, limits, strict=True)):
         system = Map(loss, GD(), lr=lr)
-        while gradient_norm > tol and made[phase] < limit and status == Status.out_of_steps:
-            chunk = min(_CHUNK, limit - made[phase])
+        while gradient_norm > tol and made[i] < limit and status == Status.out_of_steps:
+            chunk = min(_CHUNK, limit - made[i])
             orbit = iterate(system, w, num_steps=chunk, tol=lr * tol)
-            w, made[phase] = orbit.final, made[phase] + int(orbit.stopped_at)
+            w, made[i] = orbit.final, made[i] + int(orbit.stopped_at)
             if orbit.status not in (Status.converged, Status.out_of_steps):
                 status = Status(int(orbit.status))
             value, gradient_norm = _measure(loss, w)
