@@ -55,7 +55,9 @@ class Trace(AbstractRecord):
         """Return the value with its interval."""
         low, high = map(float, self.interval)
         shown = f"{float(self.value):.6g} in [{low:.6g}, {high:.6g}]"
-        return f"trace {shown} ({self.method}, {self.num_products} products): {self.status.label}"
+        more = {Status.located: "", Status.residual_too_large: "; more products would narrow it"}
+        how = f"({self.method}, {self.num_products} products)"
+        return f"trace {shown} {how}{more.get(self.status, f': {self.status.label}')}"
 
 
 def trace(

@@ -191,6 +191,11 @@ def test_practical_sam_near_a_saddle_is_usam_with_rho_over_the_gradient(saddle):
 def test_the_cycle_of_sam_is_where_its_orbit_ends(minimum):
     found = stability_of(minimum, "practical-sam", rho=0.05, lr=0.1)
     assert "swings across the valley" in found.statement
+    report = str(diagnose(minimum, rho=0.05, lr=0.1))
+    assert (
+        "practical-sam is unstable (up to a 2-cycle of radius 0.0125 along the sharpest direction)"
+        in report
+    )
     # c = ηρλ/(2 − ηλ), which the orbit reaches: checked by running it.
     assert found.cycle_radius == pytest.approx(0.1 * 0.05 * 4 / (2 - 0.4), rel=1e-12)
     system = sf.Map(minimum.loss, sf.rules.PracticalSAM(rho=0.05), lr=0.1)

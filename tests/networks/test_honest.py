@@ -45,10 +45,12 @@ def test_the_neutral_directions_of_a_softmax_are_counted_and_not_called_stable(d
     for each in found.rules[:2]:
         assert (each.verdict, each.neutral) == ("neutral", 2)
         assert "apart from 2 neutral directions" in each.statement
+        assert each.largest_lr == pytest.approx(2 * 3 / (1 + each.effective_rho / 3), rel=1e-5)
         # 1/log(1 − lr·U) with U = λ(1 + rho λ) at λ = 1/3: nothing of the zeros is in it.
         u = (1 + each.effective_rho / 3) / 3
         assert f"by a factor e in {-1 / np.log(1 - 0.1 * u):.3g} steps" in each.statement
     assert "inf" not in str(found)
+    assert "Every direction measured that is not neutral is stable if lr < " in str(found)
     (note,) = (n for n in found.notes if "neutral, with λ = 0 to rounding" in n)
     assert note.startswith("2 of 6 directions looked at are neutral")
     assert "adding one number to all scores" in note

@@ -63,7 +63,7 @@ def test_a_few_products_give_a_perceptrons_trace_within_its_interval(perceptron)
     assert (found.method, found.num_products, found.status) == ("xtrace", 200, Status.located)
     assert found.interval[0] < np.trace(dense) < found.interval[1]
     assert found.standard_error < 0.02 * abs(found.value)
-    assert "(xtrace, 200 products): located" in str(found)
+    assert str(found).endswith("(xtrace, 200 products)")  # wide intervals say so
 
 
 def test_the_estimates_are_those_of_the_definition(small):

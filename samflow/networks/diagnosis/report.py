@@ -95,17 +95,25 @@ def _answer(found: "Diagnosis") -> list[str]:
     """Return what each rule does at the step size, and the step sizes at which it is stable."""
     if not found.rules:
         return ["No rule was measured."]
-    kinds = dict.fromkeys(each.verdict for each in found.rules)
-    said = [_said(_VERDICTS[kind], [r for r in found.rules if r.verdict == kind]) for kind in kinds]
+    names: dict[str, list[str]] = {}
+    for each in found.rules:
+        names.setdefault(_behaviour(each), []).append(each.rule)
+    said = [
+        f"{_and(rules)} {'is' if len(rules) == 1 else 'are'} {what}"
+        for what, rules in names.items()
+    ]
     text = f"At lr = {found.lr:g}, {'; '.join(said)}"
     if found.nearness.level == "far":
         text += "; this is about perturbations of weights that are not near a critical point"
     return [f"{text}.", *_step_sizes(found.rules)]
 
 
-def _said(what: str, rules: Sequence["RuleStability"]) -> str:
-    names = [each.rule for each in rules]
-    return f"{_and(names)} {'is' if len(names) == 1 else 'are'} {what}"
+def _behaviour(rule: "RuleStability") -> str:
+    """Return the verdict in words, with the 2-cycle that an unstable SAM ends on."""
+    swings = bool(rule.measured[np.argmax(rule.growth)] > 0)
+    if rule.verdict == "unstable" and swings and math.isfinite(rule.cycle_radius):
+        return f"unstable (up to a 2-cycle of radius {rule.cycle_radius:.3g} along the sharpest direction)"
+    return _VERDICTS[rule.verdict]
 
 
 def _step_sizes(rules: Sequence["RuleStability"]) -> list[str]:
@@ -117,6 +125,7 @@ def _step_sizes(rules: Sequence["RuleStability"]) -> list[str]:
     text = []
     if below:
         which = "of positive curvature" if repelling or doubtful else "measured"
+        which += " that is not neutral" if any(r.neutral for r in rules) else ""
         text.append(f"Every direction {which} is stable if {_and(below)}.")
     if unknown:
         text.append(f"No bound on lr is known for {_and(unknown)}.")
@@ -151,8 +160,8 @@ def _threshold(found: "Diagnosis") -> str:
         return "No eigenvalue measured is negative beyond its residual."
     more = ", and there may be more" if 2 * found.index >= len(found.pairs.values) else ""
     return (
-        f"{found.index} of them are negative{more}. At a critical point USAM attracts along the "
-        f"lowest, λ₋, only if rho > 1/|λ₋| = {found.rho_threshold:.6g}."
+        f"Negative eigenvalues measured: {found.index}{more}. At a critical point USAM attracts "
+        f"along the lowest, λ₋, only if rho > 1/|λ₋| = {found.rho_threshold:.6g}."
     )
 
 
@@ -191,8 +200,8 @@ def _mean_square(found: MeanSquareRate | MeanSquareAlong | None) -> str:
         return "nothing is known of its mean square here"
     if isinstance(found, MeanSquareAlong):
         return (
-            f"{found.verdict}: mean-square multiplier along the sharpest direction "
-            f"{found.radius:.6g} ± {NORMAL_95 * found.standard_error:.2g}, a lower bound"
+            f"{found.verdict}, the sharpest direction: its mean-square multiplier "
+            f"{found.radius:.6g} ± {NORMAL_95 * found.standard_error:.2g} is a lower bound"
         )
     return str(found)
 
