@@ -12,6 +12,11 @@ from samflow._types import Box, Matrix, Point, Scalar, Vector
 from samflow.losses.base import AbstractLoss
 from samflow.losses.expression import ExpressionLoss
 
+if TYPE_CHECKING:  # type checkers would take abstract variables for constructor arguments
+    from typing import ClassVar as AbstractVar
+else:
+    from equinox import AbstractVar
+
 
 @runtime_checkable
 class FiniteSum(Protocol):
@@ -34,15 +39,8 @@ class FiniteSum(Protocol):
 class AbstractSumLoss(AbstractLoss):
     """A linear combination of losses of the same weights."""
 
-    if TYPE_CHECKING:  # type checkers take abstract variables for arguments of the constructor
-
-        @property
-        def parts(self) -> tuple[AbstractLoss, ...]:
-            """The losses Lᵢ."""
-            ...
-
-    else:
-        parts: eqx.AbstractVar[tuple[AbstractLoss, ...]]
+    parts: AbstractVar[tuple[AbstractLoss, ...]]
+    """The losses Lᵢ."""
 
     @abc.abstractmethod
     def combine(self, values: Sequence[Vector]) -> Vector:
