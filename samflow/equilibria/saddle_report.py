@@ -97,7 +97,7 @@ def survey(
     box = _checks.box("box", box, loss.dim)
     rho = float(_checks.nonnegative("rho", rho, "rho is the radius of the ascent step."))
     lr, momentum = float(_checks.positive("lr", lr)), float(_checks.fraction("momentum", momentum))
-    system = Map(loss, GD(), lr=lr, momentum=momentum)  # pyright: ignore[reportCallIssue]
+    system = Map(loss, GD(), lr=lr, momentum=momentum)
     certificate = certify_fixed_points(system, box)
     places = [_proved_place(point) for point in certificate.points]
     note = certificate.summary()
@@ -110,7 +110,7 @@ def survey(
         behaviours = []
         for name in rules:
             progress(name)
-            made = Map(loss, rule(name, rho=rho), lr=lr, momentum=momentum)  # pyright: ignore
+            made = Map(loss, rule(name, rho=rho), lr=lr, momentum=momentum)
             follow = [simulate and place not in unfollowed for place in places]
             behaviours.append(
                 [
@@ -123,8 +123,8 @@ def survey(
         )
     extra, extra_note = None, ""
     if hallucinated:
-        ascents = [made(rho=rho) for made in (USAM, SAM) if made.name in rules]  # pyright: ignore
-        maps = [Map(loss, made, lr=lr, momentum=momentum) for made in ascents]  # pyright: ignore
+        ascents = [made(rho=rho) for made in (USAM, SAM) if made.name in rules]
+        maps = [Map(loss, made, lr=lr, momentum=momentum) for made in ascents]
         extra, extra_note = _hallucinated(maps, box)
     return Survey(
         loss=loss.name,

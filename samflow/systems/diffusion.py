@@ -141,11 +141,11 @@ class Diffusion(AbstractDiffusion):
         """The number of weights, or of different batches if that is less."""
         return update_moments.num_noises(self.loss, self.noise)
 
-    def drift(self, z: Point) -> Point:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def drift(self, z: Point) -> Point:
         """Return −E d_γ(z)."""
         return -self._moments(z).mean
 
-    def diffusion(self, z: Point) -> Array:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def diffusion(self, z: Point) -> Array:
         """Return √lr F, shape (dim, num_noises), with FFᵀ = Cov d_γ(z)."""
         return jnp.sqrt(self.lr) * self._moments(z).factor
 
