@@ -124,7 +124,7 @@ def escape_time(
     """
     _checks.kind("system", system, AbstractStochasticMap, "Use `sf.StochasticMap(map, noise)`.")
     w = _checks.point("w", w, system.dim)
-    radius = float(_checks.positive("radius", radius))
+    radius = _checks.positive("radius", radius)
     num_paths = _checks.count("num_paths", num_paths)
     max_steps = _checks.count("max_steps", max_steps)
     _check_most(system, max_steps)
