@@ -170,7 +170,7 @@ def classify(
         return Stability(*found, discrete, local, where)
 
     size = float(jnp.linalg.norm(system.position(z)))
-    size += ascent_length(system) if scale is None else scale
+    size += ascent_length(system, system.position(z)) if scale is None else scale
     if gradient.size and _is_singular(hessian, gradient, float(singularity), size):
         assert isinstance(system, (Map, Flow))
         local = nonsmooth(system, system.position(z), hessian)

@@ -6,8 +6,14 @@ from typing import Any
 from samflow._checks import ArgumentError, known, nonnegative
 from samflow.rules.ascent import ASAM, GCSAM, MultiStepSAM
 from samflow.rules.average import AverageSAM
-from samflow.rules.base import AbstractMemorylessRule, AbstractNormalisedRule, AbstractRule
+from samflow.rules.base import (
+    AbstractMemorylessRule,
+    AbstractNormalisedRule,
+    AbstractRule,
+    is_normalised,
+)
 from samflow.rules.combined import SSAM, LookaheadSAM, OptimisticSAM, PenalisedGradientNorm
+from samflow.rules.critical import Ascent
 from samflow.rules.memory import DPSAT, FSAM, VaSSO
 from samflow.rules.practical import PracticalFSAM, PracticalSAM, TensorSAM
 from samflow.rules.sam import GD, SAM, USAM
@@ -120,6 +126,7 @@ __all__ = [
     "AbstractMemorylessRule",
     "AbstractNormalisedRule",
     "AbstractRule",
+    "Ascent",
     "AverageSAM",
     "LookaheadSAM",
     "MultiStepSAM",
@@ -129,6 +136,7 @@ __all__ = [
     "PracticalSAM",
     "TensorSAM",
     "VaSSO",
+    "is_normalised",
     "known_rule",
     "rule",
 ]
