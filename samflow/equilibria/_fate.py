@@ -17,7 +17,7 @@ from samflow.equilibria._units import ascent_length
 from samflow.equilibria.agreement import disagreement
 from samflow.equilibria.following import WINDOW, About, follow_flow, follow_map
 from samflow.equilibria.lengths import natural_length
-from samflow.equilibria.nonsmooth_records import Nonsmooth
+from samflow.equilibria.nonsmooth.records import Nonsmooth
 from samflow.equilibria.stability import classify
 from samflow.losses.quadratic import is_quadratic
 from samflow.records import AbstractRecord, Provenance, axes, provenance
