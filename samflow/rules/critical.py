@@ -33,11 +33,6 @@ class Ascent(enum.Enum):
         """Whether a is a fixed multiple of g, so that d is linear on a quadratic loss."""
         return self in (Ascent.none, Ascent.gradient)
 
-    @property
-    def is_proved(self) -> bool:
-        """Whether `samflow.proofs` has its fixed points."""
-        return self.is_linear or self is Ascent.unit
-
 
 class LinearAscent(NamedTuple):
     """An ascent step ρMz/‖Nz‖ near a critical point.
