@@ -217,7 +217,10 @@ def _unsupported(system: AbstractSystem) -> str:
     if not isinstance(system.loss, ExpressionLoss):
         return "the loss is not given by a formula"
     if system.rule.ascent not in COVERS:
-        return f"the rule {system.rule.name} is not one of gd, usam, sam"
+        return (
+            f"the rule {system.rule.name} is not one of gd, usam, sam, and its class does not say "
+            "by `ascent` that its direction is of their form"
+        )
     decay = system.weight_decay if isinstance(system, Map) else None
     if decay is not None and system.rule.ascent is not Ascent.none:
         return "weight decay moves the fixed points of a rule with an ascent step"

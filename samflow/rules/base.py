@@ -25,11 +25,18 @@ class AbstractRule(eqx.Module):
     """
 
     name: ClassVar[str]
-    formula: ClassVar[str]
-    source: ClassVar[str]
+    """By default the name of the class."""
+    formula: ClassVar[str] = ""
+    source: ClassVar[str] = ""
     smooth: ClassVar[bool]
     """Whether it has a Jacobian at a critical point with a regular Hessian, by default."""
     num_memories: ClassVar[int]
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if not (hasattr(cls, "name") or cls.__name__.startswith("Abstract")):
+            cls.name = cls.__name__
+
     ascent: ClassVar[Ascent] = Ascent.other
     """The form of d(w), everywhere; with one of GD, USAM or SAM the rule has all their theory."""
     by_gradients: ClassVar[bool] = False
