@@ -218,8 +218,8 @@ def _unsupported(system: AbstractSystem) -> str:
         return "the loss is not given by a formula"
     if system.rule.ascent not in COVERS:
         return (
-            f"the rule {system.rule.name} is not one of gd, usam, sam, and its class does not say "
-            "by `ascent` that its direction is of their form"
+            f"the rule {system.rule.name} does not state that it has the form of gd, usam or sam "
+            "(`ascent`)"
         )
     decay = system.weight_decay if isinstance(system, Map) else None
     if decay is not None and system.rule.ascent is not Ascent.none:

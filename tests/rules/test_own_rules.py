@@ -178,7 +178,7 @@ def test_what_is_not_stated_is_unknown():
 def test_proofs_say_what_they_need():
     refused = sf.certify_fixed_points(sf.Map(LOSS, OWN_USAM, lr=LR), (-2, 2))
     assert refused.verdict is Verdict.unsupported
-    assert "does not say by `ascent`" in refused.reason
+    assert "(`ascent`)" in refused.reason
     proved, known = (
         sf.certify_fixed_points(sf.Map(LOSS, rule, lr=LR), (-2, 2))
         for rule in (PlainSAM(RHO), sf.SAM(rho=RHO))
