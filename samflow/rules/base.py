@@ -20,8 +20,8 @@ class AbstractRule(eqx.Module):
     as a flow, asks for `num_memories` and refuses a rule that has one: a memory that forgets at a
     fixed rate a step has no time scale of its own left as lr → 0.
 
-    What follows `singularity` is the rule's theory: what theory.md knows of it near a critical
-    point. Every default says "unknown", or follows from `ascent`; analyses then do without.
+    The other members state what is known of the rule near a critical point. Every default says
+    "unknown", or follows from `ascent`. Analyses do without what is unknown.
     """
 
     name: ClassVar[str]
@@ -31,12 +31,6 @@ class AbstractRule(eqx.Module):
     smooth: ClassVar[bool]
     """Whether it has a Jacobian at a critical point with a regular Hessian, by default."""
     num_memories: ClassVar[int]
-
-    def __init_subclass__(cls, **options: Any) -> None:
-        super().__init_subclass__(**options)
-        if not (hasattr(cls, "name") or cls.__name__.startswith("Abstract")):
-            cls.name = cls.__name__
-
     ascent: ClassVar[Ascent] = Ascent.other
     """The form of d(w), everywhere; with one of GD, USAM or SAM the rule has all their theory."""
     by_gradients: ClassVar[bool] = False
@@ -46,6 +40,11 @@ class AbstractRule(eqx.Module):
     windows: ClassVar[tuple[str, ...]] = ()
     """The fields among "rho" and "eps" that `effective_rho` at a critical point is made of: rho,
     or rho/eps."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if not (hasattr(cls, "name") or cls.__name__.startswith("Abstract")):
+            cls.name = cls.__name__
 
     @abc.abstractmethod
     def init(self, loss: AbstractLoss, w: Vector) -> Vector:

@@ -18,12 +18,11 @@ class FunctionRule(AbstractMemorylessRule):
         function: takes g, the function that returns the gradient of the loss at any weights, and
             weights w of shape (dim,); returns a direction. It may be an equinox module; its arrays
             are then leaves of the rule.
-        called: the name of the rule.
 
     """
 
     function: Callable[[Callable[[Vector], Vector], Vector], Any]
-    called: str = eqx.field(static=True, default="function")
+    _name: str = eqx.field(static=True, default="function")
     formula: ClassVar[str] = "function(g, w)"
     source: ClassVar[str] = "given by the user"
     smooth: ClassVar[bool] = True
@@ -31,8 +30,8 @@ class FunctionRule(AbstractMemorylessRule):
 
     @property
     def name(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """The name that was given."""
-        return self.called
+        """What the rule is called."""
+        return self._name
 
     def direction(self, loss: AbstractLoss, w: Vector) -> Vector:
         """Return function(g, w)."""

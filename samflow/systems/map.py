@@ -193,7 +193,7 @@ def describe_rule(rule: AbstractRule) -> str:
     fields = {
         name: value
         for name, value in vars(rule).items()
-        if not (value is None or callable(value) or (name == "called" and value == rule.name))
+        if not (value is None or callable(value) or name.startswith("_"))
     }
     shown = ", ".join(f"{name}={_shown(value)}" for name, value in fields.items())
     return f"{rule.name}({shown})" if shown else rule.name

@@ -165,6 +165,32 @@ def test_fixed_points_and_their_kinds(own, known):
         assert found.local == expected.local
 
 
+class PlainMemory(rules.AbstractRule):
+    """VaSSO with jnp.linalg.norm."""
+
+    rho: float
+    num_memories: ClassVar[int] = 1
+
+    def init(self, loss, w):
+        return loss.gradient(w)
+
+    def step(self, loss, w, memory):
+        new = 0.6 * memory + 0.4 * loss.gradient(w)
+        return loss.gradient(w + self.rho * new / jnp.linalg.norm(new)), new
+
+    def singularity(self, loss, w, memory):
+        return jnp.linalg.norm(0.6 * memory + 0.4 * loss.gradient(w))
+
+
+def test_a_rule_with_a_memory():
+    own, known = PlainMemory(RHO), sf.rule("vasso", rho=RHO, theta=0.4)
+    assert own.name == "PlainMemory"
+    ours, theirs = (
+        sf.iterate(sf.Map(LOSS, rule, lr=LR), W[None], num_steps=60) for rule in (own, known)
+    )
+    np.testing.assert_allclose(ours.final_w, theirs.final_w, rtol=1e-10, atol=1e-12)
+
+
 def test_what_is_not_stated_is_unknown():
     """Of an unstated rule the flow is asked for its limits; of the map nothing is known."""
     flow = sf.classify(sf.Flow(LOSS, UnstatedSAM(RHO)), SADDLE)
