@@ -326,7 +326,9 @@ def _summary(found: "Survey") -> list[str]:
             "is said of it is exact for the quadratic part of the loss there"
             + ("." if exact else "; for the loss it is no proof.")
         )
-    ascents = [rule.upper() for rule in ("usam", "sam") if rule in found.rules]
+    from samflow.equilibria.saddle_report import hallucinating
+
+    ascents = [rule.upper() for rule in hallucinating(found.rules)]
     if ascents and found.hallucinated is None:
         lines.append(f"{' and '.join(ascents)} can stand still elsewhere; --all looks there too.")
     return lines

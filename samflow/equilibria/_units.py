@@ -10,7 +10,6 @@ from jaxtyping import Array, Float
 
 from samflow._types import Box, Scalar, Vector
 from samflow.losses.base import AbstractLoss
-from samflow.rules import ASAM, USAM, AbstractNormalisedRule, PracticalSAM
 from samflow.systems import AbstractFlow, AbstractMap, AbstractSystem, Flow, Map
 
 _RADII = 2.0 ** np.arange(-110, 111, 2)
@@ -90,19 +89,9 @@ class Unitless(AbstractMap):
         return self.system.describe()
 
 
-def ascent_length(system: AbstractSystem) -> float:
-    """Return the length in weight space that a rule brings with it; 0 where it brings none.
-
-    It is rho, except for USAM, whose rho has the units of weight over gradient, and ASAM, whose
-    rho has none.
-    """
-    rule = system.rule if isinstance(system, (Map, Flow)) else None
-    if isinstance(rule, ASAM):
-        return float(rule.shift)
-    if isinstance(rule, USAM):
-        return 0.0
-    known = isinstance(rule, (AbstractNormalisedRule, PracticalSAM)) or (rule and rule.num_memories)
-    return float(getattr(rule, "rho", 0.0)) if known else 0.0
+def ascent_length(system: AbstractSystem, w: Array) -> float:
+    """Return the length in weight space that a rule brings with it at `w`; 0: none."""
+    return system.rule.ascent_length(w) if isinstance(system, (Map, Flow)) else 0.0
 
 
 def bending_length(system: AbstractMap | AbstractFlow, z: Array) -> float:

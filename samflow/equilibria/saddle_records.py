@@ -6,7 +6,7 @@ from samflow import theory
 from samflow._status import Kind, Status, Verdict
 from samflow._types import Box
 from samflow.equilibria._fate import Fate
-from samflow.equilibria.nonsmooth_records import Nonsmooth
+from samflow.equilibria.nonsmooth.records import Nonsmooth
 from samflow.proofs._undecided import Undecided
 from samflow.records import AbstractRecord, Provenance, plain
 

@@ -31,7 +31,7 @@ from samflow.proofs.enclosures import Dynamics, ascent_eigenvalue, spectrum
 from samflow.proofs.enclosures import classify as classify_enclosed
 from samflow.proofs.windows import lr_window, rho_window
 from samflow.records import provenance
-from samflow.rules import GD, RULES, SAM, USAM, rule
+from samflow.rules import GD, RULES, Ascent, rule
 from samflow.systems import Flow, Map
 
 _PRECISION = 128
@@ -123,8 +123,8 @@ def survey(
         )
     extra, extra_note = None, ""
     if hallucinated:
-        ascents = [made(rho=rho) for made in (USAM, SAM) if made.name in rules]
-        maps = [Map(loss, made, lr=lr, momentum=momentum) for made in ascents]
+        made = [rule(name, rho=rho) for name in hallucinating(rules)]
+        maps = [Map(loss, one, lr=lr, momentum=momentum) for one in made]
         extra, extra_note = _hallucinated(maps, box)
     return Survey(
         loss=loss.name,
@@ -143,6 +143,16 @@ def survey(
             f"critical points of {loss.name}", rho=rho, lr=lr, momentum=momentum, box=box
         ),
     )
+
+
+def hallucinating(rules: Sequence[str]) -> list[str]:
+    """Return the rules that may stand still off critical points, one of each form."""
+    found: dict[Ascent, str] = {}
+    for name in rules:
+        form = RULES[name].ascent
+        if form in (Ascent.gradient, Ascent.unit):
+            found.setdefault(form, name)
+    return list(found.values())
 
 
 def _unfollowed(places: Sequence["_Place"]) -> list["_Place"]:
@@ -228,8 +238,8 @@ def _shape(spans: Sequence[Span]) -> str:
 
 
 def _behaviour(system: Map, place: _Place, dynamics: Dynamics, simulate: bool) -> Behaviour:
-    proved = isinstance(system.rule, (GD, USAM))
-    found = _enclosed(system, place, dynamics) if proved else _computed(system, place)
+    linear = system.rule.ascent.is_linear
+    found = _enclosed(system, place, dynamics) if linear else _computed(system, place)
     # What `classify` says has been computed once: it is compared here.
     seen = (
         fate(system, place.w, compare=False).beside(found.kind, found.local) if simulate else None
@@ -241,7 +251,7 @@ def _enclosed(system: Map, place: _Place, dynamics: Dynamics) -> Behaviour:
     """Return what a point is for GD or USAM, from enclosures of the Hessian's eigenvalues."""
     spans, sure = place.spans, place.enclosure is not None or place.exact
     verdict = Verdict.proved if sure else Verdict.inconclusive
-    rho = float(system.rule.rho) if isinstance(system.rule, USAM) else 0.0
+    rho = system.rule.effective_rho()
     radius = exact(rho)
     lams = [hull(*ends) for ends in spans]
     values = spectrum([acb(ascent_eigenvalue(x, radius)) for x in lams], dynamics)
@@ -251,7 +261,7 @@ def _enclosed(system: Map, place: _Place, dynamics: Dynamics) -> Behaviour:
         verdict, growth = Verdict.inconclusive, np.abs(multipliers) - 1
         kind = kind_of(growth, _NEUTRAL * max(1.0, abs(multipliers[0])))
     in_rho = None
-    if isinstance(system.rule, USAM):
+    if system.rule.ascent is Ascent.gradient:
         in_rho = rho_window(lams, dynamics)
     in_lr = lr_window(lams, radius, dynamics)
     shown = tuple(Number(z.real, z.imag) for z in multipliers)

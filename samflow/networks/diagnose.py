@@ -16,7 +16,7 @@ from samflow.losses.evaluation import error_share, gradient, value
 from samflow.losses.network_base import AbstractNetworkLoss
 from samflow.networks.checkpoints import Checkpoint
 from samflow.networks.conventions import Convention, checked, make_loss, make_rule
-from samflow.networks.diagnosis import DEFAULT_RULES, Diagnosis, Place, RuleVerdict
+from samflow.networks.diagnosis import AS_IMPLEMENTED, DEFAULT_RULES, Diagnosis, Place, RuleVerdict
 from samflow.networks.place import place_of
 from samflow.networks.progress import Interrupted, Tell, stage
 from samflow.networks.silent import Silent, silent_weights
@@ -24,7 +24,7 @@ from samflow.networks.verdicts import negative_values, neutral_values, rule_verd
 from samflow.noise.interpolation.directional import MeanSquareAlong, mean_square_along
 from samflow.noise.interpolation.mean_square import MeanSquareRate, mean_square_rate
 from samflow.records import provenance
-from samflow.rules import AbstractRule, PracticalSAM, rule
+from samflow.rules import AbstractRule, rule
 from samflow.spectra.curvature import Trace, trace
 from samflow.spectra.density import NUM_STEPS, SpectralDensity, spectral_density
 from samflow.spectra.differences import Difference, gradient_difference
@@ -310,7 +310,7 @@ def _as_implemented(
     """Return loss, rules, form of momentum and the step's weight decay under a convention."""
     loss = make_loss(convention, loss, weight_decay=weight_decay)  # pyright: ignore
     own = make_rule(convention, loss, rho=rho)
-    kept = [each for each in rules if each != PracticalSAM.name]
+    kept = [each for each in rules if each != AS_IMPLEMENTED]
     decay = weight_decay if convention.weight_decay == "step" else 0.0
     return loss, [*kept, own], convention.nesterov, decay
 
@@ -331,7 +331,7 @@ def _mean_square(
     loss: Any = system.loss
     outputs = loss.predict(w).size
     small = loss.options.criterion == "squared" and outputs <= _EXACT_DIRECTIONS
-    if small and system.rule.name in ("gd", "usam"):
+    if small and system.rule.ascent.is_linear:
         noisy = StochasticMap(system, MiniBatch(batch_size))  # pyright: ignore[reportCallIssue]
         return mean_square_rate(noisy, w)
     if system.momentum is not None:

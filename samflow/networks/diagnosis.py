@@ -16,7 +16,9 @@ from samflow.spectra.curvature import Trace
 from samflow.spectra.density import SpectralDensity
 from samflow.spectra.spectrum import Eigenpairs
 
-DEFAULT_RULES = ("gd", "usam", "practical-sam")
+AS_IMPLEMENTED = "practical-sam"
+"""The rule whose place that of a convention takes."""
+DEFAULT_RULES = ("gd", "usam", AS_IMPLEMENTED)
 """The rules of which verdicts are given unless others are asked for."""
 
 

@@ -10,7 +10,6 @@ from samflow import theory
 from samflow._status import Status
 from samflow._types import NumpyArray
 from samflow.networks.diagnosis import Place, RuleVerdict, window_ends
-from samflow.rules import GD, SAM, USAM, PracticalSAM
 from samflow.spectra.directions import growth_within, log_growth, measured_along
 from samflow.spectra.spectrum import Eigenpairs
 from samflow.systems import Map
@@ -42,7 +41,8 @@ def rule_verdict(system: Map, w: Any, pairs: Eigenpairs, place: Place) -> RuleVe
     """
     values, settings = np.asarray(pairs.values), theory_settings(system)
     decay = 0.0 if system.weight_decay is None else float(system.weight_decay)
-    radius, effective = settings["rho"], _effective_rho(system, place.gradient_norm)
+    radius = float(getattr(system.rule, "rho", 0.0))
+    effective = system.rule.effective_rho(place.gradient_norm)
     along = measured_along(system, w, np.asarray(pairs.vectors))
     growth = log_growth(system, along.curvature)
     low, high = growth_within(system, along.curvature, along.residual + np.asarray(pairs.residuals))
@@ -73,20 +73,6 @@ def rule_verdict(system: Map, w: Any, pairs: Eigenpairs, place: Place) -> RuleVe
         turned=int(np.sum(negative_values(pairs) & (high < 0))),
         neutral=int(neutral.sum()),
     )
-
-
-def _effective_rho(system: Map, gradient_norm: float) -> float:
-    """Return what multiplies the gradient in the ascent at this gradient; NaN if nothing does."""
-    made = system.rule
-    if isinstance(made, GD):
-        return 0.0
-    if isinstance(made, USAM):
-        return float(made.rho)
-    if isinstance(made, SAM):
-        return float(made.rho) / gradient_norm if gradient_norm else math.inf
-    if isinstance(made, PracticalSAM):
-        return float(made.rho) / made.denominator(gradient_norm)
-    return math.nan
 
 
 def _edge(settings: dict[str, Any], effective: float, decay: float) -> float:
@@ -128,18 +114,8 @@ def _decided(low: NumpyArray, high: NumpyArray, status: NumpyArray, place: Place
 
 def _cycle_radius(system: Map, settings: dict[str, Any], sharpness: float) -> float:
     """Return the radius of SAM's 2-cycle along the sharpest direction; NaN where there is none."""
-    made = system.rule
-    names = {name: settings[name] for name in ("rho", "lr", "momentum", "kind")}
-    if not isinstance(made, (SAM, PracticalSAM)) or not sharpness > 0:
-        return math.nan
-    radius = float(theory.cycle_radius(sharpness, **names))
-    if not radius > 0:  # ηλ ≥ κ
-        return math.nan
-    if isinstance(made, SAM):
-        return radius
-    practical = {"eps": float(made.eps), "placement": made.placement.name}
-    gradient = float(theory.practical_cycle(sharpness, **names, **practical))
-    return gradient / sharpness if gradient > 0 else math.nan
+    names = {name: settings[name] for name in ("lr", "momentum", "kind")}
+    return system.rule.cycle_radius(sharpness, **names) if sharpness > 0 else math.nan
 
 
 def _statement(

@@ -304,7 +304,7 @@ def _run(
 
 def _block(system: AbstractStochasticMap, num_paths: int) -> int:
     # One size for all ensembles: what is compiled, and so its rounding, is then the same.
-    if system.elementwise and system.state_dim <= MAX_COMPONENTS:
+    if system.state_dim <= MAX_COMPONENTS and system.elementwise:
         return BLOCK
     return min(_ARRAYS_BLOCK, num_paths)
 

@@ -246,7 +246,7 @@ def block_step(
 
     The step takes the packed block, the numbers of its members and the number of the step.
     """
-    if system.elementwise and system.state_dim <= MAX_COMPONENTS:
+    if system.state_dim <= MAX_COMPONENTS and system.elementwise:
 
         def pack(states: Array) -> Components:
             return Components(*(states[..., i] for i in range(system.state_dim)))

@@ -191,7 +191,7 @@ class _Layout(NamedTuple):
 
 
 def _layout(system: AbstractMap, one: Array) -> _Layout:
-    if system.elementwise and system.state_dim <= _MAX_COMPONENTS:
+    if system.state_dim <= _MAX_COMPONENTS and system.elementwise:
         return _Layout(
             pack=lambda a: Components(*(a[..., i] for i in range(system.state_dim))),
             unpack=lambda c: jnp.stack(c.parts, axis=-1),

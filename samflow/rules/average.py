@@ -84,6 +84,7 @@ class AverageSAM(AbstractMemorylessRule):
     formula: ClassVar[str] = "E g(w + ε), ε ~ N(0, rho² I/n), n weights"
     source: ClassVar[str] = "Zhu, He, Chen, Song, Tao 2023, arXiv 2306.02913"
     smooth: ClassVar[bool] = True
+    closed_forms: ClassVar[str] = "those of gd on the averaged loss (polynomials)"
 
     def __check_init__(self) -> None:
         if self.nodes is not None and self.sample is not None:

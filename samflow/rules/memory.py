@@ -10,6 +10,7 @@ from samflow._types import Scalar, Vector
 from samflow.losses.base import AbstractLoss
 from samflow.rules._common import at_least_0, radius, weight
 from samflow.rules.base import AbstractRule
+from samflow.rules.critical import AlignedCycle, with_sams_cycle
 
 
 class FSAM(AbstractRule):
@@ -36,6 +37,7 @@ class FSAM(AbstractRule):
     source: ClassVar[str] = "Li, Zhou, He, Cheng, Huang 2024, arXiv 2403.12350"
     smooth: ClassVar[bool] = False
     num_memories: ClassVar[int] = 1
+    closed_forms: ClassVar[str] = "2-cycle with its bounds"
 
     def step(self, loss: AbstractLoss, w: Vector, memory: Vector) -> tuple[Vector, Vector]:
         """Return d, NaN where u = 0, and m⁺."""
@@ -50,6 +52,14 @@ class FSAM(AbstractRule):
     def singularity(self, loss: AbstractLoss, w: Vector, memory: Vector) -> Scalar:
         """Return ‖u‖."""
         return norm(loss.gradient(w) - self.sigma * memory)
+
+    def aligned_cycle(self, lam: float, others: list[float], lr: float) -> AlignedCycle | None:
+        """Return SAM's 2-cycle, with what the memory does across it."""
+        from samflow import theory  # sympy is slow to import, and seldom needed
+
+        forgets = float(self.decay)
+        update = theory.friendly_update(float(self.sigma), forgets)
+        return with_sams_cycle(update, forgets, rho=self.rho, lam=lam, others=others, lr=lr)
 
 
 class VaSSO(AbstractRule):
@@ -71,6 +81,7 @@ class VaSSO(AbstractRule):
     source: ClassVar[str] = "Li, Giannakis 2023, arXiv 2309.15639"
     smooth: ClassVar[bool] = False
     num_memories: ClassVar[int] = 1
+    closed_forms: ClassVar[str] = "2-cycle with its bounds"
 
     def step(self, loss: AbstractLoss, w: Vector, memory: Vector) -> tuple[Vector, Vector]:
         """Return d, NaN where a⁺ = 0, and a⁺."""
@@ -84,6 +95,13 @@ class VaSSO(AbstractRule):
     def singularity(self, loss: AbstractLoss, w: Vector, memory: Vector) -> Scalar:
         """Return ‖a⁺‖."""
         return norm(self._mean(loss, w, memory))
+
+    def aligned_cycle(self, lam: float, others: list[float], lr: float) -> AlignedCycle | None:
+        """Return SAM's 2-cycle, with what the memory does across it."""
+        from samflow import theory  # sympy is slow to import, and seldom needed
+
+        update, forgets = theory.suppressed_update(float(self.theta)), 1 - float(self.theta)
+        return with_sams_cycle(update, forgets, rho=self.rho, lam=lam, others=others, lr=lr)
 
     def _mean(self, loss: AbstractLoss, w: Vector, memory: Vector) -> Vector:
         return (1 - self.theta) * memory + self.theta * loss.gradient(w)
@@ -107,6 +125,7 @@ class DPSAT(AbstractRule):
     source: ClassVar[str] = "Park, Kim, Choi, Lee 2023, arXiv 2306.05651"
     smooth: ClassVar[bool] = False
     num_memories: ClassVar[int] = 1
+    closed_forms: ClassVar[str] = "orbits in one dimension"
 
     def step(self, loss: AbstractLoss, w: Vector, memory: Vector) -> tuple[Vector, Vector]:
         """Return g(w + rho p/‖p‖), twice: as direction and as memory; NaN where p = 0."""

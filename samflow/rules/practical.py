@@ -58,16 +58,29 @@ class PracticalSAM(AbstractMemorylessRule):
     formula: ClassVar[str] = "g(w + rho g(w)/(‖g(w)‖ + eps))"
     source: ClassVar[str] = "Foret et al. 2021, arXiv 2010.01412, as implemented in davda54/sam"
     smooth: ClassVar[bool] = True
+    by_gradients: ClassVar[bool] = True
+    closed_forms: ClassVar[str] = "those of usam with rho/eps; window in eps; 2-cycle"
+    windows: ClassVar[tuple[str, ...]] = ("rho", "eps")
 
     def direction(self, loss: AbstractLoss, w: Vector) -> Vector:
         """Return g(w + rho a(g(w)))."""
         return loss.gradient(w + self.rho * self._ascent(loss.gradient(w)))
 
-    def denominator(self, gradient_norm: float) -> float:
-        """Return what a gradient of this norm is divided by."""
-        if self.placement is Placement.inside:
-            return math.hypot(gradient_norm, float(self.eps))
-        return gradient_norm + float(self.eps)
+    def effective_rho(self, gradient_norm: float = 0.0) -> float:
+        """Return rho over the denominator; at a critical point rho/eps."""
+        inside, eps = self.placement is Placement.inside, float(self.eps)
+        return float(self.rho) / (math.hypot(gradient_norm, eps) if inside else gradient_norm + eps)
+
+    def cycle_radius(self, lam: float, *, lr: float, momentum: float, kind: str) -> float:
+        """Return the radius of SAM's 2-cycle, made smaller by eps; NaN where there is none."""
+        from samflow import theory  # sympy is slow to import, and seldom needed
+
+        at = {"rho": float(self.rho), "lr": lr, "momentum": momentum, "kind": kind}
+        if not float(theory.cycle_radius(lam, **at)) > 0:
+            return math.nan
+        small = {"eps": float(self.eps), "placement": self.placement.name}
+        gradient = float(theory.practical_cycle(lam, **at, **small))
+        return gradient / lam if gradient > 0 else math.nan
 
     def _ascent(self, g: Vector) -> Vector:
         return _over(g, g, self.eps, self.placement)
@@ -171,6 +184,10 @@ class TensorSAM(AbstractMemorylessRule):
     def direction(self, loss: AbstractLoss, w: Vector) -> Vector:
         """Return g(w + rho a); NaN where undefined."""
         return loss.gradient(w + self.rho * self._ascent(w, loss.gradient(w)))
+
+    def ascent_length(self, w: Any) -> float:
+        """Return rho, times the largest scale where a tensor is scaled."""
+        return float(self.rho * jnp.max(jnp.abs(jnp.asarray(self._scale(w)))))
 
     def singularity(self, loss: AbstractLoss, w: Vector, memory: Vector | None = None) -> Scalar:
         """Return the least norm that divides, if eps = 0, or what `ASAM` returns near a kink."""

@@ -11,6 +11,7 @@ from samflow._types import Scalar, Vector
 from samflow.losses.base import AbstractLoss
 from samflow.rules.base import AbstractRule
 from samflow.systems.base import AbstractFlow
+from samflow.systems.coordinates import runs_by_coordinates
 from samflow.systems.map import describe_rule, in_layout
 
 
@@ -36,8 +37,8 @@ class Flow(AbstractFlow):
 
     @property
     def elementwise(self) -> bool:
-        """Whether the loss takes one array a coordinate."""
-        return self.loss.elementwise
+        """Whether loss and rule take one array a coordinate."""
+        return runs_by_coordinates(self.rule, self.loss)
 
     def velocity(self, z: Vector) -> Vector:
         """Return −d(w)."""

@@ -13,6 +13,7 @@ from samflow._types import Scalar, Vector
 from samflow.losses.base import AbstractLoss
 from samflow.rules.base import AbstractRule
 from samflow.systems.base import AbstractMap, AbstractWeightSystem
+from samflow.systems.coordinates import runs_by_coordinates
 
 
 def _absent_or(check: Callable[[str, Any], Any], name: str) -> Callable[[Any], Any]:
@@ -76,8 +77,8 @@ class Map(AbstractMap):
 
     @property
     def elementwise(self) -> bool:
-        """Whether the loss takes one array a coordinate."""
-        return self.loss.elementwise
+        """Whether loss and rule take one array a coordinate."""
+        return runs_by_coordinates(self.rule, self.loss)
 
     def step(self, z: Vector) -> Vector:
         """Return the next state."""
@@ -189,7 +190,11 @@ def in_layout(function: Callable[[Vector], Any], z: Vector, elementwise: bool) -
 
 def describe_rule(rule: AbstractRule) -> str:
     """Return the rule's name with its hyperparameters, as `usam(rho=0.05)`."""
-    fields = {name: value for name, value in vars(rule).items() if value is not None}
+    fields = {
+        name: value
+        for name, value in vars(rule).items()
+        if not (value is None or callable(value) or name.startswith("_"))
+    }
     shown = ", ".join(f"{name}={_shown(value)}" for name, value in fields.items())
     return f"{rule.name}({shown})" if shown else rule.name
 

@@ -88,7 +88,7 @@ class StochasticMap(AbstractStochasticMap):
 
     @property
     def elementwise(self) -> bool:
-        """Whether the loss takes one array a coordinate."""
+        """Whether the map takes one array a coordinate."""
         return self.map.elementwise
 
     @property

@@ -21,7 +21,7 @@ from samflow.losses.finite_sum import FiniteSum
 from samflow.losses.network_base import AbstractNetworkLoss
 from samflow.networks.training.attacks import PGD, attacked, attacked_batch, in_memory
 from samflow.networks.training.states import Store, TrainState, check_state, step_settings
-from samflow.rules import DNSAM
+from samflow.rules import Ascent
 from samflow.systems import Map
 
 ESCAPE_RADIUS = 1e6
@@ -256,7 +256,7 @@ def _batch(system: Map, chosen: NumpyArray) -> AbstractLoss:
     """Return the loss of a batch as arrays that are there, without data on disk behind it."""
     loss: Any = system.loss
     drawn = loss.batch(chosen)
-    if not is_eager(loss) or isinstance(system.rule, DNSAM) or is_eager(drawn):
+    if not is_eager(loss) or system.rule.ascent is Ascent.over_whole or is_eager(drawn):
         return drawn
     return eqx.tree_at(lambda s: s.whole, drawn, None, is_leaf=lambda leaf: leaf is None)
 

@@ -16,7 +16,7 @@ from samflow.noise.interpolation.batch_operator import batches, critical_lr, has
 from samflow.noise.interpolation.linearisation import Linearisation, linearise
 from samflow.noise.interpolation.mean_square import exact
 from samflow.records import AbstractRecord, Provenance, provenance
-from samflow.rules.sam import USAM
+from samflow.rules import Ascent
 from samflow.systems.stochastic_map import StochasticMap
 
 _MOST_DOUBLINGS = 60
@@ -94,7 +94,7 @@ def stability_threshold(
     rtol = max(_checks.positive("rtol", rtol), 1e-12)
     noise = batches(system)
     batch_jacobians.check_smooth(system)
-    has_rho = isinstance(system.map.rule, USAM)
+    has_rho = system.map.rule.ascent is Ascent.gradient
     if not (has_rho if parameter == "rho" else has_closed_form(system)):
         needed = "USAM" if parameter == "rho" else "GD or USAM"
         raise _checks.ArgumentError(
