@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from samflow._types import Box, Scalar, Vector
+from samflow._types import Box, Scalar, V, Vector
 from samflow.losses.base import AbstractLoss
 from samflow.systems import AbstractFlow, AbstractMap, AbstractSystem, Flow, Map
 
@@ -68,15 +68,15 @@ class Unitless(AbstractMap):
         made = self.system.loss  # pyright: ignore[reportAttributeAccessIssue]
         return lambda w: made(w * self.unit[: self.dim])
 
-    def step(self, z: Vector) -> Vector:
+    def step(self, z: V) -> V:
         """Return the next state."""
         return self.system.step(z * self.unit) / self.unit
 
-    def lift(self, w: Vector) -> Vector:
+    def lift(self, w: V) -> V:
         """Return the state at rest."""
         return self.system.lift(w * self.unit[: self.dim]) / self.unit
 
-    def position(self, z: Vector) -> Vector:
+    def position(self, z: V) -> V:
         """Return the weights of a state."""
         return z[: self.dim]
 

@@ -7,7 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from samflow._types import Box, Matrix, Point, Scalar, Vector
+from samflow._types import Box, Matrix, Point, Scalar, V
 
 if TYPE_CHECKING:  # type checkers would take abstract variables for constructor arguments
     from typing import ClassVar as AbstractVar
@@ -35,7 +35,7 @@ class AbstractLoss(eqx.Module):
         """Return L(w)."""
 
     @abc.abstractmethod
-    def gradient(self, w: Vector) -> Vector:
+    def gradient(self, w: V) -> V:
         """Return g(w) = ∇L(w), in the layout of `w`."""
 
     @abc.abstractmethod

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import equinox as eqx
 
 from samflow import _checks
-from samflow._types import Box, Matrix, Point, Scalar, Vector
+from samflow._types import Box, Matrix, Point, Scalar, V
 from samflow.losses.base import AbstractLoss
 from samflow.losses.expression import ExpressionLoss
 
@@ -43,7 +43,7 @@ class AbstractSumLoss(AbstractLoss):
     """The losses Lᵢ."""
 
     @abc.abstractmethod
-    def combine(self, values: Sequence[Vector]) -> Vector:
+    def combine(self, values: Sequence[V]) -> V:
         """Return the combination of one value a part."""
 
     @property
@@ -60,7 +60,7 @@ class AbstractSumLoss(AbstractLoss):
         """Return L(w)."""
         return self.combine([part(w) for part in self.parts])
 
-    def gradient(self, w: Vector) -> Vector:
+    def gradient(self, w: V) -> V:
         """Return g(w) in the layout of `w`."""
         return self.combine([part.gradient(w) for part in self.parts])
 
@@ -131,7 +131,7 @@ class FiniteSumLoss(AbstractSumLoss):
         weights = tuple(count / len(indices) for count in counts)
         return WeightedSumLoss(self.parts, weights, self.name, self.domain, self)
 
-    def combine(self, values: Sequence[Vector]) -> Vector:
+    def combine(self, values: Sequence[V]) -> V:
         """Return the mean of values of the parts."""
         return functools.reduce(lambda a, b: a + b, values) / len(values)
 
@@ -154,7 +154,7 @@ class WeightedSumLoss(AbstractSumLoss):
     domain: Box | None = eqx.field(static=True, default=None)
     whole: FiniteSumLoss | None = None
 
-    def combine(self, values: Sequence[Vector]) -> Vector:
+    def combine(self, values: Sequence[V]) -> V:
         """Return the weighted sum of values of the parts."""
         terms = [c * value for c, value in zip(self.weights, values, strict=True)]
         return functools.reduce(lambda a, b: a + b, terms)

@@ -12,7 +12,7 @@ import numpy as np
 from samflow import _checks
 from samflow._components import concatenate, elementwise, largest, mean, norm, unit
 from samflow._status import Kind
-from samflow._types import Scalar, Vector
+from samflow._types import Scalar, V, Vector
 from samflow.losses.base import AbstractLoss
 from samflow.rules._common import at_least_0, flag, least, member, radius
 from samflow.rules.base import AbstractNormalisedRule
@@ -40,11 +40,11 @@ class ASAM(AbstractNormalisedRule):
     source: ClassVar[str] = "Kwon, Kim, Park, Choi 2021, arXiv 2102.11600"
     closed_forms: ClassVar[str] = "sliding of the flow; 2-cycles (no weight is 0)"
 
-    def direction(self, loss: AbstractLoss, w: Vector) -> Vector:
+    def direction(self, loss: AbstractLoss, w: V) -> V:
         """Return g(w + rho T²g/‖T g‖); NaN where T g = 0."""
         return self.limit(loss, w, loss.gradient(w))
 
-    def limit(self, loss: AbstractLoss, w: Vector, e: Vector) -> Vector:
+    def limit(self, loss: AbstractLoss, w: V, e: V) -> V:
         """Return g(w + rho T²e/‖T e‖), which takes no notice of the length of `e`.
 
         NaN where T e = 0: there the limit depends on more than e. (At w = 0 without shift all of
@@ -103,11 +103,11 @@ class MultiStepSAM(AbstractNormalisedRule):
     )
     closed_forms: ClassVar[str] = "2-cycles; sliding of the flow in one dimension"
 
-    def direction(self, loss: AbstractLoss, w: Vector) -> Vector:
+    def direction(self, loss: AbstractLoss, w: V) -> V:
         """Return g at the last point, or the mean over the points; NaN where undefined."""
         return self.limit(loss, w, unit(loss.gradient(w)))
 
-    def limit(self, loss: AbstractLoss, w: Vector, e: Vector) -> Vector:
+    def limit(self, loss: AbstractLoss, w: V, e: V) -> V:
         """Return d with the first step along `e`."""
         gradients = self._ascend(loss, w, e)
         if not self.average:
@@ -131,7 +131,7 @@ class MultiStepSAM(AbstractNormalisedRule):
         radius = theory.multistep_cycle_radius(lam, rho=float(self.rho), **about)
         return AlignedCycle(float(radius), [1 - lr * lam, *across])
 
-    def _ascend(self, loss: AbstractLoss, w: Vector, e: Vector) -> list[Vector]:
+    def _ascend(self, loss: AbstractLoss, w: V, e: V) -> list[V]:
         """Return g(w₁), ..., g(wₖ)."""
         gradients = []
         for _ in range(self.num_steps):
@@ -197,11 +197,11 @@ class GCSAM(AbstractNormalisedRule):
     source: ClassVar[str] = "Hassan, Vakanski, Zhang, Xian 2025, arXiv 2501.11584"
     closed_forms: ClassVar[str] = "attraction of the flow; 2-cycles"
 
-    def direction(self, loss: AbstractLoss, w: Vector) -> Vector:
+    def direction(self, loss: AbstractLoss, w: V) -> V:
         """Return g(w + rho P g/‖g‖), or with ‖P g‖; NaN where that is 0."""
         return self.limit(loss, w, unit(loss.gradient(w)))
 
-    def limit(self, loss: AbstractLoss, w: Vector, e: Vector) -> Vector:
+    def limit(self, loss: AbstractLoss, w: V, e: V) -> V:
         """Return g(w + rho P e), or g(w + rho P e/‖P e‖), then NaN where P e = 0."""
         ascent = self._centralised(e)
         if self.norm is Norm.centralised:
@@ -238,7 +238,7 @@ class GCSAM(AbstractNormalisedRule):
         block = np.repeat(np.arange(len(sizes)), sizes)
         return (block[:, None] == block) / np.asarray(sizes)[block]
 
-    def _centralised(self, v: Vector) -> Vector:
+    def _centralised(self, v: V) -> V:
         """Return P v."""
         sizes = (len(v),) if self.blocks is None else self.blocks
         if sum(sizes) != len(v):

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from samflow import _checks
 from samflow._components import like
-from samflow._types import Scalar, Vector
+from samflow._types import Scalar, V, Vector
 from samflow.losses.base import AbstractLoss
 from samflow.rules._common import everywhere, over, radius
 from samflow.rules.base import AbstractMemorylessRule
@@ -105,7 +105,7 @@ class AverageSAM(AbstractMemorylessRule):
         sample = jax.vmap(lambda k: jr.normal(k, (dim,)))(keys)
         return AverageSAM(rho=rho, sample=sample)
 
-    def direction(self, loss: AbstractLoss, w: Vector) -> Vector:
+    def direction(self, loss: AbstractLoss, w: V) -> V:
         """Return the mean of g over the points."""
         points, weights = self._points(loss.dim)
         scale = self.rho / math.sqrt(loss.dim)

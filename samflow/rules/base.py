@@ -7,7 +7,7 @@ from typing import Any, ClassVar, TypeGuard
 import equinox as eqx
 import numpy as np
 
-from samflow._types import Scalar, Vector
+from samflow._types import Scalar, V, Vector
 from samflow.losses.base import AbstractLoss
 from samflow.rules.critical import AlignedCycle, Ascent, Attraction, LinearAscent, plain_ascent
 
@@ -47,11 +47,11 @@ class AbstractRule(eqx.Module):
             cls.name = cls.__name__
 
     @abc.abstractmethod
-    def init(self, loss: AbstractLoss, w: Vector) -> Vector:
+    def init(self, loss: AbstractLoss, w: V) -> V:
         """Return the memory that the rule begins with at `w`, in the layout of `w`."""
 
     @abc.abstractmethod
-    def step(self, loss: AbstractLoss, w: Vector, memory: Vector) -> tuple[Vector, Vector]:
+    def step(self, loss: AbstractLoss, w: V, memory: V) -> tuple[V, V]:
         """Return d and the memory after the step, in the layout of `w`; NaN where undefined."""
 
     @abc.abstractmethod
@@ -128,18 +128,18 @@ class AbstractMemorylessRule(AbstractRule):
     num_memories: ClassVar[int] = 0
 
     @abc.abstractmethod
-    def direction(self, loss: AbstractLoss, w: Vector) -> Vector:
+    def direction(self, loss: AbstractLoss, w: V) -> V:
         """Return d(w), in the layout of `w`; NaN where the rule is not defined."""
 
     @abc.abstractmethod
     def singularity(self, loss: AbstractLoss, w: Vector, memory: Vector | None = None) -> Scalar:
         """Return how far `w` is from where d is not smooth, as for `AbstractRule`."""
 
-    def init(self, loss: AbstractLoss, w: Vector) -> Vector:
+    def init(self, loss: AbstractLoss, w: V) -> V:
         """Return the empty memory."""
         return w[:0]
 
-    def step(self, loss: AbstractLoss, w: Vector, memory: Vector) -> tuple[Vector, Vector]:
+    def step(self, loss: AbstractLoss, w: V, memory: V) -> tuple[V, V]:
         """Return d(w) and the empty memory."""
         return self.direction(loss, w), memory
 
@@ -153,7 +153,7 @@ class AbstractNormalisedRule(AbstractMemorylessRule):
     smooth: ClassVar[bool] = False
 
     @abc.abstractmethod
-    def limit(self, loss: AbstractLoss, w: Vector, e: Vector) -> Vector:
+    def limit(self, loss: AbstractLoss, w: V, e: V) -> V:
         """Return lim d at the critical point `w` as g → 0 with g/‖g‖ → e.
 
         Args:

@@ -7,7 +7,7 @@ import numpy as np
 
 from samflow._components import norm, unit
 from samflow._status import Kind
-from samflow._types import Scalar, Vector
+from samflow._types import Scalar, V, Vector
 from samflow.losses.base import AbstractLoss
 from samflow.rules._common import at_least_0, least, radius
 from samflow.rules.base import AbstractNormalisedRule, AbstractRule
@@ -31,12 +31,12 @@ class SSAM(AbstractNormalisedRule):
     source: ClassVar[str] = "Tan, Zhang, Liu, Wang, Hao 2024, arXiv 2401.07250"
     closed_forms: ClassVar[str] = "attraction of the flow; multipliers in one dimension"
 
-    def direction(self, loss: AbstractLoss, w: Vector) -> Vector:
+    def direction(self, loss: AbstractLoss, w: V) -> V:
         """Return (‖g(w)‖/‖g(wᵖ)‖) g(wᵖ); NaN where either gradient is 0."""
         g = loss.gradient(w)
         return norm(g) * unit(loss.gradient(w + self.rho * unit(g)))
 
-    def limit(self, loss: AbstractLoss, w: Vector, e: Vector) -> Vector:
+    def limit(self, loss: AbstractLoss, w: V, e: V) -> V:
         """Return 0; NaN where g(w + rho e) = 0, since the direction has no limit there."""
         return 0.0 * unit(loss.gradient(w + self.rho * e))
 
@@ -72,11 +72,11 @@ class PenalisedGradientNorm(AbstractNormalisedRule):
     source: ClassVar[str] = "Zhao, Zhang, Hu 2022, arXiv 2202.03599"
     closed_forms: ClassVar[str] = "those of sam with alpha·rho"
 
-    def direction(self, loss: AbstractLoss, w: Vector) -> Vector:
+    def direction(self, loss: AbstractLoss, w: V) -> V:
         """Return (1 − alpha) g(w) + alpha g(w + rho g(w)/‖g(w)‖); NaN where g(w) = 0."""
         return self.limit(loss, w, unit(loss.gradient(w)))
 
-    def limit(self, loss: AbstractLoss, w: Vector, e: Vector) -> Vector:
+    def limit(self, loss: AbstractLoss, w: V, e: V) -> V:
         """Return (1 − alpha) g(w) + alpha g(w + rho e)."""
         g = loss.gradient
         return (1 - self.alpha) * g(w) + self.alpha * g(w + self.rho * e)
@@ -110,11 +110,11 @@ class LookaheadSAM(AbstractNormalisedRule):
     source: ClassVar[str] = "extragradient, after Yu, Zhang, Kwok 2024, openreview J9YKDvqr65"
     closed_forms: ClassVar[str] = "sliding of the flow in one dimension"
 
-    def direction(self, loss: AbstractLoss, w: Vector) -> Vector:
+    def direction(self, loss: AbstractLoss, w: V) -> V:
         """Return S(w − lookahead S(w)); NaN where undefined."""
         return self.limit(loss, w, unit(loss.gradient(w)))
 
-    def limit(self, loss: AbstractLoss, w: Vector, e: Vector) -> Vector:
+    def limit(self, loss: AbstractLoss, w: V, e: V) -> V:
         """Return S(w − lookahead g(w + rho e))."""
         g = loss.gradient
         ahead = w - self.lookahead * g(w + self.rho * e)
@@ -147,14 +147,14 @@ class OptimisticSAM(AbstractRule):
     num_memories: ClassVar[int] = 1
     closed_forms: ClassVar[str] = "2-cycle with its bounds"
 
-    def step(self, loss: AbstractLoss, w: Vector, memory: Vector) -> tuple[Vector, Vector]:
+    def step(self, loss: AbstractLoss, w: V, memory: V) -> tuple[V, V]:
         """Return S(w − lookahead p), twice: as direction and as memory; NaN where undefined."""
         g = loss.gradient
         ahead = w - self.lookahead * memory
         d = g(ahead + self.rho * unit(g(ahead)))
         return d, d
 
-    def init(self, loss: AbstractLoss, w: Vector) -> Vector:
+    def init(self, loss: AbstractLoss, w: V) -> V:
         """Return 0."""
         return 0.0 * w
 

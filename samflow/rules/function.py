@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 import equinox as eqx
 
-from samflow._types import Scalar, Vector
+from samflow._types import Scalar, V, Vector
 from samflow.losses.base import AbstractLoss
 from samflow.rules._common import everywhere
 from samflow.rules.base import AbstractMemorylessRule
@@ -33,7 +33,7 @@ class FunctionRule(AbstractMemorylessRule):
         """What the rule is called."""
         return self._name
 
-    def direction(self, loss: AbstractLoss, w: Vector) -> Vector:
+    def direction(self, loss: AbstractLoss, w: V) -> V:
         """Return function(g, w)."""
         return self.function(loss.gradient, w)
 

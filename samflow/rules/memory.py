@@ -6,7 +6,7 @@ import equinox as eqx
 
 from samflow import _checks
 from samflow._components import norm, unit
-from samflow._types import Scalar, Vector
+from samflow._types import Scalar, V, Vector
 from samflow.losses.base import AbstractLoss
 from samflow.rules._common import at_least_0, radius, weight
 from samflow.rules.base import AbstractRule
@@ -39,13 +39,13 @@ class FSAM(AbstractRule):
     num_memories: ClassVar[int] = 1
     closed_forms: ClassVar[str] = "2-cycle with its bounds"
 
-    def step(self, loss: AbstractLoss, w: Vector, memory: Vector) -> tuple[Vector, Vector]:
+    def step(self, loss: AbstractLoss, w: V, memory: V) -> tuple[V, V]:
         """Return d, NaN where u = 0, and m⁺."""
         g = loss.gradient(w)
         d = loss.gradient(w + self.rho * unit(g - self.sigma * memory))
         return d, self.decay * memory + (1 - self.decay) * g
 
-    def init(self, loss: AbstractLoss, w: Vector) -> Vector:
+    def init(self, loss: AbstractLoss, w: V) -> V:
         """Return 0."""
         return 0.0 * w
 
@@ -83,12 +83,12 @@ class VaSSO(AbstractRule):
     num_memories: ClassVar[int] = 1
     closed_forms: ClassVar[str] = "2-cycle with its bounds"
 
-    def step(self, loss: AbstractLoss, w: Vector, memory: Vector) -> tuple[Vector, Vector]:
+    def step(self, loss: AbstractLoss, w: V, memory: V) -> tuple[V, V]:
         """Return d, NaN where a⁺ = 0, and a⁺."""
         new = self._mean(loss, w, memory)
         return loss.gradient(w + self.rho * unit(new)), new
 
-    def init(self, loss: AbstractLoss, w: Vector) -> Vector:
+    def init(self, loss: AbstractLoss, w: V) -> V:
         """Return g(w)."""
         return loss.gradient(w)
 
@@ -103,7 +103,7 @@ class VaSSO(AbstractRule):
         update, forgets = theory.suppressed_update(float(self.theta)), 1 - float(self.theta)
         return with_sams_cycle(update, forgets, rho=self.rho, lam=lam, others=others, lr=lr)
 
-    def _mean(self, loss: AbstractLoss, w: Vector, memory: Vector) -> Vector:
+    def _mean(self, loss: AbstractLoss, w: V, memory: V) -> V:
         return (1 - self.theta) * memory + self.theta * loss.gradient(w)
 
 
@@ -127,12 +127,12 @@ class DPSAT(AbstractRule):
     num_memories: ClassVar[int] = 1
     closed_forms: ClassVar[str] = "orbits in one dimension"
 
-    def step(self, loss: AbstractLoss, w: Vector, memory: Vector) -> tuple[Vector, Vector]:
+    def step(self, loss: AbstractLoss, w: V, memory: V) -> tuple[V, V]:
         """Return g(w + rho p/‖p‖), twice: as direction and as memory; NaN where p = 0."""
         d = loss.gradient(w + self.rho * unit(memory))
         return d, d
 
-    def init(self, loss: AbstractLoss, w: Vector) -> Vector:
+    def init(self, loss: AbstractLoss, w: V) -> V:
         """Return g(w)."""
         return loss.gradient(w)
 

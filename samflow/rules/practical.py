@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from samflow import _checks
 from samflow._components import Components, elementwise, inner, largest, mean, norm
-from samflow._types import Scalar, Vector
+from samflow._types import Scalar, V, Vector
 from samflow.losses.base import AbstractLoss
 from samflow.rules._common import at_least_0, everywhere, flag, least, member, radius
 from samflow.rules.base import AbstractMemorylessRule, AbstractRule
@@ -62,7 +62,7 @@ class PracticalSAM(AbstractMemorylessRule):
     closed_forms: ClassVar[str] = "those of usam with rho/eps; window in eps; 2-cycle"
     windows: ClassVar[tuple[str, ...]] = ("rho", "eps")
 
-    def direction(self, loss: AbstractLoss, w: Vector) -> Vector:
+    def direction(self, loss: AbstractLoss, w: V) -> V:
         """Return g(w + rho a(g(w)))."""
         return loss.gradient(w + self.rho * self._ascent(loss.gradient(w)))
 
@@ -82,7 +82,7 @@ class PracticalSAM(AbstractMemorylessRule):
         gradient = float(theory.practical_cycle(lam, **at, **small))
         return gradient / lam if gradient > 0 else math.nan
 
-    def _ascent(self, g: Vector) -> Vector:
+    def _ascent(self, g: V) -> V:
         return _over(g, g, self.eps, self.placement)
 
     def singularity(self, loss: AbstractLoss, w: Vector, memory: Vector | None = None) -> Scalar:
@@ -181,7 +181,7 @@ class TensorSAM(AbstractMemorylessRule):
                 "Argument `centred` must be False where tensors are scaled, but is True."
             )
 
-    def direction(self, loss: AbstractLoss, w: Vector) -> Vector:
+    def direction(self, loss: AbstractLoss, w: V) -> V:
         """Return g(w + rho a); NaN where undefined."""
         return loss.gradient(w + self.rho * self._ascent(w, loss.gradient(w)))
 
@@ -209,7 +209,7 @@ class TensorSAM(AbstractMemorylessRule):
         nearest = least(*kinks)
         return least(smallest, jnp.where(nearest < jnp.inf, nearest * norm(g), jnp.inf))
 
-    def _ascent(self, w: Vector, g: Vector) -> Vector:
+    def _ascent(self, w: V, g: V) -> V:
         t = self._scale(w)
         along = self._centred(g) if self.centred else t * g
         if self.norm_scope is Scope.all:
@@ -218,7 +218,7 @@ class TensorSAM(AbstractMemorylessRule):
         each = zip(split(along), split(t * g), strict=True)
         return t * _join([_over(a, b, self.eps, self.placement) for a, b in each])
 
-    def _scale(self, w: Vector) -> Vector | float:
+    def _scale(self, w: V) -> V | float:
         """Return T's diagonal."""
         if not self._any_scaled:
             return 1.0
@@ -226,7 +226,7 @@ class TensorSAM(AbstractMemorylessRule):
         ones = lambda p: elementwise(jnp.ones_like, p)  # noqa: E731
         return _join([abs(p) + self.shift if scaled else ones(p) for scaled, p in parts])
 
-    def _centred(self, g: Vector) -> Vector:
+    def _centred(self, g: V) -> V:
         """Return P g."""
         parts = zip(self._parts(g)(g), self._shapes(g), strict=True)
         return _join([_by_rows(p, shape[0]) if len(shape) > 1 else p for p, shape in parts])
@@ -300,7 +300,7 @@ class PracticalFSAM(AbstractRule):
     smooth: ClassVar[bool] = False
     num_memories: ClassVar[int] = 1
 
-    def step(self, loss: AbstractLoss, w: Vector, memory: Vector) -> tuple[Vector, Vector]:
+    def step(self, loss: AbstractLoss, w: V, memory: V) -> tuple[V, V]:
         """Return d and m⁺."""
         g = loss.gradient(w)
         u = g - self.sigma * memory
@@ -310,7 +310,7 @@ class PracticalFSAM(AbstractRule):
             kept = jnp.where(largest(abs(memory)) == 0, 0.0, self.decay)
         return d, kept * memory + (1 - kept) * g
 
-    def init(self, loss: AbstractLoss, w: Vector) -> Vector:
+    def init(self, loss: AbstractLoss, w: V) -> V:
         """Return 0."""
         return 0.0 * w
 
@@ -319,7 +319,7 @@ class PracticalFSAM(AbstractRule):
         return largest(abs(memory)) if self.first is FirstMemory.gradient else everywhere(w)
 
 
-def _over(v: Vector, u: Vector, eps: Scalar, placement: Placement) -> Vector:
+def _over(v: V, u: V, eps: Scalar, placement: Placement) -> V:
     """Return v/(‖u‖ + eps), or with eps inside the root; v must vanish where u does."""
     # In units of a scale that is no part of the result, nor of its derivative.
     scale = jax.lax.stop_gradient(jnp.maximum(largest(abs(u)), eps))
@@ -336,7 +336,7 @@ def _join(parts: list[Any]) -> Any:
     return jnp.concatenate(parts)
 
 
-def _by_rows(v: Vector, rows: int) -> Vector:
+def _by_rows(v: Any, rows: int) -> Any:
     """Return `v`, made of rows of one length, less each row's mean."""
     if isinstance(v, Components):
         size = len(v) // rows

@@ -5,7 +5,7 @@ from typing import ClassVar
 import equinox as eqx
 
 from samflow._components import norm, unit
-from samflow._types import Scalar, Vector
+from samflow._types import Scalar, V, Vector
 from samflow.losses.base import AbstractLoss
 from samflow.rules._common import everywhere, radius
 from samflow.rules.base import AbstractMemorylessRule, AbstractNormalisedRule
@@ -23,7 +23,7 @@ class GD(AbstractMemorylessRule):
     by_gradients: ClassVar[bool] = True
     closed_forms: ClassVar[str] = "multipliers; windows in lr and momentum"
 
-    def direction(self, loss: AbstractLoss, w: Vector) -> Vector:
+    def direction(self, loss: AbstractLoss, w: V) -> V:
         """Return g(w)."""
         return loss.gradient(w)
 
@@ -49,7 +49,7 @@ class USAM(AbstractMemorylessRule):
     closed_forms: ClassVar[str] = "multipliers; windows in rho, lr and momentum"
     windows: ClassVar[tuple[str, ...]] = ("rho",)
 
-    def direction(self, loss: AbstractLoss, w: Vector) -> Vector:
+    def direction(self, loss: AbstractLoss, w: V) -> V:
         """Return g(w + rho g(w))."""
         g = loss.gradient
         return g(w + self.rho * g(w))
@@ -66,11 +66,11 @@ class AbstractSAM(AbstractNormalisedRule):
     ascent: ClassVar[Ascent] = Ascent.unit
     by_gradients: ClassVar[bool] = True
 
-    def direction(self, loss: AbstractLoss, w: Vector) -> Vector:
+    def direction(self, loss: AbstractLoss, w: V) -> V:
         """Return g(w + rho g(w)/‖g(w)‖); NaN where g(w) = 0."""
         return self.limit(loss, w, unit(loss.gradient(w)))
 
-    def limit(self, loss: AbstractLoss, w: Vector, e: Vector) -> Vector:
+    def limit(self, loss: AbstractLoss, w: V, e: V) -> V:
         """Return g(w + rho e)."""
         return loss.gradient(w + self.rho * e)
 

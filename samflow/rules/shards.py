@@ -11,7 +11,7 @@ import numpy as np
 from samflow import _checks
 from samflow._components import inner, norm, unit
 from samflow._status import Kind
-from samflow._types import Scalar, Vector
+from samflow._types import Scalar, V, Vector
 from samflow.losses.base import AbstractLoss
 from samflow.losses.finite_sum import shards, whole
 from samflow.rules._common import over, radius
@@ -50,7 +50,7 @@ class MSAM(AbstractMemorylessRule):
         "sliding of the flow; 2-cycle in one dimension (shared critical points)"
     )
 
-    def direction(self, loss: AbstractLoss, w: Vector) -> Vector:
+    def direction(self, loss: AbstractLoss, w: V) -> V:
         """Return the mean of the shards' directions; NaN where the gradient of one is 0."""
 
         def sam(part: AbstractLoss) -> Vector:
@@ -116,12 +116,12 @@ class DNSAM(AbstractNormalisedRule):
     ascent: ClassVar[Ascent] = Ascent.over_whole
     closed_forms: ClassVar[str] = "those of sam (full batch)"
 
-    def direction(self, loss: AbstractLoss, w: Vector) -> Vector:
+    def direction(self, loss: AbstractLoss, w: V) -> V:
         """Return g(w + rho g(w)/‖∇L(w)‖); NaN where ∇L(w) = 0."""
         noiseless = whole(loss).gradient(w)
         return self.limit(loss, w, jnp.sqrt(1 / inner(noiseless, noiseless)) * loss.gradient(w))
 
-    def limit(self, loss: AbstractLoss, w: Vector, e: Vector) -> Vector:
+    def limit(self, loss: AbstractLoss, w: V, e: V) -> V:
         """Return g(w + rho e)."""
         return loss.gradient(w + self.rho * e)
 

@@ -12,7 +12,7 @@ from jaxtyping import Array
 from samflow import _checks
 from samflow._components import Components
 from samflow._random import Words, normals
-from samflow._types import Matrix, Point, Scalar, Vector
+from samflow._types import Matrix, Point, Scalar, V, Vector
 from samflow.losses.base import AbstractLoss
 from samflow.rules.base import AbstractRule
 from samflow.systems import update_moments
@@ -36,7 +36,7 @@ class AbstractDiffusion(AbstractWeightSystem):
     """How many Brownian motions drive the system."""
 
     @abc.abstractmethod
-    def drift(self, z: Vector) -> Vector:
+    def drift(self, z: V) -> V:
         """Return b(z), in the layout of `z`; NaN where it is not defined."""
 
     @abc.abstractmethod
@@ -161,7 +161,7 @@ class Diffusion(AbstractDiffusion):
         find = update_moments.exact_moments if exact else update_moments.leading_moments
         return find(self.loss, self.rule, self.noise, z)
 
-    def singularity(self, z: Vector) -> Scalar:
+    def singularity(self, z: Point) -> Scalar:
         """Return the least distance, over the draws, from where the rule is not smooth."""
         return update_moments.singularity(self.loss, self.rule, self.noise, z)
 
@@ -219,7 +219,7 @@ class FunctionDiffusion(AbstractDiffusion):
             )
         self.num_noises = found[1]
 
-    def drift(self, z: Vector) -> Vector:
+    def drift(self, z: V) -> V:
         """Return b(z), by the function given."""
         return in_layout(self.drift_function, z, self.elementwise)
 
@@ -273,11 +273,11 @@ class EulerMaruyama(AbstractWeightSystem, AbstractStochasticMap):
         """The number of Brownian motions, made even."""
         return self.diffusion.num_noises + self.diffusion.num_noises % 2
 
-    def step(self, z: Vector, words: Words) -> Vector:
+    def step(self, z: V, words: Words) -> V:
         """Return the next state."""
         return self.move(z, normals(words)[: self.diffusion.num_noises])
 
-    def move(self, z: Vector, noise: Any) -> Vector:
+    def move(self, z: V, noise: Any) -> V:
         """Return z + dt b(z) + √dt σ(z) noise, `noise` one number a Brownian motion."""
         factor, still = self.diffusion.diffusion(z), z + self.dt * self.diffusion.drift(z)
         if not isinstance(z, Components):

@@ -7,7 +7,7 @@ import equinox as eqx
 import jax.numpy as jnp
 
 from samflow import _checks
-from samflow._types import Scalar, Vector
+from samflow._types import Scalar, V, Vector
 from samflow.losses.base import AbstractLoss
 from samflow.rules.base import AbstractRule
 from samflow.systems.base import AbstractFlow
@@ -40,7 +40,7 @@ class Flow(AbstractFlow):
         """Whether loss and rule take one array a coordinate."""
         return runs_by_coordinates(self.rule, self.loss)
 
-    def velocity(self, z: Vector) -> Vector:
+    def velocity(self, z: V) -> V:
         """Return −d(w)."""
         return -self.rule.step(self.loss, z, z[:0])[0]
 
@@ -68,7 +68,7 @@ class FunctionFlow(AbstractFlow):
     name: str = eqx.field(static=True, default="function")
     elementwise: bool = eqx.field(static=True, default=False)
 
-    def velocity(self, z: Vector) -> Vector:
+    def velocity(self, z: V) -> V:
         """Return function(z)."""
         return in_layout(self.function, z, self.elementwise)
 

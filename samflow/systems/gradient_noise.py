@@ -19,7 +19,7 @@ from jaxtyping import Array, Float
 from samflow import _checks
 from samflow._components import Components, inner
 from samflow._random import Words, below, normals
-from samflow._types import ArrayLike, Matrix, NumpyArray, Point, Scalar, Vector
+from samflow._types import ArrayLike, Matrix, NumpyArray, Point, Scalar, V, Vector
 from samflow.losses.base import AbstractDerivedLoss, AbstractLoss
 from samflow.losses.finite_sum import FiniteSum
 
@@ -247,7 +247,7 @@ class TiltedLoss(AbstractDerivedLoss):
         """Return L(w) + ξ·w."""
         return self.loss(w) + inner(self.shift, w)
 
-    def gradient(self, w: Vector) -> Vector:
+    def gradient(self, w: V) -> V:
         """Return g(w) + ξ in the layout of `w`."""
         return self.loss.gradient(w) + self.shift
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from samflow import _checks
 from samflow._components import Components, concatenate
-from samflow._types import Scalar, Vector
+from samflow._types import Scalar, V, Vector
 from samflow.losses.base import AbstractLoss
 from samflow.rules.base import AbstractRule
 from samflow.systems.base import AbstractMap, AbstractWeightSystem
@@ -80,13 +80,13 @@ class Map(AbstractMap):
         """Whether loss and rule take one array a coordinate."""
         return runs_by_coordinates(self.rule, self.loss)
 
-    def step(self, z: Vector) -> Vector:
+    def step(self, z: V) -> V:
         """Return the next state."""
         w, v, memory = self._parts(z)
         d, memory = self.rule.step(self.loss, w, memory)
         return self._with_memory(self._move(w, v, d), memory)
 
-    def displacement(self, z: Vector) -> Vector:
+    def displacement(self, z: V) -> V:
         """Return the next state minus `z`, without the difference of weights, which rounds."""
         w, v, memory = self._parts(z)
         d, memory = self.rule.step(self.loss, w, memory)
@@ -96,7 +96,7 @@ class Map(AbstractMap):
         moved = self._with_memory(moved, memory)
         return moved if self.state_dim == self.dim else moved - concatenate(0.0 * w, z[self.dim :])
 
-    def _move(self, w: Vector, v: Vector, d: Vector) -> Vector:
+    def _move(self, w: V, v: V, d: V) -> V:
         """Return the weights, and the velocity where there is momentum, after a step along `d`."""
         lr, beta = self.lr, self.momentum
         if self.weight_decay is not None:
@@ -108,21 +108,21 @@ class Map(AbstractMap):
             return concatenate(w - lr * (d + beta * v), v)
         return concatenate(w - lr * v, v)
 
-    def _parts(self, z: Vector) -> tuple[Vector, Vector, Vector]:
+    def _parts(self, z: V) -> tuple[V, V, V]:
         """Return the weights, the velocity (empty without momentum) and the rule's memory."""
         begin = self.dim if self.momentum is None else 2 * self.dim
         return z[: self.dim], z[self.dim : begin], z[begin:]
 
-    def _with_memory(self, z: Vector, memory: Vector) -> Vector:
+    def _with_memory(self, z: V, memory: V) -> V:
         """Return the state made of weights and velocity `z` and the rule's memory."""
         return concatenate(z, memory) if self.rule.num_memories else z
 
-    def lift(self, w: Vector) -> Vector:
+    def lift(self, w: V) -> V:
         """Return the state at the weights `w`, with velocity 0 and the rule's first memory."""
         z = w if self.momentum is None else concatenate(w, 0.0 * w)
         return self._with_memory(z, self.rule.init(self.loss, w))
 
-    def position(self, z: Vector) -> Vector:
+    def position(self, z: V) -> V:
         """Return the weights of the state `z`."""
         return z[: self.dim]
 
@@ -160,7 +160,7 @@ class FunctionMap(AbstractWeightSystem, AbstractMap):
     name: str = eqx.field(static=True, default="function")
     elementwise: bool = eqx.field(static=True, default=False)
 
-    def step(self, z: Vector) -> Vector:
+    def step(self, z: V) -> V:
         """Return function(z)."""
         return in_layout(self.function, z, self.elementwise)
 
@@ -173,7 +173,7 @@ class FunctionMap(AbstractWeightSystem, AbstractMap):
         return f"map {self.name}"
 
 
-def in_layout(function: Callable[[Vector], Any], z: Vector, elementwise: bool) -> Vector:
+def in_layout(function: Callable[[Any], Any], z: Any, elementwise: bool) -> Any:
     """Return function(z) in the layout of `z`, which may be components if it is elementwise."""
     if not isinstance(z, Components):
         return jnp.asarray(function(z))

@@ -14,7 +14,7 @@ from jaxtyping import PRNGKeyArray
 from samflow import _checks
 from samflow._random import key_words
 from samflow._status import Status
-from samflow._types import ArrayLike, NumpyArray, Scalar, Vector
+from samflow._types import ArrayLike, NumpyArray, Point, Scalar, V
 from samflow.losses.base import AbstractLoss
 from samflow.losses.eager import compiled, is_eager
 from samflow.losses.finite_sum import FiniteSum
@@ -204,7 +204,7 @@ class How(NamedTuple):
             return TrainState(z, state.key, state.epoch + 1, 0), size
         return TrainState(z, state.key, state.epoch, step), size
 
-    def _moved(self, state: TrainState, order: NumpyArray | None) -> tuple[Vector, Scalar]:
+    def _moved(self, state: TrainState, order: NumpyArray | None) -> tuple[Point, Scalar]:
         system, begin = self.system, state.step * (self.batch_size or 0)
         chosen = None if order is None else order[begin : begin + (self.batch_size or 0)]
         if chosen is not None and self.attack is None and not is_eager(system.loss):
@@ -267,16 +267,16 @@ def _on(system: Map, loss: AbstractLoss) -> Map:
 
 # The data are arguments of these programs, and no program holds a loop of steps.
 @eqx.filter_jit
-def _step_on_batch(system: Map, z: Vector, chosen: Any) -> tuple[Vector, Scalar]:
+def _step_on_batch(system: Map, z: V, chosen: Any) -> tuple[V, Scalar]:
     return _moved(_on(system, system.loss.batch(chosen)), z)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 @compiled
-def _step(system: Map, z: Vector) -> tuple[Vector, Scalar]:
+def _step(system: Map, z: V) -> tuple[V, Scalar]:
     return _moved(system, z)
 
 
-def _moved(system: Map, z: Vector) -> tuple[Vector, Scalar]:
+def _moved(system: Map, z: V) -> tuple[V, Scalar]:
     z = system.step(z)
     return z, jnp.linalg.norm(z)
 
