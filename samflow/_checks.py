@@ -13,6 +13,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from samflow._text import printable
 from samflow._types import Box
@@ -52,7 +53,7 @@ def excerpt(value: Any) -> str:
 
 def is_traced(value: Any) -> bool:
     """Say whether `value` is known only at run time, inside a transformation of JAX."""
-    return isinstance(value, jax.core.Tracer)  # pyright: ignore[reportAttributeAccessIssue]
+    return isinstance(value, Tracer)
 
 
 def _hyperparameter(name: str, value: Any, holds: Any, requirement: str, hint: str) -> Any:

@@ -72,16 +72,9 @@ class Conditions(AbstractRecord):
             lines += [f"In closed form: {self.closed_forms}."] if self.closed_forms else []
         if self.curvature:
             lines.append(f"Hessian: {', '.join(f'{value:.6g}' for value in self.curvature)}")
-        windows = {
-            "rho": self.rho_window,
-            "lr": self.lr_window,
-            "momentum": self.momentum_window,
-            "eps": self.eps_window,
-        }
-        for name, window in windows.items():
-            if window is not None:
-                shown = show_window(window, flow=self.lr_window is None)
-                lines.append(f"attracts for {name}: {shown}")
+        windows = (self.rho_window, self.lr_window, self.momentum_window, self.eps_window)
+        flow = self.lr_window is None
+        lines += [window.describe(flow=flow) for window in windows if window is not None]
         return "\n".join(lines)
 
 
@@ -100,8 +93,8 @@ def conditions(system: AbstractSystem, w: ArrayLike | None = None) -> Conditions
     rho window, λ > 0: 0 ≤ ρ < -1/λ + 2/(η·λ²)
     lr window: 0 < η < 2/(λ·(λ·ρ + 1))
     Hessian: -27.75, 27.75
-    attracts for rho: 0.036036 (λ = -27.75 passes +1) < rho < 0.223683 (λ = 27.75 flips)
-    attracts for lr: 0 < lr < 0.0301873 (λ = 27.75 flips)
+    attracts for 0.036036 (λ = -27.75 passes +1) < rho < 0.223683 (λ = 27.75 flips)
+    attracts for 0 < lr < 0.0301873 (λ = 27.75 flips)
 
     Args:
         system: a `Map` or a `Flow`.
@@ -184,43 +177,6 @@ def _windows(system: Map | Flow, curvature: tuple[float, ...], tolerance: float)
         if made["kind"] != "none":
             in_momentum = theory.momentum_window(curvature, lr=step, **about)
     return _Windows(in_rho, in_lr, in_momentum, in_eps)
-
-
-def show_window(window: theory.Window, *, flow: bool = False) -> str:
-    """Return a window with numbers on one line, with what happens at each end.
-
-    `0.036036 (λ = -27.75 passes +1) < rho < 0.223683 (λ = 27.75 flips)`, or `never` with reason.
-    """
-    name = {"ρ": "rho", "η": "lr", "β": "momentum", "ε": "eps"}[str(window.parameter)]
-    if window.is_empty:
-        blocking = [
-            _event(end, flow) for end in (window.low, window.high) if end.eigenvalue is not None
-        ]
-        return "never" + (f": {'; '.join(blocking)}" if blocking else "")
-    low, high = window.low, window.high
-    left = f"{float(low.value):.6g}" + (
-        f" ({_event(low, flow)})" if low.eigenvalue is not None else ""
-    )
-    text = f"{left} {'≤' if low.closed else '<'} {name}"
-    if high.eigenvalue is not None:
-        text += f" < {float(high.value):.6g} ({_event(high, flow)})"
-    if not window.is_hyperbolic:
-        text += f"; {window.neutral} neutral direction" + ("s" if window.neutral > 1 else "")
-    return text
-
-
-_EVENTS = {
-    theory.Event.plus_one: "passes +1",
-    theory.Event.flip: "flips",
-    theory.Event.neimark_sacker: "Neimark–Sacker",
-}
-
-
-def _event(end: theory.Endpoint, flow: bool) -> str:
-    assert end.eigenvalue is not None
-    if flow:
-        return f"λ = {float(end.eigenvalue):.6g}: an eigenvalue passes 0"
-    return f"λ = {float(end.eigenvalue):.6g} {_EVENTS[end.event]}"
 
 
 def _formulas(system: Map | Flow) -> tuple[Formula, ...]:

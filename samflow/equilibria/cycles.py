@@ -162,7 +162,7 @@ def find_cycles(
     unit = length * units(system)
     unitless = tuple((a / length, b / length) for a, b in box)
     ends = shoot(
-        Unitless(system, jnp.asarray(unit)),  # pyright: ignore[reportCallIssue]
+        Unitless(system, jnp.asarray(unit)),
         guesses / unit,
         damped,
         jnp.asarray(box_width(unitless)),

@@ -263,7 +263,7 @@ def _linearise(system: AbstractSystem, z: Array) -> tuple[Array, ...]:
     else:
         assert isinstance(system, AbstractFlow)
         motion = system.velocity(z)
-    jacobian = system.jacobian(z)  # pyright: ignore[reportAttributeAccessIssue]
+    jacobian = system.jacobian(z)
     loss: Any = getattr(system, "loss", None)
     nothing = jnp.zeros((0, 0))
     hessian = nothing if loss is None else loss.hessian(system.position(z))

@@ -12,6 +12,11 @@ from samflow._types import Box, Matrix, Point, Scalar, Vector
 from samflow.losses.base import AbstractLoss
 from samflow.losses.expression import ExpressionLoss
 
+if TYPE_CHECKING:  # type checkers would take abstract variables for constructor arguments
+    from typing import ClassVar as AbstractVar
+else:
+    from equinox import AbstractVar
+
 
 @runtime_checkable
 class FiniteSum(Protocol):
@@ -34,15 +39,8 @@ class FiniteSum(Protocol):
 class AbstractSumLoss(AbstractLoss):
     """A linear combination of losses of the same weights."""
 
-    if TYPE_CHECKING:  # type checkers take abstract variables for arguments of the constructor
-
-        @property
-        def parts(self) -> tuple[AbstractLoss, ...]:
-            """The losses Lᵢ."""
-            ...
-
-    else:
-        parts: eqx.AbstractVar[tuple[AbstractLoss, ...]]
+    parts: AbstractVar[tuple[AbstractLoss, ...]]
+    """The losses Lᵢ."""
 
     @abc.abstractmethod
     def combine(self, values: Sequence[Vector]) -> Vector:
@@ -109,7 +107,7 @@ class FiniteSumLoss(AbstractSumLoss):
             names = list(zip(part.symbols, first.symbols, strict=True))
             terms.append(part.expression.subs(names, simultaneous=True))
         expression = sum(terms[1:], terms[0]) / len(terms)
-        return ExpressionLoss(expression, first.symbols, self.name, self.domain)  # pyright: ignore[reportCallIssue]
+        return ExpressionLoss(expression, first.symbols, self.name, self.domain)
 
     def shards(self, m: int) -> tuple[AbstractLoss, ...]:
         """Return the losses of m parts each, in their order; L is their mean.
@@ -121,10 +119,7 @@ class FiniteSumLoss(AbstractSumLoss):
         starts = range(0, self.num_examples, shard_size(m, self.num_examples))
         if m == 1:
             return self.parts
-        return tuple(
-            FiniteSumLoss(self.parts[i : i + m], self.name, self.domain)  # pyright: ignore[reportCallIssue]
-            for i in starts
-        )
+        return tuple(FiniteSumLoss(self.parts[i : i + m], self.name, self.domain) for i in starts)
 
     def batch(self, indices: Any) -> "WeightedSumLoss":
         """Return the mean loss of the parts at `indices`, repeated ones counted as often.
@@ -134,7 +129,7 @@ class FiniteSumLoss(AbstractSumLoss):
         """
         counts = [sum(index == i for index in indices) for i in range(self.num_examples)]
         weights = tuple(count / len(indices) for count in counts)
-        return WeightedSumLoss(self.parts, weights, self.name, self.domain, self)  # pyright: ignore[reportCallIssue]
+        return WeightedSumLoss(self.parts, weights, self.name, self.domain, self)
 
     def combine(self, values: Sequence[Vector]) -> Vector:
         """Return the mean of values of the parts."""
@@ -197,7 +192,7 @@ def mean(losses: Sequence[AbstractLoss], *, name: str | None = None) -> FiniteSu
         lows, highs = zip(*(zip(*box, strict=True) for box in boxes), strict=True)
         ends = zip(map(max, *lows, lows[0]), map(min, *highs, highs[0]), strict=True)
         domain = _checks.box("losses, the common domain,", list(ends), dims[0])
-    return FiniteSumLoss(parts, name or f"mean of {len(parts)} losses", domain)  # pyright: ignore[reportCallIssue]
+    return FiniteSumLoss(parts, name or f"mean of {len(parts)} losses", domain)
 
 
 def whole(loss: AbstractLoss) -> AbstractLoss:

@@ -18,11 +18,12 @@ from samflow.proofs.certificates import Certificate, CertifiedPoint, ComplexSpan
 from samflow.proofs.enclosures import Dynamics, Stability, classify, spectrum
 from samflow.proofs.equations import GradientEquations
 from samflow.proofs.hallucinated import solve_hallucinated
-from samflow.proofs.windows import Window, lr_window, rho_window
+from samflow.proofs.windows import lr_window, rho_window
 from samflow.records import provenance
 from samflow.rules import Ascent
 from samflow.systems import AbstractSystem, Flow, Map
 from samflow.systems.base import check_system
+from samflow.theory.windows import Window
 
 _FLOW = Dynamics()
 _SETTINGS = Settings()

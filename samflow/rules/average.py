@@ -103,7 +103,7 @@ class AverageSAM(AbstractMemorylessRule):
         dim, num_samples = _checks.count("dim", dim), _checks.count("num_samples", num_samples)
         keys = jax.vmap(lambda i: jr.fold_in(key, i))(jnp.arange(num_samples))
         sample = jax.vmap(lambda k: jr.normal(k, (dim,)))(keys)
-        return AverageSAM(rho=rho, sample=sample)  # pyright: ignore[reportCallIssue]
+        return AverageSAM(rho=rho, sample=sample)
 
     def direction(self, loss: AbstractLoss, w: Vector) -> Vector:
         """Return the mean of g over the points."""

@@ -47,7 +47,7 @@ def measured_along(system: Map, w: Point, vectors: NumpyArray) -> Along:
     without_memory(system)
     plain = eqx.tree_at(lambda s: s.momentum, system, None, is_leaf=lambda leaf: leaf is None)
     if system.rule.by_gradients and not is_eager(system.loss):
-        plain = eqx.tree_at(lambda s: s.loss, plain, _OneProgram(system.loss))  # pyright: ignore
+        plain = eqx.tree_at(lambda s: s.loss, plain, _OneProgram(system.loss))
     images = [np.asarray(_derivative(plain, w, jnp.asarray(v))) for v in vectors]
     curvature = np.array([v @ image for v, image in zip(vectors, images, strict=True)])
     rest = [i - u * v for u, v, i in zip(curvature, vectors, images, strict=True)]

@@ -10,6 +10,11 @@ from samflow import _checks
 from samflow._types import Matrix, Point, Scalar, Vector
 from samflow.losses.base import AbstractLoss
 
+if TYPE_CHECKING:  # type checkers would take abstract variables for constructor arguments
+    from typing import ClassVar as AbstractVar
+else:
+    from equinox import AbstractVar
+
 
 class AbstractSystem(eqx.Module):
     """A dynamical system on states z of length `state_dim`.
@@ -18,27 +23,14 @@ class AbstractSystem(eqx.Module):
     momentum; `lift` makes a state from weights (velocity 0) and `position` takes them back.
     """
 
-    if TYPE_CHECKING:  # type checkers take abstract variables for arguments of the constructor
+    dim: AbstractVar[int]
+    """Number of weights."""
 
-        @property
-        def dim(self) -> int:
-            """Number of weights."""
-            ...
+    state_dim: AbstractVar[int]
+    """Length of a state."""
 
-        @property
-        def state_dim(self) -> int:
-            """Length of a state."""
-            ...
-
-        @property
-        def elementwise(self) -> bool:
-            """Whether the system takes `Components`, one array a coordinate, at full speed."""
-            ...
-
-    else:
-        dim: eqx.AbstractVar[int]
-        state_dim: eqx.AbstractVar[int]
-        elementwise: eqx.AbstractVar[bool]
+    elementwise: AbstractVar[bool]
+    """Whether the system takes `Components`, one array a coordinate, at full speed."""
 
     @abc.abstractmethod
     def lift(self, w: Vector) -> Vector:

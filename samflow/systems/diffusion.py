@@ -21,21 +21,19 @@ from samflow.systems.gradient_noise import AbstractNoise
 from samflow.systems.map import describe_rule, in_layout
 from samflow.systems.stochastic_map import AbstractStochasticMap
 
+if TYPE_CHECKING:  # type checkers would take abstract variables for constructor arguments
+    from typing import ClassVar as AbstractVar
+else:
+    from equinox import AbstractVar
+
 MOMENTS = ("leading", "exact")
 
 
 class AbstractDiffusion(AbstractWeightSystem):
     """A stochastic differential equation dX = b(X) dt + σ(X) dB, in the sense of Itô."""
 
-    if TYPE_CHECKING:  # type checkers take abstract variables for arguments of the constructor
-
-        @property
-        def num_noises(self) -> int:
-            """How many Brownian motions drive the system."""
-            ...
-
-    else:
-        num_noises: eqx.AbstractVar[int]
+    num_noises: AbstractVar[int]
+    """How many Brownian motions drive the system."""
 
     @abc.abstractmethod
     def drift(self, z: Vector) -> Vector:
@@ -143,11 +141,11 @@ class Diffusion(AbstractDiffusion):
         """The number of weights, or of different batches if that is less."""
         return update_moments.num_noises(self.loss, self.noise)
 
-    def drift(self, z: Point) -> Point:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def drift(self, z: Point) -> Point:
         """Return −E d_γ(z)."""
         return -self._moments(z).mean
 
-    def diffusion(self, z: Point) -> Array:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def diffusion(self, z: Point) -> Array:
         """Return √lr F, shape (dim, num_noises), with FFᵀ = Cov d_γ(z)."""
         return jnp.sqrt(self.lr) * self._moments(z).factor
 

@@ -15,6 +15,11 @@ from samflow.systems.base import AbstractSystem
 from samflow.systems.gradient_noise import AbstractNoise
 from samflow.systems.map import Map
 
+if TYPE_CHECKING:  # type checkers would take abstract variables for constructor arguments
+    from typing import ClassVar as AbstractVar
+else:
+    from equinox import AbstractVar
+
 
 class AbstractStochasticMap(AbstractSystem):
     """A random discrete system z⁺ = F(z, ξ), with ξ drawn independently at each step.
@@ -22,15 +27,8 @@ class AbstractStochasticMap(AbstractSystem):
     What is random comes in as words: `step` is a function, and gives the same for the same words.
     """
 
-    if TYPE_CHECKING:  # type checkers take abstract variables for arguments of the constructor
-
-        @property
-        def num_words(self) -> int:
-            """How many random words a step takes."""
-            ...
-
-    else:
-        num_words: eqx.AbstractVar[int]
+    num_words: AbstractVar[int]
+    """How many random words a step takes."""
 
     @abc.abstractmethod
     def step(self, z: Vector, words: Words) -> Vector:

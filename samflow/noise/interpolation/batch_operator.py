@@ -222,7 +222,7 @@ def _krylov(apply: Operator, size: int, self_adjoint: bool, tol: float) -> tuple
     start = np.eye(size).ravel()
     if not np.isfinite(product(start)).all():
         return np.nan, np.full((size, size), np.nan)
-    linear = LinearOperator((size**2, size**2), matvec=product, dtype=float)  # pyright: ignore
+    linear = LinearOperator((size**2, size**2), matvec=product, dtype=float)  # pyright: ignore[reportCallIssue]
     settings: Any = {
         "tol": tol,
         "k": 1,
