@@ -158,9 +158,9 @@ def fate(
     length = ascent_length(system, w)
     if radius is None:
         radius = _PART * (length or _own_length(system, w))
-    radius = float(_checks.positive("radius", radius))
+    radius = _checks.positive("radius", radius)
     far = 5 * length if length else 100 * radius
-    leave = float(_checks.positive("leave_radius", far if leave_radius is None else leave_radius))
+    leave = _checks.positive("leave_radius", far if leave_radius is None else leave_radius)
     directions = jr.normal(jr.key(0) if key is None else key, (num_starts, system.dim))
     directions /= jnp.linalg.norm(directions, axis=1, keepdims=True)
     starts = w + radius * directions

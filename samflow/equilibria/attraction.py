@@ -107,9 +107,9 @@ def measured_attraction_radius(
         )
     w = _checks.point("w", w, flow.dim)
     num_directions = _checks.count("num_directions", num_directions, minimum=0)
-    rtol = float(_checks.positive("rtol", rtol))
+    rtol = _checks.positive("rtol", rtol)
     if max_radius is not None:
-        max_radius = float(_checks.positive("max_radius", max_radius))
+        max_radius = _checks.positive("max_radius", max_radius)
     around = _surroundings(flow, w)
     _check_point(around, w)
     unit = float(jnp.min(jnp.linalg.norm(around.limits, axis=1)))

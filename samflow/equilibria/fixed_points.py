@@ -142,7 +142,7 @@ def find_fixed_points(
     box = _checks.box("box", box, system.dim)
     _checks.known("method", method, ("auto", EXHAUSTIVE, MULTISTART))
     num_starts = _checks.count("num_starts", num_starts)
-    tol = float(_checks.positive("tol", tol))
+    tol = _checks.positive("tol", tol)
     where = provenance(system.describe(), box=box, method=method, tol=tol)
     certificate, note = None, ""
     if method != MULTISTART:

@@ -95,8 +95,8 @@ def survey(
     _checks.double_precision("`survey`")
     rules = tuple(_checks.known("rule", name, RULES) for name in rules)
     box = _checks.box("box", box, loss.dim)
-    rho = float(_checks.nonnegative("rho", rho, "rho is the radius of the ascent step."))
-    lr, momentum = float(_checks.positive("lr", lr)), float(_checks.fraction("momentum", momentum))
+    rho = _checks.nonnegative("rho", rho, "rho is the radius of the ascent step.")
+    lr, momentum = _checks.positive("lr", lr), _checks.fraction("momentum", momentum)
     system = Map(loss, GD(), lr=lr, momentum=momentum)
     certificate = certify_fixed_points(system, box)
     places = [_proved_place(point) for point in certificate.points]

@@ -147,9 +147,9 @@ def classify(
     """
     _checks.double_precision("`classify`")
     check_system(system)
-    tol = float(_checks.positive("tol", tol))
-    hyperbolic_tol = float(_checks.nonnegative("hyperbolic_tol", hyperbolic_tol))
-    scale = None if scale is None else float(_checks.positive("scale", scale))
+    tol = _checks.positive("tol", tol)
+    hyperbolic_tol = _checks.nonnegative("hyperbolic_tol", hyperbolic_tol)
+    scale = None if scale is None else _checks.positive("scale", scale)
     z = start_states(system, w, "w")
     if z.ndim != 1:
         raise _checks.ArgumentError(f"Argument `w` must be one point, but has shape {z.shape}.")

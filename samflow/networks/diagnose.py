@@ -111,7 +111,7 @@ def diagnose(
             convention, loss, rules, rho, weight_decay
         )
     w = _checks.point("w", checkpoint.w, loss.dim)
-    rho = float(_checks.positive("rho", rho, "SAM without an ascent step is GD."))
+    rho = _checks.positive("rho", rho, "SAM without an ascent step is GD.")
     if loss.dim < 2:
         raise _checks.ArgumentError(
             "Argument `checkpoint` must have at least 2 weights, one for each end of the "

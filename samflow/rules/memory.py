@@ -31,7 +31,7 @@ class FSAM(AbstractRule):
 
     rho: Scalar = eqx.field(converter=radius)
     sigma: Scalar = eqx.field(default=1.0, converter=at_least_0("sigma"))
-    decay: Scalar = eqx.field(default=0.6, converter=lambda v: _checks.fraction("decay", v))
+    decay: Scalar = eqx.field(default=0.6, converter=lambda v: _checks.fraction_array("decay", v))
     name: ClassVar[str] = "f-sam"
     formula: ClassVar[str] = "g(w + rho u/‖u‖), u = g(w) − sigma m, m⁺ = decay m + (1 − decay) g(w)"
     source: ClassVar[str] = "Li, Zhou, He, Cheng, Huang 2024, arXiv 2403.12350"

@@ -47,7 +47,9 @@ class PracticalSAM(AbstractMemorylessRule):
     rho: Scalar = eqx.field(converter=radius)
     eps: Scalar = eqx.field(
         default=1e-12,
-        converter=lambda v: _checks.positive("eps", v, "Use SAM for a denominator without it."),
+        converter=lambda v: _checks.positive_array(
+            "eps", v, "Use SAM for a denominator without it."
+        ),
     )
     placement: Placement = eqx.field(
         static=True, default=Placement.outside, converter=member("placement", Placement)
@@ -281,10 +283,12 @@ class PracticalFSAM(AbstractRule):
 
     rho: Scalar = eqx.field(converter=radius)
     sigma: Scalar = eqx.field(default=1.0, converter=at_least_0("sigma"))
-    decay: Scalar = eqx.field(default=0.6, converter=lambda v: _checks.fraction("decay", v))
+    decay: Scalar = eqx.field(default=0.6, converter=lambda v: _checks.fraction_array("decay", v))
     eps: Scalar = eqx.field(
         default=1e-12,
-        converter=lambda v: _checks.positive("eps", v, "Use FSAM for a denominator without it."),
+        converter=lambda v: _checks.positive_array(
+            "eps", v, "Use FSAM for a denominator without it."
+        ),
     )
     placement: Placement = eqx.field(
         static=True, default=Placement.outside, converter=member("placement", Placement)

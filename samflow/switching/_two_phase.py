@@ -93,7 +93,7 @@ def two_phase(
     _checks.double_precision("`two_phase`")
     num_steps = _checks.count("num_steps", num_steps, minimum=FEWEST_STEPS)
     if displacement is not None:
-        displacement = float(_checks.positive("displacement", displacement))
+        displacement = _checks.positive("displacement", displacement)
     _check_system(system)
     loss = system.loss
     progress("running GD to a minimum")
@@ -146,7 +146,7 @@ def _find_minimum(system: Map, w0: ArrayLike, gd_steps: int, gd_tol: float | Non
     descent, lr = Map(system.loss, GD(), lr=system.lr), float(system.lr)
     first = _checks.point("w0", w0, system.dim)
     length = max(float(jnp.linalg.norm(first)), lr * float(gradient_norm(system.loss, first)))
-    tol = _STILL * length if gd_tol is None else lr * float(_checks.positive("gd_tol", gd_tol))
+    tol = _STILL * length if gd_tol is None else lr * _checks.positive("gd_tol", gd_tol)
     orbit = iterate(
         descent, w0, num_steps=gd_steps, tol=tol, escape_radius=_FAR * length if length else 1.0
     )

@@ -109,7 +109,7 @@ class Diffusion(AbstractDiffusion):
 
     loss: AbstractLoss
     rule: AbstractRule
-    lr: Scalar = eqx.field(converter=lambda v: _checks.positive("lr", v))
+    lr: Scalar = eqx.field(converter=lambda v: _checks.positive_array("lr", v))
     noise: AbstractNoise
     moments: str = eqx.field(
         static=True, default="leading", converter=lambda v: _checks.known("moments", v, MOMENTS)
@@ -253,7 +253,7 @@ class EulerMaruyama(AbstractWeightSystem, AbstractStochasticMap):
     """
 
     diffusion: AbstractDiffusion
-    dt: Scalar = eqx.field(converter=lambda v: _checks.positive("dt", v))
+    dt: Scalar = eqx.field(converter=lambda v: _checks.positive_array("dt", v))
 
     def __check_init__(self) -> None:
         _checks.kind("diffusion", self.diffusion, AbstractDiffusion, "Use `sf.Diffusion`.")

@@ -67,7 +67,7 @@ class AdditiveNoise(AbstractNoise):
 
     def __init__(self, covariance: ArrayLike, batch_size: ArrayLike = 1) -> None:
         self.factor = _factor(covariance)
-        self.batch_size = _checks.positive("batch_size", batch_size)
+        self.batch_size = _checks.positive_array("batch_size", batch_size)
 
     @property
     def dim(self) -> int:
@@ -111,7 +111,7 @@ class AdditiveNoise(AbstractNoise):
 
 def isotropic_noise(dim: int, *, sigma: ArrayLike, batch_size: ArrayLike = 1) -> AdditiveNoise:
     """Return additive noise of covariance sigma² I / batch_size."""
-    sigma = _checks.nonnegative("sigma", sigma)
+    sigma = _checks.nonnegative_array("sigma", sigma)
     return AdditiveNoise(jnp.full(_checks.count("dim", dim), sigma**2), batch_size)
 
 

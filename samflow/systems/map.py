@@ -52,13 +52,13 @@ class Map(AbstractMap):
 
     loss: AbstractLoss
     rule: AbstractRule
-    lr: Scalar = eqx.field(converter=lambda v: _checks.positive("lr", v))
+    lr: Scalar = eqx.field(converter=lambda v: _checks.positive_array("lr", v))
     momentum: Scalar | None = eqx.field(
-        default=None, converter=_absent_or(_checks.fraction, "momentum")
+        default=None, converter=_absent_or(_checks.fraction_array, "momentum")
     )
     nesterov: bool = eqx.field(static=True, default=False)
     weight_decay: Scalar | None = eqx.field(
-        default=None, converter=_absent_or(_checks.nonnegative, "weight_decay")
+        default=None, converter=_absent_or(_checks.nonnegative_array, "weight_decay")
     )
 
     def __check_init__(self) -> None:

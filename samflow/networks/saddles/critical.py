@@ -58,7 +58,7 @@ def critical_point(
     w0 = _checks.point("w0", w0, loss.dim)
     rows = np.eye(loss.dim) if basis is None else np.asarray(basis)
     rows = _checks.point("basis", rows, loss.dim, batched=True)
-    tol = float(_checks.positive("tol", tol))
+    tol = _checks.positive("tol", tol)
     rows = jnp.atleast_2d(rows)
     found = scipy.optimize.minimize(
         lambda z: tuple(np.asarray(a) for a in _value_and_slope(loss, w0, rows, z)),
