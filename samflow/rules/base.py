@@ -37,9 +37,6 @@ class AbstractRule(eqx.Module):
     """Whether d is made of gradients of the loss at hand alone, and nothing else of it."""
     closed_forms: ClassVar[str] = ""
     """What `samflow.theory` has in closed form at a critical point, in words."""
-    windows: ClassVar[tuple[str, ...]] = ()
-    """The fields among "rho" and "eps" that `effective_rho` at a critical point is made of: rho,
-    or rho/eps."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -74,6 +71,11 @@ class AbstractRule(eqx.Module):
         if self.ascent is Ascent.unit:
             return self._rho / gradient_norm if gradient_norm else math.inf
         return math.nan
+
+    @property
+    def windows(self) -> tuple[str, ...]:
+        """The fields that `effective_rho` at a critical point is made of: rho, or rho/eps."""
+        return ("rho",) if self.ascent is Ascent.gradient else ()
 
     @property
     def has_closed_form(self) -> bool:

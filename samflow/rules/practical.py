@@ -60,7 +60,6 @@ class PracticalSAM(AbstractMemorylessRule):
     smooth: ClassVar[bool] = True
     by_gradients: ClassVar[bool] = True
     closed_forms: ClassVar[str] = "those of usam with rho/eps; window in eps; 2-cycle"
-    windows: ClassVar[tuple[str, ...]] = ("rho", "eps")
 
     def direction(self, loss: AbstractLoss, w: V) -> V:
         """Return g(w + rho a(g(w)))."""
@@ -70,6 +69,11 @@ class PracticalSAM(AbstractMemorylessRule):
         """Return rho over the denominator; at a critical point rho/eps."""
         inside, eps = self.placement is Placement.inside, float(self.eps)
         return float(self.rho) / (math.hypot(gradient_norm, eps) if inside else gradient_norm + eps)
+
+    @property
+    def windows(self) -> tuple[str, ...]:
+        """Both fields: it is rho/eps."""
+        return ("rho", "eps")
 
     def cycle_radius(self, lam: float, *, lr: float, momentum: float, kind: str) -> float:
         """Return the radius of SAM's 2-cycle, made smaller by eps; NaN where there is none."""

@@ -47,7 +47,6 @@ class USAM(AbstractMemorylessRule):
     ascent: ClassVar[Ascent] = Ascent.gradient
     by_gradients: ClassVar[bool] = True
     closed_forms: ClassVar[str] = "multipliers; windows in rho, lr and momentum"
-    windows: ClassVar[tuple[str, ...]] = ("rho",)
 
     def direction(self, loss: AbstractLoss, w: V) -> V:
         """Return g(w + rho g(w))."""

@@ -201,6 +201,28 @@ def test_what_is_not_stated_is_unknown():
     assert sf.conditions(sf.Map(LOSS, PlainSAM(RHO), lr=LR)).status is sf.Status.not_differentiable
 
 
+class PlainUSAM(rules.AbstractMemorylessRule):
+    """USAM by its form."""
+
+    rho: float
+    ascent: ClassVar[Ascent] = Ascent.gradient
+
+    def direction(self, loss, w):
+        return loss.gradient(w + self.rho * jnp.asarray(loss.gradient(w)))
+
+    def singularity(self, loss, w, memory=None):
+        return jnp.inf
+
+
+def test_a_form_brings_its_theory():
+    found, expected = (
+        sf.conditions(sf.Map(LOSS, made, lr=LR, momentum=0.5), SADDLE)
+        for made in (PlainUSAM(RHO), sf.USAM(rho=RHO))
+    )
+    assert str(found) == str(expected)
+    assert (found.kind, found.rho_window) == (expected.kind, expected.rho_window)
+
+
 def test_proofs_say_what_they_need():
     refused = sf.certify_fixed_points(sf.Map(LOSS, OWN_USAM, lr=LR), (-2, 2))
     assert refused.verdict is Verdict.unsupported
