@@ -22,7 +22,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(INSTALL) '.[all]'
-	$(COMPILE) -m analysis.bytecode
+	$(COMPILE) -m reporting.bytecode
 	touch $(STAMP)
 
 $(TOOLS): $(STAMP)

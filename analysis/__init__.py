@@ -5,36 +5,3 @@ computation, and `judge(record) -> list[Claim]`, which does none worth speaking 
 the record of a study, so that nothing is computed twice. One with a small size says in
 `SMALL_SIZE` what it then reduces, and its `measure` takes the size (`analysis.size`) as well.
 """
-
-from analysis.modules import Modules
-
-STUDIES = Modules(
-    "analysis",
-    (
-        "beale-threshold",
-        "map-window",
-        "beale-descent",
-        "sam-cycle",
-        "saddle-cycles",
-        "sam-flow",
-        "practical-sam",
-        "hallucinated",
-        "relatives",
-        "lyapunov",
-        "noise-moments",
-        "toy-network",
-        "weak-order",
-        "escape",
-        "valley-phases",
-        "valley-drift",
-        "interpolation",
-        "digits-phases",
-        "digits-noise",
-        "noisy-switch",
-        "late-attack",
-        "batch-momentum",
-        "symmetry-saddles",
-        "checkpoints",
-    ),
-)
-"""Every study by name, in the order of the report."""

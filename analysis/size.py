@@ -1,7 +1,6 @@
 """Sizes of a report: full, or small enough to end within minutes."""
 
 from enum import StrEnum
-from types import ModuleType
 
 
 class Size(StrEnum):
@@ -14,13 +13,3 @@ class Size(StrEnum):
 
     small = "small"
     full = "full"
-
-
-def sized(module: ModuleType, size: Size) -> tuple[Size, ...]:
-    """Return the last arguments of `measure` or `draw` of a module: the size, or nothing."""
-    return (size,) if hasattr(module, "SMALL_SIZE") else ()
-
-
-def reduction(module: ModuleType, size: Size) -> str:
-    """Return what a study or figure reduces or leaves out at a size; empty if nothing."""
-    return getattr(module, "SMALL_SIZE", "") if size is Size.small else ""

@@ -20,7 +20,7 @@ def main(
 ) -> None:
     """Draw the figures, as PDF and PNG, and print their paths."""
     prepare()
-    from analysis.work import draw_all
+    from reporting.work import draw_all
     from samflow._checks import ArgumentError
 
     columns = SpinnerColumn(), TextColumn("{task.description}"), MofNCompleteColumn()

@@ -5,7 +5,7 @@ import math
 import numbers
 import os
 import reprlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from samflow._text import printable
 from samflow._types import Box
@@ -52,27 +53,41 @@ def excerpt(value: Any) -> str:
 
 def is_traced(value: Any) -> bool:
     """Say whether `value` is known only at run time, inside a transformation of JAX."""
-    return isinstance(value, jax.core.Tracer)  # pyright: ignore[reportAttributeAccessIssue]
+    return isinstance(value, Tracer)
 
 
-def _hyperparameter(name: str, value: Any, holds: Any, requirement: str, hint: str) -> Any:
+_Requirement = tuple[Callable[[Any], Any], str]
+"""A condition, and how a message says it."""
+
+
+def _number(name: str, value: Any, requirement: _Requirement, hint: str) -> float:
+    if is_traced(value):
+        raise ArgumentError(
+            f"Argument `{name}` must be a number that is known before the run, but is traced by a "
+            "transformation of JAX, as jit, grad or vmap. Keep it outside."
+        )
+    holds, text = requirement
+    try:
+        array = real_numbers(value)
+        if array.ndim:
+            raise TypeError(f"it has shape {array.shape}")
+    except TypeError as error:
+        message = f"Argument `{name}` must be a number, but is {excerpt(value)}."
+        raise ArgumentError(message) from error
+    number = float(array)
+    if not (math.isfinite(number) and holds(number)):
+        raise ArgumentError(f"Argument `{name}` must be {text}, but is {excerpt(value)}. {hint}")
+    return number
+
+
+def _scalar_array(name: str, value: Any, requirement: _Requirement, hint: str) -> Any:
     if not is_traced(value):
-        try:
-            array = real_numbers(value)
-            if array.ndim:
-                raise TypeError(f"it has shape {array.shape}")
-        except TypeError as error:
-            message = f"Argument `{name}` must be a number, but is {excerpt(value)}."
-            raise ArgumentError(message) from error
-        number = float(array)
-        if not (math.isfinite(number) and holds(number)):
-            raise ArgumentError(
-                f"Argument `{name}` must be {requirement}, but is {excerpt(value)}. {hint}"
-            )
+        number = _number(name, value, requirement, hint)
         return jnp.asarray(value if isinstance(value, jax.Array) else number, dtype=float)
+    holds, text = requirement
     array = jnp.asarray(value, dtype=float)
     bad = ~(jnp.isfinite(array) & holds(array))
-    return eqx.error_if(array, bad, f"Argument `{name}` must be {requirement}. {hint}")
+    return eqx.error_if(array, bad, f"Argument `{name}` must be {text}. {hint}")
 
 
 def real_numbers(value: Any) -> np.ndarray:
@@ -112,19 +127,39 @@ def _refuse_others(value: Any) -> None:
                 _refuse_others(each)
 
 
-def nonnegative(name: str, value: Any, hint: str = "") -> Any:
-    """Return `value` as a scalar array; refuse NaN, infinities and negative numbers."""
-    return _hyperparameter(name, value, lambda v: v >= 0, "finite and at least 0", hint)
+_NONNEGATIVE: _Requirement = (lambda v: v >= 0, "finite and at least 0")
+_POSITIVE: _Requirement = (lambda v: v > 0, "finite and greater than 0")
+_FRACTION: _Requirement = (lambda v: (v >= 0) & (v < 1), "in [0, 1)")
 
 
-def positive(name: str, value: Any, hint: str = "") -> Any:
-    """Return `value` as a scalar array; refuse NaN, infinities and numbers not above 0."""
-    return _hyperparameter(name, value, lambda v: v > 0, "finite and greater than 0", hint)
+def nonnegative(name: str, value: Any, hint: str = "") -> float:
+    """Return `value` as a float; refuse NaN, infinities and negative numbers."""
+    return _number(name, value, _NONNEGATIVE, hint)
 
 
-def fraction(name: str, value: Any, hint: str = "") -> Any:
-    """Return `value` as a scalar array; refuse what is not in [0, 1)."""
-    return _hyperparameter(name, value, lambda v: (v >= 0) & (v < 1), "in [0, 1)", hint)
+def positive(name: str, value: Any, hint: str = "") -> float:
+    """Return `value` as a float; refuse NaN, infinities and numbers not above 0."""
+    return _number(name, value, _POSITIVE, hint)
+
+
+def fraction(name: str, value: Any, hint: str = "") -> float:
+    """Return `value` as a float; refuse what is not in [0, 1)."""
+    return _number(name, value, _FRACTION, hint)
+
+
+def nonnegative_array(name: str, value: Any, hint: str = "") -> Any:
+    """Return `value` as a scalar array, also of traced numbers, which a run then checks."""
+    return _scalar_array(name, value, _NONNEGATIVE, hint)
+
+
+def positive_array(name: str, value: Any, hint: str = "") -> Any:
+    """Return `value` as a scalar array, as `nonnegative_array` does."""
+    return _scalar_array(name, value, _POSITIVE, hint)
+
+
+def fraction_array(name: str, value: Any, hint: str = "") -> Any:
+    """Return `value` as a scalar array, as `nonnegative_array` does."""
+    return _scalar_array(name, value, _FRACTION, hint)
 
 
 def kind(name: str, value: Any, wanted: type, hint: str = "") -> None:

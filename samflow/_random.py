@@ -33,7 +33,7 @@ class Words(NamedTuple):
     low: Any
     one: Any = 1.0
 
-    def __len__(self) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def __len__(self) -> int:
         return len(self.high)
 
     def split(self, count: int) -> "tuple[Words, Words]":

@@ -16,6 +16,11 @@ import numpy as np
 
 from samflow._status import Status
 
+if TYPE_CHECKING:  # type checkers would take abstract variables for constructor arguments
+    from typing import ClassVar as AbstractVar
+else:
+    from equinox import AbstractVar
+
 Provenance = tuple[tuple[str, str], ...]
 
 
@@ -36,15 +41,8 @@ def provenance(system: str, **settings: Any) -> Provenance:
 class AbstractRecord(eqx.Module):
     """Base of all records: a module of arrays that turns into a Dataset or JSON."""
 
-    if TYPE_CHECKING:  # type checkers take abstract variables for arguments of the constructor
-
-        @property
-        def provenance(self) -> Provenance:
-            """What is needed to compute the record again."""
-            ...
-
-    else:
-        provenance: eqx.AbstractVar[Provenance]
+    provenance: AbstractVar[Provenance]
+    """What is needed to compute the record again."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain numbers, texts and lists; NaN and infinities become None."""

@@ -4,6 +4,7 @@ import datetime
 import decimal
 import fractions
 
+import jax
 import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
@@ -143,3 +144,11 @@ def test_masked_examples_are_refused_for_torch():
     for x, y in ((masked, np.zeros(2)), (np.zeros((2, 1)), masked)):
         with pytest.raises(ArgumentError, match="some are masked"):
             held(torch, x, y, torch.float64, torch.device("cpu"))
+
+
+def test_a_traced_number_is_refused_where_a_float_is_needed():
+    """`positive` returns a float; `positive_array` takes what jit traces, and checks it then."""
+    assert isinstance(_checks.positive("tol", np.float32(0.5)), float)
+    with pytest.raises(ArgumentError, match="`tol` must be a number that is known before the run"):
+        jax.jit(lambda tol: _checks.positive("tol", tol))(0.5)
+    assert jax.jit(lambda lr: _checks.positive_array("lr", lr))(0.5) == 0.5

@@ -68,7 +68,7 @@ def _follow(
         velocity, linear = jax.linearize(system.velocity, z)
         return velocity, jax.vmap(linear)(frame)
 
-    term, solver = diffrax.ODETerm(field), diffrax.Tsit5()  # pyright: ignore[reportArgumentType]
+    term, solver = diffrax.ODETerm(field), diffrax.Tsit5()
     order, smallest = solver.order(term), _SMALLEST_STEP * ends[-1]
     controller = diffrax.PIDController(
         settings.rtol, settings.atol, dtmin=smallest, force_dtmin=False

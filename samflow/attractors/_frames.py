@@ -7,7 +7,7 @@ more.
 """
 
 import abc
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -15,6 +15,11 @@ import numpy as np
 from jaxtyping import Array
 
 from samflow._components import Components, inner
+
+if TYPE_CHECKING:  # type checkers would take abstract variables for constructor arguments
+    from typing import ClassVar as AbstractVar
+else:
+    from equinox import AbstractVar
 
 MAX_COMPONENTS = 4
 """Longer states take QR: the unrolled Gram–Schmidt grows with the cube of the dimension."""
@@ -27,8 +32,8 @@ class AbstractFrames(eqx.Module):
     to rounding. Rescaling sets such a vector to 0 for good, and its log to −inf.
     """
 
-    size: eqx.AbstractVar[int]
-    dim: eqx.AbstractVar[int]
+    size: AbstractVar[int]
+    dim: AbstractVar[int]
 
     @abc.abstractmethod
     def start(self, shape: tuple[int, ...], dtype: Any) -> Any:

@@ -7,7 +7,6 @@ The loop over groups is kept under 1024 bytes of traffic for Hénon's map (small
 root for a factor): XLA compiles loops below that size as one function without any flag.
 """
 
-import functools
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -20,6 +19,7 @@ from samflow._components import Components
 from samflow._status import Status
 from samflow.attractors._frames import MAX_COMPONENTS, AbstractFrames, frames
 from samflow.orbits.barrier import fenced_step
+from samflow.orbits.blocks import over_blocks, over_members, split, squared_norm, unpack
 from samflow.systems.base import AbstractMap
 
 NUM_BATCHES = 20
@@ -76,18 +76,14 @@ def map_growth(
 ) -> Growth:
     """Follow orbits from the states z0 (N, state_dim) and the frames on them."""
     layout = _layout(system, num_exponents, one)
-    members, dim = z0.shape
     edges = settings.num_steps * jnp.arange(NUM_BATCHES + 1) // NUM_BATCHES
     lengths = jnp.diff(edges)
     phases = jnp.concatenate([settings.num_transient[None], lengths])
-    if members == 1:
+    if len(z0) == 1:
         logs, status, stopped_at = _run_block(layout, z0[0], phases, settings)
         return Growth(logs[None], lengths, status[None], stopped_at[None])
-    size = min(_BLOCK, members)
-    padded = jnp.concatenate([z0, jnp.broadcast_to(z0[-1], (-members % size, dim))])
-    blocks = padded.reshape(-1, size, dim)
-    out = lax.map(lambda block: _run_block(layout, block, phases, settings), blocks)
-    logs, status, stopped_at = (jnp.reshape(a, (-1, *a.shape[2:]))[:members] for a in out)
+    run = lambda block: _run_block(layout, block, phases, settings)  # noqa: E731
+    logs, status, stopped_at = over_blocks(run, z0, _BLOCK)
     return Growth(logs, lengths, status, stopped_at)
 
 
@@ -97,7 +93,6 @@ class _Layout(NamedTuple):
     pack: Any
     push: Any
     step: Any
-    norm_squared: Any
     singularity: Any
     frames: AbstractFrames
 
@@ -112,10 +107,9 @@ def _layout(system: AbstractMap, num_exponents: int, one: Array) -> _Layout:
             return moved, tuple(linear(v) for v in frame)
 
         return _Layout(
-            pack=lambda a: Components(*(a[..., i] for i in range(system.state_dim))),
+            pack=split,
             push=push,
             step=step,
-            norm_squared=lambda c: functools.reduce(jnp.add, (part * part for part in c)),
             singularity=singularity,
             frames=kept,
         )
@@ -126,10 +120,9 @@ def _layout(system: AbstractMap, num_exponents: int, one: Array) -> _Layout:
 
     return _Layout(
         pack=lambda a: a,
-        push=_over_members(push_one),
-        step=_over_members(system.step),
-        norm_squared=lambda a: jnp.sum(a * a, axis=-1),
-        singularity=_over_members(system.singularity),
+        push=over_members(push_one),
+        step=over_members(system.step),
+        singularity=over_members(system.singularity),
         frames=kept,
     )
 
@@ -140,19 +133,9 @@ def _on_components(system: AbstractMap, one: Array) -> tuple[Any, Any]:
         return fenced_step(system, one), system.singularity
 
     def step(z: Components) -> Components:
-        moved = _over_members(system.step)(jnp.stack(z.parts, axis=-1))
-        return Components(*(moved[..., i] for i in range(system.state_dim)))
+        return split(over_members(system.step)(unpack(z)))
 
-    return step, lambda z: _over_members(system.singularity)(jnp.stack(z.parts, axis=-1))
-
-
-def _over_members(function: Any) -> Any:
-    """Return `function` on one state (n,) or on a block (B, n)."""
-
-    def apply(z: Array, *rest: Array) -> Any:
-        return (function if z.ndim == 1 else jax.vmap(function))(z, *rest)
-
-    return apply
+    return step, lambda z: over_members(system.singularity)(unpack(z))
 
 
 def _run_block(
@@ -252,7 +235,7 @@ def _checked(layout: _Layout, old: _Carry, new: _Carry, settings: Settings) -> _
 
 def _outside(layout: _Layout, carry: _Carry, settings: Settings) -> Any:
     """Say which orbits are outside the ball; written so that NaN counts as outside."""
-    return ~(layout.norm_squared(carry.z) <= settings.escape_radius**2)
+    return ~(squared_norm(carry.z) <= settings.escape_radius**2)
 
 
 def _replay(layout: _Layout, old: _Carry, new: _Carry, lost: Array, settings: Settings) -> _Carry:
@@ -261,7 +244,7 @@ def _replay(layout: _Layout, old: _Carry, new: _Carry, lost: Array, settings: Se
     def one(_: Any, carry: _Carry) -> _Carry:
         singular = layout.singularity(carry.z) <= 0
         z = layout.step(carry.z)
-        finite = jnp.isfinite(layout.norm_squared(z))
+        finite = jnp.isfinite(squared_norm(z))
         broken = jnp.where(finite, Status.diverged, Status.not_finite)
         cause = jnp.where(singular, Status.undefined, broken)
         carry = carry._replace(step=carry.step + 1, z=z)

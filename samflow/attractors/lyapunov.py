@@ -170,7 +170,7 @@ def lyapunov_spectrum(
     of_flow = {"t1": t1, "t_transient": t_transient, "rtol": rtol, "atol": atol}
     of_flow["max_steps"] = max_steps
     of_map = {"num_steps": num_steps, "num_transient": num_transient}
-    radius = _checks.positive("escape_radius", escape_radius)
+    radius = _checks.positive_array("escape_radius", escape_radius)
     if isinstance(system, AbstractFlow):
         _refuse(of_map, "flow", "`t1` and `t_transient`")
         return _of_flow(system, w0, num_exponents, {"escape_radius": radius} | of_flow)
@@ -200,10 +200,10 @@ def _of_flow(
     if "t1" not in given:
         raise ArgumentError("Argument `t1` must be a number, but is None.")
     settings = _flow_growth.Settings(
-        _checks.positive("t1", given["t1"]),
-        _checks.nonnegative("t_transient", given["t_transient"]),
-        _checks.positive("rtol", given["rtol"]),
-        _checks.positive("atol", given["atol"]),
+        _checks.positive_array("t1", given["t1"]),
+        _checks.nonnegative_array("t_transient", given["t_transient"]),
+        _checks.positive_array("rtol", given["rtol"]),
+        _checks.positive_array("atol", given["atol"]),
         given["escape_radius"],
         jnp.asarray(_checks.count("max_steps", given["max_steps"])),
     )

@@ -23,7 +23,7 @@ def command(json: options.AsJson = False, output: options.Output = None) -> int:
 
 
 def _facts(name: str) -> dict[str, Any]:
-    from samflow import rules, theory
+    from samflow import rules
 
     kind = rules.RULES[name]
     return {
@@ -32,7 +32,7 @@ def _facts(name: str) -> dict[str, Any]:
         "options": _options(kind),
         "memory": kind.num_memories > 0,
         "smooth_at_critical_points": kind.smooth,
-        "closed_forms": theory.CLOSED_FORMS[name],
+        "closed_forms": kind.closed_forms,
         "source": kind.source,
     }
 

@@ -15,10 +15,8 @@ if TYPE_CHECKING:
     from samflow.equilibria.saddle_records import (
         Behaviour,
         Number,
-        Range,
         Survey,
         SurveyedPoint,
-        Threshold,
     )
 
 _NAMED = 4
@@ -312,26 +310,11 @@ def _of(text: str, whose: str) -> str:
 
 def _thresholds(point: "SurveyedPoint") -> list[str]:
     return [
-        f"{behaviour.rule.upper()} {_range(name, window)}"
+        f"{behaviour.rule.upper()} {window.describe()}"
         for behaviour in point.behaviours
-        for name, window in (("rho", behaviour.rho_window), ("lr", behaviour.lr_window))
+        for window in (behaviour.rho_window, behaviour.lr_window)
         if window is not None
     ]
-
-
-def _range(name: str, window: "Range") -> str:
-    if window.empty is None:
-        return f"attracts for {name} that are undecided: {window.reason}"
-    if window.empty:
-        return f"attracts for no {name}: {window.reason}"
-    low = "" if window.low is None else f"{_threshold(window.low)} < "
-    high = "" if window.high is None else f" < {_threshold(window.high)}"
-    return f"attracts for {low}{name}{high}" if low or high else f"attracts for every {name}"
-
-
-def _threshold(end: "Threshold") -> str:
-    event = {"plus_one": "passes +1", "flip": "flips"}[end.event]
-    return f"{end.value:.6g} (λ = {end.eigenvalue:.6g} {event})"
 
 
 def _summary(found: "Survey") -> list[str]:
@@ -343,7 +326,9 @@ def _summary(found: "Survey") -> list[str]:
             "is said of it is exact for the quadratic part of the loss there"
             + ("." if exact else "; for the loss it is no proof.")
         )
-    ascents = [rule.upper() for rule in ("usam", "sam") if rule in found.rules]
+    from samflow.equilibria.saddle_report import hallucinating
+
+    ascents = [rule.upper() for rule in hallucinating(found.rules)]
     if ascents and found.hallucinated is None:
         lines.append(f"{' and '.join(ascents)} can stand still elsewhere; --all looks there too.")
     return lines

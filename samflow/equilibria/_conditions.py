@@ -11,7 +11,7 @@ from samflow._status import Kind, Status
 from samflow._types import ArrayLike
 from samflow.equilibria.stability import classify
 from samflow.records import AbstractRecord, Provenance, provenance
-from samflow.rules import GD, AbstractNormalisedRule, PracticalSAM
+from samflow.rules import GD, is_normalised
 from samflow.systems import AbstractSystem, Flow, Map
 from samflow.systems.hyperparameters import theory_settings
 from samflow.theory.symbols import eps, rho
@@ -72,16 +72,9 @@ class Conditions(AbstractRecord):
             lines += [f"In closed form: {self.closed_forms}."] if self.closed_forms else []
         if self.curvature:
             lines.append(f"Hessian: {', '.join(f'{value:.6g}' for value in self.curvature)}")
-        windows = {
-            "rho": self.rho_window,
-            "lr": self.lr_window,
-            "momentum": self.momentum_window,
-            "eps": self.eps_window,
-        }
-        for name, window in windows.items():
-            if window is not None:
-                shown = show_window(window, flow=self.lr_window is None)
-                lines.append(f"attracts for {name}: {shown}")
+        windows = (self.rho_window, self.lr_window, self.momentum_window, self.eps_window)
+        flow = self.lr_window is None
+        lines += [window.describe(flow=flow) for window in windows if window is not None]
         return "\n".join(lines)
 
 
@@ -100,8 +93,8 @@ def conditions(system: AbstractSystem, w: ArrayLike | None = None) -> Conditions
     rho window, λ > 0: 0 ≤ ρ < -1/λ + 2/(η·λ²)
     lr window: 0 < η < 2/(λ·(λ·ρ + 1))
     Hessian: -27.75, 27.75
-    attracts for rho: 0.036036 (λ = -27.75 passes +1) < rho < 0.223683 (λ = 27.75 flips)
-    attracts for lr: 0 < lr < 0.0301873 (λ = 27.75 flips)
+    attracts for 0.036036 (λ = -27.75 passes +1) < rho < 0.223683 (λ = 27.75 flips)
+    attracts for 0 < lr < 0.0301873 (λ = 27.75 flips)
 
     Args:
         system: a `Map` or a `Flow`.
@@ -123,7 +116,7 @@ def conditions(system: AbstractSystem, w: ArrayLike | None = None) -> Conditions
             "points. Use `classify`."
         )
     where = provenance(system.describe())
-    linear = system.rule.name in theory.RULES or isinstance(system.rule, PracticalSAM)
+    linear = system.rule.has_closed_form
     formulas = _formulas(system) if linear else ()
     curvature = () if w is None else _curvature(system, w)
     status, windows, kind = Status.located, _Windows(), None
@@ -134,9 +127,8 @@ def conditions(system: AbstractSystem, w: ArrayLike | None = None) -> Conditions
     elif w is not None:
         flat = _NEUTRAL * max(abs(value) for value in curvature)  # in the unit of the Hessian
         windows = _windows(system, curvature, flat)
-        kind = theory.verdict(curvature, tolerance=_NEUTRAL, **_as_usam(system))
-    closed_forms = theory.CLOSED_FORMS.get(system.rule.name, "")
-    return Conditions(formulas, curvature, *windows, kind, status, closed_forms, where)
+        kind = theory.verdict(curvature, tolerance=_NEUTRAL, **theory_settings(system))
+    return Conditions(formulas, curvature, *windows, kind, status, system.rule.closed_forms, where)
 
 
 def _curvature(system: Map | Flow, w: ArrayLike) -> tuple[float, ...]:
@@ -153,7 +145,7 @@ def _curvature(system: Map | Flow, w: ArrayLike) -> tuple[float, ...]:
 def _why_none(system: Map | Flow, w: ArrayLike | None) -> Status:
     """Say why there are no conditions; without a point, by what the rule is at most of them."""
     if w is None:
-        jumps = isinstance(system.rule, AbstractNormalisedRule) or system.rule.num_memories
+        jumps = is_normalised(system.rule) or system.rule.num_memories
         return Status.not_differentiable if jumps else Status.no_closed_form
     status = classify(system, w).status
     return Status.no_closed_form if status is Status.located else status
@@ -167,75 +159,31 @@ class _Windows(NamedTuple):
 
 
 def _windows(system: Map | Flow, curvature: tuple[float, ...], tolerance: float) -> _Windows:
-    made = theory_settings(system)
+    made, rule = theory_settings(system), system.rule
     about: dict[str, Any] = {name: made[name] for name in ("lr", "momentum", "kind")}
     about["tolerance"] = tolerance
     in_rho = in_lr = in_momentum = in_eps = None
-    if isinstance(system.rule, PracticalSAM):
-        in_rho = theory.practical_rho_window(curvature, eps=float(system.rule.eps), **about)
-        if made["rho"] > 0:
-            in_eps = theory.eps_window(curvature, rho=made["rho"], **about)
-    elif made["rule"] == "usam":
+    if "eps" in rule.windows:
+        own = {name: float(getattr(rule, name)) for name in rule.windows}
+        in_rho = theory.practical_rho_window(curvature, eps=own["eps"], **about)
+        if own["rho"] > 0:
+            in_eps = theory.eps_window(curvature, rho=own["rho"], **about)
+    elif "rho" in rule.windows:
         in_rho = theory.rho_window(curvature, **about)
     if made["lr"] is not None:
         step, beta = about.pop("lr"), about.pop("momentum")
-        about |= {name: _as_usam(system)[name] for name in ("rule", "rho")}
+        about |= {name: made[name] for name in ("rule", "rho")}
         in_lr = theory.lr_window(curvature, momentum=beta, **about)
         if made["kind"] != "none":
             in_momentum = theory.momentum_window(curvature, lr=step, **about)
     return _Windows(in_rho, in_lr, in_momentum, in_eps)
 
 
-def _as_usam(system: Map | Flow) -> dict[str, Any]:
-    """Return the settings for theory, practical SAM as what it is at a critical point."""
-    made = theory_settings(system)
-    if isinstance(system.rule, PracticalSAM):
-        made |= {"rule": "usam", "rho": made["rho"] / float(system.rule.eps)}
-    return made
-
-
-def show_window(window: theory.Window, *, flow: bool = False) -> str:
-    """Return a window with numbers on one line, with what happens at each end.
-
-    `0.036036 (λ = -27.75 passes +1) < rho < 0.223683 (λ = 27.75 flips)`, or `never` with reason.
-    """
-    name = {"ρ": "rho", "η": "lr", "β": "momentum", "ε": "eps"}[str(window.parameter)]
-    if window.is_empty:
-        blocking = [
-            _event(end, flow) for end in (window.low, window.high) if end.eigenvalue is not None
-        ]
-        return "never" + (f": {'; '.join(blocking)}" if blocking else "")
-    low, high = window.low, window.high
-    left = f"{float(low.value):.6g}" + (
-        f" ({_event(low, flow)})" if low.eigenvalue is not None else ""
-    )
-    text = f"{left} {'≤' if low.closed else '<'} {name}"
-    if high.eigenvalue is not None:
-        text += f" < {float(high.value):.6g} ({_event(high, flow)})"
-    if not window.is_hyperbolic:
-        text += f"; {window.neutral} neutral direction" + ("s" if window.neutral > 1 else "")
-    return text
-
-
-_EVENTS = {
-    theory.Event.plus_one: "passes +1",
-    theory.Event.flip: "flips",
-    theory.Event.neimark_sacker: "Neimark–Sacker",
-}
-
-
-def _event(end: theory.Endpoint, flow: bool) -> str:
-    assert end.eigenvalue is not None
-    if flow:
-        return f"λ = {float(end.eigenvalue):.6g}: an eigenvalue passes 0"
-    return f"λ = {float(end.eigenvalue):.6g} {_EVENTS[end.event]}"
-
-
 def _formulas(system: Map | Flow) -> tuple[Formula, ...]:
-    """Return the formulas; practical SAM's are USAM's with ρ/ε in the place of ρ."""
-    made, flow = _as_usam(system), isinstance(system, Flow)
+    """Return the formulas; those of a rule with ε are USAM's with ρ/ε in the place of ρ."""
+    made, flow = theory_settings(system), isinstance(system, Flow)
     rule, kind = made["rule"], made["kind"]
-    practical = isinstance(system.rule, PracticalSAM)
+    practical = "eps" in system.rule.windows
 
     def shown(expression: Any) -> Any:
         return expression.subs(rho, rho / eps) if practical else expression
@@ -253,7 +201,7 @@ def _formulas(system: Map | Flow) -> tuple[Formula, ...]:
         found.append(formula("eigenvalue", theory.flow_eigenvalue(rule)))
     else:
         found.append(formula("multipliers", *theory.multipliers(rule, kind)))
-    if rule == "usam":
+    if "rho" in system.rule.windows:
         for sign, name in ((-1, "λ < 0"), (1, "λ > 0")):
             in_rho = theory.symbolic_rho_window(sign, kind=kind, flow=flow)
             found.append(window(f"rho window, {name}", in_rho.times(eps) if practical else in_rho))

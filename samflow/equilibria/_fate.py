@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections import Counter
-from typing import Any
 
 import equinox as eqx
 import jax
@@ -14,14 +13,14 @@ from jaxtyping import Array, Float, Int
 from samflow import _checks
 from samflow._status import Kind
 from samflow._types import ArrayLike
+from samflow.equilibria._units import ascent_length
 from samflow.equilibria.agreement import disagreement
 from samflow.equilibria.following import WINDOW, About, follow_flow, follow_map
 from samflow.equilibria.lengths import natural_length
-from samflow.equilibria.nonsmooth_records import Nonsmooth
+from samflow.equilibria.nonsmooth.records import Nonsmooth
 from samflow.equilibria.stability import classify
 from samflow.losses.quadratic import is_quadratic
 from samflow.records import AbstractRecord, Provenance, axes, provenance
-from samflow.rules import ASAM, USAM
 from samflow.systems import AbstractFlow, AbstractMap, AbstractSystem, Flow, Map
 from samflow.systems.base import check_system
 
@@ -156,12 +155,12 @@ def fate(
     num_starts = _checks.count("num_starts", num_starts)
     num_steps = _checks.count("num_steps", num_steps, minimum=2 * WINDOW)
     leaps = _checks.count("leaps", leaps, minimum=0)
-    length = _ascent_length(system, w)
+    length = ascent_length(system, w)
     if radius is None:
         radius = _PART * (length or _own_length(system, w))
-    radius = float(_checks.positive("radius", radius))
+    radius = _checks.positive("radius", radius)
     far = 5 * length if length else 100 * radius
-    leave = float(_checks.positive("leave_radius", far if leave_radius is None else leave_radius))
+    leave = _checks.positive("leave_radius", far if leave_radius is None else leave_radius)
     directions = jr.normal(jr.key(0) if key is None else key, (num_starts, system.dim))
     directions /= jnp.linalg.norm(directions, axis=1, keepdims=True)
     starts = w + radius * directions
@@ -205,14 +204,6 @@ def _needs_comparison(system: AbstractSystem, w: Array) -> bool:
 @eqx.filter_jit
 def _singularity(system: AbstractSystem, z: Array) -> Array:
     return jnp.asarray(system.singularity(z))
-
-
-def _ascent_length(system: AbstractSystem, w: Array) -> float:
-    """Return rho where it is a length in weight space, or makes one; else 0."""
-    rule: Any = getattr(system, "rule", None)
-    if isinstance(rule, ASAM):
-        return float(rule.rho * (jnp.max(jnp.abs(w)) + rule.shift))
-    return 0.0 if isinstance(rule, USAM) else float(getattr(rule, "rho", 0.0))
 
 
 def _own_length(system: AbstractSystem, w: Array) -> float:

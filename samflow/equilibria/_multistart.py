@@ -1,7 +1,7 @@
 """Multi-start search for fixed points, with numbers in units of the problem."""
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import equinox as eqx
 import jax
@@ -14,8 +14,7 @@ from samflow._types import Box
 from samflow.equilibria._units import box_width
 from samflow.equilibria.continua import on_continua
 from samflow.equilibria.newton import ERROR_IN_STEPS, distinct, unit_points
-from samflow.rules import SAM
-from samflow.rules.base import AbstractNormalisedRule
+from samflow.rules import Ascent, is_normalised
 from samflow.systems import AbstractFlow, AbstractMap, AbstractSystem, Flow, Map
 
 _SPHERES = 8
@@ -72,19 +71,20 @@ def _on_sphere(system: AbstractSystem, u: Array, centre: Array) -> Array:
 
 def normalised(system: AbstractSystem) -> bool:
     """Say whether the rule divides by a gradient, and so has no direction at critical points."""
-    return isinstance(system, (Map, Flow)) and isinstance(system.rule, AbstractNormalisedRule)
+    return isinstance(system, (Map, Flow)) and is_normalised(system.rule)
 
 
 def _has_spheres(system: AbstractSystem) -> bool:
     """Say whether the fixed points of SAM lie on spheres about critical points."""
     decays = isinstance(system, Map) and system.weight_decay is not None
-    return isinstance(getattr(system, "rule", None), SAM) and not decays
+    of_rule = isinstance(system, (Map, Flow))
+    return of_rule and system.rule.ascent is Ascent.unit and not decays
 
 
 def _radius(system: AbstractSystem) -> Array:
     assert isinstance(system, (Map, Flow))
-    assert isinstance(system.rule, SAM)
-    return jnp.asarray(system.rule.rho)
+    rule: Any = system.rule
+    return jnp.asarray(rule.rho)
 
 
 @eqx.filter_jit

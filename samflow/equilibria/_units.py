@@ -8,9 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from samflow._types import Box, Scalar, Vector
+from samflow._types import Box, Scalar, V, Vector
 from samflow.losses.base import AbstractLoss
-from samflow.rules import ASAM, USAM, AbstractNormalisedRule, PracticalSAM
 from samflow.systems import AbstractFlow, AbstractMap, AbstractSystem, Flow, Map
 
 _RADII = 2.0 ** np.arange(-110, 111, 2)
@@ -69,15 +68,15 @@ class Unitless(AbstractMap):
         made = self.system.loss  # pyright: ignore[reportAttributeAccessIssue]
         return lambda w: made(w * self.unit[: self.dim])
 
-    def step(self, z: Vector) -> Vector:
+    def step(self, z: V) -> V:
         """Return the next state."""
         return self.system.step(z * self.unit) / self.unit
 
-    def lift(self, w: Vector) -> Vector:
+    def lift(self, w: V) -> V:
         """Return the state at rest."""
         return self.system.lift(w * self.unit[: self.dim]) / self.unit
 
-    def position(self, z: Vector) -> Vector:
+    def position(self, z: V) -> V:
         """Return the weights of a state."""
         return z[: self.dim]
 
@@ -90,19 +89,9 @@ class Unitless(AbstractMap):
         return self.system.describe()
 
 
-def ascent_length(system: AbstractSystem) -> float:
-    """Return the length in weight space that a rule brings with it; 0 where it brings none.
-
-    It is rho, except for USAM, whose rho has the units of weight over gradient, and ASAM, whose
-    rho has none.
-    """
-    rule = system.rule if isinstance(system, (Map, Flow)) else None
-    if isinstance(rule, ASAM):
-        return float(rule.shift)
-    if isinstance(rule, USAM):
-        return 0.0
-    known = isinstance(rule, (AbstractNormalisedRule, PracticalSAM)) or (rule and rule.num_memories)
-    return float(getattr(rule, "rho", 0.0)) if known else 0.0
+def ascent_length(system: AbstractSystem, w: Array) -> float:
+    """Return the length in weight space that a rule brings with it at `w`; 0: none."""
+    return system.rule.ascent_length(w) if isinstance(system, (Map, Flow)) else 0.0
 
 
 def bending_length(system: AbstractMap | AbstractFlow, z: Array) -> float:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from samflow._status import Kind
-from samflow.equilibria.nonsmooth_records import Nonsmooth
+from samflow.equilibria.nonsmooth.records import Nonsmooth
 
 _EXPECTED = {
     Kind.attracting: {"attractor"},

@@ -16,7 +16,7 @@ from samflow._types import ArrayLike
 from samflow.equilibria._units import ascent_length
 from samflow.orbits.filippov.critical import Surroundings, critical_point, surroundings
 from samflow.records import AbstractRecord, Provenance, axes, provenance
-from samflow.rules.base import AbstractNormalisedRule
+from samflow.rules.base import is_normalised
 from samflow.systems.flow import Flow
 
 _GROWTH = 4.0
@@ -100,12 +100,16 @@ def measured_attraction_radius(
     """
     _checks.double_precision("`measured_attraction_radius`")
     _checks.kind("flow", flow, Flow, "Use `sf.Flow`.")
-    _checks.kind("flow.rule", flow.rule, AbstractNormalisedRule, "Other rules do not arrive.")
+    if not is_normalised(flow.rule):
+        raise _checks.ArgumentError(
+            f"Argument `flow` must be of a rule that divides by the length of a gradient, but is "
+            f"of {flow.rule.name}. Other rules do not arrive."
+        )
     w = _checks.point("w", w, flow.dim)
     num_directions = _checks.count("num_directions", num_directions, minimum=0)
-    rtol = float(_checks.positive("rtol", rtol))
+    rtol = _checks.positive("rtol", rtol)
     if max_radius is not None:
-        max_radius = float(_checks.positive("max_radius", max_radius))
+        max_radius = _checks.positive("max_radius", max_radius)
     around = _surroundings(flow, w)
     _check_point(around, w)
     unit = float(jnp.min(jnp.linalg.norm(around.limits, axis=1)))
@@ -136,7 +140,7 @@ def _surroundings(flow: Flow, w: Array) -> Surroundings:
 def _check_point(around: Surroundings, w: Array) -> None:
     residual = around.system.loss.gradient(around.point)
     distance = float(jnp.linalg.norm(around.point - w))
-    allowed = _CRITICAL * (ascent_length(around.system) + float(jnp.linalg.norm(w)))
+    allowed = _CRITICAL * (ascent_length(around.system, w) + float(jnp.linalg.norm(w)))
     if not (float(jnp.linalg.norm(residual)) <= float(around.rounding) and distance <= allowed):
         size = float(jnp.linalg.norm(around.system.loss.gradient(w)))
         raise _checks.ArgumentError(

@@ -153,7 +153,7 @@ def find_cycles(
         )
     box = _checks.box("box", box, dim)
     num_starts = _checks.count("num_starts", num_starts)
-    tol = float(_checks.positive("tol", tol))
+    tol = _checks.positive("tol", tol)
     where = provenance(system.describe(), period=period, box=box, num_starts=num_starts, tol=tol)
     random = unit_points(num_starts, period * (dim + 2) + 2, jr.key(0) if key is None else key)
     low, high = jnp.asarray(box).T
@@ -162,7 +162,7 @@ def find_cycles(
     unit = length * units(system)
     unitless = tuple((a / length, b / length) for a, b in box)
     ends = shoot(
-        Unitless(system, jnp.asarray(unit)),  # pyright: ignore[reportCallIssue]
+        Unitless(system, jnp.asarray(unit)),
         guesses / unit,
         damped,
         jnp.asarray(box_width(unitless)),

@@ -24,6 +24,7 @@ from samflow.equilibria.stability import Stability, by_proof, classify
 from samflow.proofs._certify import COVERS, certify_fixed_points
 from samflow.proofs.certificates import Certificate, CertifiedPoint
 from samflow.records import AbstractRecord, Provenance, axes, provenance
+from samflow.rules import Ascent
 from samflow.systems import AbstractSystem
 from samflow.systems.base import check_system
 
@@ -141,7 +142,7 @@ def find_fixed_points(
     box = _checks.box("box", box, system.dim)
     _checks.known("method", method, ("auto", EXHAUSTIVE, MULTISTART))
     num_starts = _checks.count("num_starts", num_starts)
-    tol = float(_checks.positive("tol", tol))
+    tol = _checks.positive("tol", tol)
     where = provenance(system.describe(), box=box, method=method, tol=tol)
     certificate, note = None, ""
     if method != MULTISTART:
@@ -201,9 +202,10 @@ def _record(
         dtype=bool,
     )
     status = np.where(small, Status.located, Status.residual_too_large)
-    rule = getattr(getattr(system, "rule", None), "name", "")
+    rule: Any = getattr(system, "rule", None)
     none = np.zeros(len(points), dtype=bool)
-    covers = COVERS["sam"] if normalised(system) else COVERS.get(rule, "all fixed points")
+    form = Ascent.other if rule is None else rule.ascent
+    covers = COVERS.get(Ascent.unit if normalised(system) else form, "all fixed points")
     return FixedPoints(
         w=jnp.asarray(points),
         critical=critical,

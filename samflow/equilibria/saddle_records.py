@@ -6,9 +6,8 @@ from samflow import theory
 from samflow._status import Kind, Status, Verdict
 from samflow._types import Box
 from samflow.equilibria._fate import Fate
-from samflow.equilibria.nonsmooth_records import Nonsmooth
+from samflow.equilibria.nonsmooth.records import Nonsmooth
 from samflow.proofs._undecided import Undecided
-from samflow.proofs.balls import Span
 from samflow.records import AbstractRecord, Provenance, plain
 
 
@@ -17,32 +16,6 @@ class Number(NamedTuple):
 
     real: float
     imag: float
-
-
-class Threshold(NamedTuple):
-    """An end of a window: where it is, and which Hessian eigenvalue does what there."""
-
-    value: float
-    enclosure: Span
-    eigenvalue: float
-    event: theory.Event
-
-
-class Range(NamedTuple):
-    """The open range of rho or lr in which a critical point attracts, all else as it is.
-
-    Attributes:
-        empty: whether no value attracts; None where that is not decided.
-        low: the lower end; None where the range begins at 0.
-        high: the upper end; None where there is none.
-        reason: why the range is empty or not decided; otherwise empty.
-
-    """
-
-    empty: bool | None
-    low: Threshold | None
-    high: Threshold | None
-    reason: str
 
 
 class Behaviour(NamedTuple):
@@ -69,8 +42,8 @@ class Behaviour(NamedTuple):
     kind: Kind
     verdict: Verdict
     status: Status
-    rho_window: Range | None
-    lr_window: Range | None
+    rho_window: theory.Window | None
+    lr_window: theory.Window | None
     local: Nonsmooth | None
     flow: Kind | None
     fate: Fate | None

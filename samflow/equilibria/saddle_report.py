@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from flint import acb
 
-from samflow import _checks, theory
+from samflow import _checks
 from samflow._status import Kind, Status, Verdict
 from samflow._types import Box
 from samflow.equilibria._fate import fate
@@ -19,10 +19,8 @@ from samflow.equilibria.saddle_records import (
     Behaviour,
     HallucinatedPoint,
     Number,
-    Range,
     Survey,
     SurveyedPoint,
-    Threshold,
 )
 from samflow.equilibria.stability import classify, kind_of
 from samflow.losses.base import AbstractLoss
@@ -31,9 +29,9 @@ from samflow.proofs.balls import Span, exact, hull, working_precision
 from samflow.proofs.certificates import CertifiedPoint
 from samflow.proofs.enclosures import Dynamics, ascent_eigenvalue, spectrum
 from samflow.proofs.enclosures import classify as classify_enclosed
-from samflow.proofs.windows import End, Window, lr_window, rho_window
+from samflow.proofs.windows import lr_window, rho_window
 from samflow.records import provenance
-from samflow.rules import GD, RULES, SAM, USAM, rule
+from samflow.rules import GD, RULES, Ascent, rule
 from samflow.systems import Flow, Map
 
 _PRECISION = 128
@@ -97,9 +95,9 @@ def survey(
     _checks.double_precision("`survey`")
     rules = tuple(_checks.known("rule", name, RULES) for name in rules)
     box = _checks.box("box", box, loss.dim)
-    rho = float(_checks.nonnegative("rho", rho, "rho is the radius of the ascent step."))
-    lr, momentum = float(_checks.positive("lr", lr)), float(_checks.fraction("momentum", momentum))
-    system = Map(loss, GD(), lr=lr, momentum=momentum)  # pyright: ignore[reportCallIssue]
+    rho = _checks.nonnegative("rho", rho, "rho is the radius of the ascent step.")
+    lr, momentum = _checks.positive("lr", lr), _checks.fraction("momentum", momentum)
+    system = Map(loss, GD(), lr=lr, momentum=momentum)
     certificate = certify_fixed_points(system, box)
     places = [_proved_place(point) for point in certificate.points]
     note = certificate.summary()
@@ -112,7 +110,7 @@ def survey(
         behaviours = []
         for name in rules:
             progress(name)
-            made = Map(loss, rule(name, rho=rho), lr=lr, momentum=momentum)  # pyright: ignore
+            made = Map(loss, rule(name, rho=rho), lr=lr, momentum=momentum)
             follow = [simulate and place not in unfollowed for place in places]
             behaviours.append(
                 [
@@ -125,8 +123,8 @@ def survey(
         )
     extra, extra_note = None, ""
     if hallucinated:
-        ascents = [made(rho=rho) for made in (USAM, SAM) if made.name in rules]  # pyright: ignore
-        maps = [Map(loss, made, lr=lr, momentum=momentum) for made in ascents]  # pyright: ignore
+        made = [rule(name, rho=rho) for name in hallucinating(rules)]
+        maps = [Map(loss, one, lr=lr, momentum=momentum) for one in made]
         extra, extra_note = _hallucinated(maps, box)
     return Survey(
         loss=loss.name,
@@ -145,6 +143,16 @@ def survey(
             f"critical points of {loss.name}", rho=rho, lr=lr, momentum=momentum, box=box
         ),
     )
+
+
+def hallucinating(rules: Sequence[str]) -> list[str]:
+    """Return the rules that may stand still off critical points, one of each form."""
+    found: dict[Ascent, str] = {}
+    for name in rules:
+        form = RULES[name].ascent
+        if form in (Ascent.gradient, Ascent.unit):
+            found.setdefault(form, name)
+    return list(found.values())
 
 
 def _unfollowed(places: Sequence["_Place"]) -> list["_Place"]:
@@ -230,8 +238,8 @@ def _shape(spans: Sequence[Span]) -> str:
 
 
 def _behaviour(system: Map, place: _Place, dynamics: Dynamics, simulate: bool) -> Behaviour:
-    proved = isinstance(system.rule, (GD, USAM))
-    found = _enclosed(system, place, dynamics) if proved else _computed(system, place)
+    linear = system.rule.ascent.is_linear
+    found = _enclosed(system, place, dynamics) if linear else _computed(system, place)
     # What `classify` says has been computed once: it is compared here.
     seen = (
         fate(system, place.w, compare=False).beside(found.kind, found.local) if simulate else None
@@ -243,7 +251,7 @@ def _enclosed(system: Map, place: _Place, dynamics: Dynamics) -> Behaviour:
     """Return what a point is for GD or USAM, from enclosures of the Hessian's eigenvalues."""
     spans, sure = place.spans, place.enclosure is not None or place.exact
     verdict = Verdict.proved if sure else Verdict.inconclusive
-    rho = float(system.rule.rho) if isinstance(system.rule, USAM) else 0.0
+    rho = system.rule.effective_rho()
     radius = exact(rho)
     lams = [hull(*ends) for ends in spans]
     values = spectrum([acb(ascent_eigenvalue(x, radius)) for x in lams], dynamics)
@@ -253,9 +261,9 @@ def _enclosed(system: Map, place: _Place, dynamics: Dynamics) -> Behaviour:
         verdict, growth = Verdict.inconclusive, np.abs(multipliers) - 1
         kind = kind_of(growth, _NEUTRAL * max(1.0, abs(multipliers[0])))
     in_rho = None
-    if isinstance(system.rule, USAM):
-        in_rho = _range(rho_window(lams, dynamics), spans, rho)
-    in_lr = _range(lr_window(lams, radius, dynamics), spans, rho)
+    if system.rule.ascent is Ascent.gradient:
+        in_rho = rho_window(lams, dynamics)
+    in_lr = lr_window(lams, radius, dynamics)
     shown = tuple(Number(z.real, z.imag) for z in multipliers)
     name = system.rule.name
     return Behaviour(name, shown, kind, verdict, Status.located, in_rho, in_lr, None, None, None)
@@ -278,30 +286,6 @@ def _flow_kind(system: Map, place: _Place) -> Kind | None:
     if system.rule.num_memories or _shape(place.spans) == "degenerate":
         return None
     return classify(Flow(system.loss, system.rule), place.w).kind
-
-
-def _range(window: Window, spans: Sequence[Span], rho: float) -> Range:
-    def threshold(end: End | None, event: theory.Event) -> Threshold | None:
-        if end is None:
-            return None
-        lam = _middle(spans[end.eigenvalue])
-        return Threshold(_middle(end.enclosure), end.enclosure, lam, event)
-
-    low = threshold(window.low, theory.Event.plus_one)
-    high = threshold(window.high, theory.Event.flip)
-    if window.verdict is Verdict.proved:
-        return Range(False, low, high, "")
-    if window.verdict is Verdict.inconclusive:
-        return Range(None, low, high, "an eigenvalue may be 0, or the ends may meet")
-    if window.parameter == "lr":
-        worst = min(map(_middle, spans), key=lambda lam: lam * (1 + rho * lam))
-        return Range(True, None, None, f"λ = {worst:.6g} grows at every lr")
-    ends = [f"λ = {low.eigenvalue:.6g} needs rho > {low.value:.6g}"] if low else []
-    if high and high.value > 0:
-        ends.append(f"λ = {high.eigenvalue:.6g} needs rho < {high.value:.6g}")
-    elif high:
-        ends.append(f"λ = {high.eigenvalue:.6g} has flipped at every rho")
-    return Range(True, low, high, ", ".join(ends))
 
 
 def _middle(ends: Span) -> float:

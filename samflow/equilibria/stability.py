@@ -13,8 +13,8 @@ from samflow._status import Kind, Status
 from samflow._types import ArrayLike
 from samflow.equilibria._units import ascent_length, bending_length, units
 from samflow.equilibria.attraction import measured_attraction_radius
-from samflow.equilibria.nonsmooth import nonsmooth
-from samflow.equilibria.nonsmooth_records import Nonsmooth
+from samflow.equilibria.nonsmooth import what_holds
+from samflow.equilibria.nonsmooth.records import Nonsmooth
 from samflow.orbits._iterate import start_states
 from samflow.proofs.certificates import CertifiedPoint
 from samflow.records import AbstractRecord, Provenance, axes, provenance
@@ -147,9 +147,9 @@ def classify(
     """
     _checks.double_precision("`classify`")
     check_system(system)
-    tol = float(_checks.positive("tol", tol))
-    hyperbolic_tol = float(_checks.nonnegative("hyperbolic_tol", hyperbolic_tol))
-    scale = None if scale is None else float(_checks.positive("scale", scale))
+    tol = _checks.positive("tol", tol)
+    hyperbolic_tol = _checks.nonnegative("hyperbolic_tol", hyperbolic_tol)
+    scale = None if scale is None else _checks.positive("scale", scale)
     z = start_states(system, w, "w")
     if z.ndim != 1:
         raise _checks.ArgumentError(f"Argument `w` must be one point, but has shape {z.shape}.")
@@ -170,10 +170,10 @@ def classify(
         return Stability(*found, discrete, local, where)
 
     size = float(jnp.linalg.norm(system.position(z)))
-    size += ascent_length(system) if scale is None else scale
+    size += ascent_length(system, system.position(z)) if scale is None else scale
     if gradient.size and _is_singular(hessian, gradient, float(singularity), size):
         assert isinstance(system, (Map, Flow))
-        local = nonsmooth(system, system.position(z), hessian)
+        local = what_holds(system, system.position(z), hessian)
         if measure and local.kind is Kind.sliding and local.sliding is not None:
             assert isinstance(system, Flow)
             found = measured_attraction_radius(system, system.position(z)).radius
@@ -263,7 +263,7 @@ def _linearise(system: AbstractSystem, z: Array) -> tuple[Array, ...]:
     else:
         assert isinstance(system, AbstractFlow)
         motion = system.velocity(z)
-    jacobian = system.jacobian(z)  # pyright: ignore[reportAttributeAccessIssue]
+    jacobian = system.jacobian(z)
     loss: Any = getattr(system, "loss", None)
     nothing = jnp.zeros((0, 0))
     hessian = nothing if loss is None else loss.hessian(system.position(z))

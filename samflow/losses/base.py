@@ -7,46 +7,35 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from samflow._types import Box, Matrix, Point, Scalar, Vector
+from samflow._types import Box, Matrix, Point, Scalar, V
+
+if TYPE_CHECKING:  # type checkers would take abstract variables for constructor arguments
+    from typing import ClassVar as AbstractVar
+else:
+    from equinox import AbstractVar
 
 
 class AbstractLoss(eqx.Module):
     """A scalar function L of weights w."""
 
-    if TYPE_CHECKING:  # type checkers take abstract variables for arguments of the constructor
+    name: AbstractVar[str]
+    """What the loss is called."""
 
-        @property
-        def name(self) -> str:
-            """What the loss is called."""
-            ...
+    dim: AbstractVar[int]
+    """Number of weights."""
 
-        @property
-        def dim(self) -> int:
-            """Number of weights."""
-            ...
+    domain: AbstractVar[Box | None]
+    """The box on which the loss is meant to be used; None: everywhere."""
 
-        @property
-        def domain(self) -> Box | None:
-            """The box on which the loss is meant to be used; None: everywhere."""
-            ...
-
-        @property
-        def elementwise(self) -> bool:
-            """Whether `gradient` takes `Components`, one array per coordinate, at full speed."""
-            ...
-
-    else:
-        name: eqx.AbstractVar[str]
-        dim: eqx.AbstractVar[int]
-        domain: eqx.AbstractVar[Box | None]
-        elementwise: eqx.AbstractVar[bool]
+    elementwise: AbstractVar[bool]
+    """Whether `gradient` takes `Components`, one array per coordinate, at full speed."""
 
     @abc.abstractmethod
     def __call__(self, w: Point) -> Scalar:
         """Return L(w)."""
 
     @abc.abstractmethod
-    def gradient(self, w: Vector) -> Vector:
+    def gradient(self, w: V) -> V:
         """Return g(w) = ∇L(w), in the layout of `w`."""
 
     @abc.abstractmethod
@@ -66,15 +55,8 @@ class AbstractLoss(eqx.Module):
 class AbstractDerivedLoss(AbstractLoss):
     """A loss that wraps another one with the same weights, name, domain and layouts."""
 
-    if TYPE_CHECKING:  # type checkers take abstract variables for arguments of the constructor
-
-        @property
-        def loss(self) -> AbstractLoss:
-            """The wrapped loss."""
-            ...
-
-    else:
-        loss: eqx.AbstractVar[AbstractLoss]
+    loss: AbstractVar[AbstractLoss]
+    """The wrapped loss."""
 
     @property
     def dim(self) -> int:

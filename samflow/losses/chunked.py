@@ -96,7 +96,7 @@ class ChunkedLoss(AbstractEagerLoss, AbstractDerivedLoss, AbstractNetworkLoss):
 
     def with_options(self, **changes: Any) -> "ChunkedLoss":
         """Return the same loss with other `options`."""
-        return ChunkedLoss(self.loss.with_options(**changes), self.chunk_size)  # pyright: ignore[reportCallIssue]
+        return ChunkedLoss(self.loss.with_options(**changes), self.chunk_size)
 
     @property
     def criterion(self) -> str:
@@ -140,7 +140,7 @@ class ChunkedLoss(AbstractEagerLoss, AbstractDerivedLoss, AbstractNetworkLoss):
 
     def with_extras(self, extras: Mapping[str, Any]) -> "ChunkedLoss":
         """Return the loss with other arrays under these names."""
-        return ChunkedLoss(self.loss.with_extras(extras), self.chunk_size)  # pyright: ignore[reportCallIssue]
+        return ChunkedLoss(self.loss.with_extras(extras), self.chunk_size)
 
     @property
     def fixed_arrays(self) -> list[Any]:

@@ -47,7 +47,7 @@ class AbstractEagerLoss(AbstractLoss):
         """Return L(w)."""
         return _differentiable(self._value, lambda w, v: jnp.vdot(self.gradient(w), v))(w)
 
-    def gradient(self, w: Point) -> Point:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def gradient(self, w: Point) -> Point:
         """Return g(w)."""
         return _differentiable(self._gradient, self.hvp)(w)
 

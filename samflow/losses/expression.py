@@ -53,7 +53,7 @@ class ExpressionLoss(AbstractLoss):
         """Return L(w); for `Components`, one value per point."""
         return evaluate((self.expression,), self.symbols, w)[0]
 
-    def gradient(self, w: Vector) -> Vector:
+    def gradient(self, w: Any) -> Any:
         """Return g(w) in the layout of `w`."""
         parts = evaluate(self.gradient_formula, self.symbols, w)
         return Components(*parts) if isinstance(w, Components) else jnp.stack(parts)

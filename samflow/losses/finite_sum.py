@@ -8,9 +8,14 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import equinox as eqx
 
 from samflow import _checks
-from samflow._types import Box, Matrix, Point, Scalar, Vector
+from samflow._types import Box, Matrix, Point, Scalar, V
 from samflow.losses.base import AbstractLoss
 from samflow.losses.expression import ExpressionLoss
+
+if TYPE_CHECKING:  # type checkers would take abstract variables for constructor arguments
+    from typing import ClassVar as AbstractVar
+else:
+    from equinox import AbstractVar
 
 
 @runtime_checkable
@@ -34,18 +39,11 @@ class FiniteSum(Protocol):
 class AbstractSumLoss(AbstractLoss):
     """A linear combination of losses of the same weights."""
 
-    if TYPE_CHECKING:  # type checkers take abstract variables for arguments of the constructor
-
-        @property
-        def parts(self) -> tuple[AbstractLoss, ...]:
-            """The losses Lᵢ."""
-            ...
-
-    else:
-        parts: eqx.AbstractVar[tuple[AbstractLoss, ...]]
+    parts: AbstractVar[tuple[AbstractLoss, ...]]
+    """The losses Lᵢ."""
 
     @abc.abstractmethod
-    def combine(self, values: Sequence[Vector]) -> Vector:
+    def combine(self, values: Sequence[V]) -> V:
         """Return the combination of one value a part."""
 
     @property
@@ -62,7 +60,7 @@ class AbstractSumLoss(AbstractLoss):
         """Return L(w)."""
         return self.combine([part(w) for part in self.parts])
 
-    def gradient(self, w: Vector) -> Vector:
+    def gradient(self, w: V) -> V:
         """Return g(w) in the layout of `w`."""
         return self.combine([part.gradient(w) for part in self.parts])
 
@@ -109,7 +107,7 @@ class FiniteSumLoss(AbstractSumLoss):
             names = list(zip(part.symbols, first.symbols, strict=True))
             terms.append(part.expression.subs(names, simultaneous=True))
         expression = sum(terms[1:], terms[0]) / len(terms)
-        return ExpressionLoss(expression, first.symbols, self.name, self.domain)  # pyright: ignore[reportCallIssue]
+        return ExpressionLoss(expression, first.symbols, self.name, self.domain)
 
     def shards(self, m: int) -> tuple[AbstractLoss, ...]:
         """Return the losses of m parts each, in their order; L is their mean.
@@ -121,10 +119,7 @@ class FiniteSumLoss(AbstractSumLoss):
         starts = range(0, self.num_examples, shard_size(m, self.num_examples))
         if m == 1:
             return self.parts
-        return tuple(
-            FiniteSumLoss(self.parts[i : i + m], self.name, self.domain)  # pyright: ignore[reportCallIssue]
-            for i in starts
-        )
+        return tuple(FiniteSumLoss(self.parts[i : i + m], self.name, self.domain) for i in starts)
 
     def batch(self, indices: Any) -> "WeightedSumLoss":
         """Return the mean loss of the parts at `indices`, repeated ones counted as often.
@@ -134,9 +129,9 @@ class FiniteSumLoss(AbstractSumLoss):
         """
         counts = [sum(index == i for index in indices) for i in range(self.num_examples)]
         weights = tuple(count / len(indices) for count in counts)
-        return WeightedSumLoss(self.parts, weights, self.name, self.domain, self)  # pyright: ignore[reportCallIssue]
+        return WeightedSumLoss(self.parts, weights, self.name, self.domain, self)
 
-    def combine(self, values: Sequence[Vector]) -> Vector:
+    def combine(self, values: Sequence[V]) -> V:
         """Return the mean of values of the parts."""
         return functools.reduce(lambda a, b: a + b, values) / len(values)
 
@@ -159,7 +154,7 @@ class WeightedSumLoss(AbstractSumLoss):
     domain: Box | None = eqx.field(static=True, default=None)
     whole: FiniteSumLoss | None = None
 
-    def combine(self, values: Sequence[Vector]) -> Vector:
+    def combine(self, values: Sequence[V]) -> V:
         """Return the weighted sum of values of the parts."""
         terms = [c * value for c, value in zip(self.weights, values, strict=True)]
         return functools.reduce(lambda a, b: a + b, terms)
@@ -197,7 +192,7 @@ def mean(losses: Sequence[AbstractLoss], *, name: str | None = None) -> FiniteSu
         lows, highs = zip(*(zip(*box, strict=True) for box in boxes), strict=True)
         ends = zip(map(max, *lows, lows[0]), map(min, *highs, highs[0]), strict=True)
         domain = _checks.box("losses, the common domain,", list(ends), dims[0])
-    return FiniteSumLoss(parts, name or f"mean of {len(parts)} losses", domain)  # pyright: ignore[reportCallIssue]
+    return FiniteSumLoss(parts, name or f"mean of {len(parts)} losses", domain)
 
 
 def whole(loss: AbstractLoss) -> AbstractLoss:

@@ -1,13 +1,14 @@
 """A loss given by any function in JAX."""
 
 from collections.abc import Callable
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 
 from samflow._components import Components
-from samflow._types import Box, Matrix, Point, Scalar, Vector
+from samflow._types import Box, Matrix, Point, Scalar
 from samflow.losses.base import AbstractLoss
 
 
@@ -28,7 +29,7 @@ class FunctionLoss(AbstractLoss):
         """Return L(w)."""
         return self.function(w)
 
-    def gradient(self, w: Vector) -> Vector:
+    def gradient(self, w: Any) -> Any:
         """Return g(w) by reverse mode."""
         if isinstance(w, Components):
             points = jnp.stack(w.parts, axis=-1)

@@ -209,8 +209,8 @@ def _options(
     dtype: Any,
 ) -> NetworkOptions:
     criterion = BY_TARGETS if loss is None else _checks.known("loss", loss, CRITERIA)
-    smoothing = float(_checks.fraction("label_smoothing", label_smoothing))
-    decay = float(_checks.nonnegative("weight_decay", weight_decay))
+    smoothing = _checks.fraction("label_smoothing", label_smoothing)
+    decay = _checks.nonnegative("weight_decay", weight_decay)
     mode = "none" if batch_norm is None else _checks.known("batch_norm", batch_norm, BATCH_NORM)
     return NetworkOptions(criterion, smoothing, decay, mode, _float_type(dtype))
 

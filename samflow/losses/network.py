@@ -116,7 +116,7 @@ class NetworkLoss(AbstractNetworkLoss):
         value = jnp.mean(each(self.outputs(w, x), self.y))
         return value if o.weight_decay == 0 else value + 0.5 * o.weight_decay * jnp.sum(w * w)
 
-    def gradient(self, w: Point) -> Point:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def gradient(self, w: Point) -> Point:
         """Return g(w) by reverse mode; takes an array only, not `Components`."""
         return jax.grad(self.__call__)(w)
 

@@ -5,7 +5,6 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,6 +13,11 @@ from jaxtyping import Array
 from samflow._checks import ArgumentError
 from samflow._types import NumpyArray, Point, Scalar
 from samflow.losses.base import AbstractLoss
+
+if TYPE_CHECKING:  # type checkers would take abstract variables for constructor arguments
+    from typing import ClassVar as AbstractVar
+else:
+    from equinox import AbstractVar
 
 
 class NetworkOptions(NamedTuple):
@@ -48,27 +52,14 @@ class AbstractNetworkLoss(AbstractLoss):
     arrays, each flattened row by row, one after another in the order of `weight_names`.
     """
 
-    if TYPE_CHECKING:  # type checkers take abstract variables for arguments of the constructor
+    weight_names: AbstractVar[tuple[str, ...]]
+    """One name per array, as "layers.0.weight"."""
 
-        @property
-        def weight_names(self) -> tuple[str, ...]:
-            """One name per array, as "layers.0.weight"."""
-            ...
+    weight_shapes: AbstractVar[tuple[tuple[int, ...], ...]]
+    """Their shapes."""
 
-        @property
-        def weight_shapes(self) -> tuple[tuple[int, ...], ...]:
-            """Their shapes."""
-            ...
-
-        @property
-        def options(self) -> "NetworkOptions":
-            """The settings of the loss, besides weights and data."""
-            ...
-
-    else:
-        weight_names: eqx.AbstractVar[tuple[str, ...]]
-        weight_shapes: eqx.AbstractVar[tuple[tuple[int, ...], ...]]
-        options: eqx.AbstractVar["NetworkOptions"]
+    options: AbstractVar["NetworkOptions"]
+    """The settings of the loss, besides weights and data."""
 
     @property
     def precision(self) -> float:

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from samflow import _checks
 from samflow._components import inner, like
-from samflow._types import Box, Matrix, Point, Scalar, Vector
+from samflow._types import Box, Matrix, Point, Scalar, V, Vector
 from samflow.losses.base import AbstractLoss
 from samflow.losses.expression import ExpressionLoss
 
@@ -59,7 +59,7 @@ class Quadratic(AbstractLoss):
         """Return L(w); for `Components`, one value per point."""
         return 0.5 * inner(w, self.gradient(w))
 
-    def gradient(self, w: Vector) -> Vector:
+    def gradient(self, w: V) -> V:
         """Return g(w) = λw, axis by axis, in the layout of `w`."""
         return like(w, self.lams) * w
 

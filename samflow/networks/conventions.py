@@ -273,7 +273,7 @@ def make_loss(
             'traced. Use `convention._replace(weight_decay="step")` to sweep it.'
         )
     if inside:
-        weight_decay = float(_checks.nonnegative("weight_decay", weight_decay))
+        weight_decay = _checks.nonnegative("weight_decay", weight_decay)
     if not isinstance(loss, AbstractNetworkLoss):
         if inside and weight_decay:
             _network(c, loss)
@@ -391,4 +391,4 @@ def _smoothing(convention: Convention, loss: AbstractNetworkLoss) -> float:
     w: Any = jax.ShapeDtypeStruct((loss.dim,), jnp.zeros(()).dtype)
     shape = eqx.filter_eval_shape(loss.batch(np.array([0])).predict, w).shape
     classes = shape[loss.class_axis]
-    return float(_checks.fraction("label_smoothing", s * classes / (classes - 1)))
+    return _checks.fraction("label_smoothing", s * classes / (classes - 1))

@@ -15,13 +15,14 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from samflow import _checks
-from samflow._components import Components, inner, like
+from samflow._components import Components, like
 from samflow._random import MOST_DRAWS, key_words
 from samflow._status import Status
 from samflow._types import ArrayLike
-from samflow.noise.paths import MAX_BYTES, MAX_COMPONENTS, Progress, block_step, check_draws
+from samflow.noise.paths import MAX_BYTES, Progress, block_step, check_draws
 from samflow.noise.survival import Survival, kaplan_meier
 from samflow.orbits._iterate import start_states
+from samflow.orbits.blocks import on_components, pack, select, squared_norm, unpack
 from samflow.records import AbstractRecord, Provenance, axes, provenance
 from samflow.systems.stochastic_map import AbstractStochasticMap
 
@@ -124,7 +125,7 @@ def escape_time(
     """
     _checks.kind("system", system, AbstractStochasticMap, "Use `sf.StochasticMap(map, noise)`.")
     w = _checks.point("w", w, system.dim)
-    radius = float(_checks.positive("radius", radius))
+    radius = _checks.positive("radius", radius)
     num_paths = _checks.count("num_paths", num_paths)
     max_steps = _checks.count("max_steps", max_steps)
     _check_most(system, max_steps)
@@ -304,7 +305,7 @@ def _run(
 
 def _block(system: AbstractStochasticMap, num_paths: int) -> int:
     # One size for all ensembles: what is compiled, and so its rounding, is then the same.
-    if system.elementwise and system.state_dim <= MAX_COMPONENTS:
+    if on_components(system):
         return BLOCK
     return min(_ARRAYS_BLOCK, num_paths)
 
@@ -326,7 +327,7 @@ def _advance(
 
     Return the buffer with the paths that still run first, and how many they are.
     """
-    pack, step, unpack = block_step(shared.system, shared.key, shared.one)
+    step = block_step(shared.system, shared.key, shared.one)
 
     def one_block(j: Any, buffer: _Buffer) -> _Buffer:
         rows = jax.tree.map(lambda a: lax.dynamic_slice_in_dim(a, j * block, block), buffer)
@@ -339,14 +340,14 @@ def _advance(
             z, inside, running = carry
             new = step(z, rows.members, k)
             stays = running & (_distance(shared, new) <= 1)
-            return _select(stays, new, z), inside + stays, stays
+            return select(stays, new, z), inside + stays, stays
 
         def some_steps(carry: Any) -> Any:
             k, *path = carry
             then = jnp.minimum(k + _BETWEEN, until)
             return then, *lax.fori_loop(k, then, one_step, tuple(path))
 
-        begin = (since, pack(rows.states), rows.inside, rows.running)
+        begin = (since, pack(shared.system, rows.states), rows.inside, rows.running)
         _, z, inside, running = lax.while_loop(going, some_steps, begin)
         new = _Buffer(rows.members, unpack(z), inside, running)
         put = lambda a, b: lax.dynamic_update_slice_in_dim(a, b, j * block, 0)  # noqa: E731
@@ -362,17 +363,8 @@ def _distance(shared: _Shared, z: Any) -> Array:
     scale = 1 / shared.radius  # first, so that the square of no radius overflows
     if isinstance(z, Components):
         w = shared.system.position(z)
-        away = (w - like(w, shared.centre)) * scale
-        return inner(away, away)
-    away = (jax.vmap(shared.system.position)(z) - shared.centre) * scale
-    return jnp.sum(away * away, axis=-1)
-
-
-def _select(where: Array, new: Any, old: Any) -> Any:
-    if isinstance(new, Components):
-        pairs = zip(new, old, strict=True)
-        return Components(*(jnp.where(where, a, b) for a, b in pairs))
-    return jnp.where(where[:, None], new, old)
+        return squared_norm((w - like(w, shared.centre)) * scale)
+    return squared_norm((jax.vmap(shared.system.position)(z) - shared.centre) * scale)
 
 
 def _ended(shared: _Shared, buffer: _Buffer, num_paths: int) -> tuple[np.ndarray, np.ndarray]:
@@ -391,10 +383,10 @@ def _causes(shared: _Shared, buffer: _Buffer) -> tuple[Array, Array]:
 
     The step is repeated from the last state inside; it draws the same random numbers.
     """
-    pack, step, unpack = block_step(shared.system, shared.key, shared.one)
+    step = block_step(shared.system, shared.key, shared.one)
 
     def one(member: Array, state: Array, k: Array) -> tuple[Array, Array]:
-        new = unpack(step(pack(state[None]), member[None], k))[0]
+        new = unpack(step(pack(shared.system, state[None]), member[None], k))[0]
         finite = jnp.all(jnp.isfinite(new))
         return finite, finite | (shared.system.singularity(state) > 0)
 

@@ -220,7 +220,7 @@ def _enumerated(system: StochasticMap, w: Point, batches: Array, weights: Array)
         weights = jnp.outer(weights, weights).reshape(-1)
 
     def on(*indices: Array) -> Map:
-        return system.on(*(system.loss.batch(i) for i in indices))  # pyright: ignore
+        return system.on(*(system.loss.batch(i) for i in indices))  # pyright: ignore[reportAttributeAccessIssue]
 
     jacobians = jax.vmap(lambda *i: jax.jacfwd(on(*i).step)(z))(*rows)
     pushes = jax.vmap(lambda *i: on(*i).step(z) - z)(*rows)

@@ -58,7 +58,7 @@ def mean_passage_time(
     Source: Gardiner 2009, Stochastic Methods, section 5.5; Kramers 1940.
 
     """
-    d = float(_checks.positive("diffusivity", diffusivity))
+    d = _checks.positive("diffusivity", diffusivity)
     start, target = _number("start", start), _number("target", target)
     if not (reflect <= start < target):
         raise _checks.ArgumentError(
@@ -103,9 +103,9 @@ def kramers_time(
     Source: Kramers 1940.
 
     """
-    barrier = float(_checks.positive("barrier", barrier))
-    d = float(_checks.positive("diffusivity", diffusivity))
-    well = float(_checks.positive("well_curvature", well_curvature))
+    barrier = _checks.positive("barrier", barrier)
+    d = _checks.positive("diffusivity", diffusivity)
+    well = _checks.positive("well_curvature", well_curvature)
     top = _number("top_curvature", top_curvature)
     if not top < 0:
         raise _checks.ArgumentError(f"Argument `top_curvature` must be below 0, but is {top:g}.")
@@ -146,9 +146,9 @@ def linear_exit_time(
 
     """
     rate, start = _number("rate", rate), abs(_number("start", start))
-    q = float(_checks.positive("intensity", intensity))
-    radius = float(_checks.positive("radius", radius))
-    dt = float(_checks.nonnegative("dt", dt))
+    q = _checks.positive("intensity", intensity)
+    radius = _checks.positive("radius", radius)
+    dt = _checks.nonnegative("dt", dt)
     _inside(start, radius)
     radius += OVERSHOOT * math.sqrt(q * dt)
     if rate == 0:
@@ -212,8 +212,8 @@ def _chain(
 ) -> tuple[NumpyArray, NumpyArray]:
     """Return the transition kernel between nodes, with weights, and that from the start."""
     multiplier, start = _number("multiplier", multiplier), _number("start", start)
-    s = float(_checks.positive("noise", noise))
-    radius = float(_checks.positive("radius", radius))
+    s = _checks.positive("noise", noise)
+    radius = _checks.positive("radius", radius)
     _inside(start, radius)
     size = 60 + math.ceil(8 * radius / s)  # several nodes within one standard deviation
     if size > _MOST_NODES:

@@ -15,15 +15,13 @@ from jax import lax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from samflow import _checks
-from samflow._components import Components
 from samflow._random import MOST_DRAWS, key_words, words
 from samflow._types import ArrayLike, Point
 from samflow.orbits._iterate import start_states
+from samflow.orbits.blocks import on_components, pack, unpack
 from samflow.records import AbstractRecord, Provenance, axes, provenance
 from samflow.systems.stochastic_map import AbstractStochasticMap
 
-MAX_COMPONENTS = 8
-"""States of more coordinates run as arrays."""
 BLOCK = 512
 """Members that run side by side."""
 _AT_ONCE = 2**27
@@ -241,31 +239,23 @@ def check_draws(system: AbstractStochasticMap, num_steps: int, num_paths: int) -
 
 def block_step(
     system: AbstractStochasticMap, key: Array, one: Array
-) -> tuple[Callable[[Array], Any], Callable[[Any, Array, Any], Any], Callable[[Any], Array]]:
-    """Return how a block of states (block, state_dim) is packed, stepped and unpacked.
-
-    The step takes the packed block, the numbers of its members and the number of the step.
-    """
-    if system.elementwise and system.state_dim <= MAX_COMPONENTS:
-
-        def pack(states: Array) -> Components:
-            return Components(*(states[..., i] for i in range(system.state_dim)))
-
-        def step(z: Components, members: Array, k: Any) -> Components:
-            return system.step(z, words(key, members, k, system.num_words, one=one))
-
-        return pack, step, lambda z: jnp.stack(z.parts, axis=-1)
+) -> Callable[[Any, Array, Any], Any]:
+    """Return the step of a packed block, given the numbers of its members and of the step."""
+    if on_components(system):
+        return lambda z, members, k: system.step(
+            z, words(key, members, k, system.num_words, one=one)
+        )
 
     def step_arrays(z: Array, members: Array, k: Any) -> Array:
         one = lambda state, i: system.step(state, words(key, i, k, system.num_words))  # noqa: E731
         return jax.vmap(one)(z, members)
 
-    return lambda states: states, step_arrays, lambda z: z
+    return step_arrays
 
 
 def _run_block(ensemble: _Ensemble, members: Array, kept: int, record: Any, total: Any) -> Any:
     """Run the block of `members` and fold `record(total, index, states)` over the steps kept."""
-    pack, step, unpack = block_step(ensemble.system, ensemble.key, ensemble.one)
+    step = block_step(ensemble.system, ensemble.key, ensemble.one)
     every = ensemble.keep_every
     first = jnp.atleast_2d(ensemble.start)
     start = (
@@ -280,7 +270,7 @@ def _run_block(ensemble: _Ensemble, members: Array, kept: int, record: Any, tota
         return z, record(total, index, unpack(z))
 
     total = record(total, 0, start)
-    return lax.fori_loop(1, kept, advance, (pack(start), total))[1]
+    return lax.fori_loop(1, kept, advance, (pack(ensemble.system, start), total))[1]
 
 
 @eqx.filter_jit

@@ -91,7 +91,7 @@ def kaplan_meier(times: ArrayLike, escaped: ArrayLike, *, horizon: float | None 
     except (TypeError, ValueError) as error:
         raise _checks.ArgumentError("Argument `times` must be numbers, shape (N,).") from error
     if horizon is not None:
-        horizon = float(_checks.nonnegative("horizon", horizon))
+        horizon = _checks.nonnegative("horizon", horizon)
     if times.ndim != 1 or not times.size:
         raise _checks.ArgumentError(
             f"Argument `times` must have shape (N,) with N at least 1, but has shape {times.shape}."

@@ -113,10 +113,10 @@ def integrate(
             f"Argument `{'dt' if key is None else 'key'}` must be left out for a flow, which is "
             "solved without chance and at adaptive steps."
         )
-    t1 = _checks.positive("t1", t1)
+    t1 = _checks.positive_array("t1", t1)
     times = jnp.linspace(0.0, t1, _checks.count("num_times", num_times, minimum=2))
-    tolerances = _checks.positive("rtol", rtol), _checks.positive("atol", atol)
-    radius = _checks.positive("escape_radius", escape_radius)
+    tolerances = _checks.positive_array("rtol", rtol), _checks.positive_array("atol", atol)
+    radius = _checks.positive_array("escape_radius", escape_radius)
     max_steps = _checks.count("max_steps", max_steps)
     z0 = start_states(system, w0)
     settings = (times, *tolerances, radius)
@@ -143,10 +143,10 @@ def _diffuse(
             "Argument `key` must be given for a diffusion, as `jax.random.key(0)`."
         )
     key_words(key)
-    t1 = _checks.positive("t1", t1)
+    t1 = _checks.positive_array("t1", t1)
     num_times = _checks.count("num_times", num_times, minimum=2)
-    step = _checks.positive("dt", t1 / 1000 if dt is None else dt)
-    radius = _checks.positive("escape_radius", escape_radius)
+    step = _checks.positive_array("dt", t1 / 1000 if dt is None else dt)
+    radius = _checks.positive_array("escape_radius", escape_radius)
     # Rounding must not add a step where dt divides the interval.
     substeps = max(1, math.ceil(float(t1) / (num_times - 1) / float(step) * (1 - 1e-12)))
     if substeps * (num_times - 1) > _checks.count("max_steps", max_steps):

@@ -6,7 +6,6 @@ The block is tested every `check_every` steps. If an orbit has left the ball by 
 computed again, step by step, to find where.
 """
 
-import functools
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -17,15 +16,21 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from samflow import _checks
-from samflow._components import Components
 from samflow._status import Status
 from samflow._types import ArrayLike
 from samflow.orbits.barrier import fenced_step
+from samflow.orbits.blocks import (
+    all_zero,
+    on_components,
+    over_blocks,
+    select,
+    split,
+    squared_norm,
+    unpack,
+)
 from samflow.records import AbstractRecord, Provenance, axes, provenance
 from samflow.systems.base import AbstractMap, check_system
 
-_MAX_COMPONENTS = 8
-"""States of more coordinates run as arrays: the registers are full by then."""
 _BLOCK = 512
 _RUNNING = -1
 
@@ -103,8 +108,8 @@ def iterate(
     num_steps = _checks.count("num_steps", num_steps)
     keep_every = _checks.count("keep_every", num_steps if keep_every is None else keep_every)
     check_every = _checks.count("check_every", check_every)
-    tol = _checks.nonnegative("tol", tol)
-    escape_radius = _checks.positive("escape_radius", escape_radius)
+    tol = _checks.nonnegative_array("tol", tol)
+    escape_radius = _checks.positive_array("escape_radius", escape_radius)
     z0 = start_states(system, w0)
     batch = jnp.atleast_2d(z0)
     settings = _Settings(num_steps, min(keep_every, num_steps), check_every, tol, escape_radius)
@@ -168,55 +173,29 @@ class _Carry(NamedTuple):
 def _run(
     system: AbstractMap, z0: Array, settings: _Settings, kept: int, one: Array
 ) -> tuple[Array, ...]:
-    layout = _layout(system, one)
-    members = z0.shape[0]
-    size = min(_BLOCK, members)
-    padding = -members % size
-    padded = jnp.concatenate([z0, jnp.broadcast_to(z0[-1], (padding, z0.shape[1]))])
-    blocks = padded.reshape(-1, size, z0.shape[1])
-    out = lax.map(lambda block: _run_block(layout, block, settings, kept), blocks)
-    return tuple(jnp.reshape(a, (-1, *a.shape[2:]))[:members] for a in out)
+    functions = _functions(system, one)
+    return over_blocks(lambda block: _run_block(functions, block, settings, kept), z0, _BLOCK)
 
 
-class _Layout(NamedTuple):
-    """How a block is laid out: to and from arrays (block, state), and the functions on it."""
+class _Functions(NamedTuple):
+    """Of a block: from an array (block, state), and the step and the singularity after that."""
 
     pack: Any
-    unpack: Any
     step: Any
-    norm_squared: Any
-    is_zero: Any
-    select: Any
     singularity: Any
 
 
-def _layout(system: AbstractMap, one: Array) -> _Layout:
-    if system.elementwise and system.state_dim <= _MAX_COMPONENTS:
-        return _Layout(
-            pack=lambda a: Components(*(a[..., i] for i in range(system.state_dim))),
-            unpack=lambda c: jnp.stack(c.parts, axis=-1),
-            step=fenced_step(system, one),
-            norm_squared=lambda c: sum(part * part for part in c),
-            is_zero=lambda c: functools.reduce(jnp.logical_and, (part == 0 for part in c)),
-            select=lambda where, a, b: Components(
-                *(jnp.where(where, p, q) for p, q in zip(a, b, strict=True))
-            ),
-            singularity=system.singularity,
-        )
-    return _Layout(
-        pack=lambda a: a,
-        unpack=lambda a: a,
-        step=jax.vmap(system.step),
-        norm_squared=lambda a: jnp.sum(a * a, axis=-1),
-        is_zero=lambda a: jnp.all(a == 0, axis=-1),
-        select=lambda where, a, b: jnp.where(where[:, None], a, b),
-        singularity=jax.vmap(system.singularity),
-    )
+def _functions(system: AbstractMap, one: Array) -> _Functions:
+    if on_components(system):
+        return _Functions(split, fenced_step(system, one), system.singularity)
+    return _Functions(lambda a: a, jax.vmap(system.step), jax.vmap(system.singularity))
 
 
-def _run_block(layout: _Layout, block: Array, settings: _Settings, kept: int) -> tuple[Any, ...]:
+def _run_block(
+    functions: _Functions, block: Array, settings: _Settings, kept: int
+) -> tuple[Any, ...]:
     size = block.shape[0]
-    z = layout.pack(block)
+    z = functions.pack(block)
     carry = _Carry(
         step=jnp.asarray(0),
         z=z,
@@ -230,9 +209,9 @@ def _run_block(layout: _Layout, block: Array, settings: _Settings, kept: int) ->
     def next_record(state: tuple[Any, ...]) -> tuple[Any, ...]:
         carry, record, index = state
         until = jnp.minimum(index * settings.keep_every, settings.num_steps)
-        carry = _advance(layout, carry, until, settings)
+        carry = _advance(functions, carry, until, settings)
         running = (carry.status == _RUNNING) | (carry.stopped_at == until)
-        row = jnp.where(running[:, None], layout.unpack(carry.z), jnp.nan)
+        row = jnp.where(running[:, None], unpack(carry.z), jnp.nan)
         # The round after the last record makes the remaining steps; its state is not kept.
         return carry, record.at[index].set(row, mode="drop"), index + 1
 
@@ -242,13 +221,13 @@ def _run_block(layout: _Layout, block: Array, settings: _Settings, kept: int) ->
 
     carry, record, _ = lax.while_loop(going, next_record, (carry, record, jnp.asarray(1)))
     running = carry.status == _RUNNING
-    final = layout.unpack(layout.select(running, carry.z, carry.final))
+    final = unpack(select(running, carry.z, carry.final))
     status = jnp.where(running, Status.out_of_steps, carry.status)
     stopped_at = jnp.where(running, carry.step, carry.stopped_at)
     return jnp.swapaxes(record, 0, 1), final, status, stopped_at
 
 
-def _advance(layout: _Layout, carry: _Carry, until: Any, settings: _Settings) -> _Carry:
+def _advance(functions: _Functions, carry: _Carry, until: Any, settings: _Settings) -> _Carry:
     """Make steps up to number `until`, checking every `check_every`; stop if no orbit is left."""
 
     def going(carry: _Carry) -> Any:
@@ -256,30 +235,32 @@ def _advance(layout: _Layout, carry: _Carry, until: Any, settings: _Settings) ->
 
     def chunk(carry: _Carry) -> _Carry:
         length = jnp.minimum(settings.check_every, until - carry.step)
-        before = lax.fori_loop(0, length - 1, lambda _, z: layout.step(z), carry.z)
-        after = layout.step(before)
+        before = lax.fori_loop(0, length - 1, lambda _, z: functions.step(z), carry.z)
+        after = functions.step(before)
         new = carry._replace(step=carry.step + length, z=after, previous=before)
         # Written so that NaN counts as outside.
-        outside = ~(layout.norm_squared(after) <= settings.escape_radius**2)
+        outside = ~(squared_norm(after) <= settings.escape_radius**2)
         lost = (new.status == _RUNNING) & outside
         new = lax.cond(
-            jnp.any(lost), lambda: _replay(layout, carry, new, lost, settings), lambda: new
+            jnp.any(lost), lambda: _replay(functions, carry, new, lost, settings), lambda: new
         )
-        return _settle(layout, new, settings)
+        return _settle(new, settings)
 
     return lax.while_loop(going, chunk, carry)
 
 
-def _settle(layout: _Layout, carry: _Carry, settings: _Settings) -> _Carry:
+def _settle(carry: _Carry, settings: _Settings) -> _Carry:
     """Mark the orbits whose last update was within the tolerance."""
     change = carry.z - carry.previous
-    small = layout.norm_squared(change) <= settings.tol**2
+    small = squared_norm(change) <= settings.tol**2
     # A square underflows: a tolerance of 0 asks whether the state is the same, bit for bit.
-    still = jnp.where(settings.tol > 0, small, layout.is_zero(change))
-    return _stop(layout, carry, still, Status.converged, carry.z, carry.step)
+    still = jnp.where(settings.tol > 0, small, all_zero(change))
+    return _stop(carry, still, Status.converged, carry.z, carry.step)
 
 
-def _replay(layout: _Layout, old: _Carry, new: _Carry, lost: Array, settings: _Settings) -> _Carry:
+def _replay(
+    functions: _Functions, old: _Carry, new: _Carry, lost: Array, settings: _Settings
+) -> _Carry:
     """Compute a chunk again, step by step, and mark where each lost orbit first was outside.
 
     Only orbits that are outside at the end of the chunk are marked, so that the result for an orbit
@@ -287,23 +268,23 @@ def _replay(layout: _Layout, old: _Carry, new: _Carry, lost: Array, settings: _S
     """
 
     def one(_: Any, carry: _Carry) -> _Carry:
-        z = layout.step(carry.z)
-        outside = lost & ~(layout.norm_squared(z) <= settings.escape_radius**2)
-        finite = jnp.isfinite(layout.norm_squared(z))
-        singular = layout.singularity(carry.z) <= 0
+        z = functions.step(carry.z)
+        outside = lost & ~(squared_norm(z) <= settings.escape_radius**2)
+        finite = jnp.isfinite(squared_norm(z))
+        singular = functions.singularity(carry.z) <= 0
         broken = jnp.where(singular, Status.undefined, Status.not_finite)
         cause = jnp.where(finite, Status.diverged, broken)
         carry = carry._replace(step=carry.step + 1, z=z, previous=carry.z)
-        return _stop(layout, carry, outside, cause, z, carry.step)
+        return _stop(carry, outside, cause, z, carry.step)
 
     return lax.fori_loop(0, new.step - old.step, one, old)
 
 
-def _stop(layout: _Layout, carry: _Carry, where: Any, status: Any, final: Any, step: Any) -> _Carry:
+def _stop(carry: _Carry, where: Any, status: Any, final: Any, step: Any) -> _Carry:
     """Record an end for the running orbits in `where`."""
     now = where & (carry.status == _RUNNING)
     return carry._replace(
         status=jnp.where(now, status, carry.status),
         stopped_at=jnp.where(now, step, carry.stopped_at),
-        final=layout.select(now, final, carry.final),
+        final=select(now, final, carry.final),
     )

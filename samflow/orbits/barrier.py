@@ -7,6 +7,7 @@ division costs more than it saves. benchmarks/ensembles.py measures the gain.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import equinox as eqx
 from jaxtyping import Array
@@ -32,7 +33,7 @@ class _Fenced(AbstractDerivedLoss):
     def __call__(self, w: Point) -> Scalar:
         return self.loss(w)
 
-    def gradient(self, w: Vector) -> Vector:
+    def gradient(self, w: Any) -> Any:
         assert isinstance(w, Components)
         here = all(a is b for a, b in zip(w, self.origin, strict=True))
         return self.loss.gradient(w if here else w / self.one)

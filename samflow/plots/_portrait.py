@@ -269,7 +269,7 @@ def _orbits(system: AbstractSystem, starts: ArrayLike, length: float | None) -> 
 def _inches(ax: Axes) -> tuple[float, float]:
     """Return the width and the height of `ax`, before the layout makes room for labels."""
     place = ax.get_position()
-    width, height = ax.get_figure(root=True).get_size_inches()  # pyright: ignore
+    width, height = ax.get_figure(root=True).get_size_inches()  # pyright: ignore[reportOptionalMemberAccess]
     return place.width * width, place.height * height
 
 

@@ -10,7 +10,7 @@ from samflow import _checks
 from samflow.plots import style
 
 if TYPE_CHECKING:
-    from samflow.networks.diagnosis.records import Diagnosis, RuleStability
+    from samflow.networks.diagnosis import Diagnosis, RuleStability
 
 _FLOOR = 1e-7
 """Least density drawn, as a part of the largest: below, the smoothing's tails are all there is."""

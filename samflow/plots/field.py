@@ -111,9 +111,9 @@ def _motion(system: AbstractSystem, w: Array) -> Array:
     def at(point: Array) -> Array:
         z = system.lift(point)
         if isinstance(system, AbstractMap):
-            return system.position(system.step(z)) - point  # pyright: ignore
+            return system.position(system.step(z)) - point
         assert isinstance(system, AbstractFlow)
-        return system.position(system.velocity(z))  # pyright: ignore
+        return system.position(system.velocity(z))
 
     return jax.vmap(at)(w)
 

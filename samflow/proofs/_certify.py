@@ -18,23 +18,24 @@ from samflow.proofs.certificates import Certificate, CertifiedPoint, ComplexSpan
 from samflow.proofs.enclosures import Dynamics, Stability, classify, spectrum
 from samflow.proofs.equations import GradientEquations
 from samflow.proofs.hallucinated import solve_hallucinated
-from samflow.proofs.windows import Window, lr_window, rho_window
+from samflow.proofs.windows import lr_window, rho_window
 from samflow.records import provenance
-from samflow.rules import GD, SAM, USAM
+from samflow.rules import Ascent
 from samflow.systems import AbstractSystem, Flow, Map
 from samflow.systems.base import check_system
+from samflow.theory.windows import Window
 
 _FLOW = Dynamics()
 _SETTINGS = Settings()
 _NOTHING = Solved((), [], [], 0, "")
 
 COVERS = {
-    "gd": "all fixed points; they are the critical points",
-    "usam": "all fixed points, critical and hallucinated",
-    "sam": "all fixed points, which are hallucinated, and all critical points, where the rule "
-    "has no direction",
+    Ascent.none: "all fixed points; they are the critical points",
+    Ascent.gradient: "all fixed points, critical and hallucinated",
+    Ascent.unit: "all fixed points, which are hallucinated, and all critical points, where the "
+    "rule has no direction",
 }
-"""By rule, which fixed points a certificate speaks of."""
+"""By the form of the rule, which fixed points a certificate speaks of."""
 
 
 def certify_fixed_points(
@@ -48,7 +49,8 @@ def certify_fixed_points(
     one tenth.
 
     Args:
-        system: a `Map` or a `Flow` of GD, USAM or SAM on a loss given by a formula.
+        system: a `Map` or a `Flow` of GD, USAM or SAM, or of a rule that says that it is of
+            their form (`ascent`), on a loss given by a formula.
         box: one pair (low, high) for each weight, or one for all; the box is closed.
         max_boxes: the most boxes that one subdivision examines, about 50 µs each.
         precision: bits of the final enclosures.
@@ -94,7 +96,7 @@ def certify_fixed_points(
         expression,
         loss.symbols,
         place,
-        rule=rule.name,
+        rule=rule.ascent.value,
         rho=float(rho),
         dynamics=dynamics,
         settings=settings,
@@ -137,15 +139,16 @@ def certify(
         with more fixed points than `settings.max_points`.
 
     Raises:
-        ArgumentError: for a box of the wrong shape, or empty.
+        ArgumentError: for a box of the wrong shape, or empty, or another rule.
 
     """
     box = _checks.box("box", box, len(symbols))
+    form = Ascent(_checks.known("rule", rule, [each.value for each in COVERS]))
     with working_precision(settings.precision):
         rho = exact(rho)
-        ascent = rho if rule == "usam" else exact(0)
+        ascent = rho if form is Ascent.gradient else exact(0)
     named = provenance(f"{rule}(rho={rho}) on {expression}", **_versions(settings))
-    about = {"box": box, "covers": COVERS[rule], "provenance": named}
+    about = {"box": box, "covers": COVERS[form], "provenance": named}
     try:
         value = GradientEquations(expression, symbols).loss
     except TypeError as error:  # a function or a number for which there are no balls
@@ -155,12 +158,12 @@ def certify(
         reason = f"the loss is a sum over blocks, and has {count(blocks)} fixed points: too many"
         return _refusal(f"{reason} to list (max_points = {settings.max_points})", **about)
     elsewhere = _NOTHING
-    if rule == "sam" and not rho.is_zero():
+    if form is Ascent.unit and not rho.is_zero():
         elsewhere = solve_hallucinated(expression, symbols, box, rho=rho, settings=settings)
     gaps = [*undecided_product(blocks), *elsewhere.undecided]
     with working_precision(settings.precision):
         points = [
-            _describe(proved, value(proved.point.w)[0], rule, ascent, dynamics)
+            _describe(proved, value(proved.point.w)[0], form, ascent, dynamics)
             for proved in (*product(blocks), *elsewhere.points)
         ]
     points.sort(key=lambda point: point.midpoint)
@@ -176,16 +179,16 @@ def certify(
 
 
 def _describe(
-    proved: Proved, loss: Ball, rule: str, rho: Ball, dynamics: Dynamics
+    proved: Proved, loss: Ball, form: Ascent, rho: Ball, dynamics: Dynamics
 ) -> CertifiedPoint:
     point, hessian = proved.point, proved.hessian
-    if rule == "sam" and not point.hallucinated:
+    if form is Ascent.unit and not point.hallucinated:
         stability, values, windows = Stability(Kind.undefined, Verdict.proved), [], ()
     else:
         values = spectrum(proved.directions, dynamics)
         stability, windows = classify(values, dynamics), ()
         if not point.hallucinated:
-            windows = _windows(hessian, rule, rho, dynamics)
+            windows = _windows(hessian, form, rho, dynamics)
     signed = all(x > 0 or x < 0 for x in hessian)
     return CertifiedPoint(
         enclosure=spans(point.w),
@@ -202,8 +205,8 @@ def _describe(
     )
 
 
-def _windows(hessian: Balls, rule: str, rho: Ball, dynamics: Dynamics) -> tuple[Window, ...]:
-    in_rho = (rho_window(hessian, dynamics),) if rule == "usam" else ()
+def _windows(hessian: Balls, form: Ascent, rho: Ball, dynamics: Dynamics) -> tuple[Window, ...]:
+    in_rho = (rho_window(hessian, dynamics),) if form is Ascent.gradient else ()
     in_lr = () if dynamics.lr is None else (lr_window(hessian, rho, dynamics),)
     return in_rho + in_lr
 
@@ -214,10 +217,13 @@ def _unsupported(system: AbstractSystem) -> str:
         return "it is no map or flow of a rule on a loss"
     if not isinstance(system.loss, ExpressionLoss):
         return "the loss is not given by a formula"
-    if not isinstance(system.rule, (GD, USAM, SAM)):
-        return f"the rule {system.rule.name} is not one of gd, usam, sam"
+    if system.rule.ascent not in COVERS:
+        return (
+            f"the rule {system.rule.name} does not state that it has the form of gd, usam or sam "
+            "(`ascent`)"
+        )
     decay = system.weight_decay if isinstance(system, Map) else None
-    if decay is not None and not isinstance(system.rule, GD):
+    if decay is not None and system.rule.ascent is not Ascent.none:
         return "weight decay moves the fixed points of a rule with an ascent step"
     return ""
 

@@ -8,8 +8,8 @@ from samflow._status import Kind, Verdict
 from samflow._types import Box
 from samflow.proofs._undecided import Undecided
 from samflow.proofs.balls import Span
-from samflow.proofs.windows import Window
 from samflow.records import AbstractRecord, Provenance, plain
+from samflow.theory.windows import Window
 
 
 class ComplexSpan(NamedTuple):

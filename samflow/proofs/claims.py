@@ -123,7 +123,7 @@ def certify_stability(
     _checks.known("claim", claim, _CLAIMS)
     rhos = _range("rho", rho, _checks.nonnegative)
     lrs = None if lr is None else _range("lr", lr, _checks.positive)
-    beta = float(_checks.fraction("momentum", momentum))
+    beta = _checks.fraction("momentum", momentum)
     asked = {
         "claim": claim,
         "rho": rhos,

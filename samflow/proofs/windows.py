@@ -9,85 +9,75 @@ and solved for lr, where every U > 0: lr < c/max U. Source: docs/theory, section
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import replace
 
+import sympy
 from flint import arb
 
-from samflow._status import Verdict
-from samflow.proofs.balls import Ball, Balls, Span, span
+from samflow.proofs.balls import Ball, Balls, span
 from samflow.proofs.enclosures import Dynamics, ascent_eigenvalue
+from samflow.theory.symbols import lr, rho
+from samflow.theory.windows import ABOVE_ZERO, FROM_ZERO, TO_INFINITY, Endpoint, Event, Window
 
-
-class End(NamedTuple):
-    """One end of a window: doubles around it, and which Hessian eigenvalue sets it."""
-
-    enclosure: Span
-    eigenvalue: int
-
-
-class Window(NamedTuple):
-    """An open range of a hyperparameter in which a critical point attracts.
-
-    Attributes:
-        parameter: rho or lr.
-        verdict: proved where the range holds a number, refuted where it is empty, inconclusive
-            where the sign of an eigenvalue, or the order of the ends, is not decided.
-        low: the lower end; None where the range begins at 0.
-        high: the upper end; None where there is none.
-
-    """
-
-    parameter: str
-    verdict: Verdict
-    low: End | None = None
-    high: End | None = None
+_IN_RHO = Window(rho, FROM_ZERO, TO_INFINITY)
+_IN_LR = Window(lr, ABOVE_ZERO, TO_INFINITY)
 
 
 def rho_window(eigenvalues: Balls, dynamics: Dynamics) -> Window:
     """Return the range of rho in which USAM attracts, at the step size of `dynamics`."""
     if any(0 in value for value in eigenvalues):
-        return Window("rho", Verdict.inconclusive)
-    lows = {i: -1 / value for i, value in enumerate(eigenvalues) if value < 0}
-    highs: dict[int, Ball] = {}
+        return replace(_IN_RHO, decided=False)
+    lows = [(-1 / value, value) for value in eigenvalues if value < 0]
+    highs: list[_Bound] = []
     if dynamics.lr is not None:
         bound = dynamics.edge / dynamics.lr
-        highs = {i: (bound - value) / (value * value) for i, value in enumerate(eigenvalues)}
-    return _window("rho", lows, highs)
+        highs = [((bound - value) / (value * value), value) for value in eigenvalues]
+    return _window(_IN_RHO, lows, highs)
 
 
 def lr_window(eigenvalues: Balls, rho: Ball, dynamics: Dynamics) -> Window:
     """Return the range of lr in which USAM with this `rho` attracts."""
     curvatures = [ascent_eigenvalue(value, rho) for value in eigenvalues]
-    if any(u < 0 for u in curvatures):
-        return Window("lr", Verdict.refuted)
+    growing = [(u, value) for u, value in zip(curvatures, eigenvalues, strict=True) if u < 0]
+    if growing:
+        _, worst = min(growing, key=lambda pair: float(pair[0]))
+        return replace(_IN_LR, high=Endpoint(sympy.Integer(0), Event.plus_one, False, _mid(worst)))
     if not all(u > 0 for u in curvatures):
-        return Window("lr", Verdict.inconclusive)
-    return _window("lr", {}, {i: dynamics.edge / u for i, u in enumerate(curvatures)})
+        return replace(_IN_LR, decided=False)
+    bounds = [(dynamics.edge / u, v) for u, v in zip(curvatures, eigenvalues, strict=True)]
+    return _window(_IN_LR, [], bounds)
 
 
-def _window(parameter: str, lows: dict[int, Ball], highs: dict[int, Ball]) -> Window:
-    low, low_end = _extreme(lows, arb.max)
-    high, high_end = _extreme(highs, arb.min)
+_Bound = tuple[Ball, Ball]
+"""Where an end may be, and the eigenvalue that binds there."""
+
+
+def _window(domain: Window, lows: list[_Bound], highs: list[_Bound]) -> Window:
+    low, low_end = _extreme(lows, arb.max, Event.plus_one)
+    high, high_end = _extreme(highs, arb.min, Event.flip)
     width = arb(1) if high is None else high - (arb(0) if low is None else low)
-    verdict = Verdict.inconclusive
-    if width > 0:
-        verdict = Verdict.proved
-    elif width <= 0:
-        verdict = Verdict.refuted
-    return Window(parameter, verdict, low_end, high_end)
+    window = replace(domain, low=low_end or domain.low, high=high_end or domain.high)
+    # Doubles decide as the balls do, unless the ends are closer than doubles are.
+    decided = (width <= 0) if window.is_empty else (width > 0)
+    return replace(window, decided=bool(decided))
 
 
 def _extreme(
-    candidates: dict[int, Ball], pick: Callable[[Ball, Ball], Ball]
-) -> tuple[Ball | None, End | None]:
-    """Enclose the largest or the smallest of `candidates`."""
-    best, index = None, -1
-    for i, value in candidates.items():
-        if best is None:
-            best, index = value, i
-            continue
+    bounds: list[_Bound], pick: Callable[[Ball, Ball], Ball], event: Event
+) -> tuple[Ball | None, Endpoint | None]:
+    """Enclose the largest or the smallest of `bounds`."""
+    if not bounds:
+        return None, None
+    best, binding = bounds[0]
+    for value, eigenvalue in bounds[1:]:
         chosen = pick(best, value)
         if abs(float(chosen) - float(value)) < abs(float(chosen) - float(best)):
-            index = i
+            binding = eigenvalue
         best = chosen
-    return (None, None) if best is None else (best, End(span(best), index))
+    ends = span(best)
+    middle = sympy.Float(0.5 * ends[0] + 0.5 * ends[1])
+    return best, Endpoint(middle, event, False, _mid(binding), ends)
+
+
+def _mid(ball: Ball) -> sympy.Float:
+    return sympy.Float(float(ball))

@@ -1,13 +1,22 @@
 """Rules: how a step's direction is made from gradients."""
 
 import inspect
+from collections.abc import Callable
 from typing import Any
 
+from samflow import _checks
 from samflow._checks import ArgumentError, known, nonnegative
 from samflow.rules.ascent import ASAM, GCSAM, MultiStepSAM
 from samflow.rules.average import AverageSAM
-from samflow.rules.base import AbstractMemorylessRule, AbstractNormalisedRule, AbstractRule
+from samflow.rules.base import (
+    AbstractMemorylessRule,
+    AbstractNormalisedRule,
+    AbstractRule,
+    is_normalised,
+)
 from samflow.rules.combined import SSAM, LookaheadSAM, OptimisticSAM, PenalisedGradientNorm
+from samflow.rules.critical import Ascent
+from samflow.rules.function import FunctionRule
 from samflow.rules.memory import DPSAT, FSAM, VaSSO
 from samflow.rules.practical import PracticalFSAM, PracticalSAM, TensorSAM
 from samflow.rules.sam import GD, SAM, USAM
@@ -39,16 +48,23 @@ RULES: dict[str, type[AbstractRule]] = {
 """Every rule by the name that the command line takes."""
 
 
-def rule(name: str, *, rho: float = 0.0, **options: Any) -> Any:
-    """Return the rule called `name`; GD checks `rho` and takes no notice of it.
+def rule(rule: str | Callable[..., Any], *, rho: float | None = None, **options: Any) -> Any:
+    """Return the rule of this name, or the rule that a function makes of gradients.
 
     >>> rule("multistep-sam", rho=0.1, num_steps=3).num_steps
     3
+    >>> rule(lambda g, w: g(w + 0.1 * g(w)), name="my-usam").name
+    'my-usam'
 
     Args:
-        name: a name in `RULES`.
-        rho: radius of the ascent step.
-        options: what else the rule takes; each has a default.
+        rule: a name in `RULES`; or function(g, w), which returns the direction d at the weights w,
+            shape (dim,), with g the function that returns the gradient of the loss at any weights.
+            The rule is then taken to be smooth everywhere: write a class for one that is not, as
+            docs/tour/own-rule.md shows.
+        rho: radius of the ascent step, by default 0; GD checks it and takes no notice of it. A
+            function has its own numbers.
+        options: what else the rule takes; each has a default. Of a function `name`, what the rule
+            is called.
 
     Returns:
         An `AbstractRule`; one with memories (`num_memories`) is for maps only.
@@ -58,7 +74,10 @@ def rule(name: str, *, rho: float = 0.0, **options: Any) -> Any:
             not take, or a value out of range.
 
     """
-    kind = RULES[known_rule(name)]
+    if callable(rule):
+        return _of_function(rule, rho, **options)
+    kind = RULES[known_rule(rule)]
+    rho = 0.0 if rho is None else rho
     taken = [option for option in inspect.signature(kind).parameters if option != "rho"]
     for option in options:
         if option not in taken:
@@ -70,6 +89,26 @@ def rule(name: str, *, rho: float = 0.0, **options: Any) -> Any:
         nonnegative("rho", rho)
         return GD()
     return kind(rho=rho, **options)  # pyright: ignore[reportCallIssue]
+
+
+def _of_function(
+    function: Callable[..., Any], rho: float | None, name: str | None = None, **options: Any
+) -> FunctionRule:
+    if isinstance(function, type):
+        raise ArgumentError(
+            f"Argument `rule` must be a name or a function of (g, w), but is the class "
+            f"{function.__name__}. Call it for a rule."
+        )
+    unknown = [*options] if rho is None else ["rho", *options]
+    if unknown:
+        raise ArgumentError(
+            f"Argument `{unknown[0]}` is no option of a rule from a function, which takes `name` "
+            "only. Put numbers into the function, as lambda g, w: g(w + 0.1 * g(w))."
+        )
+    found = getattr(function, "__name__", "function")
+    called = ("function" if found == "<lambda>" else found) if name is None else name
+    _checks.kind("name", called, str)
+    return FunctionRule(function, called)
 
 
 _MEANT = {"sgd": "gd", "gradient-descent": "gd", "vanilla": "gd"}
@@ -120,7 +159,9 @@ __all__ = [
     "AbstractMemorylessRule",
     "AbstractNormalisedRule",
     "AbstractRule",
+    "Ascent",
     "AverageSAM",
+    "FunctionRule",
     "LookaheadSAM",
     "MultiStepSAM",
     "OptimisticSAM",
@@ -129,6 +170,7 @@ __all__ = [
     "PracticalSAM",
     "TensorSAM",
     "VaSSO",
+    "is_normalised",
     "known_rule",
     "rule",
 ]

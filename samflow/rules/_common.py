@@ -18,19 +18,19 @@ _AT_ONCE = 64
 
 def radius(value: Any) -> Scalar:
     """Check `rho`."""
-    return _checks.nonnegative("rho", value, "rho is the radius of the ascent step.")
+    return _checks.nonnegative_array("rho", value, "rho is the radius of the ascent step.")
 
 
 def at_least_0(name: str) -> Callable[[Any], Scalar]:
     """Return the check of a hyperparameter that must not be negative."""
-    return lambda value: _checks.nonnegative(name, value)
+    return lambda value: _checks.nonnegative_array(name, value)
 
 
 def weight(name: str) -> Callable[[Any], Scalar]:
     """Return the check of a hyperparameter that must lie in [0, 1]."""
 
     def check(value: Any) -> Scalar:
-        number = _checks.nonnegative(name, value)
+        number = _checks.nonnegative_array(name, value)
         message = f"Argument `{name}` must be in [0, 1]"
         if _checks.is_traced(value):
             return eqx.error_if(number, number > 1, f"{message}.")

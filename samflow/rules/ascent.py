@@ -7,13 +7,16 @@ from typing import Any, ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 
 from samflow import _checks
 from samflow._components import concatenate, elementwise, largest, mean, norm, unit
-from samflow._types import Scalar, Vector
+from samflow._status import Kind
+from samflow._types import Scalar, V, Vector
 from samflow.losses.base import AbstractLoss
 from samflow.rules._common import at_least_0, flag, least, member, radius
 from samflow.rules.base import AbstractNormalisedRule
+from samflow.rules.critical import EQUAL, AlignedCycle, Attraction, LinearAscent
 
 
 class ASAM(AbstractNormalisedRule):
@@ -35,12 +38,13 @@ class ASAM(AbstractNormalisedRule):
     name: ClassVar[str] = "asam"
     formula: ClassVar[str] = "g(w + rho T²g/‖T g‖), T = diag(|w| + shift)"
     source: ClassVar[str] = "Kwon, Kim, Park, Choi 2021, arXiv 2102.11600"
+    closed_forms: ClassVar[str] = "sliding of the flow; 2-cycles (no weight is 0)"
 
-    def direction(self, loss: AbstractLoss, w: Vector) -> Vector:
+    def direction(self, loss: AbstractLoss, w: V) -> V:
         """Return g(w + rho T²g/‖T g‖); NaN where T g = 0."""
         return self.limit(loss, w, loss.gradient(w))
 
-    def limit(self, loss: AbstractLoss, w: Vector, e: Vector) -> Vector:
+    def limit(self, loss: AbstractLoss, w: V, e: V) -> V:
         """Return g(w + rho T²e/‖T e‖), which takes no notice of the length of `e`.
 
         NaN where T e = 0: there the limit depends on more than e. (At w = 0 without shift all of
@@ -59,6 +63,17 @@ class ASAM(AbstractNormalisedRule):
 
         nearest = -largest(-elementwise(from_kink, w, g))
         return least(norm((abs(w) + self.shift) * g), nearest * norm(g))
+
+    def ascent_length(self, w: Any) -> float:
+        """Return rho times the largest of T."""
+        return float(self.rho * (jnp.max(jnp.abs(jnp.asarray(w))) + self.shift))
+
+    def linear_ascent(self, loss: AbstractLoss, w: np.ndarray) -> LinearAscent | None:
+        """Return the ascent with M = T², N = T; None where a weight of 0 is not moved."""
+        scale = np.abs(w) + float(self.shift)
+        if scale.min() <= EQUAL * scale.max():
+            return None
+        return LinearAscent(float(self.rho), np.diag(scale**2), np.diag(scale))
 
 
 class MultiStepSAM(AbstractNormalisedRule):
@@ -86,12 +101,13 @@ class MultiStepSAM(AbstractNormalisedRule):
     source: ClassVar[str] = (
         "Andriushchenko, Flammarion 2022, arXiv 2206.06232; Kim et al. 2023, arXiv 2302.10181"
     )
+    closed_forms: ClassVar[str] = "2-cycles; sliding of the flow in one dimension"
 
-    def direction(self, loss: AbstractLoss, w: Vector) -> Vector:
+    def direction(self, loss: AbstractLoss, w: V) -> V:
         """Return g at the last point, or the mean over the points; NaN where undefined."""
         return self.limit(loss, w, unit(loss.gradient(w)))
 
-    def limit(self, loss: AbstractLoss, w: Vector, e: Vector) -> Vector:
+    def limit(self, loss: AbstractLoss, w: V, e: V) -> V:
         """Return d with the first step along `e`."""
         gradients = self._ascend(loss, w, e)
         if not self.average:
@@ -104,7 +120,18 @@ class MultiStepSAM(AbstractNormalisedRule):
         later = self._ascend(loss, w, unit(g))[:-1]
         return least(norm(g), *map(norm, later))
 
-    def _ascend(self, loss: AbstractLoss, w: Vector, e: Vector) -> list[Vector]:
+    def aligned_cycle(self, lam: float, others: list[float], lr: float) -> AlignedCycle | None:
+        """Return the 2-cycle along λ > 0; along λ < 0 the ascent turns round."""
+        from samflow import theory  # sympy is slow to import, and seldom needed
+
+        about = {"lr": lr, "num_steps": self.num_steps, "average": self.average}
+        if lam < 0 or lr * lam >= 2:
+            return None
+        across = [1 - float(theory.multistep_curvature(lam, other, **about)) for other in others]
+        radius = theory.multistep_cycle_radius(lam, rho=float(self.rho), **about)
+        return AlignedCycle(float(radius), [1 - lr * lam, *across])
+
+    def _ascend(self, loss: AbstractLoss, w: V, e: V) -> list[V]:
         """Return g(w₁), ..., g(wₖ)."""
         gradients = []
         for _ in range(self.num_steps):
@@ -168,12 +195,13 @@ class GCSAM(AbstractNormalisedRule):
     name: ClassVar[str] = "gcsam"
     formula: ClassVar[str] = "g(w + rho P g/‖g‖), P = I − 11ᵀ/n on each block of n weights"
     source: ClassVar[str] = "Hassan, Vakanski, Zhang, Xian 2025, arXiv 2501.11584"
+    closed_forms: ClassVar[str] = "attraction of the flow; 2-cycles"
 
-    def direction(self, loss: AbstractLoss, w: Vector) -> Vector:
+    def direction(self, loss: AbstractLoss, w: V) -> V:
         """Return g(w + rho P g/‖g‖), or with ‖P g‖; NaN where that is 0."""
         return self.limit(loss, w, unit(loss.gradient(w)))
 
-    def limit(self, loss: AbstractLoss, w: Vector, e: Vector) -> Vector:
+    def limit(self, loss: AbstractLoss, w: V, e: V) -> V:
         """Return g(w + rho P e), or g(w + rho P e/‖P e‖), then NaN where P e = 0."""
         ascent = self._centralised(e)
         if self.norm is Norm.centralised:
@@ -185,7 +213,32 @@ class GCSAM(AbstractNormalisedRule):
         g = loss.gradient(w)
         return norm(g if self.norm is Norm.raw else self._centralised(g))
 
-    def _centralised(self, v: Vector) -> Vector:
+    def linear_ascent(self, loss: AbstractLoss, w: np.ndarray) -> LinearAscent | None:
+        """Return the ascent with M = P, and N = I or P."""
+        identity = np.eye(len(w))
+        projection = identity - self._block_means(len(w))
+        measure = projection if self.norm is Norm.centralised else identity
+        return LinearAscent(float(self.rho), projection, measure)
+
+    def attraction(
+        self, loss: AbstractLoss, w: np.ndarray, hessian: np.ndarray
+    ) -> Attraction | None:
+        """Return what the flow does along the directions that it does not ascend in."""
+        import scipy.linalg  # slow to import, and seldom needed
+
+        basis = scipy.linalg.orth(self._block_means(len(w)))
+        form = np.linalg.eigvalsh(basis.T @ np.linalg.inv(hessian) @ basis)
+        if np.abs(form).min() <= EQUAL * np.abs(form).max():
+            return Attraction(Kind.nonhyperbolic)
+        return Attraction(Kind.attracting if form[0] > 0 else Kind.saddle)
+
+    def _block_means(self, dim: int) -> np.ndarray:
+        """Return I − P, the projection on vectors that are constant in every block."""
+        sizes = (dim,) if self.blocks is None else self.blocks
+        block = np.repeat(np.arange(len(sizes)), sizes)
+        return (block[:, None] == block) / np.asarray(sizes)[block]
+
+    def _centralised(self, v: V) -> V:
         """Return P v."""
         sizes = (len(v),) if self.blocks is None else self.blocks
         if sum(sizes) != len(v):

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from samflow import _checks
 from samflow._components import like
-from samflow._types import Scalar, Vector
+from samflow._types import Scalar, V, Vector
 from samflow.losses.base import AbstractLoss
 from samflow.rules._common import everywhere, over, radius
 from samflow.rules.base import AbstractMemorylessRule
@@ -84,6 +84,7 @@ class AverageSAM(AbstractMemorylessRule):
     formula: ClassVar[str] = "E g(w + ε), ε ~ N(0, rho² I/n), n weights"
     source: ClassVar[str] = "Zhu, He, Chen, Song, Tao 2023, arXiv 2306.02913"
     smooth: ClassVar[bool] = True
+    closed_forms: ClassVar[str] = "those of gd on the averaged loss (polynomials)"
 
     def __check_init__(self) -> None:
         if self.nodes is not None and self.sample is not None:
@@ -102,9 +103,9 @@ class AverageSAM(AbstractMemorylessRule):
         dim, num_samples = _checks.count("dim", dim), _checks.count("num_samples", num_samples)
         keys = jax.vmap(lambda i: jr.fold_in(key, i))(jnp.arange(num_samples))
         sample = jax.vmap(lambda k: jr.normal(k, (dim,)))(keys)
-        return AverageSAM(rho=rho, sample=sample)  # pyright: ignore[reportCallIssue]
+        return AverageSAM(rho=rho, sample=sample)
 
-    def direction(self, loss: AbstractLoss, w: Vector) -> Vector:
+    def direction(self, loss: AbstractLoss, w: V) -> V:
         """Return the mean of g over the points."""
         points, weights = self._points(loss.dim)
         scale = self.rho / math.sqrt(loss.dim)

@@ -3,12 +3,15 @@
 from typing import ClassVar
 
 import equinox as eqx
+import numpy as np
 
 from samflow._components import norm, unit
-from samflow._types import Scalar, Vector
+from samflow._status import Kind
+from samflow._types import Scalar, V, Vector
 from samflow.losses.base import AbstractLoss
 from samflow.rules._common import at_least_0, least, radius
 from samflow.rules.base import AbstractNormalisedRule, AbstractRule
+from samflow.rules.critical import AlignedCycle, Attraction, LinearAscent, numbers, plain_ascent
 
 _LOOKAHEAD = 0.05
 
@@ -26,13 +29,14 @@ class SSAM(AbstractNormalisedRule):
     name: ClassVar[str] = "ssam"
     formula: ClassVar[str] = "(‖g(w)‖/‖g(wᵖ)‖) g(wᵖ), wᵖ = w + rho g(w)/‖g(w)‖"
     source: ClassVar[str] = "Tan, Zhang, Liu, Wang, Hao 2024, arXiv 2401.07250"
+    closed_forms: ClassVar[str] = "attraction of the flow; multipliers in one dimension"
 
-    def direction(self, loss: AbstractLoss, w: Vector) -> Vector:
+    def direction(self, loss: AbstractLoss, w: V) -> V:
         """Return (‖g(w)‖/‖g(wᵖ)‖) g(wᵖ); NaN where either gradient is 0."""
         g = loss.gradient(w)
         return norm(g) * unit(loss.gradient(w + self.rho * unit(g)))
 
-    def limit(self, loss: AbstractLoss, w: Vector, e: Vector) -> Vector:
+    def limit(self, loss: AbstractLoss, w: V, e: V) -> V:
         """Return 0; NaN where g(w + rho e) = 0, since the direction has no limit there."""
         return 0.0 * unit(loss.gradient(w + self.rho * e))
 
@@ -40,6 +44,16 @@ class SSAM(AbstractNormalisedRule):
         """Return the lesser of ‖g(w)‖ and ‖g(wᵖ)‖."""
         g = loss.gradient(w)
         return least(norm(g), norm(loss.gradient(w + self.rho * unit(g))))
+
+    def attraction(
+        self, loss: AbstractLoss, w: np.ndarray, hessian: np.ndarray
+    ) -> Attraction | None:
+        """Return that the flow comes to every such point, and never arrives."""
+        from samflow import theory  # sympy is slow to import, and seldom needed
+
+        lams = np.linalg.eigvalsh(hessian).tolist()
+        radius = float(theory.attraction_radius(lams, rho=float(self.rho)))
+        return Attraction(Kind.attracting, finite_time=False, radius=radius)
 
 
 class PenalisedGradientNorm(AbstractNormalisedRule):
@@ -56,12 +70,13 @@ class PenalisedGradientNorm(AbstractNormalisedRule):
     name: ClassVar[str] = "pgn"
     formula: ClassVar[str] = "(1 − alpha) g(w) + alpha g(w + rho g(w)/‖g(w)‖)"
     source: ClassVar[str] = "Zhao, Zhang, Hu 2022, arXiv 2202.03599"
+    closed_forms: ClassVar[str] = "those of sam with alpha·rho"
 
-    def direction(self, loss: AbstractLoss, w: Vector) -> Vector:
+    def direction(self, loss: AbstractLoss, w: V) -> V:
         """Return (1 − alpha) g(w) + alpha g(w + rho g(w)/‖g(w)‖); NaN where g(w) = 0."""
         return self.limit(loss, w, unit(loss.gradient(w)))
 
-    def limit(self, loss: AbstractLoss, w: Vector, e: Vector) -> Vector:
+    def limit(self, loss: AbstractLoss, w: V, e: V) -> V:
         """Return (1 − alpha) g(w) + alpha g(w + rho e)."""
         g = loss.gradient
         return (1 - self.alpha) * g(w) + self.alpha * g(w + self.rho * e)
@@ -69,6 +84,10 @@ class PenalisedGradientNorm(AbstractNormalisedRule):
     def singularity(self, loss: AbstractLoss, w: Vector, memory: Vector | None = None) -> Scalar:
         """Return ‖g(w)‖."""
         return norm(loss.gradient(w))
+
+    def linear_ascent(self, loss: AbstractLoss, w: np.ndarray) -> LinearAscent | None:
+        """Return SAM's with radius alpha rho: (1 − α)z + αH(w + ρẑ) = H(w + αρẑ)."""
+        return plain_ascent(self.alpha * self.rho, len(w))
 
 
 class LookaheadSAM(AbstractNormalisedRule):
@@ -89,12 +108,13 @@ class LookaheadSAM(AbstractNormalisedRule):
     name: ClassVar[str] = "lookahead-sam"
     formula: ClassVar[str] = "S(w − lookahead S(w)), S(w) = g(w + rho g(w)/‖g(w)‖)"
     source: ClassVar[str] = "extragradient, after Yu, Zhang, Kwok 2024, openreview J9YKDvqr65"
+    closed_forms: ClassVar[str] = "sliding of the flow in one dimension"
 
-    def direction(self, loss: AbstractLoss, w: Vector) -> Vector:
+    def direction(self, loss: AbstractLoss, w: V) -> V:
         """Return S(w − lookahead S(w)); NaN where undefined."""
         return self.limit(loss, w, unit(loss.gradient(w)))
 
-    def limit(self, loss: AbstractLoss, w: Vector, e: Vector) -> Vector:
+    def limit(self, loss: AbstractLoss, w: V, e: V) -> V:
         """Return S(w − lookahead g(w + rho e))."""
         g = loss.gradient
         ahead = w - self.lookahead * g(w + self.rho * e)
@@ -125,18 +145,31 @@ class OptimisticSAM(AbstractRule):
     source: ClassVar[str] = "optimistic gradient, after Yu, Zhang, Kwok 2024, openreview J9YKDvqr65"
     smooth: ClassVar[bool] = False
     num_memories: ClassVar[int] = 1
+    closed_forms: ClassVar[str] = "2-cycle with its bounds"
 
-    def step(self, loss: AbstractLoss, w: Vector, memory: Vector) -> tuple[Vector, Vector]:
+    def step(self, loss: AbstractLoss, w: V, memory: V) -> tuple[V, V]:
         """Return S(w − lookahead p), twice: as direction and as memory; NaN where undefined."""
         g = loss.gradient
         ahead = w - self.lookahead * memory
         d = g(ahead + self.rho * unit(g(ahead)))
         return d, d
 
-    def init(self, loss: AbstractLoss, w: Vector) -> Vector:
+    def init(self, loss: AbstractLoss, w: V) -> V:
         """Return 0."""
         return 0.0 * w
 
     def singularity(self, loss: AbstractLoss, w: Vector, memory: Vector) -> Scalar:
         """Return ‖g‖ at the looked-ahead point."""
         return norm(loss.gradient(w - self.lookahead * memory))
+
+    def aligned_cycle(self, lam: float, others: list[float], lr: float) -> AlignedCycle | None:
+        """Return the 2-cycle along λ > 0."""
+        from samflow import theory  # sympy is slow to import, and seldom needed
+
+        about = {"lr": lr, "lookahead": float(self.lookahead)}
+        if lam < 0 or (lr + 2 * about["lookahead"]) * lam >= 2:
+            return None
+        curvatures = [lam, *(theory.optimistic_curvature(lam, other, **about) for other in others)]
+        updates = [numbers(theory.optimistic_update(value, **about)) for value in curvatures]
+        radius = theory.optimistic_cycle_radius(lam, rho=float(self.rho), **about)
+        return AlignedCycle(float(radius), updates)

@@ -6,10 +6,11 @@ import equinox as eqx
 
 from samflow import _checks
 from samflow._components import norm, unit
-from samflow._types import Scalar, Vector
+from samflow._types import Scalar, V, Vector
 from samflow.losses.base import AbstractLoss
 from samflow.rules._common import at_least_0, radius, weight
 from samflow.rules.base import AbstractRule
+from samflow.rules.critical import AlignedCycle, with_sams_cycle
 
 
 class FSAM(AbstractRule):
@@ -30,26 +31,35 @@ class FSAM(AbstractRule):
 
     rho: Scalar = eqx.field(converter=radius)
     sigma: Scalar = eqx.field(default=1.0, converter=at_least_0("sigma"))
-    decay: Scalar = eqx.field(default=0.6, converter=lambda v: _checks.fraction("decay", v))
+    decay: Scalar = eqx.field(default=0.6, converter=lambda v: _checks.fraction_array("decay", v))
     name: ClassVar[str] = "f-sam"
     formula: ClassVar[str] = "g(w + rho u/‖u‖), u = g(w) − sigma m, m⁺ = decay m + (1 − decay) g(w)"
     source: ClassVar[str] = "Li, Zhou, He, Cheng, Huang 2024, arXiv 2403.12350"
     smooth: ClassVar[bool] = False
     num_memories: ClassVar[int] = 1
+    closed_forms: ClassVar[str] = "2-cycle with its bounds"
 
-    def step(self, loss: AbstractLoss, w: Vector, memory: Vector) -> tuple[Vector, Vector]:
+    def step(self, loss: AbstractLoss, w: V, memory: V) -> tuple[V, V]:
         """Return d, NaN where u = 0, and m⁺."""
         g = loss.gradient(w)
         d = loss.gradient(w + self.rho * unit(g - self.sigma * memory))
         return d, self.decay * memory + (1 - self.decay) * g
 
-    def init(self, loss: AbstractLoss, w: Vector) -> Vector:
+    def init(self, loss: AbstractLoss, w: V) -> V:
         """Return 0."""
         return 0.0 * w
 
     def singularity(self, loss: AbstractLoss, w: Vector, memory: Vector) -> Scalar:
         """Return ‖u‖."""
         return norm(loss.gradient(w) - self.sigma * memory)
+
+    def aligned_cycle(self, lam: float, others: list[float], lr: float) -> AlignedCycle | None:
+        """Return SAM's 2-cycle, with what the memory does across it."""
+        from samflow import theory  # sympy is slow to import, and seldom needed
+
+        forgets = float(self.decay)
+        update = theory.friendly_update(float(self.sigma), forgets)
+        return with_sams_cycle(update, forgets, rho=self.rho, lam=lam, others=others, lr=lr)
 
 
 class VaSSO(AbstractRule):
@@ -71,13 +81,14 @@ class VaSSO(AbstractRule):
     source: ClassVar[str] = "Li, Giannakis 2023, arXiv 2309.15639"
     smooth: ClassVar[bool] = False
     num_memories: ClassVar[int] = 1
+    closed_forms: ClassVar[str] = "2-cycle with its bounds"
 
-    def step(self, loss: AbstractLoss, w: Vector, memory: Vector) -> tuple[Vector, Vector]:
+    def step(self, loss: AbstractLoss, w: V, memory: V) -> tuple[V, V]:
         """Return d, NaN where a⁺ = 0, and a⁺."""
         new = self._mean(loss, w, memory)
         return loss.gradient(w + self.rho * unit(new)), new
 
-    def init(self, loss: AbstractLoss, w: Vector) -> Vector:
+    def init(self, loss: AbstractLoss, w: V) -> V:
         """Return g(w)."""
         return loss.gradient(w)
 
@@ -85,7 +96,14 @@ class VaSSO(AbstractRule):
         """Return ‖a⁺‖."""
         return norm(self._mean(loss, w, memory))
 
-    def _mean(self, loss: AbstractLoss, w: Vector, memory: Vector) -> Vector:
+    def aligned_cycle(self, lam: float, others: list[float], lr: float) -> AlignedCycle | None:
+        """Return SAM's 2-cycle, with what the memory does across it."""
+        from samflow import theory  # sympy is slow to import, and seldom needed
+
+        update, forgets = theory.suppressed_update(float(self.theta)), 1 - float(self.theta)
+        return with_sams_cycle(update, forgets, rho=self.rho, lam=lam, others=others, lr=lr)
+
+    def _mean(self, loss: AbstractLoss, w: V, memory: V) -> V:
         return (1 - self.theta) * memory + self.theta * loss.gradient(w)
 
 
@@ -107,13 +125,14 @@ class DPSAT(AbstractRule):
     source: ClassVar[str] = "Park, Kim, Choi, Lee 2023, arXiv 2306.05651"
     smooth: ClassVar[bool] = False
     num_memories: ClassVar[int] = 1
+    closed_forms: ClassVar[str] = "orbits in one dimension"
 
-    def step(self, loss: AbstractLoss, w: Vector, memory: Vector) -> tuple[Vector, Vector]:
+    def step(self, loss: AbstractLoss, w: V, memory: V) -> tuple[V, V]:
         """Return g(w + rho p/‖p‖), twice: as direction and as memory; NaN where p = 0."""
         d = loss.gradient(w + self.rho * unit(memory))
         return d, d
 
-    def init(self, loss: AbstractLoss, w: Vector) -> Vector:
+    def init(self, loss: AbstractLoss, w: V) -> V:
         """Return g(w)."""
         return loss.gradient(w)
 

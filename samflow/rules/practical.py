@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from samflow import _checks
 from samflow._components import Components, elementwise, inner, largest, mean, norm
-from samflow._types import Scalar, Vector
+from samflow._types import Scalar, V, Vector
 from samflow.losses.base import AbstractLoss
 from samflow.rules._common import at_least_0, everywhere, flag, least, member, radius
 from samflow.rules.base import AbstractMemorylessRule, AbstractRule
@@ -47,7 +47,9 @@ class PracticalSAM(AbstractMemorylessRule):
     rho: Scalar = eqx.field(converter=radius)
     eps: Scalar = eqx.field(
         default=1e-12,
-        converter=lambda v: _checks.positive("eps", v, "Use SAM for a denominator without it."),
+        converter=lambda v: _checks.positive_array(
+            "eps", v, "Use SAM for a denominator without it."
+        ),
     )
     placement: Placement = eqx.field(
         static=True, default=Placement.outside, converter=member("placement", Placement)
@@ -56,18 +58,35 @@ class PracticalSAM(AbstractMemorylessRule):
     formula: ClassVar[str] = "g(w + rho g(w)/(‖g(w)‖ + eps))"
     source: ClassVar[str] = "Foret et al. 2021, arXiv 2010.01412, as implemented in davda54/sam"
     smooth: ClassVar[bool] = True
+    by_gradients: ClassVar[bool] = True
+    closed_forms: ClassVar[str] = "those of usam with rho/eps; window in eps; 2-cycle"
 
-    def direction(self, loss: AbstractLoss, w: Vector) -> Vector:
+    def direction(self, loss: AbstractLoss, w: V) -> V:
         """Return g(w + rho a(g(w)))."""
         return loss.gradient(w + self.rho * self._ascent(loss.gradient(w)))
 
-    def denominator(self, gradient_norm: float) -> float:
-        """Return what a gradient of this norm is divided by."""
-        if self.placement is Placement.inside:
-            return math.hypot(gradient_norm, float(self.eps))
-        return gradient_norm + float(self.eps)
+    def effective_rho(self, gradient_norm: float = 0.0) -> float:
+        """Return rho over the denominator; at a critical point rho/eps."""
+        inside, eps = self.placement is Placement.inside, float(self.eps)
+        return float(self.rho) / (math.hypot(gradient_norm, eps) if inside else gradient_norm + eps)
 
-    def _ascent(self, g: Vector) -> Vector:
+    @property
+    def windows(self) -> tuple[str, ...]:
+        """Both fields: it is rho/eps."""
+        return ("rho", "eps")
+
+    def cycle_radius(self, lam: float, *, lr: float, momentum: float, kind: str) -> float:
+        """Return the radius of SAM's 2-cycle, made smaller by eps; NaN where there is none."""
+        from samflow import theory  # sympy is slow to import, and seldom needed
+
+        at = {"rho": float(self.rho), "lr": lr, "momentum": momentum, "kind": kind}
+        if not float(theory.cycle_radius(lam, **at)) > 0:
+            return math.nan
+        small = {"eps": float(self.eps), "placement": self.placement.name}
+        gradient = float(theory.practical_cycle(lam, **at, **small))
+        return gradient / lam if gradient > 0 else math.nan
+
+    def _ascent(self, g: V) -> V:
         return _over(g, g, self.eps, self.placement)
 
     def singularity(self, loss: AbstractLoss, w: Vector, memory: Vector | None = None) -> Scalar:
@@ -166,9 +185,13 @@ class TensorSAM(AbstractMemorylessRule):
                 "Argument `centred` must be False where tensors are scaled, but is True."
             )
 
-    def direction(self, loss: AbstractLoss, w: Vector) -> Vector:
+    def direction(self, loss: AbstractLoss, w: V) -> V:
         """Return g(w + rho a); NaN where undefined."""
         return loss.gradient(w + self.rho * self._ascent(w, loss.gradient(w)))
+
+    def ascent_length(self, w: Any) -> float:
+        """Return rho, times the largest scale where a tensor is scaled."""
+        return float(self.rho * jnp.max(jnp.abs(jnp.asarray(self._scale(w)))))
 
     def singularity(self, loss: AbstractLoss, w: Vector, memory: Vector | None = None) -> Scalar:
         """Return the least norm that divides, if eps = 0, or what `ASAM` returns near a kink."""
@@ -190,7 +213,7 @@ class TensorSAM(AbstractMemorylessRule):
         nearest = least(*kinks)
         return least(smallest, jnp.where(nearest < jnp.inf, nearest * norm(g), jnp.inf))
 
-    def _ascent(self, w: Vector, g: Vector) -> Vector:
+    def _ascent(self, w: V, g: V) -> V:
         t = self._scale(w)
         along = self._centred(g) if self.centred else t * g
         if self.norm_scope is Scope.all:
@@ -199,7 +222,7 @@ class TensorSAM(AbstractMemorylessRule):
         each = zip(split(along), split(t * g), strict=True)
         return t * _join([_over(a, b, self.eps, self.placement) for a, b in each])
 
-    def _scale(self, w: Vector) -> Vector | float:
+    def _scale(self, w: V) -> V | float:
         """Return T's diagonal."""
         if not self._any_scaled:
             return 1.0
@@ -207,7 +230,7 @@ class TensorSAM(AbstractMemorylessRule):
         ones = lambda p: elementwise(jnp.ones_like, p)  # noqa: E731
         return _join([abs(p) + self.shift if scaled else ones(p) for scaled, p in parts])
 
-    def _centred(self, g: Vector) -> Vector:
+    def _centred(self, g: V) -> V:
         """Return P g."""
         parts = zip(self._parts(g)(g), self._shapes(g), strict=True)
         return _join([_by_rows(p, shape[0]) if len(shape) > 1 else p for p, shape in parts])
@@ -260,10 +283,12 @@ class PracticalFSAM(AbstractRule):
 
     rho: Scalar = eqx.field(converter=radius)
     sigma: Scalar = eqx.field(default=1.0, converter=at_least_0("sigma"))
-    decay: Scalar = eqx.field(default=0.6, converter=lambda v: _checks.fraction("decay", v))
+    decay: Scalar = eqx.field(default=0.6, converter=lambda v: _checks.fraction_array("decay", v))
     eps: Scalar = eqx.field(
         default=1e-12,
-        converter=lambda v: _checks.positive("eps", v, "Use FSAM for a denominator without it."),
+        converter=lambda v: _checks.positive_array(
+            "eps", v, "Use FSAM for a denominator without it."
+        ),
     )
     placement: Placement = eqx.field(
         static=True, default=Placement.outside, converter=member("placement", Placement)
@@ -279,7 +304,7 @@ class PracticalFSAM(AbstractRule):
     smooth: ClassVar[bool] = False
     num_memories: ClassVar[int] = 1
 
-    def step(self, loss: AbstractLoss, w: Vector, memory: Vector) -> tuple[Vector, Vector]:
+    def step(self, loss: AbstractLoss, w: V, memory: V) -> tuple[V, V]:
         """Return d and m⁺."""
         g = loss.gradient(w)
         u = g - self.sigma * memory
@@ -289,7 +314,7 @@ class PracticalFSAM(AbstractRule):
             kept = jnp.where(largest(abs(memory)) == 0, 0.0, self.decay)
         return d, kept * memory + (1 - kept) * g
 
-    def init(self, loss: AbstractLoss, w: Vector) -> Vector:
+    def init(self, loss: AbstractLoss, w: V) -> V:
         """Return 0."""
         return 0.0 * w
 
@@ -298,7 +323,7 @@ class PracticalFSAM(AbstractRule):
         return largest(abs(memory)) if self.first is FirstMemory.gradient else everywhere(w)
 
 
-def _over(v: Vector, u: Vector, eps: Scalar, placement: Placement) -> Vector:
+def _over(v: V, u: V, eps: Scalar, placement: Placement) -> V:
     """Return v/(‖u‖ + eps), or with eps inside the root; v must vanish where u does."""
     # In units of a scale that is no part of the result, nor of its derivative.
     scale = jax.lax.stop_gradient(jnp.maximum(largest(abs(u)), eps))
@@ -315,7 +340,7 @@ def _join(parts: list[Any]) -> Any:
     return jnp.concatenate(parts)
 
 
-def _by_rows(v: Vector, rows: int) -> Vector:
+def _by_rows(v: Any, rows: int) -> Any:
     """Return `v`, made of rows of one length, less each row's mean."""
     if isinstance(v, Components):
         size = len(v) // rows

@@ -5,10 +5,11 @@ from typing import ClassVar
 import equinox as eqx
 
 from samflow._components import norm, unit
-from samflow._types import Scalar, Vector
+from samflow._types import Scalar, V, Vector
 from samflow.losses.base import AbstractLoss
 from samflow.rules._common import everywhere, radius
 from samflow.rules.base import AbstractMemorylessRule, AbstractNormalisedRule
+from samflow.rules.critical import Ascent
 
 
 class GD(AbstractMemorylessRule):
@@ -18,8 +19,11 @@ class GD(AbstractMemorylessRule):
     formula: ClassVar[str] = "g(w)"
     source: ClassVar[str] = "Cauchy 1847"
     smooth: ClassVar[bool] = True
+    ascent: ClassVar[Ascent] = Ascent.none
+    by_gradients: ClassVar[bool] = True
+    closed_forms: ClassVar[str] = "multipliers; windows in lr and momentum"
 
-    def direction(self, loss: AbstractLoss, w: Vector) -> Vector:
+    def direction(self, loss: AbstractLoss, w: V) -> V:
         """Return g(w)."""
         return loss.gradient(w)
 
@@ -40,8 +44,11 @@ class USAM(AbstractMemorylessRule):
     formula: ClassVar[str] = "g(w + rho g(w))"
     source: ClassVar[str] = "Andriushchenko, Flammarion 2022, arXiv 2206.06232"
     smooth: ClassVar[bool] = True
+    ascent: ClassVar[Ascent] = Ascent.gradient
+    by_gradients: ClassVar[bool] = True
+    closed_forms: ClassVar[str] = "multipliers; windows in rho, lr and momentum"
 
-    def direction(self, loss: AbstractLoss, w: Vector) -> Vector:
+    def direction(self, loss: AbstractLoss, w: V) -> V:
         """Return g(w + rho g(w))."""
         g = loss.gradient
         return g(w + self.rho * g(w))
@@ -55,12 +62,14 @@ class AbstractSAM(AbstractNormalisedRule):
     """The direction g(w + rho g(w)/‖g(w)‖), under whichever name it goes."""
 
     rho: Scalar = eqx.field(converter=radius)
+    ascent: ClassVar[Ascent] = Ascent.unit
+    by_gradients: ClassVar[bool] = True
 
-    def direction(self, loss: AbstractLoss, w: Vector) -> Vector:
+    def direction(self, loss: AbstractLoss, w: V) -> V:
         """Return g(w + rho g(w)/‖g(w)‖); NaN where g(w) = 0."""
         return self.limit(loss, w, unit(loss.gradient(w)))
 
-    def limit(self, loss: AbstractLoss, w: Vector, e: Vector) -> Vector:
+    def limit(self, loss: AbstractLoss, w: V, e: V) -> V:
         """Return g(w + rho e)."""
         return loss.gradient(w + self.rho * e)
 
@@ -81,3 +90,4 @@ class SAM(AbstractSAM):
     name: ClassVar[str] = "sam"
     formula: ClassVar[str] = "g(w + rho g(w)/‖g(w)‖)"
     source: ClassVar[str] = "Foret, Kleiner, Mobahi, Neyshabur 2021, arXiv 2010.01412"
+    closed_forms: ClassVar[str] = "sliding of the flow; 2-cycles, trap"

@@ -6,14 +6,17 @@ from typing import Any, ClassVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from samflow import _checks
 from samflow._components import inner, norm, unit
-from samflow._types import Scalar, Vector
+from samflow._status import Kind
+from samflow._types import Scalar, V, Vector
 from samflow.losses.base import AbstractLoss
 from samflow.losses.finite_sum import shards, whole
 from samflow.rules._common import over, radius
 from samflow.rules.base import AbstractMemorylessRule, AbstractNormalisedRule
+from samflow.rules.critical import EQUAL, Ascent, Attraction, LinearAscent, plain_ascent
 from samflow.rules.sam import AbstractSAM
 
 
@@ -43,8 +46,11 @@ class MSAM(AbstractMemorylessRule):
         "Foret et al. 2021, arXiv 2010.01412; Andriushchenko, Flammarion 2022, arXiv 2206.06232"
     )
     smooth: ClassVar[bool] = False
+    closed_forms: ClassVar[str] = (
+        "sliding of the flow; 2-cycle in one dimension (shared critical points)"
+    )
 
-    def direction(self, loss: AbstractLoss, w: Vector) -> Vector:
+    def direction(self, loss: AbstractLoss, w: V) -> V:
         """Return the mean of the shards' directions; NaN where the gradient of one is 0."""
 
         def sam(part: AbstractLoss) -> Vector:
@@ -58,6 +64,26 @@ class MSAM(AbstractMemorylessRule):
         lengths = _each(lambda part: norm(part.gradient(w)), shards(loss, self.shard_size))
         return jnp.min(lengths, axis=0)
 
+    def linear_ascent(self, loss: AbstractLoss, w: np.ndarray) -> LinearAscent | None:
+        """Return SAM's where there is one shard."""
+        alone = len(shards(loss, self.shard_size)) == 1
+        return plain_ascent(self.rho, len(w)) if alone else None
+
+    def attraction(
+        self, loss: AbstractLoss, w: np.ndarray, hessian: np.ndarray
+    ) -> Attraction | None:
+        """Return sliding where no direction is flat for all shards.
+
+        ½d‖u‖²/dt = −uᵀHu − ρ mean ‖Hᵢu‖ is what holds the flow, from a radius that is not known.
+        """
+        parts = shards(loss, self.shard_size)
+        if len(parts) == 1:
+            return None
+        hessians = np.concatenate([np.asarray(part.hessian(jnp.asarray(w))) for part in parts])
+        weakest = np.linalg.svd(hessians, compute_uv=False)[-1]
+        held = weakest > EQUAL * np.abs(hessian).max()
+        return Attraction(Kind.sliding, finite_time=True) if held else Attraction(Kind.undefined)
+
 
 class NSAM(AbstractSAM):
     """n-SAM: one ascent step for all examples, d(w) = g(w + rho g(w)/‖g(w)‖) with g = ∇L.
@@ -70,6 +96,7 @@ class NSAM(AbstractSAM):
     name: ClassVar[str] = "n-sam"
     formula: ClassVar[str] = "g(w + rho g(w)/‖g(w)‖), g of all examples"
     source: ClassVar[str] = "Andriushchenko, Flammarion 2022, arXiv 2206.06232"
+    closed_forms: ClassVar[str] = "those of sam"
 
 
 class DNSAM(AbstractNormalisedRule):
@@ -86,19 +113,25 @@ class DNSAM(AbstractNormalisedRule):
     name: ClassVar[str] = "dnsam"
     formula: ClassVar[str] = "g(w + rho g(w)/‖∇L(w)‖), L of all examples"
     source: ClassVar[str] = "Compagnoni et al. 2023, arXiv 2301.08203"
+    ascent: ClassVar[Ascent] = Ascent.over_whole
+    closed_forms: ClassVar[str] = "those of sam (full batch)"
 
-    def direction(self, loss: AbstractLoss, w: Vector) -> Vector:
+    def direction(self, loss: AbstractLoss, w: V) -> V:
         """Return g(w + rho g(w)/‖∇L(w)‖); NaN where ∇L(w) = 0."""
         noiseless = whole(loss).gradient(w)
         return self.limit(loss, w, jnp.sqrt(1 / inner(noiseless, noiseless)) * loss.gradient(w))
 
-    def limit(self, loss: AbstractLoss, w: Vector, e: Vector) -> Vector:
+    def limit(self, loss: AbstractLoss, w: V, e: V) -> V:
         """Return g(w + rho e)."""
         return loss.gradient(w + self.rho * e)
 
     def singularity(self, loss: AbstractLoss, w: Vector, memory: Vector | None = None) -> Scalar:
         """Return ‖∇L(w)‖."""
         return norm(whole(loss).gradient(w))
+
+    def linear_ascent(self, loss: AbstractLoss, w: np.ndarray) -> LinearAscent | None:
+        """Return SAM's."""
+        return plain_ascent(self.rho, len(w))
 
 
 def _each(function: Callable[[Any], Any], losses: Sequence[AbstractLoss]) -> Any:

@@ -112,8 +112,8 @@ def trace(
     _checks.double_precision("Estimating the trace")
     w = _checks.point("w", w, loss.dim)
     asked = _checks.count("num_products", num_products, minimum=FEWEST_PRODUCTS)
-    level = float(_checks.fraction("level", level))
-    tol = float(_checks.positive("tol", tol))
+    level = _checks.fraction("level", level)
+    tol = _checks.positive("tol", tol)
     product = hessian_product(loss, w)
     if asked >= loss.dim:
         units = np.eye(loss.dim)

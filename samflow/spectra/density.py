@@ -131,7 +131,7 @@ class SpectralDensity(AbstractRecord):
         The value is one of the nodes, pooled over the probes. The error of having few probes is
         not in the bounds.
         """
-        q = float(_checks.fraction("q", q))
+        q = _checks.fraction("q", q)
         theta, omega = np.asarray(self.nodes), np.asarray(self.weights)
         if np.isnan(theta).any():
             return Quantile(*([float("nan")] * 3))
@@ -185,7 +185,7 @@ def spectral_density(
     num_probes = _checks.count("num_probes", num_probes)
     num_steps = _checks.count("num_steps", num_steps)
     num_points = _checks.count("num_points", num_points, minimum=2)
-    wide = None if bandwidth is None else float(_checks.positive("bandwidth", bandwidth))
+    wide = None if bandwidth is None else _checks.positive("bandwidth", bandwidth)
     if num_probes > loss.dim:
         raise _checks.ArgumentError(
             f"Argument `num_probes` must be at most {loss.dim}, the number of weights, but is "

@@ -15,15 +15,11 @@ from samflow._types import NumpyArray, Point
 from samflow.losses import evaluation
 from samflow.losses.base import AbstractDerivedLoss, AbstractLoss
 from samflow.losses.eager import AbstractEagerLoss, compiled, is_eager
-from samflow.rules import GD, SAM, USAM, PracticalSAM
 from samflow.spectra.differences import Difference, gradient_difference
 from samflow.spectra.products import hessian_product
 from samflow.systems import Map
 from samflow.systems.hyperparameters import theory_settings
 from samflow.theory.symbols import beta, multiplier, scaled_curvature
-
-_BY_GRADIENTS = (GD, SAM, USAM, PracticalSAM)
-"""Rules that are made of gradients of the loss and nothing else of it."""
 
 
 class Along(NamedTuple):
@@ -50,8 +46,8 @@ def measured_along(system: Map, w: Point, vectors: NumpyArray) -> Along:
     _checks.kind("system", system, Map, "Use `sf.Map(loss, rule, lr=...)`.")
     without_memory(system)
     plain = eqx.tree_at(lambda s: s.momentum, system, None, is_leaf=lambda leaf: leaf is None)
-    if isinstance(system.rule, _BY_GRADIENTS) and not is_eager(system.loss):
-        plain = eqx.tree_at(lambda s: s.loss, plain, _OneProgram(system.loss))  # pyright: ignore
+    if system.rule.by_gradients and not is_eager(system.loss):
+        plain = eqx.tree_at(lambda s: s.loss, plain, _OneProgram(system.loss))
     images = [np.asarray(_derivative(plain, w, jnp.asarray(v))) for v in vectors]
     curvature = np.array([v @ image for v, image in zip(vectors, images, strict=True)])
     rest = [i - u * v for u, v, i in zip(curvature, vectors, images, strict=True)]

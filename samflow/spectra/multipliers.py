@@ -12,7 +12,7 @@ from samflow._status import Status
 from samflow._types import ArrayLike, NumpyArray, Point
 from samflow.losses.eager import compiled
 from samflow.records import AbstractRecord, Provenance, axes, provenance
-from samflow.rules import GD, USAM, PracticalSAM
+from samflow.rules import Ascent
 from samflow.spectra.directions import roots
 from samflow.spectra.krylov import Product, Ritz, arnoldi, settled
 from samflow.spectra.products import hessian_product
@@ -154,7 +154,8 @@ def update_multipliers(
     size = np.max(np.abs(curvature)) * np.linalg.norm(w)
     critical = bool(gradient_norm <= CRITICAL * size)
     closed = _closed_form(system, curvature, values)
-    exact = known and (critical or isinstance(system.rule, GD)) and bool(np.isfinite(closed).all())
+    anywhere = system.rule.ascent is Ascent.none
+    exact = known and (critical or anywhere) and bool(np.isfinite(closed).all())
     arrays = (values, vectors, residuals, curvature, errors, closed, np.abs(values - closed))
     return Multipliers(
         exact,
@@ -221,15 +222,12 @@ def _curvature(system: Map, w: Point, vectors: NumpyArray) -> tuple[NumpyArray, 
 
 def _closed_form(system: Map, curvature: NumpyArray, values: NumpyArray) -> NumpyArray:
     """Return, for each λ, the root of the characteristic polynomial nearest to the value."""
-    if not isinstance(system.rule, (GD, USAM, PracticalSAM)) or np.isnan(curvature).any():
+    if not system.rule.has_closed_form or np.isnan(curvature).any():
         return np.full(len(values), np.nan + 0j)
     made = theory_settings(system)
-    rule, radius = made["rule"], made["rho"]
-    if isinstance(system.rule, PracticalSAM):  # at a critical point USAM with ρ/ε
-        rule, radius = "usam", radius / float(system.rule.eps)
-    effective = sympy.lambdify([lam, rho], theory.effective_curvature(rule))
+    effective = sympy.lambdify([lam, rho], theory.effective_curvature(made["rule"]))
     decay = 0.0 if system.weight_decay is None else float(system.weight_decay)
-    found = [roots(system, u) for u in effective(curvature, radius) + decay]
+    found = [roots(system, u) for u in effective(curvature, made["rho"]) + decay]
     return np.array([r[np.argmin(np.abs(r - mu))] for r, mu in zip(found, values, strict=True)])
 
 
@@ -244,7 +242,8 @@ def _statement(
         return "A critical point to rounding: the closed form is exact."
     if exact:
         return (
-            f"No critical point, ‖g‖ = {gradient_norm:.3g}, but gd's closed form is exact anywhere."
+            f"No critical point, ‖g‖ = {gradient_norm:.3g}, but "
+            f"{system.rule.name}'s closed form is exact anywhere."
         )
     return (
         f"No critical point, ‖g‖ = {gradient_norm:.3g}: the closed form, which is that of a "

@@ -161,7 +161,7 @@ def tolerance(loss: AbstractLoss, tol: float | None) -> float:
     """Return the relative tolerance for what products with H of a loss can resolve."""
     if tol is None:
         return max(_TOL, _ROUNDINGS * loss.precision)
-    return float(_checks.positive("tol", tol))
+    return _checks.positive("tol", tol)
 
 
 def _peak(vectors: NumpyArray) -> NumpyArray:

@@ -127,7 +127,7 @@ def late_switch(
     every = _checks.count("save_every", save_every)
     path = None if save_to is None else _checks.writable("save_to", save_to, (".npz",))
     if displacement is not None:
-        displacement = float(_checks.nonnegative("displacement", displacement))
+        displacement = _checks.nonnegative("displacement", displacement)
     key = jr.key(0) if key is None else key
     start = _first(checkpoint, system, start, key)
     progress("curvature at the switch")

@@ -104,7 +104,7 @@ def sweep_switch(
     epochs = _arms(switch_epochs, total)
     _checks.known("momentum", momentum, ("keep", "zero"))
     key = jr.key(0) if key is None else key
-    tol = float(_checks.positive("sharpness_tol", sharpness_tol))
+    tol = _checks.positive("sharpness_tol", sharpness_tol)
     num_points = _checks.count("num_points", num_points, minimum=3)
     every, folder = _checks.count("save_every", save_every), _folder(save_to)
     plan = _Plan(hows, total, epochs, momentum, test, tol, num_points, folder, every, progress)

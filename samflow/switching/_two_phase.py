@@ -1,5 +1,6 @@
 """GD to a minimum, a late switch to SAM there, and what the theory of late SAM says of it."""
 
+import math
 from collections.abc import Callable
 
 import jax.numpy as jnp
@@ -15,7 +16,7 @@ from samflow.losses.evaluation import gradient_norm
 from samflow.networks.training.loop import How
 from samflow.orbits._iterate import iterate
 from samflow.records import provenance
-from samflow.rules import GD
+from samflow.rules import GD, is_normalised
 from samflow.switching.connectivity import path_barrier
 from samflow.switching.modes import (
     LeadingMode,
@@ -61,7 +62,8 @@ def two_phase(
     Source: Zhou et al. 2024 (arXiv 2410.10373), with the exact rates of docs/theory.md.
 
     Args:
-        system: a map of a rule that is smooth at a minimum and not GD (USAM).
+        system: a map of a rule that is smooth at a minimum and not GD, as USAM. Of a rule whose
+            Jacobian is not known in closed form nothing is claimed of rates.
         w0: weights (dim,) from which GD, with the system's lr, finds the start; a minimum stays.
         num_steps: most steps after the switch.
         gd_steps: most steps of GD.
@@ -91,7 +93,7 @@ def two_phase(
     _checks.double_precision("`two_phase`")
     num_steps = _checks.count("num_steps", num_steps, minimum=FEWEST_STEPS)
     if displacement is not None:
-        displacement = float(_checks.positive("displacement", displacement))
+        displacement = _checks.positive("displacement", displacement)
     _check_system(system)
     loss = system.loss
     progress("running GD to a minimum")
@@ -122,12 +124,9 @@ def _check_system(system: Map) -> None:
             f"Argument `system` must be a Map, but is {type(system).__name__}. Make one of a loss "
             "and a rule: `sf.Map(loss, rule, lr=...)`."
         )
-    if not has_closed_form(system) or is_gradient_descent(system):
-        raise _checks.ArgumentError(
-            f"Argument `system` must have a rule with multipliers at a minimum, such as USAM, but "
-            f"has {system.rule.name}: GD is what is switched from, and normalised SAM has no "
-            "Jacobian there."
-        )
+    rule = system.rule
+    if is_gradient_descent(system) or is_normalised(rule) or rule.num_memories:
+        raise _no_multipliers(system)
     if system.weight_decay is not None:
         raise _checks.ArgumentError(
             "Argument `system` must have no weight decay, which moves the rule's fixed points off "
@@ -135,11 +134,19 @@ def _check_system(system: Map) -> None:
         )
 
 
+def _no_multipliers(system: Map) -> _checks.ArgumentError:
+    return _checks.ArgumentError(
+        f"Argument `system` must have a rule with multipliers at a minimum, such as USAM, but "
+        f"has {system.rule.name}: GD is what is switched from, and normalised SAM has no "
+        "Jacobian there."
+    )
+
+
 def _find_minimum(system: Map, w0: ArrayLike, gd_steps: int, gd_tol: float | None) -> Array:
     descent, lr = Map(system.loss, GD(), lr=system.lr), float(system.lr)
     first = _checks.point("w0", w0, system.dim)
     length = max(float(jnp.linalg.norm(first)), lr * float(gradient_norm(system.loss, first)))
-    tol = _STILL * length if gd_tol is None else lr * float(_checks.positive("gd_tol", gd_tol))
+    tol = _STILL * length if gd_tol is None else lr * _checks.positive("gd_tol", gd_tol)
     orbit = iterate(
         descent, w0, num_steps=gd_steps, tol=tol, escape_radius=_FAR * length if length else 1.0
     )
@@ -170,11 +177,15 @@ def _check_start(system: Map, here: LeadingMode) -> None:
             f"GD itself would leave this minimum: lr·λ_max = {lr * sharpness:.4g} is not below "
             f"{limit:.4g} (λ_max = {sharpness:.6g}). Give a smaller lr."
         )
-    effective = sharpness * (1 + rho * sharpness)
+    known = has_closed_form(system)
+    effective = sharpness * (1 + rho * sharpness) if known else here.curvature
+    if not math.isfinite(effective):
+        raise _no_multipliers(system)
     if not lr * effective > limit:
         needed = (limit / (lr * sharpness) - 1) / sharpness
+        larger = f"rho > {needed:.4g} or a larger lr" if known else "a larger lr"
         raise _checks.ArgumentError(
             f"{system.rule.name.upper()} would not leave this minimum: lr·U(λ_max) = "
             f"{lr * effective:.4g} is not above {limit:.4g} (λ_max = {sharpness:.6g}). "
-            f"Give rho > {needed:.4g} or a larger lr."
+            f"Give {larger}."
         )

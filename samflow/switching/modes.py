@@ -7,7 +7,7 @@ import numpy as np
 
 from samflow import theory
 from samflow._types import NumpyArray, Point
-from samflow.rules import GD
+from samflow.rules import Ascent
 from samflow.spectra.directions import log_growth, measured_along
 from samflow.spectra.spectrum import extreme_eigenpairs
 from samflow.systems import Map
@@ -78,13 +78,13 @@ def edge_of_stability(system: Map) -> float:
 
 
 def has_closed_form(system: Map) -> bool:
-    """Whether the rule is differentiable at a critical point, and its Jacobian is known."""
-    return system.rule.name in theory.RULES
+    """Whether the Jacobian is known at a critical point, and beside it at every ‖g‖ alike."""
+    return system.rule.ascent.is_linear
 
 
 def is_gradient_descent(system: Map) -> bool:
     """Whether the rule takes the gradient as it is."""
-    return isinstance(system.rule, GD)
+    return system.rule.ascent is Ascent.none
 
 
 def _has_derivative(system: Map) -> bool:

@@ -7,8 +7,13 @@ import equinox as eqx
 import jax
 
 from samflow import _checks
-from samflow._types import Matrix, Point, Scalar, Vector
+from samflow._types import Matrix, Point, Scalar, V, Vector
 from samflow.losses.base import AbstractLoss
+
+if TYPE_CHECKING:  # type checkers would take abstract variables for constructor arguments
+    from typing import ClassVar as AbstractVar
+else:
+    from equinox import AbstractVar
 
 
 class AbstractSystem(eqx.Module):
@@ -18,34 +23,21 @@ class AbstractSystem(eqx.Module):
     momentum; `lift` makes a state from weights (velocity 0) and `position` takes them back.
     """
 
-    if TYPE_CHECKING:  # type checkers take abstract variables for arguments of the constructor
+    dim: AbstractVar[int]
+    """Number of weights."""
 
-        @property
-        def dim(self) -> int:
-            """Number of weights."""
-            ...
+    state_dim: AbstractVar[int]
+    """Length of a state."""
 
-        @property
-        def state_dim(self) -> int:
-            """Length of a state."""
-            ...
-
-        @property
-        def elementwise(self) -> bool:
-            """Whether the system takes `Components`, one array a coordinate, at full speed."""
-            ...
-
-    else:
-        dim: eqx.AbstractVar[int]
-        state_dim: eqx.AbstractVar[int]
-        elementwise: eqx.AbstractVar[bool]
+    elementwise: AbstractVar[bool]
+    """Whether the system takes `Components`, one array a coordinate, at full speed."""
 
     @abc.abstractmethod
-    def lift(self, w: Vector) -> Vector:
+    def lift(self, w: V) -> V:
         """Return the state at rest at the weights `w`."""
 
     @abc.abstractmethod
-    def position(self, z: Vector) -> Vector:
+    def position(self, z: V) -> V:
         """Return the weights of the state `z`."""
 
     @abc.abstractmethod
@@ -65,11 +57,11 @@ class AbstractWeightSystem(AbstractSystem):
         """Number of weights."""
         return self.dim
 
-    def lift(self, w: Vector) -> Vector:
+    def lift(self, w: V) -> V:
         """Return `w`."""
         return w
 
-    def position(self, z: Vector) -> Vector:
+    def position(self, z: V) -> V:
         """Return `z`."""
         return z
 
@@ -78,7 +70,7 @@ class AbstractMap(AbstractSystem):
     """A discrete system z⁺ = F(z)."""
 
     @abc.abstractmethod
-    def step(self, z: Vector) -> Vector:
+    def step(self, z: V) -> V:
         """Return F(z), in the layout of `z`; NaN where F is not defined."""
 
     def jacobian(self, z: Point) -> Matrix:
@@ -93,7 +85,7 @@ class AbstractFlow(AbstractWeightSystem):
     """A continuous system ż = f(z)."""
 
     @abc.abstractmethod
-    def velocity(self, z: Vector) -> Vector:
+    def velocity(self, z: V) -> V:
         """Return f(z), in the layout of `z`; NaN where f is not defined."""
 
     def jacobian(self, z: Point) -> Matrix:

@@ -12,7 +12,7 @@ from jaxtyping import Array
 from samflow import _checks
 from samflow._components import Components
 from samflow._random import Words, normals
-from samflow._types import Matrix, Point, Scalar, Vector
+from samflow._types import Matrix, Point, Scalar, V, Vector
 from samflow.losses.base import AbstractLoss
 from samflow.rules.base import AbstractRule
 from samflow.systems import update_moments
@@ -21,24 +21,22 @@ from samflow.systems.gradient_noise import AbstractNoise
 from samflow.systems.map import describe_rule, in_layout
 from samflow.systems.stochastic_map import AbstractStochasticMap
 
+if TYPE_CHECKING:  # type checkers would take abstract variables for constructor arguments
+    from typing import ClassVar as AbstractVar
+else:
+    from equinox import AbstractVar
+
 MOMENTS = ("leading", "exact")
 
 
 class AbstractDiffusion(AbstractWeightSystem):
     """A stochastic differential equation dX = b(X) dt + σ(X) dB, in the sense of Itô."""
 
-    if TYPE_CHECKING:  # type checkers take abstract variables for arguments of the constructor
-
-        @property
-        def num_noises(self) -> int:
-            """How many Brownian motions drive the system."""
-            ...
-
-    else:
-        num_noises: eqx.AbstractVar[int]
+    num_noises: AbstractVar[int]
+    """How many Brownian motions drive the system."""
 
     @abc.abstractmethod
-    def drift(self, z: Vector) -> Vector:
+    def drift(self, z: V) -> V:
         """Return b(z), in the layout of `z`; NaN where it is not defined."""
 
     @abc.abstractmethod
@@ -111,7 +109,7 @@ class Diffusion(AbstractDiffusion):
 
     loss: AbstractLoss
     rule: AbstractRule
-    lr: Scalar = eqx.field(converter=lambda v: _checks.positive("lr", v))
+    lr: Scalar = eqx.field(converter=lambda v: _checks.positive_array("lr", v))
     noise: AbstractNoise
     moments: str = eqx.field(
         static=True, default="leading", converter=lambda v: _checks.known("moments", v, MOMENTS)
@@ -143,11 +141,11 @@ class Diffusion(AbstractDiffusion):
         """The number of weights, or of different batches if that is less."""
         return update_moments.num_noises(self.loss, self.noise)
 
-    def drift(self, z: Point) -> Point:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def drift(self, z: Point) -> Point:
         """Return −E d_γ(z)."""
         return -self._moments(z).mean
 
-    def diffusion(self, z: Point) -> Array:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def diffusion(self, z: Point) -> Array:
         """Return √lr F, shape (dim, num_noises), with FFᵀ = Cov d_γ(z)."""
         return jnp.sqrt(self.lr) * self._moments(z).factor
 
@@ -163,7 +161,7 @@ class Diffusion(AbstractDiffusion):
         find = update_moments.exact_moments if exact else update_moments.leading_moments
         return find(self.loss, self.rule, self.noise, z)
 
-    def singularity(self, z: Vector) -> Scalar:
+    def singularity(self, z: Point) -> Scalar:
         """Return the least distance, over the draws, from where the rule is not smooth."""
         return update_moments.singularity(self.loss, self.rule, self.noise, z)
 
@@ -221,7 +219,7 @@ class FunctionDiffusion(AbstractDiffusion):
             )
         self.num_noises = found[1]
 
-    def drift(self, z: Vector) -> Vector:
+    def drift(self, z: V) -> V:
         """Return b(z), by the function given."""
         return in_layout(self.drift_function, z, self.elementwise)
 
@@ -255,7 +253,7 @@ class EulerMaruyama(AbstractWeightSystem, AbstractStochasticMap):
     """
 
     diffusion: AbstractDiffusion
-    dt: Scalar = eqx.field(converter=lambda v: _checks.positive("dt", v))
+    dt: Scalar = eqx.field(converter=lambda v: _checks.positive_array("dt", v))
 
     def __check_init__(self) -> None:
         _checks.kind("diffusion", self.diffusion, AbstractDiffusion, "Use `sf.Diffusion`.")
@@ -275,11 +273,11 @@ class EulerMaruyama(AbstractWeightSystem, AbstractStochasticMap):
         """The number of Brownian motions, made even."""
         return self.diffusion.num_noises + self.diffusion.num_noises % 2
 
-    def step(self, z: Vector, words: Words) -> Vector:
+    def step(self, z: V, words: Words) -> V:
         """Return the next state."""
         return self.move(z, normals(words)[: self.diffusion.num_noises])
 
-    def move(self, z: Vector, noise: Any) -> Vector:
+    def move(self, z: V, noise: Any) -> V:
         """Return z + dt b(z) + √dt σ(z) noise, `noise` one number a Brownian motion."""
         factor, still = self.diffusion.diffusion(z), z + self.dt * self.diffusion.drift(z)
         if not isinstance(z, Components):

@@ -7,10 +7,11 @@ import equinox as eqx
 import jax.numpy as jnp
 
 from samflow import _checks
-from samflow._types import Scalar, Vector
+from samflow._types import Scalar, V, Vector
 from samflow.losses.base import AbstractLoss
 from samflow.rules.base import AbstractRule
 from samflow.systems.base import AbstractFlow
+from samflow.systems.coordinates import runs_by_coordinates
 from samflow.systems.map import describe_rule, in_layout
 
 
@@ -36,10 +37,10 @@ class Flow(AbstractFlow):
 
     @property
     def elementwise(self) -> bool:
-        """Whether the loss takes one array a coordinate."""
-        return self.loss.elementwise
+        """Whether loss and rule take one array a coordinate."""
+        return runs_by_coordinates(self.rule, self.loss)
 
-    def velocity(self, z: Vector) -> Vector:
+    def velocity(self, z: V) -> V:
         """Return −d(w)."""
         return -self.rule.step(self.loss, z, z[:0])[0]
 
@@ -67,7 +68,7 @@ class FunctionFlow(AbstractFlow):
     name: str = eqx.field(static=True, default="function")
     elementwise: bool = eqx.field(static=True, default=False)
 
-    def velocity(self, z: Vector) -> Vector:
+    def velocity(self, z: V) -> V:
         """Return function(z)."""
         return in_layout(self.function, z, self.elementwise)
 

@@ -19,7 +19,7 @@ from jaxtyping import Array, Float
 from samflow import _checks
 from samflow._components import Components, inner
 from samflow._random import Words, below, normals
-from samflow._types import ArrayLike, Matrix, NumpyArray, Point, Scalar, Vector
+from samflow._types import ArrayLike, Matrix, NumpyArray, Point, Scalar, V, Vector
 from samflow.losses.base import AbstractDerivedLoss, AbstractLoss
 from samflow.losses.finite_sum import FiniteSum
 
@@ -67,7 +67,7 @@ class AdditiveNoise(AbstractNoise):
 
     def __init__(self, covariance: ArrayLike, batch_size: ArrayLike = 1) -> None:
         self.factor = _factor(covariance)
-        self.batch_size = _checks.positive("batch_size", batch_size)
+        self.batch_size = _checks.positive_array("batch_size", batch_size)
 
     @property
     def dim(self) -> int:
@@ -111,7 +111,7 @@ class AdditiveNoise(AbstractNoise):
 
 def isotropic_noise(dim: int, *, sigma: ArrayLike, batch_size: ArrayLike = 1) -> AdditiveNoise:
     """Return additive noise of covariance sigma² I / batch_size."""
-    sigma = _checks.nonnegative("sigma", sigma)
+    sigma = _checks.nonnegative_array("sigma", sigma)
     return AdditiveNoise(jnp.full(_checks.count("dim", dim), sigma**2), batch_size)
 
 
@@ -247,7 +247,7 @@ class TiltedLoss(AbstractDerivedLoss):
         """Return L(w) + ξ·w."""
         return self.loss(w) + inner(self.shift, w)
 
-    def gradient(self, w: Vector) -> Vector:
+    def gradient(self, w: V) -> V:
         """Return g(w) + ξ in the layout of `w`."""
         return self.loss.gradient(w) + self.shift
 

@@ -9,10 +9,11 @@ import jax.numpy as jnp
 
 from samflow import _checks
 from samflow._components import Components, concatenate
-from samflow._types import Scalar, Vector
+from samflow._types import Scalar, V, Vector
 from samflow.losses.base import AbstractLoss
 from samflow.rules.base import AbstractRule
 from samflow.systems.base import AbstractMap, AbstractWeightSystem
+from samflow.systems.coordinates import runs_by_coordinates
 
 
 def _absent_or(check: Callable[[str, Any], Any], name: str) -> Callable[[Any], Any]:
@@ -51,13 +52,13 @@ class Map(AbstractMap):
 
     loss: AbstractLoss
     rule: AbstractRule
-    lr: Scalar = eqx.field(converter=lambda v: _checks.positive("lr", v))
+    lr: Scalar = eqx.field(converter=lambda v: _checks.positive_array("lr", v))
     momentum: Scalar | None = eqx.field(
-        default=None, converter=_absent_or(_checks.fraction, "momentum")
+        default=None, converter=_absent_or(_checks.fraction_array, "momentum")
     )
     nesterov: bool = eqx.field(static=True, default=False)
     weight_decay: Scalar | None = eqx.field(
-        default=None, converter=_absent_or(_checks.nonnegative, "weight_decay")
+        default=None, converter=_absent_or(_checks.nonnegative_array, "weight_decay")
     )
 
     def __check_init__(self) -> None:
@@ -76,16 +77,16 @@ class Map(AbstractMap):
 
     @property
     def elementwise(self) -> bool:
-        """Whether the loss takes one array a coordinate."""
-        return self.loss.elementwise
+        """Whether loss and rule take one array a coordinate."""
+        return runs_by_coordinates(self.rule, self.loss)
 
-    def step(self, z: Vector) -> Vector:
+    def step(self, z: V) -> V:
         """Return the next state."""
         w, v, memory = self._parts(z)
         d, memory = self.rule.step(self.loss, w, memory)
         return self._with_memory(self._move(w, v, d), memory)
 
-    def displacement(self, z: Vector) -> Vector:
+    def displacement(self, z: V) -> V:
         """Return the next state minus `z`, without the difference of weights, which rounds."""
         w, v, memory = self._parts(z)
         d, memory = self.rule.step(self.loss, w, memory)
@@ -95,7 +96,7 @@ class Map(AbstractMap):
         moved = self._with_memory(moved, memory)
         return moved if self.state_dim == self.dim else moved - concatenate(0.0 * w, z[self.dim :])
 
-    def _move(self, w: Vector, v: Vector, d: Vector) -> Vector:
+    def _move(self, w: V, v: V, d: V) -> V:
         """Return the weights, and the velocity where there is momentum, after a step along `d`."""
         lr, beta = self.lr, self.momentum
         if self.weight_decay is not None:
@@ -107,21 +108,21 @@ class Map(AbstractMap):
             return concatenate(w - lr * (d + beta * v), v)
         return concatenate(w - lr * v, v)
 
-    def _parts(self, z: Vector) -> tuple[Vector, Vector, Vector]:
+    def _parts(self, z: V) -> tuple[V, V, V]:
         """Return the weights, the velocity (empty without momentum) and the rule's memory."""
         begin = self.dim if self.momentum is None else 2 * self.dim
         return z[: self.dim], z[self.dim : begin], z[begin:]
 
-    def _with_memory(self, z: Vector, memory: Vector) -> Vector:
+    def _with_memory(self, z: V, memory: V) -> V:
         """Return the state made of weights and velocity `z` and the rule's memory."""
         return concatenate(z, memory) if self.rule.num_memories else z
 
-    def lift(self, w: Vector) -> Vector:
+    def lift(self, w: V) -> V:
         """Return the state at the weights `w`, with velocity 0 and the rule's first memory."""
         z = w if self.momentum is None else concatenate(w, 0.0 * w)
         return self._with_memory(z, self.rule.init(self.loss, w))
 
-    def position(self, z: Vector) -> Vector:
+    def position(self, z: V) -> V:
         """Return the weights of the state `z`."""
         return z[: self.dim]
 
@@ -159,7 +160,7 @@ class FunctionMap(AbstractWeightSystem, AbstractMap):
     name: str = eqx.field(static=True, default="function")
     elementwise: bool = eqx.field(static=True, default=False)
 
-    def step(self, z: Vector) -> Vector:
+    def step(self, z: V) -> V:
         """Return function(z)."""
         return in_layout(self.function, z, self.elementwise)
 
@@ -172,7 +173,7 @@ class FunctionMap(AbstractWeightSystem, AbstractMap):
         return f"map {self.name}"
 
 
-def in_layout(function: Callable[[Vector], Any], z: Vector, elementwise: bool) -> Vector:
+def in_layout(function: Callable[[Any], Any], z: Any, elementwise: bool) -> Any:
     """Return function(z) in the layout of `z`, which may be components if it is elementwise."""
     if not isinstance(z, Components):
         return jnp.asarray(function(z))
@@ -189,7 +190,11 @@ def in_layout(function: Callable[[Vector], Any], z: Vector, elementwise: bool) -
 
 def describe_rule(rule: AbstractRule) -> str:
     """Return the rule's name with its hyperparameters, as `usam(rho=0.05)`."""
-    fields = {name: value for name, value in vars(rule).items() if value is not None}
+    fields = {
+        name: value
+        for name, value in vars(rule).items()
+        if not (value is None or callable(value) or name.startswith("_"))
+    }
     shown = ", ".join(f"{name}={_shown(value)}" for name, value in fields.items())
     return f"{rule.name}({shown})" if shown else rule.name
 

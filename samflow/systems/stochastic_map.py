@@ -7,13 +7,18 @@ import equinox as eqx
 
 from samflow import _checks
 from samflow._random import Words
-from samflow._types import Matrix, Point, Scalar, Vector
+from samflow._types import Matrix, Point, Scalar, V, Vector
 from samflow.losses.base import AbstractDerivedLoss, AbstractLoss
 from samflow.losses.finite_sum import whole
 from samflow.rules.base import AbstractRule
 from samflow.systems.base import AbstractSystem
 from samflow.systems.gradient_noise import AbstractNoise
 from samflow.systems.map import Map
+
+if TYPE_CHECKING:  # type checkers would take abstract variables for constructor arguments
+    from typing import ClassVar as AbstractVar
+else:
+    from equinox import AbstractVar
 
 
 class AbstractStochasticMap(AbstractSystem):
@@ -22,18 +27,11 @@ class AbstractStochasticMap(AbstractSystem):
     What is random comes in as words: `step` is a function, and gives the same for the same words.
     """
 
-    if TYPE_CHECKING:  # type checkers take abstract variables for arguments of the constructor
-
-        @property
-        def num_words(self) -> int:
-            """How many random words a step takes."""
-            ...
-
-    else:
-        num_words: eqx.AbstractVar[int]
+    num_words: AbstractVar[int]
+    """How many random words a step takes."""
 
     @abc.abstractmethod
-    def step(self, z: Vector, words: Words) -> Vector:
+    def step(self, z: V, words: Words) -> V:
         """Return F(z, ξ), in the layout of `z`, which `words` must be in; NaN where undefined."""
 
 
@@ -90,7 +88,7 @@ class StochasticMap(AbstractStochasticMap):
 
     @property
     def elementwise(self) -> bool:
-        """Whether the loss takes one array a coordinate."""
+        """Whether the map takes one array a coordinate."""
         return self.map.elementwise
 
     @property
@@ -98,7 +96,7 @@ class StochasticMap(AbstractStochasticMap):
         """How many random words a step takes."""
         return (1 + self.fresh) * self.noise.num_words(self.loss)
 
-    def step(self, z: Vector, words: Words) -> Vector:
+    def step(self, z: V, words: Words) -> V:
         """Return the next state, on the loss that `words` draw."""
         return self.drawn(words).step(z)
 
@@ -115,11 +113,11 @@ class StochasticMap(AbstractStochasticMap):
             return drawn
         return eqx.tree_at(lambda m: m.rule, drawn, _OnTwoDraws(self.map.rule, elsewhere))
 
-    def lift(self, w: Vector) -> Vector:
+    def lift(self, w: V) -> V:
         """Return the state at rest at the weights `w`."""
         return self.map.lift(w)
 
-    def position(self, z: Vector) -> Vector:
+    def position(self, z: V) -> V:
         """Return the weights of the state `z`."""
         return self.map.position(z)
 
@@ -143,11 +141,11 @@ class _OnTwoDraws(AbstractRule):
     formula: ClassVar[str] = "that of the rule"
     source: ClassVar[str] = "that of the rule"
 
-    def init(self, loss: AbstractLoss, w: Vector) -> Vector:
+    def init(self, loss: AbstractLoss, w: V) -> V:
         """Return the rule's empty memory."""
         return self.rule.init(loss, w)
 
-    def step(self, loss: AbstractLoss, w: Vector, memory: Vector) -> tuple[Vector, Vector]:
+    def step(self, loss: AbstractLoss, w: V, memory: V) -> tuple[V, V]:
         """Return the rule's direction."""
         return self.rule.step(_TwoDraws(loss, self.elsewhere, w), w, memory)
 
@@ -172,7 +170,7 @@ class _TwoDraws(AbstractDerivedLoss):
         """Return the value of the loss for `w`."""
         return self._at(w)(w)
 
-    def gradient(self, w: Vector) -> Vector:
+    def gradient(self, w: V) -> V:
         """Return the gradient of the loss for `w`."""
         return self._at(w).gradient(w)
 

@@ -19,9 +19,8 @@ from samflow._types import Matrix, NumpyArray, Point, Scalar
 from samflow.losses.base import AbstractLoss
 from samflow.losses.finite_sum import FiniteSum
 from samflow.rules._common import everywhere, over
-from samflow.rules.base import AbstractNormalisedRule, AbstractRule
-from samflow.rules.sam import GD, SAM, USAM
-from samflow.rules.shards import DNSAM, NSAM
+from samflow.rules.base import AbstractRule, is_normalised
+from samflow.rules.critical import Ascent
 from samflow.systems.gradient_noise import AbstractNoise, AdditiveNoise, MiniBatch, TiltedLoss
 
 MOST_BATCHES = 4096
@@ -63,13 +62,13 @@ def check(loss: AbstractLoss, rule: AbstractRule, noise: AbstractNoise, exact: b
         raise _checks.ArgumentError(
             f"Argument `noise` must be a MiniBatch or AdditiveNoise, but is {noise.describe()}."
         )
-    elif exact and (isinstance(rule, AbstractNormalisedRule) or loss.dim > MOST_WEIGHTS):
+    elif exact and (is_normalised(rule) or loss.dim > MOST_WEIGHTS):
         raise _checks.ArgumentError(
             "Argument `moments` must be 'leading' for additive noise where the rule divides by a "
             f"gradient or there are more than {MOST_WEIGHTS} weights, but is 'exact', for "
             f"{rule.name} with {loss.dim}: quadrature would not converge."
         )
-    elif not exact and not isinstance(rule, (GD, USAM, DNSAM, SAM, NSAM)):
+    elif not exact and rule.ascent is Ascent.other:
         raise _checks.ArgumentError(
             "Argument `rule` must be GD, USAM, DNSAM, SAM or NSAM for additive noise, but is "
             f"{rule.name}. Use moments='exact', or mini-batches."
@@ -98,7 +97,7 @@ def leading_moments(
 ) -> Moments:
     """Return the moments of d_γ(w) to first order in rho, of g_γ + rho H_γ u_γ for SAM's kind."""
     if isinstance(noise, AdditiveNoise):
-        if isinstance(rule, (SAM, NSAM)):
+        if rule.ascent is Ascent.unit:
             mean, (first, cross, last), rho = _sam_moments(loss, rule, noise, w)
             return Moments(mean, root(first + rho * cross + rho**2 * last))
         # The direction is affine in ξ.
@@ -113,7 +112,7 @@ def expanded_covariance(
     loss: AbstractLoss, rule: AbstractRule, noise: AbstractNoise, w: Point
 ) -> Matrix:
     """Return Σ + rho (S + Sᵀ), the covariance without its terms in rho²: perhaps indefinite."""
-    if isinstance(noise, AdditiveNoise) and isinstance(rule, (SAM, NSAM)):
+    if isinstance(noise, AdditiveNoise) and rule.ascent is Ascent.unit:
         _, (first, cross, _), rho = _sam_moments(loss, rule, noise, w)
         return first + rho * cross
     if isinstance(noise, AdditiveNoise):
@@ -132,7 +131,7 @@ def singularity(loss: AbstractLoss, rule: AbstractRule, noise: AbstractNoise, w:
     if isinstance(noise, MiniBatch):
         draws = _draws(loss, noise)
         return jnp.min(_each(lambda drawn: rule.singularity(drawn, w, w[:0]), draws))
-    if isinstance(rule, (SAM, NSAM)):
+    if rule.ascent is Ascent.unit:
         # Noise in every direction smooths the jump.
         assert isinstance(noise, AdditiveNoise)
         lengths = jnp.linalg.norm(_columns(noise), axis=0)
@@ -229,7 +228,7 @@ def _linearised(rule: AbstractRule, loss: AbstractLoss, w: Point) -> tuple[Array
 
 
 def _sam_moments(
-    loss: AbstractLoss, rule: SAM | NSAM, noise: AdditiveNoise, w: Point
+    loss: AbstractLoss, rule: Any, noise: AdditiveNoise, w: Point
 ) -> tuple[Array, tuple[Array, Array, Array], Scalar]:
     """Return E d, and Cov d by powers of rho, of d = y + rho H y/‖y‖ with y = g + ξ."""
     g, hessian, sigma = loss.gradient(w), loss.hessian(w), noise.covariance

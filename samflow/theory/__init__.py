@@ -60,7 +60,6 @@ from samflow.theory.practical import (
     symbolic_eps_window,
 )
 from samflow.theory.relatives import (
-    CLOSED_FORMS,
     adaptive_cycle_bounds,
     ascent_across,
     centralised_form,
@@ -95,7 +94,6 @@ from samflow.theory.windows import (
 )
 
 __all__ = [
-    "CLOSED_FORMS",
     "KINDS",
     "MODELS",
     "PLACEMENTS",

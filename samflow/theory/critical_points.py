@@ -151,17 +151,17 @@ def _intersect(
 
 def _later(first: Endpoint, second: Endpoint) -> Endpoint:
     """Return the higher of two lower ends. At a tie prefer an end with an event, then the first."""
-    if second.value > first.value:  # pyright: ignore[reportOperatorIssue]
+    if second.value > first.value:
         return second
-    tie = not second.value < first.value  # pyright: ignore[reportOperatorIssue]
+    tie = not second.value < first.value
     return second if tie and first.eigenvalue is None else first
 
 
 def _sooner(first: Endpoint, second: Endpoint) -> Endpoint:
     """Return the lower of two upper ends. At a tie prefer an end with an event, then the first."""
-    if second.value < first.value:  # pyright: ignore[reportOperatorIssue]
+    if second.value < first.value:
         return second
-    tie = not second.value > first.value  # pyright: ignore[reportOperatorIssue]
+    tie = not second.value > first.value
     return second if tie and first.eigenvalue is None else first
 
 
@@ -183,7 +183,7 @@ def _evaluate(formula: Window, **values: Any) -> Window:
 def _momentum(value: Any, kind: str) -> sympy.Expr:
     flip_threshold(kind)  # refuses an unknown kind
     number = real_number("momentum", value)
-    if not 0 <= number < 1:  # pyright: ignore[reportOperatorIssue]
+    if not 0 <= number < 1:
         raise ValueError(f"Argument `momentum` must be in [0, 1), but is {value}.")
     if kind == "none" and sign(number) != 0:
         raise ValueError(

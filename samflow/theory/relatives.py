@@ -20,29 +20,6 @@ ascent_across = sympy.Symbol("y", nonnegative=True)
 """y = (λⱼ/λᵢ)²(2 − ηλᵢ): what SAM's ascent adds to it on the 2-cycle along λᵢ."""
 
 
-CLOSED_FORMS = {
-    "gd": "multipliers; windows in lr and momentum",
-    "usam": "multipliers; windows in rho, lr and momentum",
-    "sam": "sliding of the flow; 2-cycles, trap",
-    "practical-sam": "those of usam with rho/eps; window in eps; 2-cycle",
-    "asam": "sliding of the flow; 2-cycles (no weight is 0)",
-    "multistep-sam": "2-cycles; sliding of the flow in one dimension",
-    "ssam": "attraction of the flow; multipliers in one dimension",
-    "pgn": "those of sam with alpha·rho",
-    "lookahead-sam": "sliding of the flow in one dimension",
-    "optimistic-sam": "2-cycle with its bounds",
-    "gcsam": "attraction of the flow; 2-cycles",
-    "average-sam": "those of gd on the averaged loss (polynomials)",
-    "m-sam": "sliding of the flow; 2-cycle in one dimension (shared critical points)",
-    "n-sam": "those of sam",
-    "dnsam": "those of sam (full batch)",
-    "f-sam": "2-cycle with its bounds",
-    "vasso": "2-cycle with its bounds",
-    "dp-sat": "orbits in one dimension",
-}
-"""The closed forms of each rule at a critical point; the table in section 5 of docs/theory."""
-
-
 def adaptive_cycle_bounds(
     lam: Any, *, ratio: Any, lr: Any, momentum: Any = 0, kind: str = "none"
 ) -> tuple[sympy.Expr, sympy.Expr]:

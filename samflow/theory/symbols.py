@@ -83,4 +83,4 @@ def sign(number: sympy.Expr) -> int:
         number = sympy.simplify(number)
     if number.is_zero:
         return 0
-    return 1 if number > 0 else -1  # pyright: ignore[reportOperatorIssue]
+    return 1 if number > 0 else -1

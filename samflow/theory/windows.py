@@ -3,6 +3,7 @@
 import enum
 import functools
 from dataclasses import dataclass, replace
+from typing import Any
 
 import sympy
 
@@ -32,6 +33,8 @@ class Endpoint:
         event: what happens there.
         closed: whether the end itself belongs to the window.
         eigenvalue: the Hessian eigenvalue that binds; None at the end of the domain.
+        enclosure: two doubles that are proved to have the end between them; None where nothing is
+            proved, and at the end of the domain.
 
     """
 
@@ -39,6 +42,17 @@ class Endpoint:
     event: Event
     closed: bool = False
     eigenvalue: sympy.Expr | None = None
+    enclosure: tuple[float, float] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return numbers and texts by name; infinity becomes None, a formula its text."""
+        return {
+            "value": _plain(self.value),
+            "event": str(self.event),
+            "closed": self.closed,
+            "eigenvalue": None if self.eigenvalue is None else _plain(self.eigenvalue),
+            "enclosure": None if self.enclosure is None else list(self.enclosure),
+        }
 
 
 @dataclass(frozen=True)
@@ -53,6 +67,8 @@ class Window:
             every value of the parameter. They do not bound the window. If there are any, the
             point is nonhyperbolic everywhere in the window: it attracts along the other
             eigenvectors, and linearisation does not decide along these.
+        decided: whether the window is known. Ball arithmetic may leave open the sign of an
+            eigenvalue (the ends are then those of the domain), or which end is the higher.
 
     """
 
@@ -60,10 +76,21 @@ class Window:
     low: Endpoint
     high: Endpoint
     neutral: int = 0
+    decided: bool = True
 
     @property
-    def is_empty(self) -> bool:
-        """Whether no value is inside; for windows with numbers at both ends."""
+    def name(self) -> str:
+        """The argument that sets the parameter: rho, lr, momentum or eps."""
+        return _ARGUMENTS[str(self.parameter)]
+
+    @property
+    def is_empty(self) -> bool | None:
+        """Whether no value is inside; None where that is not decided.
+
+        For windows with numbers at both ends.
+        """
+        if not self.decided:
+            return None
         if self.low.closed and self.high.closed:
             return _holds(self.low.value > self.high.value)
         return _holds(self.low.value >= self.high.value)
@@ -85,6 +112,41 @@ class Window:
         low, high = (replace(end, value=factor * end.value) for end in (self.low, self.high))
         return replace(self, low=low, high=high)
 
+    def describe(self, *, flow: bool = False) -> str:
+        """Return a sentence on a window with numbers, with what happens at each end.
+
+        `attracts for 0.036036 (λ = -27.75 passes +1) < rho < 0.223683 (λ = 27.75 flips)`
+
+        Args:
+            flow: whether the system is a flow, where an eigenvalue passes 0, not a multiplier +1.
+
+        """
+        name = self.name
+        if not self.decided:
+            why = "an eigenvalue may be 0, or the ends may meet"
+            return f"for which {name} it attracts is not decided: {why}"
+        if self.is_empty:
+            needs = [_need(name, "> ", self.low), _need(name, "< ", self.high)]
+            return f"attracts for no {name}: " + ", ".join(need for need in needs if need)
+        low, high = self._signs("≤", "<")
+        left, right = (_shown(end, flow) for end in (self.low, self.high))
+        line = f"attracts for {left} {low} {name}"
+        if self.high.value != sympy.oo:
+            line += f" {high} {right}"
+        if not self.is_hyperbolic:
+            line += f"; {self.neutral} neutral direction" + ("s" if self.neutral > 1 else "")
+        return line
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain numbers and texts by name."""
+        return {
+            "parameter": self.name,
+            "empty": self.is_empty,
+            "low": self.low.to_dict(),
+            "high": self.high.to_dict(),
+            "neutral": self.neutral,
+        }
+
     def text(self) -> str:
         """Return the inequality on one line, as in `-1/λ < ρ < 2/(η·λ²) - 1/λ`."""
         left, right = self._signs("≤", "<")
@@ -99,6 +161,40 @@ class Window:
 
     def _signs(self, closed: str, opened: str) -> tuple[str, str]:
         return (closed if self.low.closed else opened, closed if self.high.closed else opened)
+
+
+_ARGUMENTS = {"ρ": "rho", "η": "lr", "β": "momentum", "ε": "eps"}
+
+_EVENTS = {
+    Event.plus_one: "passes +1",
+    Event.flip: "flips",
+    Event.neimark_sacker: "Neimark–Sacker",
+}
+
+
+def _shown(end: Endpoint, flow: bool) -> str:
+    """Return where an end with numbers is, and which eigenvalue does what there."""
+    number = f"{float(end.value):.6g}"
+    if end.eigenvalue is None:
+        return number
+    happens = ": an eigenvalue passes 0" if flow else f" {_EVENTS[end.event]}"
+    return f"{number} (λ = {float(end.eigenvalue):.6g}{happens})"
+
+
+def _need(name: str, comparison: str, end: Endpoint) -> str:
+    """Say what an end asks of the parameter in an empty window; "" at the end of the domain."""
+    if end.eigenvalue is None:
+        return ""
+    lam, value = f"λ = {float(end.eigenvalue):.6g}", float(end.value)
+    if comparison == "< " and value <= 0:
+        return f"{lam} {'grows' if end.event is Event.plus_one else 'has flipped'} at every {name}"
+    return f"{lam} needs {name} {comparison}{value:.6g}"
+
+
+def _plain(expression: sympy.Expr) -> float | str | None:
+    if not expression.is_number:
+        return text(expression)
+    return float(expression) if expression.is_finite else None
 
 
 FROM_ZERO = Endpoint(sympy.Integer(0), Event.none, closed=True)

@@ -4,10 +4,9 @@ import pickle
 
 import pytest
 
-from analysis import STUDIES
 from analysis.claims import Evidence, Verdict
-from analysis.size import Size, sized
-from figures import FIGURES, studies_of
+from analysis.size import Size
+from reporting.registry import FIGURES, STUDIES, sized, studies_of
 
 NAMES = (
     "escape",

@@ -53,7 +53,7 @@ def test_eigenvalues_and_multipliers_at_the_saddle_of_beale(beale):
 
 def test_the_threshold_in_rho_is_enclosed(beale):
     window = _rule(_at(beale, (0, 1)), "usam").rho_window
-    assert window.empty is False
+    assert window.is_empty is False
     low, high = window.low.enclosure
     assert low <= 4 / 111 <= high
     assert high - low < 1e-16
@@ -82,12 +82,12 @@ def test_windows_agree_with_theory(momentum):
             (gd.lr_window, theory.lr_window(lams, rule="gd", **fixed)),
         )
         for window, twin in twins:
-            assert window.empty == twin.is_empty
-            if not window.empty:
-                low = 0.0 if window.low is None else window.low.value
-                assert low == pytest.approx(float(twin.low.value), rel=1e-13)
-                assert window.high.value == pytest.approx(float(twin.high.value), rel=1e-13)
-                assert window.high.event == twin.high.event
+            assert window.is_empty == twin.is_empty
+            assert window.describe() == twin.describe()
+            if not window.is_empty:
+                for end, its_twin in ((window.low, twin.low), (window.high, twin.high)):
+                    assert float(end.value) == pytest.approx(float(its_twin.value), rel=1e-13)
+                    assert (end.event, end.closed) == (its_twin.event, its_twin.closed)
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.5])
@@ -112,7 +112,7 @@ def test_at_the_threshold_itself_nothing_is_claimed():
     usam = _rule(point, "usam")
     assert point.proved
     assert (usam.kind, usam.verdict) == (Kind.nonhyperbolic, Verdict.inconclusive)
-    assert usam.lr_window.empty is None
+    assert usam.lr_window.is_empty is None
 
 
 def test_sam_is_held_on_the_2_cycle_that_is_foretold(beale):

@@ -9,10 +9,10 @@ import pytest
 from typer.testing import CliRunner
 
 import samflow as sf
-from analysis import STUDIES
-from analysis.work import draw_all
-from figures import FIGURES, beale, crossing, hallucinated, threshold, two_phases
+from figures import beale, crossing, hallucinated, threshold, two_phases
 from figures.__main__ import app
+from reporting.registry import FIGURES, STUDIES
+from reporting.work import draw_all
 from samflow._checks import ArgumentError
 from samflow._status import Kind, Status
 

@@ -7,7 +7,8 @@ import pytest
 
 import samflow as sf
 from samflow._checks import ArgumentError
-from samflow.orbits._iterate import _BLOCK, _MAX_COMPONENTS
+from samflow.orbits._iterate import _BLOCK
+from samflow.orbits.blocks import _MOST_COMPONENTS
 
 
 def numpy_orbit(direction, w, lr, num_steps, momentum=0.0):
@@ -144,7 +145,7 @@ def test_momentum_and_full_states():
 
 
 def test_large_states_run_as_arrays():
-    dim = _MAX_COMPONENTS + 2
+    dim = _MOST_COMPONENTS + 2
     quadratic = sf.loss(lambda w: 0.5 * jnp.sum(jnp.arange(1.0, dim + 1) * w**2), dim=dim)
     orbit = sf.iterate(sf.Map(quadratic, sf.GD(), lr=0.05), np.ones(dim), num_steps=30)
     np.testing.assert_allclose(orbit.final_w, (1 - 0.05 * np.arange(1, dim + 1)) ** 30, rtol=1e-12)

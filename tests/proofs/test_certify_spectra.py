@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import sympy
 from flint import acb, arb, arb_mat
 
 from samflow._status import Kind, Verdict
@@ -146,32 +147,32 @@ def kind(values, rho, dynamics):
 def test_both_sides_of_every_end_of_the_rho_window(values, dynamics):
     """Just inside of the window the multipliers attract, just outside they do not."""
     window = rho_window([arb(value) for value in values], dynamics)
-    if window.verdict is Verdict.refuted:
+    if window.is_empty:
         assert dynamics.lr is not None
         grid = np.linspace(0, 2 * window.low.enclosure[1], 200)
         assert not any(kind(values, rho, dynamics) is Kind.attracting for rho in grid)
         return
-    assert window.verdict is Verdict.proved
-    if window.low is not None:
+    assert window.is_empty is False
+    if window.low.eigenvalue is not None:
         low, high = window.low.enclosure
         assert high - low <= 2 * np.spacing(high)
         assert kind(values, low * (1 - 1e-12), dynamics) is not Kind.attracting
         assert kind(values, high * (1 + 1e-12), dynamics) is Kind.attracting
-        assert high == pytest.approx(-1 / values[window.low.eigenvalue])
-    if window.high is not None:
+        assert high == pytest.approx(-1 / window.low.eigenvalue)
+    if window.high.eigenvalue is not None:
         low, high = window.high.enclosure
         assert kind(values, low * (1 - 1e-12), dynamics) is Kind.attracting
         assert kind(values, high * (1 + 1e-12), dynamics) is not Kind.attracting
-    assert (window.high is None) == (dynamics.lr is None)
+    assert (window.high.value == sympy.oo) == (dynamics.lr is None)
 
 
 @pytest.mark.parametrize("dynamics", SYSTEMS[1:])
 def test_both_sides_of_the_lr_window(dynamics):
     values, rho = (-27.75, 27.75), 0.05
     window = lr_window([arb(value) for value in values], arb(rho), dynamics)
-    assert window.verdict is Verdict.proved
-    assert window.low is None
-    assert window.high.eigenvalue == 1
+    assert window.is_empty is False
+    assert window.low.value == 0
+    assert window.high.eigenvalue == values[1]
     low, high = window.high.enclosure
     at = dynamics._replace
     assert kind(values, rho, at(lr=arb(low * (1 - 1e-12)))) is Kind.attracting
@@ -180,13 +181,22 @@ def test_both_sides_of_the_lr_window(dynamics):
 
 def test_no_step_size_makes_a_saddle_attract_below_the_threshold_in_rho():
     window = lr_window([arb(-4), arb(1)], arb(0.2), Dynamics(arb(0.1)))
-    assert window.verdict is Verdict.refuted
+    assert window.is_empty
+    assert window.describe() == "attracts for no lr: λ = -4 grows at every lr"
+
+
+def test_ends_closer_than_doubles_are_not_decided():
+    """At lr = 2/λ the upper end in rho is (2/lr − λ)/λ² = 0, up to the ball of lr."""
+    for width, decided in ((0, True), (1e-25, False)):
+        window = rho_window([arb(4)], Dynamics(arb(0.5, width)))
+        assert window.decided is decided
+        assert window.is_empty is (True if decided else None)
 
 
 def test_an_eigenvalue_of_unknown_sign_leaves_the_windows_open():
     values = [arb(0, 1e-30), arb(1)]
-    assert rho_window(values, Dynamics()).verdict is Verdict.inconclusive
-    assert lr_window(values, arb(0), Dynamics(arb(0.1))).verdict is Verdict.inconclusive
+    assert rho_window(values, Dynamics()).is_empty is None
+    assert lr_window(values, arb(0), Dynamics(arb(0.1))).is_empty is None
 
 
 def test_a_multiplier_on_the_unit_circle_proves_nothing():

@@ -93,10 +93,10 @@ def torch_network(
     _checks.kind("model", model, torch.nn.Module)
     model = getattr(model, "_orig_mod", model)  # compiled: its gradient has no derivative
     asked = criterion(torch, loss)
-    smoothing = float(_checks.fraction("label_smoothing", label_smoothing))
+    smoothing = _checks.fraction("label_smoothing", label_smoothing)
     if asked.formula != BY_TARGETS:
         check_smoothing(smoothing, asked.name)
-    decay = float(_checks.nonnegative("weight_decay", weight_decay))
+    decay = _checks.nonnegative("weight_decay", weight_decay)
     if batch_norm is not None:
         _checks.known("batch_norm", batch_norm, BATCH_NORM)
     weights = weights_of(torch, model)

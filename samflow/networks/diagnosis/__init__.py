@@ -3,7 +3,8 @@
 from samflow.networks.diagnosis._diagnose import diagnose
 from samflow.networks.diagnosis.measurements import Effort
 from samflow.networks.diagnosis.progress import Interrupted
-from samflow.networks.diagnosis.records import DEFAULT_RULES, Diagnosis, Nearness, RuleStability
+from samflow.networks.diagnosis.records import DEFAULT_RULES, Nearness, RuleStability
+from samflow.networks.diagnosis.report import Diagnosis
 
 __all__ = [
     "DEFAULT_RULES",

@@ -26,10 +26,10 @@ from samflow.networks.diagnosis.measurements import (
     measure,
 )
 from samflow.networks.diagnosis.progress import Interrupted, Tell
-from samflow.networks.diagnosis.records import DEFAULT_RULES, Diagnosis
-from samflow.networks.diagnosis.report import loss_notes, neutral_note
+from samflow.networks.diagnosis.records import AS_IMPLEMENTED, DEFAULT_RULES
+from samflow.networks.diagnosis.report import Diagnosis, loss_notes, neutral_note
 from samflow.records import provenance
-from samflow.rules import AbstractRule, PracticalSAM, rule
+from samflow.rules import AbstractRule, rule
 from samflow.spectra.directions import without_memory
 from samflow.systems import Map, MiniBatch
 
@@ -98,7 +98,7 @@ def diagnose(
             convention, loss, rules, rho, weight_decay
         )
     w = _checks.point("w", checkpoint.w, loss.dim)
-    rho = float(_checks.positive("rho", rho, "SAM without an ascent step is GD."))
+    rho = _checks.positive("rho", rho, "SAM without an ascent step is GD.")
     effort = Effort() if effort is None else effort
     _checks.kind("effort", effort, Effort, "Use `sf.networks.Effort(...)`.")
     if loss.dim < 2:
@@ -115,7 +115,7 @@ def diagnose(
     settings = {"rho": rho, **common, "batch_size": batch_size, "like": like, "effort": effort}
     origin = provenance(loss.name, **settings, source=checkpoint.source, **_options(loss))
     sources = checkpoint.notes if convention is None else (*checkpoint.notes, *_sources(convention))
-    measured = Measurements(loss, w, float(_checks.positive("lr", lr)), systems)
+    measured = Measurements(loss, w, _checks.positive("lr", lr), systems)
     key = jr.key(0) if key is None else key
     try:
         measure(measured, effort, batch_size=batch_size, key=key, tell=progress)
@@ -143,7 +143,7 @@ def _as_implemented(
     """Return loss, rules, form of momentum and the step's weight decay under a convention."""
     descended = make_loss(convention, loss, weight_decay=weight_decay)
     own = make_rule(convention, descended, rho=rho)
-    kept = [each for each in rules if each != PracticalSAM.name]
+    kept = [each for each in rules if each != AS_IMPLEMENTED]
     decay = weight_decay if convention.weight_decay == "step" else 0.0
     return descended, [*kept, own], convention.nesterov, decay
 

@@ -11,7 +11,6 @@ from samflow._status import Status
 from samflow._types import NumpyArray
 from samflow.networks.diagnosis.measurements import Curvature
 from samflow.networks.diagnosis.records import Nearness, RuleStability
-from samflow.rules import GD, SAM, USAM, PracticalSAM
 from samflow.spectra.directions import Along, growth_within, log_growth
 from samflow.spectra.multipliers import CRITICAL
 from samflow.spectra.spectrum import Eigenpairs
@@ -80,7 +79,8 @@ def rule_stability(
     """Return what the rule of a map does along the eigenvectors of H."""
     values, settings = np.asarray(pairs.values), theory_settings(system)
     decay = 0.0 if system.weight_decay is None else float(system.weight_decay)
-    radius, effective = settings["rho"], _effective_rho(system, nearness.gradient_norm)
+    radius = float(getattr(system.rule, "rho", 0.0))
+    effective = system.rule.effective_rho(nearness.gradient_norm)
     growth = log_growth(system, along.curvature)
     reach = along.residual + np.asarray(pairs.residuals)
     low, high = growth_within(system, along.curvature, reach)
@@ -123,20 +123,6 @@ def _largest_lr(curvature: NumpyArray, limit: float, status: Any) -> float:
     return limit / largest if known else math.nan
 
 
-def _effective_rho(system: Map, gradient_norm: float) -> float:
-    """Return what multiplies the gradient in the ascent at this gradient; NaN if nothing does."""
-    made = system.rule
-    if isinstance(made, GD):
-        return 0.0
-    if isinstance(made, USAM):
-        return float(made.rho)
-    if isinstance(made, SAM):
-        return float(made.rho) / gradient_norm if gradient_norm else math.inf
-    if isinstance(made, PracticalSAM):
-        return float(made.rho) / made.denominator(gradient_norm)
-    return math.nan
-
-
 def _edge(settings: dict[str, Any], effective: float, decay: float) -> float:
     """Return the λ ≥ 0 at which η(U(λ) + decay) = κ; 0 where the decay alone is beyond."""
     if not math.isfinite(effective):
@@ -177,18 +163,8 @@ def _decided(low: NumpyArray, high: NumpyArray, status: NumpyArray, nearness: Ne
 
 def _cycle_radius(system: Map, settings: dict[str, Any], sharpness: float) -> float:
     """Return the radius of SAM's 2-cycle along the sharpest direction; NaN where there is none."""
-    made = system.rule
-    names = {name: settings[name] for name in ("rho", "lr", "momentum", "kind")}
-    if not isinstance(made, (SAM, PracticalSAM)) or not sharpness > 0:
-        return math.nan
-    radius = float(theory.cycle_radius(sharpness, **names))
-    if not radius > 0:  # ηλ ≥ κ
-        return math.nan
-    if isinstance(made, SAM):
-        return radius
-    practical = {"eps": float(made.eps), "placement": made.placement.name}
-    gradient = float(theory.practical_cycle(sharpness, **names, **practical))
-    return gradient / sharpness if gradient > 0 else math.nan
+    names = {name: settings[name] for name in ("lr", "momentum", "kind")}
+    return system.rule.cycle_radius(sharpness, **names) if sharpness > 0 else math.nan
 
 
 def _statement(

@@ -212,7 +212,7 @@ def _mean_square(
     loss: Any = system.loss
     outputs = loss.predict(w).size
     small = loss.options.criterion == "squared" and outputs <= _EXACT_DIRECTIONS
-    if small and system.rule.name in ("gd", "usam"):
+    if small and system.rule.ascent.is_linear:
         noisy = StochasticMap(system, MiniBatch(batch_size))
         return mean_square_rate(noisy, w)
     if system.momentum is not None:

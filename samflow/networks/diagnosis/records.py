@@ -1,21 +1,12 @@
-"""Records of a diagnosis."""
+"""The parts of a diagnosis: how near a critical point is, and what each rule does."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import equinox as eqx
 import numpy as np
-from jaxtyping import Array, Float
 
-from samflow._types import Scalar
-from samflow.networks.diagnosis.report import as_text, report
-from samflow.noise.interpolation.directional import MeanSquareAlong
-from samflow.noise.interpolation.mean_square import MeanSquareRate
-from samflow.records import AbstractRecord, Provenance, axes
-from samflow.spectra.curvature import Trace
-from samflow.spectra.density import SpectralDensity
-from samflow.spectra.spectrum import Eigenpairs
-
-DEFAULT_RULES = ("gd", "usam", "practical-sam")
+AS_IMPLEMENTED = "practical-sam"
+"""The rule whose place that of a convention takes."""
+DEFAULT_RULES = ("gd", "usam", AS_IMPLEMENTED)
 """The rules of which verdicts are given unless others are asked for."""
 
 
@@ -102,80 +93,3 @@ class RuleStability(NamedTuple):
     cycle_radius: float
     stabilised: int
     neutral: int
-
-
-class Diagnosis(AbstractRecord):
-    """Where a checkpoint sits and what each rule does there.
-
-    Attributes:
-        criterion: one line about the loss that was taken.
-        nearness: how near the weights are to a critical point, and what that means.
-        lr: the step size.
-        loss: L(w).
-        error: share of examples misclassified; NaN for targets that are no classes.
-        dim: number of weights.
-        num_examples: number of examples.
-        pairs: the k most negative and the k largest eigenvalues of H, with residuals.
-        index: how many of the eigenvalues looked at are negative beyond their residual; if it is
-            all of the k lowest, there may be more.
-        rho_threshold: 1/|λ₋| of the most negative eigenvalue: USAM with a larger rho climbs along
-            it, and is attracted up to the upper end of its `rho_window`. NaN without negative
-            eigenvalues.
-        neutral: how many of the eigenvalues looked at are 0 to rounding.
-        trace: tr H, with an interval; None where an interrupt came before.
-        density: the spectral density; None where it was not asked for.
-        rules: what each rule does, one entry per rule.
-        mean_square: of mini-batches, one entry per rule in the order of `rules`: the exact rate
-            where the problem is small enough, else a bound along the sharpest direction; None for
-            a rule or a map that has none. Empty without a batch size.
-        layers: names of the weight arrays.
-        top_shares: of the squared length of the sharpest direction in each array; they sum to 1.
-        bottom_shares: the same for the most negative eigenvector.
-        mismatch: by how much, relatively, a difference of gradients along the sharpest direction is
-            another vector than Hv; what is expected of rounding is noted where it is more.
-        without_gradient: the weight arrays whose gradient is exactly 0; `notes` say why.
-        notes: what else should be known, as kinks that the Hessian does not see.
-
-    """
-
-    criterion: str = eqx.field(static=True)
-    nearness: Nearness = eqx.field(static=True)
-    lr: float = eqx.field(static=True)
-    dim: int = eqx.field(static=True)
-    num_examples: int = eqx.field(static=True)
-    index: int = eqx.field(static=True)
-    neutral: int = eqx.field(static=True)
-    rho_threshold: float = eqx.field(static=True)
-    mismatch: float = eqx.field(static=True)
-    without_gradient: tuple[str, ...] = eqx.field(static=True)
-    layers: tuple[str, ...] = eqx.field(static=True)
-    notes: tuple[str, ...] = eqx.field(static=True)
-    provenance: Provenance = eqx.field(static=True)
-    rules: tuple[RuleStability, ...]
-    mean_square: tuple[MeanSquareRate | MeanSquareAlong | None, ...]
-    pairs: Eigenpairs
-    trace: Trace | None
-    density: SpectralDensity | None
-    loss: Scalar = eqx.field(metadata=axes())
-    error: Scalar = eqx.field(metadata=axes())
-    top_shares: Float[Array, " arrays"] = eqx.field(metadata=axes("array"))
-    bottom_shares: Float[Array, " arrays"] = eqx.field(metadata=axes("array"))
-
-    @property
-    def sharpness(self) -> float:
-        """The largest eigenvalue."""
-        return float(self.pairs.values[-1])
-
-    @property
-    def unstable(self) -> tuple[str, ...]:
-        """The rules under which a perturbation grows."""
-        return tuple(each.rule for each in self.rules if each.verdict == "unstable")
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain numbers, texts and lists, without eigenvectors, which have dim entries."""
-        pairs = {name: v for name, v in self.pairs.to_dict().items() if name != "vectors"}
-        return super().to_dict() | {"pairs": pairs}
-
-    def __str__(self) -> str:
-        """Return the report as text, the answer first."""
-        return as_text(report(self))

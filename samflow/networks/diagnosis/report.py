@@ -1,21 +1,27 @@
-"""How a diagnosis reads: the answer first, then the numbers that carry it, then the caveats."""
+"""The record of a diagnosis, and how it reads.
+
+The answer comes first, then the numbers that carry it, then the caveats.
+"""
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
+import equinox as eqx
 import numpy as np
+from jaxtyping import Array, Float
 
 from samflow._status import Status
-from samflow._types import NumpyArray
+from samflow._types import NumpyArray, Scalar
 from samflow.losses.network_base import AbstractNetworkLoss
+from samflow.networks.diagnosis.records import Nearness, RuleStability
 from samflow.noise.interpolation.directional import MeanSquareAlong
 from samflow.noise.interpolation.mean_square import NORMAL_95, MeanSquareRate
+from samflow.records import AbstractRecord, Provenance, axes
+from samflow.spectra.curvature import Trace
+from samflow.spectra.density import SpectralDensity
 from samflow.spectra.differences import Difference
 from samflow.spectra.spectrum import Eigenpairs
-
-if TYPE_CHECKING:  # `print` of a Diagnosis is made here, so that its module imports this one
-    from samflow.networks.diagnosis.records import Diagnosis, RuleStability
 
 _SHOWN_LAYERS = 5
 _VERDICTS = {
@@ -32,6 +38,83 @@ _LEGEND = (
     "lr·U: of the sharpest direction, which is stable below the limit.",
     "λ < 0 held: of the negative eigenvalues, those along which the rule attracts.",
 )
+
+
+class Diagnosis(AbstractRecord):
+    """Where a checkpoint sits and what each rule does there.
+
+    Attributes:
+        criterion: one line about the loss that was taken.
+        nearness: how near the weights are to a critical point, and what that means.
+        lr: the step size.
+        loss: L(w).
+        error: share of examples misclassified; NaN for targets that are no classes.
+        dim: number of weights.
+        num_examples: number of examples.
+        pairs: the k most negative and the k largest eigenvalues of H, with residuals.
+        index: how many of the eigenvalues looked at are negative beyond their residual; if it is
+            all of the k lowest, there may be more.
+        rho_threshold: 1/|λ₋| of the most negative eigenvalue: USAM with a larger rho climbs along
+            it, and is attracted up to the upper end of its `rho_window`. NaN without negative
+            eigenvalues.
+        neutral: how many of the eigenvalues looked at are 0 to rounding.
+        trace: tr H, with an interval; None where an interrupt came before.
+        density: the spectral density; None where it was not asked for.
+        rules: what each rule does, one entry per rule.
+        mean_square: of mini-batches, one entry per rule in the order of `rules`: the exact rate
+            where the problem is small enough, else a bound along the sharpest direction; None for
+            a rule or a map that has none. Empty without a batch size.
+        layers: names of the weight arrays.
+        top_shares: of the squared length of the sharpest direction in each array; they sum to 1.
+        bottom_shares: the same for the most negative eigenvector.
+        mismatch: by how much, relatively, a difference of gradients along the sharpest direction is
+            another vector than Hv; what is expected of rounding is noted where it is more.
+        without_gradient: the weight arrays whose gradient is exactly 0; `notes` say why.
+        notes: what else should be known, as kinks that the Hessian does not see.
+
+    """
+
+    criterion: str = eqx.field(static=True)
+    nearness: Nearness = eqx.field(static=True)
+    lr: float = eqx.field(static=True)
+    dim: int = eqx.field(static=True)
+    num_examples: int = eqx.field(static=True)
+    index: int = eqx.field(static=True)
+    neutral: int = eqx.field(static=True)
+    rho_threshold: float = eqx.field(static=True)
+    mismatch: float = eqx.field(static=True)
+    without_gradient: tuple[str, ...] = eqx.field(static=True)
+    layers: tuple[str, ...] = eqx.field(static=True)
+    notes: tuple[str, ...] = eqx.field(static=True)
+    provenance: Provenance = eqx.field(static=True)
+    rules: tuple[RuleStability, ...]
+    mean_square: tuple[MeanSquareRate | MeanSquareAlong | None, ...]
+    pairs: Eigenpairs
+    trace: Trace | None
+    density: SpectralDensity | None
+    loss: Scalar = eqx.field(metadata=axes())
+    error: Scalar = eqx.field(metadata=axes())
+    top_shares: Float[Array, " arrays"] = eqx.field(metadata=axes("array"))
+    bottom_shares: Float[Array, " arrays"] = eqx.field(metadata=axes("array"))
+
+    @property
+    def sharpness(self) -> float:
+        """The largest eigenvalue."""
+        return float(self.pairs.values[-1])
+
+    @property
+    def unstable(self) -> tuple[str, ...]:
+        """The rules under which a perturbation grows."""
+        return tuple(each.rule for each in self.rules if each.verdict == "unstable")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain numbers, texts and lists, without eigenvectors, which have dim entries."""
+        pairs = {name: v for name, v in self.pairs.to_dict().items() if name != "vectors"}
+        return super().to_dict() | {"pairs": pairs}
+
+    def __str__(self) -> str:
+        """Return the report as text, the answer first."""
+        return as_text(report(self))
 
 
 class Table(NamedTuple):
@@ -56,7 +139,7 @@ def as_text(parts: Iterable[str | Table]) -> str:
     return "\n".join(lines)
 
 
-def report(found: "Diagnosis") -> list[str | Table]:
+def report(found: Diagnosis) -> list[str | Table]:
     """Return the parts of a report of a diagnosis."""
     error = float(found.error)
     return [
@@ -91,7 +174,7 @@ def unfinished(loss: AbstractNetworkLoss, pairs: Eigenpairs) -> list[str | Table
     ]
 
 
-def _answer(found: "Diagnosis") -> list[str]:
+def _answer(found: Diagnosis) -> list[str]:
     """Return what each rule does at the step size, and the step sizes at which it is stable."""
     if not found.rules:
         return ["No rule was measured."]
@@ -108,15 +191,16 @@ def _answer(found: "Diagnosis") -> list[str]:
     return [f"{text}.", *_step_sizes(found.rules)]
 
 
-def _behaviour(rule: "RuleStability") -> str:
+def _behaviour(rule: RuleStability) -> str:
     """Return the verdict in words, with the 2-cycle that an unstable SAM ends on."""
     swings = bool(rule.measured[np.argmax(rule.growth)] > 0)
     if rule.verdict == "unstable" and swings and math.isfinite(rule.cycle_radius):
-        return f"unstable (up to a 2-cycle of radius {rule.cycle_radius:.3g} along the sharpest direction)"
+        radius = f"{rule.cycle_radius:.3g}"
+        return f"unstable (up to a 2-cycle of radius {radius} along the sharpest direction)"
     return _VERDICTS[rule.verdict]
 
 
-def _step_sizes(rules: Sequence["RuleStability"]) -> list[str]:
+def _step_sizes(rules: Sequence[RuleStability]) -> list[str]:
     """Return for each rule the step sizes at which the directions measured are stable."""
     below = [f"lr < {_floored(r.largest_lr)} for {r.rule}" for r in rules if r.largest_lr > 0]
     unknown = [each.rule for each in rules if math.isnan(each.largest_lr)]
@@ -155,7 +239,7 @@ def _eigenvalues(pairs: Eigenpairs) -> list[str | Table]:
     return [table, f"{how}, {pairs.num_products} products"]
 
 
-def _threshold(found: "Diagnosis") -> str:
+def _threshold(found: Diagnosis) -> str:
     if not found.index:
         return "No eigenvalue measured is negative beyond its residual."
     more = ", and there may be more" if 2 * found.index >= len(found.pairs.values) else ""
@@ -165,7 +249,7 @@ def _threshold(found: "Diagnosis") -> str:
     )
 
 
-def _stability(found: "Diagnosis") -> list[str | Table]:
+def _stability(found: Diagnosis) -> list[str | Table]:
     if not found.rules:
         return []
     header = ("rule", "verdict", "lr below", "edge of λ", "lr·U", "limit", "λ < 0 held")
@@ -189,7 +273,7 @@ def _number(value: float) -> str:
     return "no formula" if math.isnan(value) else f"{value:.6g}"
 
 
-def _mini_batches(found: "Diagnosis") -> list[str]:
+def _mini_batches(found: Diagnosis) -> list[str]:
     rows = zip(found.rules, found.mean_square, strict=False)
     lines = [f"{each.rule} in mini-batches: {_mean_square(square)}" for each, square in rows]
     return [*lines, ""] if lines else []
@@ -206,7 +290,7 @@ def _mean_square(found: MeanSquareRate | MeanSquareAlong | None) -> str:
     return str(found)
 
 
-def _layers(name: str, found: "Diagnosis", shares: Any) -> str:
+def _layers(name: str, found: Diagnosis, shares: Any) -> str:
     parts = sorted(zip(np.asarray(shares).tolist(), found.layers, strict=True), reverse=True)
     shown = ", ".join(f"{layer} {share:.0%}" for share, layer in parts[:_SHOWN_LAYERS])
     return f"{name} in: {shown}"

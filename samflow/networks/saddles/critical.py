@@ -63,7 +63,7 @@ def critical_point(
     w0 = _checks.point("w0", w0, loss.dim)
     rows = np.eye(loss.dim) if basis is None else np.asarray(basis)
     rows = _checks.point("basis", rows, loss.dim, batched=True)
-    tol = float(_checks.positive("tol", tol))
+    tol = _checks.positive("tol", tol)
     rows = jnp.atleast_2d(rows)
     curvature, length = _scales(loss, w0)
     unit = curvature * length**2 or 1.0  # of the loss; with z in lengths BFGS has no units

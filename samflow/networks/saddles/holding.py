@@ -123,7 +123,7 @@ def departure(
     """
     _checks.double_precision("Following an orbit at a saddle")
     _checks.kind("system", system, Map, "Use `sf.Map(saddle.loss, rule, lr=...)`.")
-    distance = float(_checks.positive("distance", distance))
+    distance = _checks.positive("distance", distance)
     num_steps = _checks.count("num_steps", num_steps, minimum=4 * _FEWEST)
     dim = len(saddle.eigenvalues)
     if system.state_dim != dim:
@@ -242,8 +242,8 @@ def holding_threshold(
         ArgumentError: as `departure`, and for a scan that is not positive and ascending.
 
     """
-    distance = float(_checks.positive("distance", distance))
-    rel = float(_checks.positive("rel", rel))
+    distance = _checks.positive("distance", distance)
+    rel = _checks.positive("rel", rel)
     if not rel >= _FINEST:
         raise _checks.ArgumentError(
             f"Argument `rel` must be at least {_FINEST:g}, what orbits can tell, but is {rel:g}."

@@ -46,9 +46,10 @@ class PGD(eqx.Module):
 
     """
 
-    epsilon: Scalar = eqx.field(converter=lambda v: _checks.nonnegative("epsilon", v))
+    epsilon: Scalar = eqx.field(converter=lambda v: _checks.nonnegative_array("epsilon", v))
     step_size: Scalar | None = eqx.field(
-        default=None, converter=lambda v: None if v is None else _checks.positive("step_size", v)
+        default=None,
+        converter=lambda v: None if v is None else _checks.positive_array("step_size", v),
     )
     num_steps: int = eqx.field(
         static=True, default=10, converter=lambda v: _checks.count("num_steps", v)

@@ -14,14 +14,14 @@ from jaxtyping import PRNGKeyArray
 from samflow import _checks
 from samflow._random import key_words
 from samflow._status import Status
-from samflow._types import ArrayLike, NumpyArray, Scalar, Vector
+from samflow._types import ArrayLike, NumpyArray, Point, Scalar, V
 from samflow.losses.base import AbstractLoss
 from samflow.losses.eager import compiled, is_eager
 from samflow.losses.finite_sum import FiniteSum
 from samflow.losses.network_base import AbstractNetworkLoss
 from samflow.networks.training.attacks import PGD, attacked, attacked_batch, in_memory
 from samflow.networks.training.states import Store, TrainState, check_state, step_settings
-from samflow.rules import DNSAM
+from samflow.rules import Ascent
 from samflow.systems import Map
 
 _ESCAPE = 1e6
@@ -205,7 +205,7 @@ class How(NamedTuple):
             return TrainState(z, state.key, state.epoch + 1, 0), size
         return TrainState(z, state.key, state.epoch, step), size
 
-    def _moved(self, state: TrainState, order: NumpyArray | None) -> tuple[Vector, Scalar]:
+    def _moved(self, state: TrainState, order: NumpyArray | None) -> tuple[Point, Scalar]:
         system, begin = self.system, state.step * (self.batch_size or 0)
         chosen = None if order is None else order[begin : begin + (self.batch_size or 0)]
         if chosen is not None and self.attack is None and not is_eager(system.loss):
@@ -257,7 +257,7 @@ def _batch(system: Map, chosen: NumpyArray) -> AbstractLoss:
     """Return the loss of a batch as arrays that are there, without data on disk behind it."""
     loss: Any = system.loss
     drawn = loss.batch(chosen)
-    if not is_eager(loss) or isinstance(system.rule, DNSAM) or is_eager(drawn):
+    if not is_eager(loss) or system.rule.ascent is Ascent.over_whole or is_eager(drawn):
         return drawn
     return eqx.tree_at(lambda s: s.whole, drawn, None, is_leaf=lambda leaf: leaf is None)
 
@@ -268,20 +268,21 @@ def _on(system: Map, loss: AbstractLoss) -> Map:
 
 # The data are arguments of these programs, and no program holds a loop of steps.
 @eqx.filter_jit
-def _step_on_batch(system: Map, z: Vector, chosen: Any) -> tuple[Vector, Scalar]:
+def _step_on_batch(system: Map, z: V, chosen: Any) -> tuple[V, Scalar]:
     loss: Any = system.loss
     return _moved(_on(system, loss.batch(chosen)), z)
 
 
 @compiled
-def _step(system: Map, z: Vector) -> tuple[Vector, Scalar]:
+def _step(system: Map, z: V) -> tuple[V, Scalar]:
     return _moved(system, z)
 
 
-def _moved(system: Map, z: Vector) -> tuple[Vector, Scalar]:
+def _moved(system: Map, z: V) -> tuple[V, Scalar]:
     z = system.step(z)
     # A velocity is in other units than weights: it counts only where it is not finite.
-    return z, jnp.where(jnp.isfinite(z).all(), jnp.linalg.norm(system.position(z)), jnp.nan)
+    finite = jnp.isfinite(jnp.linalg.norm(z))
+    return z, jnp.where(finite, jnp.linalg.norm(system.position(z)), jnp.nan)
 
 
 def run(

@@ -88,9 +88,9 @@ def train_to_minimum(
     """
     _checks.double_precision("Training to a minimum")
     w = _checks.point("w0", w0, loss.dim)
-    lrs = tuple(float(_checks.positive("lrs", lr)) for lr in lrs)
+    lrs = tuple(_checks.positive("lrs", lr) for lr in lrs)
     limits = tuple(_checks.count("num_steps", n) for n in num_steps)
-    tol = float(_checks.positive("tol", tol))
+    tol = _checks.positive("tol", tol)
     if len(lrs) != len(limits) or not lrs:
         raise _checks.ArgumentError(
             f"Argument `num_steps` must have one entry an lr, {len(lrs)}, but has {len(limits)}."

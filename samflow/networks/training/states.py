@@ -176,7 +176,8 @@ def fingerprint(system: Map, **others: Any) -> dict[str, str]:
     """Return what tells one training from another: exact numbers, digests of data, options.
 
     Data count by shape, type, and at most 4,096 rows of each array. What is no array, as an
-    activation, or all of a PyTorch module, counts by its name only: a `Store` looks at outputs.
+    activation, the function of a rule, or all of a PyTorch module, counts by its name only: a
+    `Store` looks at outputs.
     """
     loss = system.loss
     rest = eqx.tree_at(lambda s: s.loss, system, None)
@@ -185,7 +186,7 @@ def fingerprint(system: Map, **others: Any) -> dict[str, str]:
         for path, leaf in jtu.tree_flatten_with_path(rest)[0]
     }
     flags = {
-        f"rule.{name}": str(value)
+        f"rule.{name}": _named(value)
         for name, value in vars(system.rule).items()
         if not eqx.is_array(value) and value is not None
     }
@@ -203,7 +204,13 @@ def fingerprint(system: Map, **others: Any) -> dict[str, str]:
     }
 
 
+def _named(value: Any) -> str:
+    return getattr(value, "__qualname__", type(value).__name__) if callable(value) else str(value)
+
+
 def _exact(leaf: Any) -> str:
+    if callable(leaf):
+        return _named(leaf)
     return digest(leaf) if np.ndim(leaf) else repr(np.asarray(leaf).item())
 
 

@@ -14,7 +14,6 @@ from samflow.noise.interpolation.batch_moments import BatchMoments
 from samflow.noise.interpolation.batch_operator import batches, has_closed_form
 from samflow.noise.interpolation.linearisation import Linearisation, linearise
 from samflow.records import AbstractRecord, Provenance, provenance
-from samflow.rules.sam import USAM
 from samflow.systems.stochastic_map import StochasticMap
 
 
@@ -97,7 +96,7 @@ def alignment_bound(
     if corrected and not noise.replacement:
         share = (n - size) / (size * (n - 1)) if n > 1 else 0.0
     gamma, norm = least_alignment(data)
-    rho = float(system.map.rule.rho) if isinstance(system.map.rule, USAM) else 0.0
+    rho = system.map.rule.effective_rho()
     level = share * gamma * norm**2
     per_square = level * (1 + rho**2 * level)
     value = float(system.map.lr) ** 2 * per_square

@@ -14,7 +14,7 @@ from samflow._random import key_words, words
 from samflow._types import ArrayLike, NumpyArray
 from samflow.losses.finite_sum import FiniteSum
 from samflow.noise.interpolation.batch_operator import Operator, Perron, batches, leading
-from samflow.rules.base import AbstractNormalisedRule
+from samflow.rules.base import is_normalised
 from samflow.systems.stochastic_map import StochasticMap
 
 MOST_BATCHES = 20_000
@@ -47,7 +47,7 @@ class Jacobians(NamedTuple):
 
 def check_smooth(system: StochasticMap) -> None:
     """Refuse a rule that jumps where the gradient is 0."""
-    if isinstance(system.map.rule, AbstractNormalisedRule):
+    if is_normalised(system.map.rule):
         raise _checks.ArgumentError(
             f"Argument `system` must be of a rule with a Jacobian at a minimum, but "
             f"{system.map.rule.name} divides by the length of the gradient and jumps there: it "

@@ -128,7 +128,7 @@ class BatchMoments:
     def _pair(self, x: NumpyArray) -> NumpyArray:
         h = self.hessian
         terms = {((1, 2),): lambda: self._sandwich(x), ((1,), (2,)): lambda: h @ x @ h}
-        return sum(c * terms[tau]() for tau, c in self._weights(2).items())  # pyright: ignore
+        return sum(c * terms[tau]() for tau, c in self._weights(2).items())  # pyright: ignore[reportReturnType]
 
     def _triple(self, x: NumpyArray) -> NumpyArray:
         h = self.hessian
@@ -140,7 +140,7 @@ class BatchMoments:
             ((1, 2, 3),): lambda: self._sandwich(x, left=True),
         }
         total = sum(c * terms[tau]() for tau, c in self._weights(3).items())
-        return total + total.T  # pyright: ignore
+        return total + total.T  # pyright: ignore[reportAttributeAccessIssue]
 
     def _quadruple(self, x: NumpyArray) -> NumpyArray:
         h = self.hessian

@@ -23,7 +23,6 @@ from samflow.noise.interpolation.batch_moments import (
     to_matrix,
     to_vector,
 )
-from samflow.rules.sam import GD, USAM
 from samflow.systems.gradient_noise import MiniBatch
 from samflow.systems.stochastic_map import StochasticMap
 
@@ -81,7 +80,7 @@ class Update(NamedTuple):
 
 def has_closed_form(system: StochasticMap) -> bool:
     """Say whether the rule is one whose expectations are known exactly: GD or USAM."""
-    return isinstance(system.map.rule, (GD, USAM))
+    return system.map.rule.ascent.is_linear
 
 
 def batches(system: StochasticMap) -> MiniBatch:
@@ -97,8 +96,7 @@ def batches(system: StochasticMap) -> MiniBatch:
 
 def update(system: StochasticMap) -> Update:
     """Return the step of a GD or USAM system as an `Update`."""
-    rule, inner = system.map.rule, system.map
-    rho = float(rule.rho) if isinstance(rule, USAM) else 0.0
+    inner, rho = system.map, system.map.rule.effective_rho()
     lr = float(inner.lr)
     decay = 0.0 if inner.weight_decay is None else float(inner.weight_decay)
     if inner.momentum is None:
@@ -224,7 +222,7 @@ def _krylov(apply: Operator, size: int, self_adjoint: bool, tol: float) -> tuple
     start = np.eye(size).ravel()
     if not np.isfinite(product(start)).all():
         return np.nan, np.full((size, size), np.nan)
-    linear = LinearOperator((size**2, size**2), matvec=product, dtype=float)  # pyright: ignore
+    linear = LinearOperator((size**2, size**2), matvec=product, dtype=float)  # pyright: ignore[reportCallIssue]
     settings: Any = {
         "tol": tol,
         "k": 1,

@@ -135,7 +135,7 @@ def mean_square_rate(
     _checks.double_precision("Finding a mean-square rate")
     _checks.kind("system", system, StochasticMap, "Use `sf.StochasticMap(map, noise)`.")
     _checks.known("expectation", expectation, _EXPECTATIONS)
-    tol = float(_checks.positive("tol", tol))
+    tol = _checks.positive("tol", tol)
     noise = batches(system)
     batch_jacobians.check_smooth(system)
     data = linearise(system.loss, w)

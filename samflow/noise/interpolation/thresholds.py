@@ -16,7 +16,7 @@ from samflow.noise.interpolation.batch_operator import batches, critical_lr, has
 from samflow.noise.interpolation.linearisation import Linearisation, linearise
 from samflow.noise.interpolation.mean_square import exact
 from samflow.records import AbstractRecord, Provenance, provenance
-from samflow.rules.sam import USAM
+from samflow.rules import Ascent
 from samflow.systems.stochastic_map import StochasticMap
 
 _MOST_DOUBLINGS = 60
@@ -91,10 +91,10 @@ def stability_threshold(
     _checks.double_precision("Finding a threshold of stability")
     _checks.kind("system", system, StochasticMap, "Use `sf.StochasticMap(map, noise)`.")
     _checks.known("parameter", parameter, ("lr", "rho"))
-    rtol = max(float(_checks.positive("rtol", rtol)), 1e-12)
+    rtol = max(_checks.positive("rtol", rtol), 1e-12)
     noise = batches(system)
     batch_jacobians.check_smooth(system)
-    has_rho = isinstance(system.map.rule, USAM)
+    has_rho = system.map.rule.ascent is Ascent.gradient
     if not (has_rho if parameter == "rho" else has_closed_form(system)):
         needed = "USAM" if parameter == "rho" else "GD or USAM"
         raise _checks.ArgumentError(

@@ -17,7 +17,7 @@ from jaxtyping import Array
 
 from samflow._components import norm
 from samflow.losses.base import AbstractLoss
-from samflow.rules.base import AbstractNormalisedRule
+from samflow.rules.base import is_normalised
 from samflow.systems.flow import Flow
 
 RANK = 1e-6
@@ -94,7 +94,7 @@ class Surroundings(NamedTuple):
 
 def limit(system: Flow, point: Array, e: Array) -> Array:
     """Return ℓ(e), the limit of the rule's direction at the critical point `point`."""
-    assert isinstance(system.rule, AbstractNormalisedRule)
+    assert is_normalised(system.rule)
     return system.rule.limit(system.loss, point, e)
 
 

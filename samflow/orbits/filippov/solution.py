@@ -29,7 +29,7 @@ from samflow.orbits.filippov.arrival import (
 )
 from samflow.orbits.filippov.sliding import margins, sliding_velocity, take_off, wall
 from samflow.orbits.segments import Segment, Settings, outside, smooth_status, solve_segment
-from samflow.rules.base import AbstractNormalisedRule
+from samflow.rules.base import is_normalised
 from samflow.systems.base import AbstractFlow
 from samflow.systems.flow import Flow
 
@@ -60,7 +60,7 @@ class Progress(NamedTuple):
 
 def jumps(system: AbstractFlow) -> bool:
     """Say whether the flow is of a rule that jumps at critical points, and small enough."""
-    normalised = isinstance(system, Flow) and isinstance(system.rule, AbstractNormalisedRule)
+    normalised = isinstance(system, Flow) and is_normalised(system.rule)
     return normalised and system.dim <= _MAX_DIM
 
 

@@ -117,7 +117,7 @@ REPORTER = """
 
 @pytest.mark.slow
 def test_a_report_is_whole_after_every_kill(tmp_path):
-    """It is two files, each written by `write_whole`, as `analysis.report` does."""
+    """It is two files, each written by `write_whole`, as `reporting.page` does."""
     for kill in range(KILLS):
         delay = 0.02 + 0.05 * random.Random(kill).random()
         killed(REPORTER.format(root=ROOT, folder=str(tmp_path)), delay)

@@ -15,10 +15,10 @@ from multiprocessing import connection
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from analysis import STUDIES
 from analysis.claims import Claim
-from analysis.size import Size, reduction, sized
-from figures import FIGURES, Drawn, save, studies_of
+from analysis.size import Size
+from reporting.drawing import Drawn, save
+from reporting.registry import FIGURES, STUDIES, reduction, sized, studies_of
 from samflow._checks import ArgumentError, known
 
 

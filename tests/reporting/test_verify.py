@@ -1,12 +1,10 @@
 """The report: claims hold, a planted wrong constant fails, and the exit code says so."""
 
-import ast
 import inspect
 import json
 import math
 import os
 from dataclasses import asdict
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,12 +12,11 @@ import sympy
 import typer
 from typer.testing import CliRunner
 
-import analysis
-from analysis import work
-from analysis.__main__ import main, verify
 from analysis.claims import Evidence, Study
-from analysis.size import Size, reduction
-from figures import FIGURES, studies_of
+from analysis.size import Size
+from reporting import work
+from reporting.command import main, verify
+from reporting.registry import FIGURES, STUDIES, reduction, studies_of
 from samflow._checks import ArgumentError
 from tests.tiers import slow
 
@@ -71,7 +68,7 @@ def test_the_page_is_self_contained(report):
     ],
 )
 def test_a_planted_wrong_constant_fails(study, constant, wrong, monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(analysis.STUDIES[study], constant, wrong)
+    monkeypatch.setattr(STUDIES[study], constant, wrong)
     assert verify([study], tmp_path, draw=False) == 1
     assert "FAILS" in capsys.readouterr().out
     assert "fails" in (tmp_path / "index.html").read_text()
@@ -79,7 +76,7 @@ def test_a_planted_wrong_constant_fails(study, constant, wrong, monkeypatch, tmp
 
 
 def test_every_study_is_listed_with_a_title():
-    for name, study in analysis.STUDIES.items():
+    for name, study in STUDIES.items():
         assert name == study.NAME
         assert study.TITLE
 
@@ -123,7 +120,7 @@ def test_verdicts_are_plain_whatever_was_compared(found):
 
 def test_the_report_says_its_size(report, tmp_path, monkeypatch, capsys):
     assert json.loads((report[1] / "claims.json").read_text())["about"]["size"] == "full"
-    study = analysis.STUDIES["valley-drift"]
+    study = STUDIES["valley-drift"]
     asked = []
     monkeypatch.setattr(study, "SMALL_SIZE", "one claim is left out.", raising=False)
     monkeypatch.setattr(study, "measure", lambda progress, size: asked.append(size))
@@ -146,7 +143,7 @@ def test_a_study_with_one_size_is_the_same_in_both(report, tmp_path):
     assert small["claims"] == [c for c in full["claims"] if c["study"] in FAST[:2]]
 
 
-@pytest.mark.parametrize("module", [*analysis.STUDIES.values(), *FIGURES.values()])
+@pytest.mark.parametrize("module", [*STUDIES.values(), *FIGURES.values()])
 def test_whatever_takes_a_size_says_what_it_reduces(module):
     made = module.measure if hasattr(module, "measure") else module.draw
     assert ("size" in inspect.signature(made).parameters) == hasattr(module, "SMALL_SIZE")
@@ -203,7 +200,7 @@ def plant(monkeypatch):
     """Return how to put claims in the place of a study's."""
 
     def put(claims):
-        study = analysis.STUDIES["valley-drift"]
+        study = STUDIES["valley-drift"]
         monkeypatch.setattr(study, "measure", lambda progress: None)
         monkeypatch.setattr(study, "judge", lambda record: claims)
 
@@ -264,7 +261,7 @@ def test_an_error_loses_its_study_and_not_the_others(monkeypatch, tmp_path, caps
     def stop(progress):
         raise ArithmeticError("no root")
 
-    monkeypatch.setattr(analysis.STUDIES["map-window"], "measure", stop)
+    monkeypatch.setattr(STUDIES["map-window"], "measure", stop)
     assert verify(["map-window", "sam-cycle"], tmp_path, draw=False) == 1
     content = json.loads((tmp_path / "claims.json").read_text())
     assert content["stopped"] == {"map-window": "ArithmeticError: no root"}
@@ -277,14 +274,14 @@ def test_an_interrupt_says_what_is_left(monkeypatch, tmp_path):
     def stop(progress):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(analysis.STUDIES["map-window"], "measure", stop)
+    monkeypatch.setattr(STUDIES["map-window"], "measure", stop)
     with pytest.raises(KeyboardInterrupt, match=r"after 0 of 1 studies[^$]*--only map-window"):
         verify(["map-window"], tmp_path, draw=False)
 
 
 def test_every_study_and_figure_is_done_once_and_a_quick_task_comes_first():
-    todo = work.tasks(analysis.STUDIES, FIGURES)
-    assert sorted(name for task in todo for name in task.studies) == sorted(analysis.STUDIES)
+    todo = work.tasks(STUDIES, FIGURES)
+    assert sorted(name for task in todo for name in task.studies) == sorted(STUDIES)
     assert sorted(name for task in todo for name in task.figures) == sorted(FIGURES)
     for task in todo:
         assert all(set(studies_of(FIGURES[name])) <= set(task.studies) for name in task.figures)
@@ -292,29 +289,12 @@ def test_every_study_and_figure_is_done_once_and_a_quick_task_comes_first():
     assert first.studies
     assert first.cost == min(task.cost for task in todo if task.studies)
     assert [task.cost for task in others] == sorted((t.cost for t in others), reverse=True)
-    assert set(work.COSTS) == {*analysis.STUDIES, *(f"figure {name}" for name in FIGURES)}
+    assert set(work.COSTS) == {*STUDIES, *(f"figure {name}" for name in FIGURES)}
 
 
 def test_a_figure_is_left_out_without_its_study():
     assert work.tasks(["sam-cycle"], ["two_phases"]) == [work.Task(("sam-cycle",), ())]
     assert work.tasks(["valley-phases"], ["two_phases"])[0].figures == ("two_phases",)
-
-
-@pytest.mark.parametrize("package", ["analysis", "figures"])
-def test_studies_import_no_figure_and_figures_no_study(package):
-    other = {"analysis": "figures", "figures": "analysis"}[package]
-    shared = {"analysis.modules", "analysis.size", "analysis.statistics"}
-    above = {"__main__.py", "work.py", "report.py"}  # these stand above both
-    for path in Path(analysis.__file__).parent.parent.joinpath(package).glob("*.py"):
-        if path.name in above:
-            continue
-        imported = {
-            f"{node.module}.{alias.name}" if node.module == other else str(node.module)
-            for node in ast.walk(ast.parse(path.read_text()))
-            if isinstance(node, ast.ImportFrom) and str(node.module).split(".")[0] == other
-            for alias in node.names
-        }
-        assert imported <= shared, path
 
 
 def test_a_claim_that_could_not_fail_fails():

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import textwrap
 
-from analysis import work
+from reporting import work
 
 LEAVING = """
     import atexit, multiprocessing, threading, time

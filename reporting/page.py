@@ -14,9 +14,9 @@ import jax
 import samflow
 from analysis.claims import Claim
 from analysis.size import Size
-from analysis.tally import tally
-from analysis.work import Checked, Lost
-from figures import Drawn
+from reporting.drawing import Drawn
+from reporting.tally import tally
+from reporting.work import Checked, Lost
 from samflow.records import write_whole
 
 _COLUMNS = ("claim", "source", "predicted", "measured", "tolerance", "why", "verdict")

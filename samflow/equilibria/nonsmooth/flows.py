@@ -1,7 +1,7 @@
 """What holds a flow near a critical point where its rule has no Jacobian: sliding.
 
-Of linear ascents one inequality gives the radius from which it comes to the point; other rules are
-asked for their limits from many sides. Sections 3 and 5 of docs/theory.
+A rule may know it. Of linear ascents one inequality gives the radius from which it comes to the
+point; other rules are asked for their limits from many sides.
 """
 
 from typing import Any
@@ -12,14 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from samflow import theory
 from samflow._status import Kind
-from samflow.equilibria.linear_ascent import EQUAL, LinearAscent, block_means
-from samflow.equilibria.nonsmooth_records import Nonsmooth, Sliding
+from samflow.equilibria.nonsmooth.records import Nonsmooth, Sliding
 from samflow.losses.base import AbstractLoss
-from samflow.losses.finite_sum import shards
 from samflow.losses.quadratic import is_quadratic
-from samflow.rules import GCSAM, MSAM, SSAM, AbstractNormalisedRule
+from samflow.rules import is_normalised
+from samflow.rules.critical import EQUAL, Attraction, LinearAscent
 from samflow.systems import Flow
 
 _DIRECTIONS = 64
@@ -35,30 +33,15 @@ def holds_flow(
     regular = np.abs(lams).min() > EQUAL * np.abs(lams).max()
     if not regular or (ascent is not None and ascent.rho == 0):
         return Nonsmooth(Kind.undefined)
-    if isinstance(system.rule, GCSAM):
-        return _centralised(system.rule, hessian)
-    if isinstance(system.rule, SSAM):
-        radius = float(theory.attraction_radius(lams.tolist(), rho=float(system.rule.rho)))
-        return Nonsmooth(
-            Kind.attracting, sliding=Sliding(radius, exact, finite_time=False), exact=exact
-        )
-    if ascent is not None:
-        radius = _sliding_radius(hessian, ascent)
-        return Nonsmooth(
-            Kind.sliding, sliding=Sliding(radius, exact, finite_time=True), exact=exact
-        )
-    if isinstance(system.rule, MSAM):
-        # ½d‖u‖²/dt = −uᵀHu − ρ mean ‖Hᵢu‖: what holds it is that no direction is flat for all.
-        hessians = [
-            np.asarray(part.hessian(w)) for part in shards(system.loss, system.rule.shard_size)
-        ]
-        weakest = np.linalg.svd(np.concatenate(hessians), compute_uv=False)[-1]
-        if weakest <= EQUAL * np.abs(hessian).max():
-            return Nonsmooth(Kind.undefined)
-        return Nonsmooth(Kind.sliding, sliding=Sliding(None, exact, finite_time=True), exact=exact)
-    if isinstance(system.rule, AbstractNormalisedRule) and _comes_in(system, w, hessian, vectors):
-        return Nonsmooth(Kind.sliding, sliding=Sliding(None, exact, finite_time=True), exact=exact)
-    return Nonsmooth(Kind.undefined)
+    known = system.rule.attraction(system.loss, np.asarray(w), hessian)
+    if known is None and ascent is not None:
+        known = Attraction(Kind.sliding, finite_time=True, radius=_sliding_radius(hessian, ascent))
+    if known is None and is_normalised(system.rule) and _comes_in(system, w, hessian, vectors):
+        known = Attraction(Kind.sliding, finite_time=True)
+    if known is None or known.finite_time is None:
+        return Nonsmooth(Kind.undefined if known is None else known.kind)
+    sliding = Sliding(known.radius, exact, known.finite_time)
+    return Nonsmooth(known.kind, sliding=sliding, exact=exact)
 
 
 def _sliding_radius(hessian: np.ndarray, ascent: LinearAscent) -> float:
@@ -72,19 +55,6 @@ def _sliding_radius(hessian: np.ndarray, ascent: LinearAscent) -> float:
     inverse = np.linalg.inv(scale @ hessian)  # TH²T = (TH)(TH)ᵀ
     largest = np.linalg.eigvalsh(-inverse @ (push + push.T) @ inverse.T / 2)[-1]
     return float(ascent.rho * unit / largest) if largest > 0 else float("inf")
-
-
-def _centralised(rule: GCSAM, hessian: np.ndarray) -> Nonsmooth:
-    """Return what GCSAM's flow does along the directions that it does not ascend in."""
-    import scipy.linalg  # slow to import, and seldom needed
-
-    blocks = block_means(rule, len(hessian))
-    inverse = np.linalg.inv(hessian)
-    basis = scipy.linalg.orth(blocks)
-    form = np.linalg.eigvalsh(basis.T @ inverse @ basis)
-    if np.abs(form).min() <= EQUAL * np.abs(form).max():
-        return Nonsmooth(Kind.nonhyperbolic)
-    return Nonsmooth(Kind.attracting if form[0] > 0 else Kind.saddle)
 
 
 def _comes_in(system: Flow, w: Array, hessian: np.ndarray, vectors: np.ndarray) -> bool:

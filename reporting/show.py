@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from analysis.claims import Claim, Verdict
-from analysis.report import Report
 from analysis.size import Size
-from analysis.tally import tally
-from analysis.work import Checked, Done, Lost, Task
+from reporting.page import Report
+from reporting.tally import tally
+from reporting.work import Checked, Done, Lost, Task
 
 Line = tuple[str, str]
 """A line of text and its style, as rich names it."""

@@ -1,8 +1,7 @@
 """What holds a map near a critical point where its rule has no Jacobian: 2-cycles and a trap.
 
 On the quadratic part of the loss all symmetric 2-cycles of a linear ascent come from an eigenvalue
-problem; of rules with a memory or several ascent steps those along eigenvectors are known.
-Sections 3 and 5 of docs/theory.
+problem; rules with a memory or several ascent steps know those along eigenvectors.
 """
 
 import functools
@@ -13,10 +12,9 @@ import numpy as np
 from samflow import theory
 from samflow._status import Kind
 from samflow.equilibria._units import power_of_two
-from samflow.equilibria.linear_ascent import EQUAL, LinearAscent
-from samflow.equilibria.nonsmooth_records import Cycle, Nonsmooth, Trap
+from samflow.equilibria.nonsmooth.records import Cycle, Nonsmooth, Trap
 from samflow.losses.quadratic import is_quadratic
-from samflow.rules import FSAM, AbstractRule, MultiStepSAM, OptimisticSAM, VaSSO
+from samflow.rules.critical import EQUAL, LinearAscent
 from samflow.systems import Map
 from samflow.systems.hyperparameters import theory_settings
 
@@ -29,13 +27,12 @@ def holds_map(system: Map, hessian: np.ndarray, ascent: LinearAscent | None) -> 
     if system.weight_decay is not None:
         return Nonsmooth(Kind.undefined)
     exact = is_quadratic(system.loss)
-    if isinstance(system.rule, tuple(_ALIGNED)):
-        cycles = _aligned_cycles(system, system.rule, hessian)
-        return Nonsmooth(_kind(cycles, None), cycles, exact=exact)
-    if ascent is None or ascent.rho == 0:
+    if ascent is None:
+        cycles, trap = _aligned_cycles(system, hessian), None
+    elif ascent.rho == 0:
         return Nonsmooth(Kind.undefined)
-    cycles = symmetric_cycles(system, hessian, ascent)
-    trap = _trap(system, hessian, ascent)
+    else:
+        cycles, trap = symmetric_cycles(system, hessian, ascent), _trap(system, hessian, ascent)
     return Nonsmooth(_kind(cycles, trap), cycles, trap, exact=exact)
 
 
@@ -126,13 +123,9 @@ def _attracts(sizes: np.ndarray, multiplicity: int) -> bool | None:
     return True if neutral == multiplicity - 1 else None  # along a sphere of cycles: neutral
 
 
-def _aligned_cycles(system: Map, rule: AbstractRule, hessian: np.ndarray) -> tuple[Cycle, ...]:
-    """Return the 2-cycles along eigenvectors of rules across whose cycles each λⱼ is by itself.
-
-    None with momentum, and none along a negative or a multiple eigenvalue of multi-step SAM,
-    where the ascent turns round.
-    """
-    if system.momentum is not None or float(getattr(rule, "rho", 0.0)) == 0:
+def _aligned_cycles(system: Map, hessian: np.ndarray) -> tuple[Cycle, ...]:
+    """Return the 2-cycles along eigenvectors that the rule knows; none with momentum."""
+    if system.momentum is not None or float(getattr(system.rule, "rho", 0.0)) == 0:
         return ()
     lams, vectors = np.linalg.eigh(hessian)
     largest, cycles = np.abs(lams).max(), []
@@ -141,7 +134,7 @@ def _aligned_cycles(system: Map, rule: AbstractRule, hessian: np.ndarray) -> tup
         simple = all(abs(other - lam) > _SAME * largest for other in others)
         if not simple or abs(lam) <= EQUAL * largest:
             continue
-        found = _ALIGNED[type(rule)](rule, lam, others, float(system.lr))
+        found = system.rule.aligned_cycle(lam, others, float(system.lr))
         if found is None:
             continue
         radius, updates = found
@@ -159,64 +152,6 @@ def _aligned_cycles(system: Map, rule: AbstractRule, hessian: np.ndarray) -> tup
             )
         )
     return tuple(sorted(cycles, key=lambda cycle: -cycle.gradient))
-
-
-Aligned = tuple[float, list[Any]] | None
-"""A radius, and the update of a step along the cycle and across it, one for each eigenvalue."""
-
-
-def _numbers(matrix: Any) -> np.ndarray:
-    return np.array(matrix, dtype=float)
-
-
-def _with_sams_cycle(
-    update: Any, forgets: float, rho: float, lam: float, others: list[float], lr: float
-) -> Aligned:
-    if lr * lam >= 2:
-        return None
-    symbols = (theory.curvature_across, theory.ascent_across)
-    across = []
-    for other in others:
-        at = (lr * other, (other / lam) ** 2 * (2 - lr * lam))
-        across.append(_numbers(update.subs(dict(zip(symbols, at, strict=True)))))
-    radius = float(theory.cycle_radius(lam, rho=rho, lr=lr))
-    return radius, [1 - lr * lam, forgets, *across]
-
-
-def _friendly(rule: FSAM, lam: float, others: list[float], lr: float) -> Aligned:
-    update = theory.friendly_update(float(rule.sigma), float(rule.decay))
-    return _with_sams_cycle(update, float(rule.decay), float(rule.rho), lam, others, lr)
-
-
-def _suppressed(rule: VaSSO, lam: float, others: list[float], lr: float) -> Aligned:
-    update = theory.suppressed_update(float(rule.theta))
-    return _with_sams_cycle(update, 1 - float(rule.theta), float(rule.rho), lam, others, lr)
-
-
-def _optimistic(rule: OptimisticSAM, lam: float, others: list[float], lr: float) -> Aligned:
-    about = {"lr": lr, "lookahead": float(rule.lookahead)}
-    if lam < 0 or (lr + 2 * about["lookahead"]) * lam >= 2:
-        return None
-    curvatures = [lam, *(theory.optimistic_curvature(lam, other, **about) for other in others)]
-    updates = [_numbers(theory.optimistic_update(value, **about)) for value in curvatures]
-    return float(theory.optimistic_cycle_radius(lam, rho=float(rule.rho), **about)), updates
-
-
-def _multistep(rule: MultiStepSAM, lam: float, others: list[float], lr: float) -> Aligned:
-    about = {"lr": lr, "num_steps": rule.num_steps, "average": rule.average}
-    if lam < 0 or lr * lam >= 2:
-        return None
-    across = [1 - float(theory.multistep_curvature(lam, other, **about)) for other in others]
-    radius = theory.multistep_cycle_radius(lam, rho=float(rule.rho), **about)
-    return float(radius), [1 - lr * lam, *across]
-
-
-_ALIGNED: dict[type, Any] = {
-    FSAM: _friendly,
-    VaSSO: _suppressed,
-    OptimisticSAM: _optimistic,
-    MultiStepSAM: _multistep,
-}
 
 
 def _trap(system: Map, hessian: np.ndarray, ascent: LinearAscent) -> Trap | None:

@@ -1,4 +1,4 @@
-"""`python -m analysis.bytecode`: import all modules that the report and the commands use.
+"""`python -m reporting.bytecode`: import all modules that the report and the commands use.
 
 Python then keeps the bytecode of those modules, and of no others: of what is installed it is a
 small part, and processes that may not write bytecode would compile it again, each for itself.
@@ -11,6 +11,7 @@ from types import ModuleType
 
 import analysis
 import figures
+import reporting
 import samflow
 
 _LATER = (
@@ -32,7 +33,8 @@ _LATER = (
 
 def main() -> None:
     """Import all modules of ours, and what they import later; leave out what is not installed."""
-    for name in (*_modules(analysis), *_modules(figures), *_modules(samflow), *_LATER):
+    packages = (analysis, figures, reporting, samflow)
+    for name in (*(name for package in packages for name in _modules(package)), *_LATER):
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
 

@@ -1,0 +1,101 @@
+"""All studies and figures by name, and what their modules say of themselves."""
+
+import importlib
+from collections.abc import Iterator, Mapping
+from types import ModuleType
+
+from analysis.size import Size
+
+
+class Modules(Mapping[str, ModuleType]):
+    """The modules of a package by their `NAME`, which is the file's, with hyphens if it likes.
+
+    A process imports only what it uses: every study together takes longer than a short one.
+    """
+
+    def __init__(self, package: str, names: tuple[str, ...]) -> None:
+        """Take the names in the order in which they are listed."""
+        self._package, self._names = package, names
+
+    def __getitem__(self, name: str) -> ModuleType:
+        """Import the module of that name."""
+        if name not in self._names:
+            raise KeyError(name)
+        return importlib.import_module(f"{self._package}.{name.replace('-', '_')}")
+
+    def __iter__(self) -> Iterator[str]:
+        """Go through the names in their order."""
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self._names)
+
+
+STUDIES = Modules(
+    "analysis",
+    (
+        "beale-threshold",
+        "map-window",
+        "beale-descent",
+        "sam-cycle",
+        "saddle-cycles",
+        "sam-flow",
+        "practical-sam",
+        "hallucinated",
+        "relatives",
+        "lyapunov",
+        "noise-moments",
+        "toy-network",
+        "weak-order",
+        "escape",
+        "valley-phases",
+        "valley-drift",
+        "interpolation",
+        "digits-phases",
+        "digits-noise",
+        "noisy-switch",
+        "late-attack",
+        "batch-momentum",
+        "symmetry-saddles",
+        "checkpoints",
+    ),
+)
+"""Every study by name, in the order of the report."""
+
+FIGURES = Modules(
+    "figures",
+    (
+        "portrait",
+        "beale",
+        "crossing",
+        "threshold",
+        "saddle-cycles",
+        "hallucinated",
+        "two_phases",
+        "interpolation",
+        "noise-moments",
+        "weak-order",
+        "escape",
+        "noisy-switch",
+        "late-attack",
+        "batch-momentum",
+        "symmetry-saddles",
+    ),
+)
+"""Every figure by name, in the order of the report."""
+
+
+def studies_of(figure: ModuleType) -> tuple[str, ...]:
+    """Return the names of the studies whose records a figure draws."""
+    return figure.STUDIES
+
+
+def sized(module: ModuleType, size: Size) -> tuple[Size, ...]:
+    """Return the last arguments of `measure` or `draw` of a module: the size, or nothing."""
+    return (size,) if hasattr(module, "SMALL_SIZE") else ()
+
+
+def reduction(module: ModuleType, size: Size) -> str:
+    """Return what a study or figure reduces or leaves out at a size; empty if nothing."""
+    return getattr(module, "SMALL_SIZE", "") if size is Size.small else ""
