@@ -327,7 +327,7 @@ def test_a_diagnosis(network, name):
     """At a point that is not critical, where SAM has a Jacobian, too."""
     beside = Checkpoint(network.loss, network.w + 0.1)
     found, expected = (
-        diagnose(beside, rules=[rule], rho=RHO, lr=LR).verdicts[0] for rule in PAIRS[name]
+        diagnose(beside, rules=[rule], rho=RHO, lr=LR).rules[0] for rule in PAIRS[name]
     )
     np.testing.assert_allclose(found.measured, expected.measured, rtol=1e-9)
     np.testing.assert_allclose(found.growth, expected.growth, rtol=1e-9)
