@@ -131,8 +131,8 @@ def measure(
     return Record(
         moved=moved,
         threshold=threshold.value,
-        mean_square=(mean_square.rate, str(mean_square.verdict)),
-        typical=(Mean(typical.rate, typical.standard_error), str(typical.verdict)),
+        mean_square=(mean_square.rate, str(mean_square.stability)),
+        typical=(Mean(typical.rate, typical.standard_error), str(typical.stability)),
         losses={name: losses(loss, w, rho, num_runs) for name, rho in rules.items()},
         expected={name: expected(loss, w, rho, max(COMPARED[name])) for name, rho in rules.items()},
     )

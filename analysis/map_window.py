@@ -22,7 +22,7 @@ _SHIFT = 1e-3
 class Case(NamedTuple):
     """A radius next to an end of a window: what theory says of it, and what the orbit did."""
 
-    kind: str
+    scheme: str
     momentum: float
     side: str
     end: Endpoint
@@ -33,14 +33,14 @@ class Case(NamedTuple):
 def measure(progress: Callable[[str], None] = lambda message: None) -> list[Case]:
     """Follow an orbit on either side of both ends, for the plain map and for momentum."""
     cases = []
-    for kind, momentum in (("none", 0.0), ("heavy_ball", 0.9), ("nesterov", 0.9)):
-        progress(kind)
-        window = theory.rho_window(_EIGENVALUES, lr=_LR, momentum=momentum, kind=kind)
+    for scheme, momentum in (("none", 0.0), ("heavy_ball", 0.9), ("nesterov", 0.9)):
+        progress(scheme)
+        window = theory.rho_window(_EIGENVALUES, lr=_LR, momentum=momentum, scheme=scheme)
         for side, end, inner in (("lower", window.low, 1), ("upper", window.high, -1)):
             for shift, inside in ((inner, True), (-inner, False)):
                 rho = float(end.value) * (1 + shift * _SHIFT)
-                converges = _converges(kind, momentum, rho)
-                cases.append(Case(kind, momentum, side, end, inside, converges))
+                converges = _converges(scheme, momentum, rho)
+                cases.append(Case(scheme, momentum, side, end, inside, converges))
     return cases
 
 
@@ -48,8 +48,8 @@ def judge(record: list[Case]) -> list[Claim]:
     """Claim that orbits converge inside the window alone."""
     return [
         _study.fact(
-            f"{case.kind}, {case.side} end, {where}",
-            f"λ = (1, −2), lr = {_LR}, momentum {case.momentum:g} ({case.kind}): at a relative "
+            f"{case.scheme}, {case.side} end, {where}",
+            f"λ = (1, −2), lr = {_LR}, momentum {case.momentum:g} ({case.scheme}): at a relative "
             f"distance of 1e-3 {where} the {case.side} end rho = {float(case.end.value):.6g} "
             f"({case.end.event}), do orbits converge to the saddle?",
             predicted=case.inside,
@@ -62,13 +62,13 @@ def judge(record: list[Case]) -> list[Claim]:
     ]
 
 
-def _converges(kind: str, momentum: float, rho: float) -> bool:
+def _converges(scheme: str, momentum: float, rho: float) -> bool:
     system = sf.Map(
         sf.losses.saddle(_EIGENVALUES),
         sf.USAM(rho=rho),
         lr=_LR,
         momentum=momentum,
-        nesterov=kind == "nesterov",
+        nesterov=scheme == "nesterov",
     )
     orbit = sf.iterate(system, jnp.asarray([1e-3, 1e-3]), num_steps=200_000)
     return bool(np.linalg.norm(np.asarray(orbit.final_w)) < 1e-6)

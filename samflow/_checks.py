@@ -162,7 +162,7 @@ def fraction_array(name: str, value: Any, hint: str = "") -> Any:
     return _scalar_array(name, value, _FRACTION, hint)
 
 
-def kind(name: str, value: Any, wanted: type, hint: str = "") -> None:
+def instance(name: str, value: Any, wanted: type, hint: str = "") -> None:
     """Refuse an object that is not an instance of `wanted`."""
     if not isinstance(value, wanted):
         made = value.__name__ if isinstance(value, type) else excerpt(value)

@@ -126,7 +126,7 @@ def elementwise(function: Callable[..., Any], *vectors: Any) -> Any:
     return function(*vectors)
 
 
-def like(w: Any, v: Any) -> Any:
+def in_layout_of(w: Any, v: Any) -> Any:
     """Return `v`, an array (dim,), in the layout of `w`."""
     return Components(*(v[i] for i in range(len(w)))) if isinstance(w, Components) else v
 

@@ -78,11 +78,11 @@ def map_growth(
     layout = _layout(system, num_exponents, one)
     edges = settings.num_steps * jnp.arange(NUM_BATCHES + 1) // NUM_BATCHES
     lengths = jnp.diff(edges)
-    phases = jnp.concatenate([settings.num_transient[None], lengths])
+    counts = jnp.concatenate([settings.num_transient[None], lengths])
     if len(z0) == 1:
-        logs, status, stopped_at = _run_block(layout, z0[0], phases, settings)
+        logs, status, stopped_at = _run_block(layout, z0[0], counts, settings)
         return Growth(logs[None], lengths, status[None], stopped_at[None])
-    run = lambda block: _run_block(layout, block, phases, settings)  # noqa: E731
+    run = lambda block: _run_block(layout, block, counts, settings)  # noqa: E731
     logs, status, stopped_at = over_blocks(run, z0, _BLOCK)
     return Growth(logs, lengths, status, stopped_at)
 
@@ -139,15 +139,15 @@ def _on_components(system: AbstractMap, one: Array) -> tuple[Any, Any]:
 
 
 def _run_block(
-    layout: _Layout, block: Array, phases: Array, settings: Settings
+    layout: _Layout, block: Array, counts: Array, settings: Settings
 ) -> tuple[Array, Array, Array]:
-    """Run the transient and then the batches: `phases` holds their numbers of steps."""
+    """Run the transient and then the batches: `counts` holds their numbers of steps."""
     shape = block.shape[:-1]
     fresh = layout.frames.start(shape, block.dtype)
     _, zeros = layout.frames.rescale(fresh, layout.frames.none_lost(shape))
     zeros = jax.tree.map(jnp.zeros_like, zeros)
     carry = _Carry(
-        step=jnp.zeros((), phases.dtype),
+        step=jnp.zeros((), counts.dtype),
         z=layout.pack(block),
         frame=fresh,
         logs=zeros,
@@ -158,20 +158,20 @@ def _run_block(
         again=jnp.asarray(False),
     )
     empty = layout.frames.stack(zeros)
-    sums = jnp.zeros((len(phases), *empty.shape), empty.dtype)
+    sums = jnp.zeros((len(counts), *empty.shape), empty.dtype)
 
-    def phase(index: Any, state: tuple[_Carry, Array]) -> tuple[_Carry, Array]:
+    def stretch(index: Any, state: tuple[_Carry, Array]) -> tuple[_Carry, Array]:
         carry, sums = state
         # A lost vector stays lost, except one lost in the transient, which is not counted.
         begin = jax.tree.map(
             lambda log: jnp.where(jnp.isfinite(log) | (index == 1), 0.0, log), carry.logs
         )
-        carry = _advance(layout, carry._replace(logs=begin), carry.step + phases[index], settings)
+        carry = _advance(layout, carry._replace(logs=begin), carry.step + counts[index], settings)
         logs = layout.frames.stack(carry.logs)
         anew = layout.frames.renew(carry.frame, ~jnp.isfinite(logs) & (index == 0))
         return carry._replace(frame=anew), sums.at[index].set(logs)
 
-    carry, sums = lax.fori_loop(0, len(phases), phase, (carry, sums))
+    carry, sums = lax.fori_loop(0, len(counts), stretch, (carry, sums))
     running = carry.status == _RUNNING
     status = jnp.where(running, Status.reached_end, carry.status)
     stopped_at = jnp.where(running, carry.step, carry.stopped_at)

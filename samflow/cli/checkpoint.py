@@ -41,9 +41,9 @@ Data = Annotated[
         "unless --model returns a loss.",
     ),
 ]
-Key = Annotated[
+Group = Annotated[
     str | None,
-    typer.Option("--key", help="The group of a nested file that holds the weights, as params."),
+    typer.Option("--group", help="The group of a nested file that holds the weights, as params."),
 ]
 Rename = Annotated[
     list[str] | None,
@@ -83,10 +83,10 @@ Rules = Annotated[
         "practical-sam.",
     ),
 ]
-Like = Annotated[
+ConventionName = Annotated[
     str | None,
     typer.Option(
-        "--like",
+        "--convention",
         help="Follow an implementation of SAM, with its rule and all its conventions: google, "
         "davda54, optax, late-sam, asam, asam-davda54, gcsam or ssam.",
     ),
@@ -177,13 +177,13 @@ def command(
     file: File,
     model: Model,
     data: Data = None,
-    key: Key = None,
+    group: Group = None,
     rename: Rename = None,
     leave_out: LeaveOut = None,
     max_bytes: MaxBytes = None,
     loss: Loss = None,
     rule: Rules = None,
-    like: Like = None,
+    convention: ConventionName = None,
     rho: Rho = 0.05,
     lr: options.LearningRate = 0.1,
     momentum: options.Momentum = 0.0,
@@ -220,15 +220,20 @@ def command(
     from samflow.networks.diagnosis.report import report, unfinished
     from samflow.spectra.density import NUM_STEPS
 
-    if like is not None:
-        checked(like)
+    if convention is not None:
+        checked(convention)
     settings = Settings(loss, label_smoothing, loss_weight_decay, batch_norm, chunk_size, dtype)
     progress("building the model and its loss")
     made = make_loss(model, data, examples, settings)
     names = None if rename is None else renamings(rename)
     try:
         checkpoint = networks.load_checkpoint(
-            file, made, key=key, rename=names, leave_out=tuple(leave_out or ()), max_bytes=max_bytes
+            file,
+            made,
+            group=group,
+            rename=names,
+            leave_out=tuple(leave_out or ()),
+            max_bytes=max_bytes,
         )
     except networks.MismatchError as error:
         raise with_remedy(error, context) from error
@@ -250,7 +255,7 @@ def command(
                 weight_decay=weight_decay,
                 batch_size=batch_size,
                 rules=tuple(rule) if rule else DEFAULT_RULES,
-                like=like,
+                convention=convention,
                 effort=effort,
                 progress=progress,
             )

@@ -129,11 +129,11 @@ def _render(found: Report) -> list[RenderableType]:
     exact, typical, bound = found.mean_square, found.typical, found.bound
     table.add_row(
         "mean-square rate", f"{exact.rate:.6g}", f"{exact.expectation}, {exact.method}",
-        exact.verdict,
+        exact.stability,
     )  # fmt: skip
     low, high = typical.interval
     interval = f"95 % interval {low:.5g} to {high:.5g}"
-    table.add_row("typical rate", f"{typical.rate:.5g}", interval, typical.verdict)
+    table.add_row("typical rate", f"{typical.rate:.5g}", interval, typical.stability)
     if bound is not None:
         table.add_row(
             "bound [Z]", f"{bound.value:.6g}", f"≤ 1 if stable; alignment {bound.alignment:.4g}",
@@ -154,7 +154,7 @@ def _render(found: Report) -> list[RenderableType]:
 def _as_json(found: Report) -> str:
     from samflow.records import plain
 
-    named = {"verdict": found.mean_square.verdict, **plain(found)}
+    named = {"stability": found.mean_square.stability, **plain(found)}
     return json.dumps(named, indent=2, ensure_ascii=False, allow_nan=False)
 
 

@@ -127,7 +127,7 @@ def conditions(system: AbstractSystem, w: ArrayLike | None = None) -> Conditions
     elif w is not None:
         flat = _NEUTRAL * max(abs(value) for value in curvature)  # in the unit of the Hessian
         windows = _windows(system, curvature, flat)
-        kind = theory.verdict(curvature, tolerance=_NEUTRAL, **theory_settings(system))
+        kind = theory.kind(curvature, tolerance=_NEUTRAL, **theory_settings(system))
     return Conditions(formulas, curvature, *windows, kind, status, system.rule.closed_forms, where)
 
 
@@ -160,7 +160,7 @@ class _Windows(NamedTuple):
 
 def _windows(system: Map | Flow, curvature: tuple[float, ...], tolerance: float) -> _Windows:
     made, rule = theory_settings(system), system.rule
-    about: dict[str, Any] = {name: made[name] for name in ("lr", "momentum", "kind")}
+    about: dict[str, Any] = {name: made[name] for name in ("lr", "momentum", "scheme")}
     about["tolerance"] = tolerance
     in_rho = in_lr = in_momentum = in_eps = None
     if "eps" in rule.windows:
@@ -174,7 +174,7 @@ def _windows(system: Map | Flow, curvature: tuple[float, ...], tolerance: float)
         step, beta = about.pop("lr"), about.pop("momentum")
         about |= {name: made[name] for name in ("rule", "rho")}
         in_lr = theory.lr_window(curvature, momentum=beta, **about)
-        if made["kind"] != "none":
+        if made["scheme"] != "none":
             in_momentum = theory.momentum_window(curvature, lr=step, **about)
     return _Windows(in_rho, in_lr, in_momentum, in_eps)
 
@@ -182,7 +182,7 @@ def _windows(system: Map | Flow, curvature: tuple[float, ...], tolerance: float)
 def _formulas(system: Map | Flow) -> tuple[Formula, ...]:
     """Return the formulas; those of a rule with ε are USAM's with ρ/ε in the place of ρ."""
     made, flow = theory_settings(system), isinstance(system, Flow)
-    rule, kind = made["rule"], made["kind"]
+    rule, scheme = made["rule"], made["scheme"]
     practical = "eps" in system.rule.windows
 
     def shown(expression: Any) -> Any:
@@ -200,18 +200,18 @@ def _formulas(system: Map | Flow) -> tuple[Formula, ...]:
     if flow:
         found.append(formula("eigenvalue", theory.flow_eigenvalue(rule)))
     else:
-        found.append(formula("multipliers", *theory.multipliers(rule, kind)))
+        found.append(formula("multipliers", *theory.multipliers(rule, scheme)))
     if "rho" in system.rule.windows:
         for sign, name in ((-1, "λ < 0"), (1, "λ > 0")):
-            in_rho = theory.symbolic_rho_window(sign, kind=kind, flow=flow)
+            in_rho = theory.symbolic_rho_window(sign, scheme=scheme, flow=flow)
             found.append(window(f"rho window, {name}", in_rho.times(eps) if practical else in_rho))
     if practical:
-        flips = theory.text(theory.flip_threshold(kind))
+        flips = theory.text(theory.flip_threshold(scheme))
         for sign, name in ((-1, "λ < 0"), (1, "λ > 0" if flow else f"0 < η·λ < {flips}")):
-            in_eps = theory.symbolic_eps_window(sign, kind=kind, flow=flow)
+            in_eps = theory.symbolic_eps_window(sign, scheme=scheme, flow=flow)
             found.append(window(f"eps window, {name}", in_eps))
     if not flow:
-        in_lr = theory.symbolic_lr_window(rule, kind=kind)
+        in_lr = theory.symbolic_lr_window(rule, scheme=scheme)
         high = replace(in_lr.high, value=shown(in_lr.high.value))
         found.append(window("lr window", replace(in_lr, high=high)))
     return tuple(found)

@@ -99,7 +99,7 @@ def measured_attraction_radius(
 
     """
     _checks.double_precision("`measured_attraction_radius`")
-    _checks.kind("flow", flow, Flow, "Use `sf.Flow`.")
+    _checks.instance("flow", flow, Flow, "Use `sf.Flow`.")
     if not is_normalised(flow.rule):
         raise _checks.ArgumentError(
             f"Argument `flow` must be of a rule that divides by the length of a gradient, but is "

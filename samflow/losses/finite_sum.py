@@ -180,7 +180,7 @@ def mean(losses: Sequence[AbstractLoss], *, name: str | None = None) -> FiniteSu
     if not parts:
         raise _checks.ArgumentError("Argument `losses` must hold at least one loss, but is empty.")
     for part in parts:
-        _checks.kind("losses", part, AbstractLoss, "Use `sf.loss` to make each.")
+        _checks.instance("losses", part, AbstractLoss, "Use `sf.loss` to make each.")
     dims = [part.dim for part in parts]
     if len(set(dims)) > 1:
         raise _checks.ArgumentError(

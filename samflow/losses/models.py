@@ -108,7 +108,7 @@ def network(
     if state is None:
         function = _each if per_example else _all
         return _made(model, None, function, x, y, options, named, frozen)
-    _checks.kind("state", state, eqx.nn.State, "Use `equinox.nn.make_with_state`.")
+    _checks.instance("state", state, eqx.nn.State, "Use `equinox.nn.make_with_state`.")
     if batch_norm is None and norms.layers(model):
         options = options._replace(batch_norm="eval")
     model = norms.in_mode(model, options.batch_norm)

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from samflow import _checks
-from samflow._components import inner, like
+from samflow._components import in_layout_of, inner
 from samflow._types import Box, Matrix, Point, Scalar, V, Vector
 from samflow.losses.base import AbstractLoss
 from samflow.losses.expression import ExpressionLoss
@@ -61,7 +61,7 @@ class Quadratic(AbstractLoss):
 
     def gradient(self, w: V) -> V:
         """Return g(w) = λw, axis by axis, in the layout of `w`."""
-        return like(w, self.lams) * w
+        return in_layout_of(w, self.lams) * w
 
     def hessian(self, w: Point) -> Matrix:
         """Return H = diag(λ), shape (dim, dim), the same at every `w`."""

@@ -95,7 +95,7 @@ def load_checkpoint(
     path: str | os.PathLike[str],
     loss: AbstractNetworkLoss,
     *,
-    key: str | None = None,
+    group: str | None = None,
     rename: Rename | None = None,
     leave_out: Sequence[str] = (),
     max_bytes: int | None = None,
@@ -112,7 +112,7 @@ def load_checkpoint(
     Args:
         path: a file, or the folder of an orbax or sharded checkpoint.
         loss: the network with its data.
-        key: where the tensors are in a nested file, as "params" or "model.encoder".
+        group: where the tensors are in a nested file, as "params" or "model.encoder".
         rename: the file's names to the network's: a mapping of those that differ, or a function.
             A key that ends in a dot stands for all names that begin so: {"model.": ""}.
         leave_out: names in the file, or their beginnings up to a dot, of what the network does not
@@ -127,8 +127,8 @@ def load_checkpoint(
         ImportError: where the package that reads the format is not installed.
 
     """
-    _checks.kind("loss", loss, AbstractNetworkLoss, "Use `sf.losses.network` to make one.")
-    file = _as_network(read_tensors(path, key=key, max_bytes=max_bytes), loss)
+    _checks.instance("loss", loss, AbstractNetworkLoss, "Use `sf.losses.network` to make one.")
+    file = _as_network(read_tensors(path, group=group, max_bytes=max_bytes), loss)
     tensors = _named_by_model(file, loss) if file.format == "equinox" else dict(file.tensors)
     tensors, left_out = _without(tensors, leave_out)
     tensors = renamed(tensors, rename)
@@ -136,7 +136,7 @@ def load_checkpoint(
     shapes = dict(zip(loss.weight_names, loss.weight_shapes, strict=True))
     names = [name for name in loss.extra_names if name not in shapes and name not in loss.tied]
     extras = {name: tensors.pop(name) for name in names if name in tensors}
-    check_names(path, tensors, shapes, {*names, *loss.tied}, key)
+    check_names(path, tensors, shapes, {*names, *loss.tied}, group)
     own = loss.extras
     extras = {name: _extra(path, name, array, own.get(name)) for name, array in extras.items()}
     missing = [name for name in names if name not in extras and not name.endswith(_UNUSED)]

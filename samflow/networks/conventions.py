@@ -166,7 +166,7 @@ CONVENTIONS: dict[str, Convention] = {
 
 
 def make_map(
-    like: Convention | str,
+    convention: Convention | str,
     loss: AbstractLoss,
     *,
     rho: Any,
@@ -183,7 +183,7 @@ def make_map(
     Its loss is that of `make_loss`: of a checkpoint, measure `map.loss`.
 
     Args:
-        like: a convention, or a name in `CONVENTIONS`.
+        convention: a convention, or a name in `CONVENTIONS`.
         loss: the loss; of a network wherever the convention speaks of tensors, batch norm or
             labels, or puts weight decay into the loss.
         rho: radius of each ascent step.
@@ -196,7 +196,7 @@ def make_map(
             and a loss that does not admit what the convention asks for; the message says which.
 
     """
-    convention = checked(like)
+    convention = checked(convention)
     made = make_loss(convention, loss, weight_decay=weight_decay)
     return Map(
         made,
@@ -208,11 +208,11 @@ def make_map(
     )
 
 
-def make_rule(like: Convention | str, loss: AbstractLoss, *, rho: Any) -> AbstractRule:
+def make_rule(convention: Convention | str, loss: AbstractLoss, *, rho: Any) -> AbstractRule:
     """Return the rule of a convention: the simplest that is the same on `loss`.
 
     Args:
-        like: a convention, or a name in `CONVENTIONS`.
+        convention: a convention, or a name in `CONVENTIONS`.
         loss: tells the tensors.
         rho: radius of each ascent step.
 
@@ -220,7 +220,7 @@ def make_rule(like: Convention | str, loss: AbstractLoss, *, rho: Any) -> Abstra
         ArgumentError: as `make_map`.
 
     """
-    c = checked(like)
+    c = checked(convention)
     bare = _plain_zero(c.eps)
     if c.ascent == "ssam":
         return SSAM(rho)
@@ -249,14 +249,14 @@ def make_rule(like: Convention | str, loss: AbstractLoss, *, rho: Any) -> Abstra
 
 
 def make_loss(
-    like: Convention | str, loss: AbstractLoss, *, weight_decay: Any = 0.0
+    convention: Convention | str, loss: AbstractLoss, *, weight_decay: Any = 0.0
 ) -> AbstractLoss:
     """Return the loss that an implementation descends: with its weight decay, labels, batch norm.
 
     Weight decay that the loss counts already is kept where it belongs to the loss.
 
     Args:
-        like: a convention, or a name in `CONVENTIONS`.
+        convention: a convention, or a name in `CONVENTIONS`.
         loss: any loss; one that is not of a network is returned as it is.
         weight_decay: ≥ 0; enters the loss if the convention says so.
 
@@ -264,9 +264,9 @@ def make_loss(
         ArgumentError: as `make_map`.
 
     """
-    c = checked(like)
+    c = checked(convention)
     inside = c.weight_decay == "loss"
-    _checks.kind("loss", loss, AbstractLoss, "Use `sf.loss` to make one.")
+    _checks.instance("loss", loss, AbstractLoss, "Use `sf.loss` to make one.")
     if inside and _checks.is_traced(weight_decay):
         raise ArgumentError(
             "Argument `weight_decay` must be a plain number where it is a part of the loss, but is "
@@ -299,7 +299,7 @@ def make_loss(
     return loss.with_options(**changes) if changes else loss
 
 
-def checked(like: Convention | str) -> Convention:
+def checked(convention: Convention | str) -> Convention:
     """Return a convention, by its name or as it is, after a look at its values.
 
     Raises:
@@ -307,38 +307,38 @@ def checked(like: Convention | str) -> Convention:
             other.
 
     """
-    if isinstance(like, str):
-        return CONVENTIONS[_checks.known("convention", like, CONVENTIONS)]
-    _checks.kind("like", like, Convention, "Use a name in `CONVENTIONS`.")
+    if isinstance(convention, str):
+        return CONVENTIONS[_checks.known("convention", convention, CONVENTIONS)]
+    _checks.instance("convention", convention, Convention, "Use a name in `CONVENTIONS`.")
     for field, choices in _CHOICES.items():
-        _checks.known(field, str(getattr(like, field)), choices)
-    if like.batch_norm is not None:
-        _checks.known("batch_norm", str(like.batch_norm), ("eval", "train"))
-    _checks.count("num_steps", like.num_steps)
-    _checks.kind("nesterov", like.nesterov, bool)
-    _checks.nonnegative("eps", like.eps)
-    _checks.nonnegative("shift", like.shift)
-    if like.label_smoothing is not None:
-        _checks.fraction("label_smoothing", like.label_smoothing)
-    several = like.num_steps > 1
-    if several and like.ascent != "sam":
+        _checks.known(field, str(getattr(convention, field)), choices)
+    if convention.batch_norm is not None:
+        _checks.known("batch_norm", str(convention.batch_norm), ("eval", "train"))
+    _checks.count("num_steps", convention.num_steps)
+    _checks.instance("nesterov", convention.nesterov, bool)
+    _checks.nonnegative("eps", convention.eps)
+    _checks.nonnegative("shift", convention.shift)
+    if convention.label_smoothing is not None:
+        _checks.fraction("label_smoothing", convention.label_smoothing)
+    several = convention.num_steps > 1
+    if several and convention.ascent != "sam":
         raise ArgumentError(
-            f'Argument `num_steps` must be 1 but for ascent "sam", but is {like.num_steps} for '
-            f'"{like.ascent}".'
+            'Argument `num_steps` must be 1 unless ascent is "sam", but is '
+            f'{convention.num_steps} for "{convention.ascent}".'
         )
-    _checks.nonnegative("sigma", like.sigma)
-    _checks.fraction("decay", like.decay)
-    if several or like.ascent in ("ssam", "fsam"):
-        why = "several ascent steps" if several else f'ascent "{like.ascent}"'
-        if like.ascent != "fsam" and not _plain_zero(like.eps):
-            raise ArgumentError(f"Argument `eps` must be 0 for {why}, but is {like.eps}.")
-        if like.norm_scope != "all":
+    _checks.nonnegative("sigma", convention.sigma)
+    _checks.fraction("decay", convention.decay)
+    if several or convention.ascent in ("ssam", "fsam"):
+        why = "several ascent steps" if several else f'ascent "{convention.ascent}"'
+        if convention.ascent != "fsam" and not _plain_zero(convention.eps):
+            raise ArgumentError(f"Argument `eps` must be 0 for {why}, but is {convention.eps}.")
+        if convention.norm_scope != "all":
             raise ArgumentError(f'Argument `norm_scope` must be "all" for {why}, but is "each".')
-    if like.ascent != "asam" and not _plain_zero(like.shift):
+    if convention.ascent != "asam" and not _plain_zero(convention.shift):
         raise ArgumentError(
-            f'Argument `shift` must be 0 but for ascent "asam", but is {like.shift}.'
+            f'Argument `shift` must be 0 unless ascent is "asam", but is {convention.shift}.'
         )
-    return like
+    return convention
 
 
 def _friendly(c: Convention, rho: Any) -> AbstractRule:

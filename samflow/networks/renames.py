@@ -92,7 +92,7 @@ def check_names(
     tensors: Mapping[str, NumpyArray],
     shapes: Mapping[str, tuple[int, ...]],
     others: Iterable[str],
-    key: str | None,
+    group: str | None,
 ) -> None:
     """Refuse a file without the network's names; say how to call `load_checkpoint` instead.
 
@@ -101,7 +101,7 @@ def check_names(
         tensors: those of the file, by their names, without `others`.
         shapes: of the network's weights.
         others: names that the network has besides, as those of buffers.
-        key: where the tensors are in the file.
+        group: where the tensors are in the file.
 
     Raises:
         MismatchError: where names are missing or besides.
@@ -124,7 +124,7 @@ def check_names(
     if missing and not rename:
         left = []
     call = [repr(os.fspath(path)), "loss"]
-    call += [f"key={key!r}"] if key is not None else []
+    call += [f"group={group!r}"] if group is not None else []
     call += [f"rename={_shown(rename)}"] if rename else []
     call += [f"leave_out={left[:LISTED]}"] if left else []
     known = f"load_checkpoint({', '.join(call)})" if rename or left else ""

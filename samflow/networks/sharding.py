@@ -39,7 +39,7 @@ def shard_data(loss: NetworkLoss, devices: Sequence[Any] | None = None) -> Netwo
             a number of examples that the number of devices does not divide.
 
     """
-    _checks.kind("loss", loss, NetworkLoss, "Use `sf.losses.network(model, x, y)`.")
+    _checks.instance("loss", loss, NetworkLoss, "Use `sf.losses.network(model, x, y)`.")
     chosen = list(jax.devices() if devices is None else devices)
     if not chosen or len({device.id for device in chosen}) < len(chosen):
         raise _checks.ArgumentError(

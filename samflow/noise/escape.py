@@ -15,7 +15,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from samflow import _checks
-from samflow._components import Components, like
+from samflow._components import Components, in_layout_of
 from samflow._random import MOST_DRAWS, key_words
 from samflow._status import Status
 from samflow._types import ArrayLike
@@ -123,7 +123,7 @@ def escape_time(
             key has numbers for, and for paths that would not fit in 2 GiB.
 
     """
-    _checks.kind("system", system, AbstractStochasticMap, "Use `sf.StochasticMap(map, noise)`.")
+    _checks.instance("system", system, AbstractStochasticMap, "Use `sf.StochasticMap(map, noise)`.")
     w = _checks.point("w", w, system.dim)
     radius = _checks.positive("radius", radius)
     num_paths = _checks.count("num_paths", num_paths)
@@ -194,7 +194,7 @@ def escape_times(
         ArgumentError: for values of a wrong shape or not finite, and as `escape_time`.
 
     """
-    _checks.kind("system", system, AbstractStochasticMap, "Use `sf.StochasticMap(map, noise)`.")
+    _checks.instance("system", system, AbstractStochasticMap, "Use `sf.StochasticMap(map, noise)`.")
     leaves = where(system)
     several = isinstance(leaves, tuple)
     width = len(leaves) if several else 1
@@ -363,7 +363,7 @@ def _distance(shared: _Shared, z: Any) -> Array:
     scale = 1 / shared.radius  # first, so that the square of no radius overflows
     if isinstance(z, Components):
         w = shared.system.position(z)
-        return squared_norm((w - like(w, shared.centre)) * scale)
+        return squared_norm((w - in_layout_of(w, shared.centre)) * scale)
     return squared_norm((jax.vmap(shared.system.position)(z) - shared.centre) * scale)
 
 

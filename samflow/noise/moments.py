@@ -103,7 +103,7 @@ def second_moment(
 
     """
     _checks.double_precision("Computing second moments")
-    _checks.kind("system", system, StochasticMap, "Use `sf.StochasticMap(map, noise)`.")
+    _checks.instance("system", system, StochasticMap, "Use `sf.StochasticMap(map, noise)`.")
     w = _checks.point("w", w, system.dim)
     num_steps = _checks.count("num_steps", num_steps)
     keep_every = _checks.count("keep_every", num_steps if keep_every is None else keep_every)

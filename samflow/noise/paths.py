@@ -209,7 +209,7 @@ class _Sums(NamedTuple):
 def _prepare(
     system: Any, w0: ArrayLike, key: Any, num_paths: int, num_steps: int, keep_every: int | None
 ) -> tuple[_Ensemble, Any]:
-    _checks.kind("system", system, AbstractStochasticMap, "Use `sf.StochasticMap(map, noise)`.")
+    _checks.instance("system", system, AbstractStochasticMap, "Use `sf.StochasticMap(map, noise)`.")
     num_steps = _checks.count("num_steps", num_steps)
     keep_every = _checks.count("keep_every", num_steps if keep_every is None else keep_every)
     keep_every = min(keep_every, num_steps)

@@ -118,7 +118,7 @@ def certify_stability(
     Source: docs/theory, section 2.
 
     """
-    _checks.kind("loss", loss, AbstractLoss, "Use `sf.loss` to make one.")
+    _checks.instance("loss", loss, AbstractLoss, "Use `sf.loss` to make one.")
     start = np.asarray(_checks.point("point", point, loss.dim), dtype=float)
     _checks.known("claim", claim, _CLAIMS)
     rhos = _range("rho", rho, _checks.nonnegative)

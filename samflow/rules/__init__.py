@@ -107,7 +107,7 @@ def _of_function(
         )
     found = getattr(function, "__name__", "function")
     called = ("function" if found == "<lambda>" else found) if name is None else name
-    _checks.kind("name", called, str)
+    _checks.instance("name", called, str)
     return FunctionRule(function, called)
 
 

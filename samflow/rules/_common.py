@@ -45,7 +45,7 @@ def flag(name: str) -> Callable[[Any], bool]:
     """Return the check of a switch."""
 
     def check(value: Any) -> bool:
-        _checks.kind(name, value, bool)
+        _checks.instance(name, value, bool)
         return value
 
     return check

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from samflow import _checks
-from samflow._components import like
+from samflow._components import in_layout_of
 from samflow._types import Scalar, V, Vector
 from samflow.losses.base import AbstractLoss
 from samflow.rules._common import everywhere, over, radius
@@ -109,7 +109,7 @@ class AverageSAM(AbstractMemorylessRule):
         """Return the mean of g over the points."""
         points, weights = self._points(loss.dim)
         scale = self.rho / math.sqrt(loss.dim)
-        gradients = over(lambda z: loss.gradient(w + scale * like(w, z)), points)
+        gradients = over(lambda z: loss.gradient(w + scale * in_layout_of(w, z)), points)
         return jax.tree.map(functools.partial(_weighted, weights), gradients)
 
     def singularity(self, loss: AbstractLoss, w: Vector, memory: Vector | None = None) -> Scalar:

@@ -109,13 +109,13 @@ class AbstractRule(eqx.Module):
         """
         return None
 
-    def cycle_radius(self, lam: float, *, lr: float, momentum: float, kind: str) -> float:
+    def cycle_radius(self, lam: float, *, lr: float, momentum: float, scheme: str) -> float:
         """Return the radius of the 2-cycle along an eigenvalue `lam` > 0; NaN: none or unknown."""
         if self.ascent is not Ascent.unit:
             return math.nan
         from samflow import theory  # sympy is slow to import, and seldom needed
 
-        at = {"rho": self._rho, "lr": lr, "momentum": momentum, "kind": kind}
+        at = {"rho": self._rho, "lr": lr, "momentum": momentum, "scheme": scheme}
         radius = float(theory.cycle_radius(lam, **at))
         return radius if radius > 0 else math.nan  # lr·lam below the flip
 

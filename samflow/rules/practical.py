@@ -75,11 +75,11 @@ class PracticalSAM(AbstractMemorylessRule):
         """Both fields: it is rho/eps."""
         return ("rho", "eps")
 
-    def cycle_radius(self, lam: float, *, lr: float, momentum: float, kind: str) -> float:
+    def cycle_radius(self, lam: float, *, lr: float, momentum: float, scheme: str) -> float:
         """Return the radius of SAM's 2-cycle, made smaller by eps; NaN where there is none."""
         from samflow import theory  # sympy is slow to import, and seldom needed
 
-        at = {"rho": float(self.rho), "lr": lr, "momentum": momentum, "kind": kind}
+        at = {"rho": float(self.rho), "lr": lr, "momentum": momentum, "scheme": scheme}
         if not float(theory.cycle_radius(lam, **at)) > 0:
             return math.nan
         small = {"eps": float(self.eps), "placement": self.placement.name}

@@ -43,7 +43,7 @@ def measured_along(system: Map, w: Point, vectors: NumpyArray) -> Along:
         ArgumentError: for a rule with a memory, whose direction depends on more than w.
 
     """
-    _checks.kind("system", system, Map, "Use `sf.Map(loss, rule, lr=...)`.")
+    _checks.instance("system", system, Map, "Use `sf.Map(loss, rule, lr=...)`.")
     without_memory(system)
     plain = eqx.tree_at(lambda s: s.momentum, system, None, is_leaf=lambda leaf: leaf is None)
     if system.rule.by_gradients and not is_eager(system.loss):
@@ -102,7 +102,7 @@ def roots(system: Map, curvature: float) -> NumpyArray:
     They are the roots of the characteristic polynomial at x = lr · U: 1 − x without momentum.
     """
     settings = theory_settings(system)
-    polynomial, parameters = _polynomial(settings["kind"]), (settings["lr"], settings["momentum"])
+    polynomial, parameters = _polynomial(settings["scheme"]), (settings["lr"], settings["momentum"])
     coefficients = polynomial(parameters[0] * curvature, parameters[1])
     return np.roots(coefficients) if np.isfinite(coefficients).all() else np.array([np.nan])
 
@@ -129,23 +129,23 @@ def growth_within(
 
 def _turning_points(system: Map) -> list[float]:
     settings = theory_settings(system)
-    if settings["kind"] == "none":
+    if settings["scheme"] == "none":
         return [1 / settings["lr"]]
-    zeros = np.roots(_discriminant(settings["kind"])(settings["momentum"]))
+    zeros = np.roots(_discriminant(settings["scheme"])(settings["momentum"]))
     return [float(x.real) / settings["lr"] for x in zeros]
 
 
 @functools.cache
-def _discriminant(kind: str) -> Callable[[float], list[float]]:
+def _discriminant(scheme: str) -> Callable[[float], list[float]]:
     """Return the coefficients in x of the characteristic polynomial's discriminant, of β."""
-    found = sympy.discriminant(theory.characteristic_polynomial(kind), multiplier)
+    found = sympy.discriminant(theory.characteristic_polynomial(scheme), multiplier)
     return sympy.lambdify([beta], sympy.Poly(found, scaled_curvature).all_coeffs())
 
 
 @functools.cache
-def _polynomial(kind: str) -> Callable[[float, float], list[float]]:
+def _polynomial(scheme: str) -> Callable[[float, float], list[float]]:
     """Return the coefficients of the characteristic polynomial as a function of x and β."""
-    polynomial = sympy.Poly(theory.characteristic_polynomial(kind), multiplier)
+    polynomial = sympy.Poly(theory.characteristic_polynomial(scheme), multiplier)
     return sympy.lambdify([scaled_curvature, beta], polynomial.all_coeffs())
 
 

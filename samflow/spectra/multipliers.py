@@ -126,7 +126,7 @@ def update_multipliers(
 
     """
     _checks.double_precision("Finding multipliers")
-    _checks.kind("system", system, Map, "Use `sf.Map(loss, rule, lr=...)`.")
+    _checks.instance("system", system, Map, "Use `sf.Map(loss, rule, lr=...)`.")
     w = _checks.point("w", w, system.dim)
     k, max_products = _checks.count("k", k), _checks.count("max_products", max_products)
     tol, dim = tolerance(system.loss, tol), system.state_dim

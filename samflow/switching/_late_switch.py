@@ -183,7 +183,7 @@ def _epochs(num_epochs: int | None, how: How) -> int:
 
 
 def _check(checkpoint: Checkpoint, system: Map, test: AbstractLoss | None) -> None:
-    _checks.kind("checkpoint", checkpoint, Checkpoint, "Use `sf.networks.Checkpoint(loss, w)`.")
+    _checks.instance("checkpoint", checkpoint, Checkpoint, "Use `sf.networks.Checkpoint(loss, w)`.")
     for name, loss in (("checkpoint", checkpoint.loss), ("test", test)):
         if loss is not None and loss.dim != system.dim:
             raise _checks.ArgumentError(

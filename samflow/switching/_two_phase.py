@@ -169,7 +169,7 @@ def _check_start(system: Map, here: LeadingMode) -> None:
             f"{lowest:.4g}. Give a start `w0` in another basin."
         )
     limit = float(
-        theory.evaluate(theory.flip_threshold(settings["kind"]), momentum=settings["momentum"])
+        theory.evaluate(theory.flip_threshold(settings["scheme"]), momentum=settings["momentum"])
     )
     lr, rho = settings["lr"], settings["rho"]
     if not lr * sharpness < limit:

@@ -74,7 +74,7 @@ def edge_of_stability(system: Map) -> float:
         return math.nan
     settings = theory_settings(system)
     names = {name: settings[name] for name in ("rho", "lr", "momentum")}
-    return float(theory.evaluate(theory.edge(settings["rule"], settings["kind"]), **names))
+    return float(theory.evaluate(theory.edge(settings["rule"], settings["scheme"]), **names))
 
 
 def has_closed_form(system: Map) -> bool:

@@ -110,4 +110,4 @@ def check_system(system: Any, wanted: type = AbstractSystem, otherwise: str = ""
     """
     loss = isinstance(system, AbstractLoss)
     make = "Make one of the loss and a rule: `sf.Map(loss, rule, lr=...)` or `sf.Flow(loss, rule)`."
-    _checks.kind("system", system, wanted, make if loss else otherwise)
+    _checks.instance("system", system, wanted, make if loss else otherwise)

@@ -116,14 +116,14 @@ class Diffusion(AbstractDiffusion):
     )
 
     def __check_init__(self) -> None:
-        _checks.kind("loss", self.loss, AbstractLoss, "Use `sf.loss` to make one.")
-        _checks.kind("rule", self.rule, AbstractRule, "Use an instance, such as `sf.GD()`.")
+        _checks.instance("loss", self.loss, AbstractLoss, "Use `sf.loss` to make one.")
+        _checks.instance("rule", self.rule, AbstractRule, "Use an instance, such as `sf.GD()`.")
         if self.rule.num_memories:
             raise _checks.ArgumentError(
                 f"Argument `rule` of a diffusion must have no memory, but is {self.rule.name}. "
                 "Use a `StochasticMap`."
             )
-        _checks.kind("noise", self.noise, AbstractNoise, "Use `sf.noise.MiniBatch(1)`.")
+        _checks.instance("noise", self.noise, AbstractNoise, "Use `sf.noise.MiniBatch(1)`.")
         update_moments.check(self.loss, self.rule, self.noise, self.moments == "exact")
 
     @property
@@ -256,7 +256,7 @@ class EulerMaruyama(AbstractWeightSystem, AbstractStochasticMap):
     dt: Scalar = eqx.field(converter=lambda v: _checks.positive_array("dt", v))
 
     def __check_init__(self) -> None:
-        _checks.kind("diffusion", self.diffusion, AbstractDiffusion, "Use `sf.Diffusion`.")
+        _checks.instance("diffusion", self.diffusion, AbstractDiffusion, "Use `sf.Diffusion`.")
 
     @property
     def dim(self) -> int:

@@ -22,8 +22,8 @@ class Flow(AbstractFlow):
     rule: AbstractRule
 
     def __check_init__(self) -> None:
-        _checks.kind("loss", self.loss, AbstractLoss, "Use `sf.loss` to make one.")
-        _checks.kind("rule", self.rule, AbstractRule, "Use an instance, such as `sf.GD()`.")
+        _checks.instance("loss", self.loss, AbstractLoss, "Use `sf.loss` to make one.")
+        _checks.instance("rule", self.rule, AbstractRule, "Use an instance, such as `sf.GD()`.")
         if self.rule.num_memories:
             raise _checks.ArgumentError(
                 f"Argument `rule` of a flow must have no memory, but is {self.rule.name}. "

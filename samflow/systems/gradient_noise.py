@@ -166,7 +166,7 @@ class MiniBatch(AbstractNoise):
     replacement: bool = eqx.field(static=True, default=False)
 
     def __check_init__(self) -> None:
-        _checks.kind("replacement", self.replacement, bool)
+        _checks.instance("replacement", self.replacement, bool)
 
     def num_words(self, loss: AbstractLoss) -> int:
         """Return B."""

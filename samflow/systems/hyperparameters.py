@@ -15,10 +15,10 @@ def theory_settings(system: Map | Flow) -> dict[str, Any]:
     """
     like = Ascent.none if system.rule.ascent is Ascent.none else Ascent.gradient
     settings: dict[str, Any] = {"rule": like.value, "rho": system.rule.effective_rho()}
-    settings |= {"lr": None, "momentum": 0.0, "kind": "none"}
+    settings |= {"lr": None, "momentum": 0.0, "scheme": "none"}
     if isinstance(system, Map):
         settings["lr"] = float(system.lr)
         if system.momentum is not None:
             settings["momentum"] = float(system.momentum)
-            settings["kind"] = "nesterov" if system.nesterov else "heavy_ball"
+            settings["scheme"] = "nesterov" if system.nesterov else "heavy_ball"
     return settings

@@ -62,8 +62,8 @@ class Map(AbstractMap):
     )
 
     def __check_init__(self) -> None:
-        _checks.kind("loss", self.loss, AbstractLoss, "Use `sf.loss` to make one.")
-        _checks.kind("rule", self.rule, AbstractRule, "Use an instance, such as `sf.GD()`.")
+        _checks.instance("loss", self.loss, AbstractLoss, "Use `sf.loss` to make one.")
+        _checks.instance("rule", self.rule, AbstractRule, "Use an instance, such as `sf.GD()`.")
 
     @property
     def dim(self) -> int:

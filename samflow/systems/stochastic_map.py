@@ -61,9 +61,9 @@ class StochasticMap(AbstractStochasticMap):
     fresh: bool = eqx.field(static=True, default=False)
 
     def __check_init__(self) -> None:
-        _checks.kind("map", self.map, Map, "Use `sf.Map(loss, rule, lr=...)`.")
-        _checks.kind("noise", self.noise, AbstractNoise, "Use `sf.noise.MiniBatch(32)`.")
-        _checks.kind("fresh", self.fresh, bool)
+        _checks.instance("map", self.map, Map, "Use `sf.Map(loss, rule, lr=...)`.")
+        _checks.instance("noise", self.noise, AbstractNoise, "Use `sf.noise.MiniBatch(32)`.")
+        _checks.instance("fresh", self.fresh, bool)
         self.noise.check(self.map.loss)
         if self.fresh and self.map.rule.num_memories:
             raise _checks.ArgumentError(

@@ -4,10 +4,10 @@ Nothing here imports JAX, so that these formulas are independent of the numerica
 are tested against them. The derivations are in docs/theory.
 """
 
-from samflow.theory._verdicts import verdict, verdicts
+from samflow.theory._kinds import kind, kinds
 from samflow.theory.conditions import (
-    KINDS,
     RULES,
+    SCHEMES,
     characteristic_polynomial,
     edge,
     effective_curvature,
@@ -94,10 +94,10 @@ from samflow.theory.windows import (
 )
 
 __all__ = [
-    "KINDS",
     "MODELS",
     "PLACEMENTS",
     "RULES",
+    "SCHEMES",
     "Endpoint",
     "Event",
     "Window",
@@ -128,6 +128,8 @@ __all__ = [
     "invariant_ball",
     "jury",
     "kim_momentum_second_moment",
+    "kind",
+    "kinds",
     "largest_hessian_norm",
     "late_switch_window",
     "latex",
@@ -173,6 +175,4 @@ __all__ = [
     "update_conditions",
     "update_matrix",
     "valley_drift",
-    "verdict",
-    "verdicts",
 ]

@@ -14,8 +14,8 @@ from samflow.theory.symbols import beta, grad_norm, lam, lr, multiplier, rho, sc
 RULES = ("gd", "usam")
 """The rules that are differentiable at a critical point."""
 
-KINDS = ("none", "heavy_ball", "nesterov")
-"""The kinds of momentum, in the convention of torch.optim.SGD."""
+SCHEMES = ("none", "heavy_ball", "nesterov")
+"""The schemes of momentum, in the convention of torch.optim.SGD."""
 
 _w, _v = sympy.symbols("w v", real=True)
 
@@ -38,30 +38,30 @@ def effective_curvature(rule: str) -> sympy.Expr:
     return direction.diff(_w).factor()
 
 
-def update_matrix(rule: str, kind: str = "none") -> sympy.Matrix:
+def update_matrix(rule: str, scheme: str = "none") -> sympy.Matrix:
     """Return the Jacobian of the update at the critical point, in the state (w, v), or (w,).
 
     With d = U(λ) w: plain w⁺ = w − ηd; heavy ball v⁺ = βv + d, w⁺ = w − ηv⁺;
     Nesterov v⁺ = βv + d, w⁺ = w − η(d + βv⁺).
     """
-    return _jacobian(effective_curvature(rule), kind)
+    return _jacobian(effective_curvature(rule), scheme)
 
 
 @functools.cache
-def characteristic_polynomial(kind: str = "none") -> sympy.Expr:
+def characteristic_polynomial(scheme: str = "none") -> sympy.Expr:
     """Return det(zI − A) in z, x = ηU and β; its roots are the multipliers.
 
     Plain z − (1 − x); heavy ball z² − (1 + β − x)z + β;
     Nesterov z² − (1 + β)(1 − x)z + β(1 − x).
     """
-    matrix = _jacobian(scaled_curvature / lr, kind)
+    matrix = _jacobian(scaled_curvature / lr, scheme)
     difference = multiplier * sympy.eye(matrix.rows) - matrix
     return sympy.collect(sympy.expand(difference.det()), multiplier)
 
 
-def multipliers(rule: str, kind: str = "none") -> tuple[sympy.Expr, ...]:
+def multipliers(rule: str, scheme: str = "none") -> tuple[sympy.Expr, ...]:
     """Return the multipliers of the update: one, or with momentum two, for each λ."""
-    roots = sympy.solve(characteristic_polynomial(kind), multiplier)
+    roots = sympy.solve(characteristic_polynomial(scheme), multiplier)
     return tuple(root.subs(scaled_curvature, lr * effective_curvature(rule)) for root in roots)
 
 
@@ -77,14 +77,14 @@ def escape_rate(rule: str) -> sympy.Expr:
 
 
 @functools.cache
-def jury(kind: str = "none") -> tuple[sympy.Expr, sympy.Expr, sympy.Expr]:
+def jury(scheme: str = "none") -> tuple[sympy.Expr, sympy.Expr, sympy.Expr]:
     """Return p(1), p(−1) and 1 − D in x = ηU and β: all multipliers are inside iff all are > 0.
 
     p(z) = z² − Tz + D is the characteristic polynomial; without momentum it gets the root 0.
     Jury's criterion needs no root of p.
     """
-    missing_root = multiplier if kind == "none" else 1
-    polynomial = characteristic_polynomial(kind) * missing_root
+    missing_root = multiplier if scheme == "none" else 1
+    polynomial = characteristic_polynomial(scheme) * missing_root
     at_plus, at_minus, determinant = (
         sympy.expand(polynomial.subs(multiplier, z)) for z in (1, -1, 0)
     )
@@ -92,17 +92,17 @@ def jury(kind: str = "none") -> tuple[sympy.Expr, sympy.Expr, sympy.Expr]:
 
 
 @functools.cache
-def flip_threshold(kind: str = "none") -> sympy.Expr:
+def flip_threshold(scheme: str = "none") -> sympy.Expr:
     """Return κ(β), the value of x = ηU at which a multiplier is −1.
 
     2 without momentum, 2(1 + β) for heavy ball, (2 + 2β)/(1 + 2β) for Nesterov. For 0 ≤ β < 1 the
     critical point attracts along this eigenvector iff 0 < ηU < κ.
     """
-    (threshold,) = sympy.solve(jury(kind)[1], scaled_curvature)
+    (threshold,) = sympy.solve(jury(scheme)[1], scaled_curvature)
     return threshold.factor()
 
 
-def edge(rule: str, kind: str = "none") -> sympy.Expr:
+def edge(rule: str, scheme: str = "none") -> sympy.Expr:
     """Return the edge of stability: the λ > 0 at which a multiplier passes −1, ηU(λ) = κ.
 
     GD: κ/η. USAM: (√(1 + 4κρ/η) − 1)/(2ρ). "sam": the same with ρ/‖g‖ for ρ. This assumes that
@@ -110,24 +110,24 @@ def edge(rule: str, kind: str = "none") -> sympy.Expr:
     point (Long and Bartlett 2024, with κ = 2).
     """
     if rule == "sam":
-        return edge("usam", kind).subs(rho, rho / grad_norm)
+        return edge("usam", scheme).subs(rho, rho / grad_norm)
     level = sympy.Symbol("level", positive=True)
     # U(λ) is convex with U(0) = 0: it takes a positive level once at a λ > 0, and maybe at λ < 0.
     roots = sympy.solve(effective_curvature(rule) - level, lam)
     (root,) = (root for root in roots if not root.is_negative)
-    return root.subs(level, flip_threshold(kind) / lr)
+    return root.subs(level, flip_threshold(scheme) / lr)
 
 
-def _jacobian(curvature: sympy.Expr, kind: str) -> sympy.Matrix:
+def _jacobian(curvature: sympy.Expr, scheme: str) -> sympy.Matrix:
     d = curvature * _w
     velocity = beta * _v + d
-    if kind == "none":
+    if scheme == "none":
         return sympy.Matrix([_w - lr * d]).jacobian([_w])
-    if kind == "heavy_ball":
+    if scheme == "heavy_ball":
         return sympy.Matrix([_w - lr * velocity, velocity]).jacobian([_w, _v])
-    if kind == "nesterov":
+    if scheme == "nesterov":
         return sympy.Matrix([_w - lr * (d + beta * velocity), velocity]).jacobian([_w, _v])
-    raise ValueError(f"Unknown kind of momentum `{kind}`. Known: {', '.join(KINDS)}.")
+    raise ValueError(f"Unknown scheme of momentum `{scheme}`. Known: {', '.join(SCHEMES)}.")
 
 
 def _check_rule(rule: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import sympy
 
-from samflow.theory.conditions import KINDS, effective_curvature, flip_threshold, jury
+from samflow.theory.conditions import SCHEMES, effective_curvature, flip_threshold, jury
 from samflow.theory.symbols import beta, evaluate, lr, real_number, rho, scaled_curvature, sign
 from samflow.theory.windows import (
     ABOVE_ZERO,
@@ -30,7 +30,7 @@ def rho_window(
     rule: str = "usam",
     lr: Any = None,
     momentum: Any = 0,
-    kind: str = "none",
+    scheme: str = "none",
     tolerance: float = 0.0,
 ) -> Window:
     """Return the ρ ≥ 0 for which USAM is attracted to a critical point.
@@ -40,7 +40,7 @@ def rho_window(
         rule: "usam"; GD has no ρ.
         lr: step size; None means the flow ẇ = −d(w).
         momentum: β in [0, 1).
-        kind: of momentum.
+        scheme: of momentum.
         tolerance: |λ| at most this counts as 0. Eigenvalues of 0 are neutral: see `Window`.
 
     Returns:
@@ -49,14 +49,14 @@ def rho_window(
     """
     if rule != "usam":
         raise ValueError(f"Argument `rule` must be `usam` for a window in rho, but is `{rule}`.")
-    beta_value = _momentum(momentum, kind)
+    beta_value = _momentum(momentum, scheme)
     flow = lr is None
-    if flow and kind != "none":
+    if flow and scheme != "none":
         raise ValueError("Argument `lr` must be given with momentum: the flow here has none.")
     step = None if flow else _positive("lr", lr)
 
     def window(eigenvalue: sympy.Expr) -> Window:
-        formula = symbolic_rho_window(sign(eigenvalue), kind=kind, flow=flow)
+        formula = symbolic_rho_window(sign(eigenvalue), scheme=scheme, flow=flow)
         return _evaluate(formula, lam=eigenvalue, lr=step, momentum=beta_value)
 
     return _intersect(Window(rho, FROM_ZERO, TO_INFINITY), eigenvalues, window, tolerance)
@@ -68,7 +68,7 @@ def lr_window(
     rule: str = "usam",
     rho: Any = 0,
     momentum: Any = 0,
-    kind: str = "none",
+    scheme: str = "none",
     tolerance: float = 0.0,
 ) -> Window:
     """Return the η > 0 for which the map is attracted to a critical point.
@@ -76,7 +76,7 @@ def lr_window(
     An eigenvalue with U(λ) < 0 makes the window empty, with the event `plus_one`; one with
     U(λ) = 0 is neutral. Arguments as in `rho_window`; GD takes no ρ.
     """
-    beta_value = _momentum(momentum, kind)
+    beta_value = _momentum(momentum, scheme)
     radius = _nonnegative("rho", rho)
 
     def window(eigenvalue: sympy.Expr) -> Window | None:
@@ -85,7 +85,7 @@ def lr_window(
             return None
         if sign(curvature) < 0:
             return Window(lr, ABOVE_ZERO, _nowhere(eigenvalue))
-        formula = symbolic_lr_window(rule, kind=kind)
+        formula = symbolic_lr_window(rule, scheme=scheme)
         return _evaluate(formula, lam=eigenvalue, rho=radius, momentum=beta_value)
 
     return _intersect(Window(lr, ABOVE_ZERO, TO_INFINITY), eigenvalues, window, tolerance)
@@ -97,7 +97,7 @@ def momentum_window(
     rule: str = "usam",
     rho: Any = 0,
     lr: Any,
-    kind: str = "heavy_ball",
+    scheme: str = "heavy_ball",
     tolerance: float = 0.0,
 ) -> Window:
     """Return the β in [0, 1) for which the map with momentum is attracted to a critical point.
@@ -105,8 +105,8 @@ def momentum_window(
     Heavy ball: ηU/2 − 1 < β < 1, a Neimark–Sacker bifurcation at β = 1.
     Nesterov: β < (2 − ηU)/(2(ηU − 1)) where ηU > 1, a flip.
     """
-    if kind not in KINDS or kind == "none":
-        raise ValueError(f"Argument `kind` must be heavy_ball or nesterov, but is {kind!r}.")
+    if scheme not in SCHEMES or scheme == "none":
+        raise ValueError(f"Argument `scheme` must be heavy_ball or nesterov, but is {scheme!r}.")
     step, radius = _positive("lr", lr), _nonnegative("rho", rho)
     to_one = Endpoint(sympy.Integer(1), Event.none)
 
@@ -116,7 +116,7 @@ def momentum_window(
             return None
         if sign(x) < 0:
             return Window(beta, FROM_ZERO, _nowhere(eigenvalue))
-        _, at_minus, determinant_gap = (side.subs(scaled_curvature, x) for side in jury(kind))
+        _, at_minus, determinant_gap = (side.subs(scaled_curvature, x) for side in jury(scheme))
         low, high = FROM_ZERO, to_one
         for side, event in ((at_minus, Event.flip), (determinant_gap, Event.neimark_sacker)):
             # Each condition is affine in β: slope β + constant > 0.
@@ -180,15 +180,15 @@ def _evaluate(formula: Window, **values: Any) -> Window:
     return Window(formula.parameter, end(formula.low), end(formula.high))
 
 
-def _momentum(value: Any, kind: str) -> sympy.Expr:
-    flip_threshold(kind)  # refuses an unknown kind
+def _momentum(value: Any, scheme: str) -> sympy.Expr:
+    flip_threshold(scheme)  # refuses an unknown scheme
     number = real_number("momentum", value)
     if not 0 <= number < 1:
         raise ValueError(f"Argument `momentum` must be in [0, 1), but is {value}.")
-    if kind == "none" and sign(number) != 0:
+    if scheme == "none" and sign(number) != 0:
         raise ValueError(
-            f"Argument `momentum` must be 0 with kind `none`, but is {value}. "
-            "Give kind `heavy_ball` or `nesterov`."
+            f"Argument `momentum` must be 0 with scheme `none`, but is {value}. "
+            "Give scheme `heavy_ball` or `nesterov`."
         )
     return number
 

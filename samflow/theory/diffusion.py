@@ -92,13 +92,13 @@ def exact_second_moment() -> sympy.Expr:
 
 
 @functools.cache
-def stationary_second_moment(kind: str = "none") -> sympy.Expr:
+def stationary_second_moment(scheme: str = "none") -> sympy.Expr:
     """Return the limit of ⟨w²⟩ as k → ∞, which exists where 0 < ηU < κ(β).
 
     The solution of P = A P Aᵀ + s G Gᵀ in the state (w, v); for heavy ball
     ηs(1 + β)(1 + ρλ)² / ((1 − β) U (2(1 + β) − ηU)).
     """
-    a = update_matrix("usam", kind)
+    a = update_matrix("usam", scheme)
     # Noise enters where the gradient λw does, so that G is what λ multiplies, times 1 + ρλ.
     gain = sympy.simplify((a.subs(rho, 0) - a.subs(lam, 0))[:, 0] / lam) * (1 + rho * lam)
     p = sympy.Matrix(a.rows, a.rows, lambda i, j: sympy.Symbol(f"p{min(i, j)}{max(i, j)}"))

@@ -13,14 +13,14 @@ from samflow.theory.symbols import evaluate
 
 
 def ascent_distance(
-    curvature: Any, *, rho: Any, lr: Any, momentum: Any = 0, kind: str = "none"
+    curvature: Any, *, rho: Any, lr: Any, momentum: Any = 0, scheme: str = "none"
 ) -> sympy.Expr:
     """Return κρ/(κ − ηλ), the distance from the valley floor at which SAM takes its gradient.
 
     It is c + ρ, with c the radius of the 2-cycle; 2ρ/(2 − ηλ) without momentum.
     """
     curvature, rho, lr = map(sympy.sympify, (curvature, rho, lr))
-    kappa = evaluate(flip_threshold(kind), momentum=momentum)
+    kappa = evaluate(flip_threshold(scheme), momentum=momentum)
     return kappa * rho / (kappa - lr * curvature)
 
 
@@ -31,7 +31,7 @@ def valley_drift(
     rho: Any,
     lr: Any,
     momentum: Any = 0,
-    kind: str = "none",
+    scheme: str = "none",
 ) -> sympy.Expr:
     """Return u̇ = −½λ′(u) (κρ/(κ − ηλ(u)))²/(1 − β), the drift per unit of ηk at step k.
 
@@ -43,10 +43,10 @@ def valley_drift(
         rho: radius.
         lr: step size.
         momentum: β.
-        kind: of momentum.
+        scheme: of momentum.
 
     """
-    distance = ascent_distance(curvature, rho=rho, lr=lr, momentum=momentum, kind=kind)
+    distance = ascent_distance(curvature, rho=rho, lr=lr, momentum=momentum, scheme=scheme)
     return -sympy.diff(curvature, u) * distance**2 / (2 * (1 - sympy.sympify(momentum)))
 
 

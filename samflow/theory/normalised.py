@@ -15,15 +15,15 @@ from samflow.theory.symbols import evaluate, real_number, sign
 
 
 def cycle_radius(
-    lam: Any, *, rho: Any, lr: Any, momentum: Any = 0, kind: str = "none"
+    lam: Any, *, rho: Any, lr: Any, momentum: Any = 0, scheme: str = "none"
 ) -> sympy.Expr:
     """Return c, where ±c v is SAM's 2-cycle along the unit eigenvector v of λ ≠ 0.
 
-    c = ηρ|λ|/(κ − ηλ), κ = `flip_threshold(kind)`; it exists iff ηλ < κ. On the cycle
+    c = ηρ|λ|/(κ − ηλ), κ = `flip_threshold(scheme)`; it exists iff ηλ < κ. On the cycle
     ηλ(1 + ρ/c sign λ) = κ: SAM holds itself at the flip.
     """
     lam, rho, lr = map(sympy.sympify, (lam, rho, lr))
-    return lr * rho * sympy.Abs(lam) / (_kappa(kind, momentum) - lr * lam)
+    return lr * rho * sympy.Abs(lam) / (_kappa(scheme, momentum) - lr * lam)
 
 
 def cycle_multiplier(lam: Any, *, lr: Any) -> sympy.Expr:
@@ -35,7 +35,7 @@ def cycle_multiplier(lam: Any, *, lr: Any) -> sympy.Expr:
 
 
 def transverse_curvature(
-    lam: Any, other: Any, *, lr: Any, momentum: Any = 0, kind: str = "none"
+    lam: Any, other: Any, *, lr: Any, momentum: Any = 0, scheme: str = "none"
 ) -> sympy.Expr:
     """Return x = ηλⱼ + (λⱼ/λᵢ)²(κ − ηλᵢ), the scaled curvature that the 2-cycle along λᵢ has in λⱼ.
 
@@ -47,15 +47,15 @@ def transverse_curvature(
         other: λⱼ, of an eigenvector across it.
         lr: step size.
         momentum: β.
-        kind: of momentum.
+        scheme: of momentum.
 
     """
     lam, other, lr = map(sympy.sympify, (lam, other, lr))
-    return lr * other + (other / lam) ** 2 * (_kappa(kind, momentum) - lr * lam)
+    return lr * other + (other / lam) ** 2 * (_kappa(scheme, momentum) - lr * lam)
 
 
 def stable_cycles(
-    eigenvalues: Sequence[Any], *, lr: Any, momentum: Any = 0, kind: str = "none"
+    eigenvalues: Sequence[Any], *, lr: Any, momentum: Any = 0, scheme: str = "none"
 ) -> tuple[int, ...]:
     """Return the indices of the eigenvectors along which SAM's 2-cycle attracts.
 
@@ -64,13 +64,13 @@ def stable_cycles(
     or about other attractors.
     """
     lams = [real_number("eigenvalues", value) for value in eigenvalues]
-    step, kappa = real_number("lr", lr), _kappa(kind, momentum)
+    step, kappa = real_number("lr", lr), _kappa(scheme, momentum)
 
     def attracts(i: int) -> bool:
         top, others = lams[i], lams[:i] + lams[i + 1 :]
         if not (sign(top) > 0 and sign(kappa - step * top) > 0):
             return False
-        weak, strong = saddle_cycle_bounds(top, lr=step, momentum=momentum, kind=kind)
+        weak, strong = saddle_cycle_bounds(top, lr=step, momentum=momentum, scheme=scheme)
         return all(
             sign(top - other) > 0 if sign(other) > 0 else weak < -other < strong for other in others
         )
@@ -79,7 +79,7 @@ def stable_cycles(
 
 
 def saddle_cycle_bounds(
-    lam: Any, *, lr: Any, momentum: Any = 0, kind: str = "none"
+    lam: Any, *, lr: Any, momentum: Any = 0, scheme: str = "none"
 ) -> tuple[sympy.Expr, sympy.Expr]:
     """Return the bounds on |λ₋| between which a saddle holds SAM on the 2-cycle along λ > 0.
 
@@ -87,7 +87,7 @@ def saddle_cycle_bounds(
     largest eigenvalue; with several negative ones, each must be between the bounds.
     """
     lam, lr = map(sympy.sympify, (lam, lr))
-    kappa = _kappa(kind, momentum)
+    kappa = _kappa(scheme, momentum)
     return lr * lam**2 / (kappa - lr * lam), kappa * lam / (kappa - lr * lam)
 
 
@@ -176,8 +176,8 @@ def arrival_time_bound(eigenvalues: Sequence[Any], gradient_norm: Any, *, rho: A
     return start * sympy.log(at_start / at_end) / (at_start - at_end)
 
 
-def _kappa(kind: str, momentum: Any) -> sympy.Expr:
-    return evaluate(flip_threshold(kind), momentum=momentum)
+def _kappa(scheme: str, momentum: Any) -> sympy.Expr:
+    return evaluate(flip_threshold(scheme), momentum=momentum)
 
 
 def _nonzero(eigenvalues: Sequence[Any]) -> list[sympy.Expr]:

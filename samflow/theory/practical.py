@@ -44,7 +44,7 @@ def eps_window(
     rho: Any,
     lr: Any = None,
     momentum: Any = 0,
-    kind: str = "none",
+    scheme: str = "none",
     tolerance: float = 0.0,
 ) -> Window:
     """Return the ε > 0 for which a critical point attracts practical SAM.
@@ -59,14 +59,14 @@ def eps_window(
         rho: radius, > 0.
         lr: step size; None means the flow.
         momentum: β.
-        kind: of momentum.
+        scheme: of momentum.
         tolerance: |λ| at most this counts as 0.
 
     """
     radius = real_number("rho", rho)
     if sign(radius) <= 0:
         raise ValueError(f"Argument `rho` must be greater than 0, but is {rho}.")
-    window = rho_window(eigenvalues, lr=lr, momentum=momentum, kind=kind, tolerance=tolerance)
+    window = rho_window(eigenvalues, lr=lr, momentum=momentum, scheme=scheme, tolerance=tolerance)
 
     def turned(end: Endpoint, free: Endpoint) -> Endpoint:
         if end.eigenvalue is None:
@@ -79,7 +79,7 @@ def eps_window(
 
 
 @functools.cache
-def symbolic_eps_window(sign: int, *, kind: str = "none", flow: bool = False) -> Window:
+def symbolic_eps_window(sign: int, *, scheme: str = "none", flow: bool = False) -> Window:
     """Return the ε for which practical SAM is attracted along an eigenvector, λ of the given sign.
 
     Map: ηρλ²/(κ − ηλ) < ε, for λ < 0 also ε < −ρλ. It holds for ηλ < κ. Otherwise no ε
@@ -87,11 +87,11 @@ def symbolic_eps_window(sign: int, *, kind: str = "none", flow: bool = False) ->
 
     Args:
         sign: 1 or −1, the sign of λ.
-        kind: of momentum.
+        scheme: of momentum.
         flow: whether the system is the flow ẇ = −d(w).
 
     """
-    window = symbolic_rho_window(sign, kind=kind, flow=flow)
+    window = symbolic_rho_window(sign, scheme=scheme, flow=flow)
 
     def turned(end: Endpoint, free: Endpoint) -> Endpoint:
         if end.eigenvalue is None:
@@ -108,7 +108,7 @@ def practical_rho_window(
     eps: Any,
     lr: Any = None,
     momentum: Any = 0,
-    kind: str = "none",
+    scheme: str = "none",
     tolerance: float = 0.0,
 ) -> Window:
     """Return the ρ ≥ 0 for which a critical point attracts practical SAM: ε times USAM's window.
@@ -118,14 +118,14 @@ def practical_rho_window(
         eps: ε > 0.
         lr: step size; None means the flow.
         momentum: β.
-        kind: of momentum.
+        scheme: of momentum.
         tolerance: |λ| at most this counts as 0.
 
     """
     small = real_number("eps", eps)
     if sign(small) <= 0:
         raise ValueError(f"Argument `eps` must be greater than 0, but is {eps}.")
-    window = rho_window(eigenvalues, lr=lr, momentum=momentum, kind=kind, tolerance=tolerance)
+    window = rho_window(eigenvalues, lr=lr, momentum=momentum, scheme=scheme, tolerance=tolerance)
     return window.times(small)
 
 
@@ -137,7 +137,7 @@ def practical_cycle(
     eps: Any,
     placement: str = "outside",
     momentum: Any = 0,
-    kind: str = "none",
+    scheme: str = "none",
 ) -> sympy.Expr:
     """Return ‖g‖ on the 2-cycle of practical SAM along the eigenvector of λ ≠ 0, ηλ < κ.
 
@@ -145,7 +145,7 @@ def practical_cycle(
     for ε ≥ G: there is no cycle, and the critical point does not flip.
     """
     value, radius, step, small = map(sympy.sympify, (lam, rho, lr, eps))
-    kappa = evaluate(flip_threshold(kind), momentum=momentum)
+    kappa = evaluate(flip_threshold(scheme), momentum=momentum)
     ideal = step * radius * value**2 / (kappa - step * value)
     if sign(ideal - small) <= 0:
         return sympy.Integer(0)

@@ -21,7 +21,7 @@ ascent_across = sympy.Symbol("y", nonnegative=True)
 
 
 def adaptive_cycle_bounds(
-    lam: Any, *, ratio: Any, lr: Any, momentum: Any = 0, kind: str = "none"
+    lam: Any, *, ratio: Any, lr: Any, momentum: Any = 0, scheme: str = "none"
 ) -> tuple[sympy.Expr, sympy.Expr]:
     """Return the bounds on |λ₋| between which ASAM's 2-cycle along λ > 0 attracts.
 
@@ -30,7 +30,7 @@ def adaptive_cycle_bounds(
     cycle's radius is SAM's with ρT₊ for ρ. At τ = 1 the bounds are `saddle_cycle_bounds`.
     """
     lam, tau, lr = map(sympy.sympify, (lam, ratio, lr))
-    kappa = evaluate(flip_threshold(kind), momentum=momentum)
+    kappa = evaluate(flip_threshold(scheme), momentum=momentum)
     pull = tau**2 * (kappa - lr * lam) / lam**2
     weak = lr / pull
     strong = (lr + sympy.sqrt(lr**2 + 4 * kappa * pull)) / (2 * pull)
@@ -142,14 +142,16 @@ def multistep_cycle_radius(
     num_steps: int,
     average: bool = False,
     momentum: Any = 0,
-    kind: str = "none",
+    scheme: str = "none",
 ) -> sympy.Expr:
     """Return the radius of multi-step SAM's 2-cycle along the eigenvector of λ > 0.
 
     All steps go the same way: SAM's radius, or with `average` that with ρ(k + 1)/(2k) for ρ.
     """
     share = sympy.Rational(num_steps + 1, 2 * num_steps) if average else 1
-    return cycle_radius(lam, rho=share * sympy.sympify(rho), lr=lr, momentum=momentum, kind=kind)
+    return cycle_radius(
+        lam, rho=share * sympy.sympify(rho), lr=lr, momentum=momentum, scheme=scheme
+    )
 
 
 def multistep_curvature(
@@ -160,7 +162,7 @@ def multistep_curvature(
     num_steps: int,
     average: bool = False,
     momentum: Any = 0,
-    kind: str = "none",
+    scheme: str = "none",
 ) -> sympy.Expr:
     """Return x, the scaled curvature that this cycle has across it, in λⱼ = `other`.
 
@@ -171,7 +173,7 @@ def multistep_curvature(
     the bound of SAM.
     """
     lam, other, lr = map(sympy.sympify, (lam, other, lr))
-    settings = {"num_steps": num_steps, "average": average, "momentum": momentum, "kind": kind}
+    settings = {"num_steps": num_steps, "average": average, "momentum": momentum, "scheme": scheme}
     gamma = num_steps * multistep_cycle_radius(lam, rho=1, lr=lr, **settings)
     product, products = sympy.Integer(1), []
     for m in range(num_steps):

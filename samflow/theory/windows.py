@@ -208,15 +208,15 @@ TO_INFINITY = Endpoint(sympy.oo, Event.none)
 
 
 @functools.cache
-def symbolic_rho_window(sign: int, *, kind: str = "none", flow: bool = False) -> Window:
+def symbolic_rho_window(sign: int, *, scheme: str = "none", flow: bool = False) -> Window:
     """Return the ρ for which USAM is attracted along an eigenvector, λ of the given sign.
 
     Map, λ < 0: −1/λ < ρ < κ/(ηλ²) − 1/λ. Map, λ > 0: 0 ≤ ρ < κ/(ηλ²) − 1/λ, which is empty where
-    ηλ ≥ κ. Flow: the lower end alone. κ is `flip_threshold(kind)`, 2(1 + β) for heavy ball.
+    ηλ ≥ κ. Flow: the lower end alone. κ is `flip_threshold(scheme)`, 2(1 + β) for heavy ball.
 
     Args:
         sign: 1 or −1, the sign of λ. (λ = 0 is neutral for every ρ.)
-        kind: of momentum.
+        scheme: of momentum.
         flow: whether the system is the flow ẇ = −d(w).
 
     """
@@ -228,28 +228,30 @@ def symbolic_rho_window(sign: int, *, kind: str = "none", flow: bool = False) ->
         (crossing,) = sympy.solve(curvature / lam, rho)
         low = Endpoint(crossing, Event.plus_one, eigenvalue=lam)
     if not flow:
-        (flip,) = sympy.solve(lr * curvature - flip_threshold(kind), rho)
+        (flip,) = sympy.solve(lr * curvature - flip_threshold(scheme), rho)
         high = Endpoint(flip.apart(lam), Event.flip, eigenvalue=lam)
     return Window(rho, low, high)
 
 
 @functools.cache
-def symbolic_lr_window(rule: str, *, kind: str = "none") -> Window:
+def symbolic_lr_window(rule: str, *, scheme: str = "none") -> Window:
     """Return the η for which the map is attracted along an eigenvector with U(λ) > 0.
 
     0 < η < κ/U(λ). Where U(λ) < 0, no step size attracts.
     """
-    (flip,) = sympy.solve(lr * effective_curvature(rule) - flip_threshold(kind), lr)
+    (flip,) = sympy.solve(lr * effective_curvature(rule) - flip_threshold(scheme), lr)
     return Window(lr, ABOVE_ZERO, Endpoint(flip.factor(), Event.flip, eigenvalue=lam))
 
 
-def late_switch_window(*, kind: str = "none") -> Window:
+def late_switch_window(*, scheme: str = "none") -> Window:
     """Return the sharpness λ of the minima that GD keeps and USAM leaves.
 
     (√(1 + 4κρ/η) − 1)/(2ρ) < λ < κ/η: from USAM's edge of stability to GD's. A switch from GD to
     USAM at such a minimum escapes from it; section 4 of docs/theory.
     """
-    low, high = (Endpoint(edge(rule, kind), Event.flip, eigenvalue=lam) for rule in ("usam", "gd"))
+    low, high = (
+        Endpoint(edge(rule, scheme), Event.flip, eigenvalue=lam) for rule in ("usam", "gd")
+    )
     return Window(lam, low, high)
 
 

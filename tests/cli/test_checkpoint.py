@@ -112,12 +112,12 @@ def test_json_has_the_known_answers(arguments, capsys):
     found = json.loads(capsys.readouterr().out)
     np.testing.assert_allclose(found["pairs"]["values"], [1, 4], rtol=1e-12)
     assert found["nearness"]["level"] == "critical"
-    assert [v["verdict"] for v in found["rules"][:2]] == ["stable", "stable"]
+    assert [v["stability"] for v in found["rules"][:2]] == ["stable", "stable"]
     assert found["rules"][1]["scaled_curvature"] == pytest.approx(0.1 * 4 * 1.4)
 
 
 def test_a_convention_by_name(capsys):
-    assert run([*WITH_DATA, "--like", "optax", "--rho", "0.1", "--json"]) == 0
+    assert run([*WITH_DATA, "--convention", "optax", "--rho", "0.1", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert [v["rule"] for v in found["rules"]] == ["gd", "usam", "sam"]
     assert any("optax" in note for note in found["notes"])
@@ -126,7 +126,7 @@ def test_a_convention_by_name(capsys):
 @pytest.mark.parametrize(("lr", "verdict"), [("0.49", "stable"), ("0.51", "unstable")])
 def test_both_sides_of_the_edge(lr, verdict, capsys):
     assert run([*WITH_DATA, "--rule", "gd", "--lr", lr, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["rules"][0]["verdict"] == verdict
+    assert json.loads(capsys.readouterr().out)["rules"][0]["stability"] == verdict
 
 
 def test_the_table_has_what_a_reader_looks_for(capsys):
@@ -180,7 +180,7 @@ def test_names_of_the_file_are_mapped_and_left_out(folder, capsys):
         ([*WITH_DATA, "--examples", "3"], "at most 2"),
         ([*WITH_DATA, "--rho", "0"], "`rho` must be finite and greater than 0"),
         ([*WITH_DATA, "--loss", "suqared"], "Did you mean squared"),
-        ([*WITH_DATA, "--like", "goggle"], "Did you mean google"),
+        ([*WITH_DATA, "--convention", "goggle"], "Did you mean google"),
         ([*WITH_DATA, "-o", "found.exe"], "must end in"),
         ([*ARGUMENTS[:-1], "own_models:wrong", "--data", "data.npz"], "must be callable"),
         (

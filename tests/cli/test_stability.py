@@ -30,7 +30,7 @@ def test_json_has_the_known_answers_for_one_weight(capsys, tmp_path):
     wanted = np.log(np.mean([(1 - x) ** 2 for x in steps]))
     assert found["mean_square"]["rate"] == pytest.approx(wanted, rel=1e-12)
     assert found["mean_square"]["expectation"] == "exact"
-    assert found["verdict"] == "stable"
+    assert found["stability"] == "stable"
     # 2 E[U]/E[U²], U = 1.5 and 12
     assert found["lr_threshold"]["low"] == pytest.approx(2 * 13.5 / (1.5**2 + 12**2), rel=1e-8)
     assert found["lr_threshold"]["low"] < found["lr_threshold"]["high"]
@@ -43,7 +43,7 @@ def test_both_sides_of_the_threshold(factor, verdict, capsys, tmp_path):
     lr = factor * 2 * 5 / 17  # GD: 2 E[s]/E[s²]
     arguments = ["stability", "--data", "rows.npz", "--rule", "gd", "--lr", str(lr), "--steps", "9"]
     found = _json(arguments, capsys)
-    assert found["verdict"] == verdict
+    assert found["stability"] == verdict
     assert found["rho_threshold"] is None
 
 

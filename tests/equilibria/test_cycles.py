@@ -263,7 +263,7 @@ def test_sam_cycles_with_heavy_ball(seed, momentum):
     lams, rotation, rho, lr = hessian_of(seed, 2)
     system = quadratic(lams, rotation, rule=sf.SAM(rho=rho), lr=lr, momentum=momentum)
     found = sf.find_cycles(system, period=2, box=box_of(2))
-    with_ball = {"lr": lr, "momentum": momentum, "kind": "heavy_ball"}
+    with_ball = {"lr": lr, "momentum": momentum, "scheme": "heavy_ball"}
     for i, lam in enumerate(lams):
         index, radius = cycle_along(found, rotation[:, i])
         expected = float(theory.cycle_radius(lam, rho=rho, **with_ball))

@@ -56,8 +56,8 @@ def rotated(lams, seed=0):
 @pytest.mark.parametrize("lams", [(1.0, -0.6), (2.0, 0.5, -1.1), (1.5, -0.3, -0.9, 0.8)])
 def test_the_cycles_of_sam_are_those_of_theory(lams, extra):
     rho, lr = 0.2, 0.25
-    kind = {0: "none", 1: "heavy_ball", 2: "nesterov"}[len(extra)]
-    about = {"lr": lr, "momentum": extra.get("momentum", 0), "kind": kind}
+    scheme = {0: "none", 1: "heavy_ball", 2: "nesterov"}[len(extra)]
+    about = {"lr": lr, "momentum": extra.get("momentum", 0), "scheme": scheme}
     system = sf.Map(quadratic(rotated(lams)), sf.SAM(rho=rho), lr=lr, **extra)
     found = sf.classify(system, np.zeros(len(lams)))
     assert found.status is sf.Status.not_differentiable
@@ -71,7 +71,7 @@ def test_the_cycles_of_sam_are_those_of_theory(lams, extra):
         assert cycle.radius == pytest.approx(radius, rel=1e-10)
         assert cycle.gradient == pytest.approx(abs(lam) * radius, rel=1e-10)
         assert cycle.attracts == (i in stable)
-        if kind == "none":
+        if scheme == "none":
             across = [theory.transverse_curvature(lam, mu, lr=lr) for mu in lams if mu != lam]
             expected = [(1 - lr * lam) ** 2, *((1 - float(x)) ** 2 for x in across)]
             got = sorted(m.real for m in cycle.multipliers)

@@ -71,8 +71,8 @@ def test_the_saddle_of_beale_attracts_above_its_threshold_only(rho, kind):
 def test_windows_agree_with_theory(momentum):
     rho, lr = 0.05, 0.01
     found = survey(sf.losses.himmelblau(), ((-6, 6),) * 2, rho=rho, lr=lr, momentum=momentum)
-    kind = "heavy_ball" if momentum else "none"
-    fixed = {"momentum": momentum, "kind": kind}
+    scheme = "heavy_ball" if momentum else "none"
+    fixed = {"momentum": momentum, "scheme": scheme}
     for point in found.points:
         gd, usam = _rule(point, "gd"), _rule(point, "usam")
         lams = point.eigenvalues

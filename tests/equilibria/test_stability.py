@@ -14,7 +14,7 @@ from tests.references import BEALE_SADDLE, BEALE_THRESHOLD, HENON
 MOMENTUM = [("none", 0.0), ("heavy_ball", 0.6), ("nesterov", 0.6)]
 
 
-@pytest.mark.parametrize(("kind", "beta"), MOMENTUM)
+@pytest.mark.parametrize(("scheme", "beta"), MOMENTUM)
 @pytest.mark.parametrize("rule", ["gd", "usam"])
 def test_thousands_of_maps_agree_with_the_symbolic_twin(rule, kind, beta):
     """The JAX side differentiates the map; the twin knows only inequalities in ηU and β."""
@@ -27,15 +27,15 @@ def test_thousands_of_maps_agree_with_the_symbolic_twin(rule, kind, beta):
     def spectrum(lams, rho, lr, momentum):
         loss = sf.loss(lambda w: 0.5 * jnp.sum(lams * w**2), dim=dim)
         made = sf.GD() if rule == "gd" else sf.USAM(rho=rho)
-        extra = {"momentum": momentum, "nesterov": kind == "nesterov"} if beta else {}
+        extra = {"momentum": momentum, "nesterov": scheme == "nesterov"} if beta else {}
         system = sf.Map(loss, made, lr=lr, **extra)
         return system.jacobian(system.lift(jnp.zeros(dim)))
 
     jacobians = np.asarray(jax.jit(jax.vmap(spectrum))(eigenvalues, rho, lr, momentum))
     growth = np.abs(np.linalg.eigvals(jacobians)) - 1
     here = np.array([str(kind_of(row, 1e-9)) for row in growth])
-    fixed = {"rule": rule, "momentum": momentum, "kind": kind}
-    twin = theory.verdicts(eigenvalues, rho=rho, lr=lr, **fixed)
+    fixed = {"rule": rule, "momentum": momentum, "scheme": scheme}
+    twin = theory.kinds(eigenvalues, rho=rho, lr=lr, **fixed)
     near = np.abs(growth).min(axis=1) < 1e-8  # within rounding of a threshold nothing is asked
     assert near.sum() < 5
     assert (here == np.asarray(twin))[~near].all()

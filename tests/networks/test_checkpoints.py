@@ -235,7 +235,7 @@ def test_a_tree_of_flax_is_found_under_its_key(tmp_path, trained):
     path.write_bytes(msgpack_serialize({"params": params, "step": 3}))
     function = lambda p, x: x @ p["last"]["kernel"] + p["last"]["bias"]  # noqa: E731
     loss = samflow.losses.network_function(function, params, np.ones((1, 3)), [[6.0, 9.0]])
-    found = load_checkpoint(path, loss, key="params")
+    found = load_checkpoint(path, loss, group="params")
     np.testing.assert_array_equal(found.w, loss.flatten(params))
     assert float(loss(found.w)) == 0.5 * (1 + 1)
     with pytest.raises(ArgumentError, match=r"lacks last\.bias"):

@@ -477,7 +477,7 @@ COMMON = Convention()
         (COMMON._replace(label_smoothing=1.0), r"`label_smoothing` must be in \[0, 1\)"),
         (COMMON._replace(eps=-1.0), "`eps` must be finite and at least 0"),
         (COMMON._replace(shift=-1.0), "`shift` must be finite and at least 0"),
-        (COMMON._replace(shift=0.1), '`shift` must be 0 but for ascent "asam"'),
+        (COMMON._replace(shift=0.1), '`shift` must be 0 unless ascent is "asam"'),
         (COMMON._replace(num_steps=0), "`num_steps` must be a whole number of at least 1"),
         (COMMON._replace(num_steps=2), "`eps` must be 0 for several ascent steps"),
         (COMMON._replace(ascent="ssam"), '`eps` must be 0 for ascent "ssam"'),
@@ -488,13 +488,16 @@ COMMON = Convention()
         (COMMON._replace(ascent="fsam", eps=0.0), '`eps` must be above 0 for first_memory "grad'),
         (COMMON._replace(sigma=-1.0), "`sigma` must be finite and at least 0"),
         (COMMON._replace(decay=1.0), r"`decay` must be in \[0, 1\)"),
-        (COMMON._replace(ascent="asam", num_steps=2), '`num_steps` must be 1 but for ascent "sam"'),
+        (
+            COMMON._replace(ascent="asam", num_steps=2),
+            '`num_steps` must be 1 unless ascent is "sam"',
+        ),
         (
             COMMON._replace(ascent="ssam", eps=0.0, norm_scope="each"),
             '`norm_scope` must be "all" for ascent "ssam"',
         ),
         (COMMON._replace(nesterov=1), "`nesterov` must be a bool"),
-        (3, "`like` must be a Convention, but is int"),
+        (3, "`convention` must be a Convention, but is int"),
     ],
 )
 def test_bad_conventions_are_refused(digits, like, words):

@@ -89,7 +89,7 @@ def test_the_edge_is_where_the_verdict_changes(rule, settings, edge):
     assert stability_of(linear(1.0), rule, **settings).edge == pytest.approx(edge, rel=1e-12)
     for factor, verdict in ((0.999, "stable"), (1.001, "unstable")):
         found = stability_of(linear(factor * edge), rule, **settings)
-        assert found.verdict == verdict
+        assert found.stability == verdict
         assert (found.scaled_curvature < found.limit) == (verdict == "stable")
     assert "swings across the valley" in found.statement
 
@@ -108,7 +108,7 @@ def test_the_largest_lr_is_where_the_verdict_changes(minimum, settings, largest)
     for i, lr in enumerate(largest):
         below, above = (diagnose(minimum, lr=side * lr, **ask) for side in (0.999, 1.001))
         assert below.rules[i].largest_lr == pytest.approx(lr, rel=1e-12)  # rounding only
-        assert (below.rules[i].verdict, above.rules[i].verdict) == ("stable", "unstable")
+        assert (below.rules[i].stability, above.rules[i].stability) == ("stable", "unstable")
 
 
 def test_the_answer_says_which_directions_repel_at_every_lr(saddle):
@@ -159,9 +159,9 @@ def test_a_saddle_with_known_eigenvalues_and_usam_on_both_sides_of_its_threshold
         1,
         2,
     ]
-    assert stability_of(saddle, "usam", rho=1.99).verdict == "unstable"
+    assert stability_of(saddle, "usam", rho=1.99).stability == "unstable"
     assert "slides down along λ = -0.5" in stability_of(saddle, "usam", rho=1.99).statement
-    assert stability_of(saddle, "usam", rho=2.01).verdict == "stable"
+    assert stability_of(saddle, "usam", rho=2.01).stability == "stable"
     low, high = stability_of(saddle, "usam", rho=2.01).rho_window
     assert low == pytest.approx(2.0)
     assert high == pytest.approx(-1 / 2 + 2 / (0.1 * 4))
@@ -317,7 +317,7 @@ def test_nothing_follows_from_a_hessian_of_zero():
     params = {name: jnp.zeros(()) for name in "abc"}
     loss = sf.losses.network_function(product, params, np.ones((3, 1)), np.ones((3, 1)))
     found = diagnose(Checkpoint(loss, jnp.zeros(3)), rho=0.1, lr=0.1)
-    assert {each.verdict for each in found.rules} == {"undecided"}
+    assert {each.stability for each in found.rules} == {"undecided"}
     assert "The Hessian is 0" in str(found)
 
 
@@ -419,7 +419,7 @@ def test_a_convention_brings_its_rule_its_loss_and_its_notes():
     model = eqx.nn.Linear(2, 3, key=jr.key(0))
     checkpoint = Checkpoint(network(model, x, y, loss="cross_entropy"), jnp.ones(9) / 10)
     plain, google, late = (
-        diagnose(checkpoint, rho=0.1, lr=0.1, weight_decay=0.2, like=like)
+        diagnose(checkpoint, rho=0.1, lr=0.1, weight_decay=0.2, convention=convention)
         for like in (None, "google", "late-sam")
     )
     assert [v.rule for v in google.rules] == ["gd", "usam", "sam"]
@@ -430,4 +430,4 @@ def test_a_convention_brings_its_rule_its_loss_and_its_notes():
     assert any("smoothed by 0.15" in note for note in late.notes)  # 0.1 to 2 others of 3 classes
     assert any("Conventions as in google-research/sam" in note for note in google.notes)
     with pytest.raises(ArgumentError, match="Unknown convention `gogle`"):
-        diagnose(checkpoint, rho=0.1, lr=0.1, like="gogle")
+        diagnose(checkpoint, rho=0.1, lr=0.1, convention="gogle")

@@ -43,7 +43,7 @@ def test_the_neutral_directions_of_a_softmax_are_counted_and_not_called_stable(d
     np.testing.assert_allclose(found.pairs.values, [0, 0, 1 / 3, 1 / 3, 1 / 3, 1 / 3], atol=1e-6)
     assert found.neutral == 2
     for each in found.rules[:2]:
-        assert (each.verdict, each.neutral) == ("neutral", 2)
+        assert (each.stability, each.neutral) == ("neutral", 2)
         assert "apart from 2 neutral directions" in each.statement
         assert each.largest_lr == pytest.approx(2 * 3 / (1 + each.effective_rho / 3), rel=1e-5)
         # 1/log(1 − lr·U) with U = λ(1 + rho λ) at λ = 1/3: nothing of the zeros is in it.
@@ -58,7 +58,7 @@ def test_the_neutral_directions_of_a_softmax_are_counted_and_not_called_stable(d
 
 def test_weight_decay_of_the_step_makes_neutral_directions_die_out():
     found = diagnose(softmax_head(), effort=THREE, weight_decay=0.1, **ASK).rules[0]
-    assert (found.verdict, found.neutral) == ("stable", 0)
+    assert (found.stability, found.neutral) == ("stable", 0)
     assert f"in {-1 / np.log(1 - 0.1 * 0.1):.3g} steps" in found.statement
 
 

@@ -92,7 +92,7 @@ def test_a_verdict_is_the_same_in_all_units(scaled):
             found = diagnose(
                 checkpoint(c, k), rho=1.0, lr=lr * k**2 / c, rules=[rule], effort=FEW_PRODUCTS
             )
-            verdict = found.rules[0].verdict
+            verdict = found.rules[0].stability
             assert (verdict == "unstable") == (scaled > 2), (c, k, rule)
             assert found.rules[0].scaled_curvature == pytest.approx(scaled, rel=1e-6)
 

@@ -331,7 +331,7 @@ def test_a_diagnosis(network, name):
     )
     np.testing.assert_allclose(found.measured, expected.measured, rtol=1e-9)
     np.testing.assert_allclose(found.growth, expected.growth, rtol=1e-9)
-    assert found.verdict == expected.verdict
+    assert found.stability == expected.stability
     known = name == "class"
     assert np.isfinite(found.edge) == np.isfinite(found.effective_rho) == known
     if known:

@@ -76,7 +76,7 @@ def test_no_module_outside_rules_asks_which_rule_it_has():
         'if name != "sam": pass',
         "if system.rule.name in known: pass",
         "{SAM: 1, USAM: 2}[type(rule)]",
-        '_checks.kind("rule", rule, AbstractNormalisedRule)',
+        '_checks.instance("rule", rule, AbstractNormalisedRule)',
         '{"gd": 1}[rule.name]',
         'match name:\n    case "sam": pass',
         "match rule:\n    case SAM(): pass",
@@ -93,7 +93,7 @@ def test_a_test_of_a_rule_is_seen(source):
         "GD()",
         "rule.ascent is Ascent.unit",
         'f"{rule.name} has no Jacobian"',
-        '_checks.kind("rule", rule, AbstractRule)',
+        '_checks.instance("rule", rule, AbstractRule)',
         "isinstance(system, Map)",
     ],
 )
@@ -158,7 +158,7 @@ def test_a_rule_that_states_nothing_is_unknown():
     assert made.linear_ascent(SMOOTH_LOSS, w) is None
     assert made.attraction(SMOOTH_LOSS, w, hessian) is None
     assert made.aligned_cycle(1.0, [-1.0], 0.1) is None
-    assert np.isnan(made.cycle_radius(1.0, lr=0.1, momentum=0.0, kind="none"))
+    assert np.isnan(made.cycle_radius(1.0, lr=0.1, momentum=0.0, scheme="none"))
     assert (made.ascent_length(w), made.windows, made.closed_forms) == (0.0, (), "")
 
 

@@ -19,10 +19,10 @@ def is_zero(expr):
     return sympy.simplify(expr) == 0
 
 
-def matrices(kind, x, beta):
+def matrices(scheme, x, beta):
     """Write the update in (w, v) with η = 1 and U = x by hand: an independent twin."""
     x, beta = np.broadcast_arrays(x, beta)
-    if kind == "heavy_ball":
+    if scheme == "heavy_ball":
         rows = [[1 - x, -beta], [x, beta]]
     else:
         rows = [[1 - (1 + beta) * x, -(beta**2)], [x, beta]]
@@ -46,7 +46,7 @@ def test_sam_has_no_multipliers():
             formula("sam")
     with pytest.raises(ValueError, match="Unknown rule `adam`"):
         theory.effective_curvature("adam")
-    with pytest.raises(ValueError, match="Unknown kind of momentum `polyak`"):
+    with pytest.raises(ValueError, match="Unknown scheme of momentum `polyak`"):
         theory.multipliers("gd", "polyak")
 
 
@@ -58,11 +58,11 @@ def test_characteristic_polynomials():
     assert is_zero(theory.characteristic_polynomial("nesterov") - nesterov)
 
 
-@pytest.mark.parametrize("kind", theory.KINDS)
-def test_multipliers_are_the_eigenvalues_of_the_update_matrix(kind):
+@pytest.mark.parametrize("scheme", theory.SCHEMES)
+def test_multipliers_are_the_eigenvalues_of_the_update_matrix(scheme):
     rng = np.random.default_rng(0)
-    roots = theory.multipliers("usam", kind)
-    matrix = theory.update_matrix("usam", kind)
+    roots = theory.multipliers("usam", scheme)
+    matrix = theory.update_matrix("usam", scheme)
     for _ in range(20):
         names = {"lam": rng.normal(), "rho": rng.uniform(0, 3), "lr": rng.uniform(0.1, 2)}
         values = names | {"momentum": rng.uniform(0, 1)}
@@ -73,14 +73,14 @@ def test_multipliers_are_the_eigenvalues_of_the_update_matrix(kind):
         np.testing.assert_allclose(ours, expected, atol=1e-7)
 
 
-@pytest.mark.parametrize("kind", ["heavy_ball", "nesterov"])
-def test_update_matrix_is_the_update(kind):
+@pytest.mark.parametrize("scheme", ["heavy_ball", "nesterov"])
+def test_update_matrix_is_the_update(scheme):
     w, v = sympy.symbols("w v")
     d = U * w
     velocity = beta * v + d
-    step = velocity if kind == "heavy_ball" else d + beta * velocity
+    step = velocity if scheme == "heavy_ball" else d + beta * velocity
     by_hand = sympy.Matrix([w - lr * step, velocity])
-    ours = theory.update_matrix("usam", kind) * sympy.Matrix([w, v])
+    ours = theory.update_matrix("usam", scheme) * sympy.Matrix([w, v])
     assert (by_hand - ours).expand() == sympy.zeros(2, 1)
 
 
@@ -88,8 +88,8 @@ def test_jury_conditions():
     assert [is_zero(a - b) for a, b in zip(theory.jury("none"), (x, 2 - x, 1), strict=True)]
     heavy_ball = (x, 2 * (1 + beta) - x, 1 - beta)
     nesterov = (x, 2 + 2 * beta - (1 + 2 * beta) * x, 1 - beta * (1 - x))
-    for kind, conditions in (("heavy_ball", heavy_ball), ("nesterov", nesterov)):
-        for ours, by_hand in zip(theory.jury(kind), conditions, strict=True):
+    for scheme, conditions in (("heavy_ball", heavy_ball), ("nesterov", nesterov)):
+        for ours, by_hand in zip(theory.jury(scheme), conditions, strict=True):
             assert is_zero(ours - by_hand)
 
 
@@ -99,23 +99,23 @@ def test_flip_thresholds():
     assert is_zero(theory.flip_threshold("nesterov") - (2 + 2 * beta) / (1 + 2 * beta))
 
 
-@pytest.mark.parametrize("kind", ["heavy_ball", "nesterov"])
-def test_a_multiplier_is_minus_one_at_the_flip_and_one_at_zero(kind):
-    polynomial = theory.characteristic_polynomial(kind)
-    assert is_zero(polynomial.subs({x: theory.flip_threshold(kind), z: -1}))
+@pytest.mark.parametrize("scheme", ["heavy_ball", "nesterov"])
+def test_a_multiplier_is_minus_one_at_the_flip_and_one_at_zero(scheme):
+    polynomial = theory.characteristic_polynomial(scheme)
+    assert is_zero(polynomial.subs({x: theory.flip_threshold(scheme), z: -1}))
     assert is_zero(polynomial.subs({x: 0, z: 1}))
 
 
-@pytest.mark.parametrize("kind", ["heavy_ball", "nesterov"])
-def test_attraction_needs_exactly_that_x_is_between_zero_and_the_flip(kind):
+@pytest.mark.parametrize("scheme", ["heavy_ball", "nesterov"])
+def test_attraction_needs_exactly_that_x_is_between_zero_and_the_flip(scheme):
     rng = np.random.default_rng(1)
     momentum = rng.uniform(0, 1, 5000)
-    kappa = sympy.lambdify(beta, theory.flip_threshold(kind))(momentum)
+    kappa = sympy.lambdify(beta, theory.flip_threshold(scheme))(momentum)
     for factor, attracts in ((-1e-4, False), (1e-4, True), (0.9999, True), (1.0001, False)):
-        radius = abs(np.linalg.eigvals(matrices(kind, factor * kappa, momentum))).max(axis=-1)
+        radius = abs(np.linalg.eigvals(matrices(scheme, factor * kappa, momentum))).max(axis=-1)
         assert ((radius < 1) == attracts).all()
     inside = rng.uniform(0, 1, 5000) * kappa
-    assert (abs(np.linalg.eigvals(matrices(kind, inside, momentum))) < 1).all()
+    assert (abs(np.linalg.eigvals(matrices(scheme, inside, momentum))) < 1).all()
 
 
 def test_heavy_ball_at_beta_one_has_its_multipliers_on_the_unit_circle():
@@ -138,29 +138,29 @@ def test_heavy_ball_multiplies_volume_by_beta_whatever_the_direction_field():
     assert is_zero(update.jacobian([w, v]).det() - beta)
 
 
-@pytest.mark.parametrize("kind", ["heavy_ball", "nesterov"])
-def test_momentum_speeds_up_the_escape_beyond_plus_one(kind):
+@pytest.mark.parametrize("scheme", ["heavy_ball", "nesterov"])
+def test_momentum_speeds_up_the_escape_beyond_plus_one(scheme):
     x = -np.random.default_rng(2).uniform(0.01, 2, 2000)
-    radius = abs(np.linalg.eigvals(matrices(kind, x, 0.5))).max(axis=-1)
+    radius = abs(np.linalg.eigvals(matrices(scheme, x, 0.5))).max(axis=-1)
     assert (radius > 1 - x).all()
 
 
 def test_beyond_the_flip_heavy_ball_slows_escape_down_and_nesterov_speeds_it_up():
     x = np.random.default_rng(3).uniform(2.01, 5, 2000)
     heavy_ball, nesterov = (
-        abs(np.linalg.eigvals(matrices(kind, x, 0.5))).max(axis=-1)
-        for kind in ("heavy_ball", "nesterov")
+        abs(np.linalg.eigvals(matrices(scheme, x, 0.5))).max(axis=-1)
+        for scheme in ("heavy_ball", "nesterov")
     )
     assert (heavy_ball < x - 1).all()
     assert (nesterov > x - 1).all()
 
 
-@pytest.mark.parametrize("kind", theory.KINDS)
+@pytest.mark.parametrize("scheme", theory.SCHEMES)
 @pytest.mark.parametrize("rule", theory.RULES)
-def test_the_edge_is_where_the_scaled_curvature_reaches_the_flip(rule, kind):
-    edge = theory.edge(rule, kind)
+def test_the_edge_is_where_the_scaled_curvature_reaches_the_flip(rule, scheme):
+    edge = theory.edge(rule, scheme)
     at_edge = lr * theory.effective_curvature(rule).subs(lam, edge)
-    assert is_zero(at_edge - theory.flip_threshold(kind))
+    assert is_zero(at_edge - theory.flip_threshold(scheme))
     assert edge.subs({rho: 1, lr: 1, beta: 0}) > 0
 
 

@@ -21,10 +21,10 @@ from samflow.theory.symbols import lam, lr, rho
 POINT = {"lam": -1, "lr": 0.01, "noise": 1 / 32}
 
 
-def recursion(lam, rho, lr, momentum, variance, steps, kind="heavy_ball"):
+def recursion(lam, rho, lr, momentum, variance, steps, scheme="heavy_ball"):
     u, gain = lam * (1 + rho * lam), 1 + rho * lam
     velocity = np.array([u, momentum])
-    if kind == "nesterov":
+    if scheme == "nesterov":
         weights = np.array([1.0, 0.0]) - lr * (np.array([u, 0.0]) + momentum * velocity)
         g = np.array([-lr * (1 + momentum), 1.0])
     else:
@@ -45,14 +45,14 @@ def test_exact_moment_is_the_recursion(lam_, rho_):
         assert got == pytest.approx(expected, rel=1e-10, abs=1e-15)
 
 
-@pytest.mark.parametrize("kind", ["none", "heavy_ball", "nesterov"])
+@pytest.mark.parametrize("scheme", ["none", "heavy_ball", "nesterov"])
 @pytest.mark.parametrize("momentum", [0.0, 0.6])
-def test_stationary_moment_is_where_the_recursion_ends(kind, momentum):
-    if kind == "none" and momentum:
+def test_stationary_moment_is_where_the_recursion_ends(scheme, momentum):
+    if scheme == "none" and momentum:
         momentum = 0.0
     values = {"lam": 1.5, "rho": 0.2, "lr": 0.1, "momentum": momentum, "noise": 0.3}
-    expected = recursion(1.5, 0.2, 0.1, momentum, 0.3, 2000, kind)
-    assert put(stationary_second_moment(kind), **values) == pytest.approx(expected, rel=1e-9)
+    expected = recursion(1.5, 0.2, 0.1, momentum, 0.3, 2000, scheme)
+    assert put(stationary_second_moment(scheme), **values) == pytest.approx(expected, rel=1e-9)
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.9])

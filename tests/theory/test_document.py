@@ -58,7 +58,7 @@ def _anchor(title):
 def test_the_glossary_has_every_status_kind_and_verdict():
     terms = set(re.findall(r"^- \*\*([^*]+)\*\*", PAGES["glossary.md"], re.M))
     wanted = {status.label for status in samflow.Status}
-    wanted |= {kind.value for kind in samflow.Kind} | {verdict.value for verdict in Verdict}
+    wanted |= {scheme.value for scheme in samflow.Kind} | {verdict.value for verdict in Verdict}
     assert wanted - terms == set()
 
 

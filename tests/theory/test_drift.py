@@ -19,14 +19,14 @@ def valley_gradient(w):
     return np.array([w[0] * w[1] ** 2, (1 + w[0] ** 2) * w[1]])
 
 
-def sam_orbit(w, *, rho, lr, steps, momentum=0.0, kind="none"):
+def sam_orbit(w, *, rho, lr, steps, momentum=0.0, scheme="none"):
     velocity, points = np.zeros(2), [np.array(w, dtype=float)]
     for _ in range(steps):
         w = points[-1]
         g = valley_gradient(w)
         d = valley_gradient(w + rho * g / np.linalg.norm(g))
         velocity = momentum * velocity + d
-        points.append(w - lr * (d + momentum * velocity if kind == "nesterov" else velocity))
+        points.append(w - lr * (d + momentum * velocity if scheme == "nesterov" else velocity))
     return np.array(points)
 
 
@@ -63,19 +63,19 @@ def test_the_sharpness_flow_is_the_limit_of_small_steps():
     assert is_zero(limit + radius**2 * sympy.diff(1 + u**2, u) / 2)
 
 
-@pytest.mark.parametrize("kind", ["heavy_ball", "nesterov"])
-def test_momentum_in_the_limit_of_small_steps_is_a_longer_step(kind):
-    drift = theory.valley_drift(1 + u**2, u, rho=radius, lr=0, momentum=b, kind=kind)
+@pytest.mark.parametrize("scheme", ["heavy_ball", "nesterov"])
+def test_momentum_in_the_limit_of_small_steps_is_a_longer_step(scheme):
+    drift = theory.valley_drift(1 + u**2, u, rho=radius, lr=0, momentum=b, scheme=scheme)
     assert is_zero(drift * (1 - b) - theory.sharpness_flow(1 + u**2, u, rho=radius))
 
 
 @pytest.mark.parametrize(
-    ("kind", "momentum"), [("none", 0.0), ("heavy_ball", 0.5), ("nesterov", 0.5)]
+    ("scheme", "momentum"), [("none", 0.0), ("heavy_ball", 0.5), ("nesterov", 0.5)]
 )
-def test_orbits_drift_as_predicted_up_to_a_relative_error_of_rho_squared(kind, momentum):
+def test_orbits_drift_as_predicted_up_to_a_relative_error_of_rho_squared(scheme, momentum):
     lr, errors = 0.5, []
     for rho in (0.004, 0.002, 0.001):
-        settings = {"rho": rho, "lr": lr, "momentum": momentum, "kind": kind}
+        settings = {"rho": rho, "lr": lr, "momentum": momentum, "scheme": scheme}
         points = sam_orbit([0.6, 0.3 * rho], steps=220, **settings)
         measured = (points[220, 0] - points[200, 0]) / (20 * lr)
         formula = theory.valley_drift(1 + u**2, u, **settings)

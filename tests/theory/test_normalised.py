@@ -20,7 +20,7 @@ def direction(lam, w, side):
     return lam * (w + radius * sympy.sign(lam) * side)
 
 
-def orbit(lams, w0, *, rho, lr, steps, momentum=0.0, kind="none"):
+def orbit(lams, w0, *, rho, lr, steps, momentum=0.0, scheme="none"):
     """Iterate SAM on ½ Σ λᵢ wᵢ², from rest; stop where it has left for good."""
     w, v = np.array(w0, dtype=float), np.zeros(len(lams))
     points = [w]
@@ -28,7 +28,7 @@ def orbit(lams, w0, *, rho, lr, steps, momentum=0.0, kind="none"):
         g = lams * w
         d = lams * (w + rho * g / np.linalg.norm(g))
         v = momentum * v + d
-        w = w - lr * (d + momentum * v if kind == "nesterov" else v)
+        w = w - lr * (d + momentum * v if scheme == "nesterov" else v)
         points.append(w)
         if np.linalg.norm(w) > 1e3:
             break
@@ -57,28 +57,28 @@ def test_two_cycle_along_a_negative_eigenvalue():
     assert cycle.subs({eta: 1, mass: 1, radius: 1}) == sympy.Rational(1, 3)
 
 
-@pytest.mark.parametrize("kind", ["heavy_ball", "nesterov"])
-def test_two_cycle_with_momentum(kind):
-    cycle = theory.cycle_radius(mu, rho=radius, lr=eta, momentum=b, kind=kind)
+@pytest.mark.parametrize("scheme", ["heavy_ball", "nesterov"])
+def test_two_cycle_with_momentum(scheme):
+    cycle = theory.cycle_radius(mu, rho=radius, lr=eta, momentum=b, scheme=scheme)
     d = direction(mu, cycle, 1)
     v = sympy.Symbol("v")
     (arriving,) = sympy.solve(b * v + d + v, v)  # the velocity changes sign in a step
     leaving = -arriving
-    step = leaving if kind == "heavy_ball" else d + b * leaving
+    step = leaving if scheme == "heavy_ball" else d + b * leaving
     assert is_zero(cycle - eta * step + cycle)
-    if kind == "heavy_ball":
+    if scheme == "heavy_ball":
         assert is_zero(cycle - eta * radius * mu / (2 * (1 + b) - eta * mu))
 
 
-@pytest.mark.parametrize("kind", theory.KINDS)
-def test_on_the_cycle_the_effective_curvature_is_at_the_flip(kind):
-    cycle = theory.cycle_radius(mu, rho=radius, lr=eta, momentum=b, kind=kind)
-    kappa = theory.evaluate(theory.flip_threshold(kind), momentum=b)
+@pytest.mark.parametrize("scheme", theory.SCHEMES)
+def test_on_the_cycle_the_effective_curvature_is_at_the_flip(scheme):
+    cycle = theory.cycle_radius(mu, rho=radius, lr=eta, momentum=b, scheme=scheme)
+    kappa = theory.evaluate(theory.flip_threshold(scheme), momentum=b)
     assert is_zero(eta * mu * (1 + radius / cycle) - kappa)
 
 
 @pytest.mark.parametrize(
-    ("lr", "momentum", "kind", "holds"),
+    ("lr", "momentum", "scheme", "holds"),
     [
         (1.9, 0.0, "none", True),
         (2.1, 0.0, "none", False),
@@ -88,9 +88,9 @@ def test_on_the_cycle_the_effective_curvature_is_at_the_flip(kind):
         (1.5, 0.6, "nesterov", False),
     ],
 )
-def test_the_cycle_holds_up_to_the_flip_threshold(lr, momentum, kind, holds):
-    settings = {"rho": 0.1, "lr": lr, "momentum": momentum, "kind": kind}
-    assert theory.stable_cycles([1.0], lr=lr, momentum=momentum, kind=kind) == ((0,) * holds)
+def test_the_cycle_holds_up_to_the_flip_threshold(lr, momentum, scheme, holds):
+    settings = {"rho": 0.1, "lr": lr, "momentum": momentum, "scheme": scheme}
+    assert theory.stable_cycles([1.0], lr=lr, momentum=momentum, scheme=scheme) == ((0,) * holds)
     points = orbit(np.array([1.0]), [0.01], steps=3000, **settings)
     if holds:
         radius = float(theory.cycle_radius(1.0, **settings))
@@ -115,11 +115,11 @@ def test_transverse_multiplier_from_the_map():
         assert is_zero(ours - printed)
 
 
-@pytest.mark.parametrize("kind", theory.KINDS)
-def test_saddle_cycle_bounds_are_the_roots_of_the_transverse_conditions(kind):
-    momentum = 0 if kind == "none" else b
-    settings = {"lr": eta, "momentum": momentum, "kind": kind}
-    kappa = theory.evaluate(theory.flip_threshold(kind), momentum=momentum)
+@pytest.mark.parametrize("scheme", theory.SCHEMES)
+def test_saddle_cycle_bounds_are_the_roots_of_the_transverse_conditions(scheme):
+    momentum = 0 if scheme == "none" else b
+    settings = {"lr": eta, "momentum": momentum, "scheme": scheme}
+    kappa = theory.evaluate(theory.flip_threshold(scheme), momentum=momentum)
     across = theory.transverse_curvature(mu, -mass, **settings)
     weak, strong = theory.saddle_cycle_bounds(mu, **settings)
     assert is_zero(across.subs(mass, weak))
@@ -135,11 +135,11 @@ def test_the_printed_form_of_the_strong_bound():
     assert is_zero(printed.subs(mass, strong))
 
 
-@pytest.mark.parametrize("kind", theory.KINDS)
-def test_stable_cycles_are_where_all_transverse_conditions_hold(kind):
+@pytest.mark.parametrize("scheme", theory.SCHEMES)
+def test_stable_cycles_are_where_all_transverse_conditions_hold(scheme):
     rng = np.random.default_rng(9)
-    momentum = 0 if kind == "none" else 0.5
-    kappa = float(theory.evaluate(theory.flip_threshold(kind), momentum=momentum))
+    momentum = 0 if scheme == "none" else 0.5
+    kappa = float(theory.evaluate(theory.flip_threshold(scheme), momentum=momentum))
     answers = set()
     for _ in range(150):
         lams = rng.normal(size=3)
@@ -147,7 +147,7 @@ def test_stable_cycles_are_where_all_transverse_conditions_hold(kind):
         x = np.array([[lr * b + (b / a) ** 2 * (kappa - lr * a) for b in lams] for a in lams])
         np.fill_diagonal(x, lr * lams)  # along the cycle itself the map is linear
         expected = tuple(np.flatnonzero(((x > 0) & (x < kappa)).all(axis=1)))
-        assert theory.stable_cycles(lams, lr=lr, momentum=momentum, kind=kind) == expected
+        assert theory.stable_cycles(lams, lr=lr, momentum=momentum, scheme=scheme) == expected
         answers.add(len(expected))
     assert answers == {0, 1}
 
@@ -176,11 +176,11 @@ def test_orbits_are_held_by_a_saddle_above_the_weak_bound(strength, held, start)
         assert np.linalg.norm(points[-1]) > 1e3
 
 
-@pytest.mark.parametrize("kind", theory.KINDS)
+@pytest.mark.parametrize("scheme", theory.SCHEMES)
 @pytest.mark.parametrize(("bound", "factor"), [(0, 0.97), (0, 1.03), (1, 0.97), (1, 1.03)])
-def test_the_cycle_attracts_or_repels_next_to_both_bounds(kind, bound, factor):
-    momentum = 0.0 if kind == "none" else 0.3
-    settings = {"lr": 0.4, "momentum": momentum, "kind": kind}
+def test_the_cycle_attracts_or_repels_next_to_both_bounds(scheme, bound, factor):
+    momentum = 0.0 if scheme == "none" else 0.3
+    settings = {"lr": 0.4, "momentum": momentum, "scheme": scheme}
     strength = float(theory.saddle_cycle_bounds(1.0, **settings)[bound]) * factor
     lams = np.array([1.0, -strength])
     attracts = (factor > 1) == (bound == 0)
@@ -194,7 +194,7 @@ def test_the_cycle_attracts_or_repels_next_to_both_bounds(kind, bound, factor):
             g = lams * w
             d = lams * (w + 0.1 * g / np.linalg.norm(g))
             v = momentum * v + d
-            w = w - settings["lr"] * (d + momentum * v if kind == "nesterov" else v)
+            w = w - settings["lr"] * (d + momentum * v if scheme == "nesterov" else v)
         return abs(w[1])
 
     # 3 % from the bound the multiplier is 0.3 to 6 % from 1: in 300 steps a factor of 2 or more,

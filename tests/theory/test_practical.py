@@ -39,8 +39,8 @@ def test_near_the_critical_point_it_is_usam_with_rho_over_eps(placement):
 @pytest.mark.parametrize("lams", [(1.0,), (2.0, 0.3), (1.0, -0.6), (0.8, -1.0, 0.5), (-1.0, -2.0)])
 def test_orbits_come_to_the_point_exactly_inside_the_window_in_eps(lams, momentum, placement):
     rho, lr = 0.3, 0.1
-    kind = "heavy_ball" if momentum else "none"
-    window = theory.eps_window(lams, rho=rho, lr=lr, momentum=momentum, kind=kind)
+    scheme = "heavy_ball" if momentum else "none"
+    window = theory.eps_window(lams, rho=rho, lr=lr, momentum=momentum, scheme=scheme)
     low, high = float(window.low.value), float(window.high.value)
     assert 0 < low < high  # every case here has an ε that helps
     cases = [(1.05 * low, True), (0.95 * low, False)]
@@ -60,7 +60,7 @@ def test_the_window_agrees_with_usam_verdicts_on_both_sides():
     for end in (window.low.value, window.high.value):
         for factor in (0.999, 1.001):
             eps = float(end) * factor
-            kind = theory.verdict(lams, rule="usam", rho=0.3 / eps, lr=0.1)
+            kind = theory.kind(lams, rule="usam", rho=0.3 / eps, lr=0.1)
             assert (kind is Kind.attracting) == (eps in window)
 
 
@@ -90,10 +90,10 @@ def test_the_cycle_shrinks_as_the_formula_says_and_ends_where_eps_covers_it(
     lam, momentum, placement
 ):
     rho, lr = 0.2, 0.1
-    kind = "heavy_ball" if momentum else "none"
-    at = {"rho": rho, "lr": lr, "momentum": momentum, "kind": kind, "placement": placement}
+    scheme = "heavy_ball" if momentum else "none"
+    at = {"rho": rho, "lr": lr, "momentum": momentum, "scheme": scheme, "placement": placement}
     ideal = float(theory.practical_cycle(lam, eps=0, **at))
-    radius = theory.cycle_radius(lam, rho=rho, lr=lr, momentum=momentum, kind=kind)
+    radius = theory.cycle_radius(lam, rho=rho, lr=lr, momentum=momentum, scheme=scheme)
     assert ideal == pytest.approx(lam * float(radius), rel=1e-14)
     for share in (1e-9, 0.3, 0.9):
         predicted = float(theory.practical_cycle(lam, eps=share * ideal, **at))
@@ -115,10 +115,10 @@ def test_bad_arguments():
 
 
 @pytest.mark.parametrize(
-    ("momentum", "kind"), [(0, "none"), (0.6, "heavy_ball"), (0.6, "nesterov")]
+    ("momentum", "scheme"), [(0, "none"), (0.6, "heavy_ball"), (0.6, "nesterov")]
 )
-def test_the_windows_in_rho_and_in_eps_are_one_region(momentum, kind):
-    lams, about = (1.0, -0.6, 0.2), {"lr": 0.1, "momentum": momentum, "kind": kind}
+def test_the_windows_in_rho_and_in_eps_are_one_region(momentum, scheme):
+    lams, about = (1.0, -0.6, 0.2), {"lr": 0.1, "momentum": momentum, "scheme": scheme}
     in_rho = theory.practical_rho_window(lams, eps=0.02, **about)
     for end in (in_rho.low, in_rho.high):
         for share, inside in ((1 - 1e-9, end is in_rho.high), (1 + 1e-9, end is in_rho.low)):

@@ -19,7 +19,7 @@ def is_zero(expr):
     return sympy.simplify(expr) == 0
 
 
-def spectral_radius(eigenvalues, *, rule, rho, lr, momentum, kind):
+def spectral_radius(eigenvalues, *, rule, rho, lr, momentum, scheme):
     """Iterate nothing, solve nothing symbolic: numpy's eigenvalues of the whole update."""
     n = len(eigenvalues)
     h = np.diag(np.asarray(eigenvalues, dtype=float))
@@ -30,13 +30,13 @@ def spectral_radius(eigenvalues, *, rule, rho, lr, momentum, kind):
         "heavy_ball": [[eye - lr * u, -lr * momentum * eye], [u, momentum * eye]],
         "nesterov": [[eye - lr * (1 + momentum) * u, -lr * momentum**2 * eye], [u, momentum * eye]],
     }
-    return abs(np.linalg.eigvals(np.block(blocks[kind]))).max()
+    return abs(np.linalg.eigvals(np.block(blocks[scheme]))).max()
 
 
-@pytest.mark.parametrize("kind", theory.KINDS)
-def test_symbolic_rho_window(kind):
-    high = theory.flip_threshold(kind) / (lr * lam**2) - 1 / lam
-    below, above = (theory.symbolic_rho_window(sign, kind=kind) for sign in (-1, 1))
+@pytest.mark.parametrize("scheme", theory.SCHEMES)
+def test_symbolic_rho_window(scheme):
+    high = theory.flip_threshold(scheme) / (lr * lam**2) - 1 / lam
+    below, above = (theory.symbolic_rho_window(sign, scheme=scheme) for sign in (-1, 1))
     assert is_zero(below.high.value - high)
     assert is_zero(above.high.value - high)
     assert below.low.value == -1 / lam
@@ -83,10 +83,10 @@ def test_the_weakest_negative_eigenvalue_binds():
     assert (window.low.value, window.low.eigenvalue) == (1, -1)
 
 
-@pytest.mark.parametrize("kind", theory.KINDS)
-def test_rho_window_holds_on_both_sides_of_both_ends(kind):
+@pytest.mark.parametrize("scheme", theory.SCHEMES)
+def test_rho_window_holds_on_both_sides_of_both_ends(scheme):
     rng = np.random.default_rng(4)
-    settings = {"lr": 0.1, "momentum": MOMENTA[kind], "kind": kind}
+    settings = {"lr": 0.1, "momentum": MOMENTA[scheme], "scheme": scheme}
     found = 0
     for _ in range(60):
         eigenvalues = rng.uniform(-2, 2, rng.integers(1, 4))
@@ -108,14 +108,14 @@ def test_rho_window_holds_on_both_sides_of_both_ends(kind):
     assert 10 < found < 60  # both answers occur
 
 
-@pytest.mark.parametrize("kind", theory.KINDS)
+@pytest.mark.parametrize("scheme", theory.SCHEMES)
 @pytest.mark.parametrize("rule", theory.RULES)
-def test_lr_window_holds_on_both_sides(rule, kind):
+def test_lr_window_holds_on_both_sides(rule, scheme):
     rng = np.random.default_rng(5)
     radius = 0.8
     found = 0
     for _ in range(60):
-        settings = {"rule": rule, "rho": radius, "momentum": MOMENTA[kind], "kind": kind}
+        settings = {"rule": rule, "rho": radius, "momentum": MOMENTA[scheme], "scheme": scheme}
         eigenvalues = rng.uniform(-3, 2, rng.integers(1, 3))
         window = theory.lr_window(eigenvalues, **settings)
         if window.is_empty:
@@ -137,21 +137,23 @@ def test_momentum_window_of_heavy_ball():
     assert (window.low.event, window.low.eigenvalue) == (Event.flip, 2)
     assert (window.high.value, window.high.event) == (1, Event.neimark_sacker)
     for momentum, attracts in ((0.399, False), (0.401, True), (0.999, True)):
-        settings = {"rule": "usam", "rho": 3, "lr": 0.2, "kind": "heavy_ball"}
+        settings = {"rule": "usam", "rho": 3, "lr": 0.2, "scheme": "heavy_ball"}
         assert (spectral_radius([2, -1], momentum=momentum, **settings) < 1) == attracts
     # x = ηU = 4 or more: the flip end meets β = 1, and nothing is left.
     assert theory.momentum_window([2], rule="gd", lr=2).is_empty
 
 
 def test_momentum_window_of_nesterov():
-    window = theory.momentum_window([1], rule="gd", lr=Fraction(3, 2), kind="nesterov")
+    window = theory.momentum_window([1], rule="gd", lr=Fraction(3, 2), scheme="nesterov")
     assert (window.high.value, window.high.event) == (sympy.Rational(1, 2), Event.flip)
     for momentum, attracts in ((0.499, True), (0.501, False)):
-        radius = spectral_radius([1], rule="gd", rho=0, lr=1.5, momentum=momentum, kind="nesterov")
+        radius = spectral_radius(
+            [1], rule="gd", rho=0, lr=1.5, momentum=momentum, scheme="nesterov"
+        )
         assert (radius < 1) == attracts
-    gentle = theory.momentum_window([1], rule="gd", lr=Fraction(1, 2), kind="nesterov")
+    gentle = theory.momentum_window([1], rule="gd", lr=Fraction(1, 2), scheme="nesterov")
     assert (gentle.high.value, gentle.high.event) == (1, Event.none)
-    assert theory.momentum_window([1], rule="gd", lr=2, kind="nesterov").is_empty
+    assert theory.momentum_window([1], rule="gd", lr=2, scheme="nesterov").is_empty
 
 
 def test_no_momentum_holds_a_saddle_of_gd():
@@ -197,7 +199,7 @@ def test_late_switch_window_is_what_gd_keeps_and_usam_leaves():
     assert float(low) == pytest.approx(3.791529, abs=5e-7)
     assert float(high) == pytest.approx(2 / 0.3, rel=1e-15)
     for sharpness, keeps, leaves in ((3.79, True, False), (5.0, True, True), (6.7, False, True)):
-        settings = {"rho": 0.2, "lr": 0.3, "momentum": 0, "kind": "none"}
+        settings = {"rho": 0.2, "lr": 0.3, "momentum": 0, "scheme": "none"}
         assert (spectral_radius([sharpness], rule="gd", **settings) < 1) == keeps
         assert (spectral_radius([sharpness], rule="usam", **settings) > 1) == leaves
 
@@ -220,12 +222,12 @@ def test_membership_respects_closed_ends():
         (lambda: theory.rho_window(["λ"]), "must be a number"),
         (lambda: theory.rho_window([sympy.I]), "must be real"),
         (lambda: theory.rho_window([1], lr=0), "greater than 0"),
-        (lambda: theory.rho_window([1], kind="nesterov"), "must be given with momentum"),
-        (lambda: theory.rho_window([1], lr=1, momentum=0.5), "must be 0 with kind `none`"),
-        (lambda: theory.lr_window([1], momentum=1, kind="nesterov"), r"\[0, 1\)"),
+        (lambda: theory.rho_window([1], scheme="nesterov"), "must be given with momentum"),
+        (lambda: theory.rho_window([1], lr=1, momentum=0.5), "must be 0 with scheme `none`"),
+        (lambda: theory.lr_window([1], momentum=1, scheme="nesterov"), r"\[0, 1\)"),
         (lambda: theory.lr_window([1], rho=-1), "at least 0"),
         (lambda: theory.lr_window([1], rule="sam"), "not differentiable"),
-        (lambda: theory.momentum_window([1], lr=1, kind="none"), "heavy_ball or nesterov"),
+        (lambda: theory.momentum_window([1], lr=1, scheme="none"), "heavy_ball or nesterov"),
     ],
 )
 def test_bad_arguments_are_refused(call, message):
@@ -237,14 +239,14 @@ def test_windows_and_verdicts_agree_exactly_at_and_beside_every_end():
     rng = random.Random(11)
     epsilon = Fraction(1, 10**12)
     for _ in range(60):
-        kind = rng.choice(theory.KINDS)
-        momentum = Fraction(0 if kind == "none" else rng.randint(0, 9), 10)
+        scheme = rng.choice(theory.SCHEMES)
+        momentum = Fraction(0 if scheme == "none" else rng.randint(0, 9), 10)
         eigenvalues = [Fraction(rng.choice([-1, 1]) * rng.randint(1, 30), 10) for _ in range(3)]
-        settings = {"lr": Fraction(rng.randint(1, 30), 20), "momentum": momentum, "kind": kind}
+        settings = {"lr": Fraction(rng.randint(1, 30), 20), "momentum": momentum, "scheme": scheme}
         window = theory.rho_window(eigenvalues, **settings)
         for end in (window.low.value, window.high.value):
             for shift in (-epsilon, 0, epsilon):
                 radius = Fraction(int(end.p), int(end.q)) + shift
                 if radius >= 0:
-                    kind_there = theory.verdict(eigenvalues, rule="usam", rho=radius, **settings)
+                    kind_there = theory.kind(eigenvalues, rule="usam", rho=radius, **settings)
                     assert (kind_there == "attracting") == (radius in window)

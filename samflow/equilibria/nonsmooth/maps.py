@@ -41,8 +41,8 @@ def symmetric_cycles(system: Map, hessian: np.ndarray, ascent: LinearAscent) -> 
 
     HMHu = ν(κI − ηH)u with ν = ‖NHu‖/(ηρ) > 0, κ the flip threshold of the momentum.
     """
-    step, beta, kind = (theory_settings(system)[name] for name in ("lr", "momentum", "kind"))
-    kappa = float(_flip(kind, beta))
+    step, beta, scheme = (theory_settings(system)[name] for name in ("lr", "momentum", "scheme"))
+    kappa = float(_flip(scheme, beta))
     # In units of the largest curvature: squares of it need not be numbers.
     unit = power_of_two(float(np.abs(hessian).max())) if hessian.any() else 1.0
     hessian, step = hessian / unit, float(step) * unit
@@ -61,7 +61,7 @@ def symmetric_cycles(system: Map, hessian: np.ndarray, ascent: LinearAscent) -> 
             continue
         radius = step * ascent.rho * value / measured
         multiplicity = int((np.abs(values - value) <= _SAME * largest).sum())
-        jacobian = _step_jacobian(hessian, ascent, radius * vector, step, beta, kind)
+        jacobian = _step_jacobian(hessian, ascent, radius * vector, step, beta, scheme)
         multipliers = np.linalg.eigvals(jacobian) ** 2
         multipliers = multipliers[np.argsort(-np.abs(multipliers), kind="stable")]
         cycles.append(
@@ -79,8 +79,8 @@ def symmetric_cycles(system: Map, hessian: np.ndarray, ascent: LinearAscent) -> 
 
 
 @functools.cache
-def _flip(kind: str, momentum: float) -> Any:
-    return theory.evaluate(theory.flip_threshold(kind), momentum=momentum)
+def _flip(scheme: str, momentum: float) -> Any:
+    return theory.evaluate(theory.flip_threshold(scheme), momentum=momentum)
 
 
 def _generalised(left: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -97,7 +97,7 @@ def _generalised(left: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.nd
 
 
 def _step_jacobian(
-    hessian: np.ndarray, ascent: LinearAscent, u: np.ndarray, step: float, beta: float, kind: str
+    hessian: np.ndarray, ascent: LinearAscent, u: np.ndarray, step: float, beta: float, scheme: str
 ) -> np.ndarray:
     """Return the Jacobian of a step at w* + u; it is the same at w* − u."""
     z = hessian @ u
@@ -106,9 +106,9 @@ def _step_jacobian(
     turn = np.eye(len(z)) - np.outer(z, ascent.measure.T @ measured) / length**2
     d = hessian + ascent.rho / length * hessian @ ascent.spread @ turn @ hessian
     identity = np.eye(len(z))
-    if kind == "none":
+    if scheme == "none":
         return identity - step * d
-    if kind == "heavy_ball":
+    if scheme == "heavy_ball":
         return np.block([[identity - step * d, -step * beta * identity], [d, beta * identity]])
     top = [identity - step * (1 + beta) * d, -step * beta**2 * identity]
     return np.block([top, [d, beta * identity]])

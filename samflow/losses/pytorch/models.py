@@ -90,7 +90,7 @@ def torch_network(
 
     """
     torch = optional("torch", "A loss of a PyTorch module")
-    _checks.kind("model", model, torch.nn.Module)
+    _checks.instance("model", model, torch.nn.Module)
     model = getattr(model, "_orig_mod", model)  # compiled: its gradient has no derivative
     asked = criterion(torch, loss)
     smoothing = _checks.fraction("label_smoothing", label_smoothing)

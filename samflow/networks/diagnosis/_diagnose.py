@@ -44,7 +44,7 @@ def diagnose(
     weight_decay: float = 0.0,
     batch_size: int | None = None,
     rules: Sequence[str | AbstractRule] = DEFAULT_RULES,
-    like: str | Convention | None = None,
+    convention: str | Convention | None = None,
     effort: Effort | None = None,
     key: PRNGKeyArray | None = None,
     progress: Tell = lambda message: None,
@@ -65,9 +65,9 @@ def diagnose(
         weight_decay: of the optimiser: a part of the step, not of the loss.
         batch_size: of mini-batches; None leaves them out.
         rules: rules without a memory, or their names.
-        like: a convention, or a name in `CONVENTIONS`. The rule that this implementation runs takes
-            the place of practical SAM, on the loss that it descends, with its weight decay and its
-            form of momentum.
+        convention: a convention, or a name in `CONVENTIONS`. The rule that this implementation
+            runs takes the place of practical SAM, on the loss that it descends, with its weight
+            decay and its form of momentum.
         effort: how many eigenpairs, products, probes and batches; None: `Effort()`.
         key: of trace, density and batches; None: key(0).
         progress: called with a message when something begins, and every few seconds with the
@@ -90,17 +90,16 @@ def diagnose(
 
     """
     _checks.double_precision("Diagnosing a checkpoint")
-    _checks.kind("checkpoint", checkpoint, Checkpoint, "Use `sf.networks.Checkpoint(loss, w)`.")
-    loss, convention = checkpoint.loss, None
-    if like is not None:
-        convention = checked(like)
+    _checks.instance("checkpoint", checkpoint, Checkpoint, "Use `sf.networks.Checkpoint(loss, w)`.")
+    loss, chosen = checkpoint.loss, None if convention is None else checked(convention)
+    if chosen is not None:
         loss, rules, nesterov, weight_decay = _as_implemented(
-            convention, loss, rules, rho, weight_decay
+            chosen, loss, rules, rho, weight_decay
         )
     w = _checks.point("w", checkpoint.w, loss.dim)
     rho = _checks.positive("rho", rho, "SAM without an ascent step is GD.")
     effort = Effort() if effort is None else effort
-    _checks.kind("effort", effort, Effort, "Use `sf.networks.Effort(...)`.")
+    _checks.instance("effort", effort, Effort, "Use `sf.networks.Effort(...)`.")
     if loss.dim < 2:
         raise _checks.ArgumentError(
             "Argument `checkpoint` must have at least 2 weights, one for each end of the "
@@ -112,9 +111,10 @@ def diagnose(
         without_memory(system)
     if batch_size is not None:
         MiniBatch(batch_size).check(loss)
-    settings = {"rho": rho, **common, "batch_size": batch_size, "like": like, "effort": effort}
+    settings = {"rho": rho, **common, "batch_size": batch_size, "convention": convention}
+    settings |= {"effort": effort}
     origin = provenance(loss.name, **settings, source=checkpoint.source, **_options(loss))
-    sources = checkpoint.notes if convention is None else (*checkpoint.notes, *_sources(convention))
+    sources = checkpoint.notes if chosen is None else (*checkpoint.notes, *_sources(chosen))
     measured = Measurements(loss, w, _checks.positive("lr", lr), systems)
     key = jr.key(0) if key is None else key
     try:

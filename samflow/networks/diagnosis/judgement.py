@@ -85,16 +85,18 @@ def rule_stability(
     reach = along.residual + np.asarray(pairs.residuals)
     low, high = growth_within(system, along.curvature, reach)
     closed = values * (1 + effective * values) + decay
-    limit = theory.evaluate(theory.flip_threshold(settings["kind"]), momentum=settings["momentum"])
+    limit = theory.evaluate(
+        theory.flip_threshold(settings["scheme"]), momentum=settings["momentum"]
+    )
     neutral = neutral_values(pairs, system.loss.precision) & (decay == 0)
     seen = ~neutral & bool(values.any())
     cycle = _cycle_radius(system, settings, float(values[-1]))
-    verdict = _decided(low[seen], high[seen], np.asarray(pairs.status), nearness)
-    verdict = "neutral" if verdict == "stable" and neutral.any() else verdict
+    stability = _decided(low[seen], high[seen], np.asarray(pairs.status), nearness)
+    stability = "neutral" if stability == "stable" and neutral.any() else stability
     return RuleStability(
         rule=system.rule.name,
-        verdict=verdict,
-        statement=_statement(verdict, values, growth, along.curvature, seen, cycle),
+        stability=stability,
+        statement=_statement(stability, values, growth, along.curvature, seen, cycle),
         largest_lr=_largest_lr(along.curvature[seen] + reach[seen], float(limit), pairs.status),
         num_repelling=int(np.sum(along.curvature[seen] + reach[seen] < 0)),
         num_open=int(np.sum(np.abs(along.curvature[seen]) <= reach[seen])),
@@ -127,7 +129,7 @@ def _edge(settings: dict[str, Any], effective: float, decay: float) -> float:
     """Return the λ ≥ 0 at which η(U(λ) + decay) = κ; 0 where the decay alone is beyond."""
     if not math.isfinite(effective):
         return math.nan
-    kind, momentum, lr = (settings[name] for name in ("kind", "momentum", "lr"))
+    kind, momentum, lr = (settings[name] for name in ("scheme", "momentum", "lr"))
     limit = float(theory.evaluate(theory.flip_threshold(kind), momentum=momentum))
     if lr * decay >= limit:
         return 0.0
@@ -147,7 +149,7 @@ def _rho_window(
         [float(each) for each in values],
         lr=settings["lr"],
         momentum=settings["momentum"],
-        kind=settings["kind"],
+        scheme=settings["scheme"],
         tolerance=_NEUTRAL * float(np.abs(values).max()),
     )
     window = window.times(sympy.Float(unit))
@@ -163,12 +165,12 @@ def _decided(low: NumpyArray, high: NumpyArray, status: NumpyArray, nearness: Ne
 
 def _cycle_radius(system: Map, settings: dict[str, Any], sharpness: float) -> float:
     """Return the radius of SAM's 2-cycle along the sharpest direction; NaN where there is none."""
-    names = {name: settings[name] for name in ("lr", "momentum", "kind")}
+    names = {name: settings[name] for name in ("lr", "momentum", "scheme")}
     return system.rule.cycle_radius(sharpness, **names) if sharpness > 0 else math.nan
 
 
 def _statement(
-    verdict: str,
+    stability: str,
     values: NumpyArray,
     growth: NumpyArray,
     curvature: NumpyArray,
@@ -179,20 +181,20 @@ def _statement(
         return "The Hessian is 0: to first order nothing grows or dies out"
     fastest = int(np.argmax(np.where(seen, growth, -np.inf)))
     steps = 1 / growth[fastest] if growth[fastest] else math.inf
-    if verdict in ("stable", "neutral"):
+    if stability in ("stable", "neutral"):
         text = f"Every perturbation dies out, the slowest by a factor e in {-steps:.3g} steps"
-        if verdict == "stable":
+        if stability == "stable":
             return text
         count = int(np.sum(~seen))
         where = "the neutral direction" if count == 1 else f"{count} neutral directions"
         return f"{text}, apart from {where}, where to first order nothing changes"
-    if verdict == "undecided":
+    if stability == "undecided":
         return "Residuals of the eigenvectors leave open whether a perturbation grows"
     how = "swings across the valley" if curvature[fastest] > 0 else "slides down"
     grows = f"and grows by a factor e in {steps:.3g} steps"
     text = f"A perturbation {how} along λ = {values[fastest]:.4g} {grows}"
     if curvature[fastest] > 0 and math.isfinite(cycle):
         text += f", until SAM's 2-cycle of radius {cycle:.3g} holds it"
-    if verdict == "unresolved":
+    if stability == "unresolved":
         text += "; the sharpness itself changes by more than a tenth in that time"
     return text

@@ -39,7 +39,7 @@ class RuleStability(NamedTuple):
 
     Attributes:
         rule: its name.
-        verdict: "unstable" (a perturbation grows), "stable" (all die out in the directions looked
+        stability: "unstable" (a perturbation grows), "stable" (all die out in the directions looked
             at), "neutral" (the same, apart from `neutral` directions in which nothing grows or dies
             out), "unresolved" (one grows, but more slowly than the point itself moves on) or
             "undecided", where residuals leave it open.
@@ -73,7 +73,7 @@ class RuleStability(NamedTuple):
     """
 
     rule: str
-    verdict: str
+    stability: str
     statement: str
     largest_lr: float
     num_repelling: int

@@ -105,7 +105,7 @@ class Diagnosis(AbstractRecord):
     @property
     def unstable(self) -> tuple[str, ...]:
         """The rules under which a perturbation grows."""
-        return tuple(each.rule for each in self.rules if each.verdict == "unstable")
+        return tuple(each.rule for each in self.rules if each.stability == "unstable")
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain numbers, texts and lists, without eigenvectors, which have dim entries."""
@@ -194,10 +194,10 @@ def _answer(found: Diagnosis) -> list[str]:
 def _behaviour(rule: RuleStability) -> str:
     """Return the verdict in words, with the 2-cycle that an unstable SAM ends on."""
     swings = bool(rule.measured[np.argmax(rule.growth)] > 0)
-    if rule.verdict == "unstable" and swings and math.isfinite(rule.cycle_radius):
+    if rule.stability == "unstable" and swings and math.isfinite(rule.cycle_radius):
         radius = f"{rule.cycle_radius:.3g}"
         return f"unstable (up to a 2-cycle of radius {radius} along the sharpest direction)"
-    return _VERDICTS[rule.verdict]
+    return _VERDICTS[rule.stability]
 
 
 def _step_sizes(rules: Sequence[RuleStability]) -> list[str]:
@@ -256,7 +256,7 @@ def _stability(found: Diagnosis) -> list[str | Table]:
     rows = tuple(
         (
             each.rule,
-            each.verdict,
+            each.stability,
             "not known" if math.isnan(each.largest_lr) else _floored(each.largest_lr),
             _number(each.edge),
             f"{each.scaled_curvature:.6g}",
@@ -284,7 +284,7 @@ def _mean_square(found: MeanSquareRate | MeanSquareAlong | None) -> str:
         return "nothing is known of its mean square here"
     if isinstance(found, MeanSquareAlong):
         return (
-            f"{found.verdict}, the sharpest direction: its mean-square multiplier "
+            f"{found.stability}, the sharpest direction: its mean-square multiplier "
             f"{found.radius:.6g} ± {NORMAL_95 * found.standard_error:.2g} is a lower bound"
         )
     return str(found)

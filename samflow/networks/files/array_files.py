@@ -17,14 +17,14 @@ from samflow.networks.files.trees import Contents, named_once, reading, under
 ARRAY_MAGIC = b"\x93NUMPY"
 
 
-def read_npz(path: Path, key: str | None, budget: Budget) -> Contents:
+def read_npz(path: Path, group: str | None, budget: Budget) -> Contents:
     """Return the arrays of an archive of numpy.savez, read with `allow_pickle=False`."""
     tensors, left_out = {}, []
     with reading(path, "npz file"), zipfile.ZipFile(path) as archive:
         names = archive.namelist()
         named_once(path, [name.removesuffix(".npy") for name in names])
         members = {name.removesuffix(".npy"): name for name in names}
-        wanted = under(path, members, key)
+        wanted = under(path, members, group)
         left_out += [name for name in wanted.values() if not members[name].endswith(".npy")]
         wanted = {short: name for short, name in wanted.items() if name not in left_out}
         for name in wanted.values():
@@ -39,14 +39,14 @@ def read_npz(path: Path, key: str | None, budget: Budget) -> Contents:
                 left_out.append(name)
             else:
                 tensors[short] = array
-    return Contents(tensors, (key,) if key is not None else (), tuple(left_out))
+    return Contents(tensors, (group,) if group is not None else (), tuple(left_out))
 
 
-def read_equinox(path: Path, key: str | None, budget: Budget) -> Contents:
+def read_equinox(path: Path, group: str | None, budget: Budget) -> Contents:
     """Return the leaves of equinox.tree_serialise_leaves, named by their places from 0 on."""
-    if key is not None:
+    if group is not None:
         raise ArgumentError(
-            f"Argument `key` must be left out, but is {key!r}: an Equinox file has no names."
+            f"Argument `group` must be left out, but is {group!r}: an Equinox file has no names."
         )
     leaves, head = leaves_of(path)
     return Contents({str(i): leaf for i, leaf in enumerate(leaves)}, head)

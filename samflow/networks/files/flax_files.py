@@ -34,7 +34,7 @@ def looks_like_msgpack(head: bytes) -> bool:
     return key & 0xE0 == 0xA0 or key in (0xD9, 0xDA, 0xDB)
 
 
-def read_flax(path: Path, key: str | None, budget: Budget) -> Contents:
+def read_flax(path: Path, group: str | None, budget: Budget) -> Contents:
     """Return the arrays of flax.serialization.to_bytes or msgpack_serialize by dotted name.
 
     Source: flax.serialization of Flax 0.12: an array is the extension 1, that is the msgpack of
@@ -70,11 +70,11 @@ def read_flax(path: Path, key: str | None, budget: Budget) -> Contents:
         )
         tree = _joined(tree)
     found, besides = flatten(path, tree, lambda leaf: isinstance(leaf, np.ndarray))
-    names = under(path, found, key)
+    names = under(path, found, group)
     return Contents(
         {name: found[full] for name, full in names.items()},
-        (key,) if key is not None else (),
-        below(besides, key),
+        (group,) if group is not None else (),
+        below(besides, group),
     )
 
 

@@ -53,7 +53,7 @@ def orbax_item(folder: Path) -> Path | None:
     return None
 
 
-def read_orbax(folder: Path, key: str | None, budget: Budget) -> Contents:
+def read_orbax(folder: Path, group: str | None, budget: Budget) -> Contents:
     """Return the arrays of a tree by dotted name, whatever devices they were saved from.
 
     Plain numbers are left out, NumPy's scalars among them: Orbax stores the two alike.
@@ -70,12 +70,12 @@ def read_orbax(folder: Path, key: str | None, budget: Budget) -> Contents:
             for entry in stored["tree_metadata"].values()
         ]
         arrays = [name for name, value in entries if value["value_type"] in _ARRAYS]
-        names = under(folder, named_once(folder, arrays), key)
+        names = under(folder, named_once(folder, arrays), group)
         tensors = {
             name: _array(tensorstore, folder, full, stored, budget) for name, full in names.items()
         }
     besides = [name for name, value in entries if value["value_type"] not in _ARRAYS]
-    return Contents(tensors, (key,) if key is not None else (), below(besides, key))
+    return Contents(tensors, (group,) if group is not None else (), below(besides, group))
 
 
 def _array(

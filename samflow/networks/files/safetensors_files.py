@@ -28,17 +28,17 @@ _DTYPES = {
 }
 
 
-def read_safetensors(path: Path, key: str | None, budget: Budget) -> Contents:
+def read_safetensors(path: Path, group: str | None, budget: Budget) -> Contents:
     """Return the tensors of one file in the order in which they lie there."""
     header = _header(path)
-    names, prefixes = without_prefixes(under(path, header, key))
-    return Contents(_tensors(path, header, names, budget), _opened(key, prefixes))
+    names, prefixes = without_prefixes(under(path, header, group))
+    return Contents(_tensors(path, header, names, budget), _opened(group, prefixes))
 
 
-def read_sharded(index: Path, key: str | None, budget: Budget) -> Contents:
+def read_sharded(index: Path, group: str | None, budget: Budget) -> Contents:
     """Return the tensors of all the files that an index of Hugging Face names, in its order."""
     places = _weight_map(index)
-    names, prefixes = without_prefixes(under(index, places, key))
+    names, prefixes = without_prefixes(under(index, places, group))
     tensors = {}
     for shard in shards(index):
         there = {name for name, place in places.items() if place == shard.name}
@@ -49,7 +49,7 @@ def read_sharded(index: Path, key: str | None, budget: Budget) -> Contents:
             )
         wanted = {n: full for n, full in names.items() if full in there}
         tensors |= _tensors(shard, header, wanted, budget)
-    return Contents({name: tensors[name] for name in names}, _opened(key, prefixes))
+    return Contents({name: tensors[name] for name in names}, _opened(group, prefixes))
 
 
 def shards(index: Path) -> list[Path]:
@@ -64,8 +64,8 @@ def shards(index: Path) -> list[Path]:
     return files
 
 
-def _opened(key: str | None, prefixes: tuple[str, ...]) -> tuple[str, ...]:
-    return (key, *prefixes) if key is not None else prefixes
+def _opened(group: str | None, prefixes: tuple[str, ...]) -> tuple[str, ...]:
+    return (group, *prefixes) if group is not None else prefixes
 
 
 def _weight_map(index: Path) -> dict[str, str]:

@@ -72,7 +72,7 @@ class TensorFile(NamedTuple):
 
 
 def read_tensors(
-    path: str | os.PathLike[str], *, key: str | None = None, max_bytes: int | None = None
+    path: str | os.PathLike[str], *, group: str | None = None, max_bytes: int | None = None
 ) -> TensorFile:
     """Return the tensors in a file or folder that another library wrote, bit for bit.
 
@@ -81,7 +81,7 @@ def read_tensors(
     of `equinox.tree_serialise_leaves`, NumPy npz, and the folder of an Orbax checkpoint. Nothing
     in a file is run: pickles, whole PyTorch modules, TorchScript and object arrays are refused.
 
-    `key` names the group of tensors to read, as "model.encoder"; the names then go on from there.
+    `group` names the group of tensors to read, as "model.encoder"; the names then go on from there.
     Without it all are read, except that of a PyTorch checkpoint the one dictionary `state_dict`,
     `model_state_dict`, `model_state`, `model`, `net` or `ema` is opened. The prefixes `module.`
     and `_orig_mod.` of PyTorch's wrappers are taken off where every name has them. The arrays are
@@ -97,18 +97,18 @@ def read_tensors(
     Raises:
         ArgumentError: for what is missing, empty, cut short, damaged, of an unknown format, too
             large in memory, changed while it was read or not readable without running code; for a
-            `key` that is not there, and where several groups could be meant and none is named.
+            `group` that is not there, and where several groups could be meant and none is named.
         ImportError: where the package that a format needs is not installed.
 
     """
     path = _existing(path)
-    if key is not None and not (isinstance(key, str) and key):
+    if group is not None and not (isinstance(group, str) and group):
         raise ArgumentError(
-            f"Argument `key` must be a name as 'model.encoder', but is {excerpt(key)}."
+            f"Argument `group` must be a name as 'model.encoder', but is {excerpt(group)}."
         )
     try:
         place, form = _in_folder(path) if path.is_dir() else (path, _recognised(path))
-        contents, digest = _read(place, form, key, max_bytes)
+        contents, digest = _read(place, form, group, max_bytes)
     except OSError as error:
         raise _unreadable(path, error) from error
     item = (place.name,) if form == "orbax" and place != path else ()
@@ -121,12 +121,12 @@ def read_tensors(
     )
 
 
-def _read(place: Path, form: str, key: str | None, max_bytes: int | None) -> tuple[Contents, str]:
+def _read(place: Path, form: str, group: str | None, max_bytes: int | None) -> tuple[Contents, str]:
     """Return the contents of a file or folder that stays the same meanwhile, and its digest."""
     before = states(files := _files(place, form))
     budget = Budget(place, size_of(before), max_bytes)
     try:
-        contents = _READERS[form](place, key, budget)
+        contents = _READERS[form](place, group, budget)
         digest = _digest(place, files)
     except ArgumentError:
         if states(_files(place, form)) != before:

@@ -51,7 +51,7 @@ _SMALL_PICKLE = 2**20
 """Bytes that the pickle in a file may have beyond those of the file; torch.save packs nothing."""
 
 
-def read_torch(path: Path, key: str | None, budget: Budget) -> Contents:
+def read_torch(path: Path, group: str | None, budget: Budget) -> Contents:
     """Return the tensors of a state_dict, or of the one that a checkpoint holds."""
     torch = _safe_torch()
     tree = _load(torch, path, budget)
@@ -61,7 +61,7 @@ def read_torch(path: Path, key: str | None, budget: Budget) -> Contents:
             f"{type(tree).__name__}. {_REMEDY}"
         )
     opened, passed = [], []
-    if key is None:
+    if group is None:
         tree, opened, passed = _open(path, tree, torch.is_tensor)
     found, besides = flatten(path, tree, torch.is_tensor)
     if not found:
@@ -69,14 +69,14 @@ def read_torch(path: Path, key: str | None, budget: Budget) -> Contents:
             f"Argument `path` must hold tensors, but {str(path)!r} holds none, only "
             f"{listed(besides) or 'an empty dictionary'}."
         )
-    names, prefixes = without_prefixes(under(path, found, key))
+    names, prefixes = without_prefixes(under(path, found, group))
     besides = [".".join((*opened, name)) for name in besides]
     for full in names.values():
         _take(budget, full, found[full])
     return Contents(
         {name: _array(torch, full, found[full]) for name, full in names.items()},
-        (*opened, *([key] if key is not None else []), *prefixes),
-        (*passed, *below(besides, key)),
+        (*opened, *([group] if group is not None else []), *prefixes),
+        (*passed, *below(besides, group)),
     )
 
 
@@ -159,8 +159,8 @@ def _open(path: Path, tree: Mapping, is_tensor: Any) -> tuple[Mapping, list[str]
         if len(wrappers) != 1:
             found = [".".join((*opened, str(name))) for name in wrappers or groups]
             raise ArgumentError(
-                f"Argument `key` must say which tensors to read of {str(path)!r}, which holds "
-                f"them under {listed(found)}. Pass key={found[0]!r}, for example."
+                f"Argument `group` must say which tensors to read of {str(path)!r}, which holds "
+                f"them under {listed(found)}. Pass group={found[0]!r}, for example."
             )
         passed += [".".join((*opened, str(name))) for name in tree if name != wrappers[0]]
         opened.append(wrappers[0])

@@ -146,23 +146,23 @@ def _word(name: Any) -> str:
     return name if isinstance(name, str) else excerpt(name)
 
 
-def under(path: Path, names: Iterable[str], key: str | None) -> dict[str, str]:
-    """Return the names below `key`, each without it, with the full name it stands for."""
+def under(path: Path, names: Iterable[str], group: str | None) -> dict[str, str]:
+    """Return the names below `group`, each without it, with the full name it stands for."""
     names = list(names)
-    if key is None:
+    if group is None:
         return {name: name for name in names}
-    chosen = {name[len(key) + 1 :]: name for name in names if name.startswith(f"{key}.")}
+    chosen = {name[len(group) + 1 :]: name for name in names if name.startswith(f"{group}.")}
     if not chosen:
         raise ArgumentError(
-            f"Argument `key` must name a group of tensors in {str(path)!r}, but is {key!r}. "
+            f"Argument `group` must name a group of tensors in {str(path)!r}, but is {group!r}. "
             f"{_groups(names)}"
         )
     return chosen
 
 
-def below(besides: Iterable[str], key: str | None) -> tuple[str, ...]:
-    """Return those of the entries that are no tensors which lie below `key`."""
-    return tuple(name for name in besides if key is None or name.startswith(f"{key}."))
+def below(besides: Iterable[str], group: str | None) -> tuple[str, ...]:
+    """Return those of the entries that are no tensors which lie below `group`."""
+    return tuple(name for name in besides if group is None or name.startswith(f"{group}."))
 
 
 def _groups(names: list[str]) -> str:
@@ -170,7 +170,7 @@ def _groups(names: list[str]) -> str:
     for name in names:
         groups |= dict.fromkeys(accumulate(name.split(".")[:-1], "{}.{}".format))
     if not groups:
-        return "Its tensors are in no group: leave `key` out."
+        return "Its tensors are in no group: leave `group` out."
     return f"Known: {listed(sorted(groups, key=lambda group: (group.count('.'), group)))}."
 
 

@@ -122,7 +122,7 @@ def departure(
 
     """
     _checks.double_precision("Following an orbit at a saddle")
-    _checks.kind("system", system, Map, "Use `sf.Map(saddle.loss, rule, lr=...)`.")
+    _checks.instance("system", system, Map, "Use `sf.Map(saddle.loss, rule, lr=...)`.")
     distance = _checks.positive("distance", distance)
     num_steps = _checks.count("num_steps", num_steps, minimum=4 * _FEWEST)
     dim = len(saddle.eigenvalues)

@@ -235,7 +235,7 @@ def _linear(weight: Array, bias: Array | None) -> eqx.nn.Linear:
 
 
 def _checked(model: Any, chosen: tuple[int, ...], layer: int) -> None:
-    _checks.kind("model", model, eqx.nn.MLP)
+    _checks.instance("model", model, eqx.nn.MLP)
     learnt = jax.tree.leaves(eqx.filter((model.activation, model.final_activation), eqx.is_array))
     scalar = "scalar" in (model.in_size, model.out_size)
     if model.scan or len(model.layers) < 2 or learnt or scalar:

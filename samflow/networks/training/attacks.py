@@ -60,7 +60,7 @@ class PGD(eqx.Module):
     random_start: bool = eqx.field(static=True, default=True)
 
     def __check_init__(self) -> None:
-        _checks.kind("random_start", self.random_start, bool)
+        _checks.instance("random_start", self.random_start, bool)
 
     def perturb(self, loss: AbstractLoss, w: Point, x: Array, key: PRNGKeyArray) -> Array:
         """Return inputs x′, in the shape and type of `x`, on which `loss` is larger.

@@ -57,7 +57,7 @@ def first_state(system: Map, w: ArrayLike, *, key: PRNGKeyArray | None = None) -
         ArgumentError: for weights of the wrong shape or not finite, and for what is no key.
 
     """
-    _checks.kind("system", system, Map, "Use `sf.Map(loss, rule, lr=...)`.")
+    _checks.instance("system", system, Map, "Use `sf.Map(loss, rule, lr=...)`.")
     w = _checks.point("w", w, system.dim)
     key = jr.key(0) if key is None else key
     key_words(key)
@@ -228,10 +228,10 @@ class How(NamedTuple):
 
 def how_to_train(system: Map, batch_size: int | None, drop_last: bool, attack: PGD | None) -> How:
     """Check the settings of a step."""
-    _checks.kind("system", system, Map, "Use `sf.Map(loss, rule, lr=...)`.")
-    _checks.kind("drop_last", drop_last, bool)
+    _checks.instance("system", system, Map, "Use `sf.Map(loss, rule, lr=...)`.")
+    _checks.instance("drop_last", drop_last, bool)
     if attack is not None:
-        _checks.kind("attack", attack, PGD, "Use `sf.networks.PGD(epsilon)`.")
+        _checks.instance("attack", attack, PGD, "Use `sf.networks.PGD(epsilon)`.")
         if in_memory(system.loss):
             attack.check_inputs(system.loss.x)
     if batch_size is not None:

@@ -292,7 +292,7 @@ def step_settings(
 
 def check_state(state: Any, system: Map, name: str = "state") -> None:
     """Refuse what is no state of the system."""
-    _checks.kind(name, state, TrainState, "Use `sf.networks.first_state(system, w, key=...)`.")
+    _checks.instance(name, state, TrainState, "Use `sf.networks.first_state(system, w, key=...)`.")
     if jnp.shape(state.z) != (system.state_dim,):
         raise _checks.ArgumentError(
             f"Argument `{name}` must have z of shape ({system.state_dim},), as the map of "

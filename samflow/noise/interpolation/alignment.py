@@ -81,7 +81,7 @@ def alignment_bound(
 
     """
     _checks.double_precision("Evaluating an alignment bound")
-    _checks.kind("system", system, StochasticMap, "Use `sf.StochasticMap(map, noise)`.")
+    _checks.instance("system", system, StochasticMap, "Use `sf.StochasticMap(map, noise)`.")
     noise = batches(system)
     batch_jacobians.check_smooth(system)
     plain = system.map.momentum is None and system.map.weight_decay is None

@@ -23,7 +23,7 @@ class MeanSquareAlong(NamedTuple):
     Attributes:
         radius: the mean, an estimate from `num_batches` batches drawn without replacement.
         standard_error: of `radius`, over the batches.
-        verdict: "unstable", where the 95 % interval lies above 1; "undecided", where it reaches
+        stability: "unstable", where the 95 % interval lies above 1; "undecided", where it reaches
             1 from above or below it; "no growth along v", where it lies below.
         batch_size: examples in a batch.
         num_batches: how many were drawn.
@@ -32,7 +32,7 @@ class MeanSquareAlong(NamedTuple):
 
     radius: float
     standard_error: float
-    verdict: str
+    stability: str
     batch_size: int
     num_batches: int
 
@@ -69,7 +69,7 @@ def mean_square_along(
     Source: docs/theory, section 7.
 
     """
-    _checks.kind("system", system, Map, "Use `sf.Map(loss, rule, lr=...)`.")
+    _checks.instance("system", system, Map, "Use `sf.Map(loss, rule, lr=...)`.")
     if not isinstance(system.loss, FiniteSum):
         raise _checks.ArgumentError(
             f"Argument `system` must be of a mean over examples, but {system.loss.name} is none."
@@ -92,7 +92,7 @@ def mean_square_along(
         chosen = jr.permutation(each, n)[:size]
         squares.append(float(_along(_on_batch(system, chosen), w, v)) ** 2)
     radius, error = float(np.mean(squares)), float(np.std(squares, ddof=1) / np.sqrt(count))
-    return MeanSquareAlong(radius, error, _verdict(radius, error), size, count)
+    return MeanSquareAlong(radius, error, _stability(radius, error), size, count)
 
 
 def _on_batch(system: Map, indices: Any) -> Map:
@@ -106,7 +106,7 @@ def _along(system: Map, w: Point, v: Point) -> jax.Array:
     return jnp.vdot(v, jax.jvp(system.step, (w,), (v,))[1])
 
 
-def _verdict(radius: float, error: float) -> str:
+def _stability(radius: float, error: float) -> str:
     if radius - NORMAL_95 * error > 1:
         return "unstable"
     return "no growth along v" if radius + NORMAL_95 * error < 1 else "undecided"

@@ -42,7 +42,7 @@ class MeanSquareRate(AbstractRecord):
         radius: the spectral radius.
         standard_error: of `radius`; 0 where the expectation is exact or enumerated.
         residual: ‖T(P) − radius · P‖_F for the leading P of norm 1; 0.0 is exact.
-        verdict: "stable" (radius ≤ 1), "unstable" or "undecided": within the residual, or within
+        stability: "stable" (radius ≤ 1), "unstable" or "undecided": within the residual, or within
             the 95 % interval, of 1.
         expectation: "exact" (closed form over all batches), "enumerated" (all batches, one by
             one) or "monte carlo".
@@ -60,7 +60,7 @@ class MeanSquareRate(AbstractRecord):
     radius: float = eqx.field(static=True)
     standard_error: float = eqx.field(static=True)
     residual: float = eqx.field(static=True)
-    verdict: str = eqx.field(static=True)
+    stability: str = eqx.field(static=True)
     expectation: str = eqx.field(static=True)
     method: str = eqx.field(static=True)
     span_dim: int = eqx.field(static=True)
@@ -72,11 +72,11 @@ class MeanSquareRate(AbstractRecord):
     @property
     def stable(self) -> bool:
         """Whether the mean square is known not to grow."""
-        return self.verdict == "stable"
+        return self.stability == "stable"
 
     def __str__(self) -> str:
         """Return rate, verdict and how they were found, on one line."""
-        text = f"{self.verdict}: mean-square rate {self.rate:.6g} a step ({self.expectation}"
+        text = f"{self.stability}: mean-square rate {self.rate:.6g} a step ({self.expectation}"
         if self.standard_error:
             text += f", radius {self.radius:.6g} ± {NORMAL_95 * self.standard_error:.2g}"
         text += f", {self.method})"
@@ -133,7 +133,7 @@ def mean_square_rate(
 
     """
     _checks.double_precision("Finding a mean-square rate")
-    _checks.kind("system", system, StochasticMap, "Use `sf.StochasticMap(map, noise)`.")
+    _checks.instance("system", system, StochasticMap, "Use `sf.StochasticMap(map, noise)`.")
     _checks.known("expectation", expectation, _EXPECTATIONS)
     tol = _checks.positive("tol", tol)
     noise = batches(system)
@@ -168,7 +168,7 @@ def mean_square_rate(
         radius=found.radius,
         standard_error=error,
         residual=found.residual,
-        verdict=_verdict(found, error),
+        stability=_stability(found, error),
         expectation=expectation,
         method=found.method,
         span_dim=size,
@@ -201,7 +201,7 @@ def _first_that_can(system: StochasticMap) -> Literal["exact", "enumerated", "mo
     return "enumerated" if listed else "monte carlo"
 
 
-def _verdict(found: Perron, error: float) -> str:
+def _stability(found: Perron, error: float) -> str:
     slack = found.residual + NORMAL_95 * error + 1e-14
     if abs(found.radius - 1) <= slack or not np.isfinite(found.radius):
         return "undecided"

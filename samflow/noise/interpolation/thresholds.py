@@ -89,7 +89,7 @@ def stability_threshold(
 
     """
     _checks.double_precision("Finding a threshold of stability")
-    _checks.kind("system", system, StochasticMap, "Use `sf.StochasticMap(map, noise)`.")
+    _checks.instance("system", system, StochasticMap, "Use `sf.StochasticMap(map, noise)`.")
     _checks.known("parameter", parameter, ("lr", "rho"))
     rtol = max(_checks.positive("rtol", rtol), 1e-12)
     noise = batches(system)

@@ -38,7 +38,7 @@ class TypicalRate(AbstractRecord):
             product became 0; NaN where it is not finite.
         standard_error: of `rate`, from the spread of independent chains.
         interval: the 95 % interval of Student's t, (low, high).
-        verdict: "stable" (the interval is below 0), "unstable" (above 0) or "undecided".
+        stability: "stable" (the interval is below 0), "unstable" (above 0) or "undecided".
         chains: the rate of each chain, shape (num_chains,).
         num_steps: steps per chain, without the transient.
         gradient_norm: largest ‖gᵢ(w)‖ over the examples, 0 at an interpolating minimum.
@@ -51,7 +51,7 @@ class TypicalRate(AbstractRecord):
     rate: float = eqx.field(static=True)
     standard_error: float = eqx.field(static=True)
     interval: tuple[float, float] = eqx.field(static=True)
-    verdict: str = eqx.field(static=True)
+    stability: str = eqx.field(static=True)
     num_steps: int = eqx.field(static=True)
     gradient_norm: float = eqx.field(static=True)
     misfit: float = eqx.field(static=True)
@@ -62,7 +62,7 @@ class TypicalRate(AbstractRecord):
     def __str__(self) -> str:
         """Return rate, interval and verdict on one line."""
         low, high = self.interval
-        text = f"{self.verdict}: typical rate {self.rate:.4g} a step ({low:.4g} to {high:.4g})"
+        text = f"{self.stability}: typical rate {self.rate:.4g} a step ({low:.4g} to {high:.4g})"
         return text if self.status is Status.reached_end else f"{text}; {self.status.label}"
 
 
@@ -99,7 +99,7 @@ def typical_rate(
 
     """
     _checks.double_precision("Measuring a typical rate")
-    _checks.kind("system", system, StochasticMap, "Use `sf.StochasticMap(map, noise)`.")
+    _checks.instance("system", system, StochasticMap, "Use `sf.StochasticMap(map, noise)`.")
     num_steps = _checks.count("num_steps", num_steps)
     num_chains = _checks.count("num_chains", num_chains, minimum=2)
     noise = batches(system)
@@ -135,7 +135,7 @@ def typical_rate(
         rate=rate,
         standard_error=error,
         interval=interval,
-        verdict="stable" if interval[1] < 0 else "unstable" if interval[0] > 0 else "undecided",
+        stability="stable" if interval[1] < 0 else "unstable" if interval[0] > 0 else "undecided",
         num_steps=num_steps,
         gradient_norm=data.gradient_norm,
         misfit=data.misfit,

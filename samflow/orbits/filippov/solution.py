@@ -1,6 +1,6 @@
-"""Solutions of flows with jumps, phase by phase: smooth, arrival at a critical point, sliding.
+"""Solutions of flows with jumps, stage by stage: smooth, arrival at a critical point, sliding.
 
-Each phase is one compiled program for the whole ensemble; members in another phase wait. A round
+Each stage is one compiled program for the whole ensemble; members in another stage wait. A round
 is a smooth segment, a test of the critical points reached at its end, and a sliding segment.
 """
 
@@ -40,7 +40,7 @@ _COARSEST = 1e-7
 """Relative tolerance: with a coarser tolerance a step could pass across a jump unnoticed."""
 _SMOOTH, _MEETING, _SLIDING, _ENDED = range(4)
 _AFTER = np.array([_SMOOTH, _SMOOTH, _ENDED, _SLIDING, _SMOOTH, _ENDED])
-"""The phase after each outcome of a meeting."""
+"""The stage after each outcome of a meeting."""
 
 
 class Progress(NamedTuple):
@@ -49,7 +49,7 @@ class Progress(NamedTuple):
     A critical point ahead is examined from `reach` tolerances away; 0 while one is being passed.
     """
 
-    phase: Array
+    stage: Array
     t: Array
     w: Array
     reach: Array
@@ -65,10 +65,10 @@ def jumps(system: AbstractFlow) -> bool:
 
 
 def follow(system: Flow, starts: Array, settings: Settings, *, max_steps: int) -> Progress:
-    """Follow the Filippov solutions from `starts` through all their phases.
+    """Follow the Filippov solutions from `starts` through all their stages.
 
     Inside a transformation of JAX the rounds are made by a compiled loop, which is slower to
-    compile. Derivatives are those of the first smooth phase, and NaN for what comes after it.
+    compile. Derivatives are those of the first smooth stage, and NaN for what comes after it.
     """
     settings = settings._replace(
         rtol=jnp.minimum(settings.rtol, _COARSEST), atol=jnp.minimum(settings.atol, _COARSEST)
@@ -78,13 +78,13 @@ def follow(system: Flow, starts: Array, settings: Settings, *, max_steps: int) -
     if any(_checks.is_traced(leaf) for leaf in leaves):
         return _go_on_traced(system, progress, settings, max_steps)
     for _ in range(_MAX_ROUNDS):
-        if (progress.phase == _ENDED).all():
+        if (progress.stage == _ENDED).all():
             return progress
-        if (progress.phase == _MEETING).any():
+        if (progress.stage == _MEETING).any():
             progress = _settle(system, progress, settings)
-        if (progress.phase == _SLIDING).any():
+        if (progress.stage == _SLIDING).any():
             progress = _slide(system, progress, settings, max_steps)
-        if (progress.phase == _SMOOTH).any():
+        if (progress.stage == _SMOOTH).any():
             progress = _smooth(system, progress, settings, max_steps)
     return _give_up(progress)
 
@@ -93,7 +93,7 @@ def _go_on_traced(system: Flow, first: Progress, settings: Settings, max_steps: 
     """Make the rounds in a compiled loop, as is needed inside a transformation of JAX."""
 
     def goes_on(state: tuple[Progress, Array]) -> Array:
-        return (state[0].phase != _ENDED).any() & (state[1] < _MAX_ROUNDS)
+        return (state[0].stage != _ENDED).any() & (state[1] < _MAX_ROUNDS)
 
     def one(state: tuple[Progress, Array]) -> tuple[Progress, Array]:
         progress = _settle(system, state[0], settings)
@@ -136,7 +136,7 @@ def _begin(starts: Array, settings: Settings) -> Progress:
     times = settings.times
     states = jnp.full((members, times.size, starts.shape[1]), jnp.nan, starts.dtype)
     return Progress(
-        phase=jnp.full(members, _SMOOTH, int),
+        stage=jnp.full(members, _SMOOTH, int),
         t=jnp.full(members, times[0]),
         w=starts,
         reach=jnp.full(members, REACH, times.dtype),
@@ -147,10 +147,10 @@ def _begin(starts: Array, settings: Settings) -> Progress:
 
 
 def _give_up(progress: Progress) -> Progress:
-    running = progress.phase != _ENDED
+    running = progress.stage != _ENDED
     return progress._replace(
         status=jnp.where(running, Status.out_of_steps, progress.status),
-        phase=jnp.full_like(progress.phase, _ENDED),
+        stage=jnp.full_like(progress.stage, _ENDED),
     )
 
 
@@ -162,10 +162,10 @@ def _tolerance(w: Array, settings: Settings) -> Array:
 
 @eqx.filter_jit
 def _smooth(system: Flow, progress: Progress, settings: Settings, max_steps: int) -> Progress:
-    """Follow the members in a smooth phase to the end, or to where a critical point is near."""
+    """Follow the members in a smooth stage to the end, or to where a critical point is near."""
 
     def one(member: Progress) -> Progress:
-        moves = member.phase == _SMOOTH
+        moves = member.stage == _SMOOTH
         looks = member.reach > 0
 
         def meets(w: Array) -> Array:
@@ -180,7 +180,7 @@ def _smooth(system: Flow, progress: Progress, settings: Settings, max_steps: int
         )
         paused = segment.events[1]
         new = _advance(member, segment, settings)._replace(
-            phase=jnp.where(paused, jnp.where(looks, _MEETING, _SMOOTH), _ENDED),
+            stage=jnp.where(paused, jnp.where(looks, _MEETING, _SMOOTH), _ENDED),
             reach=jnp.where(paused & ~looks, REACH, member.reach),
             status=smooth_status(segment, system, member.w, settings),
         )
@@ -194,7 +194,7 @@ def _slide(system: Flow, progress: Progress, settings: Settings, max_steps: int)
     """Follow the members that slide to the end, or to where they leave their manifold."""
 
     def one(member: Progress) -> Progress:
-        slides = member.phase == _SLIDING
+        slides = member.stage == _SLIDING
         horizon = settings.times[-1]
         t0 = jnp.where(slides, member.t, horizon)
         segment = solve_segment(
@@ -213,7 +213,7 @@ def _slide(system: Flow, progress: Progress, settings: Settings, max_steps: int)
         status = jnp.where(segment.status == Status.reached_end, Status.sliding, status)
         off = take_off(at, segment.w, _tolerance(segment.w, settings))
         new = _advance(member, segment, settings)._replace(
-            phase=jnp.where(leaves, _SMOOTH, _ENDED),
+            stage=jnp.where(leaves, _SMOOTH, _ENDED),
             w=jnp.where(leaves, off, segment.w),
             reach=jnp.asarray(REACH),
             status=status,
@@ -231,10 +231,10 @@ def _settle(system: Flow, progress: Progress, settings: Settings) -> Progress:
         found = meet(system, member.w, _tolerance(member.w, settings))
         nearer = jnp.where(member.reach > 1, member.reach / 10, 0.0)
         reach = jnp.where(found.outcome == TOO_FAR, nearer, 0.0)
-        onwards = member._replace(phase=jnp.asarray(_SMOOTH), reach=reach)
+        onwards = member._replace(stage=jnp.asarray(_SMOOTH), reach=reach)
         goes_on = (found.outcome == PASSES) | (found.outcome == TOO_FAR)
         new = _choose(goes_on, onwards, _settled(member, found, settings))
-        return _choose(member.phase == _MEETING, new, member)
+        return _choose(member.stage == _MEETING, new, member)
 
     return jax.vmap(one)(progress)
 
@@ -253,7 +253,7 @@ def _settled(member: Progress, found: Meeting, settings: Settings) -> Progress:
     covered = (settings.times > member.t) & (settings.times <= until)
     status = jnp.where(held, Status.sliding, Status.not_unique)
     return member._replace(
-        phase=jnp.where(late, _ENDED, jnp.asarray(_AFTER)[found.outcome]),
+        stage=jnp.where(late, _ENDED, jnp.asarray(_AFTER)[found.outcome]),
         t=jnp.minimum(until, t1),
         w=jnp.where(late, path[-1], jnp.where(crosses, found.onward, found.point)),
         status=jnp.where(late, Status.reached_end, status),
@@ -270,5 +270,5 @@ def _advance(member: Progress, segment: Segment, settings: Settings) -> Progress
 
 
 def _choose(where: Array, new: Progress, old: Progress) -> Progress:
-    # A weak type would compile the next phase again.
+    # A weak type would compile the next stage again.
     return jax.tree.map(lambda a, b: jnp.where(where, a, b).astype(b.dtype), new, old)

@@ -231,7 +231,7 @@ def test_shared_containers_are_looked_at_once(tmp_path, kind, tensors):
         tree = {"a": tree, "b": tree} if kind is dict else [tree, tree]
     write_torch(tmp_path / "w.pt", {"t": tree, "w": torch.ones(1)})
     if tensors:
-        refused(tmp_path / "w.pt", "at most 4000000 names, .* has 1099511627777", key="t")
+        refused(tmp_path / "w.pt", "at most 4000000 names, .* has 1099511627777", group="t")
     else:
         file = read_tensors(tmp_path / "w.pt")
         assert (list(file.tensors), file.left_out) == (["w"], ("t",))
@@ -363,7 +363,7 @@ def test_flax_arrays_in_pieces_have_the_shape_that_is_told(tmp_path):
 
 def test_names_of_a_megabyte_are_cut(tmp_path):
     save_file({"n" * MB: np.ones(1)}, tmp_path / "w.safetensors")
-    refused(tmp_path / "w.safetensors", "`key` must name a group", key="other" * MB)
+    refused(tmp_path / "w.safetensors", "`group` must name a group", group="other" * MB)
 
 
 # S10: places that cannot be read or written

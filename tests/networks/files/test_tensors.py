@@ -130,15 +130,15 @@ def test_a_key_chooses_a_group(written):
     form, path = written
     if form == "equinox":
         with pytest.raises(ArgumentError, match="an Equinox file has no names"):
-            read_tensors(path, key="params")
+            read_tensors(path, group="params")
         return
-    file = read_tensors(path, key="params.dense")
+    file = read_tensors(path, group="params.dense")
     assert_same_bits(file.tensors, NESTED["params"]["dense"])
     assert file.unwrapped == ("params.dense",)
     known = "Known: `params`, `stats`, `params.dense`, `params.norm`"
     for key in ("param", "params.dense.kernel", "dense"):
         with pytest.raises(
-            ArgumentError, match=f"`key` must name a group .* but is {key!r}.*{known}"
+            ArgumentError, match=f"`group` must name a group .* but is {key!r}.*{known}"
         ):
             read_tensors(path, key=key)
 
@@ -161,8 +161,8 @@ def test_an_empty_file_and_a_missing_one_are_refused(tmp_path):
         read_tensors(tmp_path / "none.pt")
     with pytest.raises(ArgumentError, match="must be a file or a folder, but is 3"):
         read_tensors(3)
-    with pytest.raises(ArgumentError, match="`key` must be a name"):
-        read_tensors(tmp_path / "empty.pt", key="")
+    with pytest.raises(ArgumentError, match="`group` must be a name"):
+        read_tensors(tmp_path / "empty.pt", group="")
 
 
 @pytest.mark.parametrize("content", [b"\x89HDF\r\n\x1a\n", b"weights", b"\xff" * 40, b'{"a": 1}\n'])
@@ -278,13 +278,14 @@ def test_several_groups_are_listed_and_a_key_decides(tmp_path):
     torch, net, ema = pytest.importorskip("torch"), torch_net(), torch_net()
     path = tmp_path / "weights.pt"
     torch.save({"model": net.state_dict(), "ema": ema.state_dict(), "step": 2}, path)
-    with pytest.raises(ArgumentError, match=r"`key` must say .*under `model`, `ema`.*key='model'"):
+    message = r"`group` must say .*under `model`, `ema`.*group='model'"
+    with pytest.raises(ArgumentError, match=message):
         read_tensors(path)
-    assert_same_bits(read_tensors(path, key="ema").tensors, as_numpy(ema))
+    assert_same_bits(read_tensors(path, group="ema").tensors, as_numpy(ema))
     torch.save({"actor": net.state_dict(), "rng": torch.ones(2)}, path)
-    with pytest.raises(ArgumentError, match=r"under `actor`\. Pass key='actor'"):
+    with pytest.raises(ArgumentError, match=r"under `actor`\. Pass group='actor'"):
         read_tensors(path)
-    file = read_tensors(path, key="actor.0")
+    file = read_tensors(path, group="actor.0")
     assert (list(file.tensors), file.unwrapped) == (["weight", "bias"], ("actor.0",))
 
 
@@ -388,7 +389,7 @@ def test_sharded_safetensors_are_read_from_all_their_files(tmp_path):
     assert list(by_index.tensors) == names[::2] + names[1::2]
     assert by_index.format == by_folder.format == "safetensors"
     assert by_index.sha256 == by_folder.sha256
-    assert_same_bits(read_tensors(index, key="stats").tensors, NESTED["stats"])
+    assert_same_bits(read_tensors(index, group="stats").tensors, NESTED["stats"])
     changed = {n: np.zeros_like(FLAT[n]) for n in names[1::2]}
     shard(tmp_path, a={n: FLAT[n] for n in names[::2]}, b=changed)
     assert read_tensors(index).sha256 != by_index.sha256
@@ -467,11 +468,11 @@ def test_an_orbax_checkpoint_has_its_arrays(tmp_path, write):
     assert_same_bits(file.tensors, wanted)
     assert list(file.tensors) == sorted(wanted)
     assert (file.format, file.unwrapped, file.left_out) == ("orbax", (), ("step",))
-    inner = read_tensors(tmp_path / "c", key="params.dense")
+    inner = read_tensors(tmp_path / "c", group="params.dense")
     assert_same_bits(inner.tensors, NESTED["params"]["dense"])
     assert (inner.unwrapped, inner.sha256) == (("params.dense",), file.sha256)
     with pytest.raises(ArgumentError, match="Known: `list`, `params`, `stats`"):
-        read_tensors(tmp_path / "c", key="none")
+        read_tensors(tmp_path / "c", group="none")
 
 
 def test_what_orbax_stores_besides_arrays_is_named(tmp_path):
@@ -570,7 +571,7 @@ def test_flax_arrays_in_pieces_are_joined(tmp_path, monkeypatch):
     monkeypatch.setattr(msgpack_utils, "MAX_CHUNK_SIZE", 8)
     write_flax(tmp_path / "w", {"params": dict(NESTED["params"]["dense"])})
     assert b"__msgpack_chunked_array__" in (tmp_path / "w").read_bytes()
-    found = read_tensors(tmp_path / "w", key="params").tensors
+    found = read_tensors(tmp_path / "w", group="params").tensors
     np.testing.assert_array_equal(found["kernel"], NESTED["params"]["dense"]["kernel"])
     assert found["kernel"].dtype == np.float32
 
@@ -683,7 +684,7 @@ def test_a_tensor_expanded_beyond_what_is_stored_is_refused(tmp_path):
 def test_names_cannot_speak_to_the_terminal(tmp_path):
     save_file({"a\x1b[31m.w\u202e": np.ones(1)}, tmp_path / "w.safetensors")
     with pytest.raises(ArgumentError, match=r"Known: `a\\x1b\[31m`") as error:
-        read_tensors(tmp_path / "w.safetensors", key="other")
+        read_tensors(tmp_path / "w.safetensors", group="other")
     assert str(error.value).isprintable()
 
 

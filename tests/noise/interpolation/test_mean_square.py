@@ -198,7 +198,7 @@ def test_a_threshold_has_stable_below_and_unstable_above(parameter, batch_size):
     for factor, verdict in ((0.999, "stable"), (1.001, "unstable")):
         value = {"lr": 0.05, "rho": 0.1, parameter: factor * found.value}
         moved = system(rows, value["rho"], lr=value["lr"], batch_size=batch_size)
-        assert sf.mean_square_rate(moved, np.zeros(3)).verdict == verdict
+        assert sf.mean_square_rate(moved, np.zeros(3)).stability == verdict
 
 
 def test_the_full_batch_has_the_thresholds_of_the_map_without_noise():
@@ -305,7 +305,7 @@ def test_a_radius_that_overflows_has_no_rate():
         found = sf.mean_square_rate(system(random_rows(0), 0.1, lr=1e200), np.zeros(3))
     assert found.status is sf.Status.not_finite
     assert np.isnan(found.rate)
-    assert found.verdict == "undecided"
+    assert found.stability == "undecided"
 
 
 @pytest.mark.parametrize("small", [1e-3, 1e-7, 1e-9])

@@ -44,14 +44,14 @@ def test_almost_every_run_can_come_back_where_the_mean_square_grows():
     both, small = (system(np.sqrt([[0.9], [s]]), lr=1.0) for s in (2.5, 2.4))
     rate = sf.mean_square_rate(small, [0.0]).rate
     assert rate == pytest.approx(np.log((0.1**2 + 1.4**2) / 2), abs=1e-12)
-    assert sf.mean_square_rate(both, [0.0]).verdict == "unstable"  # (0.01 + 2.25)/2 > 1
-    assert sf.typical_rate(both, [0.0], key=jr.key(0)).verdict == "stable"  # log(0.1 · 1.5) < 0
+    assert sf.mean_square_rate(both, [0.0]).stability == "unstable"  # (0.01 + 2.25)/2 > 1
+    assert sf.typical_rate(both, [0.0], key=jr.key(0)).stability == "stable"  # log(0.1 · 1.5) < 0
 
 
 def test_a_product_that_becomes_zero_has_the_rate_minus_infinity():
     gone = sf.typical_rate(system([[1.0], [2.0]], lr=1.0), [0.0], key=jr.key(0), num_steps=100)
     assert gone.rate == -np.inf  # 1 − ηs = 0 with probability ½ at every step
-    assert gone.verdict == "stable"
+    assert gone.stability == "stable"
 
 
 def test_other_smooth_rules_run_through_the_map_itself():
@@ -69,7 +69,7 @@ def test_other_smooth_rules_run_through_the_map_itself():
 
 def test_directions_that_no_example_sees_do_not_count():
     step = system(random_rows(31, n=2, d=4), 0.1, lr=0.1)
-    assert sf.typical_rate(step, np.zeros(4), key=jr.key(0), num_steps=200).verdict == "stable"
+    assert sf.typical_rate(step, np.zeros(4), key=jr.key(0), num_steps=200).stability == "stable"
 
 
 def test_a_direction_that_one_example_alone_has_is_not_missed():
@@ -90,7 +90,7 @@ def test_steps_that_overflow_are_not_stable():
         step = system(random_rows(34), 0.1, lr=1e200)
         found = sf.typical_rate(step, np.zeros(3), key=jr.key(0), num_steps=50, num_chains=4)
     assert found.status is sf.Status.not_finite
-    assert found.verdict == "undecided"
+    assert found.stability == "undecided"
     assert np.isnan(found.rate)
 
 

@@ -17,43 +17,43 @@ from samflow.theory.conditions import RULES, effective_curvature, jury
 from samflow.theory.symbols import beta, lam, rho, scaled_curvature
 
 
-def verdict(
+def kind(
     eigenvalues: ArrayLike,
     *,
     rule: str,
     rho: Any = 0,
     lr: Any = None,
     momentum: Any = 0,
-    kind: str = "none",
+    scheme: str = "none",
     tolerance: float = 0.0,
 ) -> Kind:
-    """Say what a critical point with these Hessian eigenvalues is. See `verdicts`."""
+    """Say what a critical point with these Hessian eigenvalues is. See `kinds`."""
     eigenvalues = np.asarray(eigenvalues)
     if eigenvalues.ndim != 1:
         raise ValueError(
             f"Argument `eigenvalues` must have shape (n,), but has shape {eigenvalues.shape}. "
-            "Use `verdicts` for many points."
+            "Use `kinds` for many points."
         )
-    answer = verdicts(
+    answer = kinds(
         eigenvalues,
         rule=rule,
         rho=rho,
         lr=lr,
         momentum=momentum,
-        kind=kind,
+        scheme=scheme,
         tolerance=tolerance,
     )
     return Kind(str(answer))
 
 
-def verdicts(
+def kinds(
     eigenvalues: ArrayLike,
     *,
     rule: str,
     rho: Any = 0,
     lr: Any = None,
     momentum: Any = 0,
-    kind: str = "none",
+    scheme: str = "none",
     tolerance: float = 0.0,
 ) -> np.ndarray:
     """Say what each of many critical points is.
@@ -63,8 +63,8 @@ def verdicts(
         rule: "gd", "usam" or "sam".
         rho: radius; broadcasts against shape (...).
         lr: step size; broadcasts likewise. None means the flow ẇ = −d(w), which has no momentum.
-        momentum: β; broadcasts likewise. 0 with kind "none".
-        kind: of momentum. With momentum the state is (w, v) and each λ has two multipliers, even
+        momentum: β; broadcasts likewise. 0 with scheme "none".
+        scheme: of momentum. With momentum the state is (w, v) and each λ has two multipliers, even
             where β = 0: one of them is then 0.
         tolerance: a dimensionless number. A point counts as nonhyperbolic where some |λ| is at most
             this part of the largest, |U| at most this part of |λ|(1 + ρ|λ|), or |p(−1)| or (for a
@@ -83,8 +83,8 @@ def verdicts(
         )
     step = 1 if lr is None else lr
     rho, momentum, step = (np.asarray(value)[..., None] for value in (rho, momentum, step))
-    if kind == "none" and (momentum != 0).any():
-        raise ValueError("Argument `momentum` must be 0 with kind `none`. Give the kind.")
+    if scheme == "none" and (momentum != 0).any():
+        raise ValueError("Argument `momentum` must be 0 with scheme `none`. Give the scheme.")
     values, rho, momentum, step = np.broadcast_arrays(values, rho, momentum, step)
     if rule == "sam":
         return np.full(values.shape[:-1], Kind.undefined.value)
@@ -94,12 +94,12 @@ def verdicts(
         # A tolerance of 0 must not meet Fractions, which it would make floats.
         slack = tolerance * _curvature_function(rule)(sizes, rho) if tolerance else 0
         least = tolerance * sizes.max(axis=-1, keepdims=True) if tolerance else 0
-        flat = (sizes <= least) | (abs(curvature) <= slack)  # p(1) = ηU for every kind
+        flat = (sizes <= least) | (abs(curvature) <= slack)  # p(1) = ηU for every scheme
         if lr is None:
-            finite, outside, on, order = _flow_counts(curvature, kind, flat)
+            finite, outside, on, order = _flow_counts(curvature, scheme, flat)
         else:
             finite, outside, on, order = _map_counts(
-                step * curvature, momentum, kind, flat, tolerance
+                step * curvature, momentum, scheme, flat, tolerance
             )
     count = outside.sum(axis=-1)
     return np.select(
@@ -109,14 +109,14 @@ def verdicts(
     )
 
 
-def _flow_counts(curvature: np.ndarray, kind: str, flat: np.ndarray) -> tuple:
-    if kind != "none":
+def _flow_counts(curvature: np.ndarray, scheme: str, flat: np.ndarray) -> tuple:
+    if scheme != "none":
         raise ValueError("Argument `lr` must be given with momentum: the flow here has none.")
     return _is_finite(curvature), curvature < 0, flat, 1
 
 
 def _map_counts(
-    x: np.ndarray, momentum: np.ndarray, kind: str, flat: np.ndarray, tolerance: float
+    x: np.ndarray, momentum: np.ndarray, scheme: str, flat: np.ndarray, tolerance: float
 ) -> tuple:
     """Count multipliers outside the circle for each x = ηU, and find those on it.
 
@@ -124,7 +124,7 @@ def _map_counts(
     Both positive: a complex pair, or two real roots on the same side of 1 and of −1; then the
     product D decides. `flat` says which are on it at +1.
     """
-    at_plus, at_minus, gap = _jury_function(kind)(x, momentum)
+    at_plus, at_minus, gap = _jury_function(scheme)(x, momentum)
     gap = gap + 0 * x  # without momentum the gap is the number 1
     both_positive = (at_plus > 0) & ~flat & (at_minus > tolerance)
     on = flat | (abs(at_minus) <= tolerance)
@@ -132,7 +132,7 @@ def _map_counts(
     one_outside = (at_plus > 0) != (at_minus > 0)
     two_outside = ((at_plus < 0) & (at_minus < 0)) | (both_positive & (gap < 0))
     outside = np.where(one_outside, 1, np.where(two_outside, 2, 0))
-    return _is_finite(at_plus + at_minus + gap), outside, on, 1 if kind == "none" else 2
+    return _is_finite(at_plus + at_minus + gap), outside, on, 1 if scheme == "none" else 2
 
 
 def _is_finite(array: np.ndarray) -> np.ndarray:
@@ -147,5 +147,5 @@ def _curvature_function(rule: str) -> Any:
 
 
 @functools.cache
-def _jury_function(kind: str) -> Any:
-    return sympy.lambdify([scaled_curvature, beta], jury(kind), "math")
+def _jury_function(scheme: str) -> Any:
+    return sympy.lambdify([scaled_curvature, beta], jury(scheme), "math")
