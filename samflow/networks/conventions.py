@@ -316,8 +316,8 @@ def checked(like: Convention | str) -> Convention:
         _checks.known("batch_norm", str(like.batch_norm), ("eval", "train"))
     _checks.count("num_steps", like.num_steps)
     _checks.kind("nesterov", like.nesterov, bool)
-    _checks.nonnegative("eps", like.eps)
-    _checks.nonnegative("shift", like.shift)
+    _checks.nonnegative_array("eps", like.eps)  # these may be traced: they are leaves of a rule
+    _checks.nonnegative_array("shift", like.shift)
     if like.label_smoothing is not None:
         _checks.fraction("label_smoothing", like.label_smoothing)
     several = like.num_steps > 1
@@ -326,8 +326,8 @@ def checked(like: Convention | str) -> Convention:
             f'Argument `num_steps` must be 1 but for ascent "sam", but is {like.num_steps} for '
             f'"{like.ascent}".'
         )
-    _checks.nonnegative("sigma", like.sigma)
-    _checks.fraction("decay", like.decay)
+    _checks.nonnegative_array("sigma", like.sigma)
+    _checks.fraction_array("decay", like.decay)
     if several or like.ascent in ("ssam", "fsam"):
         why = "several ascent steps" if several else f'ascent "{like.ascent}"'
         if like.ascent != "fsam" and not _plain_zero(like.eps):
