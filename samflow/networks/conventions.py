@@ -316,8 +316,8 @@ def checked(convention: Convention | str) -> Convention:
         _checks.known("batch_norm", str(convention.batch_norm), ("eval", "train"))
     _checks.count("num_steps", convention.num_steps)
     _checks.instance("nesterov", convention.nesterov, bool)
-    _checks.nonnegative("eps", convention.eps)
-    _checks.nonnegative("shift", convention.shift)
+    _checks.nonnegative_array("eps", convention.eps)  # may be traced: they are leaves of a rule
+    _checks.nonnegative_array("shift", convention.shift)
     if convention.label_smoothing is not None:
         _checks.fraction("label_smoothing", convention.label_smoothing)
     several = convention.num_steps > 1
@@ -326,8 +326,8 @@ def checked(convention: Convention | str) -> Convention:
             'Argument `num_steps` must be 1 unless ascent is "sam", but is '
             f'{convention.num_steps} for "{convention.ascent}".'
         )
-    _checks.nonnegative("sigma", convention.sigma)
-    _checks.fraction("decay", convention.decay)
+    _checks.nonnegative_array("sigma", convention.sigma)
+    _checks.fraction_array("decay", convention.decay)
     if several or convention.ascent in ("ssam", "fsam"):
         why = "several ascent steps" if several else f'ascent "{convention.ascent}"'
         if convention.ascent != "fsam" and not _plain_zero(convention.eps):

@@ -16,7 +16,7 @@ MOMENTUM = [("none", 0.0), ("heavy_ball", 0.6), ("nesterov", 0.6)]
 
 @pytest.mark.parametrize(("scheme", "beta"), MOMENTUM)
 @pytest.mark.parametrize("rule", ["gd", "usam"])
-def test_thousands_of_maps_agree_with_the_symbolic_twin(rule, kind, beta):
+def test_thousands_of_maps_agree_with_the_symbolic_twin(rule, scheme, beta):
     """The JAX side differentiates the map; the twin knows only inequalities in ηU and β."""
     rng = np.random.default_rng(7)
     count, dim = 3000, 2

@@ -420,7 +420,7 @@ def test_a_convention_brings_its_rule_its_loss_and_its_notes():
     checkpoint = Checkpoint(network(model, x, y, loss="cross_entropy"), jnp.ones(9) / 10)
     plain, google, late = (
         diagnose(checkpoint, rho=0.1, lr=0.1, weight_decay=0.2, convention=convention)
-        for like in (None, "google", "late-sam")
+        for convention in (None, "google", "late-sam")
     )
     assert [v.rule for v in google.rules] == ["gd", "usam", "sam"]
     assert [v.rule for v in late.rules] == ["gd", "usam", "practical-sam"]

@@ -241,10 +241,10 @@ def test_what_lies_in_two_places_has_both_names(tmp_path):
     torch = pytest.importorskip("torch")
     layer = {"weight": torch.ones(2), "steps": 3}
     write_torch(tmp_path / "w.pt", {"a": layer, "b": [layer]})
-    for key, names in ((None, ["a.weight", "b.0.weight"]), ("b", ["0.weight"])):
-        if key is None:
+    for group, names in ((None, ["a.weight", "b.0.weight"]), ("b", ["0.weight"])):
+        if group is None:
             continue  # several groups, and none is a state_dict
-        assert list(read_tensors(tmp_path / "w.pt", key=key).tensors) == names
+        assert list(read_tensors(tmp_path / "w.pt", group=group).tensors) == names
     endless = {"w": torch.ones(1)}
     endless["again"] = endless
     write_torch(tmp_path / "e.pt", {"model": endless})

@@ -140,7 +140,7 @@ def test_a_key_chooses_a_group(written):
         with pytest.raises(
             ArgumentError, match=f"`group` must name a group .* but is {key!r}.*{known}"
         ):
-            read_tensors(path, key=key)
+            read_tensors(path, group=key)
 
 
 @pytest.mark.parametrize("cut", [0.0, 0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99, 1.0])
@@ -358,7 +358,7 @@ def test_torch_content_without_an_array_is_refused(tmp_path):
         torch.save(content, path)
         key = "a" if "two" in message else None
         with pytest.raises(ArgumentError, match=message):
-            read_tensors(path, key=key)
+            read_tensors(path, group=key)
 
 
 def test_an_old_torch_is_refused(tmp_path, monkeypatch):
