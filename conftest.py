@@ -21,6 +21,7 @@ _FLAGS = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes
 if "XLA_FLAGS" not in os.environ:
     process.compile_quickly()
     process.add_flags(_FLAGS)
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # PyTorch's idle threads sleep
 os.environ.setdefault("JAX_ENABLE_COMPILATION_CACHE", "0")  # nothing in the user's folder
 if "PYTEST_XDIST_WORKER" in os.environ:  # a core for each worker: threads beside would only spin
     for _name in ("NPROC", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):

@@ -125,7 +125,7 @@ def search(name: str, rho: float, box: Box) -> Found:
 
 
 def _sum_of_indices(name: str) -> int:
-    return sum(_INDEX[point.kind] for point in sf.losses.ZOO[name]().critical_points)
+    return sum(_INDEX[point.shape] for point in sf.losses.ZOO[name]().critical_points)
 
 
 def _farthest() -> float:

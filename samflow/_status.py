@@ -26,6 +26,14 @@ class Status(enum.IntEnum):
     escaped = 14
     still_inside = 15
 
+    def __str__(self) -> str:
+        """Return the label, not the integer."""
+        return self.label
+
+    def __format__(self, spec: str) -> str:
+        """Format the label."""
+        return format(self.label, spec)
+
     @property
     def label(self) -> str:
         """The name as people read it, without underscores."""

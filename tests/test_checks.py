@@ -152,3 +152,10 @@ def test_a_traced_number_is_refused_where_a_float_is_needed():
     with pytest.raises(ArgumentError, match="`tol` must be a number that is known before the run"):
         jax.jit(lambda tol: _checks.positive("tol", tol))(0.5)
     assert jax.jit(lambda lr: _checks.positive_array("lr", lr))(0.5) == 0.5
+
+
+def test_a_status_prints_as_its_word():
+    status = sf.Status(7)
+    assert f"{status}" == str(status) == "residual too large"
+    assert status == 7
+    assert np.asarray([status]).dtype.kind == "i"

@@ -23,7 +23,7 @@ _SMALLEST_STEP = 1e-13
 _RUNNING = -1
 
 
-class Settings(NamedTuple):
+class FlowSettings(NamedTuple):
     """Traced numbers: one program serves all."""
 
     t1: Any
@@ -48,7 +48,9 @@ class _Carry(NamedTuple):
 
 
 @eqx.filter_jit
-def flow_growth(system: AbstractFlow, z0: Array, num_exponents: int, settings: Settings) -> Growth:
+def flow_growth(
+    system: AbstractFlow, z0: Array, num_exponents: int, settings: FlowSettings
+) -> Growth:
     """Follow solutions from the states z0 (N, state_dim) and the frames on them."""
     batches = settings.t1 * jnp.arange(NUM_BATCHES + 1) / NUM_BATCHES
     ends = settings.t_transient + batches  # the first batch is the transient
@@ -59,7 +61,7 @@ def flow_growth(system: AbstractFlow, z0: Array, num_exponents: int, settings: S
 
 
 def _follow(
-    system: AbstractFlow, start: Array, num_exponents: int, ends: Array, settings: Settings
+    system: AbstractFlow, start: Array, num_exponents: int, ends: Array, settings: FlowSettings
 ) -> tuple[Array, Array, Array]:
     import diffrax  # takes half a second to import, which maps do not need
 

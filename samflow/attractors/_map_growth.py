@@ -44,7 +44,7 @@ class Growth(NamedTuple):
     stopped_at: Array
 
 
-class Settings(NamedTuple):
+class MapSettings(NamedTuple):
     """Traced numbers: one program serves all."""
 
     num_steps: Any
@@ -72,7 +72,7 @@ class _Carry(NamedTuple):
 
 @eqx.filter_jit
 def map_growth(
-    system: AbstractMap, z0: Array, num_exponents: int, settings: Settings, one: Array
+    system: AbstractMap, z0: Array, num_exponents: int, settings: MapSettings, one: Array
 ) -> Growth:
     """Follow orbits from the states z0 (N, state_dim) and the frames on them."""
     layout = _layout(system, num_exponents, one)
@@ -139,7 +139,7 @@ def _on_components(system: AbstractMap, one: Array) -> tuple[Any, Any]:
 
 
 def _run_block(
-    layout: _Layout, block: Array, counts: Array, settings: Settings
+    layout: _Layout, block: Array, counts: Array, settings: MapSettings
 ) -> tuple[Array, Array, Array]:
     """Run the transient and then the batches: `counts` holds their numbers of steps."""
     shape = block.shape[:-1]
@@ -178,7 +178,7 @@ def _run_block(
     return jnp.moveaxis(sums[1:], 0, -2), status, stopped_at
 
 
-def _advance(layout: _Layout, carry: _Carry, until: Any, settings: Settings) -> _Carry:
+def _advance(layout: _Layout, carry: _Carry, until: Any, settings: MapSettings) -> _Carry:
     """Make steps up to number `until`, in chunks; stop if no orbit is left."""
 
     def going(carry: _Carry) -> Any:
@@ -225,7 +225,7 @@ def _steps(layout: _Layout, carry: _Carry, length: Any, size: Any) -> _Carry:
     return carry._replace(step=carry.step + length, z=z, frame=frame, logs=logs, singular=singular)
 
 
-def _checked(layout: _Layout, old: _Carry, new: _Carry, settings: Settings) -> _Carry:
+def _checked(layout: _Layout, old: _Carry, new: _Carry, settings: MapSettings) -> _Carry:
     """Check the orbits at the end of a chunk and record those that ended in it."""
     # Written so that NaN counts as broken; −inf is the log of a stretch of 0.
     broken = ~jnp.all(layout.frames.stack(new.logs) < jnp.inf, axis=-1)
@@ -233,12 +233,14 @@ def _checked(layout: _Layout, old: _Carry, new: _Carry, settings: Settings) -> _
     return lax.cond(jnp.any(lost), lambda: _replay(layout, old, new, lost, settings), lambda: new)
 
 
-def _outside(layout: _Layout, carry: _Carry, settings: Settings) -> Any:
+def _outside(layout: _Layout, carry: _Carry, settings: MapSettings) -> Any:
     """Say which orbits are outside the ball; written so that NaN counts as outside."""
     return ~(squared_norm(carry.z) <= settings.escape_radius**2)
 
 
-def _replay(layout: _Layout, old: _Carry, new: _Carry, lost: Array, settings: Settings) -> _Carry:
+def _replay(
+    layout: _Layout, old: _Carry, new: _Carry, lost: Array, settings: MapSettings
+) -> _Carry:
     """Compute a chunk again, step by step, and mark where each lost orbit was lost."""
 
     def one(_: Any, carry: _Carry) -> _Carry:

@@ -185,7 +185,7 @@ def _of_map(
     num_steps = _checks.count("num_steps", given["num_steps"])
     before = _checks.count("num_transient", given["num_transient"] or 0, minimum=0)
     counts = jnp.asarray(num_steps), jnp.asarray(before)
-    settings = _map_growth.Settings(*counts, given["escape_radius"])
+    settings = _map_growth.MapSettings(*counts, given["escape_radius"])
     z0, k = start_states(system, w0), _how_many(num_exponents, system.state_dim)
     growth = _map_growth.map_growth(system, jnp.atleast_2d(z0), k, settings, jnp.asarray(1.0))
     where = provenance(system.describe(), num_steps=num_steps, num_transient=before)
@@ -199,7 +199,7 @@ def _of_flow(
     given = defaults | {name: value for name, value in given.items() if value is not None}
     if "t1" not in given:
         raise ArgumentError("Argument `t1` must be a number, but is None.")
-    settings = _flow_growth.Settings(
+    settings = _flow_growth.FlowSettings(
         _checks.positive_array("t1", given["t1"]),
         _checks.nonnegative_array("t_transient", given["t_transient"]),
         _checks.positive_array("rtol", given["rtol"]),

@@ -214,7 +214,7 @@ def command(
     picture = path is not None and path.suffix in _PICTURES
     from samflow import Status, networks
     from samflow.cli._own_code import own_code
-    from samflow.cli.models import Settings, make_loss
+    from samflow.cli.models import LossSettings, make_loss
     from samflow.networks.conventions import checked
     from samflow.networks.diagnosis.records import DEFAULT_RULES
     from samflow.networks.diagnosis.report import report, unfinished
@@ -222,7 +222,7 @@ def command(
 
     if convention is not None:
         checked(convention)
-    settings = Settings(loss, label_smoothing, loss_weight_decay, batch_norm, chunk_size, dtype)
+    settings = LossSettings(loss, label_smoothing, loss_weight_decay, batch_norm, chunk_size, dtype)
     progress("building the model and its loss")
     made = make_loss(model, data, examples, settings)
     names = None if rename is None else renamings(rename)

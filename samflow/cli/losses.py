@@ -38,7 +38,7 @@ def _facts(loss: "ExpressionLoss", any_dim: bool) -> dict[str, Any]:
         "any_dim": any_dim,
         "formula": str(loss.expression),
         "domain": loss.domain,
-        "known_critical_points": dict(Counter(point.kind for point in loss.critical_points)),
+        "known_critical_points": dict(Counter(point.shape for point in loss.critical_points)),
         "source": loss.source,
     }
 

@@ -14,7 +14,7 @@ from samflow import _checks
 from samflow.cli._own_code import own_code
 
 
-class Settings(NamedTuple):
+class LossSettings(NamedTuple):
     """What makes a loss of a model and its data, by the names that the options have."""
 
     loss: str | None = None
@@ -25,7 +25,7 @@ class Settings(NamedTuple):
     dtype: str | None = None
 
 
-def make_loss(model: str, data: str | None, examples: int | None, settings: Settings) -> Any:
+def make_loss(model: str, data: str | None, examples: int | None, settings: LossSettings) -> Any:
     """Return the loss of the model that `model` makes, on `data`.
 
     Args:
@@ -78,10 +78,10 @@ def make_loss(model: str, data: str | None, examples: int | None, settings: Sett
     return _in_chunks(loss, settings.chunk_size)
 
 
-def _check_no_more(model: str, examples: int | None, settings: Settings) -> None:
+def _check_no_more(model: str, examples: int | None, settings: LossSettings) -> None:
     """Refuse options that shape a loss, beside one that is made already."""
     chosen = settings._replace(chunk_size=None)._asdict()
-    given = [name for name, value in chosen.items() if value != getattr(Settings(), name)]
+    given = [name for name, value in chosen.items() if value != getattr(LossSettings(), name)]
     given += [] if examples is None else ["examples"]
     if given:
         options = ", ".join(f"`--{name.replace('_', '-')}`" for name in given)

@@ -195,13 +195,13 @@ def _search(
 def _come(around: Surroundings, directions: Array, radius: float, horizon: float) -> Array:
     """Say which of the starts with H(w₀ − w*) = radius · direction come to w* in time."""
     from samflow.orbits.filippov.solution import follow
-    from samflow.orbits.segments import Settings  # diffrax, half a second
+    from samflow.orbits.segments import SolverSettings  # diffrax, half a second
 
     offsets = radius * (directions @ around.vectors.T / around.values) @ around.vectors
     distance = jnp.linalg.norm(offsets, axis=1)
     escape = _ESCAPE * (jnp.linalg.norm(around.point) + jnp.max(distance))
     atol = _SOLVER_ATOL * jnp.min(distance)
-    settings = Settings(jnp.array([0.0, horizon]), _SOLVER_RTOL, atol, escape)
+    settings = SolverSettings(jnp.array([0.0, horizon]), _SOLVER_RTOL, atol, escape)
     end = follow(around.system, around.point + offsets, settings, max_steps=_MAX_STEPS)
     back = jnp.linalg.norm(end.w - around.point, axis=1) <= _RETURNED * distance
     return (end.status == Status.sliding) & back

@@ -27,8 +27,7 @@ from samflow.losses.base import AbstractLoss
 from samflow.proofs._certify import certify_fixed_points
 from samflow.proofs.balls import Span, exact, hull, working_precision
 from samflow.proofs.certificates import CertifiedPoint
-from samflow.proofs.enclosures import Dynamics, ascent_eigenvalue, spectrum
-from samflow.proofs.enclosures import classify as classify_enclosed
+from samflow.proofs.enclosures import Dynamics, ascent_eigenvalue, kind_of_spectrum, spectrum
 from samflow.proofs.windows import lr_window, rho_window
 from samflow.records import provenance
 from samflow.rules import GD, RULES, Ascent, rule
@@ -256,7 +255,7 @@ def _enclosed(system: Map, place: _Place, dynamics: Dynamics) -> Behaviour:
     lams = [hull(*ends) for ends in spans]
     values = spectrum([acb(ascent_eigenvalue(x, radius)) for x in lams], dynamics)
     multipliers = sorted(map(complex, values), key=abs, reverse=True)
-    kind = classify_enclosed(values, dynamics).kind
+    kind = kind_of_spectrum(values, dynamics).kind
     if kind is None or not sure:
         verdict, growth = Verdict.inconclusive, np.abs(multipliers) - 1
         kind = kind_of(growth, _NEUTRAL * max(1.0, abs(multipliers[0])))

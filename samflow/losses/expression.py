@@ -21,7 +21,7 @@ class CriticalPoint(NamedTuple):
     """A critical point from the literature or from a derivation."""
 
     w: tuple[float, ...]
-    kind: str
+    shape: str
     """minimum, maximum, saddle, or degenerate (singular Hessian)."""
 
 

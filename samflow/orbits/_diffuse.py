@@ -16,7 +16,7 @@ from samflow._status import Status
 from samflow.systems.diffusion import AbstractDiffusion
 
 
-class Settings(NamedTuple):
+class DiffusionSettings(NamedTuple):
     """The times to keep, evenly spaced; how many steps each interval has; the escape radius."""
 
     times: Any
@@ -26,7 +26,7 @@ class Settings(NamedTuple):
 
 @eqx.filter_jit
 def diffuse(
-    system: AbstractDiffusion, starts: Array, key: PRNGKeyArray, settings: Settings
+    system: AbstractDiffusion, starts: Array, key: PRNGKeyArray, settings: DiffusionSettings
 ) -> tuple[Array, Array, Array]:
     """Return states, status and last time of one solution per start, by Euler and Maruyama.
 

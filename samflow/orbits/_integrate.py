@@ -156,7 +156,7 @@ def _diffuse(
         )
     z0 = start_states(system, w0)
     times = jnp.linspace(0.0, t1, num_times)
-    settings = _diffuse.Settings(times, jnp.asarray(substeps), radius)
+    settings = _diffuse.DiffusionSettings(times, jnp.asarray(substeps), radius)
     solved = _diffuse.diffuse(system, jnp.atleast_2d(z0), key, settings)
     states, status, stopped_at = (a[0] if z0.ndim == 1 else a for a in solved)
     taken = float(t1) / (substeps * (num_times - 1))
@@ -173,8 +173,8 @@ def _solve(
 
     if not (isinstance(system, Flow) and solution.jumps(system)):
         solved = segments.smooth_segments(
-            system, z0, segments.Settings(*settings), max_steps=max_steps
+            system, z0, segments.SolverSettings(*settings), max_steps=max_steps
         )
         return (*solved, jnp.full(z0.shape[0], jnp.inf))
-    end = solution.follow(system, z0, segments.Settings(*settings), max_steps=max_steps)
+    end = solution.follow(system, z0, segments.SolverSettings(*settings), max_steps=max_steps)
     return end.states, end.status, end.t, end.arrived_at

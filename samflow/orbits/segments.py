@@ -22,7 +22,7 @@ _EVENT_TIME = 100.0
 """In units of rounding: tolerance of the time at which a real-valued event happens."""
 
 
-class Settings(NamedTuple):
+class SolverSettings(NamedTuple):
     """What all segments share: the times to keep, tolerances, and the radius of escape."""
 
     times: Any
@@ -49,7 +49,7 @@ def solve_segment(
     velocity: Callable[[Array], Array],
     start: Array,
     t0: Array,
-    settings: Settings,
+    settings: SolverSettings,
     events: Any,
     *,
     max_steps: int,
@@ -117,13 +117,13 @@ def _condition(event: Callable[[Array], Array]) -> Callable[..., Array]:
     return condition
 
 
-def outside(w: Array, settings: Settings) -> Array:
+def outside(w: Array, settings: SolverSettings) -> Array:
     """Say whether `w` has left the ball, or is not finite."""
     return ~(jnp.sum(w * w) <= settings.radius**2)
 
 
 def smooth_status(
-    segment: Segment, system: AbstractFlow, start: Array, settings: Settings
+    segment: Segment, system: AbstractFlow, start: Array, settings: SolverSettings
 ) -> Array:
     """Name the ending of a segment along the system's own field."""
     beyond = jnp.sum(segment.w * segment.w) > settings.radius**2
@@ -134,7 +134,7 @@ def smooth_status(
 
 @eqx.filter_jit
 def smooth_segments(
-    system: AbstractFlow, starts: Array, settings: Settings, *, max_steps: int
+    system: AbstractFlow, starts: Array, settings: SolverSettings, *, max_steps: int
 ) -> tuple[Array, Array, Array]:
     """Return states, status and last time of the solutions of a flow without jumps."""
 

@@ -11,11 +11,11 @@ from samflow import _checks
 from samflow._status import Kind, Verdict
 from samflow._types import Box
 from samflow.losses.expression import ExpressionLoss
-from samflow.proofs._locate import Settings
+from samflow.proofs._locate import Limits
 from samflow.proofs.balls import Ball, Balls, exact, span, spans, working_precision
 from samflow.proofs.blocks import Proved, Solved, count, product, solve, undecided_product
 from samflow.proofs.certificates import Certificate, CertifiedPoint, ComplexSpan
-from samflow.proofs.enclosures import Dynamics, Stability, classify, spectrum
+from samflow.proofs.enclosures import Dynamics, ProvedKind, kind_of_spectrum, spectrum
 from samflow.proofs.equations import GradientEquations
 from samflow.proofs.hallucinated import solve_hallucinated
 from samflow.proofs.windows import lr_window, rho_window
@@ -26,7 +26,7 @@ from samflow.systems.base import check_system
 from samflow.theory.windows import Window
 
 _FLOW = Dynamics()
-_SETTINGS = Settings()
+_SETTINGS = Limits()
 _NOTHING = Solved((), [], [], 0, "")
 
 COVERS = {
@@ -72,7 +72,7 @@ def certify_fixed_points(
     """
     check_system(system)
     place = _checks.box("box", box, system.dim)
-    settings = Settings(
+    settings = Limits(
         max_boxes=_checks.count("max_boxes", max_boxes),
         precision=_checks.count("precision", precision, minimum=64),
     )
@@ -113,7 +113,7 @@ def certify(
     rule: str = "gd",
     rho: Any = 0,
     dynamics: Dynamics = _FLOW,
-    settings: Settings = _SETTINGS,
+    settings: Limits = _SETTINGS,
 ) -> Certificate:
     """Prove which fixed points a rule has in `box`, given the formula of the loss.
 
@@ -183,10 +183,10 @@ def _describe(
 ) -> CertifiedPoint:
     point, hessian = proved.point, proved.hessian
     if form is Ascent.unit and not point.hallucinated:
-        stability, values, windows = Stability(Kind.undefined, Verdict.proved), [], ()
+        stability, values, windows = ProvedKind(Kind.undefined, Verdict.proved), [], ()
     else:
         values = spectrum(proved.directions, dynamics)
-        stability, windows = classify(values, dynamics), ()
+        stability, windows = kind_of_spectrum(values, dynamics), ()
         if not point.hallucinated:
             windows = _windows(hessian, form, rho, dynamics)
     signed = all(x > 0 or x < 0 for x in hessian)
@@ -240,6 +240,6 @@ def _refusal(reason: str, **about: Any) -> Certificate:
     )
 
 
-def _versions(settings: Settings) -> dict[str, Any]:
+def _versions(settings: Limits) -> dict[str, Any]:
     chosen = {"max_boxes": settings.max_boxes, "precision": settings.precision}
     return chosen | {"python-flint": flint.__version__, "sympy": sympy.__version__}

@@ -51,7 +51,7 @@ _MARGIN = 0.01
 """What is added around the ascent points, as a share of the box."""
 
 
-class Settings(NamedTuple):
+class Limits(NamedTuple):
     """Settings of a search for a proof.
 
     Attributes:
@@ -87,13 +87,13 @@ class Location(NamedTuple):
     method: str
 
 
-def locate(equations: GradientEquations, box: Box, *, rho: Ball, settings: Settings) -> Location:
+def locate(equations: GradientEquations, box: Box, *, rho: Ball, settings: Limits) -> Location:
     """Enclose every zero of g(w + rho g(w)) in `box`; with rho = 0, every zero of g."""
     with working_precision(settings.precision):
         return _locate(equations, box, rho, settings)
 
 
-def _locate(equations: GradientEquations, box: Box, rho: Ball, settings: Settings) -> Location:
+def _locate(equations: GradientEquations, box: Box, rho: Ball, settings: Limits) -> Location:
     place = Place(equations, box)
     reach = box if rho.is_zero() else _reach(equations, box, rho)
     bounded = np.isfinite(reach).all()
@@ -128,7 +128,7 @@ def _locate(equations: GradientEquations, box: Box, rho: Ball, settings: Setting
 
 
 def _critical_points(
-    equations: GradientEquations, reach: Box, settings: Settings
+    equations: GradientEquations, reach: Box, settings: Limits
 ) -> tuple[Search, str]:
     if settings.algebra:
         search = planar_zeros(equations, precision=settings.precision)

@@ -12,7 +12,7 @@ import sympy
 from flint import acb
 
 from samflow._types import Box
-from samflow.proofs._locate import Located, Settings, locate
+from samflow.proofs._locate import Limits, Located, locate
 from samflow.proofs._undecided import Undecided, regroup
 from samflow.proofs.balls import Ball, Balls, spans, working_precision
 from samflow.proofs.enclosures import (
@@ -56,7 +56,7 @@ def solve(
     box: Box,
     *,
     rho: Ball,
-    settings: Settings,
+    settings: Limits,
 ) -> list[Solved]:
     """Solve each block of `expression`; their product holds every fixed point in `box`."""
     parts = separate(expression, symbols) if settings.separate else None

@@ -38,7 +38,7 @@ class Dynamics(NamedTuple):
         return 2 * (1 + beta) / (1 + 2 * beta) if self.nesterov else 2 * (1 + beta)
 
 
-class Stability(NamedTuple):
+class ProvedKind(NamedTuple):
     """What enclosures prove: `kind` where `verdict` is proved, else None."""
 
     kind: Kind | None
@@ -155,7 +155,7 @@ def _square_root(z: Complex) -> Complex:
     return (-z).sqrt() * acb(0, 1) if z.real < 0 else z.sqrt()
 
 
-def classify(values: list[Complex], dynamics: Dynamics) -> Stability:
+def kind_of_spectrum(values: list[Complex], dynamics: Dynamics) -> ProvedKind:
     """Return the kind that the system's eigenvalues prove, or inconclusive.
 
     Attracting: all inside the unit circle (of a flow: left of 0). Repelling: all outside.
@@ -166,10 +166,10 @@ def classify(values: list[Complex], dynamics: Dynamics) -> Stability:
     else:
         sides = [_side(value.real * value.real + value.imag * value.imag - 1) for value in values]
     if None in sides:
-        return Stability(None, Verdict.inconclusive)
+        return ProvedKind(None, Verdict.inconclusive)
     if len(set(sides)) == 2:
-        return Stability(Kind.saddle, Verdict.proved)
-    return Stability(Kind.repelling if sides[0] else Kind.attracting, Verdict.proved)
+        return ProvedKind(Kind.saddle, Verdict.proved)
+    return ProvedKind(Kind.repelling if sides[0] else Kind.attracting, Verdict.proved)
 
 
 def _side(value: Ball) -> bool | None:

@@ -14,7 +14,7 @@ import sympy
 
 from samflow._types import Box
 from samflow.proofs._krawczyk import overlap
-from samflow.proofs._locate import Located, Place, Settings, meet
+from samflow.proofs._locate import Limits, Located, Place, meet
 from samflow.proofs._undecided import (
     CROWD,
     CURVE,
@@ -43,7 +43,7 @@ def solve_hallucinated(
     box: Box,
     *,
     rho: Ball,
-    settings: Settings,
+    settings: Limits,
 ) -> Solved:
     """Enclose every w in `box` with g(w + rho g/‖g‖) = 0 and g(w) ≠ 0; rho > 0.
 
@@ -95,7 +95,7 @@ class _Found(NamedTuple):
         return seen is not None and self.search.same(seen, self.u)
 
 
-def _search(faces: list[SphereEquations], place: Place, settings: Settings) -> int:
+def _search(faces: list[SphereEquations], place: Place, settings: Limits) -> int:
     """Add the points of one sphere to `place`; return how many boxes were examined."""
     found: list[_Found] = []
     examined = 0
@@ -127,7 +127,7 @@ def _keep(new: _Found, found: list[_Found], place: Place) -> None:
         place.keep(Located(w, new.face.centre, True), new.search)
 
 
-def _leave_open(faces: list[SphereEquations], place: Place, settings: Settings) -> int:
+def _leave_open(faces: list[SphereEquations], place: Place, settings: Limits) -> int:
     """Leave open what an ascent step may send to a critical point that is itself undecided."""
     examined = 0
     for face in faces:
@@ -140,7 +140,7 @@ def _leave_open(faces: list[SphereEquations], place: Place, settings: Settings) 
     return examined
 
 
-def _zeros(face: SphereEquations, box: Box, settings: Settings, share: int) -> Search:
+def _zeros(face: SphereEquations, box: Box, settings: Limits, share: int) -> Search:
     admits = _admits(face, box)
     if len(face.centre) == 1:  # two points, each of them a face without unknowns
         return Search([[]] if admits([]) else [], [], [], [], 1)

@@ -15,7 +15,7 @@ from safetensors.numpy import save_file
 from samflow import networks
 from samflow._checks import ArgumentError
 from samflow.cli import run
-from samflow.cli.models import Settings, examples_of, make_loss
+from samflow.cli.models import LossSettings, examples_of, make_loss
 from samflow.losses import network
 from samflow.spectra.products import watched
 
@@ -252,7 +252,7 @@ def test_the_answer_comes_first_and_then_the_loss_that_was_taken(folder, capsys)
 
 def test_one_beginning_is_renamed_for_all_as_files_of_trainers_need_it(folder, capsys):
     """SWA has its weights under module. beside n_averaged, Lightning under the attribute's name."""
-    loss = make_loss("own_models:drifting", None, None, Settings())
+    loss = make_loss("own_models:drifting", None, None, LossSettings())
     w = loss.flatten(loss.unflatten(jnp.ones(loss.dim)))
     tensors = dict(zip(loss.weight_names, map(np.asarray, loss.split(w)), strict=True))
     swa = {f"module.{name}": t for name, t in tensors.items()} | {"n_averaged": np.array(5)}
@@ -286,7 +286,7 @@ def test_a_stop_prints_what_is_known_and_how_to_go_on(products, folder, monkeypa
 
     module = sys.modules["samflow.networks.diagnosis.measurements"]
     monkeypatch.setattr(module, "stage", lambda *args: watched(count))
-    loss = make_loss("own_models:drifting", None, None, Settings())
+    loss = make_loss("own_models:drifting", None, None, LossSettings())
     networks.save_checkpoint(folder / "w.safetensors", loss, jnp.linspace(-1, 1, loss.dim))
     line = ["checkpoint", "w.safetensors", "--model", "own_models:drifting", "-k", "1"]
     assert run([*line, "--max-products", "60", "--trace-products", "20"]) == 130
@@ -301,7 +301,7 @@ def test_a_stop_prints_what_is_known_and_how_to_go_on(products, folder, monkeypa
 
 
 def test_few_products_leave_eigenvalues_open_and_it_is_said(folder, capsys):
-    loss = make_loss("own_models:drifting", None, None, Settings())
+    loss = make_loss("own_models:drifting", None, None, LossSettings())
     networks.save_checkpoint(folder / "w.safetensors", loss, jnp.linspace(-1, 1, loss.dim))
     line = ["checkpoint", "w.safetensors", "--model", "own_models:drifting", "-k", "1"]
     line += ["--rule", "gd", "--trace-products", "6", "--max-products"]
@@ -314,7 +314,7 @@ def test_few_products_leave_eigenvalues_open_and_it_is_said(folder, capsys):
 
 @pytest.mark.parametrize("batch_norm", ["eval", "train"])
 def test_a_module_with_state_has_the_batch_norm_asked_for(batch_norm):
-    settings = Settings(loss="squared", batch_norm=batch_norm)
+    settings = LossSettings(loss="squared", batch_norm=batch_norm)
     loss = make_loss("own_models:normed", "data.npz", None, settings)
     assert loss.options.batch_norm == batch_norm
     assert loss.has_statistics == (batch_norm == "eval")

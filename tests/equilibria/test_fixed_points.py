@@ -24,7 +24,7 @@ def test_all_critical_points_of_the_zoo_are_found_and_proved(name):
     distances = np.linalg.norm(np.asarray(found.w)[:, None] - listed, axis=2).min(axis=1)
     assert distances.max() < 1e-12
     kinds = {"minimum": "attracting", "maximum": "repelling", "saddle": "saddle"}
-    expected = sorted(kinds[p.kind] for p in loss.critical_points)
+    expected = sorted(kinds[p.shape] for p in loss.critical_points)
     assert sorted(map(str, found.kinds)) == expected
 
 

@@ -163,7 +163,7 @@ def test_how_many_hallucinated_points_himmelblau_has():
     points = np.array([c.w for c in sf.losses.himmelblau().critical_points])
     distances = np.linalg.norm(points[:, None] - points, axis=2)
     assert distances.max() == pytest.approx(last, abs=5e-4)
-    maximum = next(c.w for c in sf.losses.himmelblau().critical_points if c.kind == "maximum")
+    maximum = next(c.w for c in sf.losses.himmelblau().critical_points if c.shape == "maximum")
     assert np.abs(np.linalg.norm(points - maximum, axis=1) - first).min() < 5e-5
 
 

@@ -27,10 +27,10 @@ def test_listed_critical_points(name):
         scale = np.abs(hessian).max() * max(1.0, np.abs(point.w).max())
         assert np.linalg.norm(gradient) <= 1e-14 * max(scale, 100.0), point
         eigenvalues = np.linalg.eigvalsh(hessian)
-        if point.kind == "degenerate":
+        if point.shape == "degenerate":
             assert np.abs(eigenvalues).min() < 1e-12
         else:
-            signs = {"minimum": {1.0}, "maximum": {-1.0}, "saddle": {-1.0, 1.0}}[point.kind]
+            signs = {"minimum": {1.0}, "maximum": {-1.0}, "saddle": {-1.0, 1.0}}[point.shape]
             assert set(np.sign(eigenvalues)) == signs
             assert np.abs(eigenvalues).min() > 1e-3
         if loss.domain is not None:
@@ -88,7 +88,7 @@ def test_polynomial_system():
 def test_saddle_takes_eigenvalues():
     loss = sf.losses.saddle((2.0, -0.1, 0.5))
     np.testing.assert_array_equal(loss.hessian(jnp.zeros(3)), np.diag([2.0, -0.1, 0.5]))
-    assert loss.critical_points[0].kind == "saddle"
+    assert loss.critical_points[0].shape == "saddle"
     with pytest.raises(ArgumentError, match="finite numbers"):
         sf.losses.saddle((1.0, float("nan")))
     with pytest.raises(ArgumentError, match="finite numbers"):

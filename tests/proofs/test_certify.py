@@ -10,7 +10,7 @@ import samflow as sf
 from samflow import Kind, Verdict, losses
 from samflow._checks import ArgumentError
 from samflow.proofs._certify import certify, certify_fixed_points
-from samflow.proofs._locate import Settings
+from samflow.proofs._locate import Limits
 from samflow.proofs._undecided import undecided
 from samflow.proofs.blocks import separate
 from samflow.proofs.enclosures import Dynamics
@@ -18,7 +18,7 @@ from samflow.proofs.enclosures import Dynamics
 X, Y = sympy.symbols("x y", real=True)
 QUARTIC = X**2 / 2 - Y**2 / 2 + Y**4 / 4
 SQUARE = ((-2, 2), (-2, 2))
-BY_SUBDIVISION = Settings(algebra=False, separate=False)
+BY_SUBDIVISION = Limits(algebra=False, separate=False)
 
 
 def kinds(certificate):
@@ -33,7 +33,7 @@ def holds(spans, values):
     )
 
 
-@pytest.mark.parametrize("settings", [Settings(), BY_SUBDIVISION], ids=["algebra", "subdivision"])
+@pytest.mark.parametrize("settings", [Limits(), BY_SUBDIVISION], ids=["algebra", "subdivision"])
 @pytest.mark.parametrize(
     ("name", "box", "minima", "saddles", "maxima"),
     [
@@ -83,7 +83,7 @@ def test_the_threshold_of_beale_is_4_over_111():
     assert window.low.eigenvalue == -27.75
 
 
-@pytest.mark.parametrize("settings", [Settings(), BY_SUBDIVISION], ids=["separate", "together"])
+@pytest.mark.parametrize("settings", [Limits(), BY_SUBDIVISION], ids=["separate", "together"])
 def test_the_nine_fixed_points_of_the_quartic_at_rho_6(settings):
     """known-answers: y in {0, ±.211325, ±.788675, ±.912871, ±1} on x = 0."""
     found = certify(QUARTIC, (X, Y), SQUARE, rule="usam", rho=6, settings=settings)
@@ -149,7 +149,7 @@ def test_subdivision_and_resultants_agree_about_usam(name):
     box = ((0, 4), (0, 2))  # small: what an ascent step reaches from it stays small
     one, other = (
         certify(loss.expression, loss.symbols, box, rule="usam", rho=0.01, settings=settings)
-        for settings in (Settings(), BY_SUBDIVISION)
+        for settings in (Limits(), BY_SUBDIVISION)
     )
     assert one.verdict is other.verdict is Verdict.proved
     assert [p.enclosure for p in one.points] == [p.enclosure for p in other.points]
@@ -192,7 +192,7 @@ def test_normalised_sam_has_no_jacobian_at_a_critical_point():
         assert p.windows == ()
 
 
-@pytest.mark.parametrize("settings", [Settings(), BY_SUBDIVISION], ids=["separate", "together"])
+@pytest.mark.parametrize("settings", [Limits(), BY_SUBDIVISION], ids=["separate", "together"])
 def test_styblinski_tang_in_four_dimensions(settings):
     loss = losses.styblinski_tang(4)
     found = certify(loss.expression, loss.symbols, ((-5, 5),) * 4, settings=settings)
@@ -216,7 +216,7 @@ def test_the_product_of_blocks_keeps_the_order_of_the_coordinates():
     a, b, c = sympy.symbols("a b c", real=True)
     loss = (a - c) ** 2 + (c - 3) ** 2 + (b - 2) ** 2 + (b - 2) ** 3 / 9
     box = ((-1, 4), (-5, 4), (1, 5))
-    one, other = (certify(loss, (a, b, c), box, settings=s) for s in (Settings(), BY_SUBDIVISION))
+    one, other = (certify(loss, (a, b, c), box, settings=s) for s in (Limits(), BY_SUBDIVISION))
     assert [p.midpoint for p in one.points] == [(3.0, -4.0, 3.0), (3.0, 2.0, 3.0)]
     assert [p.enclosure for p in one.points] == [p.enclosure for p in other.points]
 
@@ -265,7 +265,12 @@ def test_a_degenerate_point_is_never_proved(loss, rule):
 @pytest.mark.parametrize("rule", ["gd", "usam"])
 def test_a_curve_of_fixed_points_ends_and_hides_no_isolated_one(rule):
     found = certify(
-        (X * Y - 1) ** 2 / 2, (X, Y), SQUARE, rule=rule, rho=0.1, settings=Settings(max_boxes=3000)
+        (X * Y - 1) ** 2 / 2,
+        (X, Y),
+        SQUARE,
+        rule=rule,
+        rho=0.1,
+        settings=Limits(max_boxes=3000),
     )
     assert found.verdict is Verdict.inconclusive
     assert [p.midpoint for p in found.points] == [(0.0, 0.0)]
@@ -275,7 +280,7 @@ def test_a_curve_of_fixed_points_ends_and_hides_no_isolated_one(rule):
 
 
 def test_the_valley_is_left_open():
-    found = certify((1 + X**2) * Y**2 / 2, (X, Y), SQUARE, settings=Settings(max_boxes=1000))
+    found = certify((1 + X**2) * Y**2 / 2, (X, Y), SQUARE, settings=Limits(max_boxes=1000))
     assert found.verdict is Verdict.inconclusive
     assert any(a == -2 and b == 2 for ((a, b), _), _ in found.inconclusive)
 

@@ -12,8 +12,8 @@ from samflow.proofs.enclosures import (
     Dynamics,
     ascent_eigenvalue,
     ascent_jacobian,
-    classify,
     eigenvalues,
+    kind_of_spectrum,
     spectrum,
     symmetric_eigenvalues,
 )
@@ -96,7 +96,7 @@ def test_what_is_not_finite_has_no_enclosure():
     rows = [[arb.nan(), arb(1)], [arb(1), arb(0)]]
     assert not any(ball.is_finite() for ball in symmetric_eigenvalues(rows))
     assert not any(ball.is_finite() for ball in eigenvalues(rows))
-    assert classify(eigenvalues(rows), Dynamics()) == (None, Verdict.inconclusive)
+    assert kind_of_spectrum(eigenvalues(rows), Dynamics()) == (None, Verdict.inconclusive)
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -139,7 +139,7 @@ SYSTEMS = [
 
 def kind(values, rho, dynamics):
     directions = [acb(ascent_eigenvalue(arb(value), arb(rho))) for value in values]
-    return classify(spectrum(directions, dynamics), dynamics).kind
+    return kind_of_spectrum(spectrum(directions, dynamics), dynamics).kind
 
 
 @pytest.mark.parametrize("values", EIGENVALUES)

@@ -9,7 +9,7 @@ from scipy.optimize import brentq
 import samflow as sf
 from samflow import Kind, Verdict, losses
 from samflow.proofs._certify import certify, certify_fixed_points
-from samflow.proofs._locate import Settings
+from samflow.proofs._locate import Limits
 from samflow.proofs.equations import GradientEquations, SphereEquations
 
 X, Y, Z = sympy.symbols("x y z", real=True)
@@ -205,7 +205,7 @@ def test_a_convex_loss_in_three_dimensions_and_rosenbrock_have_none():
 
 def test_a_circle_of_them_is_left_open_with_the_reason():
     found = certify(
-        -(X**2) - Y**2, (X, Y), SQUARE, rule="sam", rho=0.5, settings=Settings(max_boxes=2000)
+        -(X**2) - Y**2, (X, Y), SQUARE, rule="sam", rho=0.5, settings=Limits(max_boxes=2000)
     )
     assert found.verdict is Verdict.inconclusive
     assert not elsewhere(found)
@@ -276,7 +276,12 @@ def test_without_a_radius_there_are_none():
 
 def test_more_targets_than_are_listed_leave_the_box_open():
     found = certify(
-        QUARTIC, (X, Y), ((-2, 2), (0.1, 0.9)), rule="sam", rho=0.5, settings=Settings(max_points=1)
+        QUARTIC,
+        (X, Y),
+        ((-2, 2), (0.1, 0.9)),
+        rule="sam",
+        rho=0.5,
+        settings=Limits(max_points=1),
     )
     assert found.verdict is Verdict.inconclusive
     assert "more critical points" in found.inconclusive[0].reason

@@ -142,7 +142,7 @@ def test_in_the_plane_the_flow_has_a_saddle_where_the_two_signs_differ(name, rho
         assert (p.kind is Kind.saddle) == (signs < 0)
 
 
-HIMMELBLAU = {point.kind: point.w for point in losses.himmelblau().critical_points[::-1]}
+HIMMELBLAU = {point.shape: point.w for point in losses.himmelblau().critical_points[::-1]}
 
 
 @pytest.mark.parametrize(

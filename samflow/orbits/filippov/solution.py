@@ -28,7 +28,7 @@ from samflow.orbits.filippov.arrival import (
     meet,
 )
 from samflow.orbits.filippov.sliding import margins, sliding_velocity, take_off, wall
-from samflow.orbits.segments import Segment, Settings, outside, smooth_status, solve_segment
+from samflow.orbits.segments import Segment, SolverSettings, outside, smooth_status, solve_segment
 from samflow.rules.base import is_normalised
 from samflow.systems.base import AbstractFlow
 from samflow.systems.flow import Flow
@@ -64,7 +64,7 @@ def jumps(system: AbstractFlow) -> bool:
     return normalised and system.dim <= _MAX_DIM
 
 
-def follow(system: Flow, starts: Array, settings: Settings, *, max_steps: int) -> Progress:
+def follow(system: Flow, starts: Array, settings: SolverSettings, *, max_steps: int) -> Progress:
     """Follow the Filippov solutions from `starts` through all their stages.
 
     Inside a transformation of JAX the rounds are made by a compiled loop, which is slower to
@@ -89,7 +89,9 @@ def follow(system: Flow, starts: Array, settings: Settings, *, max_steps: int) -
     return _give_up(progress)
 
 
-def _go_on_traced(system: Flow, first: Progress, settings: Settings, max_steps: int) -> Progress:
+def _go_on_traced(
+    system: Flow, first: Progress, settings: SolverSettings, max_steps: int
+) -> Progress:
     """Make the rounds in a compiled loop, as is needed inside a transformation of JAX."""
 
     def goes_on(state: tuple[Progress, Array]) -> Array:
@@ -131,7 +133,7 @@ def _backward(same: Array, cotangent: Array) -> tuple[Array, Array, Array]:
 _continued.defvjp(_forward, _backward)
 
 
-def _begin(starts: Array, settings: Settings) -> Progress:
+def _begin(starts: Array, settings: SolverSettings) -> Progress:
     members = starts.shape[0]
     times = settings.times
     states = jnp.full((members, times.size, starts.shape[1]), jnp.nan, starts.dtype)
@@ -154,14 +156,14 @@ def _give_up(progress: Progress) -> Progress:
     )
 
 
-def _tolerance(w: Array, settings: Settings) -> Array:
+def _tolerance(w: Array, settings: SolverSettings) -> Array:
     """Return the length that the solver does not resolve at `w`."""
     eps = jnp.finfo(w.dtype).eps
     return settings.atol + jnp.maximum(settings.rtol, eps) * norm(w)
 
 
 @eqx.filter_jit
-def _smooth(system: Flow, progress: Progress, settings: Settings, max_steps: int) -> Progress:
+def _smooth(system: Flow, progress: Progress, settings: SolverSettings, max_steps: int) -> Progress:
     """Follow the members in a smooth stage to the end, or to where a critical point is near."""
 
     def one(member: Progress) -> Progress:
@@ -190,7 +192,7 @@ def _smooth(system: Flow, progress: Progress, settings: Settings, max_steps: int
 
 
 @eqx.filter_jit
-def _slide(system: Flow, progress: Progress, settings: Settings, max_steps: int) -> Progress:
+def _slide(system: Flow, progress: Progress, settings: SolverSettings, max_steps: int) -> Progress:
     """Follow the members that slide to the end, or to where they leave their manifold."""
 
     def one(member: Progress) -> Progress:
@@ -224,7 +226,7 @@ def _slide(system: Flow, progress: Progress, settings: Settings, max_steps: int)
 
 
 @eqx.filter_jit
-def _settle(system: Flow, progress: Progress, settings: Settings) -> Progress:
+def _settle(system: Flow, progress: Progress, settings: SolverSettings) -> Progress:
     """Decide what the members do that are near a critical point."""
 
     def one(member: Progress) -> Progress:
@@ -239,7 +241,7 @@ def _settle(system: Flow, progress: Progress, settings: Settings) -> Progress:
     return jax.vmap(one)(progress)
 
 
-def _settled(member: Progress, found: Meeting, settings: Settings) -> Progress:
+def _settled(member: Progress, found: Meeting, settings: SolverSettings) -> Progress:
     """Bring a member to the critical point, and beyond it or to the end."""
     t1 = settings.times[-1]
     arrival = member.t + found.delay
@@ -262,7 +264,7 @@ def _settled(member: Progress, found: Meeting, settings: Settings) -> Progress:
     )
 
 
-def _advance(member: Progress, segment: Segment, settings: Settings) -> Progress:
+def _advance(member: Progress, segment: Segment, settings: SolverSettings) -> Progress:
     """Take over a segment's time, state and kept states."""
     covered = (settings.times > member.t) & (settings.times <= segment.t)
     states = jnp.where(covered[:, None], segment.kept, member.states)
