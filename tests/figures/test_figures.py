@@ -142,7 +142,7 @@ def test_the_hallucinated_points_of_a_panel_and_what_the_attracting_ones_ascend_
     assert len(points) == count
     listed = sf.losses.ZOO[panel.loss]().critical_points
     ends = [np.mean(p.ascent, axis=1) for p in points if p.kind is Kind.attracting]
-    kinds = [c.kind for end in ends for c in listed if np.allclose(c.w, end, atol=1e-9)]
+    kinds = [c.shape for end in ends for c in listed if np.allclose(c.w, end, atol=1e-9)]
     assert sorted(kinds) == sorted(ascents)
 
 
