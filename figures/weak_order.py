@@ -54,7 +54,7 @@ def _draw_shrinking(ax: Axes, record: Any) -> None:
     _line(
         ax,
         record.lrs,
-        curves["usam by SGD's"],
+        curves["usam, SGD's model"],
         COLOURS["usam"],
         "s",
         "USAM, SGD's model",
@@ -63,7 +63,7 @@ def _draw_shrinking(ax: Axes, record: Any) -> None:
     _line(
         ax,
         record.lrs,
-        curves["dnsam by a gradient"],
+        curves["dnsam, gradient drift"],
         COLOURS["dnsam"],
         "D",
         "DNSAM, gradient",
