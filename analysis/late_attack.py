@@ -143,8 +143,8 @@ def measure(
         stronger = weak, strong
     about = (
         f"An MLP (64–32–10, tanh, cross-entropy) on {NUM_TRAIN} digits, batches of {BATCH_SIZE}, "
-        f"lr {LR:g}, momentum {MOMENTUM:g}; errors on {NUM_TEST} other digits; ten steps of PGD "
-        f"within {EPSILON:g} in the maximum norm, pixels in [0, 1]"
+        f"lr {LR:g}, momentum {MOMENTUM:g}; tested on {NUM_TEST} other digits. The attack is ten "
+        f"steps of PGD within {EPSILON:g} in the maximum norm, for pixels in [0, 1]"
     )
     return Record(tuple(trainings), LATE_PART, NUM_SEEDS, about, stronger)
 
