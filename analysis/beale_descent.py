@@ -50,7 +50,8 @@ def judge(record: Record) -> list[Claim]:
     return [
         _study.fact(
             "GD leaves",
-            f"GD, {where}: how many are within 1e-6 of the saddle after {_STEPS:,} steps",
+            f"number of orbits of GD that are within 1e-6 of the saddle after {_STEPS:,} steps; "
+            f"{where}",
             predicted=0,
             measured=int((to_saddle["gd"] < 1e-6).sum()),
             reason="a count",
@@ -58,16 +59,19 @@ def judge(record: Record) -> list[Claim]:
         ),
         _study.fact(
             "GD reaches the minimum",
-            f"GD, {where}: how many end within 1e-6 of (3, ½); by the linearisation it is those "
-            "with x > y − 1, on that side of the saddle's stable direction",
+            "number of orbits of GD that end within 1e-6 of the minimum (3, ½): by linearisation "
+            "those with x > y − 1, which start on one side of the saddle's stable direction; "
+            f"{where}",
             predicted=int((starts[:, 0] > starts[:, 1] - 1).sum()),
             measured=int((to_minimum < 1e-6).sum()),
-            reason="a count; the slowest multiplier is 1 − 3e-5, 1e6 steps contract by e^−30",
+            reason="a count; the slowest multiplier is 1 − 3e-5, so that 1e6 steps contract by "
+            "e^−30",
             evidence=Evidence.numerical,
         ),
         _study.fact(
             "USAM stays",
-            f"USAM, rho = {_RHO} > 4/111, {where}: how many end within 1e-6 of the saddle",
+            f"number of orbits of USAM with rho = {_RHO} > 4/111 that end within 1e-6 of the "
+            f"saddle; {where}",
             predicted=len(starts),
             measured=int((to_saddle["usam"] < 1e-6).sum()),
             reason="a count",
@@ -75,10 +79,12 @@ def judge(record: Record) -> list[Claim]:
         ),
         _study.fact(
             "SAM stays",
-            f"SAM, rho = {_RHO}, {where}: how many hover within {hovering:.2g} of the saddle",
+            f"number of orbits of SAM with rho = {_RHO} that end within {hovering:.2g} of the "
+            f"saddle; {where}",
             predicted=len(starts),
             measured=int((to_saddle["sam"] < hovering).sum()),
-            reason="a count; ten times the order lr·rho·|λ| of SAM's cycles",
+            reason="a count; the distance is ten times lr·rho·|λ|, the order of the size of SAM's "
+            "cycles",
             evidence=Evidence.numerical,
         ),
     ]

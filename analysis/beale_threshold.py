@@ -54,10 +54,10 @@ def judge(record: Record) -> list[Claim]:
     return [
         _study.fact(
             "formula",
-            "from the exact Hessian at (0, 1), sympy's window in rho begins at rho*",
+            "the lower end of the window in rho, from the exact Hessian at (0, 1), is rho*",
             predicted=THRESHOLD,
             measured=record.formula,
-            reason="exact rational arithmetic",
+            reason="exact rational arithmetic in sympy",
         ),
         _study.close(
             "linearisation",
@@ -70,11 +70,11 @@ def judge(record: Record) -> list[Claim]:
         *(
             _study.fact(
                 f"orbits at {factor:g} rho*",
-                f"of {_STARTS} orbits that start within 1e-3 of the saddle, at "
-                f"rho = {factor:g} rho* how many converge to it",
+                f"number of orbits that converge to the saddle at rho = {factor:g} rho*, of "
+                f"{_STARTS} that start within 1e-3 of it",
                 predicted=_STARTS if attracts else 0,
                 measured=record.trapped[factor],
-                reason="every orbit counts; the next fixed point is 0.01 away or more",
+                reason="all orbits must agree; the next fixed point is at least 0.01 away",
                 evidence=Evidence.numerical,
             )
             for factor, attracts in _ORBITS.items()
@@ -82,10 +82,11 @@ def judge(record: Record) -> list[Claim]:
         *(
             _study.fact(
                 f"certificate at {factor:g} rho*",
-                f"ball arithmetic proves what (0, 1) is for the flow at {factor:g} rho*",
+                f"the kind of fixed point that (0, 1) is for the flow at rho = {factor:g} rho*, by "
+                "ball arithmetic",
                 predicted=f"{kind}, proved",
                 measured=record.kinds[factor],
-                reason="a proof or none",
+                reason="ball arithmetic proves the kind, or says that it cannot",
             )
             for factor, kind in _PROOFS.items()
         ),

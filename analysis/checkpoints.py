@@ -18,8 +18,8 @@ from samflow.networks import Checkpoint, Diagnosis, convolutional, load_digits, 
 from samflow.spectra.products import hessian_product
 
 NAME = "checkpoints"
-TITLE = "Trained networks: extreme curvature, and what each rule does to a perturbation"
-SMALL_SIZE = "a perceptron only; convolutional networks on digits and on MNIST are left out."
+TITLE = "Trained networks: extreme Hessian eigenvalues, and how perturbations grow under each rule"
+SMALL_SIZE = "only a perceptron; convolutional networks on digits and on MNIST are left out."
 _study = Study(NAME, "derived in docs/theory, sections 1, 2 and 10")
 
 RHO = 0.05
@@ -151,12 +151,13 @@ def _against_dense(name: str, found: Diagnosis, values: np.ndarray) -> list[Clai
     return [
         _study.below(
             f"{name}: ends of the spectrum",
-            f"the {k} lowest and the {k} largest of {found.dim} eigenvalues, λ from "
-            f"{values[0]:.4g} to {values[-1]:.4g}, without forming H: largest error over λmax",
+            f"the {k} smallest and the {k} largest of {found.dim} Hessian eigenvalues, which lie "
+            f"between {values[0]:.4g} and {values[-1]:.4g}, from Hessian-vector products alone: "
+            "largest error over λmax",
             bound=1e-6,
             measured=float(error),
-            reason=f"H formed and diagonalised; {found.pairs.num_products} products instead of "
-            f"{found.dim}",
+            reason="compared with the dense Hessian, diagonalised; "
+            f"{found.pairs.num_products} products instead of {found.dim}",
         ),
         _study.sampled(
             f"{name}: trace",
@@ -164,7 +165,7 @@ def _against_dense(name: str, found: Diagnosis, values: np.ndarray) -> list[Clai
             predicted=float(values.sum()),
             measured=float(found.trace.value),
             error=float(found.trace.standard_error),
-            reason="four standard errors, as XTrace says them",
+            reason="four standard errors, as XTrace estimates them",
         ),
     ]
 
@@ -173,11 +174,11 @@ def _residuals(name: str, found: Diagnosis) -> Claim:
     ratio = float(np.max(found.pairs.residuals) / np.abs(found.pairs.values).max())
     return _study.below(
         f"{name}: residuals",
-        f"eigenvalues of {found.dim} weights from {float(found.pairs.values[0]):.4g} to "
-        f"{found.sharpness:.4g}: largest residual over λmax, the network in single precision",
+        f"Hessian eigenvalues of {found.dim} weights in single precision, between "
+        f"{float(found.pairs.values[0]):.4g} and {found.sharpness:.4g}: largest residual over λmax",
         bound=2e-5,
         measured=ratio,
-        reason="a hundred units of rounding of single precision",
+        reason="a hundred times the rounding of single precision",
     )
 
 
@@ -204,22 +205,25 @@ def _perturbations(name: str, gaps: dict[str, tuple[Gap, Gap]]) -> list[Claim]:
         claims += [
             _study.fact(
                 f"{name}: {rule}'s edge",
-                f"a perturbation along the sharpest direction dies at lr = {inside.lr:.4g} and "
-                f"grows at {outside.lr:.4g}, 10 % below and above the edge: growth a step "
-                f"{inside.measured:.4f} and {outside.measured:.4f}, predicted "
-                f"{inside.predicted:.4f} and {outside.predicted:.4f}",
+                "a perturbation along the sharpest direction decays 10 % below the edge of "
+                f"stability, at lr = {inside.lr:.4g}, and grows 10 % above it, at lr = "
+                f"{outside.lr:.4g}. Rates per step: {inside.measured:.4f} and "
+                f"{outside.measured:.4f}, predicted {inside.predicted:.4f} and "
+                f"{outside.predicted:.4f}",
                 predicted=True,
                 measured=inside.measured < 0 < outside.measured,
-                reason="two orbits, 1e-6 apart",
+                reason="two orbits that start 1e-6 apart",
                 evidence=Evidence.numerical,
             ),
             _study.close(
                 f"{name}: {rule}'s growth",
-                f"its rate beyond the edge, over {_STEPS} steps",
+                "growth rate per step of this perturbation above the edge, log|1 − lr·U|, over "
+                f"{_STEPS} steps",
                 predicted=outside.predicted,
                 measured=outside.measured,
                 rel=0.05,
-                reason="x = lr·U may drift by 1 % meanwhile, and log|1 − x| by 1.8 times that",
+                reason="lr·U may drift by 1 % in these steps, which changes the rate by 1.8 times "
+                "as much",
             ),
         ]
     return claims

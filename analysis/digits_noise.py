@@ -35,7 +35,7 @@ NUM_RUNS = {Size.full: 1000, Size.small: 250}
 """Runs with different seeds."""
 START = 1e-10
 """They begin at a Gaussian displacement of this size."""
-SMALL_SIZE = "250 runs in the place of 1000."
+SMALL_SIZE = "250 runs instead of 1000."
 COMPARED = {"SGD": (4, 8), "USAM": (1, 2)}
 """Steps at which means are compared. Under USAM a few runs soon carry them: at step 4 the errors
 of a thousand runs are a tenth, and at step 8 they mean nothing."""
@@ -146,20 +146,20 @@ def judge(record: Record) -> list[Claim]:
     claims = [
         _study.below(
             "stable for SGD",
-            f"SGD's lr is below the exact mean-square threshold of the minimum it found (moved by "
-            f"{record.moved:.2g} to a perfect fit), batches of {BATCH_SIZE}",
+            f"with batches of {BATCH_SIZE}, SGD's lr is below the exact mean-square threshold of "
+            f"the minimum that SGD found (moved by {record.moved:.2g} to a perfect fit)",
             bound=record.threshold,
             measured=LR,
-            reason="an inequality",
+            reason="a strict inequality",
         ),
         _study.fact(
             "unstable for SAM",
-            f"for USAM with rho = {RHO} at the same lr the same minimum is mean-square unstable, "
-            f"at the rate {rate:.4f} a step, and typically, at {typical.mean:.4f} ± "
+            f"for USAM with rho = {RHO} at the same lr the same minimum is unstable in mean "
+            f"square, with rate {rate:.4f} per step, and typically, with rate {typical.mean:.4f} ± "
             f"{2 * typical.error:.4f}",
             predicted="unstable, unstable",
             measured=f"{verdict}, {typical_verdict}",
-            reason="exact operator; 95 % interval of the exponent",
+            reason="the rate in mean square is exact; 95 % interval of the typical rate",
             evidence=Evidence.statistical,
             error_probability=redrawn([typical], 2.0),
         ),
@@ -171,7 +171,8 @@ def judge(record: Record) -> list[Claim]:
             claims.append(
                 _study.sampled(
                     f"{name}, mean loss at step {k}",
-                    f"mean loss of {num_runs} runs against the exact second moment",
+                    f"mean loss of {num_runs} runs, against its expectation from the exact second "
+                    "moments",
                     predicted=float(record.expected[name][k]),
                     measured=mean.mean,
                     error=mean.error,
@@ -183,12 +184,12 @@ def judge(record: Record) -> list[Claim]:
     claims.append(
         _study.sampled(
             "USAM, typical growth",
-            f"mean growth of log L a step between steps {first} and {last}, against twice the "
-            "Lyapunov exponent; the mean square grows faster",
+            f"log L grows per step, between steps {first} and {last}, by twice the Lyapunov "
+            "exponent in the mean over runs; the mean square grows faster",
             predicted=2 * typical.mean,
             measured=slopes.mean,
             error=float(np.hypot(slopes.error, 2 * typical.error)),
-            reason="four standard errors of runs and exponent together",
+            reason="four standard errors, of the runs and of the exponent together",
         )
     )
     return claims
@@ -207,11 +208,12 @@ def _runs(kept: np.ndarray, left: np.ndarray, typical: Mean) -> Claim:
     room = Mean(2 * typical.mean * (LAST - last) - needed, float(np.hypot(spread, gains.std())))
     return _study.fact(
         "runs",
-        f"of {num_runs} runs from {START:g} away, those with a loss above {_OUT:g} after {LAST} "
-        "steps: SGD, USAM",
+        f"of {num_runs} runs that start {START:g} from the minimum, the number with a loss above "
+        f"{_OUT:g} after {LAST} steps, under SGD and under USAM",
         predicted=f"0, {num_runs}",
         measured=f"{int(np.sum(~(kept[-1] <= _OUT)))}, {int(np.sum(left[-1] > _OUT))}",
-        reason=f"a count; USAM's typical growth is {room.z:.1f} deviations more than is needed",
+        reason=f"a count; USAM's typical growth up to then is {room.z:.1f} standard deviations "
+        "larger than is needed to reach this loss",
         evidence=Evidence.statistical,
         error_probability=redrawn([room], 0.0, of=num_runs),
     )

@@ -17,9 +17,7 @@ from samflow.switching import LateSwitch
 
 NAME = "digits-phases"
 TITLE = "Two phases on a real network: an MLP (64–32–10, tanh) on 300 of scikit-learn's digits"
-SMALL_SIZE = (
-    "the switches are not made again from the weights of the file, which are the same bits."
-)
+SMALL_SIZE = "the switches are not repeated from the saved weights, which are bit for bit the same."
 _study = Study(NAME, "[Z] P1 to P4; rates derived in docs/theory")
 LR = 0.05
 TARGETS = (2.1, 2.6)
@@ -65,17 +63,18 @@ def judge(record: Record) -> list[Claim]:
     claims = [
         _study.below(
             "GD stays",
-            "the sharpness is below GD's edge 2/lr: without a switch GD keeps this minimum",
+            "the sharpness is below GD's edge of stability 2/lr, so that GD without a switch stays "
+            "at this minimum",
             bound=2 / LR,
             measured=record.sharpness,
-            reason="an inequality",
+            reason="a strict inequality",
         ),
         _study.fact(
             "checkpoint",
-            "weights saved as safetensors and loaded again are the same bits",
+            "weights saved as safetensors and loaded again are bit for bit the same",
             predicted=True,
             measured=record.same,
-            reason="float64 is stored as it is",
+            reason="float64 is stored without rounding",
         ),
     ]
     for target, found in record.found.items():
@@ -84,7 +83,7 @@ def judge(record: Record) -> list[Claim]:
     claims += [
         _study.fact(
             f"lr·U = {target:g}: from the file",
-            "the verdicts on P1 to P4 from the loaded weights",
+            "a switch from the loaded weights gives the same verdicts on P1 to P4",
             predicted=_verdicts(record.found[target]),
             measured=_verdicts(again),
             reason="the same weights give the same verdicts",

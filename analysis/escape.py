@@ -25,7 +25,7 @@ from samflow import noise
 
 NAME = "escape"
 TITLE = "Escape from saddles: rho, momentum and batch size, SGD against USAM and SAM"
-SMALL_SIZE = "the radii that the claims need; two more that the figure has are left out."
+SMALL_SIZE = "only the radii that the claims need; two more radii of the figure are left out."
 _study = Study(NAME, "[K] Kim et al., arXiv 2301.06308, theorems 2 and 3")
 
 NEEDED = 3.0
@@ -52,41 +52,42 @@ def _known(record: Record) -> list[Claim]:
     return [
         _study.close(
             "double well",
-            "mean passage from −1 to 1 of dx = (x − x³) dt + √(2D) dB, D = .05, by quadrature",
+            "mean passage time from −1 to 1 of dx = (x − x³) dt + √(2D) dB with D = .05, by "
+            "quadrature",
             predicted=729.67,
             measured=record.passage,
             absolute=0.005,
-            reason="the digits of the reference",
+            reason="half of the last digit that the reference prints",
             source="Gardiner 2009, section 5.5",
         ),
         _study.close(
             "double well, Kramers",
-            "2π/√(V''(−1)|V''(0)|) exp(ΔV/D)",
+            "Kramers' formula for the same time: 2π/√(V''(−1)|V''(0)|) exp(ΔV/D)",
             predicted=659.38,
             measured=record.kramers,
             absolute=0.005,
-            reason="the digits of the reference",
+            reason="half of the last digit that the reference prints",
             source="Kramers 1940",
         ),
         _study.sampled(
             "double well, simulated",
-            f"the same passage of {len(record.langevin.times)} Langevin paths, dt = {dt}, out of "
-            "the ball (−19, 1)",
+            f"the same mean passage time over {len(record.langevin.times)} Langevin paths with "
+            f"dt = {dt}, as the escape time from the ball (−19, 1)",
             predicted=record.passage,
             measured=found.mean * dt,
             error=found.mean_error * dt,
             bias=0.03 * record.passage,
-            reason="four standard errors, and 3 % for dt",
+            reason="four standard errors, plus 3 % for the discretisation in time",
             source="quadrature",
         ),
         _study.close(
             "Brownian motion",
-            "the exact chain of steps dt = 1/400 leaves (−1, 1) from x = ½ after (L² − x²)/σ², "
-            "with L moved by the overshoot .5826 σ√dt",
+            "mean time to leave (−1, 1) from x = ½ for Brownian motion in steps of dt = 1/400, "
+            "computed exactly: (L² − x²)/σ², with L = 1 increased by the mean overshoot .5826 σ√dt",
             predicted=record.corrected,
             measured=record.chain,
             rel=2e-3,
-            reason="the correction leaves O(dt)",
+            reason="an error of order dt remains after the correction",
             source="Siegmund 1979",
         ),
     ]
@@ -110,14 +111,14 @@ def _compared(swept: Swept) -> list[Claim]:
         _asked(
             swept,
             f"{name}: momentum",
-            f"at the same lr, momentum {last:g} escapes sooner",
+            f"at the same lr, paths with momentum {last:g} escape sooner than paths without",
             within,
             momentum,
         ),
         _asked(
             swept,
             f"{name}: batch size",
-            f"batches of {few:g} escape sooner than batches of {many:g}",
+            f"paths with batches of {few:g} escape sooner than paths with batches of {many:g}",
             within,
             batches,
         ),
@@ -151,12 +152,13 @@ def _asked(swept: Swept, name: str, statement: str, within: dict, couples: list)
     left_out = ""
     if omitted:
         left_out = (
-            f". Of {len(couples)} pairs of cells {len(omitted)} were left out beforehand, as even "
-            f"the sooner one has a barrier ρ²B(1 − β)/η above {HIGHEST:g}: {', '.join(omitted)}"
+            f". {len(omitted)} of {len(couples)} pairs of settings were left out before anything "
+            "was simulated, because even in the faster one the potential barrier over the noise, "
+            f"ρ²B(1 − β)/η, is above {HIGHEST:g}: {', '.join(omitted)}"
         )
     pairs = [(_named(later), within[sooner], within[later]) for sooner, later in asked]
     return _sooner(
-        name, f"{statement}, by a factor of {_range(pairs)} in the median{left_out}", pairs
+        name, f"{statement}: by a factor of {_range(pairs)} in the median{left_out}", pairs
     )
 
 
@@ -172,21 +174,24 @@ def _sooner(
     statement: str,
     pairs: list[Pair],
     *,
-    what: str = "pairs of cells",
+    what: str = "pairs of settings",
     source: str | None = None,
 ) -> Claim:
     """Claim that the first of each pair is left sooner; cells with censored paths are named."""
     apart = [later(a, b) for _, a, b in pairs]
     censored = [f"{text} ({b.survival.censored})" for text, _, b in pairs if b.survival.censored]
-    note = f"; the later one has paths still inside: {', '.join(censored)}" if censored else ""
+    note = ""
+    if censored:
+        note = f". Slower settings with right-censored paths, and how many: {', '.join(censored)}"
     return _study.every(
         name,
         statement,
         holding=sum(mean.z > NEEDED for mean in apart),
         of=len(pairs),
         what=what,
-        reason=f"the mean of min(T, {MAX_STEPS}), path by path on the same random numbers, "
-        f"differs by more than {NEEDED:g} standard errors (least {_least(apart):.1f}){note}",
+        reason="both settings use the same random numbers; in each pair the means of "
+        f"min(T, {MAX_STEPS}) differ by more than {NEEDED:g} standard errors (the smallest "
+        f"difference: {_least(apart):.1f}){note}",
         evidence=Evidence.statistical,
         error_probability=redrawn(apart, NEEDED),
         source=source,
@@ -205,12 +210,13 @@ def _slower(swept: Swept, name: str, found: Times) -> Claim:
         if r in WITHIN
     ]
     middle = (0.5, 0.0, 32.0)
+    unknown = sum(math.isnan(times.median) for _, _, times in pairs)
+    not_reached = f" (in {unknown} settings its median is not reached)" if unknown else ""
     return _sooner(
         f"{swept.saddle.name}: {name} against SGD",
-        f"{name} escapes more slowly for rho|λ| = ¼, ½, ¾ ({_range(pairs)} times the "
-        f"median of SGD; in {sum(math.isnan(t.median) for _, _, t in pairs)} cells not reached). "
-        f"At rho|λ| = ½, β = 0, B = 32: {_shown(found[middle])}; SGD "
-        f"{_shown(sgd[0.0, 0.0, 32.0])}",
+        f"{name} escapes more slowly than SGD for ρ|λ| = ¼, ½, ¾: its median time is "
+        f"{_range(pairs)} times SGD's{not_reached}. At ρ|λ| = ½, β = 0, B = 32 the median for "
+        f"{name} is {_shown(found[middle])}, for SGD {_shown(sgd[0.0, 0.0, 32.0])}",
         pairs,
     )
 
@@ -222,10 +228,11 @@ def _rescaled(swept: Swept) -> Claim:
     medians = "; ".join(f"{text}: {_shown(b)} against {_shown(a)}" for text, a, b in pairs)
     return _sooner(
         f"{swept.saddle.name}: momentum at the same lr/(1 − β)",
-        f"SGD with momentum .9 and lr/10 escapes later than without: what helps at the "
-        f"same lr is the larger effective step (medians {medians})",
+        "SGD with momentum .9 and lr/10, and so with the same lr/(1 − β), escapes later than SGD "
+        "without momentum. At the same lr momentum helps because the effective step is longer. "
+        f"Medians with and without: {medians}",
         pairs,
-        what="cells later",
+        what="batch sizes",
         source="derived in docs/theory, section 9; not said in [K]",
     )
 
@@ -240,19 +247,18 @@ def _beyond(swept: Swept) -> Claim:
     for name, found in (("USAM", swept.usam), ("SAM", swept.sam)):
         for m, b in ((0.0, 128.0), (0.9, 8.0)):
             times = found[BEYOND, m, b]
-            texts.append(f"{name}, β = {m:g}, B = {b:g}: {_shown(times)}, {times.share:.0%} left")
+            texts.append(f"{name}, β = {m:g}, B = {b:g}: {_shown(times)}, {times.share:.0%}")
     inside = swept.usam[BEYOND, 0.0, 128.0].count().get(sf.Status.still_inside.label, 0)
     away = swept.saddle.radius / (math.sqrt(2) * _spread(swept).max())
     return _study.every(
         f"{swept.saddle.name}: beyond 1/|λ|",
-        f"at rho|λ| = {BEYOND:g} no path of USAM without momentum, B = 128, leaves in "
-        f"{MAX_STEPS} steps; medians: {'; '.join(texts)}",
+        f"at ρ|λ| = {BEYOND:g} no path of USAM without momentum and with B = 128 escapes in "
+        f"{MAX_STEPS} steps. Median time, and share of the paths that escape: {'; '.join(texts)}",
         holding=inside,
         of=PATHS,
         what="inside",
-        reason=f"a count; a path that is no longer finite does not count as inside. "
-        "To leave, a coordinate must come to "
-        f"{away:.3g} standard deviations of the linearised map",
+        reason="a count; a path that becomes infinite or NaN does not count as inside. To escape, "
+        f"a coordinate must reach {away:.3g} standard deviations of the linearised map",
         evidence=Evidence.statistical,
         error_probability=redrawn([Mean(away, 1.0)], 0.0, of=4 * PATHS * MAX_STEPS),
     )
@@ -276,8 +282,8 @@ def _models(record: Record) -> list[Claim]:
     return [
         _study.sampled(
             "USAM at a maximum",
-            "mean escape from |w| ≤ ½ at λ = −1, rho = ½, lr = .05, B = 32: the integral equation "
-            "of w⁺ = (1 − ηU)w − η(1 + ρλ)ξ, U = λ(1 + ρλ)",
+            "mean time to escape from |w| ≤ ½ at λ = −1, ρ = ½, lr = .05, B = 32, against the "
+            "integral equation for w⁺ = (1 − ηU)w − η(1 + ρλ)ξ, U = λ(1 + ρλ)",
             predicted=record.update,
             measured=found.mean,
             error=found.mean_error,
@@ -286,12 +292,12 @@ def _models(record: Record) -> list[Claim]:
         ),
         _study.fact(
             "the printed model",
-            f"[K] prints the drift λ(1 + ρλ)² and unchanged noise, whose mean escape is "
-            f"{record.printed:.5g} steps: it does not describe this update",
+            "the model printed in [K], with drift λ(1 + ρλ)² and SGD's noise, does not describe "
+            f"USAM's update: its mean escape time is {record.printed:.5g} steps",
             predicted="more than 10 standard errors from the simulation",
             measured=("more" if apart.z > 10 else "not more")
             + " than 10 standard errors from the simulation",
-            reason="its drift is that of descent on w ↦ L(w + ρg(w))",
+            reason="the printed drift is that of gradient descent on w ↦ L(w + ρg(w))",
             evidence=Evidence.statistical,
             error_probability=redrawn([apart], 10.0),
         ),
@@ -314,8 +320,8 @@ def _shown(times: noise.EscapeTimes) -> str:
     """Return a median with its interval."""
     low, high = times.interval
     if math.isnan(times.median):
-        return "median not reached"
-    return f"{times.median:g} ({low:g} to {'?' if math.isnan(high) else f'{high:g}'})"
+        return "not reached"
+    return f"{times.median:g} ({low:g} to {'∞' if math.isnan(high) else f'{high:g}'})"
 
 
 def _range(pairs: list[Pair]) -> str:

@@ -12,7 +12,7 @@ from analysis.size import Size
 from samflow._types import Box
 
 NAME = "hallucinated"
-TITLE = "Hallucinated fixed points of normalised SAM: every one in a box, proved"
+TITLE = "Hallucinated fixed points of normalised SAM: all of those in a box, proved"
 _study = Study(NAME, "arXiv 2509.21818; docs/theory, Propositions H1 to H3")
 _CASES = {
     "beale": (0.02, ((-1, 4), (-4, 2))),
@@ -24,7 +24,7 @@ _INDEX = {"minimum": 0, "saddle": 1, "maximum": 2}
 _RADII = tuple(0.05 + i / 10 for i in range(91))
 _EVERY = {Size.full: 1, Size.small: 3}
 _WIDE = ((-15, 15), (-15, 15))
-SMALL_SIZE = "every third of the 91 radii at which Himmelblau's function is searched."
+SMALL_SIZE = "only every third of the 91 radii at which Himmelblau's function is searched."
 
 
 class Found(NamedTuple):
@@ -76,11 +76,11 @@ def judge(record: Record) -> list[Claim]:
     claims = [
         _study.fact(
             f"count on {name}",
-            f"for the flow at rho = {_CASES[name][0]:g} there are two for each negative eigenvalue "
-            "of a critical point, and none of them attracts",
+            f"the flow at rho = {_CASES[name][0]:g} has two hallucinated fixed points for each "
+            "negative eigenvalue of a critical point, and none of them attracts",
             predicted=f"{2 * _sum_of_indices(name)}, none attracts, proved",
             measured=str(found),
-            reason="exhaustive search with proof; the critical points are the literature's",
+            reason="exhaustive search with proof; the critical points are from the literature",
         )
         for name, found in record.small.items()
     ]
@@ -89,18 +89,19 @@ def judge(record: Record) -> list[Claim]:
         *claims,
         _study.every(
             "counts over the radius",
-            "on Himmelblau's function the search for such points is a proof at every radius, from "
-            f"{record.radii[0]:g} to {record.radii[-1]:g}",
+            "on Himmelblau's function the list of hallucinated points is proved to be complete at "
+            f"each radius from {record.radii[0]:g} to {record.radii[-1]:g}",
             holding=sum(found.verdict is sf.Verdict.proved for found in record.counts),
             of=len(record.radii),
             what="proved",
-            reason="a proof or none",
+            reason="ball arithmetic proves the list, or says that it cannot",
             evidence=Evidence.exact,
         ),
         _study.fact(
-            "the last",
-            f"there are such points up to rho = {_farthest():.6g}, the largest distance between "
-            "two critical points of Himmelblau's function, and none beyond (.999 and 1.001 of it)",
+            "largest radius",
+            "Himmelblau's function has hallucinated points up to rho = "
+            f"{_farthest():.6g}, the largest distance between two critical points, and none "
+            "beyond; checked at .999 and 1.001 times this radius",
             predicted="some, none; proved, proved",
             measured=", ".join("some" if found.number else "none" for found in record.last)
             + f"; {inside.verdict}, {outside.verdict}",
@@ -108,11 +109,12 @@ def judge(record: Record) -> list[Claim]:
         ),
         _study.below(
             "an attracting one",
-            "on the double well at rho = 1.5 orbits end at ±.5, where |g| = .375 and the ascent "
-            "point is the minimum across the hill: the farthest of three",
+            "on the double well at rho = 1.5 three orbits converge to ±.5, where |g| = .375 and "
+            "the ascent point is the opposite minimum: largest final distance from ±.5",
             bound=1e-12,
             measured=float(np.abs(record.rest - [0.5, -0.5, 0.5]).max()),
-            reason="the multiplier is GD's at the other minimum, .8; 2000 steps; rounding",
+            reason="the multiplier is that of GD at the opposite minimum, .8, so that only "
+            "rounding remains after 2000 steps",
         ),
     ]
 

@@ -160,12 +160,12 @@ def judge(record: Record) -> list[Claim]:
     return [
         _study.sampled(
             "operator",
-            f"E‖w‖² over {ORBITS:,} orbits of USAM, B = 1: log of its growth over "
-            f"{record.growth_steps} steps",
+            f"log of the growth of E‖w‖² over {record.growth_steps} steps of USAM with B = 1: "
+            f"{ORBITS:,} simulated orbits against the exact mean-square operator",
             predicted=record.growth_steps * record.rate,
             measured=record.growth.mean,
             error=record.growth.error,
-            reason="four standard errors of the two means; seed fixed",
+            reason="four standard errors of the two means; the seed is fixed",
         ),
         _study.fact(
             "Jensen",
@@ -173,36 +173,39 @@ def judge(record: Record) -> list[Claim]:
             f"mean-square rate, {record.mean_square:.4f}",
             predicted="below, by more than 3 standard errors",
             measured=f"{'' if room.z > 3 else 'not '}below, by more than 3 standard errors",
-            reason=f"log is strictly concave where steps differ; {room.z:.1f} standard errors",
+            reason="Jensen's inequality is strict, since the steps differ; the gap is "
+            f"{room.z:.1f} standard errors",
             evidence=Evidence.statistical,
             error_probability=redrawn([room], 3.0),
         ),
         _study.close(
             "batches of one",
-            "the spectral radius of USAM's operator, matrix-free, against E[J⊗J] as a matrix of "
-            "the closed form J = I − η(1 + ρ‖a‖²)aaᵀ",
+            "the spectral radius of USAM's mean-square operator, computed matrix-free, against "
+            "that of the matrix E[J⊗J] with J = I − η(1 + ρ‖a‖²)aaᵀ",
             predicted=record.dense,
             measured=record.radius,
             rel=1e-9,
-            reason="the power method's last step, squared; rounding",
+            reason="the error of the power method is the square of its last step; rounding",
         ),
         _study.below(
             "USAM below SGD",
-            f"largest USAM/SGD ratio of thresholds in lr, {PROBLEMS} problems, B = "
-            f"{', '.join(map(str, BATCHES))}",
+            "the threshold in lr is smaller for USAM than for SGD: the largest ratio over "
+            f"{PROBLEMS} problems and B = {', '.join(map(str, BATCHES))}",
             bound=1.0,
             measured=largest,
-            reason="proved for equal lengths and for one weight; no counter-example is known",
+            reason="proved for examples of equal length and for one weight; no counterexample is "
+            "known",
         ),
         *_bounds(record),
         _study.close(
             "without replacement",
-            "the printed bound is no necessary condition: orthogonal equal rows, all in one batch, "
-            "are stable up to η = 2/λ, and the bound stops at this part of it, √(n/(n − 1))/2",
+            "without replacement the printed bound is not necessary for stability: orthogonal "
+            "examples of equal length, all in one batch, are stable up to η = 2/λ, but the bound "
+            "allows only √(n/(n − 1))/2 of it",
             predicted=float(np.sqrt(_ROWS / (_ROWS - 1)) / 2),
             measured=record.stops,
             rel=1e-8,
-            reason="width of a bracket",
+            reason="the width of the bracket that locates the threshold",
             source="derived in docs/theory, section 7; differs from [Z]",
         ),
     ]
@@ -238,11 +241,14 @@ def _bounds(record: Record) -> list[Claim]:
         claims.append(
             _study.below(
                 f"bound of {'USAM' if rho else 'SGD'}, B = {batch_size}",
-                "with replacement what breaks the bound is unstable: exact over bounding lr "
-                f"(bound/exact: median {np.median(found):.3g}, largest {found.max():.3g})",
+                "with replacement every lr above the bound is unstable: the exact threshold "
+                f"divided by the bound, largest over {len(exact)} problems. The bound itself is "
+                f"loose: it is {np.median(found):.3g} times the threshold in the median, at most "
+                f"{found.max():.3g} times",
                 bound=1 + 1e-8,
                 measured=float((1 / found).max()),
-                reason="the bound is a necessary condition; width of a bracket",
+                reason="the bound is necessary for stability; 1e-8 is the width of the bracket "
+                "that locates the threshold",
                 source=_Z,
             )
         )

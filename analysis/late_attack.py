@@ -1,12 +1,13 @@
 """Adversarial training for the last epochs only: robustness, natural error and sharpness.
 
-The network, lr, batches, the attack, what counts as late and what as alike were chosen before
-anything was trained: the perceptron of the other studies with cross-entropy, SGD with the usual lr
-0.1 and momentum 0.9, PGD of ten steps within 0.1, less than two of the 16 grey levels of a pixel.
-Late is the last sixteenth of all epochs, as in the code of [Z], whose default is the last 10 of
-160; other than there, lr stays the same. No setting was changed after the first table. What [Z]
-says, that the last method decides, stands beside what was found: a sample of this network cannot
-hold or refute it for theirs.
+All settings were chosen before anything was trained: the network, lr, the batches, the attack,
+what counts as late and what as alike. The network is the perceptron of the other studies with
+cross-entropy. SGD has the usual lr 0.1 and momentum 0.9. The attack is PGD of ten steps within 0.1,
+less than two of the 16 grey levels of a pixel. Late is the last sixteenth of all epochs, as in the
+code of [Z], whose default is the last 10 of 160; unlike there, lr stays the same. No setting was
+changed after the first table. [Z] says that the method of the last epochs decides. The study
+reports what was found beside it, since a sample of this network cannot prove or refute it for
+theirs.
 """
 
 from collections.abc import Callable
@@ -27,7 +28,8 @@ from samflow.losses import network
 NAME = "late-attack"
 TITLE = "Adversarial training for the last epochs only, on digits with mini-batches"
 SMALL_SIZE = (
-    "trainings of 16 epochs only; those of 80 are left out, and a stronger attack with them"
+    "only the trainings of 16 epochs. Those of 80 epochs are left out, and with them the test of a "
+    "stronger attack."
 )
 _study = Study(NAME, "[Z] on adversarial training late in training")
 
@@ -141,8 +143,8 @@ def measure(
         stronger = weak, strong
     about = (
         f"An MLP (64–32–10, tanh, cross-entropy) on {NUM_TRAIN} digits, batches of {BATCH_SIZE}, "
-        f"lr {LR:g}, momentum {MOMENTUM:g}; errors on {NUM_TEST} other digits; ten steps of PGD "
-        f"within {EPSILON:g} in the maximum norm, pixels in [0, 1]"
+        f"lr {LR:g}, momentum {MOMENTUM:g}; tested on {NUM_TEST} other digits. The attack is ten "
+        f"steps of PGD within {EPSILON:g} in the maximum norm, for pixels in [0, 1]"
     )
     return Record(tuple(trainings), LATE_PART, NUM_SEEDS, about, stronger)
 
@@ -198,8 +200,8 @@ def judge(record: Record) -> list[Claim]:
     return claims
 
 
-_REASON = f"95 % interval of {NUM_SEEDS} paired seeds"
-_ALIKE = "alike: the last method decides"
+_REASON = f"95 % interval over {NUM_SEEDS} paired seeds"
+_ALIKE = "alike, since the method of the last epochs decides"
 
 
 def _learned(training: Training) -> Claim:
@@ -208,11 +210,12 @@ def _learned(training: Training) -> Claim:
     whole = training.difference("adversarial_error", epochs, 0)
     return _study.beside(
         f"{epochs} epochs: learned late",
-        f"test error under attack is {_percent(training, 'adversarial_error', 0)} without "
-        f"adversarial training, {_percent(training, 'adversarial_error', late)} with {late} of "
-        f"{epochs} epochs of it at the end; all along less never {whole.points} points",
-        paper="late adversarial training makes robust",
-        found=f"late less never {gain.points} points: {gain.sign}",
+        f"the test error under attack is {_percent(training, 'adversarial_error', 0)} without "
+        f"adversarial training and {_percent(training, 'adversarial_error', late)} if {_last(late)}"
+        f" of {epochs} is adversarial. Adversarial training in all epochs changes it by "
+        f"{whole.points} points",
+        paper="late adversarial training makes the network robust",
+        found=f"late minus none: {gain.points} points, {gain.sign}",
         agrees={"lower": True, "higher": False}.get(gain.sign),
         reason=_REASON,
         error_probability=0.025,
@@ -225,11 +228,12 @@ def _as_robust(training: Training) -> Claim:
     gap = training.difference("adversarial_error", late, epochs)
     return _alike(
         f"{epochs} epochs: as robust",
-        f"test error under attack is {_percent(training, 'adversarial_error', epochs)} with "
-        "adversarial training all along",
+        "the test error under attack is "
+        f"{_percent(training, 'adversarial_error', late)} if {_last(late)} of {epochs} is "
+        f"adversarial and {_percent(training, 'adversarial_error', epochs)} if all are",
         gap,
         MARGIN,
-        f"late less all along {gap.points} points",
+        f"late minus all: {gap.points} points",
         f"alike if it lies within ±{100 * MARGIN:g} point",
     )
 
@@ -240,12 +244,13 @@ def _natural(training: Training) -> Claim:
     price = training.difference("test_error", epochs, 0)
     return _alike(
         f"{epochs} epochs: natural error",
-        f"test error without attack is {_percent(training, 'test_error', late)} late, "
-        f"{_percent(training, 'test_error', epochs)} all along; all along less never "
-        f"{price.points} points{price.decided}",
+        f"the test error without attack is {_percent(training, 'test_error', late)} if "
+        f"{_last(late)} of {epochs} is adversarial and "
+        f"{_percent(training, 'test_error', epochs)} if all are. Adversarial training in all "
+        f"epochs changes it by {price.points} points{price.decided}",
         gap,
         MARGIN,
-        f"late less all along {gap.points} points",
+        f"late minus all: {gap.points} points",
         f"alike if it lies within ±{100 * MARGIN:g} point",
     )
 
@@ -258,11 +263,12 @@ def _sharpness(training: Training) -> Claim:
     never = float(training.values["sharpness", 0].mean())
     return _alike(
         f"{epochs} epochs: sharpness",
-        f"of the natural loss: {never:.2f} without adversarial training, late less never {rise}"
-        f"{rise.decided}, all along less never {whole}{whole.decided}",
+        f"the sharpness of the loss without attack is {never:.2f} without adversarial training. "
+        f"Late adversarial training changes it by {rise}{rise.decided}, adversarial training in "
+        f"all epochs by {whole}{whole.decided}",
         gap,
         0.1 * never,
-        f"late less all along {gap}",
+        f"late minus all: {gap}",
         f"alike if it lies within ±10 % of {never:.2f}",
     )
 
@@ -275,7 +281,7 @@ def _alike(
         name,
         statement,
         paper=_ALIKE,
-        found=f"{found}: {said}",
+        found=f"{found}, {said}",
         agrees={"alike": True, "lower": False, "higher": False}.get(said),
         reason=f"{_REASON}; {reason}",
         error_probability=0.05,
@@ -285,6 +291,10 @@ def _alike(
 
 def _percent(training: Training, quantity: str, tail: int) -> str:
     return f"{100 * training.values[quantity, tail].mean():.1f} %"
+
+
+def _last(late: int) -> str:
+    return "the last epoch" if late == 1 else f"each of the last {late} epochs"
 
 
 def alike_or_sign(gap: Interval, margin: float = MARGIN) -> str:
@@ -302,13 +312,13 @@ def _longer(training: Training) -> Claim:
     slopes = interval(-np.polyfit(x, 100 * errors, 1)[0])
     return _study.fact(
         "longer is more robust",
-        "the test error under attack falls with the number of epochs under attack, "
-        f"{', '.join(map(str, training.arms))}: {means}; by {slopes} points for each "
-        f"doubling of 1 + epochs; the seeds tell {', '.join(apart)} from {throughout}, and no "
-        "other",
+        "the test error under attack falls with the number of adversarial epochs at the end: by "
+        f"{slopes} points for each doubling of 1 + epochs. For "
+        f"{', '.join(map(str, training.arms))} epochs it is {means}. The seeds distinguish only "
+        f"{', '.join(apart)} from {throughout}",
         predicted="falls",
         measured="falls" if slopes.low > 0 else "does not fall",
-        reason=f"95 % interval of {len(errors.T)} slopes, one a seed",
+        reason=f"95 % interval over the slopes of {len(errors.T)} seeds",
         evidence=Evidence.statistical,
         error_probability=missed(slopes, len(errors.T)),
     )
@@ -317,9 +327,10 @@ def _longer(training: Training) -> Claim:
 def _stronger(weak: np.ndarray, strong: np.ndarray) -> Claim:
     return _study.below(
         "stronger attack",
-        f"the attack is strong enough: {STRONGER_STEPS} steps instead of {attack().num_steps} add "
-        "to the error of the late arm, in points, in the worst seed",
+        f"the attack is strong enough: with {STRONGER_STEPS} steps instead of "
+        f"{attack().num_steps} the error under attack of the network trained late rises by less "
+        f"than {100 * MARGIN:g} point; the largest rise over the seeds, in points",
         bound=100 * MARGIN,
         measured=float(100 * np.max(strong - weak)),
-        reason="the margin within which errors are alike",
+        reason="the margin within which errors count as alike",
     )

@@ -12,7 +12,7 @@ from analysis.claims import Claim, Study
 from samflow import theory
 
 NAME = "lyapunov"
-TITLE = "Lyapunov exponents: published values, and chaos where a maximum traps normalised SAM"
+TITLE = "Lyapunov exponents: published values, and the chaos of normalised SAM at a maximum"
 _study = Study(NAME, "see each claim")
 
 
@@ -78,7 +78,7 @@ def judge(record: Record) -> list[Claim]:
     return [
         _study.sampled(
             "Hénon",
-            "largest exponent at a = 1.4, b = .3",
+            "largest exponent of Hénon's map at a = 1.4, b = .3",
             predicted=0.41924,
             measured=float(henon.exponents[0]),
             error=float(henon.errors[0]),
@@ -88,7 +88,7 @@ def judge(record: Record) -> list[Claim]:
         ),
         _study.close(
             "Hénon, sum",
-            "the exponents sum to ln b",
+            "the two exponents sum to ln b",
             predicted=float(np.log(_HENON_B)),
             measured=float(henon.exponents.sum()),
             rel=1e-9,
@@ -97,30 +97,30 @@ def judge(record: Record) -> list[Claim]:
         ),
         _study.close(
             "SAM's trap",
-            "at a maximum with equal curvatures the orbit of normalised SAM has the exponent "
-            "log(1 + lr|λ|)",
+            "largest exponent of normalised SAM at a maximum with equal curvatures: log(1 + lr|λ|)",
             predicted=float(theory.trap_exponent(lam, lr=lr)),
             measured=float(trap.exponents[0]),
             absolute=transient,
-            reason="along the ray the slope is 1 + lr|λ| at every point; from a start across it a "
-            f"tangent aligns within a factor of 1e6 of its length, log(1e6) over {_TRAP_STEPS:,} "
-            "steps",
+            reason="along the line of the orbit the map's slope is 1 + lr|λ| everywhere. While a "
+            "tangent vector aligns with this line, its length changes by a factor below 1e6: "
+            f"log(1e6) over {_TRAP_STEPS:,} steps",
             source="derived in docs/theory, Proposition 6",
         ),
         _study.close(
             "SAM's trap, across",
-            "across the ray, which every orbit keeps, lengths grow as ‖w‖ does, which is bounded: "
-            "the other exponent, the mean of log|1 + lr|λ|(1 − rho/‖w‖)|",
+            "the second exponent, the mean of log|1 + lr|λ|(1 − rho/‖w‖)|, is 0. Each orbit stays "
+            "on a line through the maximum; lengths across it grow as ‖w‖ does, which is bounded",
             predicted=0.0,
             measured=float(trap.exponents[1]),
             absolute=transient,
-            reason="the sum telescopes to log‖w_n‖/‖w_0‖: within ±log(1e6) unless ‖w‖ is a "
-            "millionth of the trap at the end",
+            reason="the sum of the logarithms is log(‖w_n‖/‖w_0‖), which lies within ±log(1e6) "
+            "unless ‖w_n‖ is below a millionth of the trap's radius",
             source="derived in docs/theory, Proposition 6",
         ),
         _study.sampled(
             "Lorenz",
-            f"largest exponent at σ = 10, r = 28, b = 8/3, over {len(_LORENZ)} orbits",
+            "largest exponent of Lorenz's flow at σ = 10, r = 28, b = 8/3: mean over "
+            f"{len(_LORENZ)} orbits",
             predicted=0.9056,
             measured=float(lorenz.exponents[0]),
             error=float(lorenz.errors[0]),
@@ -131,7 +131,7 @@ def judge(record: Record) -> list[Claim]:
         ),
         _study.close(
             "Lorenz, along the flow",
-            "the middle exponent is 0: along the orbit distances grow as the speed does",
+            "the second exponent is 0, since along the orbit distances grow as the speed does",
             predicted=0.0,
             measured=float(lorenz.exponents[1]),
             absolute=math.log(1e3) / _TIME,
@@ -141,7 +141,7 @@ def judge(record: Record) -> list[Claim]:
         ),
         _study.close(
             "Lorenz, sum",
-            "the exponents sum to −41/3",
+            "the three exponents sum to −41/3",
             predicted=-41 / 3,
             measured=float(lorenz.exponents.sum()),
             rel=1e-6,

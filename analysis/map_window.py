@@ -9,7 +9,7 @@ import numpy as np
 import samflow as sf
 from analysis.claims import Claim, Evidence, Study
 from samflow import theory
-from samflow.theory.windows import Endpoint
+from samflow.theory.windows import Endpoint, Event
 
 NAME = "map-window"
 TITLE = "The window in rho in which a saddle attracts USAM's map, at both ends"
@@ -17,6 +17,12 @@ _study = Study(NAME, "[K] theorem 1 for the lower end; the upper end derived in 
 _LR = 0.1
 _EIGENVALUES = (1.0, -2.0)
 _SHIFT = 1e-3
+_WORDS = {
+    "none": "no momentum",
+    "heavy_ball": "heavy-ball momentum .9",
+    "nesterov": "Nesterov momentum .9",
+}
+_PASSES = {Event.plus_one: "+1", Event.flip: "−1"}
 
 
 class Case(NamedTuple):
@@ -48,13 +54,14 @@ def judge(record: list[Case]) -> list[Claim]:
     """Claim that orbits converge inside the window alone."""
     return [
         _study.fact(
-            f"{case.scheme}, {case.side} end, {where}",
-            f"λ = (1, −2), lr = {_LR}, momentum {case.momentum:g} ({case.scheme}): at a relative "
-            f"distance of 1e-3 {where} the {case.side} end rho = {float(case.end.value):.6g} "
-            f"({case.end.event}), do orbits converge to the saddle?",
+            f"{_WORDS[case.scheme]}, {case.side} end, {where}",
+            f"with λ = (1, −2), lr = {_LR} and {_WORDS[case.scheme]} a multiplier passes "
+            f"{_PASSES[case.end.event]} at the {case.side} end rho = {float(case.end.value):.6g} "
+            f"of the window. Does the orbit converge to the saddle {where} the window, at a "
+            "relative distance of 1e-3 from this end?",
             predicted=case.inside,
             measured=case.converges,
-            reason="exponential either way; 200,000 steps decide it",
+            reason="orbits converge or leave exponentially; 200,000 steps suffice to decide",
             evidence=Evidence.numerical,
         )
         for case in record

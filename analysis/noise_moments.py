@@ -13,10 +13,7 @@ from analysis.statistics import Mean, redrawn
 
 NAME = "noise-moments"
 TITLE = "Second moments at a saddle: exact recursion, sample paths, and the formulas of [K]"
-SMALL_SIZE = (
-    "20,000 sample paths in the place of 100,000, and three radii below 1/|λ| in the place of "
-    "seven."
-)
+SMALL_SIZE = "20,000 sample paths instead of 100,000, and three radii below 1/|λ| instead of seven."
 _study = Study(NAME, "[K] theorems 2 and 3; derived in docs/theory, section 6")
 
 NEEDED = 4.0
@@ -40,12 +37,12 @@ def _beside_recursion(compared: Compared) -> Claim:
     beyond = redrawn([Mean(bound, 1.0)], 0.0, of=2 * compared.numbers)
     return _study.fact(
         f"paths, momentum {compared.momentum:g}",
-        f"{compared.paths} sample paths have the recursion's second moments at ten times, for "
-        "rho below and above 1/|λ| and B over two decades: the largest distance is "
+        f"the second moments of {compared.paths} sample paths are those of the exact recursion, at "
+        "ten times, for ρ below and above 1/|λ| and B over two decades: the largest difference is "
         f"{compared.worst:.2f} standard errors",
         predicted=f"below {bound:g}",
         measured=f"{'' if compared.worst < bound else 'not '}below {bound:g}",
-        reason=f"of {compared.numbers} numbers one is {bound:g} standard errors off with "
+        reason=f"one of {compared.numbers} numbers differs by {bound:g} standard errors with "
         f"probability {beyond:.1g}",
         evidence=Evidence.statistical,
         error_probability=beyond,
@@ -61,8 +58,8 @@ def _ordered(name: str, statement: str, means: list[Mean], what: str, source: st
         holding=sum(mean.z > NEEDED for mean in means),
         of=len(means),
         what=what,
-        reason=f"path by path on the same random numbers, each by more than {NEEDED:g} standard "
-        f"errors (least {least:.1f})",
+        reason="both sides use the same random numbers, and each difference is larger than "
+        f"{NEEDED:g} standard errors (the smallest: {least:.1f})",
         evidence=Evidence.statistical,
         error_probability=redrawn(means, NEEDED),
         source=source,
@@ -71,9 +68,10 @@ def _ordered(name: str, statement: str, means: list[Mean], what: str, source: st
 
 def _stays_nearer(momentum: float, means: list[Mean], record: Record) -> Claim:
     return _ordered(
-        f"SAM stays nearer, momentum {momentum:g}",
-        f"the mean of y² of {record.num_paths} paths of USAM is below SGD's at each of ten times "
-        f"up to step 300, for rho = {', '.join(f'{rho:g}' for rho in record.below)} < 1/|λ|",
+        f"USAM stays nearer, momentum {momentum:g}",
+        f"E y² over {record.num_paths} paths is smaller for USAM than for SGD at each of ten times "
+        f"up to step 300, for ρ = {', '.join(f'{rho:g}' for rho in record.below)}, all below 1/|λ|;"
+        " y is the coordinate along λ = −1",
         means,
         "radii and times",
         "[K] theorem 2",
@@ -83,8 +81,8 @@ def _stays_nearer(momentum: float, means: list[Mean], record: Record) -> Claim:
 def _carries_farther(record: Record) -> Claim:
     return _ordered(
         "momentum carries farther",
-        f"the mean of y² of {record.num_paths} paths grows with momentum, "
-        f"{', '.join(f'{m:g}' for m in ORDERED_MOMENTA)}, at each of ten times",
+        f"E y² over {record.num_paths} paths grows with momentum at each of ten times, for "
+        f"momentum {', '.join(f'{m:g}' for m in ORDERED_MOMENTA)}",
         record.momenta,
         "momenta and times",
         "[K] theorem 3",
@@ -98,13 +96,14 @@ def _falls_with_batches(record: Record) -> Claim:
     low, high = (float(f(mean.mean for mean in record.batches)) for f in (min, max))
     return _study.every(
         "large batches stay nearer",
-        f"the mean of y² of {record.num_paths} paths falls as 1/B: over that of B = "
-        f"{ORDERED_BATCHES[0]:g}, for B = {', '.join(f'{b:g}' for b in ORDERED_BATCHES[1:])} at "
-        f"ten times, B times it is 1 {low:+.3f} to {high:+.3f}",
+        f"E y² over {record.num_paths} paths is proportional to 1/B at each of ten times: B·E y² "
+        f"for B = {', '.join(f'{b:g}' for b in ORDERED_BATCHES[1:])}, divided by its value for B = "
+        f"{ORDERED_BATCHES[0]:g}, is between {1 + low:.3f} and {1 + high:.3f}",
         holding=sum(abs(mean.z) < bound for mean in record.batches),
         of=len(record.batches),
         what="batch sizes and times",
-        reason=f"independent paths; each within {bound:g} standard errors (largest {away:.1f})",
+        reason=f"independent paths; each ratio is within {bound:g} standard errors of 1 (the "
+        f"largest difference: {away:.1f})",
         evidence=Evidence.statistical,
         error_probability=beyond,
         source="[K] theorem 2",
@@ -117,34 +116,35 @@ def _of_model(model: Model, num_paths: int) -> list[Claim]:
     return [
         _study.close(
             f"update, rho = {rho:g}",
-            "E y² of the update at t = 2 in the diffusion limit, drift U and the batch's noise "
-            "in the ascent, against the exact recursion",
+            "E y² of USAM at t = 2: the diffusion limit, with drift U and with the batch's noise "
+            "in the ascent too, against the exact recursion",
             predicted=model.update,
             measured=model.exact,
             rel=0.03,
-            reason="the limit leaves out terms of relative size lr·t·U², at most 2 %",
+            reason="the limit neglects terms of relative size lr·t·U², at most 2 %",
             source="derived in docs/theory, section 6",
         ),
         _study.sampled(
             f"[K] on this update, rho = {rho:g}",
-            "[K]'s formula over the measured E y² of the update: predicted from the two limits",
+            "[K]'s formula divided by the measured E y² of USAM. It would be 1 if the formula "
+            "described USAM; predicted is the ratio of the two diffusion limits",
             predicted=model.kim / model.update,
             measured=ratio,
             error=ratio * model.paths.error / model.paths.mean,
             bias=0.03 * model.kim / model.update,
-            reason="the limit, as above, and four standard errors: [K]'s drift λ(1 + ρλ)² is "
-            "not this update's",
+            reason="3 % for the diffusion limit, plus four standard errors. [K]'s drift is "
+            "λ(1 + ρλ)², USAM's is U = λ(1 + ρλ)",
             source="[K] theorem 2",
         ),
         _study.sampled(
             f"[K] on its update, rho = {rho:g}",
-            "[K]'s formula against descent along the derivative of w ↦ L(w + ρg(w)) with "
-            f"SGD's noise, {num_paths} paths",
+            "[K]'s formula describes another update, gradient descent on w ↦ L(w + ρg(w)) with "
+            f"SGD's noise: E y² over {num_paths} paths of it",
             predicted=model.kim,
             measured=model.composed.mean,
             error=model.composed.error,
             bias=0.03 * model.kim,
-            reason="the limit, as above, and four standard errors: it describes this update",
+            reason="3 % for the diffusion limit, plus four standard errors",
             source="[K] theorem 2",
         ),
     ]
@@ -155,8 +155,8 @@ def _constants(record: Record) -> list[Claim]:
     return [
         _study.close(
             "leading difference, one batch",
-            "SGD − SAM over η·t·λ²·ρ/B for small ρ and t, the batch's noise in ascent and descent: "
-            "linear in t",
+            "E y² of SGD minus that of USAM, divided by η·t·λ²·ρ/B, for small ρ and t, with the "
+            "same batch for ascent and descent: the difference is linear in t",
             predicted=2.0,
             measured=linear,
             rel=0.04,
@@ -165,7 +165,8 @@ def _constants(record: Record) -> list[Claim]:
         ),
         _study.close(
             "leading difference, noise in the descent alone",
-            "SGD − SAM over η·t²·|λ|³·ρ/B for small ρ and t: [K]'s corollary has 2, from its drift",
+            "E y² of SGD minus that of USAM, divided by η·t²·|λ|³·ρ/B, for small ρ and t, with "
+            "noise in the descent alone; [K]'s corollary has 2, since its drift is not USAM's",
             predicted=1.0,
             measured=quadratic,
             rel=0.04,
@@ -179,12 +180,13 @@ def _theorem_three(record: Record) -> list[Claim]:
     return [
         _study.close(
             f"[K] with momentum, rho = {rho:g}",
-            "theorem 3 over the exact E y² at momentum .9, η = 2e-5, t = ηk = .1; predicted "
-            "from the limits of its drift and of the update's",
+            "[K]'s theorem 3 divided by the exact E y² of USAM, at momentum .9, η = 2e-5, "
+            "t = ηk = .1; predicted is the ratio of the limits with [K]'s drift and with USAM's",
             predicted=predicted,
             measured=measured,
             rel=0.03,
-            reason="the limit leaves out a few η/(1 − β)² = .2 %; C₂ is taken as t/η",
+            reason="the limits neglect a few times η/(1 − β)² = .2 %; [K]'s constant C₂ is taken "
+            "as t/η",
             source="[K] theorem 3",
         )
         for rho, (measured, predicted) in record.with_momentum.items()

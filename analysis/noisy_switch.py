@@ -153,29 +153,30 @@ def judge(record: Record) -> list[Claim]:
     return [
         _decided(
             "flatter",
-            f"five epochs of SAM at the end lower the sharpness below SGD's: by {drop:.0%} in the "
-            f"mean, SAM all along by {shortfall:.0%} ([Z] finds about 40 %)",
+            "five epochs of SAM at the end lower the mean final sharpness by "
+            f"{drop:.0%} against SGD; SAM in all epochs lowers it by {shortfall:.0%}. [Z] finds "
+            "about 40 %",
             [end["SGD"] - end["SGD→SAM"]],
         ),
         _decided(
             "reverse switch",
-            "five epochs of SGD after SAM raise the sharpness again, from "
-            f"{switch['SAM→SGD'].mean():.2f} to {end['SAM→SGD'].mean():.2f} in the mean, above "
-            "that of SAM all along",
+            "five epochs of SGD after SAM raise the mean sharpness again, from "
+            f"{switch['SAM→SGD'].mean():.2f} to {end['SAM→SGD'].mean():.2f}, above that of SAM in "
+            "all epochs",
             [end["SAM→SGD"] - end["SAM"]],
         ),
         _decided(
-            "quicker in than out",
-            "five epochs of SAM close more of the gap between SGD and SAM all along "
-            f"({closed:.0%}) than five of SGD open again ({opened:.0%}): what came before still "
-            "counts then; [Z]: the last method decides",
+            "late SAM acts faster than late SGD",
+            "SAM in all epochs ends flatter than SGD in all epochs. Five late epochs of SAM close "
+            f"more of this gap ({closed:.0%}) than five late epochs of SGD reopen ({opened:.0%}). "
+            "So the earlier epochs still count; [Z]: the method of the last epochs decides",
             [in_than_out],
         ),
         _decided(
             "slower fit",
-            "SAM fits more slowly at equal epochs: the loss at the end rises from SGD, "
-            f"{loss['SGD'].mean():.3g}, by SGD→SAM, {loss['SGD→SAM'].mean():.3g}, to SAM, "
-            f"{loss['SAM'].mean():.3g}",
+            "after equally many epochs SAM fits less well: the mean final loss is lowest for SGD, "
+            f"{loss['SGD'].mean():.3g}, higher for SGD→SAM, {loss['SGD→SAM'].mean():.3g}, and "
+            f"highest for SAM, {loss['SAM'].mean():.3g}",
             [loss["SGD→SAM"] - loss["SGD"], loss["SAM"] - loss["SGD→SAM"]],
         ),
         _test_error(found),
@@ -183,7 +184,7 @@ def judge(record: Record) -> list[Claim]:
 
 
 def _decided(name: str, statement: str, differences: list[np.ndarray]) -> Claim:
-    """Claim that each difference is above 0, as its interval over seeds says."""
+    """Claim that each difference is above 0, by its interval over seeds."""
     apart = [interval(values) for values in differences]
     return _study.every(
         name,
@@ -191,7 +192,7 @@ def _decided(name: str, statement: str, differences: list[np.ndarray]) -> Claim:
         holding=sum(each.low > 0 for each in apart),
         of=len(apart),
         what="differences above 0" if len(apart) > 1 else "difference above 0",
-        reason=f"95 % interval of {NUM_SEEDS} paired seeds with the same batches: "
+        reason=f"95 % interval over {NUM_SEEDS} paired seeds with the same batches: "
         f"{', '.join(map(_short, apart))}",
         evidence=Evidence.statistical,
         error_probability=min(sum(missed(each, NUM_SEEDS) for each in apart), 0.5),
@@ -209,12 +210,13 @@ def _test_error(found: dict[str, History]) -> Claim:
     agrees = {"higher": True, "lower": False}.get(gain.sign)
     return _study.beside(
         "test error",
-        f"test error on {NUM_TEST} images, in points: SGD {errors['SGD'].mean():.1f}, SGD→SAM "
-        f"{errors['SGD→SAM'].mean():.1f}, SAM {errors['SAM'].mean():.1f}",
-        paper="late SAM gains .8 to 1.2 points on SGD, on CIFAR",
-        found=f"SGD less SGD→SAM {gain}",
+        f"the test error on {NUM_TEST} images is {errors['SGD'].mean():.1f} % for SGD, "
+        f"{errors['SGD→SAM'].mean():.1f} % for SGD→SAM and {errors['SAM'].mean():.1f} % for SAM",
+        paper="on CIFAR late SAM lowers the test error by .8 to 1.2 points against SGD",
+        found=f"SGD minus SGD→SAM: {gain} points",
         agrees=agrees,
-        reason=f"95 % interval of {NUM_SEEDS} paired seeds; another network on other images",
+        reason=f"95 % interval over {NUM_SEEDS} paired seeds; network and images are not those "
+        "of [Z]",
         error_probability=0.025,
         source="[Z] section 3 and figure 1",
     )

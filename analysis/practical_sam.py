@@ -12,7 +12,7 @@ from samflow import rules, theory
 
 NAME = "practical-sam"
 TITLE = (
-    "SAM with ε in the denominator: the idealised answer up to ε = ‖g‖ on the 2-cycle, then USAM's"
+    "SAM with ε in the denominator: like SAM if ε is below ‖g‖ on SAM's 2-cycle, like USAM if above"
 )
 _study = Study(NAME, "derived in docs/theory, Proposition 11")
 _LAM, _RHO, _LR = 1.0, 0.05, 0.1
@@ -68,20 +68,21 @@ def judge(record: Record) -> list[Claim]:
         claims += [
             _study.close(
                 f"‖g‖ on the 2-cycle, ε {placement}",
-                "at half the ε where the two part, ‖g‖ on the 2-cycle is G − ε, or √(G² − ε²) with "
-                "ε inside the root; SAM's own is G",
+                "at ε = G/2, where G is ‖g‖ on the 2-cycle of SAM with ε = 0, ‖g‖ on the 2-cycle "
+                "is G − ε with ε outside the root and √(G² − ε²) with ε inside it",
                 predicted=float(cycle),
                 measured=record.half[placement],
                 rel=1e-9,
                 reason="the cycle attracts; rounding",
             ),
             _study.fact(
-                f"the parting, ε {placement}",
-                f"at λ = 1, rho = .05, lr = .1 orbits come to the minimum for ε = 1.02 G, as "
-                f"USAM's multipliers with rho/ε say, and do not for .98 G; G = {parting:.6g}",
-                predicted="comes, does not",
+                f"threshold in ε, ε {placement}",
+                "at a minimum with λ = 1, rho = .05, lr = .1 orbits converge for ε = 1.02 G, as "
+                "the multipliers of USAM with radius rho/ε predict, and do not for ε = .98 G; "
+                f"G = {parting:.6g}",
+                predicted="converges, does not",
                 measured=", ".join(
-                    "comes" if end < 1e-9 else "does not" for end in record.sides[placement]
+                    "converges" if end < 1e-9 else "does not" for end in record.sides[placement]
                 ),
                 reason="both sides of the threshold",
                 evidence=Evidence.numerical,
@@ -91,18 +92,18 @@ def judge(record: Record) -> list[Claim]:
         *claims,
         _study.close(
             "ε = 1e-12",
-            "with the usual ε the orbit is on SAM's 2-cycle, while the linearisation at the "
-            "minimum has the multiplier −lr·rho·λ²/ε = −5e9",
+            "‖g‖ at the end of an orbit with ε = 1e-12, a usual value, is that of SAM's 2-cycle, "
+            "although the minimum is a fixed point: its multiplier is −lr·rho·λ²/ε = −5e9",
             predicted=float(theory.practical_cycle(_LAM, rho=_RHO, lr=_LR, eps=0)),
             measured=record.usual,
             rel=1e-8,
-            reason="ε over ‖g‖ is 4e-10",
+            reason="ε/‖g‖ is 4e-10",
         ),
         *(
             _study.close(
                 f"the window's {end} end",
-                f"at λ = 1, −.3 the Jacobian at the saddle has the multiplier {sign}1 at the "
-                f"{end} end of the window, ε = {eps:.6g}",
+                f"at a saddle with λ = 1, −.3 the Jacobian has the multiplier {sign}1 at the {end} "
+                f"end of the window in ε in which the saddle attracts, ε = {eps:.6g}",
                 predicted=predicted,
                 measured=measured,
                 rel=1e-12,
@@ -115,18 +116,19 @@ def judge(record: Record) -> list[Claim]:
         ),
         _study.fact(
             "a saddle, linearised",
-            f"at λ = 1, −.3 the saddle attracts for {low:.6g} < ε < rho|λ₋| = {high:.6g}: below, "
-            "only the multiplier along λ = 1 is beyond −1, above, only that along −.3 beyond 1; "
-            "kinds at .98 and 1.02 times either end",
+            f"a saddle with λ = 1, −.3 attracts for {low:.6g} < ε < rho|λ₋| = {high:.6g}. Below "
+            "the window only the multiplier along λ = 1 is unstable, less than −1; above it only "
+            "that along λ = −.3, greater than 1. Compared are the kinds at .98 and 1.02 times each "
+            "end, for increasing ε",
             predicted="saddle, attracting, attracting, saddle",
             measured=", ".join(record.kinds),
-            reason="both sides of both ends; the multipliers are 2 % and more from ±1",
+            reason="both sides of both ends; the multipliers differ from ±1 by at least 2 %",
             evidence=Evidence.numerical,
         ),
         _study.fact(
             "a saddle, orbits",
-            "below the window SAM's 2-cycle holds the orbit, in it the saddle attracts, above it "
-            "the orbit leaves",
+            "the fates of orbits at these four values of ε: below the window they end on a "
+            "2-cycle, inside it they converge to the saddle, above it they leave",
             predicted="cycle, attractor, attractor, leaves",
             measured=", ".join(record.fates),
             reason="both sides of both ends",

@@ -74,11 +74,12 @@ def judge(record: dict[str, dict[str, Seen]]) -> list[Claim]:
     claims = [
         _study.fact(
             rules.RULES[name].name,
-            "orbits from next to a saddle (λ = 1, −.5), a maximum (λ = −1, −1) and a minimum "
-            "(λ = 1, .4)",
+            "the fates of orbits that start near a saddle (λ = 1, −.5), near a maximum "
+            "(λ = −1, −1) and near a minimum (λ = 1, .4)",
             predicted=", ".join(TABLE[name]),
             measured=", ".join(seen.outcome for seen in places.values()),
-            reason=f"{NUM_STARTS} random starts at rho/1000, 12,000 steps; all must agree",
+            reason=f"{NUM_STARTS} random starts at distance rho/1000, 12,000 steps; all orbits "
+            "must have the same fate",
             evidence=Evidence.numerical,
         )
         for name, places in record.items()
@@ -90,14 +91,15 @@ def judge(record: dict[str, dict[str, Seen]]) -> list[Claim]:
             on_one = sum(any(np.allclose(pair, c, rtol=1e-6) for c in known) for pair in found)
             claims.append(
                 _study.every(
-                    f"{rules.RULES[name].name}: its cycles at the {place}",
-                    "the nearest and the farthest point of each orbit in the end: "
+                    f"{rules.RULES[name].name}: cycles at the {place}",
+                    f"the smallest and the largest distance from the {place} on the cycle that "
+                    "each orbit ends on: "
                     + " or ".join(f"{near:.6g} and {far:.6g}" for near, far in known),
                     holding=on_one,
                     of=NUM_STARTS,
                     what="orbits",
-                    reason=f"{cycles.__doc__} To 1e-6: the slowest multiplier to the 12,000th "
-                    "power is less",
+                    reason=f"{' '.join(str(cycles.__doc__).split())} Compared to 1e-6: the slowest "
+                    "multiplier to the power 12,000 is smaller",
                     evidence=Evidence.numerical,
                 )
             )
@@ -116,7 +118,7 @@ Distances = tuple[tuple[float, float], ...]
 
 
 def lookahead_cycles(lams: tuple[float, ...]) -> Distances:
-    """Along λ > 0 the step about c, where the looked-ahead point crosses 0, is SAM's about 0.
+    """Along λ > 0 the lookahead point of c is 0, and about c a step is like SAM's about 0.
 
     There d = λ(1 − αλ)(w − c) + λρ sign(w − c).
     """
@@ -127,7 +129,7 @@ def lookahead_cycles(lams: tuple[float, ...]) -> Distances:
 
 
 def centralised_cycles(lams: tuple[float, ...]) -> Distances:
-    """HPHu = ν(2I − ηH)u with ν = ‖Hu‖/(ηρ), Proposition 13: P has rank one in the plane."""
+    """By Proposition 13 HPHu = ν(2I − ηH)u, ν = ‖Hu‖/(ηρ), where P has rank one in the plane."""
     h = np.diag(lams)
     across = h @ np.array([1.0, -1.0]) / np.sqrt(2)
     u = np.linalg.solve(2 * np.eye(2) - _LR * h, across)
@@ -136,9 +138,10 @@ def centralised_cycles(lams: tuple[float, ...]) -> Distances:
 
 
 def suppressed_cycles(lams: tuple[float, ...]) -> Distances:
-    """SAM's 2-cycle, Proposition 20, and a 4-cycle on which the ascent's sign is + + − −.
+    """There are SAM's 2-cycle (Proposition 20) and a 4-cycle w₀, w₁, −w₀, −w₁.
 
-    With a = ηλ: w₁ = (1 − a)w₀ − aρ and −w₀ = (1 − a)w₁ − aρ.
+    On the 4-cycle the ascent has the signs + + − −: with a = ηλ, w₁ = (1 − a)w₀ − aρ and
+    −w₀ = (1 − a)w₁ − aρ.
     """
     a = _LR * max(lams)
     alone = a * _RHO / (2 - a)

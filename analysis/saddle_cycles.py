@@ -17,7 +17,7 @@ from analysis.size import Size
 from samflow import theory
 
 NAME = "saddle-cycles"
-TITLE = "Normalised SAM is held by a saddle, or leaves it, as the two bounds say: ρ does not matter"
+TITLE = "Two bounds decide whether a saddle holds normalised SAM; ρ does not matter"
 _study = Study(NAME, "derived in docs/theory, Proposition 8")
 
 _RHO = 0.3
@@ -30,7 +30,7 @@ _DIMS = (2, 3, 5)
 _LOWEST, _HIGHEST = 0.02, 20.0
 _PIXELS = {Size.full: 120, Size.small: 60}
 PLANE_STEPS = 20_000
-SMALL_SIZE = "60 by 60 points of the plane of saddles in the place of 120 by 120."
+SMALL_SIZE = "60 by 60 saddles in the plane instead of 120 by 120."
 LEAVES, CYCLE, TRAP = 0, 1, 2
 """What an orbit does."""
 
@@ -87,25 +87,28 @@ def judge(record: Record) -> list[Claim]:
     claims = [
         _study.every(
             f"grid of {grid.number} saddles",
-            "the 2-cycle along λ₁ attracts iff ηλ₁²/(2 − ηλ₁) < |λ₋| < 2λ₁/(2 − ηλ₁), over λ₁, λ₋ "
-            f"and lr ({grid.held} of the saddles have an attracting cycle)",
+            "an orbit that starts beside the 2-cycle along λ₁ converges to it iff "
+            "ηλ₁²/(2 − ηλ₁) < |λ₋| < 2λ₁/(2 − ηλ₁), over a grid of λ₁, λ₋ and η "
+            f"({grid.held} of the saddles have an attracting cycle)",
             holding=grid.agree,
             of=grid.number,
             what="agree",
-            reason=f"points within {_AWAY:.0%} of a bound are left out beforehand: there the "
-            f"multiplier is too near 1 to be seen in {_NUM_STEPS} steps",
+            reason=f"saddles within {_AWAY:.0%} of a bound are left out beforehand: there the "
+            f"multiplier is too near 1 to decide in {_NUM_STEPS} steps",
             evidence=Evidence.numerical,
         )
     ]
     claims += [
         _study.every(
             f"{found.number} random saddles, dimension {dim}",
-            "the 2-cycle of the largest eigenvalue attracts iff every negative one is between "
-            f"the bounds ({found.held} of the saddles have an attracting cycle)",
+            "an orbit that starts beside the 2-cycle along the largest eigenvalue converges to it "
+            "iff every negative eigenvalue lies between the same bounds "
+            f"({found.held} of the saddles have an attracting cycle)",
             holding=found.agree,
             of=found.number,
             what="agree",
-            reason=f"multipliers within {_AWAY:.0%} of 1 are left out beforehand, as above",
+            reason=f"saddles with a multiplier within {_AWAY:.0%} of 1 are left out beforehand: "
+            f"{_NUM_STEPS} steps do not decide them",
             evidence=Evidence.numerical,
         )
         for dim, found in record.compared.items()
@@ -117,14 +120,14 @@ def judge(record: Record) -> list[Claim]:
     return [
         *claims,
         _study.every(
-            "what the invariant ball keeps",
-            "from a random start ρ/1000 from the saddle no orbit leaves where the ball of "
-            "gradients is invariant, η|λ₋| < 1 and |λ₋| > λ₁·ηλ₁/min(1, 2 − ηλ₁)",
+            "the invariant ball",
+            "a ball of gradients around the saddle is invariant if η|λ₋| < 1 and "
+            "|λ₋| > λ₁·ηλ₁/min(1, 2 − ηλ₁): from a random start at distance ρ/1000 no orbit leaves",
             holding=int((record.plane.codes[kept] != LEAVES).sum()),
             of=int(kept.sum()),
             what="stay",
-            reason=f"proved; {PLANE_STEPS:,} steps; points within {_AWAY:.0%} of a bound are left "
-            "out beforehand",
+            reason=f"the invariance is proved; {PLANE_STEPS:,} steps; saddles within {_AWAY:.0%} "
+            "of a bound are left out beforehand",
             evidence=Evidence.numerical,
             source="derived in docs/theory, Proposition 10",
         ),

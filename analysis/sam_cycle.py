@@ -47,7 +47,7 @@ def judge(record: Record) -> list[Claim]:
             predicted=float(theory.cycle_radius(case[0], rho=case[1], lr=case[2])),
             measured=radius,
             rel=1e-12,
-            reason="rounding; the cycle attracts by (1 − lr·λ)² over two steps",
+            reason="rounding; two steps contract by (1 − lr·λ)² towards the cycle",
         )
         for case, radius in record.radii.items()
     ]
@@ -58,22 +58,24 @@ def judge(record: Record) -> list[Claim]:
             "at a maximum (λ = −1) orbits stay in |w| ≤ lr·rho·|λ|",
             bound=float(theory.trap_radius(lam, rho=rho, lr=lr)) * (1 + 1e-12),
             measured=record.trap,
-            reason="a bound; rounding added",
+            reason="a proved bound, plus rounding",
             source="derived in docs/theory",
         ),
         _study.close(
             "chaos",
-            "in the trap two orbits 1e-13 apart separate by log(1 + lr·|λ|) a step",
+            "in the trap two orbits that start 1e-13 apart separate at the rate log(1 + lr·|λ|) "
+            "per step",
             predicted=float(theory.trap_exponent(lam, lr=lr)),
             measured=record.growth,
             rel=1e-5,
-            reason="the map is piecewise linear; rounding is 1e-5 of 1e-13 in the first steps and "
-            "less in each that follows, over some 200 steps",
+            reason="the map is piecewise linear, so that only rounding matters: 1e-5 of the "
+            "distance 1e-13 in the first steps and less in each later one, over about 200 steps",
             source="derived in docs/theory",
         ),
         _study.fact(
             "no Jacobian",
-            "at the critical point itself `classify` gives no linearisation and names the trap",
+            "at the maximum itself `classify` gives no multipliers and says that orbits stay in a "
+            "chaotic trap",
             predicted="chaotic trap, not differentiable",
             measured=record.asked,
             reason="normalised SAM has no Jacobian where g = 0",

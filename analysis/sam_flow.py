@@ -41,12 +41,12 @@ def judge(record: Record) -> list[Claim]:
     arrivals = [
         _study.close(
             f"arrival at λ={lam:g}",
-            f"on the eigenvector of λ, as on ½λw², the flow from w = {w0:g} comes to 0 at T = "
-            f"{_time(lam)} and stays",
+            f"along the eigenvector of λ, where the loss is ½λw², the flow from w = {w0:g} reaches "
+            f"0 at time T = {_time(lam)} and stays",
             predicted=float(theory.arrival_time(lam, w0, rho=_RHO)),
             measured=record.arrivals[lam],
             rel=1e-7,
-            reason="the integrator's tolerance of 1e-8 a step",
+            reason="the integrator's tolerance, 1e-8 per step",
         )
         for lam, w0 in _ALONE.items()
     ]
@@ -55,32 +55,33 @@ def judge(record: Record) -> list[Claim]:
         *arrivals,
         _study.every(
             "radius of a saddle",
-            f"from ‖Hw‖ = .999 rho min|λ₋| every start comes to the saddle and is held ({inside} "
-            "starts, λ = 2, −1, −2)",
+            f"at a saddle with λ = 2, −1, −2, each of {inside} orbits that start at "
+            "‖Hw‖ = .999 rho min|λ₋| reaches the saddle and stays",
             holding=held,
             of=inside,
             what="held",
-            reason="a bound proved for every start",
+            reason="the bound is proved for all starts",
             evidence=Evidence.numerical,
         ),
         _study.every(
-            "the radius is the best",
-            "from 1.001 times that, on the eigenvector of the weakest λ₋, none is held",
+            "the radius is sharp",
+            "no orbit that starts at ‖Hw‖ = 1.001 rho min|λ₋| on the eigenvector v of the weakest "
+            "λ₋ stays at the saddle",
             holding=outside - beyond,
             of=outside,
-            what="pass by",
-            reason="beyond the equilibria at ±rho v the flow leads away",
+            what="leave",
+            reason="beyond the equilibria at ±rho·v the flow leads away from the saddle",
             evidence=Evidence.numerical,
         ),
         _study.close(
             "sliding is the sharpness flow",
-            "in the valley ½(1 + u²)v² the flow comes to v = 0 and slides, u̇ = −½λ′(u)rho² = "
-            "−rho² u: the rate of log u",
+            "in the valley ½(1 + u²)v² the flow reaches v = 0 and slides along it by "
+            "u̇ = −½λ′(u)rho² = −rho² u: the rate at which log u falls",
             predicted=_VALLEY_RHO**2,
             measured=record.sliding,
             rel=1e-6,
-            reason="the integrator's tolerance over the time of sliding; Filippov's combination "
-            "of the two sides is exact here for every rho",
+            reason="the integrator's tolerance over the time of sliding; here Filippov's convex "
+            "combination gives the sharpness flow exactly, for every rho",
             source="Wen, Ma, Li 2023, arXiv 2211.05729 (small rho); docs/theory",
         ),
     ]

@@ -49,7 +49,7 @@ class Interval(NamedTuple):
     @property
     def decided(self) -> str:
         """What to add to a number whose sign the seeds do not decide."""
-        return "" if self.sign in ("lower", "higher") else ", which leaves its sign open"
+        return "" if self.sign in ("lower", "higher") else " (sign undecided)"
 
 
 def interval(values: np.ndarray) -> Interval:

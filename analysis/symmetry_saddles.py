@@ -26,10 +26,10 @@ from samflow.networks.saddles.symmetries import (
 )
 
 NAME = "symmetry-saddles"
-TITLE = "Networks' saddles by symmetry: USAM is held from 1/|λ₋| on, of the weakest λ₋"
+TITLE = "Saddles of networks by symmetry: USAM stays for rho > 1/|λ₋|, with the weakest λ₋"
 SMALL_SIZE = (
-    "a duplicated unit and two linear layers only; three units alike and three linear layers of "
-    "one mode are left out."
+    "only a duplicated unit and two linear layers; three equal units, and three linear layers with "
+    "one learned mode, are left out."
 )
 _study = Study(NAME, "[K] theorem 1; eigenvalues derived in docs/theory")
 
@@ -215,8 +215,9 @@ def _spectrum(name: str, found: Followed) -> Claim:
     distances = np.abs(found.closed_form[:, None] - found.eigenvalues).min(axis=1)
     return _study.below(
         f"{name}: eigenvalues",
-        f"largest distance of the {len(distances)} eigenvalues in closed form from those of "
-        f"the dense Hessian, {len(found.eigenvalues)} weights, ‖g‖ = {found.gradient_norm:.1e}",
+        f"the {len(distances)} eigenvalues that are known in closed form, against those of the "
+        f"dense Hessian of {len(found.eigenvalues)} weights, at ‖g‖ = {found.gradient_norm:.1e}: "
+        "largest difference",
         bound=1e-12,
         measured=float(distances.max()),
         reason="rounding, for max|λ| < 10",
@@ -226,23 +227,24 @@ def _spectrum(name: str, found: Followed) -> Claim:
 def _rates(name: str, found: Followed) -> list[Claim]:
     strength, claims = abs(found.weakest), []
     for part, moved in found.departures.items():
-        kept = "is held" if part > 1 else "leaves"
+        rule = f"USAM with rho = {part:g}/|λ₋|" if part else "GD, that is rho = 0,"
         claims += [
             _study.fact(
                 f"{name}: rho = {part:g}/|λ₋|",
-                f"{'USAM' if part else 'GD'}, rho = {part:g}/|λ₋|, {kept}",
+                f"does {rule} stay at the saddle?",
                 predicted=part > 1,
                 measured=moved.held,
-                reason="whether the displacement shrinks",
+                reason="it stays if a small displacement shrinks",
                 evidence=Evidence.numerical,
             ),
             _study.close(
                 f"{name}: rate at {part:g}",
-                "its rate a step along the weakest eigenvector, log(1 + lr|λ₋|(1 − rho|λ₋|))",
+                "growth rate per step of this displacement, which is along the eigenvector of the "
+                "weakest λ₋: log(1 + lr|λ₋|(1 − rho|λ₋|))",
                 predicted=float(np.log1p(found.lr * strength * (1 - part))),
                 measured=moved.rate,
                 rel=1e-3,
-                reason="quadratic terms at 1e-3 of the unit of weight, where the fit ends",
+                reason="quadratic terms; the fit ends at a displacement of 1e-3",
             ),
         ]
     return claims
@@ -251,12 +253,12 @@ def _rates(name: str, found: Followed) -> list[Claim]:
 def _threshold(name: str, found: Followed) -> Claim:
     return _study.close(
         f"{name}: threshold",
-        f"the smallest rho that holds, by bisection on {found.threshold.num_orbits} orbits that "
-        "start along all eigenvectors of λ ≠ 0, is 1/|λ₋| of the weakest λ₋",
+        "the smallest rho at which USAM stays is 1/|λ₋| for the weakest λ₋: bisection on "
+        f"{found.threshold.num_orbits} orbits that start along all eigenvectors with λ ≠ 0",
         predicted=1 / abs(found.weakest),
         measured=found.threshold.rho,
         rel=0.01,
-        reason="the bracket is 0.5 % wide, and slopes are told apart within it",
+        reason="the bracket is 0.5 % wide, and growth and decay are still distinguished in it",
     )
 
 
@@ -264,12 +266,13 @@ def _sign_of_the_block(record: Record) -> list[Claim]:
     return [
         _study.fact(
             f"one input, share {share:g}",
-            "with C > 0, the only entry of its block, a duplicated unit is a saddle with a "
-            "threshold of rho iff its share is outside [0, 1]",
+            "with one input, duplicating a unit with share α makes a saddle, with a threshold in "
+            "rho, iff α is outside [0, 1]; its block of the Hessian is one number C > 0. Compared: "
+            "is there a negative eigenvalue, is there a threshold?",
             predicted=(not 0 <= share <= 1,) * 2,
             measured=found,
-            reason="negative eigenvalue, threshold: the sign of α(1 − α)C; orbits of GD are held "
-            "where there is no saddle",
+            reason="the eigenvalue has the sign of α(1 − α)C; without a negative eigenvalue GD "
+            "itself stays",
             evidence=Evidence.numerical,
         )
         for share, found in record.duplicated.items()
@@ -280,11 +283,12 @@ def _order_three(record: Record) -> list[Claim]:
     claims = [
         _study.every(
             "3 layers, zero: no threshold",
-            f"H = 0, and GD and USAM with each rho of {_SCAN} move away from zero",
+            "three linear layers have H = 0 at zero: GD, and USAM with rho = "
+            f"{', '.join(f'{rho:g}' for rho in _SCAN)}, leave it",
             holding=int(np.sum(~record.held)),
             of=1 + len(_SCAN),
             what="rules leave",
-            reason="g is of second order in w, and rho g(w) smaller than w the nearer to zero",
+            reason="g is of second order in w, so that near zero rho·g(w) is small against w",
             evidence=Evidence.numerical,
         )
     ]
@@ -294,12 +298,12 @@ def _order_three(record: Record) -> list[Claim]:
         claims.append(
             _study.close(
                 f"3 layers, zero: rho = {rho:g}",
-                "USAM stalls beside zero where w + rho g(w) = 0, at distance √3/(rho σ): "
-                "a semi-stable point, which orbits approach like 1/k",
+                "USAM stalls at distance √3/(rho σ) from zero, where w + rho g(w) = 0. This is a "
+                "semi-stable fixed point, which orbits approach like 1/k",
                 predicted=float(np.sqrt(3) / (rho * record.sigma)),
                 measured=float(moved.sizes[-1]),
                 rel=0.03,
-                reason="the gap is 1/k of the time, and terms of the sixth order in w",
+                reason="after k steps a distance of order 1/k remains; terms of sixth order in w",
             )
         )
     return claims

@@ -102,22 +102,23 @@ def judge(record: dict[Cell, Ends]) -> list[Claim]:
         claims += [
             _decided(
                 f"share, B = {size}",
-                f"without momentum, the share of {NUM_SEEDS} seeds that come down falls with rho "
-                f"up to {RHOS[-2]:g}: {_listed(row)}",
+                f"without momentum, the share of {NUM_SEEDS} seeds that leave the saddle falls as "
+                f"rho grows from 0 to {RHOS[-2]:g}; for rho = {_radii()} it is {_listed(row)}. A "
+                "seed has left if its final loss is nearer the minimum's than the saddle's",
                 [_fewer(a, b) for a, b in pairs[:-1]],
-                "pairs of neighbours",
+                "pairs of neighbouring rho",
             ),
             _decided(
                 f"loss, B = {size}",
-                f"the mean loss at the end rises with rho up to {RHOS[-2]:g}: "
-                + ", ".join(f"{each.loss.mean():.3f}" for each in row),
+                f"the mean final loss rises as rho grows from 0 to {RHOS[-2]:g}; for rho = "
+                f"{_radii()} it is " + ", ".join(f"{each.loss.mean():.3f}" for each in row),
                 [mean_of(b.loss - a.loss) for a, b in pairs[:-1]],
-                "pairs of neighbours",
+                "pairs of neighbouring rho",
             ),
             _decided(
                 f"momentum, B = {size}",
-                f"at rho = .1 momentum {MOMENTA[-1]:g} brings down more seeds than none, for "
-                f"momentum {', '.join(f'{m:g}' for m in MOMENTA)}: "
+                f"at rho = .1 more seeds leave the saddle with momentum {MOMENTA[-1]:g} than "
+                f"without; for momentum {', '.join(f'{m:g}' for m in MOMENTA)} the share is "
                 + _listed([record[size, m, 0.1] for m in MOMENTA]),
                 [_fewer(record[size, MOMENTA[-1], 0.1], record[size, 0.0, 0.1])],
                 "pair",
@@ -139,8 +140,8 @@ def _decided(name: str, statement: str, means: list[Mean], what: str) -> Claim:
         holding=sum(mean.z > NEEDED for mean in means),
         of=len(means),
         what=what,
-        reason=f"seed by seed, each difference more than {NEEDED:g} standard errors (least "
-        f"{least:.1f})",
+        reason=f"paired by seed, each difference is larger than {NEEDED:g} standard errors (the "
+        f"smallest: {least:.1f})",
         evidence=Evidence.statistical,
         error_probability=redrawn(means, NEEDED),
     )
@@ -154,19 +155,23 @@ def _batch_size(record: dict[Cell, Ends]) -> Claim:
     room = Mean(bound, apart.error)
     return _study.fact(
         "batch size",
-        "without momentum the batch size hardly matters at rho = .1, "
-        "because the point is a saddle of every example's loss, so that the noise vanishes there: "
-        f"{_listed([alone, whole])}, a difference of {100 * apart.mean:+.1f} ± "
-        f"{300 * apart.error:.1f} points; momentum brings "
-        f"{100 * _fewer(record[1, MOMENTA[-1], 0.1], alone).mean:.0f}",
+        "without momentum, at rho = .1, the batch size hardly matters: for B = "
+        f"{' and '.join(map(str, BATCHES))} the shares are {_listed([alone, whole])}, a difference "
+        f"of {100 * apart.mean:+.1f} ± {300 * apart.error:.1f} points, while momentum "
+        f"{MOMENTA[-1]:g} adds {100 * _fewer(record[1, MOMENTA[-1], 0.1], alone).mean:.0f} points. "
+        "The point is a saddle of each example's loss, so that the noise vanishes there",
         predicted=f"within ±{100 * bound:g} points",
         measured=f"{'' if abs(apart.mean) + 3 * apart.error < bound else 'not '}within "
         f"±{100 * bound:g} points",
-        reason="three standard errors, seed by seed; [K] finds that small batches help, where "
-        "noise does not vanish",
+        reason="three standard errors, paired by seed. [K] finds that small batches help, at "
+        "saddles where the noise does not vanish",
         evidence=Evidence.statistical,
         error_probability=redrawn([room], NEEDED, of=2),
     )
+
+
+def _radii() -> str:
+    return ", ".join(f"{rho:g}" for rho in RHOS)
 
 
 def _listed(cells: list[Ends]) -> str:

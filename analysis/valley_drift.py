@@ -50,12 +50,14 @@ def judge(record: Record) -> list[Claim]:
     claims = [
         _study.close(
             f"lr = {value:g}",
-            "du/d(lr·k) = −½λ′(u)(2 rho/(2 − lr·λ))² on ½(1 + u²)v² at u = 1",
+            f"drift du/d(lr·k) along the valley of ½(1 + u²)v² at u = 1 and lr = {value:g}: "
+            "−½λ′(u)(2 rho/(2 − lr·λ))²",
             predicted=float(formula.subs({u: _START, lr: value})),
             measured=record.drifts[value],
             rel=2e-5,
-            reason="leading order in rho: the relative error is of order rho² = 1e-9; u moves by "
-            "up to 4e-6 before the middle of the measurement, which changes the drift by 1e-5",
+            reason="the formula is of leading order in rho, with a relative error of order "
+            "rho² = 1e-9. By the middle of the measurement u has moved by up to 4e-6, which "
+            "changes the drift by 1e-5",
         )
         for value in _LRS
     ]
@@ -67,15 +69,15 @@ def judge(record: Record) -> list[Claim]:
         *claims,
         _study.fact(
             "limit of the formula",
-            "as lr → 0 the drift at finite lr over the sharpness flow −(rho²/2)∇λ",
+            "the drift at finite lr divided by the sharpness flow −(rho²/2)∇λ, in the limit lr → 0",
             predicted=1,
             measured=ratio,
-            reason="sympy's limit",
+            reason="a symbolic limit, by sympy",
             source=_WEN,
         ),
         _study.close(
             "limit lr → 0",
-            "the drifts at lr = .02 and .01, extrapolated to lr = 0, are the sharpness flow",
+            "the drifts at lr = .02 and .01, extrapolated to lr = 0, give the sharpness flow",
             predicted=limit,
             measured=2 * record.drifts[fine] - record.drifts[coarse],
             rel=7e-4,
@@ -89,6 +91,6 @@ def judge(record: Record) -> list[Claim]:
             predicted=25 / 9,
             measured=record.drifts[0.4] / limit,
             rel=2e-5,
-            reason="as above",
+            reason="as for the drift at lr = 0.4",
         ),
     ]

@@ -59,11 +59,11 @@ def judge(record: Record) -> list[Claim]:
     claims = [
         _study.close(
             "valley: the first steps",
-            f"from a displacement of 1e-8 the growth of |v| a step up to {_LINEAR:g} is log 2",
+            f"from a displacement of 1e-8 up to {_LINEAR:g}, log|v| grows by log 2 per step",
             predicted=float(_PREDICTED_ESCAPE),
             measured=float(np.log(v[linear] / v[0]) / linear),
             rel=1e-9,
-            reason=f"the next order is v², at most {_LINEAR**2:g}",
+            reason=f"terms of the next order, v², are at most {_LINEAR**2:g}",
         )
     ]
     for name, found in record.found.items():
@@ -71,11 +71,11 @@ def judge(record: Record) -> list[Claim]:
         claims.append(
             _study.close(
                 f"{name}: escape",
-                "U(5) = 10 and lr·U = 3: the escape rate is log 2 exactly",
+                "U(5) = 10 and lr·U = 3, so that the escape rate is exactly log 2",
                 predicted=float(_PREDICTED_ESCAPE),
                 measured=found.escape.slope,
                 rel=2e-3,
-                reason="0.2 %: the window is where the slopes agree to half of that",
+                reason="0.2 %, since the slopes in the fitted window agree to half of that",
             )
         )
     return claims
@@ -104,10 +104,10 @@ def phase_claims(study: Study, where: str, found: LateSwitch) -> list[Claim]:
 
 
 def _mean(phase: PhaseClaim) -> str:
-    return f" (mean {phase.mean:.6g})" if math.isfinite(phase.mean) else ""
+    return f" (mean over the window {phase.mean:.6g})" if math.isfinite(phase.mean) else ""
 
 
 def _measured(phase: PhaseClaim) -> str:
-    interval = f" [{phase.low:.6g}, {phase.high:.6g}]" if math.isfinite(phase.mean) else ""
+    interval = f" (95 %: {phase.low:.6g} to {phase.high:.6g})" if math.isfinite(phase.mean) else ""
     found = f"{phase.measured:.6g}{interval}"
     return f"not measured: {found}" if phase.verdict is ClaimVerdict.not_measured else found

@@ -19,9 +19,7 @@ from samflow.systems import EulerMaruyama
 from samflow.systems.gradient_noise import TiltedLoss
 
 NAME = "weak-order"
-TITLE = (
-    "Diffusion models of SGD, USAM, DNSAM and SAM: weak order 1 in lr, and the conditions for it"
-)
+TITLE = "Diffusion models of SGD, USAM, DNSAM and SAM: weak order 1 in lr, and its conditions"
 _study = Study(NAME, "Compagnoni et al. 2023, arXiv 2301.08203; docs/theory, section 8")
 
 LRS = 2.0 ** -np.arange(4, 12)
@@ -31,6 +29,7 @@ RHO_SCALE = 0.4
 """rho = this times √lr."""
 FIXED_RHO = 0.15
 NAMES = ("gd", "usam", "dnsam", "sam")
+_LABELS = {"gd": "SGD", "usam": "USAM", "dnsam": "DNSAM", "sam": "SAM"}
 POINTS = 19
 """Points a side of the torus: expectations change by less than 1e-8 with more of them."""
 EXAMPLES = (
@@ -235,29 +234,32 @@ class Curve(NamedTuple):
 
 def shrinking() -> dict[str, Curve]:
     """Return the errors on the torus where rho shrinks as √lr."""
-    where = "a nonlinear sum of three examples on the torus, one drawn a step, rho = .4 √lr"
     curves = {
         name: Curve(
             torus_errors(name, functools.partial(model, name)),
             1,
-            f"weak order of its model: {where}",
+            f"weak order of {_LABELS[name]}'s diffusion model, for three nonlinear examples on the "
+            "torus of which each step draws one, with rho = .4 √lr",
         )
         for name in NAMES
     }
     bare = lambda rho, lr: _without_noise(model("usam", rho, lr))  # noqa: E731
     return curves | {
-        "usam by SGD's": Curve(
+        "usam, SGD's model": Curve(
             torus_errors("usam", functools.partial(model, "gd")),
             0.5,
-            "SGD's model, without the terms in rho, in the place of USAM's",
+            "weak order if SGD's model, without the terms in rho, is used for USAM",
         ),
-        "dnsam by a gradient": Curve(
+        "dnsam, gradient drift": Curve(
             torus_errors("dnsam", of_whole_norm),
             0.5,
-            "−∇(f + rho‖∇f‖) in the place of DNSAM's drift −∇f − rho E[H_γ g_γ]/‖∇f‖",
+            "weak order for DNSAM if its drift −∇f − rho E[H_γ g_γ]/‖∇f‖, with γ the example "
+            "drawn, is replaced by −∇(f + rho‖∇f‖)",
         ),
-        "usam without noise": Curve(
-            torus_errors("usam", bare), 1, "USAM's model without its covariance: no better in order"
+        "usam, no covariance": Curve(
+            torus_errors("usam", bare),
+            1,
+            "weak order if USAM's model has no covariance: the covariance does not raise the order",
         ),
     }
 
@@ -272,10 +274,11 @@ def fixed() -> dict[str, Curve]:
                 FIXED_RHO,
             ),
             float(moments == "exact"),
-            f"{name} at rho = {FIXED_RHO} whatever lr, its model by {moments} moments",
+            f"weak order for {_LABELS[name]} at rho = {FIXED_RHO} for every lr, if the model's "
+            f"drift and covariance are {words}",
         )
         for name in ("usam", "sam")
-        for moments in ("exact", "leading")
+        for moments, words in (("exact", "exact"), ("leading", "of first order in rho"))
     }
 
 
@@ -290,7 +293,8 @@ def strong() -> dict[str, Curve]:
         kind: Curve(
             quadratic_errors(kind, strong=True),
             predicted,
-            f"E‖w‖² of USAM on a quadratic where lr Σ is fixed, covariance {formula}",
+            "weak order for E‖w‖² of USAM on a quadratic where lr·Σ is fixed, if the covariance of "
+            f"the model is {formula}",
         )
         for kind, (predicted, formula) in words.items()
     }
@@ -327,7 +331,8 @@ def measure(progress: Callable[[str], None] = lambda message: None) -> Record:
     quadratic = Curve(
         quadratic_errors("leading", strong=False),
         1,
-        "E‖w‖² of USAM on a quadratic with additive noise of a fixed Σ",
+        "weak order of USAM's diffusion model for E‖w‖², on a quadratic with additive noise of "
+        "fixed covariance Σ",
     )
     noisy = strong()
     progress("torus, rho = O(√lr)")
@@ -354,7 +359,8 @@ def _of_order(name: str, curve: Curve) -> Claim:
         predicted=curve.predicted,
         measured=slope,
         absolute=0.02,
-        reason=f"both expectations exact; slope for lr = 2⁻⁶ to 2⁻¹¹, ±{interval:.1g} by the fit",
+        reason="both expectations are computed exactly; slope over lr = 2⁻⁶ to 2⁻¹¹, with an error "
+        f"of ±{interval:.1g} from the fit",
     )
 
 
@@ -384,12 +390,13 @@ def _rates(x: np.ndarray) -> list[Claim]:
         claims.append(
             _study.sampled(
                 f"Ornstein-Uhlenbeck, n = {n}",
-                f"E He_{n}(X) decays at the rate {n}: the spectrum of the generator is −n",
+                f"E He_{n}(X), with He_{n} a Hermite polynomial, decays at the rate {n}, since the "
+                f"generator has the eigenvalue −{n}",
                 predicted=n,
                 measured=float(-np.log(values.mean() / begin) / _END),
                 error=float(error),
                 bias=n * _END / _STEPS,
-                reason=f"four standard errors of {x.size:,} paths, and Euler's n dt/2, doubled",
+                reason=f"four standard errors over {x.size:,} paths, plus twice Euler's n·dt/2",
                 source="Risken 1989, The Fokker-Planck Equation, section 5.5.1",
             )
         )

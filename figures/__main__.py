@@ -15,8 +15,12 @@ app = typer.Typer(add_completion=False)
 
 @app.command()
 def main(
-    only: Annotated[str | None, typer.Option(help="Draw this figure alone.")] = None,
-    output: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("report/figures"),
+    only: Annotated[
+        str | None, typer.Option(help="Name of a figure to draw; by default all.")
+    ] = None,
+    output: Annotated[Path, typer.Option(help="Folder to write the figures to.")] = Path(
+        "report/figures"
+    ),
 ) -> None:
     """Draw the figures, as PDF and PNG, and print their paths."""
     prepare()

@@ -43,15 +43,15 @@ def caption(record: Any) -> str:
     text = (
         f"A residual network without batch norm (stages of {_listed(settings.widths)} channels, "
         f"{settings.activation}, cross-entropy) on {settings.num_train} {settings.images} for "
-        f"{settings.epochs} epochs, lr {settings.lr:g}; ρ = 0 is SGD. Accuracy on "
-        f"{settings.num_test} others with batches of {by_size}, and ({last}) the training loss "
-        f"with batches of {settings.batch_sizes[-1]}: means of {settings.num_seeds} seeds (dots) "
-        "with 95 % intervals of Student's t."
+        f"{settings.epochs} epochs, lr {settings.lr:g}; ρ = 0 is SGD. Test accuracy on "
+        f"{settings.num_test} other images with batches of {by_size}; ({last}) training loss with "
+        f"batches of {settings.batch_sizes[-1]}. Lines are means over {settings.num_seeds} seeds "
+        "(dots), with 95 % Student intervals."
     )
     if record.has_control:
         text += (
-            f" Dashed: momentum {settings.momenta[-1]:g} at lr {settings.control_lr:.2g}, the same "
-            "lr/(1 − momentum) as without."
+            f" Dashed: momentum {settings.momenta[-1]:g} at lr {settings.control_lr:.2g}, which "
+            "has the same lr/(1 − momentum) as no momentum."
         )
     return f"{text} After Kim et al. (arXiv 2301.06308)."
 

@@ -59,14 +59,14 @@ def _cosines(system: sf.Map, w: Array) -> Array:
 def caption() -> str:
     """Say what is seen."""
     return (
-        "Beale's function at η = 10⁻⁴ (as in Kim et al., arXiv 2301.06308), from the same three "
-        "starts: (a) GD comes to the minimum (3, ½); (b) USAM with ρ = 0.05, above the threshold "
-        "4/111 ≈ 0.036, comes to the saddle (0, 1), a node here, between two repelled points that "
-        "are no critical points of the loss; (c) SAM with ρ = 0.3 comes within 0.0011 of (0, 1) "
-        "and hovers. Arrows show the direction of a step, not its size. Below, from (0.5, 1.5), "
-        "the cosine between g(w) and the gradient at the ascent point: (d) USAM's changes its "
-        "sign once, from 0.99 to −1, when the ascent point crosses into the next basin; (e) SAM's "
-        "keeps swinging between −1 and 1 as long as it hovers, chaotically."
+        "Three orbits on Beale's function from the same starts, at η = 10⁻⁴ as in Kim et al. "
+        "(arXiv 2301.06308). (a) GD converges to the minimum (3, ½). (b) USAM with ρ = 0.05, above "
+        "the threshold 4/111 ≈ 0.036, converges to the saddle (0, 1). The saddle is a stable node "
+        "of USAM, between two saddles of USAM that are no critical points of the loss. (c) SAM "
+        "with ρ = 0.3 ends up within 0.0011 of (0, 1) and does not converge. Arrows show the "
+        "direction of a step, not its size. (d, e) The cosine between g(w) and the gradient at the "
+        "ascent point, from (0.5, 1.5). For USAM it changes sign once, from 0.99 to −1, when the "
+        "ascent point crosses into the next basin. For SAM it varies chaotically between −1 and 1."
     )
 
 

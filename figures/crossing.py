@@ -39,11 +39,12 @@ def cycle_radius() -> float:
 def caption() -> str:
     """Say what is seen."""
     return (
-        "x² − y² from (−3, −0.01) at η = 0.01, after Kim et al. (arXiv 2301.06308): GD passes the "
-        "saddle and leaves along y; USAM with ρ = 0.6, above the threshold 1/|λ₋| = ½, converges "
-        "to it geometrically; SAM with ρ = 0.5 is held on a 2-cycle at the distance c = ηρλ/(2 − "
-        "ηλ) = 0.00505 (dashed). The cycle attracts for every ρ; orbits from this start come to "
-        "it for ρ ≥ 0.0949. The axes of (a) are not to one scale."
+        "Orbits on x² − y² from (−3, −0.01) at η = 0.01, after Kim et al. (arXiv 2301.06308): (a) "
+        "in the plane, (b) their distance from the saddle. GD passes the saddle and leaves along "
+        "y. USAM with ρ = 0.6, above the threshold 1/|λ₋| = ½, converges to the saddle "
+        "geometrically. SAM with ρ = 0.5 converges to a 2-cycle at distance c = ηρλ/(2 − ηλ) = "
+        "0.00505 (dashed). The cycle attracts for every ρ; the orbit from this start reaches it "
+        "for ρ ≥ 0.0949. The axes of (a) have different scales."
     )
 
 

@@ -46,19 +46,19 @@ def caption(record: Any) -> str:
     )
     low, high = CURVES
     return (
-        "Steps until noise of covariance |H|/B drives an optimiser out of a ball around a saddle; "
-        f"{rows}. {record.paths} paths per curve start at the saddle and run for at most "
-        f"{record.max_steps} steps. "
+        "Number of steps in which noise of covariance |H|/B drives an optimiser out of a ball "
+        f"around a saddle; {rows}. Each curve has {record.paths} paths, which start at the saddle "
+        f"and run for at most {record.max_steps} steps. "
         "(a, d) Kaplan–Meier estimate of the share still inside, with its 95 % band, at "
-        f"B = {BATCH:g} without momentum: SGD black, USAM blue and SAM red with ρ|λ₋| = {low:g} "
-        f"dashed and {high:g} solid. (b, c, e, f) The median with its 95 % interval (Brookmeyer "
-        "and Crowley; mostly smaller than the mark) over ρ|λ₋|, "
-        f"{', '.join(f'{radius:g}' for radius in record.radii)}. Black at ρ = 0: SGD. Triangles at "
-        f"the upper edge: not reached, B = {record.batches[-1]:g} on top. Dotted: ρ = 1/|λ₋|, "
-        "above which the saddle attracts USAM's flow. SAM, whose ρ is a length, has no threshold "
-        "there. "
-        "In (c) paths leave above it as well, through the stable direction, in which the ascent "
-        "amplifies the noise. Claims after Kim et al. (arXiv 2301.06308)."
+        f"B = {BATCH:g} without momentum: SGD black; USAM blue and SAM red, ρ|λ₋| = {low:g} dashed "
+        f"and {high:g} solid. (b, c, e, f) Median time with its 95 % interval (Brookmeyer and "
+        "Crowley; mostly smaller than the mark) for ρ|λ₋| = "
+        f"{', '.join(f'{radius:g}' for radius in record.radii)}; SGD black at ρ = 0. A triangle at "
+        "the upper edge says that the median was not reached; the uppermost is for "
+        f"B = {record.batches[-1]:g}. Dotted: ρ = 1/|λ₋|, above which the saddle attracts USAM's "
+        "flow; SAM has no such threshold. In (c) paths escape above it too, along the stable "
+        "direction, where USAM's ascent amplifies the noise. Claims after Kim et al. (arXiv "
+        "2301.06308)."
     )
 
 

@@ -30,18 +30,18 @@ STUDIES = ("hallucinated",)
 def caption(record: Any) -> str:
     """Say what the panels show, with the radii of the search that (d) draws."""
     return (
-        "Hallucinated fixed points of SAM: the flow stands still there although the gradient does "
-        "not vanish (arXiv 2509.21818). Each is critical for the loss on the sphere of radius ρ "
-        "about a critical point, its target (arrow), and the gradient points "
-        "towards the target. All such points in each panel are proved; orbits are those of the "
-        "map with η = 10⁻⁴. (a) ½x² − ½y² + ¼y⁴: for 1 < ρ < 2 each minimum (circles of radius "
-        "ρ) has one across the saddle, (0, ±(ρ − 1)), which attracts. (b) Himmelblau's function: "
-        "14 of them, of which three attract: one has a saddle as target, two have a minimum. "
-        "(c) Part of the six-hump camel: 12 of its 26, of which four attract. (d) The number of "
-        f"each kind on Himmelblau's function, proved at {len(record.radii)} radii: for small ρ "
-        "twice the number of negative eigenvalues, 2(4·1 + 1·2) = 12, none of which attracts; "
-        f"some attract from ρ = {FIRST_ATTRACTING} on, where the sphere about the maximum passes "
-        f"a saddle; the last ends at ρ = {LAST}, the largest distance between two critical points."
+        "Hallucinated fixed points of SAM: fixed points of the flow at which the gradient does not "
+        "vanish (arXiv 2509.21818). Each is a critical point of the loss on the sphere of radius ρ "
+        "around a critical point, its target (arrow), and the gradient points to the target. In "
+        "each panel all hallucinated points are proved; orbits are those of the map with "
+        "η = 10⁻⁴. (a) ½x² − ½y² + ¼y⁴: for 1 < ρ < 2 each minimum (circles of radius ρ) is the "
+        "target of an attracting point beyond the saddle, (0, ±(ρ − 1)). (b) Himmelblau's "
+        "function: three of 14 attract; their targets are a saddle and two minima. (c) Part of the "
+        "six-hump camel: 12 of its 26 points, of which four attract. (d) The number of each kind "
+        f"on Himmelblau's function, proved at {len(record.radii)} radii. For small ρ it is twice "
+        "the number of negative eigenvalues, 2(4·1 + 1·2) = 12, and none attracts. Some attract "
+        f"from ρ = {FIRST_ATTRACTING} on, where the sphere around the maximum reaches a saddle. "
+        f"There are none above ρ = {LAST}, the largest distance between two critical points."
     )
 
 

@@ -44,9 +44,9 @@ def caption(record: Any) -> str:
     *first, last = map(str, record.curves)
     return (
         "Least squares with an exact fit: 12 Gaussian examples of unequal lengths, 4 weights, "
-        "batches drawn with replacement. (a) The largest step size at which the mean square does "
-        "not grow under USAM, exact (solid), and the largest that the bound of Zhou et al. allows "
-        f"(dashed), over ρ, for batches of {', '.join(first)} and {last}; at ρ = 0 both are SGD's. "
-        "(b) Ratio of the two: above 1 the bound admits step sizes that are unstable. Ascent and "
-        "descent of a step use the same batch."
+        "batches drawn with replacement, the same batch for ascent and descent. (a) The largest "
+        "step size at which the mean square does not grow under USAM: exact (solid), and as "
+        f"bounded by Zhou et al. (dashed), over ρ, for batches of {', '.join(first)} and {last}; "
+        "ρ = 0 is SGD. (b) The bound divided by the exact value: above 1 the bound admits unstable "
+        "step sizes."
     )

@@ -61,12 +61,13 @@ def caption(record: Any) -> str:
     drawn = list(zip(record.trainings, LOOKS, strict=False))
     lengths = " or ".join(f"{t.settings.epochs} epochs ({look.shape})" for t, look in drawn)
     return (
-        f"{record.about}. Trained for {lengths}, of which the last are adversarial. The axis says "
-        "how many, on the scale of log(1 + epochs); 0 is standard training, the last mark of a "
-        f"curve adversarial training all along. Filled: late, the last 1/{record.late_part} of the "
-        "epochs. (a) Error under the attack and (b) without, (c) largest eigenvalue of the Hessian "
-        f"of the training loss without attack: means of {record.num_seeds} seeds (dots) with 95 % "
-        "intervals of Student's t; arms share their seeds, so that differences are known better. "
+        f"{record.about}. Training takes {lengths}; the axis gives the number of epochs at the end "
+        "that are adversarial, on the scale of log(1 + epochs). 0 is standard training; at the "
+        f"last mark of a curve all epochs are adversarial. Filled: the last 1/{record.late_part} "
+        "of the epochs. (a) Test error under the attack, (b) test error without, (c) largest "
+        "eigenvalue of the Hessian of the training loss without attack. Lines are means over "
+        f"{record.num_seeds} seeds (dots) with 95 % Student intervals. All points share their "
+        "seeds, so that differences are known more precisely than the intervals show. "
         f"{' '.join(_share(training) for training, _ in drawn)} After Zhou et al. (arXiv "
         "2410.10373)."
     )
@@ -81,7 +82,7 @@ def _share(training: Any) -> str:
     gives = "gives" if late == 1 else "give"
     return (
         f"The last {last} of {epochs} {gives} {(never - some) / (never - all_along):.0%} of the "
-        "robustness that all of them give."
+        "robustness that all epochs give."
     )
 
 

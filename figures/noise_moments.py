@@ -32,15 +32,15 @@ def draw(record: Any) -> Figure:
 def caption(record: Any) -> str:
     """Say what is drawn."""
     return (
-        "Second moment of the displacement y along λ = −1 at the saddle ½(x² − y²), from rest, "
-        f"with gradient noise of covariance |H|/B, B = {BATCH:g}, η = {LR:g}, t = ηk. (a) SGD and "
-        "USAM with one batch for ascent and descent: the exact recursion (lines), "
-        f"{record.num_paths:,} sample paths (points; four standard errors are smaller than they), "
-        "and the formula of Kim et al. (arXiv 2301.06308, dashed), whose drift is that of another "
-        "update. For ρ > 1/|λ| the moment stays bounded. "
-        f"(b) SGD less USAM at ρ = {SMALL:g}: linear in t with one batch, quadratic with a second "
-        "batch for the descent; the corollary of Kim et al. is quadratic with twice the constant. "
-        "Derived in docs/theory, section 6."
+        "Second moment of the coordinate y along λ = −1 at the saddle ½(x² − y²), from a start at "
+        f"the saddle, with gradient noise of covariance |H|/B, B = {BATCH:g}, η = {LR:g}, t = ηk. "
+        "(a) SGD, and USAM with the same batch for ascent and descent: exact recursion (lines), "
+        f"{record.num_paths:,} sample paths (points, larger than four standard errors), and the "
+        "formula of Kim et al. (arXiv 2301.06308, dashed), whose drift is not that of USAM. For "
+        "ρ > 1/|λ| the moment stays bounded. "
+        f"(b) E y² of SGD minus that of USAM at ρ = {SMALL:g}: linear in t with the same batch, "
+        "quadratic with a second batch for the descent. The corollary of Kim et al. is quadratic "
+        "with twice the constant. Derived in docs/theory, section 6."
     )
 
 

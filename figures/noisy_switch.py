@@ -31,11 +31,11 @@ def caption(record: Any) -> str:
     """Say what is drawn."""
     return (
         "An MLP (64–32–10, tanh, squared loss) on 500 digits, batches of 32, lr 0.05, momentum "
-        f"0.9; SAM with ρ = 0.05. At epoch {record.switch} (dotted) two of the four arms "
-        "change their rule. (a) Largest eigenvalue of the Hessian, (b) training loss, (c) error on "
-        f"797 test digits: means of {record.num_seeds} seeds with 95 % intervals of Student's t. "
-        f"{_closed(record)}; on this network SAM's slower fit costs test error. After Zhou et al. "
-        "(arXiv 2410.10373), figure 1."
+        f"0.9; SAM has ρ = 0.05. At epoch {record.switch} (dotted) two of the four runs switch "
+        "from SGD to SAM or back. (a) Largest eigenvalue of the Hessian, (b) training loss, (c) "
+        f"error on 797 test digits: means over {record.num_seeds} seeds with 95 % Student "
+        f"intervals. {_closed(record)}. On this network SAM fits more slowly, which costs test "
+        "error. After Zhou et al. (arXiv 2410.10373), figure 1."
     )
 
 
@@ -45,8 +45,8 @@ def _closed(record: Any) -> str:
     gap = end["SGD"] - end["SAM"]
     closed, opened = (end["SGD"] - end["SGD→SAM"]) / gap, (end["SAM→SGD"] - end["SAM"]) / gap
     return (
-        f"The last epochs of SAM take off {closed:.0%} of SGD's excess in sharpness, those of SGD "
-        f"give {opened:.0%} of it back"
+        f"Late SAM removes {closed:.0%} of the sharpness that SGD has more than SAM; late SGD "
+        f"restores {opened:.0%} of it"
     )
 
 

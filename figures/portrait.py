@@ -24,9 +24,9 @@ def system() -> sf.Flow:
 def caption() -> str:
     """Say what is seen."""
     return (
-        "The flow of USAM with ρ = 0.05 on Beale's function. The loss has a saddle at (0, 1); "
-        "since ρ is above 4/111 ≈ 0.036 it attracts, between two saddles of the flow that are no "
-        "critical points of the loss. The minimum (3, ½) attracts as well."
+        "The flow of USAM with ρ = 0.05 on Beale's function. The loss has a saddle at (0, 1). It "
+        "attracts, because ρ is above 4/111 ≈ 0.036. It lies between two saddles of the flow that "
+        "are no critical points of the loss. The minimum (3, ½) attracts as well."
     )
 
 

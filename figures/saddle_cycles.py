@@ -20,15 +20,15 @@ def caption(record: Any) -> str:
     """Say what the colours and lines are."""
     steps, pixels = record.plane.steps, record.plane.codes.shape
     return (
-        "Normalised SAM on ½(λ₁x² − |λ₋|y²). Colour: fate of the orbit from a random start ρ/1000 "
-        f"from the saddle within {steps:,} steps ({pixels[0]} by {pixels[1]} points). "
-        "Lines: theory. "
-        "Between the solid lines, ηλ₁/(2 − ηλ₁) < |λ₋|/λ₁ < 2/(2 − ηλ₁), the 2-cycle "
-        "along λ₁ attracts. Between the dashed lines a ball of gradients is proved to be "
-        "invariant: no orbit leaves, and where the 2-cycle does not attract it is trapped. Above "
-        "the upper dashed line, η|λ₋| = 1, the 2-cycle attracts only some of the starts. At the "
-        "lower left, near the lower solid line, orbits leave too slowly for this number of steps. "
-        "The map is homogeneous: neither ρ nor the scale of the eigenvalues matters."
+        "Normalised SAM on ½(λ₁x² − |λ₋|y²). Colour: fate of the orbit from a random start at "
+        f"distance ρ/1000 from the saddle, after {steps:,} steps ({pixels[0]} by {pixels[1]} "
+        "saddles). Lines: theory. Between the solid lines, ηλ₁/(2 − ηλ₁) < |λ₋|/λ₁ < 2/(2 − ηλ₁), "
+        "the 2-cycle along λ₁ attracts. Between the dashed lines a ball of gradients is proved to "
+        "be invariant: no orbit leaves it, and where the 2-cycle does not attract the orbit is in "
+        "a trap. Above the upper dashed line, η|λ₋| = 1, the 2-cycle attracts only some starts. At "
+        "the lower left, near the lower solid line, orbits leave too slowly to be seen in this "
+        "number of steps. Neither ρ nor the scale of the eigenvalues matters, since the map is "
+        "homogeneous."
     )
 
 

@@ -54,13 +54,13 @@ def draw(record: Any) -> Figure:
 def caption(record: Any) -> str:
     """Say what is drawn."""
     return (
-        "Saddles that symmetry makes in networks. (a) Rate at which the displacement along the "
-        "weakest negative eigenvalue λ₋ grows under USAM, in units of η|λ₋|, measured on orbits "
-        "(markers) and 1 − ρ|λ₋| (line), to which log(1 + η|λ₋|(1 − ρ|λ₋|))/η|λ₋| tends for small "
-        "η; at ρ = 0 it is gradient descent. (b) The bisection on orbits: each ρ tried, held "
-        "(filled) or left (open). (c) Three linear layers at zero, where the Hessian vanishes: the "
-        "distance from zero over the steps. No ρ holds the orbit there; USAM stalls where w + "
-        f"ρg(w) = 0, at distance √3/(ρσ), σ = {record.sigma:g} (dashed)."
+        "Saddles of networks by symmetry. (a) Growth rate of a displacement along the weakest "
+        "negative eigenvalue λ₋ under USAM, in units of η|λ₋|: measured on orbits (marks), and "
+        "1 − ρ|λ₋| (line), the limit of log(1 + η|λ₋|(1 − ρ|λ₋|))/η|λ₋| for small η. ρ = 0 is "
+        "gradient descent. (b) Bisection for the smallest ρ at which the orbit stays at the "
+        "saddle: values of ρ at which it stays (filled) and leaves (open). (c) Three linear layers "
+        "at zero, where the Hessian vanishes: distance from zero. The orbit leaves zero for every "
+        f"ρ; USAM stalls where w + ρg(w) = 0, at distance √3/(ρσ), σ = {record.sigma:g} (dashed)."
     )
 
 

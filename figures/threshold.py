@@ -33,12 +33,12 @@ def system(rule: AbstractRule) -> sf.Flow:
 def caption() -> str:
     """Say what is seen."""
     return (
-        "Flows on ½(x² − y²), whose saddle has λ = ±1, below (top) and above (bottom) USAM's "
-        "threshold ρ = 1/|λ₋| = 1. GD has no ρ. USAM's saddle attracts in the lower row only: "
-        "there its eigenvalues are −ρ − 1 and 1 − ρ < 0. Normalised SAM has no Jacobian at the "
-        "saddle (cross) and no threshold: in both rows every orbit from within the distance ρ "
-        "min|λ₋|²/max|λ₋| = ρ (dashed) comes to it in finite time; (0, ±ρ) are equilibria that "
-        "are no critical points."
+        "Flows on ½(x² − y²), which has a saddle with λ = ±1, for ρ below (top) and above (bottom) "
+        "USAM's threshold ρ = 1/|λ₋| = 1. GD does not depend on ρ. The saddle attracts USAM in the "
+        "lower row only, where the eigenvalues −1 − ρ and 1 − ρ are negative. Normalised SAM has "
+        "no Jacobian at the saddle (cross) and no threshold. In both rows every orbit that starts "
+        "within distance ρ min|λ₋|²/max|λ₋| = ρ (dashed) reaches the saddle in finite time. "
+        "(0, ±ρ) are equilibria of SAM's flow but no critical points of the loss."
     )
 
 

@@ -12,14 +12,15 @@ from samflow.plots.style import DOUBLE_COLUMN, GREEN, GREY, PURPLE, RULE_COLOURS
 NAME = "weak-order"
 STUDIES = ("weak-order",)
 _CAPTION = (
-    "Errors of diffusion models at time 1, without sampling: expectations are computed to 1e-8. "
-    "(a) A nonlinear sum of three examples on the torus, one drawn per step, ρ = 0.4 √η: the root "
-    "mean square over all starts of E φ(w_k) − E φ(X), φ = sin x + cos y. Each rule's own model "
-    "has order 1. SGD's model for USAM, and for DNSAM the drift −∇(f + ρ‖∇f‖), have order ½. "
-    "(b) The same at ρ = {rho:g} for every η: the models to first order in ρ keep an error, those "
-    "with the update's own mean and covariance do not. (c) E‖w‖² of USAM on a quadratic where the "
-    "noise grows as 1/η: here the order depends on the covariance: without its terms in ρ it "
-    "is ½. Model after Compagnoni et al. 2023 (arXiv 2301.08203)."
+    "Errors of diffusion models at time 1; expectations are computed to 1e-8, not sampled. "
+    "(a) Three nonlinear examples on the torus, of which each step draws one, with ρ = 0.4 √η: the "
+    "root mean square over all starts of E φ(w_k) − E φ(X), φ = sin x + cos y. Each rule's own "
+    "model has order 1. SGD's model used for USAM has order ½, and so has the drift −∇(f + ρ‖∇f‖) "
+    "used for DNSAM. (b) The same with ρ = {rho:g} for every η: the error of the models of first "
+    "order in ρ does not vanish; that of the models with the update's exact mean and covariance "
+    "does. (c) E‖w‖² of USAM on a quadratic where the noise grows as 1/η. Here the order depends "
+    "on the covariance: without its terms in ρ it is ½. Model after Compagnoni et al. 2023 (arXiv "
+    "2301.08203)."
 )
 
 COLOURS = {**RULE_COLOURS, "dnsam": GREEN}
@@ -54,7 +55,7 @@ def _draw_shrinking(ax: Axes, record: Any) -> None:
     _line(
         ax,
         record.lrs,
-        curves["usam by SGD's"],
+        curves["usam, SGD's model"],
         COLOURS["usam"],
         "s",
         "USAM, SGD's model",
@@ -63,7 +64,7 @@ def _draw_shrinking(ax: Axes, record: Any) -> None:
     _line(
         ax,
         record.lrs,
-        curves["dnsam by a gradient"],
+        curves["dnsam, gradient drift"],
         COLOURS["dnsam"],
         "D",
         "DNSAM, gradient",

@@ -29,7 +29,7 @@ QUICK = ("beale-threshold", "sam-cycle", "valley-phases")
 def main(
     only: Annotated[
         list[str] | None,
-        typer.Option("--only", help="Name of a study to run; repeat the option for several."),
+        typer.Option("--only", help="Name of a study to run. Repeat the option for several."),
     ] = None,
     output: Annotated[
         Path,
@@ -39,14 +39,12 @@ def main(
     ] = Path("report"),
     figures: Annotated[
         bool | None,
-        typer.Option(
-            help="Draw the figures as well. By default with all studies, not with --only."
-        ),
+        typer.Option(help="Draw the figures too. The default is yes, but no with --only."),
     ] = None,
     size: Annotated[
         Size,
         typer.Option(
-            help='Size of the work. "small" reduces or omits long computations and lists them.'
+            help='"small" reduces or omits long computations and lists them; "full" runs all.'
         ),
     ] = Size.full,
     quick: Annotated[
@@ -65,7 +63,7 @@ def main(
         bool, typer.Option("--verbose", "-v", help="Print every claim, not only those that fail.")
     ] = False,
 ) -> None:
-    """Check the claims of the two papers; exit code 1 if one fails, 2 for misuse."""
+    """Check the claims of the two papers. Exit code 1: a claim fails. 2: wrong arguments."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # λ in a terminal without it must not be an error
             stream.reconfigure(errors="replace")
@@ -91,7 +89,9 @@ def _run(
         _interrupted("Interrupted before anything was checked.")
     try:
         if quick and only:
-            raise ArgumentError("Options --quick and --only exclude each other: give one.")
+            raise ArgumentError(
+                "Options --quick and --only exclude each other: give only one of them."
+            )
         chosen = QUICK if quick else only
         draw = quick or (not only if figures is None else figures)
         size = Size.small if quick else size
@@ -177,8 +177,8 @@ def _make(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ArgumentError(
-            f"Argument `output` must be a folder that can be made, but {str(folder)!r} cannot: "
-            f"{error.strerror}."
+            f"Argument `output` must be a folder that can be created, but creating "
+            f"{str(folder)!r} failed: {error.strerror}. Give another path."
         ) from error
 
 

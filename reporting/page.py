@@ -19,7 +19,7 @@ from reporting.tally import tally
 from reporting.work import Checked, Lost
 from samflow.records import write_whole
 
-_COLUMNS = ("claim", "source", "predicted", "measured", "tolerance", "why", "verdict")
+_COLUMNS = ("claim", "source", "predicted", "measured", "tolerance", "reason", "verdict")
 
 _STYLE = """
 body { font: 16px/1.5 Georgia, serif; max-width: 68rem; margin: 2rem auto; padding: 0 1rem;
@@ -109,7 +109,7 @@ def _page(report: Report, about: dict[str, object]) -> str:
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>samflow: claims</title><style>{_STYLE}</style></head><body>"
-        "<h1>The dynamics of sharpness-aware minimisation: claims, checked</h1>"
+        "<h1>The dynamics of sharpness-aware minimisation: claims and checks</h1>"
         "<p>[K]: Kim, Park, Choi, Lee, <i>Stability Analysis of Sharpness-Aware Minimization</i>, "
         "arXiv 2301.06308. [Z]: Zhou, Wang, Mao, Li, Yan, <i>SAM Efficiently Selects Flatter "
         "Minima Late in Training</i>, arXiv 2410.10373. Derivations: docs/theory.</p>"
@@ -135,7 +135,7 @@ def _banner(report: Report) -> str:
     if count.undecided:
         rows.append(f"undecided: {count.undecided}")
     listed = "".join(f"<li>{html.escape(row)}</li>" for row in rows)
-    names = f"<p>What fails: {html.escape('; '.join(failed))}</p>" if failed else ""
+    names = f"<p>Failed: {html.escape('; '.join(failed))}</p>" if failed else ""
     return (
         f'<div class="{"fails" if failed else "holds"}-banner"><p><b>{count.holding} of '
         f"{len(claims)} claims hold.</b></p><ul>{listed}</ul>{names}</div>"

@@ -19,12 +19,12 @@ _STYLES = {Verdict.fails: "bold red", Verdict.disagrees: "yellow", Verdict.undec
 
 def heading(width: int) -> str:
     """Return the line above the studies."""
-    text = f"  {'study':<16} {'claims':>8} {'time':>8} {'left':>6}  tightest, of its tolerance"
+    text = f"  {'study':<16} {'claims':>8} {'time':>8} {'left':>6}  tolerance used, tightest claim"
     return text[:width]
 
 
 def lines(done: Done, left: float, width: int, *, verbose: bool) -> Iterator[Line]:
-    """Return what there is to say of a task that is done, with `left` seconds to go."""
+    """Return the lines about a finished task; `left` is the estimated number of seconds left."""
     for study in done.checked:
         yield from _study(study, left, width, verbose=verbose)
     for figure in done.drawn:
@@ -50,7 +50,7 @@ def card(report: Report, page: Path, width: int) -> Iterator[Line]:
     for lost in report.lost:
         yield from _lost(lost, width)
     if report.reduced:
-        text = f"  Reduced or left out, as the report says: {', '.join(report.reduced)}."
+        text = f"  Reduced or left out (the report says what): {', '.join(report.reduced)}."
         yield from _wrapped(text, "", width, 2)
     yield f"  Report: {page}", ""
 
@@ -65,19 +65,19 @@ def duration(seconds: float) -> str:
 def time_left(todo: Sequence[Task], done: Sequence[Done], elapsed: float, jobs: int) -> float:
     """Estimate the seconds to go from the costs of the tasks and the time of those done."""
     taken = sum(one.seconds for one in done)
-    # As if ten seconds had gone as expected, so that the first task alone does not decide.
+    # Ten seconds are counted as on schedule, so that the first task alone does not decide.
     pace = (taken + 10) / (sum(one.task.cost for one in done) + 10)
     return max(0.0, pace * sum(task.cost for task in todo) / jobs - elapsed)
 
 
 def how_to_go_on(names: Sequence[str], done: Sequence[Done], size: Size) -> str:
-    """Return what an interrupt leaves to say."""
+    """Return the message after an interrupt: what is done, and how to run the rest."""
     finished = {study.name for one in done for study in one.checked}
     rest = [name for name in names if name not in finished]
     command = f"python -m analysis --size {size}" + "".join(f" --only {name}" for name in rest)
     return (
         f"Interrupted after {len(finished)} of {len(names)} studies; no report was written. "
-        f"Run the same again, or only the rest:\n  {command}"
+        f"Run the same command again, or only the remaining studies:\n  {command}"
     )
 
 
@@ -107,7 +107,7 @@ def _study(study: Checked, left: float, width: int, *, verbose: bool) -> Iterato
             yield from _wrapped(text, "yellow", width, 4)
         elif claim.verdict is Verdict.undecided:
             beside = f"{claim.predicted}; found {claim.measured}"
-            text = f"  ? {claim.name}: undecided on {claim.source}: {beside}"
+            text = f"  ? {claim.name}: undecided about {claim.source}: {beside}"
             yield from _wrapped(text, "yellow", width, 4)
 
 
@@ -136,14 +136,15 @@ def _full(claim: Claim, width: int) -> Iterator[Line]:
     yield from _wrapped(f"    {claim.statement}", "", width, 4)
     tolerance = claim.tolerance
     if math.isfinite(claim.used) and claim.used:
-        tolerance += f", of which {_share(claim.used)} is used"
+        tolerance += f", {_share(claim.used)} used"
     if claim.error_probability:
-        tolerance += f"; fails although true with probability {claim.error_probability:.1g}"
+        chance = f"a true claim fails with probability {claim.error_probability:.1g}"
+        tolerance = f"{tolerance}; {chance}" if tolerance else chance
     rows = {
         "predicted": claim.predicted,
         "measured": claim.measured,
         "tolerance": tolerance,
-        "why": claim.reason,
+        "reason": claim.reason,
         "source": claim.source,
     }
     for name, text in rows.items():

@@ -26,23 +26,23 @@ class Tally(NamedTuple):
     disagree: int
     undecided: int
     error_probability: float
-    """If all claims are true, at most so likely a statistical one fails: the sum over them."""
+    """Bound on the probability that a statistical claim fails although true: the sum over all."""
 
     @property
     def holding(self) -> int:
-        """How many hold."""
+        """Number of claims that hold."""
         return sum(self.hold.values())
 
     @property
     def failing(self) -> int:
-        """How many fail."""
+        """Number of claims that fail."""
         return sum(self.fail.values())
 
     @property
     def rows(self) -> list[Row]:
         """The classes that there are, with what there is to say of each."""
-        chance = f"if all are true, one fails with a probability of {self.error_probability:.2g}"
-        notes = {Evidence.statistical: f"{chance} at most"} if self.error_probability else {}
+        chance = f"if all are true, the probability that one fails is {self.error_probability:.2g}"
+        notes = {Evidence.statistical: f"{chance} or less"} if self.error_probability else {}
         return [
             Row(str(evidence), self.hold[evidence], self.fail[evidence], notes.get(evidence, ""))
             for evidence in _CLASSES

@@ -67,7 +67,7 @@ class Done(NamedTuple):
 
 
 class WorkerEnded(RuntimeError):
-    """A process that did a task was ended from outside."""
+    """A worker process was killed from outside."""
 
 
 Progress = Callable[[str], None]
@@ -158,7 +158,7 @@ def perform(
     for name in task.figures:
         needed = studies_of(FIGURES[name])
         if not all(need in records for need in needed):
-            done.lost.append(Lost(name, "not drawn, since its study stopped"))
+            done.lost.append(Lost(name, "the error of its study"))
             continue
         progress(f"drawing {name}")
         with _losing(done, name):
@@ -197,8 +197,8 @@ def all_done(
             yield future.result()
     except BrokenProcessPool as error:
         raise WorkerEnded(
-            "A process at work was ended from outside, most often because memory ran out. "
-            "Run again with --jobs 1."
+            "A worker process was killed, most likely because memory ran out. Run again with "
+            "--jobs 1."
         ) from error
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
@@ -277,10 +277,10 @@ def draw_all(
     """Draw every figure, or `only` one, and write it to `folder` as PDF and PNG.
 
     Args:
-        folder: where to write; made if missing.
+        folder: where to write; created if it is missing.
         only: a name in `figures.FIGURES`.
-        progress: called with a stage of the work, the number of figures that are drawn, and how
-            many there are.
+        progress: called with the current stage, the number of figures drawn so far, and the
+            number of all.
         size: of the computations behind the figures.
 
     Raises:

@@ -43,7 +43,7 @@ def test_every_pair_counts_and_none_at_all_fails(fast_and_slow):
     fast, slow = fast_and_slow
     assert _sooner("n", "s", [("a", fast, slow)]).verdict is Verdict.holds
     both = _sooner("n", "s", [("a", fast, slow), ("b", slow, fast)])
-    assert (both.verdict, both.measured) == (Verdict.fails, "1 of 2 pairs of cells")
+    assert (both.verdict, both.measured) == (Verdict.fails, "1 of 2 pairs of settings")
     assert _sooner("n", "s", []).verdict is Verdict.fails
 
 
@@ -74,5 +74,5 @@ def test_pairs_are_left_out_by_the_barrier_and_not_by_what_was_found(fast_and_sl
     within = dict(zip((*inside, *behind), (slow, fast, fast, slow), strict=True))
     claim = _asked(swept, "n", "s", within, [inside, behind])
     # the one that is asked goes the wrong way; the one that is not would have held
-    assert (claim.measured, claim.verdict) == ("0 of 1 pairs of cells", Verdict.fails)
+    assert (claim.measured, claim.verdict) == ("0 of 1 pairs of settings", Verdict.fails)
     assert "SAM ρ|λ| = 0.75 β = 0 B = 8" in claim.statement

@@ -100,7 +100,7 @@ def test_misuse(tmp_path):
 
 def test_an_output_that_cannot_be_made_is_refused_before_any_work(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(ArgumentError, match="must be a folder that can be made"):
+    with pytest.raises(ArgumentError, match="must be a folder that can be created"):
         verify(FAST, tmp_path / "file" / "report", draw=False)
 
 
@@ -230,7 +230,7 @@ def test_claims_are_counted_by_class_and_only_a_failure_fails(
     assert "disagreement with a paper: 1" in page
     assert "undecided: 1" in page
     assert "against: disagrees with [Z]: higher; found lower" in printed
-    assert "open: undecided on [Z]" in printed
+    assert "open: undecided about [Z]" in printed
     assert ("FAILS" in printed) == bool(code)
     assert ('class="fails-banner"' in page) == bool(code)
 
