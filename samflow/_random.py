@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
 from samflow import _checks
@@ -44,6 +45,11 @@ class Words(NamedTuple):
     def uniform(self, j: Any) -> Array:
         """Return the number of (0, 1) that word j, or slice j of words, is."""
         return uniform(self.high[j], self.low[j]) / self.one
+
+
+def numpy_generator(key: PRNGKeyArray | None) -> np.random.Generator:
+    """Return the generator of NumPy that a key stands for; None: always the same one."""
+    return np.random.default_rng(0 if key is None else np.asarray(key_words(key)))
 
 
 def key_words(key: PRNGKeyArray) -> Array:

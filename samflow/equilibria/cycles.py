@@ -92,9 +92,9 @@ class Cycles(AbstractRecord):
 
 def find_cycles(
     system: AbstractMap,
+    box: Any = None,
     *,
     period: int,
-    box: Any = None,
     num_starts: int = 256,
     tol: float = 1e-9,
     key: Array | None = None,

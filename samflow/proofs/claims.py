@@ -85,7 +85,7 @@ class StabilityClaim(AbstractRecord):
 
 def certify_stability(
     loss: AbstractLoss,
-    point: ArrayLike,
+    w: ArrayLike,
     *,
     rho: Any,
     lr: Any = None,
@@ -100,7 +100,7 @@ def certify_stability(
 
     Args:
         loss: a loss given by a formula.
-        point: weights of shape (dim,) close to the critical point. The one that Newton's
+        w: weights of shape (dim,) close to the critical point. The one that Newton's
             iteration leads to is proved to exist, and returned: see whether it is the one meant.
         rho: a number, or a pair (low, high) for all numbers between; ≥ 0.
         lr: the same, > 0; None for the flow.
@@ -119,7 +119,7 @@ def certify_stability(
 
     """
     _checks.instance("loss", loss, AbstractLoss, "Use `sf.loss` to make one.")
-    start = np.asarray(_checks.point("point", point, loss.dim), dtype=float)
+    start = np.asarray(_checks.point("w", w, loss.dim), dtype=float)
     _checks.known("claim", claim, _CLAIMS)
     rhos = _range("rho", rho, _checks.nonnegative)
     lrs = None if lr is None else _range("lr", lr, _checks.positive)

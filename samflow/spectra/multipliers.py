@@ -5,9 +5,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import sympy
-from jaxtyping import Array, Complex, Float, Int
+from jaxtyping import Array, Complex, Float, Int, PRNGKeyArray
 
 from samflow import _checks, theory
+from samflow._random import numpy_generator
 from samflow._status import Status
 from samflow._types import ArrayLike, NumpyArray, Point
 from samflow.losses.eager import compiled
@@ -88,7 +89,7 @@ def update_multipliers(
     k: int = 4,
     tol: float | None = None,
     max_products: int = 400,
-    seed: int = 0,
+    key: PRNGKeyArray | None = None,
 ) -> Multipliers:
     """Find the `k` multipliers of largest modulus of the update at the weights `w`.
 
@@ -108,7 +109,7 @@ def update_multipliers(
         tol: largest accepted residual, as a part of max|μ|; None: 1e-8, or a hundred units of
             rounding of the loss if that is more.
         max_products: where Arnoldi gives up; it holds so many vectors as long as the state.
-        seed: of Arnoldi's random start.
+        key: of Arnoldi's random start.
 
     Returns:
         A `Multipliers`. Where the rule has no Jacobian all is NaN, status not_differentiable. A
@@ -143,7 +144,7 @@ def update_multipliers(
         found = _dense(_jacobian_product(system, z), dim, k)
     else:
         steps = min(max(max_products, k), dim)
-        found = _arnoldi(_jacobian_product(system, z), dim, k, tol, steps, seed)
+        found = _arnoldi(_jacobian_product(system, z), dim, k, tol, steps, key)
     values, vectors, residuals = found.values, found.vectors, found.residuals
     known = bool(np.isfinite(values).all())
     status = np.full(k, Status.not_finite if smooth else Status.not_differentiable)
@@ -162,7 +163,7 @@ def update_multipliers(
         _statement(system, exact, critical, float(gradient_norm), closed, smooth),
         found.num_steps,
         "dense" if dense else "arnoldi",
-        provenance(system.describe(), k=k, tol=tol, max_products=max_products, seed=seed),
+        provenance(system.describe(), k=k, tol=tol, max_products=max_products, key=key),
         *map(jnp.asarray, (*arrays, gradient_norm, status)),
     )
 
@@ -198,8 +199,10 @@ def _dense(product: Product, dim: int, k: int) -> Ritz:
     return Ritz(values, vectors.T, residuals, float(np.abs(values).max()), dim)
 
 
-def _arnoldi(product: Product, dim: int, k: int, tol: float, max_steps: int, seed: int) -> Ritz:
-    generator = np.random.default_rng(seed)
+def _arnoldi(
+    product: Product, dim: int, k: int, tol: float, max_steps: int, key: PRNGKeyArray | None
+) -> Ritz:
+    generator = numpy_generator(key)
     start = generator.standard_normal(dim)
     return settled(
         arnoldi(product, start, max_steps=max_steps, generator=generator),

@@ -6,9 +6,10 @@ from typing import Literal
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from samflow import _checks
+from samflow._random import numpy_generator
 from samflow._status import Status
 from samflow._types import ArrayLike, NumpyArray, Point
 from samflow.losses.base import AbstractLoss
@@ -61,7 +62,7 @@ def extreme_eigenpairs(
     which: Literal["both", "largest", "smallest"] = "both",
     tol: float | None = None,
     max_products: int = 400,
-    seed: int = 0,
+    key: PRNGKeyArray | None = None,
     compare: bool = True,
 ) -> Eigenpairs:
     """Find the `k` algebraically largest or smallest eigenvalues of H(w), or `k` at each end.
@@ -80,7 +81,7 @@ def extreme_eigenpairs(
         tol: largest accepted residual as a part of max|λ|; None: 1e-8, or a hundred units of
             rounding of the loss if that is more.
         max_products: where Lanczos gives up; it holds so many vectors of length dim.
-        seed: of Lanczos's random start; the answer's digits beyond `tol` may depend on it.
+        key: of Lanczos's random start; the answer's digits beyond `tol` may depend on it.
         compare: whether to hold Hv, for the sharpest direction v of a network or a function,
             against a difference of gradients; a warning says where the two disagree, as at kinks,
             or where rounding passes its gradient straight through. Costs four gradients.
@@ -112,14 +113,14 @@ def extreme_eigenpairs(
             f"Argument `k` must leave no more pairs than the {loss.dim} weights, but is {k} with "
             f"which={which!r}."
         )
-    settings = provenance(loss.name, k=k, which=which, tol=tol, seed=seed)
+    settings = provenance(loss.name, k=k, which=which, tol=tol, key=key)
     try:
         if loss.dim <= DENSE_DIM:
             found, method = _dense(loss, w, ends), "dense"
         else:
             steps = min(max(max_products, sum(ends)), loss.dim)
             product = hessian_product(loss, w)
-            found, method = _lanczos(product, loss.dim, ends, tol, steps, seed), "lanczos"
+            found, method = _lanczos(product, loss.dim, ends, tol, steps, key), "lanczos"
     except Stopped as stopped:
         raise Stopped(_record(stopped.found, "lanczos", tol, settings)) from stopped
     pairs = _record(found, method, tol, settings)
@@ -187,9 +188,14 @@ def _dense(loss: AbstractLoss, w: Point, ends: tuple[int, int]) -> Ritz:
 
 
 def _lanczos(
-    product: Product, dim: int, ends: tuple[int, int], tol: float, max_steps: int, seed: int
+    product: Product,
+    dim: int,
+    ends: tuple[int, int],
+    tol: float,
+    max_steps: int,
+    key: PRNGKeyArray | None,
 ) -> Ritz:
-    generator = np.random.default_rng(seed)
+    generator = numpy_generator(key)
     start = generator.standard_normal(dim)
     return settled(
         lanczos(product, start, max_steps=max_steps, generator=generator),
