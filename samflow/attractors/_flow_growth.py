@@ -16,10 +16,9 @@ from jaxtyping import Array
 from samflow._status import Status
 from samflow.attractors._frames import frames
 from samflow.attractors._map_growth import NUM_BATCHES, Growth
+from samflow.orbits.segments import SMALLEST_STEP
 from samflow.systems.base import AbstractFlow
 
-_SMALLEST_STEP = 1e-13
-"""Relative to the time in all: below this the solver gives up."""
 _RUNNING = -1
 
 
@@ -71,7 +70,7 @@ def _follow(
         return velocity, jax.vmap(linear)(frame)
 
     term, solver = diffrax.ODETerm(field), diffrax.Tsit5()
-    order, smallest = solver.order(term), _SMALLEST_STEP * ends[-1]
+    order, smallest = solver.order(term), SMALLEST_STEP * ends[-1]
     controller = diffrax.PIDController(
         settings.rtol, settings.atol, dtmin=smallest, force_dtmin=False
     ).wrap(1)

@@ -18,7 +18,7 @@ from jaxtyping import Array
 from samflow._components import Components
 from samflow._status import Status
 from samflow.attractors._frames import MAX_COMPONENTS, AbstractFrames, frames
-from samflow.orbits.barrier import fenced_step
+from samflow.orbits.barrier import step_with_barrier
 from samflow.orbits.blocks import over_blocks, over_members, split, squared_norm, unpack
 from samflow.systems.base import AbstractMap
 
@@ -130,7 +130,7 @@ def _layout(system: AbstractMap, num_exponents: int, one: Array) -> _Layout:
 def _on_components(system: AbstractMap, one: Array) -> tuple[Any, Any]:
     """Return the step and the singularity on components, whichever layout the system takes."""
     if system.elementwise:
-        return fenced_step(system, one), system.singularity
+        return step_with_barrier(system, one), system.singularity
 
     def step(z: Components) -> Components:
         return split(over_members(system.step)(unpack(z)))

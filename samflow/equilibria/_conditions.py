@@ -16,7 +16,7 @@ from samflow.systems import AbstractSystem, Flow, Map
 from samflow.systems.hyperparameters import theory_settings
 from samflow.theory.symbols import eps, rho
 
-_NEUTRAL = 1e-9
+NEUTRAL = 1e-9
 """Relative: a Hessian eigenvalue at most this times the largest counts as 0, and a multiplier this
 near to the unit circle as neutral."""
 
@@ -125,9 +125,9 @@ def conditions(system: AbstractSystem, w: ArrayLike | None = None) -> Conditions
         if w is not None and status is Status.not_differentiable:
             kind = Kind.undefined
     elif w is not None:
-        flat = _NEUTRAL * max(abs(value) for value in curvature)  # in the unit of the Hessian
+        flat = NEUTRAL * max(abs(value) for value in curvature)  # in the unit of the Hessian
         windows = _windows(system, curvature, flat)
-        kind = theory.kind(curvature, tolerance=_NEUTRAL, **theory_settings(system))
+        kind = theory.kind(curvature, tolerance=NEUTRAL, **theory_settings(system))
     return Conditions(formulas, curvature, *windows, kind, status, system.rule.closed_forms, where)
 
 

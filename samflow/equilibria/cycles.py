@@ -17,7 +17,7 @@ from samflow._status import Kind, Status
 from samflow._types import Box
 from samflow.equilibria._units import Unitless, box_width, power_of_two, units
 from samflow.equilibria.newton import DISTINCT, Ends, distinct, shoot, unit_points
-from samflow.equilibria.stability import kind_of
+from samflow.equilibria.stability import EIGENVALUE_ERROR, kind_of
 from samflow.losses.base import AbstractLoss
 from samflow.records import AbstractRecord, Provenance, axes, provenance
 from samflow.systems import AbstractMap
@@ -33,8 +33,6 @@ _ACCURATE = 1e-3
 """The largest error with which a cycle counts as found, relative to the box."""
 _RCOND = 1e-12
 _HYPERBOLIC = 1e-9
-_EIGENVALUE_ERROR = 1e-13
-"""Rounding error of an eigenvalue, relative to the norm of its matrix."""
 _TIE = 1e-9
 
 
@@ -283,7 +281,7 @@ def _record(
     spectra[~smooth] = np.nan
     spectra = np.take_along_axis(spectra, np.argsort(-np.abs(spectra), kind="stable"), axis=1)
     growth = np.abs(spectra) - 1
-    neutral = _HYPERBOLIC + _EIGENVALUE_ERROR * np.linalg.norm(derivative, axis=(1, 2))
+    neutral = _HYPERBOLIC + EIGENVALUE_ERROR * np.linalg.norm(derivative, axis=(1, 2))
     small = residual <= tol * _scale(points, box_width(box) / length)
     status = np.where(small, Status.located, Status.residual_too_large)
     status = np.where(smooth, status, Status.not_differentiable)

@@ -12,6 +12,7 @@ from flint import acb
 from samflow import _checks
 from samflow._status import Kind, Status, Verdict
 from samflow._types import Box
+from samflow.equilibria._conditions import NEUTRAL
 from samflow.equilibria._fate import fate
 from samflow.equilibria.exact_zeros import exact_zero, rounding_of_loss
 from samflow.equilibria.fixed_points import MULTISTART, find_fixed_points
@@ -34,9 +35,6 @@ from samflow.rules import GD, RULES, Ascent, rule
 from samflow.systems import Flow, Map
 
 _PRECISION = 128
-_NEUTRAL = 1e-9
-"""Relative: an eigenvalue of no proven sign counts as 0 within this part of the largest, and a
-multiplier as neutral within this of the unit circle."""
 _FOLLOWED = 3
 """From so many samples of each curve of critical points orbits are followed; others are alike."""
 _SAME = 1e-6
@@ -206,7 +204,7 @@ def _unproved_places(
                 places.append(_Place(zero.w, None, zero.loss, 0.0, zero.hessian, exact=True))
             continue
         lams = np.asarray(stability.curvature, dtype=float)
-        error = _NEUTRAL * max(1.0, float(np.abs(lams).max()))
+        error = NEUTRAL * float(np.abs(lams).max())
         spans = tuple((float(lam) - error, float(lam) + error) for lam in lams)
         at = tuple(map(float, w))
         error = rounding_of_loss(system.loss, at)
@@ -258,7 +256,7 @@ def _enclosed(system: Map, place: _Place, dynamics: Dynamics) -> Behaviour:
     kind = kind_of_spectrum(values, dynamics).kind
     if kind is None or not sure:
         verdict, growth = Verdict.inconclusive, np.abs(multipliers) - 1
-        kind = kind_of(growth, _NEUTRAL * max(1.0, abs(multipliers[0])))
+        kind = kind_of(growth, NEUTRAL * max(1.0, abs(multipliers[0])))
     in_rho = None
     if system.rule.ascent is Ascent.gradient:
         in_rho = rho_window(lams, dynamics)

@@ -32,7 +32,7 @@ _ROUNDED_ZERO = 1e-13
 """On a quadratic, which has no length, this near to a fixed point counts as at it."""
 _UNCERTAIN = 10.0
 """An eigenvalue may be off by so many times the change of the Jacobian over a Newton step."""
-_EIGENVALUE_ERROR = 1e-13
+EIGENVALUE_ERROR = 1e-13
 """Rounding error of an eigenvalue, relative to the norm of its matrix."""
 
 
@@ -191,7 +191,7 @@ def classify(
     growth = np.abs(spectrum) - 1 if discrete else np.real(spectrum)
     order = np.argsort(-growth, kind="stable")
     norm = float(np.linalg.norm(jacobian, 2))
-    neutral = hyperbolic_tol + _EIGENVALUE_ERROR * norm if discrete else hyperbolic_tol * norm
+    neutral = hyperbolic_tol + EIGENVALUE_ERROR * norm if discrete else hyperbolic_tol * norm
     # At a degenerate point that is known to a few digits the Jacobian is small, but not 0.
     beside = np.asarray(_linearise(system, z - step * unit)[1]) * unit / unit[:, None]
     change = float(np.linalg.norm(beside - jacobian))

@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, Int
 from samflow import _checks
 from samflow._status import Status
 from samflow._types import ArrayLike
-from samflow.orbits.barrier import fenced_step
+from samflow.orbits.barrier import step_with_barrier
 from samflow.orbits.blocks import (
     all_zero,
     on_components,
@@ -187,7 +187,7 @@ class _Functions(NamedTuple):
 
 def _functions(system: AbstractMap, one: Array) -> _Functions:
     if on_components(system):
-        return _Functions(split, fenced_step(system, one), system.singularity)
+        return _Functions(split, step_with_barrier(system, one), system.singularity)
     return _Functions(lambda a: a, jax.vmap(system.step), jax.vmap(system.singularity))
 
 

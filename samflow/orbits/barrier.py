@@ -20,10 +20,10 @@ from samflow.losses.base import AbstractDerivedLoss
 from samflow.systems import AbstractMap, Map
 
 _WORTHWHILE = 16
-"""Operations of a gradient from which on the fence gains (the quartic has 8, Beale 31)."""
+"""Operations of a gradient from which on the barrier gains (the quartic has 8, Beale 31)."""
 
 
-class _Fenced(AbstractDerivedLoss):
+class _WithBarrier(AbstractDerivedLoss):
     """A loss whose gradient away from `origin` begins with a division by `one`, which is 1."""
 
     loss: ExpressionLoss
@@ -42,8 +42,8 @@ class _Fenced(AbstractDerivedLoss):
         return self.loss.hessian(w)
 
 
-def fenced_step(system: AbstractMap, one: Array) -> Callable[[Components], Vector]:
-    """Return `system.step` on components, with the fence where it is worth its price."""
+def step_with_barrier(system: AbstractMap, one: Array) -> Callable[[Components], Vector]:
+    """Return `system.step` on components, with the barrier where it is worth its price."""
     if not isinstance(system, Map) or not isinstance(system.loss, ExpressionLoss):
         return system.step
     loss = system.loss
@@ -51,7 +51,7 @@ def fenced_step(system: AbstractMap, one: Array) -> Callable[[Components], Vecto
         return system.step
 
     def step(z: Components) -> Vector:
-        fence = _Fenced(loss, one, z[: loss.dim])
-        return eqx.tree_at(lambda s: s.loss, system, fence).step(z)
+        barred = _WithBarrier(loss, one, z[: loss.dim])
+        return eqx.tree_at(lambda s: s.loss, system, barred).step(z)
 
     return step

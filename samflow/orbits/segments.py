@@ -16,8 +16,8 @@ from jaxtyping import Array
 from samflow._status import Status
 from samflow.systems.base import AbstractFlow
 
-_SMALLEST_STEP = 1e-13
-"""Relative to t1: below this the solver gives up."""
+SMALLEST_STEP = 1e-13
+"""Relative to the time in all: below this the solver gives up."""
 _EVENT_TIME = 100.0
 """In units of rounding: tolerance of the time at which a real-valued event happens."""
 
@@ -80,7 +80,7 @@ def solve_segment(
         start,
         saveat=diffrax.SaveAt(ts=jnp.clip(times, t0, times[-1]), t1=True),
         stepsize_controller=diffrax.PIDController(
-            settings.rtol, settings.atol, dtmin=_SMALLEST_STEP * times[-1], force_dtmin=False
+            settings.rtol, settings.atol, dtmin=SMALLEST_STEP * times[-1], force_dtmin=False
         ),
         event=_event(events),
         max_steps=max_steps,

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from samflow import _checks
+from samflow._components import elementwise, largest
 from samflow._types import Scalar, Vector
 
 _Member = TypeVar("_Member", bound=enum.Enum)
@@ -80,3 +81,12 @@ def least(first: Any, *others: Any) -> Any:
 def over(function: Callable[[Any], Any], arguments: Any) -> Any:
     """Return function(argument) for each argument along the leading axis."""
     return jax.lax.map(function, arguments, batch_size=_AT_ONCE)
+
+
+def kink_distance(shift: Any, w: Vector, g: Vector) -> Scalar:
+    """Return the least |wᵢ| at which |wᵢ| + shift has a kink that the gradient is scaled by."""
+
+    def distance(x: Any, gradient: Any) -> Any:
+        return jnp.where(shift * abs(gradient) > 0, abs(x), jnp.inf)
+
+    return -largest(-elementwise(distance, w, g))

@@ -10,11 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from samflow import _checks
-from samflow._components import concatenate, elementwise, largest, mean, norm, unit
+from samflow._components import concatenate, mean, norm, unit
 from samflow._status import Kind
 from samflow._types import Scalar, V, Vector
 from samflow.losses.base import AbstractLoss
-from samflow.rules._common import at_least_0, flag, least, member, radius
+from samflow.rules._common import at_least_0, flag, kink_distance, least, member, radius
 from samflow.rules.base import AbstractNormalisedRule
 from samflow.rules.critical import EQUAL, AlignedCycle, Attraction, LinearAscent
 
@@ -56,12 +56,7 @@ class ASAM(AbstractNormalisedRule):
     def singularity(self, loss: AbstractLoss, w: Vector, memory: Vector | None = None) -> Scalar:
         """Return ‖T g‖, or with shift the distance to a kink times ‖g‖ if that is less."""
         g = loss.gradient(w)
-
-        def from_kink(x: Any, gradient: Any) -> Any:
-            kinked = self.shift * abs(gradient) > 0
-            return jnp.where(kinked, abs(x), jnp.inf)
-
-        nearest = -largest(-elementwise(from_kink, w, g))
+        nearest = kink_distance(self.shift, w, g)
         return least(norm((abs(w) + self.shift) * g), nearest * norm(g))
 
     def ascent_length(self, w: Any) -> float:

@@ -13,7 +13,7 @@ from samflow import _checks
 from samflow._components import Components, elementwise, inner, largest, mean, norm
 from samflow._types import Scalar, V, Vector
 from samflow.losses.base import AbstractLoss
-from samflow.rules._common import at_least_0, everywhere, flag, least, member, radius
+from samflow.rules._common import at_least_0, everywhere, flag, kink_distance, least, member, radius
 from samflow.rules.base import AbstractMemorylessRule, AbstractRule
 
 
@@ -201,12 +201,8 @@ class TensorSAM(AbstractMemorylessRule):
         smallest = jnp.where(self.eps > 0, everywhere(w), least(*divisors))
         if not self._any_scaled:
             return smallest
-
-        def from_kink(x: Any, gradient: Any) -> Any:
-            return jnp.where(self.shift * abs(gradient) > 0, abs(x), jnp.inf)
-
         kinks = [
-            -largest(-elementwise(from_kink, x, gradient))
+            kink_distance(self.shift, x, gradient)
             for scaled, x, gradient in zip(self._flags(w), parts(w), parts(g), strict=True)
             if scaled
         ]

@@ -11,7 +11,17 @@ from typing import Any
 import sympy
 
 from samflow.theory.conditions import SCHEMES, effective_curvature, flip_threshold, jury
-from samflow.theory.symbols import beta, evaluate, lr, real_number, rho, scaled_curvature, sign
+from samflow.theory.symbols import (
+    beta,
+    evaluate,
+    lr,
+    nonnegative_number,
+    positive_number,
+    real_number,
+    rho,
+    scaled_curvature,
+    sign,
+)
 from samflow.theory.windows import (
     ABOVE_ZERO,
     FROM_ZERO,
@@ -53,7 +63,7 @@ def rho_window(
     flow = lr is None
     if flow and scheme != "none":
         raise ValueError("Argument `lr` must be given with momentum: the flow here has none.")
-    step = None if flow else _positive("lr", lr)
+    step = None if flow else positive_number("lr", lr)
 
     def window(eigenvalue: sympy.Expr) -> Window:
         formula = symbolic_rho_window(sign(eigenvalue), scheme=scheme, flow=flow)
@@ -77,7 +87,7 @@ def lr_window(
     U(λ) = 0 is neutral. Arguments as in `rho_window`; GD takes no ρ.
     """
     beta_value = _momentum(momentum, scheme)
-    radius = _nonnegative("rho", rho)
+    radius = nonnegative_number("rho", rho)
 
     def window(eigenvalue: sympy.Expr) -> Window | None:
         curvature = evaluate(effective_curvature(rule), lam=eigenvalue, rho=radius)
@@ -107,7 +117,7 @@ def momentum_window(
     """
     if scheme not in SCHEMES or scheme == "none":
         raise ValueError(f"Argument `scheme` must be heavy_ball or nesterov, but is {scheme!r}.")
-    step, radius = _positive("lr", lr), _nonnegative("rho", rho)
+    step, radius = positive_number("lr", lr), nonnegative_number("rho", rho)
     to_one = Endpoint(sympy.Integer(1), Event.none)
 
     def window(eigenvalue: sympy.Expr) -> Window | None:
@@ -190,18 +200,4 @@ def _momentum(value: Any, scheme: str) -> sympy.Expr:
             f"Argument `momentum` must be 0 with scheme `none`, but is {value}. "
             "Give scheme `heavy_ball` or `nesterov`."
         )
-    return number
-
-
-def _positive(name: str, value: Any) -> sympy.Expr:
-    number = real_number(name, value)
-    if sign(number) <= 0:
-        raise ValueError(f"Argument `{name}` must be greater than 0, but is {value}.")
-    return number
-
-
-def _nonnegative(name: str, value: Any) -> sympy.Expr:
-    number = real_number(name, value)
-    if sign(number) < 0:
-        raise ValueError(f"Argument `{name}` must be at least 0, but is {value}.")
     return number

@@ -13,7 +13,15 @@ import sympy
 
 from samflow.theory.conditions import flip_threshold
 from samflow.theory.critical_points import rho_window
-from samflow.theory.symbols import eps, evaluate, grad_norm, lam, real_number, rho, sign
+from samflow.theory.symbols import (
+    eps,
+    evaluate,
+    grad_norm,
+    lam,
+    positive_number,
+    rho,
+    sign,
+)
 from samflow.theory.windows import (
     ABOVE_ZERO,
     TO_INFINITY,
@@ -63,9 +71,7 @@ def eps_window(
         tolerance: |λ| at most this counts as 0.
 
     """
-    radius = real_number("rho", rho)
-    if sign(radius) <= 0:
-        raise ValueError(f"Argument `rho` must be greater than 0, but is {rho}.")
+    radius = positive_number("rho", rho)
     window = rho_window(eigenvalues, lr=lr, momentum=momentum, scheme=scheme, tolerance=tolerance)
 
     def turned(end: Endpoint, free: Endpoint) -> Endpoint:
@@ -122,9 +128,7 @@ def practical_rho_window(
         tolerance: |λ| at most this counts as 0.
 
     """
-    small = real_number("eps", eps)
-    if sign(small) <= 0:
-        raise ValueError(f"Argument `eps` must be greater than 0, but is {eps}.")
+    small = positive_number("eps", eps)
     window = rho_window(eigenvalues, lr=lr, momentum=momentum, scheme=scheme, tolerance=tolerance)
     return window.times(small)
 

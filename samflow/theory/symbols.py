@@ -84,3 +84,19 @@ def sign(number: sympy.Expr) -> int:
     if number.is_zero:
         return 0
     return 1 if number > 0 else -1
+
+
+def positive_number(name: str, value: Any) -> sympy.Expr:
+    """Return an argument as an exact number, if it is greater than 0."""
+    number = real_number(name, value)
+    if sign(number) <= 0:
+        raise ValueError(f"Argument `{name}` must be greater than 0, but is {value}.")
+    return number
+
+
+def nonnegative_number(name: str, value: Any) -> sympy.Expr:
+    """Return an argument as an exact number, if it is at least 0."""
+    number = real_number(name, value)
+    if sign(number) < 0:
+        raise ValueError(f"Argument `{name}` must be at least 0, but is {value}.")
+    return number

@@ -31,7 +31,7 @@ def rule_tests(source):
             called = getattr(node.func, "id", getattr(node.func, "attr", ""))
             if called in ("isinstance", "issubclass"):
                 asked = node.args[1:]
-            elif called == "kind" and "AbstractRule" not in map(ast.unparse, node.args):
+            elif called == "instance" and "AbstractRule" not in map(ast.unparse, node.args):
                 asked = node.args[2:]
         elif isinstance(node, ast.Compare):
             asked = [node.left, *node.comparators]
