@@ -72,7 +72,7 @@ def renamed(tensors: dict[str, NumpyArray], rename: Rename | None) -> dict[str, 
     if wrong is not None:
         raise _checks.ArgumentError(f"Argument `rename` must give names, but gives {wrong!r}.")
     if len(set(names.values())) < len(names):
-        raise _checks.ArgumentError("Argument `rename` must not give two tensors one name.")
+        raise _checks.ArgumentError("Argument `rename` must not give two tensors the same name.")
     return {names[name]: tensor for name, tensor in tensors.items()}
 
 
@@ -125,7 +125,7 @@ def check_names(
         text += f" lacks {listed(f'{name} {shapes[name]}' for name in missing)}"
     if unknown:
         text += " and" if missing else ""
-        text += f" has besides {listed(f'{name} {tensors[name].shape}' for name in unknown)}"
+        text += f" also has {listed(f'{name} {tensors[name].shape}' for name in unknown)}"
     rename = _suggested(missing, unknown, tensors, shapes)
     taken = {name for name in unknown if _new(name, rename) in {*shapes, *others}}
     left = _beginnings([name for name in unknown if name not in taken], [*taken, *shapes])

@@ -84,7 +84,10 @@ def verdicts(
     step = 1 if lr is None else lr
     rho, momentum, step = (np.asarray(value)[..., None] for value in (rho, momentum, step))
     if kind == "none" and (momentum != 0).any():
-        raise ValueError("Argument `momentum` must be 0 with kind `none`. Give the kind.")
+        raise ValueError(
+            "Argument `momentum` must be 0 with kind `none`, but is not. Give kind `heavy_ball` or "
+            "`nesterov`."
+        )
     values, rho, momentum, step = np.broadcast_arrays(values, rho, momentum, step)
     if rule == "sam":
         return np.full(values.shape[:-1], Kind.undefined.value)
@@ -111,7 +114,9 @@ def verdicts(
 
 def _flow_counts(curvature: np.ndarray, kind: str, flat: np.ndarray) -> tuple:
     if kind != "none":
-        raise ValueError("Argument `lr` must be given with momentum: the flow here has none.")
+        raise ValueError(
+            "Argument `lr` must be given with momentum, because a flow has no momentum here."
+        )
     return _is_finite(curvature), curvature < 0, flat, 1
 
 

@@ -52,7 +52,9 @@ def rho_window(
     beta_value = _momentum(momentum, kind)
     flow = lr is None
     if flow and kind != "none":
-        raise ValueError("Argument `lr` must be given with momentum: the flow here has none.")
+        raise ValueError(
+            "Argument `lr` must be given with momentum, because a flow has no momentum here."
+        )
     step = None if flow else _positive("lr", lr)
 
     def window(eigenvalue: sympy.Expr) -> Window:

@@ -477,7 +477,7 @@ COMMON = Convention()
         (COMMON._replace(label_smoothing=1.0), r"`label_smoothing` must be in \[0, 1\)"),
         (COMMON._replace(eps=-1.0), "`eps` must be finite and at least 0"),
         (COMMON._replace(shift=-1.0), "`shift` must be finite and at least 0"),
-        (COMMON._replace(shift=0.1), '`shift` must be 0 but for ascent "asam"'),
+        (COMMON._replace(shift=0.1), '`shift` must be 0 unless ascent is "asam"'),
         (COMMON._replace(num_steps=0), "`num_steps` must be a whole number of at least 1"),
         (COMMON._replace(num_steps=2), "`eps` must be 0 for several ascent steps"),
         (COMMON._replace(ascent="ssam"), '`eps` must be 0 for ascent "ssam"'),
@@ -488,7 +488,10 @@ COMMON = Convention()
         (COMMON._replace(ascent="fsam", eps=0.0), '`eps` must be above 0 for first_memory "grad'),
         (COMMON._replace(sigma=-1.0), "`sigma` must be finite and at least 0"),
         (COMMON._replace(decay=1.0), r"`decay` must be in \[0, 1\)"),
-        (COMMON._replace(ascent="asam", num_steps=2), '`num_steps` must be 1 but for ascent "sam"'),
+        (
+            COMMON._replace(ascent="asam", num_steps=2),
+            '`num_steps` must be 1 unless ascent is "sam"',
+        ),
         (
             COMMON._replace(ascent="ssam", eps=0.0, norm_scope="each"),
             '`norm_scope` must be "all" for ascent "ssam"',
@@ -510,9 +513,11 @@ def test_losses_that_do_not_admit_a_convention_are_refused(digits):
     refused("gcsam", sf.losses.beale(), "`loss` must be of a network")
     refused("google", sf.losses.beale(), "`loss` must be of a network", weight_decay=DECAY)
     refused("google", "beale", "`loss` must be a Loss")
-    refused("late-sam", squared(digits), "`label_smoothing` must be 0 but for cross_entropy")
+    refused(
+        "late-sam", squared(digits), "`label_smoothing` must be 0 unless the loss is cross_entropy"
+    )
     counted = make_loss("google", digits.loss, weight_decay=DECAY)
-    refused("davda54", counted, "`loss` must not count weight decay")
+    refused("davda54", counted, "`loss` must not include weight decay")
     refused("google", counted, "must be that of the loss, 0.02", weight_decay=0.1)
     refused("google", digits.loss, "`weight_decay` must be finite", weight_decay=-1.0)
     refused("davda54", digits.loss, "`weight_decay` must be finite", weight_decay=-1.0)
@@ -528,5 +533,5 @@ def test_losses_that_do_not_admit_a_convention_are_refused(digits):
     refused("late-sam", normed, "batch_norm='train'")
     assert make_map("davda54", normed, rho=RHO, lr=LR).loss is normed
     traced = jax.jit(lambda decay: make_loss("google", digits.loss, weight_decay=decay).dim)
-    with pytest.raises(ArgumentError, match="plain number where it is a part of the loss"):
+    with pytest.raises(ArgumentError, match="plain number if it is part of the loss"):
         traced(DECAY)
