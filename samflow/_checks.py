@@ -63,8 +63,8 @@ _Requirement = tuple[Callable[[Any], Any], str]
 def _number(name: str, value: Any, requirement: _Requirement, hint: str) -> float:
     if is_traced(value):
         raise ArgumentError(
-            f"Argument `{name}` must be a number that is known before the run, but is traced by a "
-            "transformation of JAX, as jit, grad or vmap. Keep it outside."
+            f"Argument `{name}` must be a concrete number, but is traced by a JAX transformation "
+            "such as jit, grad or vmap. Set it outside the transformed function."
         )
     holds, text = requirement
     try:
@@ -107,9 +107,9 @@ def real_numbers(value: Any) -> np.ndarray:
             for each in array.flat:
                 _refuse_others(each)
                 if not (isinstance(each, numbers.Real) or hasattr(each, "__float__")):
-                    raise TypeError(f"{type(each).__name__} is no number")
+                    raise TypeError(f"{type(each).__name__} is not a number")
         elif array.dtype.kind not in "iuf" and not jnp.issubdtype(array.dtype, jnp.floating):
-            raise TypeError(f"{array.dtype} is no type of real numbers")
+            raise TypeError(f"{array.dtype} is not a type of real numbers")
         return array.astype(float)
     except (ValueError, OverflowError, RuntimeError) as error:
         raise TypeError(str(error)) from error
@@ -118,9 +118,9 @@ def real_numbers(value: Any) -> np.ndarray:
 def _refuse_others(value: Any) -> None:
     """Refuse what NumPy would take for numbers, also in lists."""
     if isinstance(value, (str, bytes, bytearray, bool, np.bool_)):
-        raise TypeError(f"{type(value).__name__} is no number")
+        raise TypeError(f"{type(value).__name__} is not a number")
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
-        raise TypeError("some are masked")
+        raise TypeError("some entries are masked")
     if isinstance(value, (list, tuple)):
         for each in value:
             if not isinstance(each, float):
@@ -216,15 +216,15 @@ def box(name: str, value: Any, dim: int) -> Box:
         array = real_numbers(value)
     except TypeError as error:
         raise ArgumentError(
-            f"Argument `{name}` must be {dim} pairs (low, high), or one for all, but is "
-            f"{excerpt(value)}{_because(error)}."
+            f"Argument `{name}` must be {dim} pairs (low, high), or one pair for all weights, but "
+            f"is {excerpt(value)}{_because(error)}."
         ) from error
     if array.shape == (2,):
         array = np.tile(array, (dim, 1))
     if array.shape != (dim, 2):
         raise ArgumentError(
-            f"Argument `{name}` must be {dim} pairs (low, high), or one for all, but has shape "
-            f"{array.shape}."
+            f"Argument `{name}` must be {dim} pairs (low, high), or one pair for all weights, but "
+            f"has shape {array.shape}."
         )
     for low, high in array:
         if not (np.isfinite(low) and np.isfinite(high) and low < high):
@@ -263,8 +263,8 @@ def double_precision(task: str) -> None:
     """Refuse to do in single precision what single precision cannot resolve."""
     if not jax.config.jax_enable_x64:  # pyright: ignore[reportAttributeAccessIssue]
         raise ArgumentError(
-            f"{task} needs double precision, but JAX is in single precision. "
-            'Call `jax.config.update("jax_enable_x64", True)` before you make the system.'
+            f"{task} needs double precision, but JAX is in single precision. Call "
+            '`jax.config.update("jax_enable_x64", True)` before you make the system.'
         )
 
 
@@ -296,7 +296,9 @@ def writable(name: str, path: str | os.PathLike[str], suffixes: Sequence[str] = 
     # It is replaced by a file that is made beside it, or beside what it is a link to.
     real = Path(os.path.realpath(path))
     if not (_access(real.parent) and (_access(real) or not real.exists())):
-        raise ArgumentError(f"Argument `{name}` must be writable, but {str(path)!r} is not.")
+        raise ArgumentError(
+            f"Argument `{name}` must be writable, but {str(path)!r} is not. Choose another path."
+        )
     return path
 
 

@@ -22,6 +22,6 @@ def optional(module: str, task: str) -> Any:
         )
         extra = _EXTRAS.get(package, "networks")
         raise ImportError(
-            f"{task} needs {package}, which the extra `{extra}` brings: "
-            f"pip install 'samflow[{extra}]'"
+            f"{task} needs {package}, which comes with the extra `{extra}`: pip install "
+            f"'samflow[{extra}]'"
         ) from error

@@ -58,12 +58,12 @@ def key_words(key: PRNGKeyArray) -> Array:
         data = jax.random.key_data(key) if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else key
     except AttributeError as error:
         raise _checks.ArgumentError(
-            f"Argument `key` must be a key, as `jax.random.key(0)`, but is {key!r}."
+            f"Argument `key` must be a key, such as `jax.random.key(0)`, but is {key!r}."
         ) from error
     if data.shape[-1:] != (2,) or data.ndim != 1 or data.dtype != jnp.uint32:
         raise _checks.ArgumentError(
-            f"Argument `key` must be one key of jax.random's threefry, two words of 32 bits, but "
-            f"has shape {data.shape} and type {data.dtype}."
+            "Argument `key` must be a single threefry key of jax.random, two words of 32 bits, but "
+            f"has shape {data.shape} and type {data.dtype}. Make one with `jax.random.key(0)`."
         )
     return data
 

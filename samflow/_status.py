@@ -47,22 +47,23 @@ class Status(enum.IntEnum):
 
 _MESSAGES = {
     Status.converged: "The update became no larger than the tolerance.",
-    Status.out_of_steps: "All the steps asked for were made without convergence or divergence.",
+    Status.out_of_steps: "All steps were made without convergence or divergence.",
     Status.diverged: "The orbit left the ball of the given escape radius.",
-    Status.not_finite: "A value became infinite or not a number inside the escape radius.",
+    Status.not_finite: "A value became infinite or NaN inside the escape radius.",
     Status.undefined: "The orbit reached a point where the system is not defined.",
     Status.reached_end: "The solution was followed to the final time.",
     Status.located: "The point was located: its residual is within the tolerance.",
     Status.residual_too_large: "The solver stopped with a residual above the tolerance.",
     Status.not_differentiable: "The system has no Jacobian at this point.",
-    Status.step_size_vanished: "The step size fell to nothing: the field is singular just ahead.",
-    Status.not_a_fixed_point: "The system moves this point: it is no equilibrium.",
-    Status.sliding: "The solution came in finite time to where the field jumps, and is held there.",
-    Status.not_unique: "The field jumps here, and more than one solution goes on from here.",
-    Status.no_closed_form: "No closed form of this rule's conditions is known here; `classify` has "
-    "numbers.",
+    Status.step_size_vanished: "The step size became too small: the field is singular just ahead.",
+    Status.not_a_fixed_point: "The system moves this point: it is not a fixed point.",
+    Status.sliding: "The solution reached a set where the field jumps in finite time, and stays "
+    "there.",
+    Status.not_unique: "The field jumps here, and more than one solution continues from here.",
+    Status.no_closed_form: "No closed form of this rule's conditions is known here; `classify` "
+    "computes numbers.",
     Status.escaped: "The path left the ball.",
-    Status.still_inside: "The path was in the ball at every step made: its time is censored.",
+    Status.still_inside: "The path was in the ball at every step made: its time is right-censored.",
 }
 
 

@@ -112,7 +112,7 @@ def write_whole(path: str | os.PathLike[str], content: str | bytes) -> Path:
     path, place = Path(path), Path(os.path.realpath(path))
     data = content.encode() if isinstance(content, str) else content
     if place.exists() and not place.is_file():
-        raise FileExistsError(errno.EEXIST, "a folder, a pipe or a device is there", str(path))
+        raise FileExistsError(errno.EEXIST, "the path is a folder, a pipe or a device", str(path))
     temporary = place.with_name(f".{place.name[:_SHORT_NAME]}.{secrets.token_hex(4)}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)  # by the umask
     try:

@@ -102,7 +102,9 @@ def test_counts_end_where_doubles_stop_counting(system):
 
 def test_boxes_and_names_are_checked_alike(system):
     for box in ([["1", "2"], [3, 4]], [[True, 2], [3, 4]], [[0, 10**400], [3, 4]]):
-        with pytest.raises(ArgumentError, match=r"`box` must be 2 pairs .*or one for all, but is"):
+        with pytest.raises(
+            ArgumentError, match=r"`box` must be 2 pairs .*or one pair for all weights, but is"
+        ):
             sf.find_fixed_points(system, box=box)
     for name in (3, "x" * 10**6):
         with pytest.raises(ArgumentError, match="Unknown rule") as error:
@@ -142,14 +144,14 @@ def test_masked_examples_are_refused_for_torch():
 
     masked = np.ma.masked_array([[1.0], [2.0]], [[False], [True]])
     for x, y in ((masked, np.zeros(2)), (np.zeros((2, 1)), masked)):
-        with pytest.raises(ArgumentError, match="some are masked"):
+        with pytest.raises(ArgumentError, match="some entries are masked"):
             held(torch, x, y, torch.float64, torch.device("cpu"))
 
 
 def test_a_traced_number_is_refused_where_a_float_is_needed():
     """`positive` returns a float; `positive_array` takes what jit traces, and checks it then."""
     assert isinstance(_checks.positive("tol", np.float32(0.5)), float)
-    with pytest.raises(ArgumentError, match="`tol` must be a number that is known before the run"):
+    with pytest.raises(ArgumentError, match="`tol` must be a concrete number, but is traced"):
         jax.jit(lambda tol: _checks.positive("tol", tol))(0.5)
     assert jax.jit(lambda lr: _checks.positive_array("lr", lr))(0.5) == 0.5
 

@@ -198,7 +198,7 @@ def _of_flow(
     defaults = {"t_transient": 0.0, "rtol": 1e-8, "atol": 1e-10, "max_steps": 1_000_000}
     given = defaults | {name: value for name, value in given.items() if value is not None}
     if "t1" not in given:
-        raise ArgumentError("Argument `t1` must be a number, but is None.")
+        raise ArgumentError("Argument `t1` must be a number, but is None. Give the final time.")
     settings = _flow_growth.FlowSettings(
         _checks.positive_array("t1", given["t1"]),
         _checks.nonnegative_array("t_transient", given["t_transient"]),
@@ -226,8 +226,8 @@ def _how_many(num_exponents: int | None, dim: int) -> int:
     number = _checks.count("num_exponents", dim if num_exponents is None else num_exponents)
     if number > dim:
         raise ArgumentError(
-            f"Argument `num_exponents` must be at most {dim}, the length of a state, "
-            f"but is {number}."
+            f"Argument `num_exponents` must be at most {dim}, the dimension of a state, but is "
+            f"{number}."
         )
     return number
 

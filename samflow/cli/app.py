@@ -10,7 +10,8 @@ from samflow.cli import checkpoint, escape, losses, portrait, rules, saddle, sta
 
 app = typer.Typer(
     name="samflow",
-    help="The dynamics of sharpness-aware minimisation: fixed points, proofs, phase portraits.",
+    help="The dynamics of sharpness-aware minimisation (SAM): fixed points, stability, proofs, "
+    "phase portraits.",
     add_completion=False,
     pretty_exceptions_enable=False,
 )
@@ -27,7 +28,7 @@ app.command("rules")(rules.command)
 @app.callback(invoke_without_command=True)
 def _start(
     context: typer.Context,
-    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
 ) -> None:
     if version:
         from samflow import __version__

@@ -26,30 +26,49 @@ Noise = Annotated[
     str,
     typer.Option(
         "--noise",
-        help="Of the gradient: hessian, of covariance |H|/B with H at the point; or isotropic, "
-        "sigma²/B in every direction.",
+        help="Noise of the gradient: hessian has covariance |H|/B, with H the Hessian at --point; "
+        "isotropic has variance sigma²/B in each direction.",
     ),
 ]
 Sigma = Annotated[
     float | None,
-    options.number_option("--sigma", help="Of isotropic noise, one example's: 1 by default."),
+    options.number_option(
+        "--sigma", help="Standard deviation of isotropic noise for one example; 1 by default."
+    ),
 ]
-BatchSize = Annotated[int, options.whole_option("--batch-size", help="B, at least 1.")]
+BatchSize = Annotated[
+    int,
+    options.whole_option(
+        "--batch-size",
+        help="Batch size B, at least 1. The covariance of the noise is divided by it.",
+    ),
+]
 Centre = Annotated[
     str | None,
-    typer.Option("--point", help="Centre of the ball, as 0,1. By default the loss's saddle."),
+    typer.Option(
+        "--point", help="Centre of the ball, such as 0,1. By default the saddle of the loss."
+    ),
 ]
 Start = Annotated[
-    str | None, typer.Option("--start", help="Where paths begin, as 0,1. By default the centre.")
+    str | None,
+    typer.Option("--start", help="Start of the paths, such as 0,1. By default the centre."),
 ]
-Radius = Annotated[float, options.number_option("--radius", help="Of the ball, greater than 0.")]
-Paths = Annotated[int, options.whole_option("--paths", help="How many paths a rule.")]
+Radius = Annotated[
+    float, options.number_option("--radius", help="Radius of the ball, greater than 0.")
+]
+Paths = Annotated[int, options.whole_option("--paths", help="Number of paths for each rule.")]
 MaxSteps = Annotated[
-    int, options.whole_option("--max-steps", help="Steps after which a path is given up.")
+    int,
+    options.whole_option(
+        "--max-steps", help="Largest number of steps; a path still inside is then censored."
+    ),
 ]
-Seed = Annotated[int, options.whole_option("--seed", help="Of the random numbers, at least 0.")]
+Seed = Annotated[
+    int, options.whole_option("--seed", help="Seed of the random numbers, at least 0.")
+]
 RuleName = Annotated[
-    str, typer.Option("--rule", help="A name of `samflow rules`; SGD stands beside it.")
+    str,
+    typer.Option("--rule", help="Name of a rule, see `samflow rules`. It is compared with SGD."),
 ]
 
 
@@ -73,7 +92,7 @@ def command(
     json: options.AsJson = False,
     output: options.Output = None,
 ) -> int:
-    """Print when a rule, and SGD, leave a ball about a saddle: median, interval, share."""
+    """Simulate when a rule and SGD leave a ball around a saddle: median time, interval, share."""
     path = checked_path(output, TEXT_SUFFIXES)
     options.check_hyperparameters(rho=rho, lr=lr, momentum=momentum)
     from samflow import _checks
@@ -111,7 +130,7 @@ def command(
         for name, step in maps.items()
     }
     heading = (
-        f"{made.name}: out of the ball of radius {radius:g} about {options.show_point(centre)}"
+        f"{made.name}: escape from the ball of radius {radius:g} about {options.show_point(centre)}"
     )
     text = json_module.dumps(_plain(found, made.name, centre), indent=2, ensure_ascii=False)
     deliver(render(heading, found), text, as_json=json, path=path)
@@ -160,7 +179,7 @@ def render(heading: str, found: "dict[str, EscapeTimes]") -> list[RenderableType
         Text(),
         *(Text(line) for line in lines),
         Text(
-            f"Kaplan and Meier's estimate; the mean is of min(T, {last.max_steps}). Paths still "
+            f"Kaplan–Meier estimates; the mean is that of min(T, {last.max_steps}). Paths still "
             "inside are censored."
         ),
     ]
@@ -175,7 +194,7 @@ def _verdict(found: "dict[str, EscapeTimes]") -> int:
     for name, causes in lost.items():
         if causes:
             shown = ", ".join(f"{n} {cause}" for cause, n in causes.items())
-            say(f"{_shown_name(name)} lost paths: {shown}. They are censored, not escaped.")
+            say(f"{_shown_name(name)} lost paths: {shown}. They count as censored, not as escaped.")
     return 1 if any(lost.values()) else 0
 
 
@@ -212,7 +231,7 @@ def _centre(loss: Any, text: str | None) -> list[float]:
 
     raise _checks.ArgumentError(
         f"Option `--point` is missing: no saddle of {loss.name} is listed. Give {loss.dim} numbers "
-        "with commas between them; `samflow saddle` finds critical points."
+        "separated by commas. `samflow saddle` finds critical points."
     )
 
 
@@ -226,7 +245,7 @@ def _noise(
         if sigma is not None:
             raise _checks.ArgumentError(
                 f"Argument `--sigma` needs `--noise {ISOTROPIC}`, but is {sigma:g} with `--noise "
-                f"{HESSIAN}`, whose size the Hessian sets."
+                f"{HESSIAN}`. The size of that noise follows from the Hessian. Leave `--sigma` out."
             )
         return noise.hessian_noise(loss, centre, batch_size=batch_size)
     size = 1.0 if sigma is None else sigma

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def command(json: options.AsJson = False, output: options.Output = None) -> int:
-    """List the losses by name: formula, domain, known critical points, source."""
+    """List the losses: name, formula, domain, known critical points, source."""
     path = checked_path(output, TEXT_SUFFIXES)
     from samflow.losses import ZOO
 
@@ -25,7 +25,7 @@ def command(json: options.AsJson = False, output: options.Output = None) -> int:
         for factory in ZOO.values()
     ]
     content: list[RenderableType] = [part for row in rows for part in _lines(row)]
-    content.append(Text("\nAny formula is a loss too, as --loss 'x**2 - y**2'."))
+    content.append(Text("\nAny formula can be a loss too: --loss 'x**2 - y**2'."))
     text = json_format.dumps(rows, indent=2, ensure_ascii=False)
     deliver(content, text, as_json=json, path=path)
     return 0

@@ -44,8 +44,8 @@ def make_loss(model: str, data: str | None, examples: int | None, settings: Loss
     if isinstance(made, AbstractNetworkLoss):
         if data is not None:
             raise _checks.ArgumentError(
-                f"Argument `--data` cannot be given with a model that is a loss already, as "
-                f"{model!r} is. Leave it out."
+                f"Argument `--data` must be left out, because {model!r} is already a loss, with "
+                "its data."
             )
         _check_no_more(model, examples, settings)
         return _in_chunks(made, settings.chunk_size)
@@ -71,8 +71,9 @@ def make_loss(model: str, data: str | None, examples: int | None, settings: Loss
         common |= {"state": state, "batch_norm": settings.batch_norm}
     elif settings.batch_norm not in ("none", "eval"):
         raise _checks.ArgumentError(
-            f"Argument `--batch-norm` must be left out for a model without state, as {model!r} "
-            f"is, but is {settings.batch_norm!r}. Of equinox, return (model, state)."
+            "Argument `--batch-norm` must be left out for a model without state, but is "
+            f"{settings.batch_norm!r} for {model!r}. To give an equinox model with its state, "
+            "return (model, state)."
         )
     loss = network(module, x, y, **common)
     return _in_chunks(loss, settings.chunk_size)
@@ -86,8 +87,8 @@ def _check_no_more(model: str, examples: int | None, settings: LossSettings) -> 
     if given:
         options = ", ".join(f"`--{name.replace('_', '-')}`" for name in given)
         raise _checks.ArgumentError(
-            f"Argument {options} must be left out with a model that is a loss already, as "
-            f"{model!r} is. Set it where the loss is made."
+            f"Argument {options} must be left out, because {model!r} is already a loss. Set it "
+            "where the loss is made."
         )
 
 
@@ -106,7 +107,8 @@ def function_at(option: str, place: str) -> Callable[[], Any]:
     module, colon, name = place.partition(":")
     if not (module and colon and name) or module.startswith("."):
         raise _checks.ArgumentError(
-            f"Argument `{option}` must be module:function, as my_models:make, but is {place!r}."
+            f"Argument `{option}` must be module:function, such as my_models:make, but is "
+            f"{place!r}."
         )
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
@@ -117,7 +119,7 @@ def function_at(option: str, place: str) -> Callable[[], Any]:
             raise
         raise _checks.ArgumentError(
             f"Argument `{option}` must name a module that can be imported, but {module!r} cannot. "
-            "Run the command in the folder that has it."
+            "Run the command in the folder that contains it."
         ) from error
     function = getattr(found, name, None)
     if not callable(function):
@@ -147,7 +149,7 @@ def examples_of(data: str, most: int | None) -> tuple[Any, Any]:
         there = min(_lengths((x, y)), default=0)
         if most > there:
             raise _checks.ArgumentError(
-                f"Argument `--examples` must be at most {there}, as many as there are, but is "
+                f"Argument `--examples` must be at most {there}, the number of examples, but is "
                 f"{most}."
             )
         x, y = _first((x, y), most)
@@ -162,7 +164,8 @@ def _lengths(tree: Any) -> list[int]:
         return [n for each in tree for n in _lengths(each)]
     if not hasattr(tree, "__len__") or np.ndim(tree) == 0:
         raise _checks.ArgumentError(
-            "Argument `--data` must have arrays with an example a row, but one has no rows."
+            "Argument `--data` must have arrays with one row per example, but one array has no "
+            "rows."
         )
     return [len(tree)]
 
@@ -177,7 +180,9 @@ def _first(tree: Any, count: int) -> Any:
 
 def _arrays(path: Path) -> tuple[np.ndarray, np.ndarray]:
     if not os.path.isfile(path):
-        raise _checks.ArgumentError(f"Argument `--data` must be a file, but {str(path)!r} is none.")
+        raise _checks.ArgumentError(
+            f"Argument `--data` must be a file, but there is no file {str(path)!r}."
+        )
     try:
         with zipfile.ZipFile(path), np.load(path, allow_pickle=False) as file:
             missing = [name for name in ("x", "y") if name not in file.files]
@@ -191,5 +196,6 @@ def _arrays(path: Path) -> tuple[np.ndarray, np.ndarray]:
         raise
     except Exception as error:  # decoders of damaged bytes raise of many types
         raise _checks.ArgumentError(
-            f"Argument `--data` must be a whole .npz of numbers, but {str(path)!r} is not: {error}"
+            f"Argument `--data` must be a complete .npz file of numbers, but {str(path)!r} is not: "
+            f"{error}"
         ) from error

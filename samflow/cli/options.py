@@ -42,32 +42,40 @@ def whole_option(*names: str, help: str) -> Any:
 Loss = Annotated[
     str,
     typer.Option(
-        "--loss", help='A name that `samflow losses` lists, or a formula as "x**2 - y**2".'
+        "--loss", help='Name of a loss, see `samflow losses`; or a formula such as "x**2 - y**2".'
     ),
 ]
-Rule = Annotated[str, typer.Option("--rule", help="gd, usam or sam; see `samflow rules`.")]
+Rule = Annotated[
+    str,
+    typer.Option("--rule", help="Name of a rule, such as gd, usam or sam; see `samflow rules`."),
+]
 Rho = Annotated[float, number_option("--rho", help="Radius of the ascent step, at least 0.")]
 LearningRate = Annotated[float, number_option("--lr", help="Step size, greater than 0.")]
-Momentum = Annotated[float, number_option("--momentum", help="Of heavy ball: 0 to below 1.")]
+Momentum = Annotated[
+    float, number_option("--momentum", help="Heavy-ball momentum, at least 0 and below 1.")
+]
 BoxText = Annotated[
     str | None,
     typer.Option(
         "--box",
-        help="Where to look: -4,4 for every weight, or a pair for each, -4,4,-3,3. "
-        "By default the loss's domain, or -3,3.",
+        help="Box to search: -4,4 for every weight, or one pair per weight, such as -4,4,-3,3. By "
+        "default the domain of the loss, or -3,3.",
     ),
 ]
 Eigenvalues = Annotated[
     str | None,
-    typer.Option("--eigenvalues", help="For the loss `saddle`: of its Hessian, as 1,-2."),
+    typer.Option(
+        "--eigenvalues", help="For --loss saddle: eigenvalues of its Hessian, such as 1,-2."
+    ),
 ]
 Dim = Annotated[
-    int | None, whole_option("--dim", help="Number of weights, for losses that come in any.")
+    int | None,
+    whole_option("--dim", help="Number of weights, for losses that exist in any dimension."),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout and nothing else.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print only JSON on stdout.")]
 Output = Annotated[
     str | None,
-    typer.Option("--output", "-o", help="Write to this file instead: .json or .txt."),
+    typer.Option("--output", "-o", help="File to write to instead of stdout: .json or .txt."),
 ]
 
 _HALF_WIDTH = 3.0
@@ -89,14 +97,15 @@ def make_loss(source: str, *, dim: int | None = None, eigenvalues: str | None = 
             )
         if dim is not None:
             raise _checks.ArgumentError(
-                "Argument `--dim` cannot be given with `--eigenvalues`, which says it already."
+                "Argument `--dim` cannot be given with `--eigenvalues`, whose number is the "
+                "dimension. Leave it out."
             )
         return losses.saddle(numbers("--eigenvalues", eigenvalues))
     if dim is not None:
         takers = [n for n, f in losses.ZOO.items() if "dim" in inspect.signature(f).parameters]
         if name not in takers:
             raise _checks.ArgumentError(
-                f"Argument `--dim` needs a loss that comes in any dimension "
+                "Argument `--dim` needs a loss that exists in any dimension "
                 f"({', '.join(takers)}), but the loss is {source!r}."
             )
         factory: Any = losses.ZOO[name]
@@ -150,14 +159,17 @@ def make_box(text: str | None, loss: "AbstractLoss") -> "Box":
             ends = ends * loss.dim
         if len(ends) != 2 * loss.dim:
             raise _checks.ArgumentError(
-                f"Argument `--box` must be low,high or one such pair for each of {loss.dim} "
+                f"Argument `--box` must be low,high, or one such pair for each of {loss.dim} "
                 f"weights, but has {len(ends)} numbers: {text!r}."
             )
         return _checks.box("--box", list(zip(ends[::2], ends[1::2], strict=True)), loss.dim)
     if loss.domain is not None:
         return loss.domain
     box = ((-_HALF_WIDTH, _HALF_WIDTH),) * loss.dim
-    say(f"Looking in {show_box(box)}: {loss.name} has no domain of its own. --box changes it.")
+    say(
+        f"Searching {show_box(box)}, because {loss.name} has no domain of its own. Change the box "
+        "with --box."
+    )
     return box
 
 
@@ -168,8 +180,8 @@ def make_point(name: str, text: str, loss: "AbstractLoss") -> list[float]:
     point = numbers(name, text)
     if len(point) != loss.dim:
         raise _checks.ArgumentError(
-            f"Argument `{name}` must be {loss.dim} numbers with commas between them, one a weight "
-            f"of {loss.name}, but has {len(point)}: {text!r}."
+            f"Argument `{name}` must be {loss.dim} numbers separated by commas, one for each "
+            f"weight of {loss.name}, but has {len(point)}: {text!r}."
         )
     _checks.point(name, point, loss.dim)
     _checks.inside(name, point, loss.domain)
@@ -184,8 +196,8 @@ def numbers(name: str, text: str) -> list[float]:
         return [float(part) for part in text.split(",")]
     except ValueError as error:
         raise _checks.ArgumentError(
-            f"Argument `{name}` must be numbers with commas between them, as 2,-0.5, "
-            f"but is {text!r}."
+            f"Argument `{name}` must be numbers separated by commas, such as 2,-0.5, but is "
+            f"{text!r}."
         ) from error
 
 

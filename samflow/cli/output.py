@@ -51,7 +51,7 @@ def checked_path(output: str | None, suffixes: Sequence[str]) -> Path | None:
 
     if output is None and sys.stdout is None:
         raise _checks.ArgumentError(
-            "Argument `-o` must be given where stdout is closed: the result would be lost."
+            "Argument `-o` must be given if stdout is closed, because the result would be lost."
         )
     return None if output is None else _checks.writable("-o", output, suffixes)
 
@@ -84,7 +84,7 @@ def writing(path: Path) -> Iterator[None]:
     except OSError as error:
         raise _checks.ArgumentError(
             f"Argument `-o` must be a file that can be written, but {str(path)!r} cannot "
-            f"({error.strerror or error}). Choose another place."
+            f"({error.strerror or error}). Choose another path."
         ) from error
     say(f"Wrote {path}")
 

@@ -11,23 +11,26 @@ from samflow.cli.output import checked_path, deliver, writing
 _LR = 0.01
 _SUFFIXES = (".pdf", ".png", ".svg")
 
-Flow = Annotated[bool, typer.Option("--flow", help="Of the rule's flow instead of its map.")]
+Flow = Annotated[bool, typer.Option("--flow", help="Draw the rule's flow instead of its map.")]
 StepSize = Annotated[
     float | None,
     options.number_option("--lr", help="Step size of the map, greater than 0; 0.01 by default."),
 ]
 Starts = Annotated[
     list[str] | None,
-    typer.Option("--start", help="Where an orbit begins, as 2,-0.5; may be repeated."),
+    typer.Option(
+        "--start", help="Start of an orbit, such as 2,-0.5. Repeat the option for several."
+    ),
 ]
 Length = Annotated[
     float | None,
     options.number_option(
-        "--length", help="Of orbits: steps of a map (1000), time of a flow (10)."
+        "--length",
+        help="Length of orbits: steps of a map (default 1000) or time of a flow (default 10).",
     ),
 ]
 Picture = Annotated[
-    str, typer.Option("--output", "-o", help="Write to this file: .pdf, .png or .svg.")
+    str, typer.Option("--output", "-o", help="File for the picture: .pdf, .png or .svg.")
 ]
 
 
@@ -46,7 +49,7 @@ def command(
     dim: options.Dim = None,
     json: options.AsJson = False,
 ) -> int:
-    """Draw the phase portrait of a loss with two weights; print its fixed points."""
+    """Draw the phase portrait of a loss with two weights and print the fixed points."""
     path = checked_path(output, _SUFFIXES)
     assert path is not None  # --output is required
     import samflow as sf
@@ -55,7 +58,8 @@ def command(
     made = options.make_loss(loss, dim=dim, eigenvalues=eigenvalues)
     if made.dim != 2:
         raise _checks.ArgumentError(
-            f"Argument `--loss` must have two weights to be drawn, but {made.name} has {made.dim}."
+            f"Argument `--loss` must have two weights to be drawn, but {made.name} has {made.dim}. "
+            "Choose another loss."
         )
     if flow and (lr is not None or momentum):
         raise _checks.ArgumentError(

@@ -12,7 +12,7 @@ from samflow.cli.output import TEXT_SUFFIXES, checked_path, deliver, indented
 
 
 def command(json: options.AsJson = False, output: options.Output = None) -> int:
-    """List the rules: formula, options, memory, whether smooth, closed forms, source."""
+    """List the rules: name, formula, smoothness, closed forms, memory, options, source."""
     path = checked_path(output, TEXT_SUFFIXES)
     from samflow.rules import RULES
 
@@ -54,7 +54,7 @@ def _lines(row: dict[str, Any]) -> list[RenderableType]:
         f"at critical points: {smooth}; closed forms: {row['closed_forms']}",
     ]
     if row["memory"]:
-        facts.append("remembers gradients: for maps only")
+        facts.append("has a memory of earlier gradients: for maps only")
     if row["options"]:
         facts.append(f"options: {', '.join(row['options'])}")
     below = [indented(Text(fact)) for fact in (*facts, row["source"])]

@@ -14,21 +14,24 @@ Rules = Annotated[
     list[str] | None,
     typer.Option(
         "--rule",
-        help="A name of `samflow rules`, may be repeated; or all, which also follows orbits. "
-        "By default gd, usam and sam.",
+        help="Name of a rule, see `samflow rules`. Repeat the option for several; `all` takes all "
+        "rules and also follows orbits. By default gd, usam and sam.",
     ),
 ]
 Simulate = Annotated[
     bool,
     typer.Option(
         "--simulate",
-        help="Also follow orbits from near each critical point: a second or two a rule.",
+        help="Also follow orbits that start near each critical point; takes a second or two per "
+        "rule.",
     ),
 ]
 All = Annotated[
     bool,
     typer.Option(
-        "--all", help="Also fixed points of USAM and SAM that are no critical points. Can be slow."
+        "--all",
+        help="Also find the hallucinated fixed points: those of USAM and SAM that are no critical "
+        "points of the loss. Can be slow.",
     ),
 ]
 
@@ -47,7 +50,7 @@ def command(
     json: options.AsJson = False,
     output: options.Output = None,
 ) -> int:
-    """Print every critical point: eigenvalues, multipliers, thresholds in rho and lr, proofs."""
+    """Find the critical points; print eigenvalues, multipliers, thresholds in rho and lr."""
     path = checked_path(output, TEXT_SUFFIXES)
     options.check_hyperparameters(rho=rho, lr=lr, momentum=momentum)
     made = options.make_loss(loss, dim=dim, eigenvalues=eigenvalues)

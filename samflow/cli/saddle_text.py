@@ -165,7 +165,7 @@ def _samples(points: Sequence["SurveyedPoint"]) -> list[RenderableType]:
         heading = Text(f"\n{_places(group, _SHOWN + 1)}  ", style="bold")
         samples = "1 sample" if len(group) == 1 else f"{len(group)} samples"
         heading.append(
-            f"{samples} of a curve or surface, as far as Newton's method sees; loss {loss}",
+            f"{samples} of a curve or surface, found by Newton's method; loss {loss}",
             style="not bold",
         )
         curvatures = [lam for point in group for lam in point.eigenvalues]
@@ -207,7 +207,7 @@ def _comparison(
             table.add_row(rule.upper(), *cells)
         parts += [table, Text()]
     if differ:
-        return [*parts, Text("* not what theory says, see below")]
+        return [*parts, Text("* differs from theory, see below")]
     return parts[:-1] if groups else []
 
 
@@ -322,15 +322,17 @@ def _summary(found: "Survey") -> list[str]:
     if any(b.local is not None for point in found.points for b in point.behaviours):
         exact = all(b.local.exact for p in found.points for b in p.behaviours if b.local)
         lines.append(
-            "Normalised SAM has no Jacobian where the gradient vanishes, so no multipliers. What "
-            "is said of it is exact for the quadratic part of the loss there"
-            + ("." if exact else "; for the loss it is no proof.")
+            "Normalised SAM has no Jacobian where the gradient vanishes, and so no multipliers. "
+            "What is said about it is exact for the quadratic part of the loss"
+            + ("." if exact else "; for the loss itself it is not a proof.")
         )
     from samflow.equilibria.saddle_report import hallucinating
 
     ascents = [rule.upper() for rule in hallucinating(found.rules)]
     if ascents and found.hallucinated is None:
-        lines.append(f"{' and '.join(ascents)} can stand still elsewhere; --all looks there too.")
+        lines.append(
+            f"{' and '.join(ascents)} can have other fixed points; --all searches for them too."
+        )
     return lines
 
 
@@ -344,7 +346,7 @@ def _held(found: "Survey") -> list[str]:
             text = f"orbits stay near {sum(seen <= _STAYS for seen in fates)} of {len(fates)}"
         elif all(b.status == Status.not_differentiable for b in behaviours):
             held = sum(b.kind in ("cycle", "trap", "chaotic trap") for b in behaviours)
-            text = f"held near {held} of {len(behaviours)}, as far as their quadratic parts go"
+            text = f"held near {held} of {len(behaviours)}, by the quadratic part of the loss"
         else:
             held = sum(b.kind == "attracting" for b in behaviours)
             text = f"attracted to {held} of {len(behaviours)}"

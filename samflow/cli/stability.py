@@ -20,26 +20,42 @@ Data = Annotated[
     str | None,
     typer.Option(
         "--data",
-        help="A .csv of numbers without a header, or an .npz with one array: one row aᵢ an "
-        "example, the gradient of its output, of a least-squares problem fitted by w = 0.",
+        help="Least-squares problem that w = 0 fits exactly: one row aᵢ per example, the gradient "
+        "of its output. A .csv of numbers without a header, or an .npz with one array.",
     ),
 ]
 Random = Annotated[
-    str | None, typer.Option("--random", help="So many Gaussian rows and weights instead, as 20,5.")
+    str | None,
+    typer.Option(
+        "--random",
+        help="Instead of --data: number of Gaussian rows and number of weights, such as 20,5.",
+    ),
 ]
 Name = Annotated[
     str | None,
-    typer.Option("--loss", help="`digits` instead: rows are 30 images of handwritten digits."),
+    typer.Option(
+        "--loss",
+        help="Instead of --data: `digits`, whose rows are 30 images of handwritten digits.",
+    ),
 ]
-BatchSize = Annotated[int, options.whole_option("--batch-size", help="Examples a step.")]
+BatchSize = Annotated[
+    int, options.whole_option("--batch-size", help="Number of examples in each batch.")
+]
 Replacement = Annotated[
     bool,
     typer.Option(
-        "--replacement/--no-replacement", help="Whether a batch can hold an example twice."
+        "--replacement/--no-replacement", help="Whether a batch may contain an example twice."
     ),
 ]
-Seed = Annotated[int, options.whole_option("--seed", help="Of random rows and of the chains.")]
-Steps = Annotated[int, options.whole_option("--steps", help="Steps a chain of the typical rate.")]
+Seed = Annotated[
+    int, options.whole_option("--seed", help="Seed of the random rows and of the simulation.")
+]
+Steps = Annotated[
+    int,
+    options.whole_option(
+        "--steps", help="Steps of each simulated chain, from which the typical rate is estimated."
+    ),
+]
 
 MOST_ENTRIES = 10_000_000
 """Of random rows: 80 MB."""
@@ -72,7 +88,7 @@ def command(
     json: options.AsJson = False,
     output: options.Output = None,
 ) -> int:
-    """Say whether batches keep a minimum that fits every example: rates, bound, thresholds."""
+    """Say whether SGD or SAM stays at a minimum that fits every example: rates and thresholds."""
     path = checked_path(output, TEXT_SUFFIXES)
     options.check_hyperparameters(rho=rho, lr=lr, momentum=momentum)
     options.check_seed(seed)
@@ -85,7 +101,7 @@ def command(
     deliver(_render(found), _as_json(found), as_json=json, path=path)
     status = found.mean_square.status
     if status.name != "located":
-        say(f"The mean-square rate is not to be relied on: {status.message}")
+        say(f"The mean-square rate is unreliable: {status.message}")
         return 1
     return 0
 
@@ -147,7 +163,7 @@ def _render(found: Report) -> list[RenderableType]:
             said += f"; bound [Z] {bound.lr:.6g}, ratio {bound.lr / side.value:.4g}"
         table.add_row(f"threshold in {name}", f"{side.value:.6g}", said, side.status.label)
     heading = dict(exact.provenance)["system"]
-    note = "Rates are a step; a positive one means that the minimum is left."
+    note = "Rates are per step. A positive rate means that orbits leave the minimum."
     return [Text(f"The {heading}", style="bold"), Text(), table, Text(), Text(note)]
 
 
@@ -188,13 +204,13 @@ def _random(text: str, seed: int) -> Any:
     sizes = options.numbers("--random", text)
     if len(sizes) != 2 or not all(size.is_integer() and size >= 1 for size in sizes):
         raise _checks.ArgumentError(
-            "Argument `--random` must be two whole numbers of at least 1, the examples and the "
-            f"weights, as 20,5, but is {text!r}."
+            "Argument `--random` must be two whole numbers of at least 1, the number of examples "
+            f"and of weights, such as 20,5, but is {text!r}."
         )
     if sizes[0] * sizes[1] > MOST_ENTRIES:
         raise _checks.ArgumentError(
-            f"Argument `--random` must ask for at most {MOST_ENTRIES:,} numbers, but asks for "
-            f"{sizes[0] * sizes[1]:.3g}: {text!r}."
+            f"Argument `--random` must ask for at most {MOST_ENTRIES:,} numbers (examples times "
+            f"weights), but asks for {sizes[0] * sizes[1]:.3g}: {text!r}."
         )
     return np.random.default_rng(seed).normal(size=(int(sizes[0]), int(sizes[1])))
 
@@ -231,6 +247,6 @@ def _read(name: str) -> Any:
             raise
         reason = " ".join(str(error).split())
         raise _checks.ArgumentError(
-            f"Argument `--data` must hold numbers, one row an example, but {name!r} does not: "
+            f"Argument `--data` must hold numbers, one row per example, but {name!r} does not: "
             f"{reason}"
         ) from error

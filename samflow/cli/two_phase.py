@@ -17,26 +17,31 @@ if TYPE_CHECKING:
 Start = Annotated[
     str | None,
     typer.Option(
-        "--start", help="Weights from which GD looks for the minimum, as 2,0.1. Not for digits."
+        "--start",
+        help="Weights from which GD goes to a minimum, such as 2,0.1. Not with --loss digits.",
     ),
 ]
 Radius = Annotated[
     float | None,
     options.number_option(
-        "--rho", help="Radius of the ascent step: 0.2 by default, 0.07 for digits."
+        "--rho", help="Radius of the ascent step; by default 0.2, for digits 0.07."
     ),
 ]
 StepSize = Annotated[
     float | None,
-    options.number_option("--lr", help="Step size: 0.3 by default, 0.05 for digits."),
+    options.number_option("--lr", help="Step size; by default 0.3, for digits 0.05."),
 ]
 Name = Annotated[
     str,
     typer.Option(
-        "--loss", help="As everywhere; or `digits`, a network on handwritten digits (minutes)."
+        "--loss",
+        help='Name of a loss, see `samflow losses`; a formula such as "x**2 - y**2"; or `digits`, '
+        "a network on handwritten digits (takes minutes).",
     ),
 ]
-Steps = Annotated[int, options.whole_option("--steps", help="Steps after the switch, at least 50.")]
+Steps = Annotated[
+    int, options.whole_option("--steps", help="Number of steps after the switch, at least 50.")
+]
 
 
 class _Defaults(NamedTuple):
@@ -75,7 +80,11 @@ def command(
     json: options.AsJson = False,
     output: options.Output = None,
 ) -> int:
-    """Let GD find a minimum, switch to SAM there, and check escape and convergence (P1 to P4)."""
+    """Run GD to a minimum, switch to SAM there, and check P1 to P4.
+
+    P1: the escape is exponential. P2: the end lies in the same valley. P3: it is flatter. P4: the
+    convergence is exponential.
+    """
     path = checked_path(output, TEXT_SUFFIXES)
     real = loss.strip().lower() == DIGITS
     radius = (_DIGITS if real else _VALLEY).rho if rho is None else rho
@@ -140,8 +149,8 @@ def _from_start(loss: Any, start: str | None) -> _Problem:
 
     if start is None:
         raise _checks.ArgumentError(
-            f"Option `--start` is missing: give {loss.dim} numbers with commas between them, "
-            "from which GD finds a minimum."
+            f"Option `--start` is missing. Give {loss.dim} numbers separated by commas: the point "
+            "from which GD goes to a minimum."
         )
     w0 = options.make_point("--start", start, loss)
     return _Problem(loss, lambda: w0, None)
@@ -155,7 +164,7 @@ def _digits(start: str | None, dim: int | None) -> _Problem:
         if value is not None:
             raise _checks.ArgumentError(
                 f"Argument `{name}` cannot be given with `--loss {DIGITS}`, but is {value}: the "
-                "network begins at random weights. Leave it out."
+                "network starts from random weights. Leave it out."
             )
     import jax.random as jr
 

@@ -151,7 +151,7 @@ def _on_spheres(
     near, _ = _kept(_solve(system, _gradient, around, width, tol), reach)
     centres = distinct_points(np.concatenate([critical, near]), box)
     if not len(centres):
-        return centres, "no critical point, and so no other."
+        return centres, "none, since there is no critical point."
     directions = jr.normal(key, (_SPHERES * num_starts, system.dim))
     centres = jnp.asarray(centres)[jnp.arange(len(directions)) % len(centres)]
     return _kept(_solve(system, _across, directions, width, tol, centres), box)
@@ -219,8 +219,8 @@ def _kept(solutions: tuple[Array, Array, Array], box: Box) -> tuple[np.ndarray, 
     inside = ((ends >= low) & (ends <= high)).all(axis=1)
     kept = accurate & inside
     note = (
-        f"Newton from {len(ends)} random starts: {int(kept.sum())} converged in "
-        f"the box, {int((accurate & ~inside).sum())} outside it, {int((~accurate).sum())} did not."
+        f"Newton from {len(ends)} random starts: {int(kept.sum())} converged in the box, "
+        f"{int((accurate & ~inside).sum())} outside it, {int((~accurate).sum())} did not converge."
     )
     return distinct_points(ends[kept], box, errors[kept]), note
 

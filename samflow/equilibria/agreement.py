@@ -36,7 +36,7 @@ def disagreement(
             differ = any(periods[i] != 2 or not _alike(far[i], radii) for i in known)
     else:
         differ = False
-    return f"orbits do otherwise than theory says: {_said(kind, local)}" if differ else ""
+    return f"orbits differ from theory, which predicts: {_said(kind, local)}" if differ else ""
 
 
 def _alike(far: float, radii: Sequence[float]) -> bool:

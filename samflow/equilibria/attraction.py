@@ -102,8 +102,8 @@ def measured_attraction_radius(
     _checks.instance("flow", flow, Flow, "Use `sf.Flow`.")
     if not is_normalised(flow.rule):
         raise _checks.ArgumentError(
-            f"Argument `flow` must be of a rule that divides by the length of a gradient, but is "
-            f"of {flow.rule.name}. Other rules do not arrive."
+            "Argument `flow` must be of a rule that divides by the length of a gradient, but is of "
+            f"{flow.rule.name}. The flows of other rules do not arrive in finite time."
         )
     w = _checks.point("w", w, flow.dim)
     num_directions = _checks.count("num_directions", num_directions, minimum=0)

@@ -140,7 +140,7 @@ def find_cycles(
 
     """
     _checks.double_precision("`find_cycles`")
-    check_system(system, AbstractMap, "The cycles of a flow are not looked for.")
+    check_system(system, AbstractMap, "Cycles of a flow are not searched for.")
     period, dim = _checks.count("period", period), system.dim
     if box is None:
         box = getattr(getattr(system, "loss", None), "domain", None)

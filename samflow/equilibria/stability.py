@@ -91,7 +91,9 @@ class Stability(AbstractRecord):
 
         """
         if self.discrete:
-            raise _checks.ArgumentError("A map has no eigenvalues here; ask for `multipliers`.")
+            raise _checks.ArgumentError(
+                "A map has multipliers, no eigenvalues; ask for `multipliers`."
+            )
         return self.spectrum
 
     def __str__(self) -> str:

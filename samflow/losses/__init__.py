@@ -75,10 +75,11 @@ def loss(
         return made
     if not callable(source):
         raise _checks.ArgumentError(
-            f"Argument `source` must be a text or a function, but is {_checks.excerpt(source)}."
+            "Argument `source` must be a formula as text, or a function, but is "
+            f"{_checks.excerpt(source)}."
         )
     if dim is None:
-        raise _checks.ArgumentError("Argument `dim` must be given with a function.")
+        raise _checks.ArgumentError("Argument `dim` must be given if the loss is a function.")
     dim = _checks.count("dim", dim)
     box = None if domain is None else _checks.box("domain", domain, dim)
     shape = jax.eval_shape(source, jax.ShapeDtypeStruct((dim,), jnp.zeros(()).dtype))

@@ -38,7 +38,7 @@ def allocation_error(what: str, at_once: int) -> _checks.ArgumentError:
     advice = (
         f"Use `loss.in_chunks({size})`, `chunk_size={size}`, or --chunk-size {size} in a command"
         if at_once > 1
-        else "One example is too much already: take a smaller model or a machine with more"
+        else "Even a single example is too much: use a smaller model or a machine with more"
     )
     return _checks.ArgumentError(
         f"Memory ran out on {what} with {at_once} example{plural} at once. {advice}."
@@ -57,6 +57,6 @@ def vectors(count: int, dim: int) -> NumpyArray:
     except MemoryError as error:
         each = 8 * dim / 2**30
         raise _checks.ArgumentError(
-            f"Memory does not hold {count} vectors of {dim} weights, {count * each:.3g} GiB. Allow "
-            f"fewer products or steps: each keeps one vector of {each:.2g} GiB."
+            f"Out of memory: {count} vectors of {dim} weights take {count * each:.3g} GiB. Allow "
+            f"fewer products or steps; each keeps one vector of {each:.2g} GiB."
         ) from error

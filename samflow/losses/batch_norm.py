@@ -32,8 +32,8 @@ def in_mode(model: Any, batch_norm: str) -> Any:
         return model
     if any(map(eqx.is_array, jtu.tree_leaves([_indices(norm) for norm in found]))):
         raise ArgumentError(
-            "Argument `model` must come without its initial state, which is no weight, but holds "
-            "it. Use `equinox.nn.make_with_state`, or `equinox.nn.delete_init_state(model)`."
+            "Argument `model` must not contain its initial state, which is not a weight, but does. "
+            "Use `equinox.nn.make_with_state`, or `equinox.nn.delete_init_state(model)`."
         )
     modes = [batch_norm == "eval"] * len(found)
     return eqx.tree_at(lambda m: [norm.inference for norm in layers(m)], model, modes)
@@ -50,7 +50,7 @@ def axis_name(model: Any) -> Hashable | None:
     names = {n for axis in named for n in (axis if isinstance(axis, list | tuple) else [axis])}
     if len(names) > 1:
         raise ArgumentError(
-            "Argument `model` must have batch norms over one axis, that of examples, but has "
+            "Argument `model` must have batch norms over one axis, the axis of examples, but has "
             f"{', '.join(sorted(map(repr, names)))}. Pass `per_example=False` and name them in it."
         )
     return next(iter(names), None)

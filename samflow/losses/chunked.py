@@ -35,9 +35,9 @@ class ChunkedLoss(AbstractEagerLoss, AbstractDerivedLoss, AbstractNetworkLoss):
     def __check_init__(self) -> None:
         if self.loss.options.batch_norm == "train":
             raise _checks.ArgumentError(
-                f"Argument `loss` must not take batch norm's statistics from the batch to go in "
-                f"chunks, but {self.loss.name} does: the mean over chunks is another loss. Use "
-                'batch_norm="eval".'
+                "Argument `loss` must not take batch norm's statistics from the batch if it is "
+                f"computed in chunks, but {self.loss.name} does: the mean over chunks is a "
+                'different loss. Use batch_norm="eval".'
             )
 
     def value_at(self, w: Point) -> Any:

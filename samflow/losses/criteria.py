@@ -74,7 +74,7 @@ def check_smoothing(label_smoothing: float, criterion: str) -> None:
     """Refuse label smoothing for a criterion that does not use it."""
     if label_smoothing and criterion != "cross_entropy":
         raise ArgumentError(
-            f"Argument `label_smoothing` must be 0 but for cross_entropy, but is "
+            "Argument `label_smoothing` must be 0 unless the loss is cross_entropy, but is "
             f"{label_smoothing} for {criterion}."
         )
 

@@ -184,7 +184,7 @@ def mean(losses: Sequence[AbstractLoss], *, name: str | None = None) -> FiniteSu
     dims = [part.dim for part in parts]
     if len(set(dims)) > 1:
         raise _checks.ArgumentError(
-            f"Argument `losses` must have the same number of weights each, but has {dims}."
+            f"Argument `losses` must all have the same number of weights, but have {dims}."
         )
     domain = None
     boxes = [part.domain for part in parts if part.domain is not None]

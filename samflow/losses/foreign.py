@@ -52,7 +52,7 @@ def output_shape(loss: NetworkLoss) -> tuple[int, ...]:
         )
         if "key" in reason and _draws(loss):
             text += (
-                " It has dropout: take `equinox.nn.inference_mode(model)`, which switches it off."
+                " It has dropout: use `equinox.nn.inference_mode(model)`, which switches it off."
             )
         raise _checks.ArgumentError(text) from error
 

@@ -71,7 +71,7 @@ def power_of(base: Any, exponent: Any) -> Any:
 def usable(number: Any) -> Any:
     """Return a ball if it holds a real number of a size that doubles have, or 0."""
     if not abs(number) < LARGEST:
-        raise OutOfRange("this is not a real number of a size that can be computed with")
+        raise OutOfRange("this is not a real number in the range of floating point")
     if abs(number) < SMALLEST and not number.is_zero():
         raise OutOfRange("the number is too small")
     return number
@@ -198,8 +198,8 @@ def differentiating(expressions: Sequence[Any], symbols: Sequence[Any]) -> Itera
     size, measures = derived_size(expressions, symbols), Measures()
     if size > MAX_DERIVED:
         raise ArgumentError(
-            f"The loss has derivatives of more than {MAX_DERIVED} terms and signs, too many to be "
-            f"taken exactly. {_REMEDY}"
+            f"The loss has derivatives of more than {MAX_DERIVED} terms and signs, too many for "
+            f"exact differentiation. {_REMEDY}"
         )
     try:
         for expression in expressions:
@@ -226,8 +226,7 @@ def with_usable_numbers(expressions: Any) -> Any:
             measures.size(expression)
     except OutOfRange as error:
         raise ArgumentError(
-            f"The loss cannot be differentiated: of a number in a derivative, {error}. Choose "
-            "other units."
+            f"The loss cannot be differentiated: in a derivative, {error}. Choose other units."
         ) from None
     return expressions
 
@@ -260,6 +259,6 @@ def limited_work(most: int | None, task: str) -> Iterator[None]:
     try:
         yield
     except _TooMuchWork:
-        raise OutOfRange(f"{task} takes too much work") from None
+        raise OutOfRange(f"{task} takes too many operations") from None
     finally:
         sys.setprofile(None)

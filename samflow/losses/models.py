@@ -225,7 +225,7 @@ def _float_type(dtype: Any) -> str:
         known = " or ".join(sorted({"float32", default.name}))
         raise _checks.ArgumentError(
             f"Argument `dtype` must be {known}, but is {dtype!r}: curvature needs at least single "
-            "precision, and no more than JAX's default is to be had."
+            "precision, and JAX's default is the highest available."
         )
     return chosen.name
 
@@ -244,7 +244,7 @@ def _made(
     inputs, targets = examples("x", x), examples("y", y)
     if len(inputs) != len(targets):
         raise _checks.ArgumentError(
-            f"Argument `y` must have one row an example of `x`, {len(inputs)}, but has "
+            f"Argument `y` must have one row per example of `x`, that is {len(inputs)}, but has "
             f"{len(targets)}."
         )
     arrays, rest = _trained(tree, frozen)
@@ -272,7 +272,9 @@ def _trained(tree: Any, frozen: Sequence[str]) -> tuple[Any, Any]:
     """Return the tree with the arrays that are weights, and with all the rest."""
     arrays, rest = eqx.partition(tree, eqx.is_inexact_array)
     if isinstance(frozen, str):
-        raise _checks.ArgumentError("Argument `frozen` must be a list of names, but is one string.")
+        raise _checks.ArgumentError(
+            "Argument `frozen` must be a list of names, but is a single string. Put it into a list."
+        )
     names = [path_name(path) for path, _ in jtu.tree_flatten_with_path(arrays)[0]]
     for start in frozen:
         if not any(_begins(name, start) for name in names):
@@ -303,7 +305,7 @@ def examples(name: str, value: ArrayLike) -> NumpyArray:
     try:
         array = value if isinstance(value, np.memmap) else np.asarray(value)
         if np.ma.is_masked(value):
-            raise TypeError("some are masked")
+            raise TypeError("some entries are masked")
         if array.dtype.kind in "cmMSU":  # NumPy would make numbers of them: the real part, a count
             raise TypeError(array.dtype.name)
         if array.dtype.kind == "O":
@@ -311,7 +313,7 @@ def examples(name: str, value: ArrayLike) -> NumpyArray:
         array = array if array.dtype.kind in "biuf" else array.astype(float)
     except (TypeError, ValueError, RuntimeError) as error:
         raise _checks.ArgumentError(
-            f"Argument `{name}` must be real numbers, (n, ...), but is not: {error}."
+            f"Argument `{name}` must be real numbers of shape (n, ...), but is not: {error}."
         ) from error
     if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
@@ -360,8 +362,8 @@ def _with_targets(loss: NetworkLoss, y: NumpyArray) -> NetworkLoss:
     if y.shape != shape:
         raise _checks.ArgumentError(
             f"Argument `y` must have the shape of the network's outputs, {shape}, but has shape "
-            f"{y.shape}; or be classes, whole numbers of shape {shape[:-1]}, with these on the "
-            "last axis of the outputs."
+            f"{y.shape}. Or give classes, whole numbers of shape {shape[:-1]}; the last axis of "
+            "the outputs is then that of the classes."
         )
     return dataclasses.replace(loss, y=jnp.asarray(y, dtype=float))
 

@@ -134,8 +134,8 @@ class NetworkLoss(AbstractNetworkLoss):
         if changes.get("batch_norm", self.options.batch_norm) != self.options.batch_norm:
             raise _checks.ArgumentError(
                 f"Argument `loss` must be made with batch_norm={changes['batch_norm']!r}, but "
-                f"{self.name} has {self.options.batch_norm!r}, and a network of JAX decides that "
-                "itself. Make another loss of it."
+                f"{self.name} has {self.options.batch_norm!r}, and for a network in JAX this is "
+                "set where the loss is made. Make the loss again."
             )
         whole = None if self.whole is None else self.whole.with_options(**changes)
         return dataclasses.replace(self, options=self.options._replace(**changes), whole=whole)
@@ -225,7 +225,7 @@ class NetworkLoss(AbstractNetworkLoss):
         """
         if self.measure is None:
             raise _checks.ArgumentError(
-                "Argument `loss` must be of a module of equinox with its state and "
+                "Argument `loss` must be made of an equinox module with its state and with "
                 f'batch_norm="eval" to compute statistics, but {self.name} is not.'
             )
         return _statistics(self, w)

@@ -180,10 +180,10 @@ class AbstractNetworkLoss(AbstractLoss):
         """
         if not self.has_statistics:
             raise ArgumentError(
-                "Argument `loss` must have running statistics of batch norm that can be computed "
-                f"anew, but {self.name}, with batch_norm={self.options.batch_norm!r}, has none. "
-                "Those of a function of JAX are yours to compute: for `with_extras`, or as "
-                "`recompute` of `late_switch`."
+                "Argument `loss` must have running statistics of batch norm that can be "
+                f"recomputed, but {self.name}, with batch_norm={self.options.batch_norm!r}, has "
+                "none. For a function in JAX compute them yourself and pass them to `with_extras`, "
+                "or pass `recompute` to `late_switch`."
             )
         return self.with_extras(self.statistics(w))  # pyright: ignore[reportReturnType]
 

@@ -68,7 +68,9 @@ def read(text: str) -> Parsed:
         column = max((error.offset or 1) - 1, 0)
         for word in re.finditer(r"(?<!\w)[A-Za-z_]\w*", source):
             if keyword.iskeyword(word[0]):
-                reason = f"{word[0]} is a reserved word of Python; rename it, as {word[0]}_"
+                reason = (
+                    f"{word[0]} is a reserved word of Python; rename it, for example to {word[0]}_"
+                )
                 raise _refuse(source, *word.span(), reason) from None
         raise _refuse(source, column, column + 1, error.msg) from None
     except (ValueError, MemoryError, RecursionError):
@@ -84,7 +86,7 @@ def read(text: str) -> Parsed:
             _check_functions(source, expression)
             _check_domain(source, expression, builder.needed)
     except limits.OutOfRange as error:
-        raise ArgumentError(f"Cannot take the expression {_excerpt(source)}: {error}.") from None
+        raise ArgumentError(f"Cannot read the expression {_excerpt(source)}: {error}.") from None
     except RecursionError:
         raise ArgumentError("The expression is nested too deeply to be read.") from None
     return Parsed(expression, frozenset(builder.names))
@@ -109,7 +111,7 @@ def _check_signs(source: str) -> None:
     """Refuse characters that Python would ignore, such as a comment, or take for others."""
     for column, sign in enumerate(source):
         if sign == "#":
-            reason = "a comment is not allowed: all that follows would be lost"
+            reason = "a comment is not allowed, because everything after it would be lost"
         elif not sign.isascii():
             hint = f"; write {_ASCII[sign]}" if sign in _ASCII else ""
             reason = f"only ASCII letters, digits and signs are allowed{hint}"
@@ -139,9 +141,9 @@ def _check_domain(source: str, expression: sympy.Expr, needed: list[sympy.Expr])
     for argument in needed:
         if not argument.is_number and not _factors(argument) <= left:
             raise ArgumentError(
-                f"The expression {_excerpt(source)} simplifies to {_shown(expression)}, but is "
-                f"not defined everywhere where that is (see {_shown(argument)}). Write the "
-                "simple form if it is what you mean."
+                f"The expression {_excerpt(source)} simplifies to {_shown(expression)}, which is "
+                f"defined at points where the expression itself is not (see {_shown(argument)}). "
+                "Write the simple form if you mean it."
             )
 
 
@@ -245,7 +247,7 @@ class _Builder:
             return self.power(node, left, right)
         divisor = self.measures.number(right)
         if divisor is not None and divisor.contains(0):
-            raise self.refuse(node, "division by zero, or by what cannot be told from it")
+            raise self.refuse(node, "division by zero, or by a number too close to it")
         self.needed.append(right)
         return left / right
 
@@ -333,6 +335,6 @@ def _excerpt(source: str, start: int = 0, end: int | None = None) -> str:
 
 def _refuse(source: str, start: int, end: int, reason: str) -> ArgumentError:
     return ArgumentError(
-        f"Cannot take the expression {_excerpt(source)}: at column {start + 1}, "
+        f"Cannot read the expression {_excerpt(source)}: at column {start + 1}, "
         f"{_excerpt(source, start, max(end, start + 1))}: {reason}."
     )

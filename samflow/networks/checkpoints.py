@@ -85,8 +85,8 @@ def _numbers(loss: AbstractNetworkLoss) -> dict[str, NumpyArray]:
     for name, array in extras.items():
         if np.isnan(array).any():
             raise _checks.ArgumentError(
-                f"Argument `loss` must have buffers and frozen arrays that are numbers, but "
-                f"`{name}` holds {np.isnan(array).sum()} NaN."
+                f"Argument `loss` must have buffers and frozen arrays without NaN, but `{name}` "
+                f"holds {np.isnan(array).sum()} NaN."
             )
     return extras
 
@@ -171,9 +171,11 @@ def _notes(
     notes += [f"widened from {' and '.join(types)}"] if types else []
     rounded = "rounded to the type that the network computes in"
     notes += [f"{rounded}: {listed(narrower, '{}')}"] if narrower else []
-    notes += [f"besides the weights {listed(extras, '{}')} are the file's"] if extras else []
+    notes += [f"besides the weights, {listed(extras, '{}')} are from the file"] if extras else []
     notes += (
-        [f"not in the file, and so the network's own: {listed(missing, '{}')}"] if missing else []
+        [f"not in the file, so that the network's own are used: {listed(missing, '{}')}"]
+        if missing
+        else []
     )
     return tuple(notes)
 
@@ -219,8 +221,8 @@ def _without(
     for start in leave_out:
         if not any(begins(name, start) for name in tensors):
             raise _checks.ArgumentError(
-                "Argument `leave_out` must hold names in the file or their beginnings up to a dot, "
-                f"but none begins with {start!r}; it has {listed(tensors, '{}')}."
+                "Argument `leave_out` must hold names in the file, or their beginnings up to a "
+                f"dot, but no name begins with {start!r}; it has {listed(tensors, '{}')}."
             )
     others = [name for name in tensors if any(begins(name, start) for start in leave_out)]
     return {name: t for name, t in tensors.items() if name not in others}, others
@@ -230,7 +232,7 @@ def _named_by_model(file: TensorFile, loss: AbstractNetworkLoss) -> dict[str, Nu
     """Return the leaves of an equinox file, which have an order and no names, by the model's."""
     if not isinstance(loss, NetworkLoss) or jtu.tree_leaves((loss.fixed, loss.state)):
         raise _checks.ArgumentError(
-            "Argument `path` must be no equinox file for a network with arrays that are no "
+            "Argument `path` must not be an equinox file if the network has arrays that are not "
             "weights. Load it with `equinox.tree_deserialise_leaves(path, model)` and use "
             "`Checkpoint(loss, loss.flatten(model))`."
         )
@@ -275,8 +277,9 @@ def _extra(
         )
     if not fits:
         raise _checks.ArgumentError(
-            f"Tensor `{name}` must be numbers that {own.dtype.name} holds, as the network has "
-            f"them, but in {os.fspath(path)!r} is {array.dtype.name} with others."
+            f"Tensor `{name}` must be numbers that {own.dtype.name}, its type in the network, can "
+            f"represent, but in {os.fspath(path)!r} it is {array.dtype.name} with numbers that are "
+            "not."
         )
     return array
 
@@ -289,8 +292,8 @@ def _narrowed(path: str | os.PathLike[str], name: str, array: NumpyArray, dtype:
         made = array.astype(dtype)
     if not np.array_equal(np.isfinite(made), np.isfinite(array)):
         raise _checks.ArgumentError(
-            f"Tensor `{name}` must be numbers that {np.dtype(dtype).name} holds, in which the "
-            f"network computes, but in {os.fspath(path)!r} one is {np.abs(array).max():.3g}."
+            f"Tensor `{name}` must be numbers that {np.dtype(dtype).name}, the precision of the "
+            f"network, can represent, but in {os.fspath(path)!r} one is {np.abs(array).max():.3g}."
         )
     return not np.array_equal(made, array)
 

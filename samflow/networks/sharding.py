@@ -53,7 +53,7 @@ def shard_data(loss: NetworkLoss, devices: Sequence[Any] | None = None) -> Netwo
             else f"Use at most {n} devices"
         )
         raise _checks.ArgumentError(
-            f"Argument `loss` must have a multiple of {len(chosen)} examples to lie on "
+            f"Argument `loss` must have a multiple of {len(chosen)} examples to be divided among "
             f"{len(chosen)} devices, but {loss.name} has {n}. {remedy}."
         )
     mesh = Mesh(np.array(chosen), (AXIS,))

@@ -134,9 +134,9 @@ def escape_time(
     needed = 2 * num_paths * (state.nbytes + 9)  # rows of a buffer, and again while they are sorted
     if needed > MAX_BYTES:
         raise _checks.ArgumentError(
-            f"Argument `num_paths` must leave the paths in {MAX_BYTES / 2**30:.3g} GiB of memory, "
-            f"but {num_paths} take {needed / 2**30:.3g} GiB. Run several ensembles, each with a "
-            "key of its own."
+            f"Argument `num_paths` must be small enough for {MAX_BYTES / 2**30:.3g} GiB of memory, "
+            f"but {num_paths} paths take {needed / 2**30:.3g} GiB. Run several ensembles, each "
+            "with its own key."
         )
     shared = _Shared(system, w, jnp.asarray(radius), key_words(key), jnp.ones(()))
     times, status = _run(shared, state, num_paths, max_steps, progress)
@@ -200,20 +200,20 @@ def escape_times(
     width = len(leaves) if several else 1
     if any(leaf is None for leaf in (leaves if several else (leaves,))):
         raise _checks.ArgumentError(
-            "Argument `where` must return numbers that the system has, but one is None. Give the "
-            "system a momentum of 0 to vary it."
+            "Argument `where` must return numbers that the system has, but one is None. To vary "
+            "the momentum, give the system a momentum of 0."
         )
     try:
         rows = np.atleast_1d(_checks.real_numbers(values))
     except TypeError as error:
         raise _checks.ArgumentError(
-            f"Argument `values` must be numbers, one row of {width} a system."
+            f"Argument `values` must be numbers, one row of {width} for each system."
         ) from error
     rows = rows[:, None] if rows.ndim == 1 else rows
     if rows.ndim != 2 or rows.shape[1] != width or not rows.size:
         raise _checks.ArgumentError(
-            f"Argument `values` must have one row of {width} a system, but has shape "
-            f"{np.shape(values)}."
+            f"Argument `values` must have one row of {width} numbers for each system, but has "
+            f"shape {np.shape(values)}."
         )
     if not np.isfinite(rows).all():
         raise _checks.ArgumentError("Argument `values` must be finite, but is not.")
@@ -256,8 +256,8 @@ def _check_most(system: AbstractStochasticMap, max_steps: int) -> None:
     most = min(MOST_DRAWS // system.num_words, 2**31)
     if max_steps >= most:
         raise _checks.ArgumentError(
-            f"Argument `max_steps` must be below {most}, for which one key has numbers, but is "
-            f"{max_steps}."
+            f"Argument `max_steps` must be below {most}, the number of steps that one key can "
+            f"serve, but is {max_steps}."
         )
 
 
@@ -265,8 +265,7 @@ def _start(system: Any, w: Array, radius: float, start: ArrayLike | None) -> Arr
     state = start_states(system, w if start is None else start, "start")
     if state.ndim != 1:
         raise _checks.ArgumentError(
-            f"Argument `start` must be one start, from which all paths go, but there are "
-            f"{len(state)}."
+            f"Argument `start` must be one point, at which all paths start, but has {len(state)}."
         )
     away = float(jnp.linalg.norm(system.position(state) - w))
     if not away <= radius:

@@ -219,7 +219,7 @@ def _chain(
     if size > _MOST_NODES:
         raise _checks.ArgumentError(
             f"Argument `noise` must be at least {8 * radius / (_MOST_NODES - 60):.3g} for this "
-            f"radius, but is {s:g}. Use `linear_exit_time`, which is good for small noise."
+            f"radius, but is {s:g}. Use `linear_exit_time`, which is accurate for small noise."
         )
     nodes, weights = np.polynomial.legendre.leggauss(size)
     nodes, weights = radius * nodes, radius * weights

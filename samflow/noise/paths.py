@@ -120,9 +120,9 @@ def sample_moments(
     needed = 4 * len(steps) * system.dim**2 * origin.dtype.itemsize
     if needed > MAX_BYTES:
         raise _checks.ArgumentError(
-            f"Argument `system` must leave the moments in {MAX_BYTES / 2**30:.3g} GiB of memory, "
-            f"but {len(steps)} second moments of {system.dim} weights take {needed / 2**30:.3g} "
-            "GiB. Keep fewer steps, or take fewer paths with `sample_paths`."
+            f"Argument `system` must be small enough for moments in {MAX_BYTES / 2**30:.3g} GiB of "
+            f"memory, but {len(steps)} second moments of {system.dim} weights take "
+            f"{needed / 2**30:.3g} GiB. Keep fewer steps, or take fewer paths with `sample_paths`."
         )
     per_call = max(BLOCK, _AT_ONCE // num_steps // BLOCK * BLOCK)
     total = None
@@ -172,9 +172,10 @@ def sample_paths(
     needed = num_paths * len(steps) * start.shape[-1] * start.dtype.itemsize
     if needed > _checks.count("max_bytes", max_bytes):
         raise _checks.ArgumentError(
-            f"Argument `num_paths` must leave the result in {max_bytes / 2**30:.3g} GiB of memory, "
-            f"but {num_paths} paths of {len(steps)} states take {needed / 2**30:.3g} GiB. Keep "
-            "fewer states, raise `max_bytes`, or stream their moments with `sample_moments`."
+            f"Argument `num_paths` must be small enough for a result in {max_bytes / 2**30:.3g} "
+            f"GiB of memory, but {num_paths} paths of {len(steps)} states take "
+            f"{needed / 2**30:.3g} GiB. Keep fewer states, raise `max_bytes`, or stream their "
+            "moments with `sample_moments`."
         )
     states = _paths(ensemble, num_paths, len(steps))
     settings = {"num_paths": num_paths, "num_steps": num_steps}
@@ -228,8 +229,9 @@ def check_draws(system: AbstractStochasticMap, num_steps: int, num_paths: int) -
     """Refuse an ensemble that would use a random number twice."""
     if num_steps * system.num_words >= MOST_DRAWS:
         raise _checks.ArgumentError(
-            f"Argument `num_steps` must be below {MOST_DRAWS // system.num_words}, for which one "
-            f"key has numbers, but is {num_steps}. Go on from the last state with another key."
+            f"Argument `num_steps` must be below {MOST_DRAWS // system.num_words}, the number of "
+            f"steps that one key can serve, but is {num_steps}. Continue from the last state with "
+            "another key."
         )
     if num_paths >= _MOST_MEMBERS:
         raise _checks.ArgumentError(

@@ -89,7 +89,7 @@ def kaplan_meier(times: ArrayLike, escaped: ArrayLike, *, horizon: float | None 
     try:
         times, escaped = np.asarray(times, float), np.asarray(escaped)
     except (TypeError, ValueError) as error:
-        raise _checks.ArgumentError("Argument `times` must be numbers, shape (N,).") from error
+        raise _checks.ArgumentError("Argument `times` must be numbers of shape (N,).") from error
     if horizon is not None:
         horizon = _checks.nonnegative("horizon", horizon)
     if times.ndim != 1 or not times.size:
@@ -103,7 +103,7 @@ def kaplan_meier(times: ArrayLike, escaped: ArrayLike, *, horizon: float | None 
         )
     if escaped.shape != times.shape or escaped.dtype != bool:
         raise _checks.ArgumentError(
-            f"Argument `escaped` must be one bool a time, shape {times.shape}, but has shape "
+            f"Argument `escaped` must be one bool per time, shape {times.shape}, but has shape "
             f"{escaped.shape} and type {escaped.dtype}."
         )
     last = float(times.max())

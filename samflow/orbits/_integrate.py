@@ -111,7 +111,7 @@ def integrate(
     if key is not None or dt is not None:
         raise _checks.ArgumentError(
             f"Argument `{'dt' if key is None else 'key'}` must be left out for a flow, which is "
-            "solved without chance and at adaptive steps."
+            "deterministic and solved with adaptive steps."
         )
     t1 = _checks.positive_array("t1", t1)
     times = jnp.linspace(0.0, t1, _checks.count("num_times", num_times, minimum=2))
@@ -140,7 +140,7 @@ def _diffuse(
 
     if key is None:
         raise _checks.ArgumentError(
-            "Argument `key` must be given for a diffusion, as `jax.random.key(0)`."
+            "Argument `key` must be given for a diffusion, such as `jax.random.key(0)`."
         )
     key_words(key)
     t1 = _checks.positive_array("t1", t1)

@@ -102,7 +102,9 @@ def refine(equations: Equations, enclosure: Balls, *, precision: int) -> Balls:
             if image is None:
                 return enclosure
             if not overlap(enclosure, image):
-                raise ArithmeticError("An enclosure does not hold the zero it was said to hold.")
+                raise ArithmeticError(
+                    "An enclosure does not contain the zero that it should contain."
+                )
             smaller = [x.intersection(k) for x, k in zip(enclosure, image, strict=True)]
             if not any(s.rad() < 0.9 * x.rad() for s, x in zip(smaller, enclosure, strict=True)):
                 jump = _newton_box(equations, smaller)

@@ -89,7 +89,7 @@ def constant(number: Any) -> Ball:
     for name, function in FUNCTIONS.items():
         if isinstance(number, function):
             return _ELEMENTARY[name](parts[0])
-    raise TypeError(f"No ball is known for the number {number}.")
+    raise TypeError(f"Ball arithmetic does not know the number {number}.")
 
 
 def span(value: Ball) -> Span:

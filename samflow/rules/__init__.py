@@ -82,7 +82,7 @@ def rule(rule: str | Callable[..., Any], *, rho: float | None = None, **options:
     for option in options:
         if option not in taken:
             raise ArgumentError(
-                f"Argument `{option}` is no option of {kind.name}, which takes "
+                f"Argument `{option}` is not an option of {kind.name}, which takes "
                 f"{', '.join(['rho', *taken]) if taken else 'rho only'}."
             )
     if kind is GD:
@@ -96,14 +96,14 @@ def _of_function(
 ) -> FunctionRule:
     if isinstance(function, type):
         raise ArgumentError(
-            f"Argument `rule` must be a name or a function of (g, w), but is the class "
-            f"{function.__name__}. Call it for a rule."
+            "Argument `rule` must be a name or a function of (g, w), but is the class "
+            f"{function.__name__}. Call it to make a rule."
         )
     unknown = [*options] if rho is None else ["rho", *options]
     if unknown:
         raise ArgumentError(
-            f"Argument `{unknown[0]}` is no option of a rule from a function, which takes `name` "
-            "only. Put numbers into the function, as lambda g, w: g(w + 0.1 * g(w))."
+            f"Argument `{unknown[0]}` is not an option of a rule from a function, which takes "
+            "`name` only. Put numbers into the function, as in lambda g, w: g(w + 0.1 * g(w))."
         )
     found = getattr(function, "__name__", "function")
     called = ("function" if found == "<lambda>" else found) if name is None else name

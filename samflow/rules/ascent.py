@@ -150,7 +150,7 @@ def _blocks(value: Any) -> tuple[int, ...] | None:
         return None
     if not isinstance(value, (tuple, list)):
         raise _checks.ArgumentError(
-            f"Argument `blocks` must be the sizes of the blocks, as (6, 3), but is {value!r}."
+            f"Argument `blocks` must be the sizes of the blocks, such as (6, 3), but is {value!r}."
         )
     return tuple(_checks.count("blocks", size) for size in value)
 

@@ -39,8 +39,8 @@ def _sample(value: Any) -> Array | None:
     sample = jnp.asarray(value, dtype=float)
     if sample.ndim != 2 or not sample.size:
         raise _checks.ArgumentError(
-            "Argument `sample` must have shape (num_samples, dim), but has shape "
-            f"{sample.shape}. `AverageSAM.monte_carlo` draws one."
+            f"Argument `sample` must have shape (num_samples, dim), but has shape {sample.shape}. "
+            "Use `AverageSAM.monte_carlo`, which draws one."
         )
     return sample
 
@@ -89,7 +89,7 @@ class AverageSAM(AbstractMemorylessRule):
     def __check_init__(self) -> None:
         if self.nodes is not None and self.sample is not None:
             raise _checks.ArgumentError(
-                f"Argument `nodes` must be left out where there is a `sample`, but is {self.nodes}."
+                f"Argument `nodes` must be left out if there is a `sample`, but is {self.nodes}."
             )
 
     @staticmethod

@@ -110,7 +110,7 @@ def _shapes(value: Any) -> tuple[tuple[int, ...], ...] | None:
         shapes = tuple(tuple(shape) for shape in value)
     except TypeError as error:
         raise _checks.ArgumentError(
-            f"Argument `tensors` must be shapes, as ((6, 3), (6,)), but is {value!r}."
+            f"Argument `tensors` must be shapes, such as ((6, 3), (6,)), but is {value!r}."
         ) from error
     return tuple(tuple(_checks.count("tensors", n) for n in shape) for shape in shapes)
 
@@ -177,12 +177,12 @@ class TensorSAM(AbstractMemorylessRule):
     def __check_init__(self) -> None:
         if isinstance(self.scaled, tuple) and len(self.scaled) != len(self.tensors or ((),)):
             raise _checks.ArgumentError(
-                f"Argument `scaled` must have one flag a tensor, {len(self.tensors or ((),))}, but "
-                f"has {len(self.scaled)}."
+                f"Argument `scaled` must have one flag per tensor, {len(self.tensors or ((),))}, "
+                f"but has {len(self.scaled)}."
             )
         if self.centred and self._any_scaled:
             raise _checks.ArgumentError(
-                "Argument `centred` must be False where tensors are scaled, but is True."
+                "Argument `centred` must be False if tensors are scaled, but is True."
             )
 
     def direction(self, loss: AbstractLoss, w: V) -> V:

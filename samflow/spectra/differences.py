@@ -39,7 +39,10 @@ class Difference(NamedTuple):
         """Say by how much they differ and why, of a loss with these kinks."""
         why = "a second derivative is wrong or missing"
         if kinks:
-            why = f"kinks ({', '.join(kinks)}) are that near, or a gradient is passed through them"
+            why = (
+                f"kinks ({', '.join(kinks)}) lie within this distance, or a gradient is passed "
+                "straight through them"
+            )
         return (
             f"Along the sharpest direction v, Hv and a difference of gradients over "
             f"{self.step:.2g} differ by {self.mismatch:.2g} of Hv: {why}."

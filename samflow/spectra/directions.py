@@ -86,7 +86,7 @@ def without_memory(system: Map) -> None:
     if system.rule.num_memories:
         raise _checks.ArgumentError(
             f"Argument `rules` must hold rules without a memory, but {system.rule.name} has one. "
-            "`update_multipliers` takes it."
+            "Use `update_multipliers`, which accepts it."
         )
 
 

@@ -133,7 +133,7 @@ def update_multipliers(
     tol, dim = tolerance(system.loss, tol), system.state_dim
     if k > dim:
         raise _checks.ArgumentError(
-            f"Argument `k` must be at most {dim}, the length of the state, but is {k}."
+            f"Argument `k` must be at most {dim}, the dimension of the state, but is {k}."
         )
     z, gradient_norm, singularity = _at(system, w)
     dense = dim <= DENSE_DIM
@@ -242,7 +242,7 @@ def _statement(
     if np.isnan(closed).any():
         return f"No closed form of the multipliers of {system.rule.name} is known here."
     if critical:
-        return "A critical point to rounding: the closed form is exact."
+        return "A critical point up to rounding: the closed form is exact."
     if exact:
         return (
             f"No critical point, ‖g‖ = {gradient_norm:.3g}, but "

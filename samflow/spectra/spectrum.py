@@ -110,8 +110,8 @@ def extreme_eigenpairs(
     ends = (k if which != "largest" else 0, k if which != "smallest" else 0)
     if sum(ends) > loss.dim:
         raise _checks.ArgumentError(
-            f"Argument `k` must leave no more pairs than the {loss.dim} weights, but is {k} with "
-            f"which={which!r}."
+            f"Argument `k` must ask for no more eigenpairs than the {loss.dim} weights, but is {k} "
+            f"with which={which!r}."
         )
     settings = provenance(loss.name, k=k, which=which, tol=tol, key=key)
     try:

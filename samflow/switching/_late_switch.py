@@ -174,8 +174,8 @@ def late_switch(
 def _epochs(num_epochs: int | None, how: How) -> int:
     if num_epochs is None and not how.deterministic:
         raise _checks.ArgumentError(
-            "Argument `num_epochs` is missing: in mini-batches, or under attack, give the epochs "
-            "after the switch."
+            "Argument `num_epochs` is missing. With mini-batches, or under attack, give the number "
+            "of epochs after the switch."
         )
     least = FEWEST_STEPS if how.deterministic else 1
     asked = NUM_STEPS if num_epochs is None else num_epochs
@@ -187,14 +187,14 @@ def _check(checkpoint: Checkpoint, system: Map, test: AbstractLoss | None) -> No
     for name, loss in (("checkpoint", checkpoint.loss), ("test", test)):
         if loss is not None and loss.dim != system.dim:
             raise _checks.ArgumentError(
-                f"Argument `{name}` must be of {system.dim} weights, as the system's loss, but is "
-                f"of {loss.dim}."
+                f"Argument `{name}` must have {system.dim} weights, as the system's loss, but has "
+                f"{loss.dim}."
             )
     differ = _differences(checkpoint.loss, system.loss, checkpoint.w)
     if differ:
         raise _checks.ArgumentError(
             f"Argument `system` must have the checkpoint's loss, {checkpoint.loss.name}, but its "
-            f"loss, {system.loss.name}, has other {' and '.join(differ)}. Make the map of "
+            f"loss, {system.loss.name}, has different {' and '.join(differ)}. Make the map of "
             "`checkpoint.loss`."
         )
 
@@ -209,9 +209,9 @@ def _differences(one: AbstractLoss, other: AbstractLoss, w: Point) -> list[str]:
     else:
         found = [] if one.name == other.name else ["values"]
     if loss_digest(one) != loss_digest(other):
-        found.append("data or arrays beside the weights, as running statistics")
+        found.append("data or arrays beside the weights, such as running statistics")
     if not found and not same_outputs(other, few_outputs(one, w), few_outputs(other, w)):
-        found.append("outputs, as by another activation")
+        found.append("outputs, as with another activation")
     return found
 
 
@@ -234,7 +234,7 @@ def _first(
     check_state(start, system, "start")
     if not np.array_equal(system.position(start.z), checkpoint.w):
         raise _checks.ArgumentError(
-            "Argument `start` must have the checkpoint's weights, but has others."
+            "Argument `start` must have the checkpoint's weights, but has different ones."
         )
     return start
 

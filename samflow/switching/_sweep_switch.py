@@ -98,7 +98,7 @@ def sweep_switch(
     starts = jnp.atleast_2d(_checks.point("w0", w0, before.dim, batched=True))
     if before.dim != after.dim:
         raise _checks.ArgumentError(
-            f"Argument `after` must be of {before.dim} weights, as `before`, but is of {after.dim}."
+            f"Argument `after` must have {before.dim} weights, as `before`, but has {after.dim}."
         )
     total = _checks.count("total_epochs", total_epochs)
     epochs = _arms(switch_epochs, total)

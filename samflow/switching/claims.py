@@ -124,8 +124,8 @@ def rate_claim(
     gap, half = abs(rate.slope - predicted), (rate.high - rate.low) / 2
     tolerance = RATE_TOLERANCE * abs(predicted) + change
     reason = (
-        f"0.2 %, and as much as log|μ(λ_max)| along the window differs from that at the "
-        f"{_AT[name]}: {change:.2g}"
+        "0.2 %, plus the most by which log|μ(λ_max)| along the window differs from its value at "
+        f"the {_AT[name]}: {change:.2g}"
     )
     if not (rate.found or missing):
         verdict, reason = ClaimVerdict.fails, "the orbit shows no such rate"
@@ -137,7 +137,7 @@ def rate_claim(
         verdict = ClaimVerdict.not_measured
         reason = (
             f"log|μ(λ_max)| changes along the fitted window by more than {MOST_DRIFT:.0%}: it is "
-            "not the linear regime"
+            "not in the linear regime"
         )
     elif not half <= tolerance and not gap > tolerance + half:
         verdict = ClaimVerdict.not_measured
@@ -146,7 +146,7 @@ def rate_claim(
         verdict = ClaimVerdict.holds if gap <= tolerance else ClaimVerdict.fails
     return PhaseClaim(
         name,
-        f"{_RATES[name]}, at the rate log|μ(λ_max)| a step",
+        f"{_RATES[name]}, at the rate log|μ(λ_max)| per step",
         verdict,
         predicted=predicted,
         measured=rate.slope,
@@ -165,7 +165,7 @@ def unclaimed_rate(
     """Show a rate beside a number that theory does not claim to be its prediction."""
     return PhaseClaim(
         name,
-        f"{_UNCLAIMED[name]} along the leading eigenvector, a step",
+        f"{_UNCLAIMED[name]} along the leading eigenvector, rate per step",
         ClaimVerdict.not_claimed,
         predicted=predicted,
         measured=rate.slope,
@@ -190,12 +190,12 @@ def escape_claim(
             )
         return rate_claim("P1", here.growth, escape, missing=missing, closed_form=closed)
     if not here.high < 0:
-        reason = "residuals leave open whether the start is unstable"
+        reason = "the residuals do not decide whether the start is unstable"
         return unclaimed_rate("P1", here.growth, escape.rate, reason, closed)
     return PhaseClaim(
         "P1",
-        f"no escape is predicted, log|μ| = {here.growth:.4g} a step: the motion along the leading "
-        f"eigenvector grows by less than {_GROWN:g}",
+        f"no escape is predicted, log|μ| = {here.growth:.4g} per step: the motion along the "
+        f"leading eigenvector grows by less than {_GROWN:g}",
         ClaimVerdict.holds if grown < _GROWN else ClaimVerdict.fails,
         predicted=1.0,
         measured=grown,

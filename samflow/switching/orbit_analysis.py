@@ -198,7 +198,7 @@ def _claims(study: Study) -> tuple[PhaseClaim, ...]:
             first = unclaimed_rate("P1", here.growth, found.escape.rate, _NONSMOOTH)
         fourth = convergence_claim(system, there, found.convergence, no_end=no_end)
         peak = float(np.fmax.reduce(losses))
-        loss_range, of = peak - losses[0], f"the climb to the orbit's peak loss {peak:.4g}"
+        loss_range, of = peak - losses[0], f"the rise to the orbit's largest loss {peak:.4g}"
     second = valley_claim(
         _height(system, barriers), float(loss_range), of, no_end=no_end, no_minimum=where
     )
@@ -216,7 +216,7 @@ _NONSMOOTH = (
     "the rule has no Jacobian at a critical point, or none that is known: log|μ| is that of "
     "motions that are small against ‖g‖"
 )
-_NOT_LEFT = "the rule does not leave the start, so that nothing is said of where it ends"
+_NOT_LEFT = "the rule does not leave the start, so that nothing is claimed about its end"
 
 
 def _height(system: Map, barriers: tuple[Barrier, Barrier | None]) -> float:
@@ -230,9 +230,9 @@ def _noisy_escape(
     how: How, start: Point, here: LeadingMode, escape: Rate, key: PRNGKeyArray
 ) -> PhaseClaim:
     system, predicted = how.system, here.growth
-    reason = "under attack the start is no fixed point; log|μ| is that at unperturbed inputs"
+    reason = "under attack the start is not a fixed point; log|μ| is for unperturbed inputs"
     if how.attack is None:
-        reason = "in mini-batches theory predicts a mean square over many runs, not one run"
+        reason = "with mini-batches theory predicts a mean square over many runs, not one run"
         plain = system.state_dim == system.dim and isinstance(system.loss, FiniteSum)
         predicted = math.nan
         if plain and how.batch_size is not None and np.isfinite(here.v).all():
@@ -253,15 +253,17 @@ def _noisy_convergence(how: How, there: LeadingMode, convergence: Rate) -> Phase
 def _no_end(found: Analysis, *, goes_on: bool) -> str:
     """Return why there is no end to compare with; a rule on a cycle, or with noise, goes on."""
     if found.status in (Status.diverged, Status.not_finite):
-        ended = "diverged" if found.status is Status.diverged else "met a value that is not finite"
-        return f"the orbit {ended}: it has no end"
+        ended = (
+            "diverged" if found.status is Status.diverged else "reached a value that is not finite"
+        )
+        return f"the orbit {ended}, so that it has no end"
     if found.status is Status.converged or goes_on:
         return ""
-    return "the orbit has not settled in the steps that were made"
+    return "the orbit had not converged after the steps made"
 
 
 def no_minimum(there: LeadingMode) -> str:
     """Return why an end is no minimum; empty where it is one, or λ_min was not asked for."""
     if not there.lowest < -NEGATIVE * there.sharpness:
         return ""
-    return f"it settled where the Hessian has the eigenvalue {there.lowest:.4g}: at no minimum"
+    return f"the end is not a minimum: its Hessian has the eigenvalue {there.lowest:.4g}"

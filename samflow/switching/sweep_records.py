@@ -94,7 +94,7 @@ class SwitchSweep(AbstractRecord):
         failed, means = int((self.status != Status.out_of_steps).sum()), self.sharpness.mean(axis=1)
         told = f"{failed} of {self.status.size} runs diverged or were not finite."
         if not np.isfinite(means).any():
-            return f"No arm came to its end with every seed. {told}"
+            return f"No arm finished with every seed. {told}"
         best = int(np.nanargmin(means))
         flattest = f"switch at epoch {self.switch_epochs[best]}, mean sharpness {means[best]:.4g}"
         without = f"{means[-1]:.4g}" if np.isfinite(means[-1]) else "none"

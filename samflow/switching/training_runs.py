@@ -65,7 +65,7 @@ class TrainingRun:
             if store.path.exists():
                 state, arrays = store.read()
                 self._restore(arrays)
-                progress(f"going on from epoch {state.epoch}, step {state.step}")
+                progress(f"continuing from epoch {state.epoch}, step {state.step}")
         progress("following the run after the switch")
         return run(self._how, state, until, store=store, on_step=self._see, progress=progress)
 

@@ -214,7 +214,7 @@ class FunctionDiffusion(AbstractDiffusion):
         found = eqx.filter_eval_shape(lambda z: jnp.asarray(diffusion(z)), jnp.zeros(dim)).shape
         if len(found) != 2 or found[0] != dim or not found[1]:
             raise _checks.ArgumentError(
-                f"Argument `diffusion` must return a matrix of {dim} rows, one column a Brownian "
+                f"Argument `diffusion` must return a matrix of {dim} rows, one column per Brownian "
                 f"motion, but returns shape {found}."
             )
         self.num_noises = found[1]

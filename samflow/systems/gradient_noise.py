@@ -100,8 +100,8 @@ class AdditiveNoise(AbstractNoise):
         """Refuse a loss of another number of weights."""
         if self.dim != loss.dim:
             raise _checks.ArgumentError(
-                f"Argument `noise` must have a covariance of {loss.dim} weights, as the loss, but "
-                f"has one of {self.dim}."
+                f"Argument `noise` must have a covariance for {loss.dim} weights, as the loss, but "
+                f"has one for {self.dim}."
             )
 
     def describe(self) -> str:
@@ -217,7 +217,7 @@ class MiniBatch(AbstractNoise):
         """Refuse a loss that is no mean over examples, and a batch larger than the data."""
         if not isinstance(loss, FiniteSum):
             raise _checks.ArgumentError(
-                f"Argument `noise` must be additive for {loss.name}, which is no mean over "
+                f"Argument `noise` must be additive for {loss.name}, which is not a mean over "
                 "examples, but is a mini-batch. Use `sf.losses.mean` or `sf.losses.network`."
             )
         if self.batch_size > loss.num_examples:
@@ -282,8 +282,8 @@ def _factor(covariance: ArrayLike) -> Array:
     if _checks.is_traced(covariance):
         if covariance.ndim != 1:
             raise _checks.ArgumentError(
-                "Argument `covariance` must be diagonal, shape (dim,), where it is known at run "
-                f"time only, but has shape {covariance.shape}."
+                "Argument `covariance` must be diagonal, shape (dim,), if it is traced by JAX, but "
+                f"has shape {covariance.shape}."
             )
         return jnp.sqrt(covariance)
     try:

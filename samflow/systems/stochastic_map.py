@@ -67,8 +67,8 @@ class StochasticMap(AbstractStochasticMap):
         self.noise.check(self.map.loss)
         if self.fresh and self.map.rule.num_memories:
             raise _checks.ArgumentError(
-                f"Argument `fresh` must be False for {self.map.rule.name}, whose memory takes one "
-                "draw a step."
+                f"Argument `fresh` must be False for {self.map.rule.name}, whose memory uses one "
+                "draw per step."
             )
 
     @property

@@ -84,7 +84,10 @@ def kinds(
     step = 1 if lr is None else lr
     rho, momentum, step = (np.asarray(value)[..., None] for value in (rho, momentum, step))
     if scheme == "none" and (momentum != 0).any():
-        raise ValueError("Argument `momentum` must be 0 with scheme `none`. Give the scheme.")
+        raise ValueError(
+            "Argument `momentum` must be 0 with scheme `none`, but is not. Give scheme "
+            "`heavy_ball` or `nesterov`."
+        )
     values, rho, momentum, step = np.broadcast_arrays(values, rho, momentum, step)
     if rule == "sam":
         return np.full(values.shape[:-1], Kind.undefined.value)
@@ -111,7 +114,9 @@ def kinds(
 
 def _flow_counts(curvature: np.ndarray, scheme: str, flat: np.ndarray) -> tuple:
     if scheme != "none":
-        raise ValueError("Argument `lr` must be given with momentum: the flow here has none.")
+        raise ValueError(
+            "Argument `lr` must be given with momentum, because a flow has no momentum here."
+        )
     return _is_finite(curvature), curvature < 0, flat, 1
 
 

@@ -62,7 +62,9 @@ def rho_window(
     beta_value = _momentum(momentum, scheme)
     flow = lr is None
     if flow and scheme != "none":
-        raise ValueError("Argument `lr` must be given with momentum: the flow here has none.")
+        raise ValueError(
+            "Argument `lr` must be given with momentum, because a flow has no momentum here."
+        )
     step = None if flow else positive_number("lr", lr)
 
     def window(eigenvalue: sympy.Expr) -> Window:

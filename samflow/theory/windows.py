@@ -124,7 +124,7 @@ class Window:
         name = self.name
         if not self.decided:
             why = "an eigenvalue may be 0, or the ends may meet"
-            return f"for which {name} it attracts is not decided: {why}"
+            return f"not decided for which {name} it attracts: {why}"
         if self.is_empty:
             needs = [_need(name, "> ", self.low), _need(name, "< ", self.high)]
             return f"attracts for no {name}: " + ", ".join(need for need in needs if need)
@@ -258,4 +258,7 @@ def late_switch_window(*, scheme: str = "none") -> Window:
 def _holds(relation: object) -> bool:
     if relation in (sympy.true, sympy.false):
         return bool(relation)
-    raise ValueError(f"Whether {relation} holds is not known: the window has free symbols.")
+    raise ValueError(
+        f"It is not known whether {relation}: the window has free symbols. Substitute numbers for "
+        "them."
+    )

@@ -457,7 +457,7 @@ def test_other_numbers_need_no_new_program(caplog):
         ({"num_steps": 0}, "at least 1, but is 0"),
         ({"num_steps": None}, "`num_steps` must be a whole number of at least 1, but is None"),
         ({"num_transient": -1}, "`num_transient` must be a whole number of at least 0"),
-        ({"num_exponents": 3}, "at most 2, the length of a state, but is 3"),
+        ({"num_exponents": 3}, "at most 2, the dimension of a state, but is 3"),
         ({"num_exponents": 0}, "at least 1"),
         ({"escape_radius": 0.0}, "greater than 0"),
         ({"t1": 10.0}, "`t1` must be left out for a map, but is 10.0. Use `num_steps`"),

@@ -64,7 +64,7 @@ def test_saddle_prints_everything_asked_for_and_no_colour_codes(capsys):
         "GD attracts for no lr: λ = -27.75 grows at every lr",
         "no Jacobian",
         "2-cycle ±0.00805515 along λ = 27.75",
-        "for the loss it is no proof",
+        "for the loss itself it is not a proof",
     ):
         assert piece in " ".join(out.split())
     assert "\x1b" not in out
@@ -83,7 +83,7 @@ def test_saddle_says_where_it_looks_when_nobody_said(capsys):
     found = _json(["saddle", "--loss", "x**2 - y**2"], capsys)
     assert found["box"] == [[-3.0, 3.0], [-3.0, 3.0]]
     assert run(["saddle", "--loss", "x**2 - y**2"]) == 0
-    assert "Looking in [-3, 3] × [-3, 3]" in capsys.readouterr().err
+    assert "Searching [-3, 3] × [-3, 3]" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_two_phase_that_does_not_come_out_returns_1(capsys):
     assert found["status"] != Status.converged.label
     assert run([*VALLEY, "--rho", "20"]) == 1
     err = capsys.readouterr().err
-    assert "P3 was not measured: the orbit diverged: it has no end." in err
+    assert "P3 was not measured: the orbit diverged, so that it has no end." in err
     assert "Not as predicted" not in err
 
 
@@ -197,7 +197,7 @@ def test_rules_prints_each_with_its_formula_and_source_in_a_page_of_text(capsys)
         assert f"{name} d(w) = {rule.formula} at critical points: " in words
         assert rule.source in words
     assert [line for line in out.splitlines() if not line.startswith(" ")] == list(RULES)
-    assert words.count("remembers gradients: for maps only") == 4
+    assert words.count("has a memory of earlier gradients: for maps only") == 4
 
 
 def test_a_long_source_is_folded_under_its_rule(monkeypatch, capsys):
@@ -237,16 +237,15 @@ def test_rules_are_compared_point_by_point_first_and_points_alike_come_once(caps
     arguments = ["saddle", "--loss", "quartic", "--box=-2,2", "--rho", "0.1", "--lr", "0.05"]
     assert run([*arguments, "--rule", "gd", "--rule", "sam", "--simulate"]) == 0
     out = capsys.readouterr().out
-    first, rest = out.split("* not what theory says, see below")
+    first, rest = out.split("* differs from theory, see below")
     rows = [line.split() for line in first.splitlines()[-4:] if line]
     assert ["GD", "attractor", "leaves"] in rows
     assert ["SAM", *["cycle", "of", "period", "7", "*"], *["cycle", "of", "period", "2"]] in rows
     assert "(0, -1) ×2" in first
     assert rest.count("2 minima alike") == 1
     assert rest.count("Hessian eigenvalues: 1, 2") == 1
-    said = (
-        "SAM: orbits do otherwise than theory says: a 2-cycle ±0.00526316 (of the quadratic part)."
-    )
+    said = "SAM: orbits differ from theory, which predicts: a 2-cycle ±0.00526316 "
+    said += "(of the quadratic part)."
     assert rest.count(said) == 1
     assert max(map(len, out.splitlines())) <= 100
     assert not any(line != line.rstrip() for line in out.splitlines())
@@ -256,7 +255,7 @@ def test_samples_of_a_curve_are_named_as_such_and_a_loss_of_0_is_0(capsys):
     assert run(["saddle", "--loss", "(x**2 + y**2 - 1)**2", "--box=-2,2", "--rule", "gd"]) == 0
     out = " ".join(capsys.readouterr().out.split())
     assert "1 isolated critical point, 1 of them proved, and a curve or surface" in out
-    assert "samples of a curve or surface, as far as Newton's method sees; loss 0" in out
+    assert "samples of a curve or surface, found by Newton's method; loss 0" in out
     assert out.count("degenerate") <= 1  # the reason why the search did not end
     assert run(["saddle", "--loss", "(x**2 - 1)**2/4", "--box=-2,2", "--rule", "gd"]) == 0
     out = capsys.readouterr().out

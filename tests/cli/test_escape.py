@@ -13,7 +13,7 @@ def test_a_row_for_the_rule_and_one_for_sgd(capsys):
     assert run([*QUARTIC, "--rule", "usam"]) == 0
     out, err = capsys.readouterr()
     assert err == ""
-    assert "quartic: out of the ball of radius 0.5 about (0, 0)" in out
+    assert "quartic: escape from the ball of radius 0.5 about (0, 0)" in out
     rows = {
         line.split()[0]: line.split() for line in out.splitlines() if line[:4] in ("SGD ", "USAM")
     }
@@ -72,7 +72,7 @@ def test_lost_paths_return_1(capsys):
     arguments = [*QUARTIC, "--rule", "sam", "--noise", "isotropic", "--sigma", "0"]
     assert run([*arguments, "--max-steps", "5"]) == 1
     out, err = capsys.readouterr()
-    assert "SAM lost paths: 400 undefined. They are censored" in err
+    assert "SAM lost paths: 400 undefined. They count as censored" in err
     assert "SAM: no path was followed beyond step 0" in out
 
 

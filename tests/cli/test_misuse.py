@@ -135,7 +135,7 @@ def test_a_pipe_or_a_device_is_not_replaced(command, capsys, tmp_path):
         assert out == ""
         assert "is a pipe or a device, which would be replaced" in err
     assert stat.S_ISFIFO((tmp_path / f"pipe.{suffix}").stat().st_mode)
-    with pytest.raises(FileExistsError, match="a pipe or a device is there"):
+    with pytest.raises(FileExistsError, match="the path is a folder, a pipe or a device"):
         write_whole(tmp_path / f"pipe.{suffix}", "content")
 
 

@@ -27,7 +27,8 @@ def test_a_process_is_in_double_precision_and_keeps_its_streams_apart():
     assert done.returncode == 0
     assert len(json.loads(done.stdout)["points"]) == 1
     assert done.stderr.splitlines() == [
-        "Looking in [-3, 3] × [-3, 3]: x**2 - y**2 has no domain of its own. --box changes it."
+        "Searching [-3, 3] × [-3, 3], because x**2 - y**2 has no domain of its own. Change the box "
+        "with --box."
     ]
 
 
@@ -82,7 +83,7 @@ def test_a_closed_stdout_is_said_before_any_work_and_a_file_is_written_without_i
     shell = ["sh", "-c", 'exec "$@" >&-', "sh", *MAIN]
     done = subprocess.run([*shell, "losses"], stderr=subprocess.PIPE, text=True, timeout=60)
     assert done.returncode == 2
-    assert "`-o` must be given where stdout is closed" in done.stderr
+    assert "`-o` must be given if stdout is closed" in done.stderr
     done = subprocess.run(
         [*shell, "losses", "-o", str(tmp_path / "l.json")],
         stderr=subprocess.PIPE,

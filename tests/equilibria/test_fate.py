@@ -247,7 +247,7 @@ def test_what_theory_says_of_the_quadratic_part_is_held_against_orbits(loss, rho
         assert seen.disagreement == ""
         assert "theory" not in str(seen)
     else:
-        assert seen.disagreement == f"orbits do otherwise than theory says: {said}"
+        assert seen.disagreement == f"orbits differ from theory, which predicts: {said}"
         assert str(seen).endswith(seen.disagreement)
         alone = fate(system, w, num_starts=8, compare=False)
         assert alone.disagreement == ""

@@ -28,7 +28,7 @@ def test_the_micro_batch_to_use_is_a_quarter(error):
     words = [
         (LOSS, r"100 examples at once\. Use `loss.in_chunks\(25\)`"),
         (LOSS.in_chunks(7), r"7 examples at once\. Use `loss.in_chunks\(1\)`"),
-        (LOSS.in_chunks(1), "One example is too much already"),
+        (LOSS.in_chunks(1), "Even a single example is too much"),
     ]
     for loss, message in words:
         with pytest.raises(ArgumentError, match=message), explained_allocation(loss):
@@ -56,5 +56,5 @@ def test_functions_compiled_for_losses_say_it_too():
 
 def test_vectors_that_no_machine_holds_are_refused_in_words():
     assert vectors(3, 4).shape == (3, 4)
-    with pytest.raises(ArgumentError, match=r"400 vectors of 1000000000000 weights, 2\.98e"):
+    with pytest.raises(ArgumentError, match=r"400 vectors of 1000000000000 weights take 2\.98e"):
         vectors(400, 10**12)

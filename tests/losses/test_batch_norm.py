@@ -187,7 +187,7 @@ def test_bad_input_fails_at_the_door():
     with pytest.raises(ArgumentError, match=r"over one axis, .* but has 'batch', 'rows'"):
         network(other, X, Y, state=state, batch_norm="eval")
     whole = eqx.nn.BatchNorm(3, "batch", mode="batch")
-    with pytest.raises(ArgumentError, match="must come without its initial state"):
+    with pytest.raises(ArgumentError, match="must not contain its initial state"):
         network(whole, X, X, state=eqx.nn.State(whole), batch_norm="eval")
 
 
@@ -197,7 +197,7 @@ def test_statistics_of_a_function_are_not_known():
     loss = network_function(function, params, X, Y, state=state, batch_norm="eval")
     assert not loss.has_statistics
     assert not loss.in_chunks(2).has_statistics
-    with pytest.raises(ArgumentError, match="`recompute` of `late_switch`"):
+    with pytest.raises(ArgumentError, match="`recompute` to `late_switch`"):
         loss.with_statistics(jnp.ones(6))
-    with pytest.raises(ArgumentError, match="a module of equinox with its state"):
+    with pytest.raises(ArgumentError, match="an equinox module with its state"):
         loss.statistics(jnp.ones(6))

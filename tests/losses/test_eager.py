@@ -138,7 +138,7 @@ def test_batch_statistics_do_not_go_in_chunks():
     x, y = np.arange(8.0).reshape(4, 2), np.zeros((4, 1))
     params = {"a": np.ones((2, 1))}
     loss = sf.losses.network_function(function, params, x, y, batch_norm="train")
-    with pytest.raises(ArgumentError, match=r"the mean over chunks is another loss"):
+    with pytest.raises(ArgumentError, match=r"the mean over chunks is a different loss"):
         loss.in_chunks(2)
     with pytest.raises(ArgumentError, match=r"Unknown batch_norm `evla`. Did you mean eval"):
         sf.losses.network_function(function, params, x, y, batch_norm="evla")

@@ -91,7 +91,7 @@ def test_any_other_loss_is_one_example():
     [
         (lambda: mean([]), "must hold at least one loss, but is empty"),
         (lambda: mean([PARTS[0], "beale"]), "`losses` must be a Loss, but is 'beale'"),
-        (lambda: mean([PARTS[0], sf.loss("x")]), r"same number of weights each, but has \[2, 1\]"),
+        (lambda: mean([PARTS[0], sf.loss("x")]), r"the same number of weights, but have \[2, 1\]"),
         (
             lambda: mean([sf.loss("x", domain=((0, 1),)), sf.loss("2*x", domain=((2, 3),))]),
             "common domain.*low < high",

@@ -153,7 +153,10 @@ def test_single_precision_weights_become_doubles(data):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"y": np.zeros((EXAMPLES - 1, OUTPUTS))}, "one row an example of `x`, 7, but has 6"),
+        (
+            {"y": np.zeros((EXAMPLES - 1, OUTPUTS))},
+            "one row per example of `x`, that is 7, but has 6",
+        ),
         ({"y": np.zeros((EXAMPLES, OUTPUTS + 1))}, r"shape of the network's outputs, \(7, 3\)"),
         ({"y": np.zeros(EXAMPLES)}, r"outputs, \(7, 3\), but has shape \(7,\)"),
         ({"x": np.zeros((EXAMPLES, INPUTS + 1))}, r"one of shape \(6,\) fails"),
@@ -161,10 +164,10 @@ def test_single_precision_weights_become_doubles(data):
         ({"y": np.where(np.arange(7)[:, None] == 4, np.inf, np.zeros((7, 3)))}, "is example 4"),
         ({"x": np.zeros((0, INPUTS))}, r"n ≥ 1, but has shape \(0, 5\)"),
         ({"x": 3.0}, r"n ≥ 1, but has shape \(\)"),
-        ({"x": [["a"]]}, "must be real numbers, .* but is not: str"),
-        ({"x": np.ones((EXAMPLES, INPUTS)) + 1j}, "must be real numbers, .* complex128"),
-        ({"y": np.zeros((EXAMPLES, OUTPUTS)) + 5j}, "must be real numbers, .* complex128"),
-        ({"x": np.zeros((EXAMPLES, INPUTS), "M8[s]")}, "must be real numbers, .* datetime64"),
+        ({"x": [["a"]]}, "must be real numbers .* but is not: str"),
+        ({"x": np.ones((EXAMPLES, INPUTS)) + 1j}, "must be real numbers .* complex128"),
+        ({"y": np.zeros((EXAMPLES, OUTPUTS)) + 5j}, "must be real numbers .* complex128"),
+        ({"x": np.zeros((EXAMPLES, INPUTS), "M8[s]")}, "must be real numbers .* datetime64"),
         ({"loss": "square"}, "Unknown loss `square`. Did you mean squared?"),
         ({"model": 3.0}, "must be callable on one example, but is float"),
         ({"model": jnp.tanh}, "holds no float array"),
@@ -224,7 +227,7 @@ def test_frozen_arrays_are_held_and_are_no_weights(data, w):
     np.testing.assert_array_equal(loss.flatten(model), whole.flatten(model)[len(held) :])
     with pytest.raises(ArgumentError, match=r"none of layers.0.weight, .* begins with 'layers.2'"):
         network(model, *data, frozen=["layers.2"])
-    with pytest.raises(ArgumentError, match="is one string"):
+    with pytest.raises(ArgumentError, match="is a single string"):
         network(model, *data, frozen="layers.0")
 
 
@@ -248,7 +251,9 @@ def test_label_smoothing_mixes_targets_with_the_uniform_ones(data, w):
     smooth = network(mlp(), x, y.argmax(axis=1), loss="cross_entropy", label_smoothing=0.1)
     mixed = network(mlp(), x, 0.9 * y + 0.1 / OUTPUTS, loss="cross_entropy")
     assert float(smooth(w)) == pytest.approx(float(mixed(w)), rel=1e-14)
-    with pytest.raises(ArgumentError, match="`label_smoothing` must be 0 but for cross_entropy"):
+    with pytest.raises(
+        ArgumentError, match="`label_smoothing` must be 0 unless the loss is cross_entropy"
+    ):
         network(mlp(), x, y, label_smoothing=0.1)
     with pytest.raises(ArgumentError, match=r"`label_smoothing` must be in \[0, 1\)"):
         network(mlp(), x, y, loss="cross_entropy", label_smoothing=1.0)

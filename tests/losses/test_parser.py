@@ -76,17 +76,17 @@ def test_formulas_are_read_exactly(text, expected):
         ("acos(2)*x", "not a real number"),
         ("exp(1000)*x", "not a real number"),
         ("sqrt((x - 1)**2)", "no derivative everywhere"),
-        ("x**3/x", "not defined everywhere"),
-        ("sqrt(x)**4 + x", "not defined everywhere"),
-        ("exp(log(x))*y", "not defined everywhere"),
-        ("x*(1/x)*y", "not defined everywhere"),
+        ("x**3/x", "defined at points where the expression itself is not"),
+        ("sqrt(x)**4 + x", "defined at points where the expression itself is not"),
+        ("exp(log(x))*y", "defined at points where the expression itself is not"),
+        ("x*(1/x)*y", "defined at points where the expression itself is not"),
         ("", "non-empty"),
         ("x**2 # a\n + y**2", "column 6, `#`: a comment"),
-        ("x # y", "all that follows would be lost"),
+        ("x # y", "everything after it would be lost"),
         ("x − y", "column 3, `−`: only ASCII letters, digits and signs are allowed; write -"),
         ("x + \uff58", "only ASCII"),  # Python reads a wide x as x
         ("1or x", "invalid"),  # of which Python warns only
-        ("x/(sqrt(2) + sqrt(3) - sqrt(5 + 2*sqrt(6)))", "cannot be told from it"),  # it is 0
+        ("x/(sqrt(2) + sqrt(3) - sqrt(5 + 2*sqrt(6)))", "a number too close to it"),  # it is 0
         ("tan(pi/2)*x", "not a real number"),
         ("exp(-1000)*x", "too small"),
         ("exp(1000)/exp(999)*x", "not a real number"),
@@ -137,7 +137,7 @@ def test_sympy_is_stopped_where_numbers_and_sizes_are_usable(monkeypatch):
     assert parse(text).has(x)
     monkeypatch.setattr(limits, "MAX_CALLS", 100)
     clear_cache()  # of sympy, which knows the result by now
-    with pytest.raises(ArgumentError, match="its simplification takes too much work"):
+    with pytest.raises(ArgumentError, match="its simplification takes too many operations"):
         parse(text)
     assert sys.getprofile() is None
 
@@ -159,7 +159,7 @@ def test_derivatives_that_would_be_too_long_are_refused_with_the_remedy():
     with pytest.raises(ArgumentError, match=r"more than 50000 terms.*sf\.loss\(fn"):
         sf.loss(product).hessian_formula  # noqa: B018
     assert time.perf_counter() - began < 10.0  # 10⁷ terms would take minutes
-    with pytest.raises(ArgumentError, match=r"of a number in a derivative.*other units"):
+    with pytest.raises(ArgumentError, match=r"in a derivative, .*other units"):
         sf.loss("1e299*sin(1e299*x)").gradient_formula  # noqa: B018
     assert len(sf.loss("1e99*sin(1e99*x)").gradient_formula) == 1
 
@@ -281,7 +281,9 @@ def test_variables_and_dim():
     ("text", "word"), [("lambda*x**2", "lambda"), ("x + in**2", "in"), ("is", "is")]
 )
 def test_words_that_python_reserves_are_named(text, word):
-    with pytest.raises(ArgumentError, match=f"{word} is a reserved word of Python; rename it, as"):
+    with pytest.raises(
+        ArgumentError, match=f"{word} is a reserved word of Python; rename it, for example to"
+    ):
         parse(text)
     assert parse(text.replace(word, f"{word}_")).free_symbols
     with pytest.raises(ArgumentError, match="invalid syntax"):

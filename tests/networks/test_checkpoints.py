@@ -113,7 +113,7 @@ def changed(path, **tensors):
         ({"layers.1.bias": np.r_[np.zeros(9), np.nan]}, "`layers.1.bias` must be finite.* 1 of 10"),
         (
             {"layers.2.bias": np.zeros(3)},
-            r"has besides layers.2.bias \(3,\)\. Not needed\? Give leave_out=\['layers.2.bias'\]",
+            r"also has layers.2.bias \(3,\)\. Not needed\? Give leave_out=\['layers.2.bias'\]",
         ),
     ],
 )
@@ -171,7 +171,10 @@ def test_numbers_beyond_the_type_that_computes_are_refused_and_rounded_ones_told
     assert load_checkpoint(path, single).notes == ()
     changed(path, **{"layers.0.bias": np.array([0.0, 1e300, 0.0])})
     load_checkpoint(path, loss)
-    with pytest.raises(ArgumentError, match=r"`layers.0.bias` must be numbers that float32 holds"):
+    with pytest.raises(
+        ArgumentError,
+        match=r"`layers.0.bias` must be numbers that float32, the precision",
+    ):
         load_checkpoint(path, single)
 
 
@@ -199,7 +202,7 @@ def test_renamed_tensors_are_recognised_and_taken_by_a_mapping_or_a_function(pat
         np.testing.assert_array_equal(load_checkpoint(path, loss, rename=rename).w, w)
     with pytest.raises(ArgumentError, match="the file's names as keys, but has nothing"):
         load_checkpoint(path, loss, rename={"nothing": "layers.0.weight"})
-    with pytest.raises(ArgumentError, match="two tensors one name"):
+    with pytest.raises(ArgumentError, match="two tensors the same name"):
         load_checkpoint(path, loss, rename=lambda name: "x")
 
 
@@ -212,7 +215,7 @@ def test_what_the_network_does_not_have_is_left_out_on_demand_and_it_is_said(pat
     assert found.notes == ("left out position_ids, head.bias, head.weight",)
     for wrong, words in (
         ("head", "a list of names, but is 'head'"),
-        (["hea"], "none begins with 'hea'; it has position_ids"),
+        (["hea"], "no name begins with 'hea'; it has position_ids"),
         (["head", "position_ids", "layers.0"], "lacks layers.0.weight"),
     ):
         with pytest.raises(ArgumentError, match=words):
@@ -270,7 +273,7 @@ def test_frozen_arrays_are_taken_from_the_file_too(path, trained):
     assert float(found.loss(found.w)) == pytest.approx(float(whole(w)), rel=1e-14)
     # Those that the network came with make another loss.
     assert abs(float(loss(found.w)) - float(whole(w))) > 1e-6
-    assert found.notes == ("besides the weights layers.0.weight, layers.0.bias are the file's",)
+    assert found.notes == ("besides the weights, layers.0.weight, layers.0.bias are from the file",)
     changed(path, **{"layers.0.bias": np.zeros(4)})
     with pytest.raises(ArgumentError, match=r"`layers.0.bias` must have shape \(3,\)"):
         load_checkpoint(path, loss)
@@ -293,7 +296,7 @@ def test_frozen_arrays_are_saved_and_give_the_same_loss(tmp_path, trained):
     tensors = load_file(path)
     save_file({n: t for n, t in tensors.items() if n != "layers.0.bias"}, path)
     notes = load_checkpoint(path, other).notes
-    assert notes[-1] == "not in the file, and so the network's own: layers.0.bias"
+    assert notes[-1] == "not in the file, so that the network's own are used: layers.0.bias"
     save_file(tensors | {"layers.0.bias": np.r_[0, np.nan, 0]}, path)
     with pytest.raises(ArgumentError, match=r"`layers.0.bias` must be finite.* 1 of 3"):
         load_checkpoint(path, other)

@@ -367,7 +367,7 @@ REFUSED = [
     ({"num_paths": 0}, "`num_paths`"),
     ({"start": [0.5]}, "`start` must be in the ball of radius 0.4, but is at distance 0.5"),
     ({"start": [math.nan]}, "`start` must be finite"),
-    ({"start": [[0.1], [0.2]]}, "`start` must be one start"),
+    ({"start": [[0.1], [0.2]]}, "`start` must be one point"),
     ({"start": [0.1, 0.2]}, "`start` must have shape"),
     ({"w": [math.nan]}, "`w` must be finite"),
     ({"w": [0.0, 0.0]}, r"`w` must have shape \(1,\)"),
@@ -406,7 +406,7 @@ def test_misuse_of_systems_sweeps_and_estimates():
         noise.escape_times(system(), [0.0], where=where, values=["a"], radius=1)
     with pytest.raises(ArgumentError, match=r"`where` .* None"):
         noise.escape_times(system(), [0.0], where=lambda s: s.map.momentum, values=[0.5], radius=1)
-    with pytest.raises(ArgumentError, match=r"4000000000 take .* GiB"):
+    with pytest.raises(ArgumentError, match=r"4000000000 paths take .* GiB"):
         run(system(), num_paths=4_000_000_000)
 
 

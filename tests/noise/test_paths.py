@@ -149,7 +149,10 @@ def test_memory_is_asked_for_first():
         ({"num_paths": 1}, "`num_paths` must be a whole number of at least 2"),
         ({"num_steps": 0}, "`num_steps` must be a whole number of at least 1"),
         ({"num_steps": -5}, "`num_steps` must be"),
-        ({"num_steps": 2**31}, "`num_steps` must be below 2147483648, for which one key"),
+        (
+            {"num_steps": 2**31},
+            "`num_steps` must be below 2147483648, the number of steps that one key can serve",
+        ),
         ({"num_paths": 2**33}, "`num_paths` must be below"),
         ({"keep_every": 0}, "`keep_every` must be"),
         ({"key": 3}, "`key` must be a key"),

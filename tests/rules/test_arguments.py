@@ -58,9 +58,15 @@ BEALE, W = sf.losses.beale(), jnp.array([0.3, 0.8])
     ("use", "words"),
     [
         (lambda: rules.rule("asma"), "Unknown rule `asma`. Did you mean asam"),
-        (lambda: rules.rule("asam", eps=0.1), "`eps` is no option of asam, which takes rho, shift"),
-        (lambda: rules.rule("sam", shift=0.1), "`shift` is no option of sam, which takes rho"),
-        (lambda: rules.rule("gd", shift=0.1), "`shift` is no option of gd, which takes rho only"),
+        (
+            lambda: rules.rule("asam", eps=0.1),
+            "`eps` is not an option of asam, which takes rho, shift",
+        ),
+        (lambda: rules.rule("sam", shift=0.1), "`shift` is not an option of sam, which takes rho"),
+        (
+            lambda: rules.rule("gd", shift=0.1),
+            "`shift` is not an option of gd, which takes rho only",
+        ),
         (lambda: rules.PracticalSAM(0.1, eps=0.0), "`eps` must be finite and greater than 0"),
         (lambda: rules.PracticalSAM(0.1, placement="insied"), "Did you mean inside"),
         (lambda: rules.ASAM(0.1, shift=-1.0), "`shift` must be finite and at least 0"),
@@ -71,7 +77,7 @@ BEALE, W = sf.losses.beale(), jnp.array([0.3, 0.8])
         (lambda: rules.LookaheadSAM(0.1, lookahead=-1), "`lookahead` must be finite and at least"),
         (lambda: rules.OptimisticSAM(0.1, lookahead=math.inf), "`lookahead` must be finite"),
         (lambda: rules.GCSAM(0.1, norm="central"), "Unknown norm `central`"),
-        (lambda: rules.GCSAM(0.1, blocks=3), r"sizes of the blocks, as \(6, 3\), but is 3"),
+        (lambda: rules.GCSAM(0.1, blocks=3), r"sizes of the blocks, such as \(6, 3\), but is 3"),
         (lambda: rules.GCSAM(0.1, blocks=(1, 0)), "`blocks` must be a whole number of at least 1"),
         (
             lambda: rules.GCSAM(0.1, blocks=(1, 2)).direction(BEALE, W),

@@ -131,7 +131,9 @@ def test_names_and_options():
     assert [sf.rule(_by_hand).name, sf.rule(lambda g, w: w).name] == ["_by_hand", "function"]
     assert type("Nameless", (rules.AbstractMemorylessRule,), {}).name == "Nameless"
     for options, word in (({"rho": 0.1}, "rho"), ({"eps": 1.0}, "eps")):
-        with pytest.raises(ArgumentError, match=f"`{word}` is no option of a rule from a function"):
+        with pytest.raises(
+            ArgumentError, match=f"`{word}` is not an option of a rule from a function"
+        ):
             sf.rule(_by_hand, **options)
     with pytest.raises(ArgumentError, match="is the class USAM"):
         sf.rule(sf.USAM)

@@ -147,13 +147,13 @@ def test_rows_of_a_kernel_run_over_all_axes_but_the_first():
     ("use", "words"),
     [
         (lambda: TensorSAM(0.1, eps=-1.0), "`eps` must be finite and at least 0"),
-        (lambda: TensorSAM(0.1, tensors=3), r"shapes, as \(\(6, 3\), \(6,\)\), but is 3"),
+        (lambda: TensorSAM(0.1, tensors=3), r"shapes, such as \(\(6, 3\), \(6,\)\), but is 3"),
         (lambda: TensorSAM(0.1, tensors=(3,)), "`tensors` must be shapes"),
         (lambda: TensorSAM(0.1, tensors=((0,),)), "`tensors` must be a whole number of at least 1"),
         (lambda: TensorSAM(0.1, norm_scope="layer"), "Unknown norm_scope `layer`"),
         (lambda: TensorSAM(0.1, scaled="yes"), "`scaled` must be a bool"),
-        (lambda: TensorSAM(0.1, scaled=(True, True)), "one flag a tensor, 1, but has 2"),
-        (lambda: TensorSAM(0.1, scaled=True, centred=True), "`centred` must be False where"),
+        (lambda: TensorSAM(0.1, scaled=(True, True)), "one flag per tensor, 1, but has 2"),
+        (lambda: TensorSAM(0.1, scaled=True, centred=True), "`centred` must be False if"),
         (
             lambda: TensorSAM(0.1, tensors=((3,),), norm_scope="each").direction(FOUR, W),
             "as many numbers as there are weights, 4, but holds 3",

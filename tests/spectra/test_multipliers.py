@@ -54,7 +54,7 @@ def test_the_closed_form_holds_at_a_networks_critical_point(student, rule, kind)
         matrices = [[[1 - a, -lr * b], [a / lr, b]] for a in x]
     expected = extreme(np.linalg.eigvals(np.array(matrices)).ravel().astype(complex), 3)
     np.testing.assert_allclose(found.values, expected, atol=1e-8)
-    assert found.statement == "A critical point to rounding: the closed form is exact."
+    assert found.statement == "A critical point up to rounding: the closed form is exact."
 
 
 @pytest.mark.parametrize("kind", [{}, slow({"momentum": 0.8, "nesterov": True})])
@@ -169,7 +169,7 @@ def test_bad_input_fails_at_the_door():
     system = sf.Map(beale, sf.GD(), lr=0.01)
     with pytest.raises(ArgumentError, match="`system` must be a Map, but is Flow"):
         spectra.update_multipliers(sf.Flow(beale, sf.GD()), [0.0, 1.0])
-    with pytest.raises(ArgumentError, match="`k` must be at most 2, the length of the state"):
+    with pytest.raises(ArgumentError, match="`k` must be at most 2, the dimension of the state"):
         spectra.update_multipliers(system, [0.0, 1.0], k=3)
     with pytest.raises(ArgumentError, match=r"`w` must have shape \(2,\)"):
         spectra.update_multipliers(system, [0.0], k=1)

@@ -178,7 +178,7 @@ def test_bad_input_fails_at_the_door():
     loss = sf.losses.beale()
     with pytest.raises(ArgumentError, match=r"`w` must have shape \(2,\)"):
         extreme_eigenpairs(loss, [0.0])
-    with pytest.raises(ArgumentError, match="no more pairs than the 2 weights, but is 2"):
+    with pytest.raises(ArgumentError, match="no more eigenpairs than the 2 weights, but is 2"):
         extreme_eigenpairs(loss, [0.0, 1.0], k=2)
     with pytest.raises(ArgumentError, match=r"Unknown which `large`. Did you mean largest?"):
         extreme_eigenpairs(loss, [0.0, 1.0], which="large")

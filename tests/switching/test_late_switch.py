@@ -236,7 +236,7 @@ def test_an_interrupted_switch_goes_on_with_the_same_bits(valley, tmp_path):
         late_switch(system, valley, num_epochs=150, save_to=path, progress=stop)
     told = []
     again = late_switch(system, valley, num_epochs=150, save_to=path, progress=told.append)
-    assert "going on from epoch 100, step 0" in told
+    assert "continuing from epoch 100, step 0" in told
     _same(whole, again)
     _same(whole, late_switch(system, valley, num_epochs=150, save_to=path))
     with pytest.raises(ArgumentError, match=r"rule\.rho"):
@@ -401,11 +401,11 @@ def test_bad_input_fails_at_the_door(small, valley, tmp_path):
         late_switch(system, checkpoint, batch_size=2)
     with pytest.raises(ArgumentError, match="at most the number of examples"):
         late_switch(system, checkpoint, num_epochs=1, batch_size=11)
-    with pytest.raises(ArgumentError, match="`checkpoint` must be of 17 weights"):
+    with pytest.raises(ArgumentError, match="`checkpoint` must have 17 weights"):
         late_switch(system, valley, num_epochs=1, batch_size=2)
     with pytest.raises(ArgumentError, match="must be a Checkpoint"):
         late_switch(system, w, num_epochs=1, batch_size=2)
-    with pytest.raises(ArgumentError, match="`test` must be of 17 weights"):
+    with pytest.raises(ArgumentError, match="`test` must have 17 weights"):
         late_switch(system, checkpoint, num_epochs=1, batch_size=2, test=valley.loss)
     with pytest.raises(ArgumentError, match="`num_points` must be a whole number of at least 3"):
         late_switch(system, checkpoint, num_epochs=1, batch_size=2, num_points=2)
@@ -422,7 +422,7 @@ def test_bad_input_fails_at_the_door(small, valley, tmp_path):
         sweep_switch(system, system, w, **{**sweep, "switch_epochs": [-1]})
     with pytest.raises(ArgumentError, match="`total_epochs` must be"):
         sweep_switch(system, system, w, **{**sweep, "total_epochs": 0})
-    with pytest.raises(ArgumentError, match="`after` must be of 17 weights"):
+    with pytest.raises(ArgumentError, match="`after` must have 17 weights"):
         sweep_switch(system, sf.Map(valley.loss, sf.GD(), lr=0.1), w, **{**sweep, "batch_size": 1})
     file = tmp_path / "file"
     file.write_text("")
@@ -488,7 +488,7 @@ def test_the_map_must_be_on_the_checkpoints_loss(small):
     checkpoint = Checkpoint(loss, w)
     with pytest.raises(ArgumentError, match="must have the checkpoint's loss, small, but its"):
         late_switch(sf.Map(test, sf.GD(), lr=0.1), checkpoint, num_epochs=50)
-    with pytest.raises(ArgumentError, match="has other values"):
+    with pytest.raises(ArgumentError, match="has different values"):
         late_switch(
             # pyright: ignore[reportArgumentType]
             sf.Map(sf.loss("x**4"), sf.GD(), lr=0.1),
@@ -501,7 +501,7 @@ def test_networks_that_differ_in_no_array_are_told_apart(small):
     loss, _, w = small
     model = eqx.tree_at(lambda m: m.activation, loss.unflatten(w), jax.nn.relu)
     other = network(model, loss.x, loss.y, loss=loss.options.criterion, name=loss.name)
-    with pytest.raises(ArgumentError, match="has other outputs, as by another activation"):
+    with pytest.raises(ArgumentError, match="has different outputs, as with another activation"):
         late_switch(sf.Map(other, sf.GD(), lr=0.1), Checkpoint(loss, w), num_epochs=50)
 
 
@@ -512,7 +512,7 @@ def test_running_statistics_and_data_tell_losses_apart(made):
     loss, w, _ = made(x, y)
     short: Any = {"num_epochs": 1, "batch_size": 4, "num_points": 3}
     for other in (loss.with_statistics(w), made(x + 0.01, y)[0]):
-        with pytest.raises(ArgumentError, match="has other data or arrays"):
+        with pytest.raises(ArgumentError, match="has different data or arrays"):
             late_switch(sf.Map(loss, sf.GD(), lr=0.1), Checkpoint(other, w), **short)
     again = sf.Map(made(x, y)[0], sf.GD(), lr=0.1)
     assert not late_switch(again, Checkpoint(loss, w), **short).notes

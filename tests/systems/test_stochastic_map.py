@@ -177,8 +177,8 @@ def test_singular_and_rounded_covariances_are_taken():
         (lambda: MiniBatch(0), "`batch_size` must be a whole number of at least 1"),
         (lambda: MiniBatch(2.5), "`batch_size` must be a whole number"),
         (lambda: StochasticStep(MEAN, MiniBatch(6)), "at most the number of examples, 5, but is 6"),
-        (lambda: StochasticStep(PARTS[0], MiniBatch(1)), "no mean over examples"),
-        (lambda: StochasticStep(MEAN, AdditiveNoise([1, 1, 1])), "covariance of 2 weights"),
+        (lambda: StochasticStep(PARTS[0], MiniBatch(1)), "not a mean over examples"),
+        (lambda: StochasticStep(MEAN, AdditiveNoise([1, 1, 1])), "covariance for 2 weights"),
         (lambda: StochasticStep(MEAN, "noise"), "`noise` must be a Noise"),
         (lambda: sf.StochasticMap(MEAN, MiniBatch(1)), "`map` must be a Map"),
         (

@@ -94,7 +94,7 @@ class Nonsmooth(NamedTuple):
 
     def __str__(self) -> str:
         """Return one line with what holds the system there."""
-        return "; ".join(_sentences(self)) or "nothing that holds it is known"
+        return "; ".join(_sentences(self)) or "no set that holds orbits is known"
 
 
 def _sentences(found: Nonsmooth) -> list[str]:

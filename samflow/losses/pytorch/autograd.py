@@ -92,8 +92,8 @@ def second_derivative(name: str, text: str) -> ArgumentError:
     """Return what to raise of a network that has a gradient and no Hessian."""
     return ArgumentError(
         f"{name} has a gradient, but PyTorch has no second derivative of it: {text}. Replace the "
-        "operation by ones that have, such as sums, products and indexing; value and gradient do "
-        "without."
+        "operation by ones that have, such as sums, products and indexing; value and gradient work "
+        "without it."
     )
 
 

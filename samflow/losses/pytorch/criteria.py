@@ -110,7 +110,7 @@ class Criterion(NamedTuple):
         labels = (len(f), *f.shape[1:-1]) if self.class_axis == -1 else (len(f), *f.shape[2:])
         if f.ndim < 2 or getattr(y, "shape", None) != labels:
             raise ArgumentError(
-                "To count errors targets must be classes, or rows in the shape of the outputs, "
+                "To count errors, targets must be classes, or rows in the shape of the outputs, "
                 f"{tuple(f.shape)}, but are {shapes(y)}."
             )
         ignored = (y.long() == self.ignore_index) & self.has_classes
@@ -213,7 +213,7 @@ def settled(made: Criterion, held: Examples, f: Any, at_once: int | None) -> Cri
         made = made._replace(formula=formula, name=formula)
     if made.has_classes and f.ndim < 2:
         raise ArgumentError(
-            f"Argument `model` must return one number a class for cross_entropy, but returns "
+            "Argument `model` must return one number per class for cross_entropy, but returns "
             f"outputs of shape {outputs}."
         )
     if shape == outputs and made.formula != "nll":
@@ -227,7 +227,7 @@ def settled(made: Criterion, held: Examples, f: Any, at_once: int | None) -> Cri
         check_logits((*outputs[:1], classes))
         if made.weight is not None and tuple(made.weight.shape) != (classes,):
             raise ArgumentError(
-                f"Argument `loss` must have one weight a class, {classes}, but has weights of "
+                f"Argument `loss` must have one weight per class, {classes}, but has weights of "
                 f"shape {tuple(made.weight.shape)}."
             )
     if not made.rows:
@@ -248,8 +248,8 @@ def _axis_of_classes(
     if not whole or len(outputs) < 2 or not fits:
         either = f"{second}" if second == last else f"{second} or {last}"
         raise ArgumentError(
-            f"Argument `y` must have the shape of the module's outputs, {outputs}, but {has}; or "
-            f"be classes, whole numbers of shape {either}."
+            f"Argument `y` must have the shape of the module's outputs, {outputs}, but {has}. Or "
+            f"give classes, whole numbers of shape {either}."
         )
     if made.strict and 1 not in fits:
         raise ArgumentError(
@@ -277,7 +277,7 @@ def _axis_of_rows(made: Criterion, held: Examples, f: Any) -> int:
     raise ArgumentError(
         f"Argument `loss` must say which axis of the outputs {tuple(f.shape)} has the classes: "
         f"targets sum to 1 along {'axis 1 and the last' if fits else 'neither axis 1 nor -1'}. "
-        "Give loss=torch.nn.CrossEntropyLoss() for axis 1, as PyTorch has them."
+        "Give loss=torch.nn.CrossEntropyLoss() for axis 1, as in PyTorch."
     )
 
 
@@ -314,6 +314,6 @@ def masses(
     if not (mass > 0).any():
         raise ArgumentError(
             f"Argument `y` must hold targets that count, but all {total} are {made.ignore_index}, "
-            "which is left out, or of a class without weight."
+            "which is ignored, or of a class with weight 0."
         )
     return None if (mass == mass[0]).all() else mass, (ignored, total)

@@ -90,17 +90,17 @@ def examples(torch: Any, x: Any, y: Any, dtype: Any, device: Any) -> Examples:
     for label, length in lengths.items():
         if length != lengths[first]:
             raise ArgumentError(
-                f"Argument `{label}` must have one row an example of `{first}`, {lengths[first]}, "
-                f"but has {length}."
+                f"Argument `{label}` must have one row per example of `{first}`, that is "
+                f"{lengths[first]}, but has {length}."
             )
     try:
         made.part(slice(0, 1))
         made.part(np.zeros(1, dtype=int))
     except Exception as error:  # of whatever holds the data
         raise ArgumentError(
-            "Arguments `x` and `y` must be numbers that slices and arrays of indices select, as in "
-            f"x[0:2] and x[[0, 5]], but that fails: {first_line(error)}. Stack the examples of a "
-            "Dataset into tensors."
+            "Arguments `x` and `y` must be numbers that can be selected by slices and by arrays of "
+            f"indices, as in x[0:2] and x[[0, 5]], but that fails: {first_line(error)}. Stack the "
+            "examples of a Dataset into tensors."
         ) from error
     return made
 
@@ -135,7 +135,7 @@ def _arrays(name: str, tree: Any) -> Iterator[tuple[str, Any]]:
 def _array(value: Any) -> Any:
     """Return what can be sliced as it is, numbers of Python as NumPy has them."""
     if np.ma.is_masked(value):
-        raise ArgumentError("Arguments `x` and `y` must be numbers, but some are masked.")
+        raise ArgumentError("Arguments `x` and `y` must be numbers, but some entries are masked.")
     by_index = hasattr(value, "__len__") and hasattr(value, "__getitem__")
     return value if by_index and not isinstance(value, (list, str)) else np.asarray(value)
 

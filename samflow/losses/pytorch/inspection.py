@@ -28,14 +28,14 @@ def weights_of(torch: Any, module: Any) -> dict[str, Any]:
     named = dict(module.named_parameters())
     if any(isinstance(p, torch.nn.parameter.UninitializedParameter) for p in named.values()):
         raise ArgumentError(
-            "Argument `model` must know its shapes, but has lazy parameters. Pass data through it "
-            "once first."
+            "Argument `model` must have parameters of known shapes, but has lazy parameters. Pass "
+            "data through it once first."
         )
     weights = {name: p for name, p in named.items() if p.requires_grad}
     if not weights:
         raise ArgumentError(
-            f"Argument `model` must have parameters that require a gradient, but of "
-            f"{len(named)} parameters of {type(module).__name__} none does."
+            "Argument `model` must have parameters that require a gradient, but none of the "
+            f"{len(named)} parameters of {type(module).__name__} does."
         )
     for name, p in weights.items():
         if not p.is_floating_point():
@@ -44,7 +44,10 @@ def weights_of(torch: Any, module: Any) -> dict[str, Any]:
                 f"{p.dtype}. Freeze it: requires_grad_(False)."
             )
         if p.is_meta:
-            raise ArgumentError(f"Argument `model` must hold numbers, but {name!r} is on `meta`.")
+            raise ArgumentError(
+                f"Argument `model` must hold numbers, but {name!r} is on the device `meta`, which "
+                "holds none."
+            )
         if not bool(torch.isfinite(p.detach()).all()):
             raise ArgumentError(f"Argument `model` must have finite weights, but {name!r} is not.")
     return weights
@@ -97,8 +100,8 @@ def checked_chunks(network: Stateless, chunk_size: int) -> int:
     """Return `chunk_size` if the loss is the mean over chunks of so many examples."""
     if network.batch_statistics:
         raise ArgumentError(
-            "Argument `chunk_size` must be None where batch norm takes its statistics from the "
-            "batch: the mean over chunks is another loss. Use running statistics and "
+            "Argument `chunk_size` must be None if batch norm takes its statistics from the batch, "
+            "because the mean over chunks is a different loss. Use running statistics and "
             'batch_norm="eval".'
         )
     return _checks.count("chunk_size", chunk_size)
@@ -125,14 +128,14 @@ def tried(made: Objective, weights: list[Any], chunk_size: int | None) -> Object
             grads = made.first_order(leaves, few, create_graph=False)
         except NotImplementedError as error:  # PyTorch's own, of an operation without derivative
             raise ArgumentError(
-                f"Argument `model` must have a gradient, but PyTorch has none of it: "
+                "Argument `model` must have a gradient, but PyTorch cannot compute it: "
                 f"{first_line(error)}."
             ) from error
     unused = tuple(name for name, g in zip(network.names, grads, strict=True) if g is None)
     if len(unused) == len(network.names):
         raise ArgumentError(
             "Argument `model` must have a loss that depends on its weights, but it depends on "
-            "none: the forward pass is cut off from them, or is of another module."
+            "none: the forward pass detaches them, or calls another module."
         )
     recorded = kinks(operations([value]))
     return dataclasses.replace(made, output_shape=tuple(f.shape[1:]), kinks=recorded, unused=unused)
@@ -160,11 +163,11 @@ def _check_outputs(network: Stateless, f: Any, again: Any, count: int) -> None:
     if not torch.is_tensor(f):
         raise ArgumentError(
             f"Argument `model` must return one tensor, but returns {type(f).__name__}. Pass "
-            "`forward`, as forward=lambda module, x: module(x).logits."
+            "`forward`, such as forward=lambda module, x: module(x).logits."
         )
     if f.ndim == 0 or len(f) != count or not f.is_floating_point():
         raise ArgumentError(
-            f"Argument `model` must return one row of real numbers an example, but returns "
+            "Argument `model` must return one row of real numbers per example, but returns "
             f"{f.dtype} of shape {tuple(f.shape)} for {count} examples."
         )
     size = float(f.detach().abs().max())
@@ -172,9 +175,9 @@ def _check_outputs(network: Stateless, f: Any, again: Any, count: int) -> None:
     if not torch.allclose(f, again, rtol=0, atol=tol, equal_nan=True):
         gap = float((f - again).detach().abs().max())
         raise ArgumentError(
-            f"Argument `model` must be deterministic, but the outputs of two passes differ by "
+            "Argument `model` must be deterministic, but the outputs of two passes differ by "
             f"{gap:.2g}: something is drawn at random, as by torch.nn.functional.dropout without "
-            "training=self.training, or kept from one pass to the next."
+            "training=self.training, or a state is kept from one pass to the next."
         )
 
 
@@ -199,9 +202,9 @@ def _check_ignored(made: Objective, chunk_size: int | None) -> None:
         y = made.examples.part(span)[1]
         if made.network.torch.is_tensor(y) and bool((y == ignored).any()):
             raise ArgumentError(
-                f"Argument `loss` must be a mean over examples, but leaves out those whose target "
-                f"is {ignored}, as some are. Take torch.nn.CrossEntropyLoss itself, of which this "
-                'is known, or reduction="none": they then count with a loss of 0.'
+                "Argument `loss` must be a mean over examples, but leaves out those whose target "
+                f"is {ignored}, and there are some. Use torch.nn.CrossEntropyLoss itself, for "
+                'which this is known, or reduction="none", with which they count with a loss of 0.'
             )
 
 
@@ -214,7 +217,7 @@ def _mean(made: Objective, f: Any, y: Any) -> Any:
     if not torch.is_tensor(each) or tuple(each.shape) not in ((), (len(f),)):
         has = f"shape {tuple(each.shape)}" if torch.is_tensor(each) else type(each).__name__
         raise ArgumentError(
-            f"Argument `loss` must return one loss an example, shape ({len(f)},), or their mean, "
+            f"Argument `loss` must return one loss per example, shape ({len(f)},), or their mean, "
             f"but returns {has}."
         )
     value, f = made.mean(f, y), f.detach()
@@ -224,8 +227,9 @@ def _mean(made: Objective, f: Any, y: Any) -> Any:
         1 + abs(apart)
     ):
         raise ArgumentError(
-            f"Argument `loss` must be a mean over examples, but of {len(f)} examples it is "
-            f"{float(value.detach()):.6g}, and {apart:.6g} on average of each. Return one loss an "
-            'example, as reduction="mean" or "none" of the criteria of torch.nn do, and not a sum.'
+            f"Argument `loss` must be a mean over examples, but for {len(f)} examples together it "
+            f"is {float(value.detach()):.6g}, while the average of their single losses is "
+            f"{apart:.6g}. Return one loss per example or their mean, as the criteria of torch.nn "
+            'do with reduction="none" or "mean", not a sum.'
         )
     return value

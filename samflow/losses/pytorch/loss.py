@@ -117,8 +117,8 @@ class TorchLoss(AbstractEagerLoss, AbstractNetworkLoss):
         starts = range(0, self.num_examples, shard_size(m, self.num_examples))
         if not self._alike([(i, i + m) for i in starts]):
             raise ArgumentError(
-                f"Argument `m` must give shards that count the same in the mean, but of {m} "
-                "examples each they do not: targets are ignored, or classes have weights. Take "
+                f"Argument `m` must give shards that count the same in the mean, but shards of {m} "
+                "examples do not: targets are ignored, or classes have weights. Use "
                 'reduction="none", which counts ignored targets as 0.'
             )
         return tuple(self._between(i, i + m, self.whole) for i in starts)

@@ -202,7 +202,7 @@ def _several(part: Part) -> Iterator[None]:
         if not str(error).startswith("Expected more than 1 value per channel"):
             raise
         raise ArgumentError(
-            "Arguments `x` and `chunk_size` must give batch norm more than one number a channel, "
+            "Arguments `x` and `chunk_size` must give batch norm more than one number per channel, "
             f"but {part.size} at once do not: {first_line(error)}."
         ) from error
 

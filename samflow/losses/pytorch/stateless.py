@@ -290,7 +290,7 @@ def _copied(torch: Any, module: Any, weights: Mapping[str, Any], dtype: Any, dev
         return copy.deepcopy(module, memo)
     except Exception as error:
         raise ArgumentError(
-            f"Argument `model` must be such that copy.deepcopy takes it, but "
+            "Argument `model` must be a module that copy.deepcopy can copy, but "
             f"{type(module).__name__} is not: {first_line(error)}"
         ) from error
 

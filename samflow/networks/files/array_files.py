@@ -105,13 +105,13 @@ def _check_header(path: Path, name: str, file: IO[bytes], available: int) -> int
     if dtype.hasobject:
         raise ArgumentError(
             f"Argument `path` must hold numbers, but array `{name}` of {str(path)!r} holds Python "
-            "objects: to read them is to run the file's code, which is never done here. "
-            "Save it as an array of numbers."
+            "objects: reading them would run the file's code, which samflow never does. Save it as "
+            "an array of numbers."
         )
     # NumPy makes room for what the header says before it looks how much there is.
     size = math.prod(shape) * dtype.itemsize
     if min(shape, default=0) < 0 or size > available - (file.tell() - start):
-        raise ValueError(f"array {name} of shape {shape} and type {dtype} is not all there")
+        raise ValueError(f"array {name} of shape {shape} and type {dtype} is incomplete")
     return size
 
 
@@ -127,5 +127,5 @@ def _numbers(name: str, array: NumpyArray) -> NumpyArray | None:
         return array.view(ml_dtypes.bfloat16)
     raise ArgumentError(
         f"Array `{name}` must be of a type that NumPy has, but is of {array.dtype.itemsize} raw "
-        "byte(s) an entry, and the file does not say what they mean. Save it as float32."
+        "byte(s) per entry, and the file does not say what they mean. Save it as float32."
     )

@@ -33,7 +33,7 @@ class Budget:
         if needed > self.most:
             raise ArgumentError(
                 f"Argument `path` must fill at most {self.most} bytes of memory, but with {what} "
-                f"{str(self.path)!r}, a file of {self.size} bytes, fills {needed}. Where you trust "
+                f"{str(self.path)!r}, a file of {self.size} bytes, fills {needed}. If you trust "
                 f"it, give max_bytes={needed} or more."
             )
 
@@ -76,6 +76,6 @@ def size_of(states: Sequence[tuple[Any, ...]]) -> int:
 def changed(path: Path) -> ArgumentError:
     """Return the error for a file that did not stay what it was."""
     return ArgumentError(
-        f"Argument `path` must stay as it is while it is read, but {str(path)!r} changed. Read it "
-        "again when what writes it is done."
+        f"Argument `path` must not change while it is read, but {str(path)!r} changed. Read it "
+        "again when it is completely written."
     )

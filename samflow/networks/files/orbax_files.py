@@ -33,8 +33,8 @@ def orbax_item(folder: Path) -> Path | None:
     """
     if folder.name.endswith(".orbax-checkpoint-tmp"):
         raise ArgumentError(
-            f"Argument `path` must be a finished checkpoint, but {str(folder)!r} is one that Orbax "
-            "had not written to its end."
+            "Argument `path` must be a finished checkpoint, but Orbax did not finish writing "
+            f"{str(folder)!r}."
         )
     if (folder / MARK).is_file():
         return folder
@@ -103,9 +103,9 @@ def _array(
         if "missing" not in str(error) or stored.get("store_array_data_equal_to_fill_value"):
             raise
         raise ArgumentError(
-            f"Array `{name}` must be whole, but in {str(folder)!r} a part of it is not there. The "
-            "Orbax that wrote it leaves parts of zeros out, which look the same as lost ones. Save "
-            "it again with Orbax 0.6 or newer."
+            f"Array `{name}` must be complete, but in {str(folder)!r} a part of it is missing. The "
+            "version of Orbax that wrote it leaves out parts that are all 0, and these cannot be "
+            "told from lost ones. Save it again with Orbax 0.6 or newer."
         ) from error
     if not is_numeric(array.dtype):
         raise ValueError(f"`{name}` is of type {array.dtype}, not of numbers")
@@ -118,7 +118,7 @@ def _check_sizes(name: str, metadata: Any, budget: Budget) -> None:
     `metadata` are those of zarr 2 or 3, in which a chunk may be made of chunks.
     """
     if not isinstance(metadata, dict):
-        raise ValueError(f"the array `{name}` is not there")
+        raise ValueError(f"the array `{name}` is missing")
     second = "chunks" in metadata
     chunks = metadata["chunks" if second else "chunk_grid"]
     chunks = chunks if second else chunks["configuration"]["chunk_shape"]

@@ -41,7 +41,9 @@ def check_hashes(content: bytes | IO[bytes], size: int) -> None:
             taken = _taken(operation, stack)
             parts = 1 + (sum(taken) if name in _MAKERS else 0)
             if parts > size + _FEW:
-                raise ValueError(f"a tuple in it has {parts} parts, as it holds others many times")
+                raise ValueError(
+                    f"a tuple in it has {parts} parts, because it contains others many times"
+                )
             stack += [parts] * len(operation.stack_after)
 
 
@@ -54,6 +56,6 @@ def _taken(operation: Any, stack: list[int | None]) -> list[int]:
                 taken.append(top)
         elif kind is not pickletools.markobject:  # the mark went with what lies on it
             if not stack:
-                raise ValueError("it takes what it has not made")
+                raise ValueError("it uses objects that it has not made")
             taken.append(stack.pop() or 0)
     return taken

@@ -58,8 +58,8 @@ def shards(index: Path) -> list[Path]:
     missing = [file.name for file in files if not file.is_file()]
     if missing:
         raise ArgumentError(
-            f"Argument `path` must have all its files beside it, but of those that {str(index)!r} "
-            f"names there are missing: {listed(missing)}."
+            "Argument `path` must have all its files beside it, but these files named in "
+            f"{str(index)!r} are missing: {listed(missing)}."
         )
     return files
 
@@ -72,7 +72,7 @@ def _weight_map(index: Path) -> dict[str, str]:
     with reading(index, "index of safetensors files"):
         places = json.loads(index.read_bytes())["weight_map"]
         if not isinstance(places, dict):
-            raise TypeError("`weight_map` is no dictionary")
+            raise TypeError("`weight_map` is not a dictionary")
         for name in places.values():
             # A path could lead out of the folder, to any file.
             if not isinstance(name, str) or Path(name).name != name:

@@ -104,7 +104,7 @@ def read_tensors(
     path = _existing(path)
     if group is not None and not (isinstance(group, str) and group):
         raise ArgumentError(
-            f"Argument `group` must be a name as 'model.encoder', but is {excerpt(group)}."
+            f"Argument `group` must be a name such as 'model.encoder', but is {excerpt(group)}."
         )
     try:
         place, form = _in_folder(path) if path.is_dir() else (path, _recognised(path))
@@ -186,7 +186,7 @@ def _existing(path: str | os.PathLike[str]) -> Path:
         raise ArgumentError(f"Argument `path` must be a file or a folder, but is {excerpt(path)}.")
     if not os.path.exists(path):  # False of a name that is too long, too
         raise ArgumentError(
-            f"Argument `path` must be a file or a folder, but {os.fspath(path)!r} is not there."
+            f"Argument `path` must be a file or a folder, but {os.fspath(path)!r} does not exist."
         )
     if not (os.path.isfile(path) or os.path.isdir(path)):
         raise ArgumentError(
@@ -214,9 +214,9 @@ def _recognised(path: Path) -> str:
         return _after_brace(path)
     if head[0] == 0x80 and head[1:2] <= b"\x05":
         raise ArgumentError(
-            f"Argument `path` must hold tensors alone, but {str(path)!r} is a pickle: to read it "
-            "is to run its code, which is never done here. Where you trust the file, load it and "
-            "save its tensors alone: torch.save(model.state_dict(), 'weights.pt') or numpy.savez."
+            f"Argument `path` must hold only tensors, but {str(path)!r} is a pickle: reading it "
+            "would run its code, which samflow never does. If you trust the file, load it and save "
+            "only its tensors: torch.save(model.state_dict(), 'weights.pt') or numpy.savez."
         )
     if looks_like_msgpack(head):
         return "flax"
@@ -230,8 +230,8 @@ def _in_archive(path: Path) -> str:
         return "npz"
     if any(name.endswith("/constants.pkl") or "/code/" in name for name in names):
         raise ArgumentError(
-            f"Argument `path` must hold tensors alone, but {str(path)!r} is a TorchScript archive, "
-            "a program. Where you trust it, save its tensors alone: "
+            f"Argument `path` must hold only tensors, but {str(path)!r} is a TorchScript archive, "
+            "which is a program. If you trust it, save only its tensors: "
             "torch.save(torch.jit.load(path).state_dict(), 'weights.pt')."
         )
     if any(name.endswith("/data.pkl") for name in names):
@@ -248,12 +248,14 @@ def _after_brace(path: Path) -> str:
             return "equinox"
     if path.name.endswith(".index.json"):
         return "safetensors index"
-    raise _unknown(path, "begins as JSON does, and is no index called *.index.json")
+    raise _unknown(path, "begins like JSON, but is not an index called *.index.json")
 
 
 def _unknown(path: Path, found: str) -> ArgumentError:
     suffix = _SUFFIXES.get(path.suffix)
-    hint = f" By its suffix it is a {suffix} file, cut short or damaged." if suffix else ""
+    hint = (
+        f" By its suffix it is a {suffix} file; it may be truncated or damaged." if suffix else ""
+    )
     return ArgumentError(
         f"Argument `path` must be of a known format, but {str(path)!r} {found}.{hint} {_KNOWN}"
     )

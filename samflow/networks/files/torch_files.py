@@ -43,8 +43,8 @@ _BITS = {  # floats that NumPy does not have itself, with a PyTorch integer as w
 }
 
 _REMEDY = (
-    "Where you trust the file, load it and save its tensors alone: "
-    "torch.save(model.state_dict(), 'weights.pt')."
+    "If you trust the file, load it and save only its tensors: torch.save(model.state_dict(), "
+    "'weights.pt')."
 )
 
 _SMALL_PICKLE = 2**20
@@ -109,8 +109,8 @@ def _load(torch: Any, path: Path, budget: Budget) -> Any:
                 detail = str(error).rpartition("WeightsUnpickler error:")[2].strip()
                 raise damaged(path, "PyTorch file", detail.partition("\n")[0]) from None
             raise ArgumentError(
-                f"Argument `path` must hold tensors alone, but {str(path)!r} also holds an object "
-                f"of `{foreign[1]}`: to read it is to run its code, which is never done here. "
+                f"Argument `path` must hold only tensors, but {str(path)!r} also holds an object "
+                f"of `{foreign[1]}`: reading it would run its code, which samflow never does. "
                 f"{_REMEDY}"
             ) from None
 
@@ -135,7 +135,7 @@ def _take(budget: Budget, name: str, tensor: Any) -> None:
     size, stored = tensor.numel() * tensor.element_size(), _stored(tensor)
     if stored < size and budget.taken + size > budget.most:
         raise ArgumentError(
-            f"Tensor `{name}` must be no larger than what is stored of it, but {stored} bytes are "
+            f"Tensor `{name}` must not be larger than its stored data, but {stored} bytes are "
             f"expanded to the shape {tuple(tensor.shape)}, and with them the file fills "
             f"{budget.taken + size} bytes of memory instead of at most {budget.most}. Save its "
             f".clone(), or give max_bytes={budget.taken + size} or more."

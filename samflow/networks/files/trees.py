@@ -47,8 +47,8 @@ def reading(path: Path, form: str) -> Iterator[None]:
 def damaged(path: Path, form: str, reason: str) -> ArgumentError:
     """Return the error for a file that begins as `form` does, and cannot be read as it."""
     return ArgumentError(
-        f"Argument `path` must be a whole {form}, but {str(path)!r} is cut short, damaged or "
-        f"of another kind: {reason}"
+        f"Argument `path` must be a complete {form}, but {str(path)!r} is truncated, damaged or of "
+        f"another kind: {reason}"
     )
 
 
@@ -66,7 +66,7 @@ def flatten(
     if (named := survey.of(tree, ()).names) > _MOST_NAMES:
         raise ArgumentError(
             f"Argument `path` must have at most {_MOST_NAMES} names, but {str(path)!r} has "
-            f"{named}, as its dictionaries or lists lie in one another in several places."
+            f"{named}, because some of its dictionaries or lists are contained in several places."
         )
 
     def walk(branch: Any, names: tuple[str, ...]) -> None:

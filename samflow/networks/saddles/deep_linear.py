@@ -63,7 +63,10 @@ def deep_linear_saddle(
     with np.errstate(over="ignore"):
         moment = y.T @ x / len(x)
     if not np.isfinite(moment).all():
-        raise _checks.ArgumentError("Arguments `x` and `y` must have finite Σ y xᵀ, but overflow.")
+        raise _checks.ArgumentError(
+            "Arguments `x` and `y` must have a finite sum Σ y xᵀ, but it overflows. Scale them "
+            "down."
+        )
     left, sigma, right = np.linalg.svd(moment)
     model = eqx.filter_eval_shape(lambda: _linear(x.shape[1], y.shape[1], width, layers))
     weights = [np.zeros(layer.weight.shape) for layer in model.layers]
@@ -105,8 +108,8 @@ def _same(z: Any) -> Any:
 def _check_learned(x: NumpyArray, sigma: NumpyArray, mode: int) -> None:
     if mode >= len(sigma) or not sigma[mode] > RANK * sigma[0]:
         raise _checks.ArgumentError(
-            f"Argument `learned` must be a mode with σ > 0, of {np.array2string(sigma)}, "
-            f"but is {mode}."
+            "Argument `learned` must be the index of a mode with σ > 0, where σ = "
+            f"{np.array2string(sigma)}, but is {mode}."
         )
     if not np.allclose(x.T @ x / len(x), np.eye(x.shape[1]), atol=1e-10):
         raise _checks.ArgumentError(

@@ -167,7 +167,8 @@ def _watched(saddle: SymmetrySaddle, along: ArrayLike | None) -> tuple[NumpyArra
     rows = np.concatenate([saddle.negative, saddle.positive])
     if not len(rows):
         raise _checks.ArgumentError(
-            "Argument `along` must be given where H vanishes: no direction is distinguished."
+            "Argument `along` must be given at a saddle where H vanishes, because no direction is "
+            "distinguished there."
         )
     return rows, np.sum(rows, axis=0) / np.sqrt(len(rows))
 
@@ -246,7 +247,8 @@ def holding_threshold(
     rel = _checks.positive("rel", rel)
     if not rel >= _FINEST:
         raise _checks.ArgumentError(
-            f"Argument `rel` must be at least {_FINEST:g}, what orbits can tell, but is {rel:g}."
+            f"Argument `rel` must be at least {_FINEST:g}, the precision that orbits allow, but is "
+            f"{rel:g}."
         )
     system = Map(saddle.loss, USAM(rho=0.0), lr=lr)
     tried: dict[float, Departure] = {}
@@ -301,7 +303,9 @@ def _bisected(
 def _scanned(saddle: SymmetrySaddle, scan: Sequence[float] | None) -> list[float]:
     top = float(np.abs(saddle.eigenvalues).max())
     if scan is None and not top > 0:
-        raise _checks.ArgumentError("Argument `scan` must be given where H vanishes.")
+        raise _checks.ArgumentError(
+            "Argument `scan` must be given at a saddle where H vanishes: the values of rho to try."
+        )
     values = [float(rho) for rho in (0.5 / top * _SCAN if scan is None else scan)]
     rising = all(low < high for low, high in itertools.pairwise([0.0, *values]))
     if not values or not rising or not np.isfinite(values[-1]):

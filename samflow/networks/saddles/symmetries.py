@@ -243,11 +243,11 @@ def saddle_at(name: str, loss: Any, w: Point, closed_form: NumpyArray) -> Symmet
     weakest, top = _weakest(eigenvalues), np.abs(eigenvalues).max()
     zeros = int((np.abs(eigenvalues) <= RANK * top).sum())
     if np.isfinite(weakest):
-        statement = f"A saddle: USAM holds it only if rho > 1/|λ₋| = {-1 / weakest:.6g}."
+        statement = f"A saddle: USAM stays at it only if rho > 1/|λ₋| = {-1 / weakest:.6g}."
     elif top > 0:
-        statement = "No negative eigenvalue: no strict saddle, and no threshold of rho."
+        statement = "No negative eigenvalue: not a strict saddle, and no threshold in rho."
     else:
-        statement = "H = 0: rho > 1/|λ₋| says nothing, and no rho changes the linear part."
+        statement = "H = 0: there is no threshold 1/|λ₋|, and no rho changes the linear part."
     if 0 < zeros < len(eigenvalues):
         statement += f" H vanishes along {zeros} directions: the multiplier there is 1 for any rho."
     size = float(np.linalg.norm(slope))

@@ -87,7 +87,7 @@ def switch(state: TrainState, before: Map, after: Map, *, momentum: str = "keep"
     _checks.known("momentum", momentum, ("keep", "zero"))
     if before.dim != after.dim:
         raise _checks.ArgumentError(
-            f"Argument `after` must be of {before.dim} weights, as `before`, but is of {after.dim}."
+            f"Argument `after` must have {before.dim} weights, as `before`, but has {after.dim}."
         )
     dim = after.dim
     z = after.lift(before.position(state.z))
@@ -248,7 +248,8 @@ def how_to_train(system: Map, batch_size: int | None, drop_last: bool, attack: P
 def _examples(loss: AbstractLoss) -> int:
     if not isinstance(loss, (FiniteSum, AbstractNetworkLoss)):
         raise _checks.ArgumentError(
-            f"Argument `batch_size` must be None for {loss.name}, which is no mean over examples."
+            f"Argument `batch_size` must be None for {loss.name}, which is not a mean over "
+            "examples."
         )
     return loss.num_examples
 
@@ -297,8 +298,7 @@ def run(
     """Do what `train` does, with settings that are checked and a place to save that is made."""
     if state.epoch > until or (state.epoch == until and state.step > 0):
         raise _checks.ArgumentError(
-            f"Argument `until` must be at least the epoch that the state has come to, "
-            f"{state.epoch}, but is {until}."
+            f"Argument `until` must be at least the state's epoch, {state.epoch}, but is {until}."
         )
     now = [state]
     try:
@@ -348,7 +348,7 @@ def _follow(
 
 def _how_to_go_on(state: TrainState, path: Path) -> str:
     return (
-        f"The state after epoch {state.epoch}, step {state.step} is in {str(path)!r}. To go on, "
-        "load it with `load_state` and call `train` again, or repeat the call that wrote it where "
-        "that continues by itself."
+        f"The state after epoch {state.epoch}, step {state.step} is in {str(path)!r}. To continue, "
+        "load it with `load_state` and call `train` again; or repeat the call that wrote it, if "
+        "that call resumes by itself."
     )

@@ -93,7 +93,7 @@ def train_to_minimum(
     tol = _checks.positive("tol", tol)
     if len(lrs) != len(limits) or not lrs:
         raise _checks.ArgumentError(
-            f"Argument `num_steps` must have one entry an lr, {len(lrs)}, but has {len(limits)}."
+            f"Argument `num_steps` must have one entry per lr, {len(lrs)}, but has {len(limits)}."
         )
     made, status = [0] * len(lrs), Status.out_of_steps
     value, gradient_norm = _measure(loss, w)

@@ -110,9 +110,9 @@ class Store(NamedTuple):
         check_state(file["state"], self.system, "path")
         if not same_outputs(self.system.loss, file["outputs"], self._outputs(file["state"])):
             raise _checks.ArgumentError(
-                f"Argument `path` must hold a state of the same network, but with the weights in "
-                f"{str(self.path)!r} this one has other outputs: {self.system.loss.name} differs "
-                "in what are no arrays, as an activation."
+                "Argument `path` must hold a state of the same network, but with the weights in "
+                f"{str(self.path)!r} this one has different outputs: {self.system.loss.name} "
+                "differs in something that is not an array, such as an activation."
             )
         names = [name for name in file if name.startswith("beside.")]
         return file["state"], {name.removeprefix("beside."): file[name] for name in names}
@@ -136,7 +136,9 @@ def _opened(path: Path) -> dict[str, Any]:
         with zipfile.ZipFile(path) as archive:
             needed = sum(entry.file_size for entry in archive.infolist())
         if needed > path.stat().st_size:  # arrays of zeros, packed, may fill any memory
-            raise ValueError(f"it is packed, of {needed} bytes, and `save_state` packs nothing")
+            raise ValueError(
+                f"it is compressed, with {needed} bytes inside, and `save_state` does not compress"
+            )
         # Opened here: where there is no archive in it, np.load leaves the file open.
         with path.open("rb") as raw, np.load(raw, allow_pickle=False) as stored:
             file: dict[str, Any] = {name: stored[name] for name in stored.files}
@@ -153,7 +155,8 @@ def _opened(path: Path) -> dict[str, Any]:
             f"{str(path)!r} cannot be read as one: {error}"
         ) from error
     raise _checks.ArgumentError(
-        f"Argument `path` must be a training state of this version, but {str(path)!r} is none."
+        "Argument `path` must be a training state that this version of samflow saved, but "
+        f"{str(path)!r} is not."
     )
 
 
@@ -166,8 +169,8 @@ def _check_settings(path: Path, found: dict[str, str], wanted: dict[str, str]) -
             for name in differ
         )
         raise _checks.ArgumentError(
-            f"Argument `path` must hold a state of the same settings, but in {str(path)!r} "
-            f"differ: {told}. To go on under another rule, load it with its own settings and use "
+            f"Argument `path` must hold a state with the same settings, but in {str(path)!r} these "
+            f"differ: {told}. To continue with another rule, load it with its own settings and use "
             "`switch`."
         )
 
@@ -295,9 +298,9 @@ def check_state(state: Any, system: Map, name: str = "state") -> None:
     _checks.instance(name, state, TrainState, "Use `sf.networks.first_state(system, w, key=...)`.")
     if jnp.shape(state.z) != (system.state_dim,):
         raise _checks.ArgumentError(
-            f"Argument `{name}` must have z of shape ({system.state_dim},), as the map of "
-            f"{system.rule.name}, but has shape {jnp.shape(state.z)}. `switch` goes from one map "
-            "to another."
+            f"Argument `{name}` must have z of shape ({system.state_dim},), like the states of the "
+            f"map of {system.rule.name}, but has shape {jnp.shape(state.z)}. `switch` goes from "
+            "one map to another."
         )
     if not jnp.isfinite(state.z).all():
         raise _checks.ArgumentError(

@@ -38,7 +38,7 @@ def least_squares(rows: ArrayLike, *, name: str = "least squares") -> NetworkLos
     try:
         array = np.asarray(rows, dtype=float)
     except (TypeError, ValueError) as error:
-        raise _checks.ArgumentError("Argument `rows` must be numbers, (n, dim).") from error
+        raise _checks.ArgumentError("Argument `rows` must be numbers of shape (n, dim).") from error
     if array.ndim != 2 or not array.size:
         raise _checks.ArgumentError(
             f"Argument `rows` must have shape (n, dim), both ≥ 1, but has shape {array.shape}."

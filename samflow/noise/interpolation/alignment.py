@@ -48,7 +48,7 @@ class AlignmentBound(AbstractRecord):
         said = "unstable" if self.violated else "nothing said"
         return (
             f"{said}: {self.value:.6g} {'>' if self.violated else '≤'} 1, alignment "
-            f"{self.alignment:.6g}, ‖H‖ {self.hessian_norm:.6g}, broken for lr > {self.lr:.6g}"
+            f"{self.alignment:.6g}, ‖H‖ {self.hessian_norm:.6g}, violated for lr > {self.lr:.6g}"
         )
 
 

@@ -173,13 +173,16 @@ def _across_free(
     found = np.asarray(matrices)
     if not np.isfinite(found).all():
         raise _checks.ArgumentError(
-            "Argument `w` must be where every step has a finite Jacobian, but some have not."
+            "Argument `w` must be a point where every step has a finite Jacobian, but some have "
+            "not."
         )
     moved = found - np.eye(found.shape[1])
     gram = np.einsum("k,kca,kcb->ab", weights, moved, moved)
     values, vectors = np.linalg.eigh(gram)
     kept = values > _FREE * values[-1]
     if not kept.any():
-        raise _checks.ArgumentError("Argument `w` must be where some batch moves the state.")
+        raise _checks.ArgumentError(
+            "Argument `w` must be a point where at least one batch moves the state, but none does."
+        )
     basis = vectors[:, kept].T
     return Jacobians(np.einsum("ac,kcd,bd->kab", basis, found, basis), weights, basis)

@@ -72,7 +72,8 @@ def mean_square_along(
     _checks.instance("system", system, Map, "Use `sf.Map(loss, rule, lr=...)`.")
     if not isinstance(system.loss, FiniteSum):
         raise _checks.ArgumentError(
-            f"Argument `system` must be of a mean over examples, but {system.loss.name} is none."
+            "Argument `system` must have a loss that is a mean over examples, but "
+            f"{system.loss.name} is not."
         )
     if system.state_dim != system.dim:
         raise _checks.ArgumentError(

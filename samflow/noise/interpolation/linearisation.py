@@ -95,8 +95,8 @@ def linearise(loss: AbstractLoss, w: ArrayLike) -> Linearisation:
         )
     if not (np.isfinite(rows).all() and np.isfinite(gradients).all()):
         raise _checks.ArgumentError(
-            f"Argument `w` must be where the derivatives of every example of {loss.name} are "
-            "finite, but some are not."
+            f"Argument `w` must be a point where the derivatives of every example of {loss.name} "
+            "are finite, but some are not."
         )
     return _in_span(rows, signs, gradients, float(jnp.linalg.norm(w)))
 
@@ -110,12 +110,13 @@ def _in_span(
     m = int(kept.sum())
     if m == 0:
         raise _checks.ArgumentError(
-            "Argument `w` must be where some example curves, but every Hessian is 0 there."
+            "Argument `w` must be a point where the Hessian of some example is not 0, but all are "
+            "0."
         )
     if m > MOST_DIRECTIONS:
         raise _checks.ArgumentError(
-            f"Argument `loss` must curve in at most {MOST_DIRECTIONS} directions, but does in {m}. "
-            "Take fewer examples."
+            f"Argument `loss` must have Hessians that span at most {MOST_DIRECTIONS} directions, "
+            f"but they span {m}. Use fewer examples."
         )
     inside = (left[:, kept] * values[kept]).reshape(n, k, m)
     curvature = max(np.linalg.norm(part, 2) for part in inside) ** 2

@@ -76,7 +76,7 @@ class MeanSquareRate(AbstractRecord):
 
     def __str__(self) -> str:
         """Return rate, verdict and how they were found, on one line."""
-        text = f"{self.stability}: mean-square rate {self.rate:.6g} a step ({self.expectation}"
+        text = f"{self.stability}: mean-square rate {self.rate:.6g} per step ({self.expectation}"
         if self.standard_error:
             text += f", radius {self.radius:.6g} ± {NORMAL_95 * self.standard_error:.2g}"
         text += f", {self.method})"
@@ -155,7 +155,7 @@ def mean_square_rate(
             jacobians = batch_jacobians.enumerated(system, w)
         elif key is None:
             raise _checks.ArgumentError(
-                "Argument `key` must be given for a Monte Carlo expectation, as "
+                "Argument `key` must be given for a Monte Carlo expectation, such as "
                 "`jax.random.key(0)`."
             )
         else:

@@ -132,8 +132,8 @@ def stability_threshold(
             low /= 2
     if not margin(low) <= 0:
         raise _checks.ArgumentError(
-            f"Argument `system` must be stable at {parameter} = {low:.6g} for a threshold to be "
-            "looked for above, but is not."
+            f"Argument `system` must be stable at {parameter} = {low:.6g}, from which the "
+            "threshold is searched upwards, but is not."
         )
     high = 2 * low if low else 1 / steepest
     for _ in range(_MOST_DOUBLINGS):

@@ -62,7 +62,7 @@ class TypicalRate(AbstractRecord):
     def __str__(self) -> str:
         """Return rate, interval and verdict on one line."""
         low, high = self.interval
-        text = f"{self.stability}: typical rate {self.rate:.4g} a step ({low:.4g} to {high:.4g})"
+        text = f"{self.stability}: typical rate {self.rate:.4g} per step ({low:.4g} to {high:.4g})"
         return text if self.status is Status.reached_end else f"{text}; {self.status.label}"
 
 

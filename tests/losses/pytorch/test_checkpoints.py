@@ -67,7 +67,7 @@ def test_weights_and_buffers_are_the_files(path, data):
 
 def test_a_checkpoint_of_another_module_names_what_is_missing(path, data):
     module = torch.nn.Sequential(torch.nn.Linear(4, 4)).double()
-    with pytest.raises(ArgumentError, match=r"lacks 0.weight \(4, 4\).* has besides first.weight"):
+    with pytest.raises(ArgumentError, match=r"lacks 0.weight \(4, 4\).* also has first.weight"):
         load_checkpoint(path, torch_network(module, *data))
 
 
@@ -104,7 +104,7 @@ def test_options_of_a_torch_loss_can_be_changed(data):
     )
     assert float(other(w)) == float(expected(w)) != float(loss(w))
     np.testing.assert_array_equal(other.gradient(w), expected.gradient(w))
-    with pytest.raises(ArgumentError, match="the mean over chunks is another loss"):
+    with pytest.raises(ArgumentError, match="the mean over chunks is a different loss"):
         loss.in_chunks(4).with_options(batch_norm="train")
     assert float(loss(w)) == float(torch_network(module, *data)(w))
 
@@ -131,7 +131,7 @@ def test_what_is_not_in_the_file_is_said(path, data):
     absent = ("norm.running_mean", "norm.num_batches_tracked", "second.weight")
     rewritten(path, **dict.fromkeys(absent))
     notes = load_checkpoint(path, torch_network(made(2), *data)).notes
-    assert notes[-1] == "not in the file, and so the network's own: norm.running_mean"
+    assert notes[-1] == "not in the file, so that the network's own are used: norm.running_mean"
 
 
 def test_statistics_are_saved_and_give_the_same_loss(path, data):

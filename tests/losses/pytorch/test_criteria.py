@@ -176,8 +176,8 @@ def test_what_no_criterion_can_take_is_refused():
     y = rng.integers(3, size=4)
     three = nn.CrossEntropyLoss(weight=torch.ones(4, dtype=torch.float64))
     for change, message in (
-        ({"loss": three}, "one weight a class, 3, but has weights of shape"),
-        ({"loss": nn.CrossEntropyLoss(reduction="sum")}, 'reduction="mean" or "none"'),
+        ({"loss": three}, "one weight per class, 3, but has weights of shape"),
+        ({"loss": nn.CrossEntropyLoss(reduction="sum")}, 'reduction="none" or "mean"'),
         ({"y": np.full(4, -100)}, "targets that count, but all 4 are -100"),
         ({"y": np.where(np.arange(4) == 2, 7, y)}, "classes 0 to 2, but 1 of 4 .* first is 7"),
         ({"y": np.eye(3, dtype=int)[[0, 1, 2, 0]]}, "`loss` must be given for targets that are wh"),

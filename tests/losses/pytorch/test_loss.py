@@ -182,9 +182,13 @@ def test_a_function_is_never_taken_for_the_built_in_criterion_of_its_name():
     assert loss.has_classes
     bare = torch_network(mlp(), X, RNG.normal(size=(EXAMPLES, OUTPUTS)), loss=nn.MSELoss())
     assert not bare.has_classes
-    with pytest.raises(ArgumentError, match="`label_smoothing` must be 0 but for cross_entropy"):
+    with pytest.raises(
+        ArgumentError, match="`label_smoothing` must be 0 unless the loss is cross_entropy"
+    ):
         torch_network(mlp(), X, Y, loss=functional.cross_entropy, label_smoothing=0.3)
-    with pytest.raises(ArgumentError, match="`label_smoothing` must be 0 but for cross_entropy"):
+    with pytest.raises(
+        ArgumentError, match="`label_smoothing` must be 0 unless the loss is cross_entropy"
+    ):
         loss.with_options(label_smoothing=0.3)
 
 
@@ -283,7 +287,7 @@ def test_batch_norm_has_the_statistics_asked_for(batch_norm):
     numeric = (loss.gradient(w + h * v) - loss.gradient(w - h * v)) / (2 * h)
     np.testing.assert_allclose(loss.hvp(w, v), numeric, atol=1e-7)
     if batch_norm == "train":
-        with pytest.raises(ArgumentError, match="the mean over chunks is another loss"):
+        with pytest.raises(ArgumentError, match="the mean over chunks is a different loss"):
             loss.in_chunks(3)
     else:
         assert float(loss.in_chunks(3)(w)) == pytest.approx(float(loss(w)), rel=1e-14)
@@ -294,7 +298,7 @@ def test_batch_norm_without_running_statistics_is_said_to_take_those_of_the_batc
         lambda: nn.Sequential(nn.Linear(INPUTS, 3), nn.BatchNorm1d(3, track_running_stats=False))
     )
     assert torch_network(module, X, Y).options.batch_norm == "train"
-    with pytest.raises(ArgumentError, match="the mean over chunks is another loss"):
+    with pytest.raises(ArgumentError, match="the mean over chunks is a different loss"):
         torch_network(module, X, Y, chunk_size=2)
 
 
@@ -910,7 +914,9 @@ def test_where_memory_runs_out_a_chunk_size_is_named(error):
             call(w)
     assert np.isfinite(float(loss.in_chunks(7)(w)))
     loss.objective.network.module.module.most[0] = 0
-    with pytest.raises(ArgumentError, match=r"1 example at once\. One example is too much"):
+    with pytest.raises(
+        ArgumentError, match=r"1 example at once\. Even a single example is too much"
+    ):
         loss.in_chunks(1)(w)
     module.most[0] = 3
     with pytest.raises(ArgumentError, match=r"8 examples at once\. .* `chunk_size=2`"):
@@ -944,10 +950,10 @@ def randomised():
     ("change", "message"),
     [
         ({"model": 3.0}, "`model` must be a Module, but is float"),
-        ({"model": mlp().requires_grad_(False)}, "of 4 parameters of Sequential none does"),
+        ({"model": mlp().requires_grad_(False)}, "none of the 4 parameters of Sequential does"),
         ({"model": complex_module()}, "real floating-point weights, but 'weight' is of .*complex"),
         ({"model": spoilt("2.bias", np.nan)}, "finite weights, but '2.bias' is not"),
-        ({"model": mlp().to("meta")}, "'0.weight' is on `meta`"),
+        ({"model": mlp().to("meta")}, "'0.weight' is on the device `meta`"),
         ({"model": nn.LazyLinear(3)}, "lazy parameters"),
         ({"model": randomised()}, "`model` must be deterministic, but .* differ by .*dropout"),
         ({"x": X[:, 1:]}, r"7 of shape \(4,\) fail: mat1 and mat2 shapes cannot be multiplied"),
@@ -960,7 +966,7 @@ def randomised():
         ({"x": [["a"]] * 7}, "real numbers, but one is of type"),
         ({"x": {}}, "must hold arrays, but one is empty"),
         ({"x": X + 1j}, "real numbers, but one is of type complex128"),
-        ({"y": Y[1:]}, "`y` must have one row an example of `x`, 7, but has 6"),
+        ({"y": Y[1:]}, "`y` must have one row per example of `x`, that is 7, but has 6"),
         ({"y": np.where(np.arange(7) == 5, 3, Y)}, "classes 0 to 2, but 1 of 7 .* first is 3"),
         ({"y": np.where(np.arange(7) == 5, -1, Y)}, "classes 0 to 2, but 1 of 7 .* is -1"),
         ({"y": Y + 0.5}, r"outputs, \(7, 3\), but has shape \(7,\) and type torch.float64"),
@@ -970,12 +976,15 @@ def randomised():
         ({"y": np.eye(3, dtype=bool)[Y]}, "but is boolean"),
         ({"y": np.full((7, 3), np.nan)}, "`y` must be finite, but 7 of 7"),
         ({"loss": "cross-entropy"}, "Unknown loss `cross-entropy`. Did you mean cross_entropy"),
-        ({"loss": nn.CrossEntropyLoss(reduction="sum")}, "mean over examples, but of 7 examples"),
+        ({"loss": nn.CrossEntropyLoss(reduction="sum")}, "mean over examples, but for 7 examples"),
         (
             {"loss": lambda f, y: f},
-            r"one loss an example, shape \(7,\).* but returns shape \(7, 3\)",
+            r"one loss per example, shape \(7,\).* but returns shape \(7, 3\)",
         ),
-        ({"loss": "squared", "label_smoothing": 0.1}, "`label_smoothing` must be 0 but for cross"),
+        (
+            {"loss": "squared", "label_smoothing": 0.1},
+            "`label_smoothing` must be 0 unless the loss is cross",
+        ),
         ({"label_smoothing": 1.0}, r"`label_smoothing` must be in \[0, 1\)"),
         ({"weight_decay": -1.0}, "`weight_decay` must be finite and at least 0"),
         ({"batch_norm": "evla"}, "Unknown batch_norm `evla`. Did you mean eval"),
@@ -985,7 +994,7 @@ def randomised():
             {"forward": lambda module, x: module(x).sum()},
             r"one row .* of shape \(\) for 7 examples",
         ),
-        ({"forward": lambda module, x: module(x)[:, 0]}, r"one number a class .* shape \(7,\)"),
+        ({"forward": lambda module, x: module(x)[:, 0]}, r"one number per class .* shape \(7,\)"),
     ],
     ids=lambda v: v if isinstance(v, str) else "",
 )
@@ -1003,13 +1012,15 @@ def test_means_that_weigh_examples_unlike_are_refused_unless_they_are_known():
 
     x, y = np.random.default_rng(0).normal(size=(40, 5)), np.repeat([0, 1], 20)
     uneven = Own(weight=torch.tensor([1.0, 3.0, 1.0], dtype=torch.float64))
-    with pytest.raises(ArgumentError, match="must be a mean over examples, but of 8 examples"):
+    with pytest.raises(ArgumentError, match="must be a mean over examples, but for 8 examples"):
         torch_network(mlp(), x, y, loss=uneven)
     alike = Own(weight=torch.full((3,), 2.0, dtype=torch.float64))
     assert torch_network(mlp(), x, y, loss=alike).num_examples == 40
     for where in (3, 38):
         y = np.where(np.arange(40) == where, -100, 1)
-        with pytest.raises(ArgumentError, match=r'target is -100, as some are.* reduction="none"'):
+        with pytest.raises(
+            ArgumentError, match=r'target is -100, and there are some.* reduction="none"'
+        ):
             torch_network(mlp(), x, y, loss=Own())
         loss = torch_network(mlp(), x, y, loss=Own(reduction="none"))
         w = loss.flatten()
@@ -1025,7 +1036,9 @@ def test_a_dataset_that_takes_no_slices_is_refused():
         def __getitem__(self, index):
             return X[operator.index(index)], Y[index]
 
-    with pytest.raises(ArgumentError, match="that slices and arrays of indices select"):
+    with pytest.raises(
+        ArgumentError, match="that can be selected by slices and by arrays of indices"
+    ):
         torch_network(mlp(), Dataset(), Y)
 
 

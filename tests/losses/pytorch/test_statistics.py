@@ -141,9 +141,9 @@ def test_a_smaller_chunk_weighs_less_and_a_single_example_joins():
 
 def test_one_number_a_channel_has_no_variance():
     _, loss, w = made(Dense)
-    with pytest.raises(ArgumentError, match="more than one number a channel, but 1 at once"):
+    with pytest.raises(ArgumentError, match="more than one number per channel, but 1 at once"):
         loss.in_chunks(1).with_statistics(w)
-    with pytest.raises(ArgumentError, match="more than one number a channel"):
+    with pytest.raises(ArgumentError, match="more than one number per channel"):
         loss.batch([0]).with_statistics(w)
 
 

@@ -149,7 +149,7 @@ def test_a_truncated_file_is_refused(written, cut):
     whole = path.read_bytes()
     path = path.with_suffix({"torch": ".pt", "flax": ".msgpack"}.get(form, f".{form}"))
     path.write_bytes(whole[: min(int(cut * len(whole)), len(whole) - 1)])
-    with pytest.raises(ArgumentError, match=r"is empty|cut short|is a pickle"):
+    with pytest.raises(ArgumentError, match=r"is empty|truncated|is a pickle"):
         read_tensors(path)
 
 
@@ -157,7 +157,7 @@ def test_an_empty_file_and_a_missing_one_are_refused(tmp_path):
     (tmp_path / "empty.pt").touch()
     with pytest.raises(ArgumentError, match=r"must hold tensors, but .*empty\.pt' is empty"):
         read_tensors(tmp_path / "empty.pt")
-    with pytest.raises(ArgumentError, match=r"must be a file or a folder, .* is not there"):
+    with pytest.raises(ArgumentError, match=r"must be a file or a folder, .* does not exist"):
         read_tensors(tmp_path / "none.pt")
     with pytest.raises(ArgumentError, match="must be a file or a folder, but is 3"):
         read_tensors(3)
@@ -194,7 +194,7 @@ class Malicious:
 def test_a_pickle_is_never_loaded(tmp_path, protocol):
     path, witness = tmp_path / "weights.pt", tmp_path / "witness"
     path.write_bytes(pickle.dumps({"w": Malicious(witness)}, protocol))
-    with pytest.raises(ArgumentError, match=r"is a pickle: to read it is to run its code"):
+    with pytest.raises(ArgumentError, match=r"is a pickle: reading it would run its code"):
         read_tensors(path)
     assert not witness.exists()
     pickle.loads(path.read_bytes())  # the attack is real
@@ -207,7 +207,7 @@ def test_no_code_in_a_torch_file_is_run(tmp_path, zipped):
     path, witness = tmp_path / "weights.pt", tmp_path / "witness"
     content = {"state_dict": {"w": torch.ones(2)}, "extra": Malicious(witness)}
     torch.save(content, path, _use_new_zipfile_serialization=zipped)
-    with pytest.raises(ArgumentError, match=r"an object of `\w+\.mkdir`.* is never done here"):
+    with pytest.raises(ArgumentError, match=r"an object of `\w+\.mkdir`.* samflow never does"):
         read_tensors(path)
     assert not witness.exists()
     torch.load(path, weights_only=False)  # the attack is real
@@ -229,7 +229,7 @@ def test_torchscript_is_refused(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # TorchScript is deprecated; its files remain
         torch.jit.script(torch.nn.Linear(2, 1)).save(path)
-    with pytest.raises(ArgumentError, match="is a TorchScript archive, a program"):
+    with pytest.raises(ArgumentError, match="is a TorchScript archive, which is a program"):
         read_tensors(path)
 
 
@@ -401,14 +401,14 @@ def test_an_index_that_its_files_belie_is_refused(tmp_path):
     with pytest.raises(ArgumentError, match=r"and b\.safetensors disagree on `u`, `v`"):
         read_tensors(index)
     (tmp_path / "b.safetensors").unlink()
-    with pytest.raises(ArgumentError, match=r"there are missing: `b\.safetensors`"):
+    with pytest.raises(ArgumentError, match=r"are missing: `b\.safetensors`"):
         read_tensors(index)
     for place in ("../b.safetensors", "/etc/passwd", 3):
         index.write_text(json.dumps({"weight_map": {"w": place}}))
         with pytest.raises(ArgumentError, match="is not the name of a file beside it"):
             read_tensors(index)
     index.write_text('{"weight_map": ')
-    with pytest.raises(ArgumentError, match="must be a whole index of safetensors files"):
+    with pytest.raises(ArgumentError, match="must be a complete index of safetensors files"):
         read_tensors(index)
 
 
@@ -545,7 +545,7 @@ def test_a_damaged_orbax_checkpoint_is_refused(tmp_path, write, keep):
     for file in (data, tmp_path / "c" / "_METADATA"):
         whole = file.read_bytes()
         file.unlink() if keep is None else file.write_bytes(whole[: int(keep * len(whole))])
-        with pytest.raises(ArgumentError, match=r"cut short|no.* safetensors"):
+        with pytest.raises(ArgumentError, match=r"truncated|no.* safetensors"):
             read_tensors(tmp_path / "c")
         file.write_bytes(whole)
     assert len(read_tensors(tmp_path / "c").tensors) == 2
@@ -588,7 +588,7 @@ def test_msgpack_that_flax_does_not_write_is_refused(tmp_path):
     for code, data in ((9, b""), (1, msgpack.packb(((1,), "object", bytes(8))))):
         path = tmp_path / "w"
         path.write_bytes(msgpack.packb({"w": msgpack.ExtType(code, data)}))
-        with pytest.raises(ArgumentError, match="must be a whole Flax msgpack file"):
+        with pytest.raises(ArgumentError, match="must be a complete Flax msgpack file"):
             read_tensors(path)
 
 
@@ -634,7 +634,7 @@ def test_a_header_that_promises_too_much_is_refused_before_memory_is_taken(tmp_p
         file := path.open("wb"), {"descr": "<f8", "fortran_order": False, "shape": (10**14,)}
     )
     file.close()
-    with pytest.raises(ArgumentError, match=r"of shape \(100000000000000,\).* is not all there"):
+    with pytest.raises(ArgumentError, match=r"of shape \(100000000000000,\).* is incomplete"):
         read_tensors(path)
 
 
@@ -692,7 +692,7 @@ def test_what_is_neither_file_nor_folder_is_refused(tmp_path):
     os.mkfifo(tmp_path / "pipe.pt")
     with pytest.raises(ArgumentError, match="is a pipe or a device"):
         read_tensors(tmp_path / "pipe.pt")
-    with pytest.raises(ArgumentError, match="is not there"):
+    with pytest.raises(ArgumentError, match="does not exist"):
         read_tensors(tmp_path / ("n" * 300))
 
 

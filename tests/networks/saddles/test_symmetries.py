@@ -249,7 +249,7 @@ def test_three_linear_layers_at_zero_have_no_threshold():
     saddle, along = degenerate()
     np.testing.assert_array_equal(saddle.eigenvalues, 0)
     assert saddle.statement.startswith("H = 0")
-    with pytest.raises(ArgumentError, match="`along` must be given where H vanishes"):
+    with pytest.raises(ArgumentError, match="`along` must be given at a saddle where H vanishes"):
         departure(saddle, sf.Map(saddle.loss, sf.GD(), lr=0.1))
     scan = (1.0, 100.0)
     found = holding_threshold(saddle, lr=0.1, along=along, distance=1e-3, scan=scan)
@@ -279,7 +279,7 @@ def test_bad_input_fails_at_the_door(linear):
         duplication_saddle(model, x, y, unit=0)
     with pytest.raises(ArgumentError, match="must be whitened"):
         deep_linear_saddle(x, y, width=2, learned=0)
-    with pytest.raises(ArgumentError, match="must be a mode with σ > 0"):
+    with pytest.raises(ArgumentError, match="must be the index of a mode with σ > 0"):
         deep_linear_saddle(x, y, width=2, learned=1)
     with pytest.raises(ArgumentError, match="`layers` must be a whole number of at least 2"):
         deep_linear_saddle(x, y, width=2, layers=1)
@@ -289,7 +289,7 @@ def test_bad_input_fails_at_the_door(linear):
         deep_linear_saddle([[np.nan, 1]], [[1.0]], width=1)
     with pytest.raises(ArgumentError, match="`y` must be real numbers"):
         deep_linear_saddle([[1.0, 1]], [[1j]], width=1)
-    with pytest.raises(ArgumentError, match="but overflow"):
+    with pytest.raises(ArgumentError, match="but it overflows"):
         deep_linear_saddle([[1e200]], [[1e200]], width=1)
     with pytest.raises(ArgumentError, match="`share` must be finite, but is x"):
         units.duplicate_unit(model, 0, share="x")

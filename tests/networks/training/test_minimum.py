@@ -88,7 +88,7 @@ def test_the_record_turns_into_json(small):
 
 def test_bad_input_fails_at_the_door():
     loss = sf.loss(QUADRATIC)
-    with pytest.raises(ArgumentError, match="one entry an lr, 2, but has 1"):
+    with pytest.raises(ArgumentError, match="one entry per lr, 2, but has 1"):
         networks.train_to_minimum(loss, [1.0, 1.0], num_steps=(5,))
     with pytest.raises(ArgumentError, match="`lrs` must be finite and greater than 0"):
         networks.train_to_minimum(loss, [1.0, 1.0], lrs=(0.1, -0.1))

@@ -112,7 +112,7 @@ def test_misuse_is_refused():
     practical = sf.StochasticMap(
         sf.Map(step.loss, sf.rules.PracticalSAM(rho=0.1, eps=1.0), lr=0.1), step.noise
     )
-    with pytest.raises(ArgumentError, match="for which one key has numbers"):
+    with pytest.raises(ArgumentError, match="the number of steps that one key can serve"):
         sf.typical_rate(practical, np.zeros(3), key=jr.key(0), num_steps=2**32)
     sam = sf.StochasticMap(sf.Map(step.loss, sf.SAM(rho=0.1), lr=0.1), step.noise)
     with pytest.raises(ArgumentError, match="no linearisation"):
