@@ -211,9 +211,9 @@ def _learned(training: Training) -> Claim:
     return _study.beside(
         f"{epochs} epochs: learned late",
         f"the test error under attack is {_percent(training, 'adversarial_error', 0)} without "
-        f"adversarial training and {_percent(training, 'adversarial_error', late)} if {_last(late)}"
-        f" of {epochs} is adversarial. Adversarial training in all epochs changes it by "
-        f"{whole.points} points",
+        f"adversarial training and {_percent(training, 'adversarial_error', late)} if "
+        f"{_last(late)} of {epochs} is adversarial. Adversarial training in all epochs changes it "
+        f"by {whole.points} points against none",
         paper="late adversarial training makes the network robust",
         found=f"late minus none: {gain.points} points, {gain.sign}",
         agrees={"lower": True, "higher": False}.get(gain.sign),
@@ -245,9 +245,9 @@ def _natural(training: Training) -> Claim:
     return _alike(
         f"{epochs} epochs: natural error",
         f"the test error without attack is {_percent(training, 'test_error', late)} if "
-        f"{_last(late)} of {epochs} is adversarial and "
-        f"{_percent(training, 'test_error', epochs)} if all are. Adversarial training in all "
-        f"epochs changes it by {price.points} points{price.decided}",
+        f"{_last(late)} of {epochs} is adversarial and {_percent(training, 'test_error', epochs)} "
+        f"if all are. Adversarial training in all epochs changes it by {price.points} "
+        f"points{price.decided} against none",
         gap,
         MARGIN,
         f"late minus all: {gap.points} points",

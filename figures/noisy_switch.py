@@ -45,7 +45,7 @@ def _closed(record: Any) -> str:
     gap = end["SGD"] - end["SAM"]
     closed, opened = (end["SGD"] - end["SGD→SAM"]) / gap, (end["SAM→SGD"] - end["SAM"]) / gap
     return (
-        f"Late SAM removes {closed:.0%} of the sharpness that SGD has more than SAM; late SGD "
+        f"Late SAM removes {closed:.0%} of the sharpness by which SGD exceeds SAM; late SGD "
         f"restores {opened:.0%} of it"
     )
 

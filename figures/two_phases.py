@@ -33,11 +33,11 @@ def caption(record: Any) -> str:
     start, end = sharpness(w[0]), sharpness(w[-1])
     ascent = f"ηλ(1 + ρλ) = {lr * start * (1 + rho * start):.3g} > 2"
     return (
-        f"USAM, switched on near the minimum (2, 0) of ½(1 + u²)v², η = {lr:g}, ρ = {rho:g}. "
-        f"The sharpness there is λ = 1 + u² = {start:g}: GD would stay (ηλ = {lr * start:.3g} < 2),"
-        f" USAM leaves ({ascent}). (a) The orbit alternates in v, moves into the flatter part and "
-        f"stops at λ = {end:.3f}, far below the edge of stability {edge(lr, rho):.2f} (dotted). (b)"
-        " Displacement and loss: the orbit escapes at the predicted rate log|1 − ηU(5)| = log 2 "
+        f"USAM is switched on near the minimum (2, 0) of ½(1 + u²)v², η = {lr:g}, ρ = {rho:g}. The "
+        f"sharpness there is λ = 1 + u² = {start:g}: GD would stay (ηλ = {lr * start:.3g} < 2), "
+        f"USAM leaves ({ascent}). (a) The orbit alternates in v, moves into the flatter part and "
+        f"stops at λ = {end:.3f}, far below the edge of stability {edge(lr, rho):.2f} (dotted). "
+        "(b) Displacement and loss: the orbit escapes at the predicted rate log|1 − ηU(5)| = log 2 "
         f"per step and converges at the rate log|1 − ηU({end:.3f})| = "
         f"{_signed(rate(end, lr, rho))} (dashed: slopes from theory, shifted). After Zhou et al. "
         "(arXiv 2410.10373); rates derived in docs/theory."

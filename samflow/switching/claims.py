@@ -256,7 +256,7 @@ def flatter_claim(
             predicted=edge if known else before,
             measured=after,
             tolerance=0.0,
-            reason="an inequality: it holds or not",
+            reason="a strict inequality",
             low=after - there.residual,
             high=after + there.residual,
         ),

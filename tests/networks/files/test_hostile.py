@@ -292,7 +292,7 @@ def test_expanded_tensors_share_a_budget(tmp_path):
     write_torch(path, {str(i): torch.ones(1).expand(2**10) for i in range(4)})
     assert len(read_tensors(path, max_bytes=2**14).tensors) == 4
     refused(path, "max_bytes=16384 or more", max_bytes=2**14 - 1)
-    with pytest.raises(ArgumentError, match="`max_bytes` must be a complete number"):
+    with pytest.raises(ArgumentError, match="`max_bytes` must be a whole number"):
         read_tensors(path, max_bytes=0)
 
 

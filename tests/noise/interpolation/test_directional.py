@@ -64,7 +64,7 @@ def test_bad_input_fails_at_the_door():
         mean_square_along(system, W, V, batch_size=5, key=jr.key(0))
     with pytest.raises(ArgumentError, match="no momentum"):
         mean_square_along(sf.Map(LOSS, sf.GD(), lr=0.1, momentum=0.9), W, V, **ask)
-    with pytest.raises(ArgumentError, match="mean over examples, but beale is none"):
+    with pytest.raises(ArgumentError, match="mean over examples, but beale is not"):
         mean_square_along(sf.Map(sf.losses.beale(), sf.GD(), lr=0.1), W, V, **ask)
     with pytest.raises(ArgumentError, match=r"`v` must have shape \(2,\)"):
         mean_square_along(system, W, [1.0], **ask)
