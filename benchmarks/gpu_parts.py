@@ -196,7 +196,7 @@ def _diagnosis(loss: Any, w: Any, lr: float, scale: Scale, progress: Progress) -
     )
     verdicts = {
         each.rule: {
-            "verdict": each.verdict,
+            "stability": each.stability,
             "statement": each.statement,
             "scaled_curvature": each.scaled_curvature,
             "limit": each.limit,

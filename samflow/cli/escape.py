@@ -225,7 +225,7 @@ def _centre(loss: Any, text: str | None) -> list[float]:
     points = getattr(loss, "critical_points", ())
     for kind in ("saddle", "maximum"):
         for known in points:
-            if known.kind == kind:
+            if known.shape == kind:
                 return list(known.w)
     from samflow import _checks
 

@@ -109,7 +109,7 @@ def mean_square_rate(
     >>> step = sf.Map(loss, sf.USAM(rho=0.1), lr=0.2)
     >>> found = sf.mean_square_rate(sf.StochasticMap(step, sf.noise.MiniBatch(1)), [0, 0])
     >>> print(found)
-    stable: mean-square rate -0.398688 a step (exact, dense)
+    stable: mean-square rate -0.398688 per step (exact, dense)
 
     Args:
         system: the map of an optimiser on mini-batches.
