@@ -34,12 +34,12 @@ def settle(losses: np.ndarray, bends: np.ndarray, typical: float) -> tuple[Statu
     return Status.converged, peak + int(starts[0])
 
 
-def final_rate(settling: np.ndarray, peak: int, settled: int, modes: np.ndarray) -> Rate:
+def final_rate(converging: np.ndarray, peak: int, settled: int, modes: np.ndarray) -> Rate:
     """Fit the decay from the peak on; for a complex pair by what decays without beating.
 
     a[k+1] = T a[k] − D a[k−1] makes a[k]² − a[k+1] a[k−1] shrink by D = |μ|² a step, exactly.
     """
-    tail = settling[peak : max(settled + 1, peak + LEAST_TAIL)]
+    tail = converging[peak : max(settled + 1, peak + LEAST_TAIL)]
     if np.isreal(modes).all():
         rate = fit_rate(np.abs(tail), growing=False)
     else:

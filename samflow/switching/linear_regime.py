@@ -49,20 +49,20 @@ def growth_windows(moved: NumpyArray) -> list[Rate]:
     return [rate for rate in rates if rate.found]
 
 
-def decay_windows(settling: NumpyArray, top: int, settled: int, modes: NumpyArray) -> list[Rate]:
+def decay_windows(converging: NumpyArray, top: int, settled: int, modes: NumpyArray) -> list[Rate]:
     """Return fits of the decay, each without the first quarter of the one before.
 
     First from the step `top` on, then from where the motion is small: the run of the most decades
     may be one far from the end.
     """
-    moved = np.abs(settling[top:])
+    moved = np.abs(converging[top:])
     small = top + int(np.argmax(moved <= _SMALL * moved.max(initial=0.0))) if moved.size else top
     found = []
     for start in (top, small):
-        rates = [final_rate(settling, start, settled, modes)]
+        rates = [final_rate(converging, start, settled, modes)]
         while _can_be_cut(rates[-1]):
             later = rates[-1].start + _quarter(rates[-1])
-            rates.append(final_rate(settling, later, settled, modes))
+            rates.append(final_rate(converging, later, settled, modes))
         found += [rate for rate in rates if rate.found]
     return found
 

@@ -60,12 +60,12 @@ class Analysis(NamedTuple):
     """What an orbit shows: how and where it ended, and its rates."""
 
     status: Status
-    settled_at: int
+    converged_at: int
     end: Point
     there: LeadingMode
     escape: Fitted
     convergence: Fitted = Fitted()
-    settling: NumpyArray = np.zeros(0)
+    converging: NumpyArray = np.zeros(0)
 
 
 def analyse(
@@ -105,14 +105,14 @@ def analyse(
     progress("curvature at the end")
     end = place(settled)
     there = leading_mode(system, end, both_ends=both_ends)
-    settling = motion.project(there.v, min(count, settled + 1 + LEAST_TAIL))
+    converging = motion.project(there.v, min(count, settled + 1 + LEAST_TAIL))
     convergence = Fitted()
     if status is Status.converged and math.isfinite(there.curvature):
         modes = roots(system, there.curvature)
-        windows = decay_windows(settling, top, settled, modes)
+        windows = decay_windows(converging, top, settled, modes)
         place = motion.averaged([step for rate in windows for step in places_of(rate)])
         convergence = steadiest(windows, there.growth, _growth_at(system, place))
-    return Analysis(status, settled, end, there, escape, convergence, settling)
+    return Analysis(status, settled, end, there, escape, convergence, converging)
 
 
 def _growth_at(system: Map, place: Callable[[int], Point]) -> Callable[[int], float]:
@@ -157,7 +157,7 @@ class Study(NamedTuple):
         return LateSwitch(
             phases=_claims(self),
             status=found.status,
-            settled_at=found.settled_at,
+            converged_at=found.converged_at,
             sharpness=(here.sharpness, found.there.sharpness),
             sharpness_residual=(here.residual, found.there.residual),
             edge=edge_of_stability(system),
@@ -173,7 +173,7 @@ class Study(NamedTuple):
             loss=motion.losses if self.how.deterministic else np.zeros(0),
             along=motion.along,
             escaping=motion.escaping,
-            settling=found.settling,
+            converging=found.converging,
             **more,
         )
 

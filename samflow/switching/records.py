@@ -26,7 +26,7 @@ class LateSwitch(AbstractRecord):
             finite.
         failed_at: (epoch, step) at which a training diverged or was not finite; None if none did,
             and of `two_phase`.
-        settled_at: the step at which the full-batch run settled, or its last; for a run in
+        converged_at: the step at which the full-batch run settled, or its last; for a run in
             mini-batches the last.
         sharpness: λ_max at the switch and at the end.
         sharpness_residual: how far an eigenvalue may be from each.
@@ -52,13 +52,13 @@ class LateSwitch(AbstractRecord):
             eigenvector at the switch.
         escaping: v·Δ²w at each step, Δ²w[k] = w[k+2] − 2w[k+1] + w[k], from which a slow drift
             along the valley drops out; empty in mini-batches.
-        settling: the same with the leading eigenvector at the end, until it has settled.
+        converging: the same with the leading eigenvector at the end, until it has settled.
 
     """
 
     phases: tuple[PhaseClaim, ...] = eqx.field(static=True)
     status: Status = eqx.field(static=True)
-    settled_at: int = eqx.field(static=True)
+    converged_at: int = eqx.field(static=True)
     sharpness: tuple[float, float] = eqx.field(static=True)
     sharpness_residual: tuple[float, float] = eqx.field(static=True)
     edge: float = eqx.field(static=True)
@@ -75,7 +75,7 @@ class LateSwitch(AbstractRecord):
     loss: NumpyArray = eqx.field(metadata=axes("state"))
     along: NumpyArray = eqx.field(metadata=axes("made"))
     escaping: NumpyArray = eqx.field(metadata=axes("step"))
-    settling: NumpyArray = eqx.field(metadata=axes("tail"))
+    converging: NumpyArray = eqx.field(metadata=axes("tail"))
     epochs: NumpyArray = eqx.field(metadata=axes("time"), default_factory=lambda: np.zeros(0, int))
     measured: NumpyArray = eqx.field(
         metadata=axes("time", "column"), default_factory=lambda: np.zeros((0, len(COLUMNS)))

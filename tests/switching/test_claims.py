@@ -83,7 +83,7 @@ def test_from_the_same_minimum_both_studies_find_the_same():
     one = sf.two_phase(SYSTEM, checkpoint.w, num_steps=60, displacement=3e-7)
     other = sf.late_switch(SYSTEM, checkpoint, num_epochs=59, displacement=3e-7)
     assert one.status is other.status is sf.Status.converged
-    assert one.settled_at == other.settled_at
+    assert one.converged_at == other.converged_at
     assert str(one).splitlines()[:5] == str(other).splitlines()[:5]
     for first, second in zip(one.phases, other.phases, strict=True):
         assert first.verdict == second.verdict == "holds"

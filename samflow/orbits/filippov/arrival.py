@@ -27,7 +27,7 @@ PASSES, TOO_FAR, HELD, SLIDES, CROSSES, NOT_UNIQUE = range(6)
 """`TOO_FAR`: the field is not yet like its limits at a critical point, or has none."""
 
 
-class Meeting(NamedTuple):
+class Arrival(NamedTuple):
     """What happens at an arrival: one of six outcomes, with its time and place.
 
     `delay` is the time from the current place to the critical point `point`. A solution that
@@ -70,7 +70,7 @@ def is_clear(at: Sight, reach: Array) -> Array:
     return (at.speed < 0) | far | (at.r > _CLEAR * _NEAR * at.size)
 
 
-def meet(system: Flow, w: Array, tolerance: Array) -> Meeting:
+def meet(system: Flow, w: Array, tolerance: Array) -> Arrival:
     """Decide what a solution at `w`, near a critical point or on it, does there.
 
     Args:
@@ -97,7 +97,7 @@ def meet(system: Flow, w: Array, tolerance: Array) -> Meeting:
     known = _is_near(around, w, at) & (there | (jnp.abs(excess) <= _AGREEMENT))
     velocity = -limit(system, around.point, to * around.normal)
     beyond = tolerance / norm(velocity)
-    return Meeting(
+    return Arrival(
         outcome=jnp.where(known & around.is_defined, outcome, TOO_FAR),
         delay=delay,
         point=jnp.where(there, w, around.point),

@@ -21,7 +21,7 @@ from samflow.orbits.filippov.arrival import (
     PASSES,
     REACH,
     TOO_FAR,
-    Meeting,
+    Arrival,
     comes_near,
     is_clear,
     look,
@@ -38,9 +38,9 @@ _MAX_DIM = 200
 """Up to this many weights the Hessian is formed and diagonalised at every stage of a slide."""
 _COARSEST = 1e-7
 """Relative tolerance: with a coarser tolerance a step could pass across a jump unnoticed."""
-_SMOOTH, _MEETING, _SLIDING, _ENDED = range(4)
+_SMOOTH, _ARRIVING, _SLIDING, _ENDED = range(4)
 _AFTER = np.array([_SMOOTH, _SMOOTH, _ENDED, _SLIDING, _SMOOTH, _ENDED])
-"""The stage after each outcome of a meeting."""
+"""The stage after each outcome of an arrival."""
 
 
 class Progress(NamedTuple):
@@ -80,7 +80,7 @@ def follow(system: Flow, starts: Array, settings: SolverSettings, *, max_steps: 
     for _ in range(_MAX_ROUNDS):
         if (progress.stage == _ENDED).all():
             return progress
-        if (progress.stage == _MEETING).any():
+        if (progress.stage == _ARRIVING).any():
             progress = _settle(system, progress, settings)
         if (progress.stage == _SLIDING).any():
             progress = _slide(system, progress, settings, max_steps)
@@ -182,7 +182,7 @@ def _smooth(system: Flow, progress: Progress, settings: SolverSettings, max_step
         )
         paused = segment.events[1]
         new = _advance(member, segment, settings)._replace(
-            stage=jnp.where(paused, jnp.where(looks, _MEETING, _SMOOTH), _ENDED),
+            stage=jnp.where(paused, jnp.where(looks, _ARRIVING, _SMOOTH), _ENDED),
             reach=jnp.where(paused & ~looks, REACH, member.reach),
             status=smooth_status(segment, system, member.w, settings),
         )
@@ -236,12 +236,12 @@ def _settle(system: Flow, progress: Progress, settings: SolverSettings) -> Progr
         onwards = member._replace(stage=jnp.asarray(_SMOOTH), reach=reach)
         goes_on = (found.outcome == PASSES) | (found.outcome == TOO_FAR)
         new = _choose(goes_on, onwards, _settled(member, found, settings))
-        return _choose(member.stage == _MEETING, new, member)
+        return _choose(member.stage == _ARRIVING, new, member)
 
     return jax.vmap(one)(progress)
 
 
-def _settled(member: Progress, found: Meeting, settings: SolverSettings) -> Progress:
+def _settled(member: Progress, found: Arrival, settings: SolverSettings) -> Progress:
     """Bring a member to the critical point, and beyond it or to the end."""
     t1 = settings.times[-1]
     arrival = member.t + found.delay
