@@ -394,3 +394,8 @@ def test_undecided_boxes_apart_stay_apart_unless_there_are_many():
     scattered = [((2.0 * i, 2.0 * i + 1), (0.0, 1.0)) for i in range(17)]
     assert len(undecided(scattered[:16], "reason")) == 16
     assert [part.box for part in undecided(scattered, "reason")] == [((0.0, 33.0), (0.0, 1.0))]
+
+
+def test_an_unknown_rule_is_refused():
+    with pytest.raises(ArgumentError, match="Unknown rule `adam`. Did you mean sam"):
+        certify(X**2, (X,), ((-1, 1),), rule="adam")

@@ -15,6 +15,7 @@ from samflow._checks import ArgumentError
 from samflow._components import Components
 from samflow.losses import network_function
 from samflow.networks import Checkpoint, diagnose
+from samflow.networks.training.states import step_settings
 from samflow.proofs.certificates import Verdict
 from samflow.rules import Ascent
 from samflow.systems.coordinates import runs_by_coordinates
@@ -355,3 +356,15 @@ def test_arrays_of_a_function_are_leaves():
 
     found, expected = slope(lambda rho: sf.rule(Scaled(rho), name="scaled")), slope(sf.USAM)
     assert float(found) == pytest.approx(float(expected), rel=1e-12)
+
+
+def test_a_training_is_known_by_the_names_of_its_functions_not_by_their_addresses():
+    """An address differs from process to process: the training could not be resumed in another."""
+    one, other = (
+        step_settings(sf.Map(sf.losses.beale(), sf.rule(made), lr=0.1), None, False, None)
+        for made in (lambda g, w: g(w), lambda g, w: g(w))
+    )
+    assert one == other
+    assert "0x" not in str(one)
+    gd = step_settings(sf.Map(sf.losses.beale(), sf.GD(), lr=0.1), None, False, None)
+    assert one != gd
