@@ -397,5 +397,5 @@ def test_undecided_boxes_apart_stay_apart_unless_there_are_many():
 
 
 def test_an_unknown_rule_is_refused():
-    with pytest.raises(ArgumentError, match="Unknown rule `adam`. Did you mean sam"):
+    with pytest.raises(ArgumentError, match=r"Unknown rule `adam`\. Did you mean sam"):
         certify(X**2, (X,), ((-1, 1),), rule="adam")
