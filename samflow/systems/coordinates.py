@@ -77,23 +77,30 @@ _remembered = functools.lru_cache(maxsize=256)(_traces)
 
 
 def _keeps_apart(program: Jaxpr, of_members: Sequence[bool]) -> bool:
-    """Say whether everything made of the members has one entry for each of them.
-
-    Inside loops it is not looked: what comes out of them is.
-    """
+    """Say whether everything made of the members has one entry for each of them."""
     known = {v for v, of in zip(program.invars, of_members, strict=True) if of}
     for equation in program.eqns:
         of = [not isinstance(v, Literal) and v in known for v in equation.invars]
         if not any(of):
             continue
         made: Any = equation.outvars
-        if equation.primitive.name in _ACROSS or any(_MEMBERS not in v.aval.shape for v in made):
+        looped = equation.primitive.name in ("scan", "while")
+        if looped:  # its counter is of no member; what else is, the inside shows
+            made = [v for v in made if _of_members(v)]
+        if equation.primitive.name in _ACROSS or not all(map(_of_members, made)):
             return False
         for inner in equation.params.values():
             inner = inner.jaxpr if isinstance(inner, ClosedJaxpr) else inner
-            called = isinstance(inner, Jaxpr) and len(inner.invars) == len(of)
-            looped = equation.primitive.name in ("scan", "while")
-            if called and not looped and not _keeps_apart(inner, of):
+            if not isinstance(inner, Jaxpr):
+                continue
+            # What goes around a loop may be of the members although it begins as a constant.
+            same = not looped and len(inner.invars) == len(of)
+            if not _keeps_apart(inner, of if same else [_of_members(v) for v in inner.invars]):
                 return False
         known.update(made)
     return True
+
+
+def _of_members(variable: Any) -> bool:
+    """Say whether an array has an axis as long as there are members."""
+    return _MEMBERS in variable.aval.shape

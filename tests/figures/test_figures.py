@@ -1,5 +1,6 @@
 """Each figure shows what its caption says; the numbers are computed again here."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import equinox as eqx
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+import figures
 import samflow as sf
 from figures import beale, crossing, hallucinated, threshold, two_phases
 from figures.__main__ import app
@@ -18,23 +20,8 @@ from samflow._status import Kind, Status
 
 
 def test_every_figure_has_a_name_and_a_caption():
-    assert list(FIGURES) == [
-        "portrait",
-        "beale",
-        "crossing",
-        "threshold",
-        "saddle-cycles",
-        "hallucinated",
-        "two_phases",
-        "interpolation",
-        "noise-moments",
-        "weak-order",
-        "escape",
-        "noisy-switch",
-        "late-attack",
-        "batch-momentum",
-        "symmetry-saddles",
-    ]
+    files = {path.stem for path in Path(figures.__file__).parent.glob("*.py")}
+    assert {name.replace("-", "_") for name in FIGURES} == files - {"__init__", "__main__"}
     assert list(FIGURES) == [module.NAME for module in FIGURES.values()]
     for module in FIGURES.values():
         assert callable(module.caption)

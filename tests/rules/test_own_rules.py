@@ -81,6 +81,10 @@ def _stacked(g, w):
     return g(w + RHO * v / jnp.linalg.norm(jnp.stack([v[0], v[1]])))
 
 
+def _in_a_loop(function, x):
+    return jax.lax.scan(lambda z, _: (z * (1 + function(z)), None), x, None, length=2)[0]
+
+
 @pytest.mark.parametrize(
     ("function", "fast"),
     [
@@ -92,6 +96,9 @@ def _stacked(g, w):
         (_stacked, False),
         (lambda g, w: g(w) / (1 + jnp.max(jnp.abs(w[0]))), False),
         (lambda g, w: jnp.sort(jnp.stack([w[0], w[1]]))[0] * g(w), False),
+        (lambda g, w: jax.lax.fori_loop(0, 2, lambda _, z: z * 0.5, w[0]) * g(w), True),
+        (lambda g, w: _in_a_loop(jnp.tanh, w[0]) * g(w), True),
+        (lambda g, w: _in_a_loop(jnp.linalg.norm, w[0]) * g(w), False),
     ],
 )
 def test_the_layout_is_found_and_changes_nothing(function, fast):
