@@ -10,26 +10,27 @@ from analysis.size import Size
 class Modules(Mapping[str, ModuleType]):
     """The modules of a package by their `NAME`, which is the file's, with hyphens if it likes.
 
-    A process imports only what it uses: every study together takes longer than a short one.
+    One of a package inside it is listed as `inside/name`. A process imports only what it uses:
+    every study together takes longer than a short one.
     """
 
-    def __init__(self, package: str, names: tuple[str, ...]) -> None:
-        """Take the names in the order in which they are listed."""
-        self._package, self._names = package, names
+    def __init__(self, package: str, listed: tuple[str, ...]) -> None:
+        """Take the modules in the order in which they are listed."""
+        paths = (f"{package}.{path}".replace("/", ".").replace("-", "_") for path in listed)
+        names = (path.rpartition("/")[2] for path in listed)
+        self._paths = dict(zip(names, paths, strict=True))
 
     def __getitem__(self, name: str) -> ModuleType:
         """Import the module of that name."""
-        if name not in self._names:
-            raise KeyError(name)
-        return importlib.import_module(f"{self._package}.{name.replace('-', '_')}")
+        return importlib.import_module(self._paths[name])
 
     def __iter__(self) -> Iterator[str]:
         """Go through the names in their order."""
-        return iter(self._names)
+        return iter(self._paths)
 
     def __len__(self) -> int:
         """Return how many there are."""
-        return len(self._names)
+        return len(self._paths)
 
 
 STUDIES = Modules(
