@@ -32,7 +32,9 @@ _HOME = {
     "fate": "equilibria",
     "find_fixed_points": "equilibria",
     "survey": "equilibria",
+    "continue_branch": "attractors",
     "lyapunov_spectrum": "attractors",
+    "switch_branch": "attractors",
     "mean_square_rate": "noise",
     "typical_rate": "noise",
     "escape_time": "noise",
@@ -66,7 +68,7 @@ if TYPE_CHECKING:
         theory,
     )
     from samflow._status import Kind, Status, Verdict
-    from samflow.attractors import lyapunov_spectrum
+    from samflow.attractors import continue_branch, lyapunov_spectrum, switch_branch
     from samflow.equilibria import (
         classify,
         conditions,
@@ -111,6 +113,7 @@ __all__ = [
     "certify_stability",
     "classify",
     "conditions",
+    "continue_branch",
     "equilibria",
     "escape_time",
     "fate",
@@ -134,6 +137,7 @@ __all__ = [
     "spectra",
     "survey",
     "sweep_switch",
+    "switch_branch",
     "switching",
     "systems",
     "theory",

@@ -25,6 +25,11 @@ class Status(enum.IntEnum):
     no_closed_form = 13
     escaped = 14
     still_inside = 15
+    reached_bound = 16
+    closed = 17
+    shrunk = 18
+    border = 19
+    unbounded = 20
 
     def __str__(self) -> str:
         """Return the label, not the integer."""
@@ -64,6 +69,11 @@ _MESSAGES = {
     "computes numbers.",
     Status.escaped: "The path left the ball.",
     Status.still_inside: "The path was in the ball at every step made: its time is right-censored.",
+    Status.reached_bound: "The branch was followed to the bound of its parameter.",
+    Status.closed: "The branch came back to its first point.",
+    Status.shrunk: "The cycle shrank to one of a shorter period.",
+    Status.border: "A point of the cycle met a point where the system is not smooth.",
+    Status.unbounded: "The branch went further from 0 than 10,000 of its own lengths.",
 }
 
 

@@ -1,0 +1,70 @@
+"""From a bifurcation to the branch that is born there."""
+
+import numpy as np
+
+from samflow import _checks
+from samflow.attractors.continuation._continue_branch import Settings, follow
+from samflow.attractors.continuation.curve import Curve
+from samflow.attractors.continuation.equations import RestEquations
+from samflow.attractors.continuation.records import Bifurcation, Branch, SpecialPoint
+from samflow.systems import AbstractFlow, AbstractMap
+from samflow.systems.base import check_system
+
+_AWAY = (0.2, 0.05, 0.6)
+"""Distances from the bifurcation at which the new branch is tried, in longest steps."""
+_CROSSED = (Bifurcation.pitchfork, Bifurcation.transcritical, Bifurcation.branch_point)
+
+
+def switch_branch(
+    system: AbstractMap | AbstractFlow,
+    branch: Branch,
+    at: SpecialPoint,
+    *,
+    max_step: float = 0.05,
+    num_points: int = 2000,
+) -> Branch:
+    """Follow the other branch at a bifurcation of `branch`.
+
+    At a flip these are cycles of twice the period, at a branch point the fixed points (or cycles)
+    that cross. It is followed in both directions, so through the bifurcation itself.
+
+    Args:
+        system: the system of which `branch` was made.
+        branch: the branch.
+        at: one of `branch.special`: a flip, pitchfork, transcritical or branch point.
+        max_step: as for `continue_branch`.
+        num_points: as for `continue_branch`.
+
+    Raises:
+        ArgumentError: for another kind of bifurcation, or where no point of the new branch was
+            found beside it.
+
+    """
+    _checks.double_precision("`switch_branch`")
+    check_system(system)
+    _checks.instance("at", at, SpecialPoint, "Take one of `branch.special`.")
+    if at.kind is not Bifurcation.flip and at.kind not in _CROSSED:
+        raise _checks.ArgumentError(
+            f"Argument `at` must be a flip or a branch point, but is a {at.kind}: no branch of "
+            "fixed points or cycles begins there."
+        )
+    if not np.any(at.direction):
+        raise _checks.ArgumentError(
+            "Argument `at` is where the cycles of `branch` shrink to shorter ones. Follow those "
+            "with `continue_branch` from its `state`."
+        )
+    period = 2 * branch.period if at.kind is Bifurcation.flip else branch.period
+    curve = Curve(RestEquations(system, branch.leaf, period), branch.unit)
+    step = _checks.positive("max_step", max_step)
+    settings = Settings(branch.bounds, step, _checks.count("num_points", num_points, minimum=2))
+    here = np.append(at.state, at.parameter) / branch.unit
+    direction = at.direction / branch.unit
+    direction = direction / np.linalg.norm(direction)
+    for share in _AWAY:
+        start = curve.corrected(here + share * step * direction, direction)
+        if start is not None and np.linalg.norm(start.y - here) < 4 * share * step:
+            return follow(curve, start, settings)
+    raise _checks.ArgumentError(
+        f"No point of another branch was found beside the {at.kind} at {branch.name} = "
+        f"{at.parameter:g}. Try another `max_step`."
+    )
