@@ -50,7 +50,7 @@ class AbstractRecord(eqx.Module):
 
     def to_json(self) -> str:
         """Return the record as JSON text, valid for every reader: NaN becomes null."""
-        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
+        return to_json(self.to_dict())
 
     def to_dataset(self) -> Any:
         """Return an xarray Dataset: declared axes become dimensions, the rest attributes."""
@@ -69,6 +69,11 @@ class AbstractRecord(eqx.Module):
             extra = tuple(f"batch_{i}" for i in range(array.ndim - len(names)))
             variables[name] = ((*extra, *names), array)
         return xarray.Dataset(variables, attrs=attributes)
+
+
+def to_json(content: Any) -> str:
+    """Return plain content, as `to_dict` makes it, as JSON text."""
+    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
 
 
 def plain(value: Any) -> Any:

@@ -6,7 +6,17 @@ from typing import Annotated, Any
 
 import typer
 
-from samflow.cli import checkpoint, escape, losses, portrait, rules, saddle, stability, two_phase
+from samflow.cli import (
+    bifurcation,
+    checkpoint,
+    escape,
+    losses,
+    portrait,
+    rules,
+    saddle,
+    stability,
+    two_phase,
+)
 
 app = typer.Typer(
     name="samflow",
@@ -20,6 +30,7 @@ app.command("two-phase")(two_phase.command)
 app.command("stability")(stability.command)
 app.command("escape")(escape.command)
 app.command("portrait")(portrait.command)
+app.command("bifurcation")(bifurcation.command)
 app.command("checkpoint")(checkpoint.command)
 app.command("losses")(losses.command)
 app.command("rules")(rules.command)

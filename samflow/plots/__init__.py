@@ -1,5 +1,6 @@
 """Figures of records, such as phase portraits, in a style for print. Nothing is computed here."""
 
+from samflow.plots._branches import branches
 from samflow.plots._portrait import draw_levels, draw_orbits, portrait
 from samflow.plots._spectrum import spectrum
 from samflow.plots.field import Field, motion_at, nullclines, sample_field
@@ -10,6 +11,7 @@ __all__ = [
     "MARKERS",
     "EigenDirection",
     "Field",
+    "branches",
     "draw_fixed_points",
     "draw_levels",
     "draw_orbits",

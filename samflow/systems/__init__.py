@@ -9,6 +9,7 @@ from samflow.systems.diffusion import (
 )
 from samflow.systems.flow import Flow, FunctionFlow
 from samflow.systems.gradient_noise import AbstractNoise, AdditiveNoise, MiniBatch
+from samflow.systems.leaves import Leaf, find_leaf
 from samflow.systems.map import FunctionMap, Map
 from samflow.systems.stochastic_map import AbstractStochasticMap, StochasticMap
 
@@ -26,7 +27,9 @@ __all__ = [
     "FunctionDiffusion",
     "FunctionFlow",
     "FunctionMap",
+    "Leaf",
     "Map",
     "MiniBatch",
     "StochasticMap",
+    "find_leaf",
 ]

@@ -27,8 +27,8 @@ _UNEXPLAINED = 1e-3
 """Steps in which a change of stability stays unexplained are halved down to this part."""
 _SHRUNK = 1e-5
 """Relative: a cycle whose points are so near to one another has shrunk to a shorter one."""
-_AWAY = 0.2
-"""How far from a bifurcation a branch that crosses is begun, in units of the longest step."""
+_NEAR = 0.2
+"""How far from `w0`, in units of the scale, the first point may be."""
 _BORDER = 1e-2
 """A branch that stops while this near to a border, beside its start, has met it."""
 
@@ -59,7 +59,7 @@ def continue_branch(
     >>> quartic = sf.Map(sf.loss("x**2/2 - y**2/2 + y**4/4"), sf.USAM(rho=0.5), lr=0.1)
     >>> print(sf.continue_branch(quartic, [0.0, 0.0], "rho", (0.1, 2.0)))
     ... # doctest: +ELLIPSIS
-    41 fixed points for rho in [0.1, 2]; ends: reached bound
+    29 fixed points for rho in [0.1, 2]; ends: reached bound
       subcritical pitchfork at 1 ± ..., coefficient ...
 
     Args:
@@ -108,7 +108,7 @@ def continue_branch(
     curve = Curve(RestEquations(system, leaf, period), unit)
     guess = np.append(np.asarray(z0), float(leaf.value(system))) / unit
     start = curve.corrected(guess, np.eye(len(guess))[-1])
-    if start is None or np.linalg.norm(start.y - guess) > 1:
+    if start is None or np.linalg.norm(start.y - guess) > _NEAR:
         raise _checks.ArgumentError(
             f"Argument `w0` must be near a fixed point, or a point of a cycle of period {period}, "
             "but Newton's method found none from it. Use `find_fixed_points` or `find_cycles`; at "
@@ -236,12 +236,12 @@ class _Side:
 
 
 @eqx.filter_jit
-def _orbit(equations: RestEquations, y: Array) -> Array:
+def _orbit(equations: RestEquations, y: ArrayLike) -> Array:
     return equations.orbit(y)
 
 
 @eqx.filter_jit
-def _singularity(equations: RestEquations, y: Array) -> Array:
+def _singularity(equations: RestEquations, y: ArrayLike) -> Array:
     return equations.singularity(y)
 
 
@@ -270,6 +270,7 @@ def _record(
     )
     return Branch(
         states=y[:, :-1],
+        cycles=np.stack([np.asarray(_orbit(equations, point)) for point in y]),
         parameter=y[:, -1],
         spectrum=spectrum,
         kinds=tuple(kind_of(tests.growth(values), _HYPERBOLIC) for values in spectrum),

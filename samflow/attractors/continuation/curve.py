@@ -16,6 +16,7 @@ from jax import lax
 from jaxtyping import Array
 
 from samflow._status import Status
+from samflow._types import ArrayLike
 
 _NEWTON_STEPS = 10
 _SMALL = 1e-13
@@ -92,7 +93,9 @@ class Curve(NamedTuple):
 
 
 @eqx.filter_jit
-def _newton(equations: Any, unit: Array, guess: Array, direction: Array) -> tuple[Array, ...]:
+def _newton(
+    equations: Any, unit: ArrayLike, guess: ArrayLike, direction: ArrayLike
+) -> tuple[Array, ...]:
     """Return the solution, the Jacobian there and the size of the last step."""
     rows = unit[: len(unit) - 1]  # of a residual, as good a unit as any
 
@@ -220,4 +223,5 @@ def _closes(start: Point, old: Point, new: Point) -> bool:
     chord = new.y - old.y
     share = float((start.y - old.y) @ chord / (chord @ chord))
     gap = np.linalg.norm(start.y - old.y - share * chord)
-    return 0 < share <= 1 and gap <= 0.1 * np.linalg.norm(chord) and start.tangent @ chord > 0
+    near = gap <= 0.1 * np.linalg.norm(chord)
+    return bool(0 < share <= 1 and near and start.tangent @ chord > 0)

@@ -10,7 +10,7 @@ Neimark–Sacker, Hopf      Π (μᵢμⱼ − 1) over pairs, of a flow Π (λ�
 
 import itertools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -132,9 +132,10 @@ def _root(
         return test(made[share])
 
     try:
-        share = float(scipy.optimize.brentq(value, 0.0, 1.0, xtol=1e-13, rtol=1e-13))
+        found: Any = scipy.optimize.brentq(value, 0.0, 1.0, xtol=1e-13)
     except ArithmeticError:
         return None
+    share = float(found)
     nearest = min(made, key=lambda s: abs(s - share))
     low, high = _bracket(value, share, test(old) > 0)
     ends = made[low].y[-1], made[high].y[-1]

@@ -22,6 +22,7 @@ import jax
 import numpy as np
 from jaxtyping import Array
 
+from samflow._types import ArrayLike
 from samflow.attractors.continuation.equations import RestEquations
 
 
@@ -37,7 +38,8 @@ def eigenpair(matrix: np.ndarray, near: complex) -> Eigenpair:
     """Return the eigenvalue of a matrix that is nearest to `near`, with its vectors."""
     import scipy.linalg  # slow to import, and seldom needed
 
-    values, lefts, rights = scipy.linalg.eig(matrix, left=True, right=True)
+    found: Any = scipy.linalg.eig(matrix, left=True, right=True)
+    values, lefts, rights = found
     which = int(np.argmin(np.abs(values - near)))
     value, q, p = complex(values[which]), rights[:, which], lefts[:, which]
     if abs(value.imag) <= 1e-12 * (1 + abs(value)) and abs(complex(near).imag) == 0:
@@ -73,12 +75,14 @@ def _complex(form: Any, *vectors: np.ndarray) -> np.ndarray:
 
 
 @eqx.filter_jit
-def _second(equations: RestEquations, y: Array, u: Array, v: Array) -> Array:
+def _second(equations: RestEquations, y: ArrayLike, u: ArrayLike, v: ArrayLike) -> Array:
     return _directional(equations, y, (u, v))
 
 
 @eqx.filter_jit
-def _third(equations: RestEquations, y: Array, u: Array, v: Array, w: Array) -> Array:
+def _third(
+    equations: RestEquations, y: ArrayLike, u: ArrayLike, v: ArrayLike, w: ArrayLike
+) -> Array:
     return _directional(equations, y, (u, v, w))
 
 

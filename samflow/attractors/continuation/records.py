@@ -79,6 +79,7 @@ class Branch(AbstractRecord):
 
     Attributes:
         states: a state of each point, shape (points, state); of a cycle one of its points.
+        cycles: all states of it, in the order of the motion, shape (points, period, state).
         parameter: its value at each point, shape (points,).
         spectrum: multipliers of F^period (map) or eigenvalues (flow), largest first.
         kinds: attracting, repelling, saddle or nonhyperbolic, one a point.
@@ -95,6 +96,9 @@ class Branch(AbstractRecord):
     """
 
     states: Float[np.ndarray, "points state"] = eqx.field(metadata=axes("point", "state"))
+    cycles: Float[np.ndarray, "points period state"] = eqx.field(
+        metadata=axes("point", "phase", "state")
+    )
     parameter: Float[np.ndarray, " points"] = eqx.field(metadata=axes("point"))
     spectrum: Complex[np.ndarray, "points state"] = eqx.field(metadata=axes("point", "mode"))
     kinds: tuple[Kind, ...] = eqx.field(static=True)

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Array
 
 from samflow._status import Status
+from samflow._types import ArrayLike
 from samflow.attractors.continuation import normal_forms
 from samflow.attractors.continuation.curve import Curve, Point
 from samflow.attractors.continuation.equations import RestEquations
@@ -141,7 +142,9 @@ class _Quadratic:
 
 
 @eqx.filter_jit
-def _second(equations: RestEquations, unit: Array, y: Array, u: Array, v: Array) -> Array:
+def _second(
+    equations: RestEquations, unit: ArrayLike, y: ArrayLike, u: ArrayLike, v: ArrayLike
+) -> Array:
     def scaled(y: Array) -> Array:
         return equations.residual(y * unit) / unit[:-1]
 

@@ -12,7 +12,13 @@ from samflow.systems.base import check_system
 
 _AWAY = (0.2, 0.05, 0.6)
 """Distances from the bifurcation at which the new branch is tried, in longest steps."""
-_CROSSED = (Bifurcation.pitchfork, Bifurcation.transcritical, Bifurcation.branch_point)
+SWITCHABLE = (
+    Bifurcation.flip,
+    Bifurcation.pitchfork,
+    Bifurcation.transcritical,
+    Bifurcation.branch_point,
+)
+"""Where another branch of fixed points or cycles begins."""
 
 
 def switch_branch(
@@ -43,7 +49,7 @@ def switch_branch(
     _checks.double_precision("`switch_branch`")
     check_system(system)
     _checks.instance("at", at, SpecialPoint, "Take one of `branch.special`.")
-    if at.kind is not Bifurcation.flip and at.kind not in _CROSSED:
+    if at.kind not in SWITCHABLE:
         raise _checks.ArgumentError(
             f"Argument `at` must be a flip or a branch point, but is a {at.kind}: no branch of "
             "fixed points or cycles begins there."

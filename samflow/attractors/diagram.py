@@ -1,0 +1,110 @@
+"""What orbits of a map end in, along a parameter: the diagram by brute force."""
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from samflow import _checks
+from samflow._status import Status
+from samflow._types import ArrayLike
+from samflow.orbits import iterate
+from samflow.records import AbstractRecord, Provenance, axes, provenance
+from samflow.systems import AbstractMap
+from samflow.systems.base import check_system
+from samflow.systems.leaves import Leaf, Selector, find_leaf
+
+
+class OrbitDiagram(AbstractRecord):
+    """The last states of orbits at many values of a parameter.
+
+    Attributes:
+        values: of the parameter, shape (values,).
+        states: the last states of each orbit, shape (values, starts, kept, state); NaN where an
+            orbit ended before.
+        status: converged, out of steps, diverged, not finite or undefined, shape (values, starts).
+        leaf: the parameter.
+
+    """
+
+    values: Float[np.ndarray, " values"] = eqx.field(metadata=axes("value"))
+    states: Float[np.ndarray, "values starts kept state"] = eqx.field(
+        metadata=axes("value", "start", "kept", "state")
+    )
+    status: Int[np.ndarray, "values starts"] = eqx.field(metadata=axes("value", "start"))
+    leaf: Leaf = eqx.field(static=True)
+    provenance: Provenance = eqx.field(static=True)
+
+    @property
+    def name(self) -> str:
+        """What the parameter is called."""
+        return self.leaf.name
+
+    def points(self) -> tuple[Float[np.ndarray, " points"], Float[np.ndarray, "points state"]]:
+        """Return the values and the states of all that was kept, one row each, without NaN."""
+        values = np.broadcast_to(self.values[:, None, None], self.states.shape[:3])
+        finite = np.isfinite(self.states).all(axis=-1)
+        return values[finite], self.states[finite]
+
+
+def orbit_diagram(
+    system: AbstractMap,
+    w0: ArrayLike,
+    parameter: Selector,
+    values: ArrayLike,
+    *,
+    num_transient: int = 1000,
+    num_kept: int = 64,
+) -> OrbitDiagram:
+    """Follow orbits at every value of a parameter and keep their last states.
+
+    Args:
+        system: the map.
+        w0: starts, as for `iterate`: one or several, the same for every value.
+        parameter: as for `continue_branch`.
+        values: of the parameter, shape (values,).
+        num_transient: steps before the first state that is kept.
+        num_kept: how many states to keep, one after each step.
+
+    Raises:
+        ArgumentError: for a flow, a parameter that the system has not, values that are not
+            finite, or starts that `iterate` refuses.
+
+    """
+    check_system(system, AbstractMap, "Orbits of flows come to rest: see `continue_branch`.")
+    leaf = find_leaf(system, parameter)
+    before = _checks.count("num_transient", num_transient, minimum=0)
+    kept = _checks.count("num_kept", num_kept)
+    try:
+        grid = np.atleast_1d(_checks.real_numbers(values))
+    except TypeError as error:
+        raise _checks.ArgumentError(f"Argument `values` must be numbers: {error}.") from error
+    if grid.ndim != 1 or not np.isfinite(grid).all():
+        raise _checks.ArgumentError(
+            "Argument `values` must be finite numbers in one row, but is "
+            f"{_checks.excerpt(values)}."
+        )
+    states, statuses = [], []
+    dtype = jnp.asarray(leaf.value(system)).dtype
+    for value in grid:
+        here = leaf.replaced(system, jnp.asarray(value, dtype))
+        last, status = _last_states(here, jnp.atleast_2d(jnp.asarray(w0, float)), before, kept)
+        states.append(last)
+        statuses.append(status)
+    where = provenance(system.describe(), num_transient=before, num_kept=kept)
+    return OrbitDiagram(grid, np.stack(states), np.stack(statuses), leaf, where)
+
+
+def _last_states(
+    system: AbstractMap, start: Array, before: int, kept: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return `kept` states after `before` steps, and how each orbit ended."""
+    status, lost = np.zeros(len(start), int), np.zeros(len(start), bool)
+    if before:
+        transient = iterate(system, start, num_steps=before)
+        start, status = transient.final, np.asarray(transient.status)
+        lost = ~np.isin(status, [Status.converged, Status.out_of_steps])
+    found = iterate(system, start, num_steps=kept, keep_every=1)
+    states = np.array(found.states[:, 1:])
+    states[lost] = np.nan  # it ended before; what it would do from there is not its own
+    return states, np.where(lost, status, np.asarray(found.status))

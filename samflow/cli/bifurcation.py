@@ -1,0 +1,127 @@
+"""`samflow bifurcation`: branches of fixed points along a parameter, over orbits, as a file."""
+
+from typing import Annotated, Any
+
+import typer
+from rich.text import Text
+
+from samflow.cli import options
+from samflow.cli.output import checked_path, deliver, progress, say, writing
+
+_SUFFIXES = (".pdf", ".png", ".svg")
+_NUM_VALUES = 300
+_NUM_KEPT = 64
+_BESIDE = 1e-3
+"""How far from each fixed point orbits begin, relative to 1 + |w|."""
+
+Parameter = Annotated[
+    str,
+    typer.Option(
+        "--parameter", help="The hyperparameter that is varied: rho, lr, momentum or another."
+    ),
+]
+Range = Annotated[str, typer.Option("--range", help="Its lowest and highest value, such as 0,2.")]
+Start = Annotated[
+    str | None,
+    typer.Option(
+        "--start",
+        help="A fixed point to begin at, such as 0,1, given roughly. By default all fixed points "
+        "of the map in the box.",
+    ),
+]
+Observable = Annotated[
+    int,
+    options.whole_option(
+        "--weight", help="Number of the weight that is drawn, from 1; by default the last."
+    ),
+]
+Depth = Annotated[
+    int,
+    options.whole_option(
+        "--depth",
+        help="How often to follow a branch that is born at a flip or a branch point; 1 by default.",
+    ),
+]
+Picture = Annotated[
+    str, typer.Option("--output", "-o", help="File for the picture: .pdf, .png or .svg.")
+]
+
+
+def command(
+    loss: options.Loss,
+    output: Picture,
+    parameter: Parameter = "rho",
+    between: Range = "0,1",
+    rule: options.Rule = "usam",
+    rho: options.Rho = 0.05,
+    lr: options.LearningRate = 0.01,
+    momentum: options.Momentum = 0.0,
+    start: Start = None,
+    box: options.BoxText = None,
+    weight: Observable = 0,
+    depth: Depth = 1,
+    eigenvalues: options.Eigenvalues = None,
+    dim: options.Dim = None,
+    json: options.AsJson = False,
+) -> int:
+    """Follow fixed points of a map along a hyperparameter; draw them and print bifurcations."""
+    path = checked_path(output, _SUFFIXES)
+    assert path is not None  # --output is required
+    import numpy as np
+
+    import samflow as sf
+    from samflow import _checks
+    from samflow.attractors import Branch, families, orbit_diagram
+    from samflow.records import to_json
+
+    made = options.make_loss(loss, dim=dim, eigenvalues=eigenvalues)
+    low, high = _range(between)
+    system = options.make_map(made, rule, rho=rho, lr=lr, momentum=momentum)
+    value = float(sf.systems.find_leaf(system, parameter, "--parameter").value(system))
+    if not low <= value <= high:
+        raise _checks.ArgumentError(
+            f"Argument `--range` must hold the map's own {parameter}, {value:g}, but is "
+            f"{between!r}. Change the range, or give --{parameter}."
+        )
+    column = _checks.count("--weight", weight or made.dim, maximum=made.dim) - 1
+    rounds = _checks.count("--depth", depth, minimum=0)
+    if start is not None:
+        points: Any = np.array([options.make_point("--start", start, made)])
+    else:
+        points = np.asarray(sf.find_fixed_points(system, options.make_box(box, made)).w)
+    branches: list[Branch] = []
+    for w in points:
+        progress(f"from {options.show_point(w.tolist())}")
+        branches += families(system, w, parameter, (low, high), rounds=rounds, known=branches)
+    progress("orbits")
+    around = points + _BESIDE * (1 + np.abs(points))
+    values = np.linspace(low, high, _NUM_VALUES)
+    orbits = orbit_diagram(system, around, parameter, values[values > 0], num_kept=_NUM_KEPT)
+    where, states = orbits.points()
+    if not branches:
+        say("No branch was found: no point is a fixed point with a Jacobian, nor near a cycle.")
+        return 1
+    figure = sf.plots.branches(
+        branches,
+        observable=column,
+        orbits=(where, states[:, column]),
+        ylabel=f"weight {column + 1}",
+    )
+    with writing(path):
+        sf.plots.save(figure, path)
+    lines = [Text(line) for branch in branches for line in str(branch).splitlines()]
+    deliver(lines, to_json([branch.to_dict() for branch in branches]), as_json=json, path=None)
+    return 0
+
+
+def _range(text: str) -> tuple[float, float]:
+    """Return the two numbers that --range spells, the lower first."""
+    from samflow import _checks
+
+    ends = options.numbers("--range", text)
+    if len(ends) != 2 or not ends[0] < ends[1]:
+        raise _checks.ArgumentError(
+            "Argument `--range` must be two numbers, the lower first, such as 0,2, but is "
+            f"{text!r}."
+        )
+    return ends[0], ends[1]
