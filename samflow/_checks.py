@@ -56,11 +56,11 @@ def is_traced(value: Any) -> bool:
     return isinstance(value, Tracer)
 
 
-_Requirement = tuple[Callable[[Any], Any], str]
+Requirement = tuple[Callable[[Any], Any], str]
 """A condition, and how a message says it."""
 
 
-def _number(name: str, value: Any, requirement: _Requirement, hint: str) -> float:
+def _number(name: str, value: Any, requirement: Requirement, hint: str) -> float:
     if is_traced(value):
         raise ArgumentError(
             f"Argument `{name}` must be a concrete number, but is traced by a JAX transformation "
@@ -80,7 +80,8 @@ def _number(name: str, value: Any, requirement: _Requirement, hint: str) -> floa
     return number
 
 
-def _scalar_array(name: str, value: Any, requirement: _Requirement, hint: str) -> Any:
+def scalar_array(name: str, value: Any, requirement: Requirement, hint: str) -> Any:
+    """Return `value` as a scalar array, also of traced numbers, which a run then checks."""
     if not is_traced(value):
         number = _number(name, value, requirement, hint)
         return jnp.asarray(value if isinstance(value, jax.Array) else number, dtype=float)
@@ -127,39 +128,40 @@ def _refuse_others(value: Any) -> None:
                 _refuse_others(each)
 
 
-_NONNEGATIVE: _Requirement = (lambda v: v >= 0, "finite and at least 0")
-_POSITIVE: _Requirement = (lambda v: v > 0, "finite and greater than 0")
-_FRACTION: _Requirement = (lambda v: (v >= 0) & (v < 1), "in [0, 1)")
+NONNEGATIVE: Requirement = (lambda v: v >= 0, "finite and at least 0")
+POSITIVE: Requirement = (lambda v: v > 0, "finite and greater than 0")
+FRACTION: Requirement = (lambda v: (v >= 0) & (v < 1), "in [0, 1)")
+WEIGHT: Requirement = (lambda v: (v >= 0) & (v <= 1), "in [0, 1]")
 
 
 def nonnegative(name: str, value: Any, hint: str = "") -> float:
     """Return `value` as a float; refuse NaN, infinities and negative numbers."""
-    return _number(name, value, _NONNEGATIVE, hint)
+    return _number(name, value, NONNEGATIVE, hint)
 
 
 def positive(name: str, value: Any, hint: str = "") -> float:
     """Return `value` as a float; refuse NaN, infinities and numbers not above 0."""
-    return _number(name, value, _POSITIVE, hint)
+    return _number(name, value, POSITIVE, hint)
 
 
 def fraction(name: str, value: Any, hint: str = "") -> float:
     """Return `value` as a float; refuse what is not in [0, 1)."""
-    return _number(name, value, _FRACTION, hint)
+    return _number(name, value, FRACTION, hint)
 
 
 def nonnegative_array(name: str, value: Any, hint: str = "") -> Any:
     """Return `value` as a scalar array, also of traced numbers, which a run then checks."""
-    return _scalar_array(name, value, _NONNEGATIVE, hint)
+    return scalar_array(name, value, NONNEGATIVE, hint)
 
 
 def positive_array(name: str, value: Any, hint: str = "") -> Any:
     """Return `value` as a scalar array, as `nonnegative_array` does."""
-    return _scalar_array(name, value, _POSITIVE, hint)
+    return scalar_array(name, value, POSITIVE, hint)
 
 
 def fraction_array(name: str, value: Any, hint: str = "") -> Any:
     """Return `value` as a scalar array, as `nonnegative_array` does."""
-    return _scalar_array(name, value, _FRACTION, hint)
+    return scalar_array(name, value, FRACTION, hint)
 
 
 def instance(name: str, value: Any, wanted: type, hint: str = "") -> None:

@@ -13,7 +13,7 @@ ROOT = Path(samflow.__file__).parent
 LAYERS = [
     {"_status", "_components", "_types", "_text", "_extras"},
     {"_checks"},
-    {"_random"},
+    {"_random", "_schedule"},
     {"records"},
     {"theory"},
     {"losses"},

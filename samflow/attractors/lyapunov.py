@@ -16,7 +16,7 @@ from samflow.attractors import _flow_growth, _map_growth
 from samflow.attractors._map_growth import Growth
 from samflow.orbits._iterate import start_states
 from samflow.records import AbstractRecord, Provenance, axes, provenance
-from samflow.systems.base import AbstractFlow, AbstractMap, check_system
+from samflow.systems.base import AbstractFlow, AbstractMap, check_fixed, check_system
 
 
 class Lyapunov(AbstractRecord):
@@ -172,6 +172,7 @@ def lyapunov_spectrum(
     of_map = {"num_steps": num_steps, "num_transient": num_transient}
     radius = _checks.positive_array("escape_radius", escape_radius)
     if isinstance(system, AbstractFlow):
+        check_fixed(system)
         _refuse(of_map, "flow", "`t1` and `t_transient`")
         return _of_flow(system, w0, num_exponents, {"escape_radius": radius} | of_flow)
     check_system(system, AbstractMap, "Use a map or a flow.")

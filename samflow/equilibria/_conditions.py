@@ -13,6 +13,7 @@ from samflow.equilibria.stability import classify
 from samflow.records import AbstractRecord, Provenance, provenance
 from samflow.rules import GD, is_normalised
 from samflow.systems import AbstractSystem, Flow, Map
+from samflow.systems.base import check_fixed
 from samflow.systems.hyperparameters import theory_settings
 from samflow.theory.symbols import eps, rho
 
@@ -110,6 +111,7 @@ def conditions(system: AbstractSystem, w: ArrayLike | None = None) -> Conditions
             f"Argument `system` must be a Map or a Flow, but is {type(system).__name__}. Make "
             "one of a loss and a rule: `sf.Map(loss, rule, lr=...)` or `sf.Flow(loss, rule)`."
         )
+    check_fixed(system)
     if isinstance(system, Map) and system.weight_decay is not None:
         raise _checks.ArgumentError(
             "Argument `system` must have no weight decay: with it, fixed points are not critical "

@@ -227,7 +227,7 @@ def make_rule(convention: Convention | str, loss: AbstractLoss, *, rho: Any) -> 
     if c.ascent == "fsam":
         return _friendly(c, rho)
     if c.num_steps > 1:
-        return MultiStepSAM(c.num_steps * rho, num_steps=c.num_steps)
+        return MultiStepSAM(_times(c.num_steps, rho), num_steps=c.num_steps)
     if c.norm_scope == "all" and c.ascent == "sam":
         return SAM(rho) if bare else PracticalSAM(rho, c.eps, c.placement)
     everything = c.norm_scope == "all" and c.ascent == "asam" and c.scaled == "all"
@@ -246,6 +246,12 @@ def make_rule(convention: Convention | str, loss: AbstractLoss, *, rho: Any) -> 
         shift=c.shift,
         centred=c.ascent == "gcsam",
     )
+
+
+def _times(number: int, rho: Any) -> Any:
+    """Return number · rho, also of a schedule."""
+    function: Any = rho
+    return (lambda k: number * function(k)) if callable(rho) else number * rho
 
 
 def make_loss(

@@ -17,6 +17,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from samflow import _checks
 from samflow._components import Components, in_layout_of
 from samflow._random import MOST_DRAWS, key_words
+from samflow._schedule import check_steps
 from samflow._status import Status
 from samflow._types import ArrayLike
 from samflow.noise.paths import MAX_BYTES, Progress, block_step, check_draws
@@ -24,6 +25,7 @@ from samflow.noise.survival import Survival, kaplan_meier
 from samflow.orbits._iterate import start_states
 from samflow.orbits.blocks import on_components, pack, select, squared_norm, unpack
 from samflow.records import AbstractRecord, Provenance, axes, provenance
+from samflow.systems.base import check_system
 from samflow.systems.stochastic_map import AbstractStochasticMap
 
 BLOCK = 128
@@ -123,13 +125,14 @@ def escape_time(
             key has numbers for, and for paths that would not fit in 2 GiB.
 
     """
-    _checks.instance("system", system, AbstractStochasticMap, "Use `sf.StochasticMap(map, noise)`.")
+    _check_kind(system)
     w = _checks.point("w", w, system.dim)
     radius = _checks.positive("radius", radius)
     num_paths = _checks.count("num_paths", num_paths)
     max_steps = _checks.count("max_steps", max_steps)
     _check_most(system, max_steps)
     check_draws(system, max_steps, num_paths)
+    check_steps(system, 0, max_steps)
     state = _start(system, w, radius, start)
     needed = 2 * num_paths * (state.nbytes + 9)  # rows of a buffer, and again while they are sorted
     if needed > MAX_BYTES:
@@ -194,7 +197,7 @@ def escape_times(
         ArgumentError: for values of a wrong shape or not finite, and as `escape_time`.
 
     """
-    _checks.instance("system", system, AbstractStochasticMap, "Use `sf.StochasticMap(map, noise)`.")
+    _check_kind(system)
     leaves = where(system)
     several = isinstance(leaves, tuple)
     width = len(leaves) if several else 1
@@ -252,6 +255,11 @@ class _Buffer(NamedTuple):
     running: Bool[Array, " rows"]
 
 
+def _check_kind(system: Any) -> None:
+    hint = "Use `sf.StochasticMap(map, noise)`."
+    check_system(system, AbstractStochasticMap, hint, changing=True)
+
+
 def _check_most(system: AbstractStochasticMap, max_steps: int) -> None:
     most = min(MOST_DRAWS // system.num_words, 2**31)
     if max_steps >= most:
@@ -262,7 +270,7 @@ def _check_most(system: AbstractStochasticMap, max_steps: int) -> None:
 
 
 def _start(system: Any, w: Array, radius: float, start: ArrayLike | None) -> Array:
-    state = start_states(system, w if start is None else start, "start")
+    state = start_states(system.at(0), w if start is None else start, "start")
     if state.ndim != 1:
         raise _checks.ArgumentError(
             f"Argument `start` must be one point, at which all paths start, but has {len(state)}."
@@ -387,6 +395,6 @@ def _causes(shared: _Shared, buffer: _Buffer) -> tuple[Array, Array]:
     def one(member: Array, state: Array, k: Array) -> tuple[Array, Array]:
         new = unpack(step(pack(shared.system, state[None]), member[None], k))[0]
         finite = jnp.all(jnp.isfinite(new))
-        return finite, finite | (shared.system.singularity(state) > 0)
+        return finite, finite | (shared.system.at(k).singularity(state) > 0)
 
     return jax.vmap(one)(buffer.members, buffer.states, buffer.inside)

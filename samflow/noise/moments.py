@@ -15,6 +15,7 @@ from samflow._status import Status
 from samflow._types import ArrayLike, Matrix, Point
 from samflow.losses.finite_sum import FiniteSum
 from samflow.records import AbstractRecord, Provenance, axes, provenance
+from samflow.systems.base import check_fixed
 from samflow.systems.gradient_noise import AdditiveNoise, MiniBatch, TiltedLoss
 from samflow.systems.map import Map
 from samflow.systems.stochastic_map import StochasticMap
@@ -104,6 +105,7 @@ def second_moment(
     """
     _checks.double_precision("Computing second moments")
     _checks.instance("system", system, StochasticMap, "Use `sf.StochasticMap(map, noise)`.")
+    check_fixed(system)
     w = _checks.point("w", w, system.dim)
     num_steps = _checks.count("num_steps", num_steps)
     keep_every = _checks.count("keep_every", num_steps if keep_every is None else keep_every)

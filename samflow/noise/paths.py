@@ -16,10 +16,12 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from samflow import _checks
 from samflow._random import MOST_DRAWS, key_words, words
+from samflow._schedule import check_steps
 from samflow._types import ArrayLike, Point
 from samflow.orbits._iterate import start_states
 from samflow.orbits.blocks import on_components, pack, unpack
 from samflow.records import AbstractRecord, Provenance, axes, provenance
+from samflow.systems.base import check_system
 from samflow.systems.stochastic_map import AbstractStochasticMap
 
 BLOCK = 512
@@ -210,12 +212,14 @@ class _Sums(NamedTuple):
 def _prepare(
     system: Any, w0: ArrayLike, key: Any, num_paths: int, num_steps: int, keep_every: int | None
 ) -> tuple[_Ensemble, Any]:
-    _checks.instance("system", system, AbstractStochasticMap, "Use `sf.StochasticMap(map, noise)`.")
+    hint = "Use `sf.StochasticMap(map, noise)`."
+    check_system(system, AbstractStochasticMap, hint, changing=True)
     num_steps = _checks.count("num_steps", num_steps)
     keep_every = _checks.count("keep_every", num_steps if keep_every is None else keep_every)
     keep_every = min(keep_every, num_steps)
     check_draws(system, num_steps, num_paths)
-    start = start_states(system, w0)
+    check_steps(system, 0, num_steps)
+    start = start_states(system.at(0), w0)
     if start.ndim == 2 and len(start) != num_paths:
         raise _checks.ArgumentError(
             f"Argument `w0` must be one start, or one row for each of the {num_paths} paths, but "
@@ -244,12 +248,13 @@ def block_step(
 ) -> Callable[[Any, Array, Any], Any]:
     """Return the step of a packed block, given the numbers of its members and of the step."""
     if on_components(system):
-        return lambda z, members, k: system.step(
+        return lambda z, members, k: system.at(k).step(
             z, words(key, members, k, system.num_words, one=one)
         )
 
     def step_arrays(z: Array, members: Array, k: Any) -> Array:
-        one = lambda state, i: system.step(state, words(key, i, k, system.num_words))  # noqa: E731
+        here = system.at(k)
+        one = lambda state, i: here.step(state, words(key, i, k, system.num_words))  # noqa: E731
         return jax.vmap(one)(z, members)
 
     return step_arrays

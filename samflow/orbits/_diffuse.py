@@ -43,8 +43,8 @@ def diffuse(
         )
         solution = diffrax.diffeqsolve(
             diffrax.MultiTerm(
-                diffrax.ODETerm(lambda t, y, args: system.drift(y)),
-                diffrax.ControlTerm(lambda t, y, args: system.diffusion(y), motion),
+                diffrax.ODETerm(lambda t, y, args: system.at(t).drift(y)),
+                diffrax.ControlTerm(lambda t, y, args: system.at(t).diffusion(y), motion),
             ),
             diffrax.Euler(),
             times[0],
@@ -63,7 +63,7 @@ def diffuse(
         beyond = jnp.sum(end * end) > radius**2
         status = jnp.where(jnp.all(jnp.isfinite(end)), Status.reached_end, Status.not_finite)
         status = jnp.where(beyond & jnp.isfinite(jnp.sum(end)), Status.diverged, status)
-        undefined = (system.singularity(start) <= 0) & (status == Status.not_finite)
+        undefined = (system.at(times[0]).singularity(start) <= 0) & (status == Status.not_finite)
         status = jnp.where(undefined, Status.undefined, status)
         kept = (times < t) | ((times <= t) & (status == Status.reached_end))
         return jnp.where(kept[:, None], solution.ys[:-1], jnp.nan), status, t

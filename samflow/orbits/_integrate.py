@@ -8,10 +8,12 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from samflow import _checks
 from samflow._random import key_words
+from samflow._schedule import check_times
 from samflow._types import ArrayLike
 from samflow.orbits._iterate import start_states
 from samflow.records import AbstractRecord, Provenance, axes, provenance
-from samflow.systems.base import AbstractFlow, check_system
+from samflow.rules import is_normalised
+from samflow.systems.base import AbstractFlow, check_fixed, check_system
 from samflow.systems.diffusion import AbstractDiffusion
 from samflow.systems.flow import Flow
 
@@ -65,6 +67,8 @@ def integrate(
     the sense of Itô, by Euler and Maruyama's with fixed ones: `key` and `dt` are for this alone,
     `rtol` and `atol` for a flow.
 
+    A schedule is a function of the time here, also that of a diffusion's lr.
+
     The flow ẇ = −d(w) of a normalised rule jumps at critical points. There the solution is
     continued in the sense of Filippov (docs/theory, section 3). It stays at an isolated critical
     point, slides along a valley, crosses to the other side, or leaves again.
@@ -100,14 +104,17 @@ def integrate(
 
     Raises:
         ArgumentError: for a wrong shape, a start that is not finite or outside the loss's
-            domain, settings out of range, a diffusion without a key, and a flow with one.
+            domain, settings out of range, a diffusion without a key, a flow with one, schedules
+            of a normalised rule's flow, and schedules that are out of range at one of 1,001 times.
 
     Source: Filippov, Differential Equations with Discontinuous Righthand Sides (1988), chapter 2.
 
     """
     if isinstance(system, AbstractDiffusion):
         return _diffuse(system, w0, t1, num_times, dt, key, escape_radius, max_steps)
-    check_system(system, AbstractFlow, "Use `iterate` for a map.")
+    check_system(system, AbstractFlow, "Use `iterate` for a map.", changing=True)
+    if isinstance(system, Flow) and is_normalised(system.rule):
+        check_fixed(system, hint="A flow that jumps is continued at fixed numbers only.")
     if key is not None or dt is not None:
         raise _checks.ArgumentError(
             f"Argument `{'dt' if key is None else 'key'}` must be left out for a flow, which is "
@@ -118,8 +125,8 @@ def integrate(
     tolerances = _checks.positive_array("rtol", rtol), _checks.positive_array("atol", atol)
     radius = _checks.positive_array("escape_radius", escape_radius)
     max_steps = _checks.count("max_steps", max_steps)
-    z0 = start_states(system, w0)
-    settings = (times, *tolerances, radius)
+    z0 = start_states(system.at(0.0), w0)
+    settings = (check_times(system, times), *tolerances, radius)
     solved = _solve(system, jnp.atleast_2d(z0), settings, max_steps)
     states, status, stopped_at, arrived_at = (a[0] if z0.ndim == 1 else a for a in solved)
     where = provenance(system.describe(), t1=float(t1), rtol=rtol, atol=atol, solver="Tsit5")
@@ -154,8 +161,8 @@ def _diffuse(
             f"Argument `max_steps` must be at least the number of steps, "
             f"{substeps * (num_times - 1)}, but is {max_steps}. Use a larger dt."
         )
-    z0 = start_states(system, w0)
-    times = jnp.linspace(0.0, t1, num_times)
+    z0 = start_states(system.at(0.0), w0)
+    times = check_times(system, jnp.linspace(0.0, t1, num_times))
     settings = _diffuse.DiffusionSettings(times, jnp.asarray(substeps), radius)
     solved = _diffuse.diffuse(system, jnp.atleast_2d(z0), key, settings)
     states, status, stopped_at = (a[0] if z0.ndim == 1 else a for a in solved)

@@ -16,6 +16,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from samflow import _checks
+from samflow._schedule import check_steps, schedules
 from samflow._status import Status
 from samflow._types import ArrayLike
 from samflow.orbits.barrier import step_with_barrier
@@ -40,11 +41,11 @@ class Orbit(AbstractRecord):
 
     Attributes:
         states: the states kept, NaN after an orbit has ended (see `stopped_at`).
-        steps: the step number of each kept state, 0 for the start.
+        steps: the step number of each kept state, `first_step` for the start.
         final: the last state reached; for a diverged orbit the first one outside the ball.
         status: converged, out of steps, diverged, not finite or undefined, one per orbit.
-        stopped_at: number of steps made: for `diverged`, `not finite` and `undefined` the step
-            at which it happened, for `converged` the step at which it was seen.
+        stopped_at: the step number of `final`: for `diverged`, `not finite` and `undefined` the
+            step at which it happened, for `converged` the step at which it was seen.
 
     """
 
@@ -81,8 +82,11 @@ def iterate(
     tol: float = 0.0,
     escape_radius: float = 1e6,
     check_every: int = 50,
+    first_step: int = 0,
 ) -> Orbit:
     """Iterate a map from weights (velocity 0) or full states, one start or an ensemble.
+
+    A map with schedules changes with the step: step k, counted from 0, is that of `system.at(k)`.
 
     Args:
         system: the map.
@@ -91,41 +95,56 @@ def iterate(
         keep_every: keep the states at steps 0, k, 2k, ... up to num_steps; by default the first
             and the last only. Memory: N · (1 + num_steps // k) · state_dim numbers.
         tol: an orbit has converged when ‖z⁺ − z‖ ≤ tol. The default 0 means that the state no
-            longer changes at all, after which no step ever changes it.
+            longer changes at all, after which no step ever changes it. A map with schedules makes
+            all steps and takes no other tolerance: where lr is small for a time, so is the update.
         escape_radius: an orbit has diverged when ‖z‖ exceeds this. A ball left and entered again
             between two checks is not noticed.
         check_every: steps between checks.
+        first_step: the number of the first step, for a map with schedules. An orbit is continued
+            from `final` and `stopped_at` of its first part.
 
     Returns:
         An `Orbit`. Nothing is raised for an orbit that fails: its status says what happened.
 
     Raises:
         ArgumentError: for a wrong shape, a start that is not finite or outside the loss's
-            domain, or numbers of steps below 1.
+            domain, numbers of steps below 1, and a schedule that is out of range at one of the
+            steps.
 
     """
-    check_system(system, AbstractMap, "Use `integrate` for a flow.")
+    check_system(system, AbstractMap, "Use `integrate` for a flow.", changing=True)
     num_steps = _checks.count("num_steps", num_steps)
     keep_every = _checks.count("keep_every", num_steps if keep_every is None else keep_every)
     check_every = _checks.count("check_every", check_every)
     tol = _checks.nonnegative_array("tol", tol)
     escape_radius = _checks.positive_array("escape_radius", escape_radius)
-    z0 = start_states(system, w0)
+    first_step = _checks.count("first_step", first_step, minimum=0)
+    changes = bool(schedules(system))
+    if changes and not (_checks.is_traced(tol) or tol == 0):
+        raise _checks.ArgumentError(
+            f"Argument `tol` must be 0 for a map with schedules, but is {float(tol):g}: a small "
+            "update may come from a small lr."
+        )
+    z0 = start_states(system.at(first_step), w0)
     batch = jnp.atleast_2d(z0)
-    settings = _Settings(num_steps, min(keep_every, num_steps), check_every, tol, escape_radius)
+    first = check_steps(system, first_step, num_steps)
+    settings = _Settings(
+        num_steps, min(keep_every, num_steps), check_every, tol, escape_radius, first
+    )
     settings = jax.tree.map(jnp.asarray, settings)  # Python numbers would be constants
     kept = 1 + num_steps // keep_every
+    begun = {"first_step": first_step} if first_step else {}
     states, final, status, stopped_at = _run(system, batch, settings, kept, jnp.asarray(1.0))
     if z0.ndim == 1:
         states, final, status, stopped_at = states[0], final[0], status[0], stopped_at[0]
     return Orbit(
         states,
-        keep_every * jnp.arange(kept),
+        first_step + keep_every * jnp.arange(kept),
         final,
         status,
-        stopped_at,
+        first_step + stopped_at,
         system.dim,
-        provenance(system.describe(), num_steps=num_steps, keep_every=keep_every),
+        provenance(system.describe(), num_steps=num_steps, keep_every=keep_every, **begun),
     )
 
 
@@ -156,10 +175,11 @@ class _Settings(NamedTuple):
     check_every: Any
     tol: Any
     escape_radius: Any
+    first_step: Any
 
 
 class _Carry(NamedTuple):
-    """The state of a block: `step` is common to its members, the rest one per member."""
+    """The state of a block: `step`, the number of steps made, is common to its members."""
 
     step: Any
     z: Any
@@ -173,22 +193,34 @@ class _Carry(NamedTuple):
 def _run(
     system: AbstractMap, z0: Array, settings: _Settings, kept: int, one: Array
 ) -> tuple[Array, ...]:
-    functions = _functions(system, one)
+    functions = _functions(system, one, settings.first_step)
     return over_blocks(lambda block: _run_block(functions, block, settings, kept), z0, _BLOCK)
 
 
 class _Functions(NamedTuple):
-    """Of a block: from an array (block, state), and the step and the singularity after that."""
+    """Of a block: from an array (block, state), and the step and the singularity after that.
+
+    The latter two take a packed block and the number of steps made before.
+    """
 
     pack: Any
     step: Any
     singularity: Any
+    changes: bool
 
 
-def _functions(system: AbstractMap, one: Array) -> _Functions:
-    if on_components(system):
-        return _Functions(split, step_with_barrier(system, one), system.singularity)
-    return _Functions(lambda a: a, jax.vmap(system.step), jax.vmap(system.singularity))
+def _functions(system: AbstractMap, one: Array, first: Any) -> _Functions:
+    changes, apart = bool(schedules(system)), on_components(system)
+
+    def step(z: Any, k: Any) -> Any:
+        here = system.at(first + k) if changes else system
+        return step_with_barrier(here, one)(z) if apart else jax.vmap(here.step)(z)
+
+    def singularity(z: Any, k: Any) -> Any:
+        here = system.at(first + k) if changes else system
+        return here.singularity(z) if apart else jax.vmap(here.singularity)(z)
+
+    return _Functions(split if apart else lambda a: a, step, singularity, changes)
 
 
 def _run_block(
@@ -235,8 +267,9 @@ def _advance(functions: _Functions, carry: _Carry, until: Any, settings: _Settin
 
     def chunk(carry: _Carry) -> _Carry:
         length = jnp.minimum(settings.check_every, until - carry.step)
-        before = lax.fori_loop(0, length - 1, lambda _, z: functions.step(z), carry.z)
-        after = functions.step(before)
+        step = lambda i, z: functions.step(z, carry.step + i)  # noqa: E731
+        before = lax.fori_loop(0, length - 1, step, carry.z)
+        after = step(length - 1, before)
         new = carry._replace(step=carry.step + length, z=after, previous=before)
         # Written so that NaN counts as outside.
         outside = ~(squared_norm(after) <= settings.escape_radius**2)
@@ -244,7 +277,7 @@ def _advance(functions: _Functions, carry: _Carry, until: Any, settings: _Settin
         new = lax.cond(
             jnp.any(lost), lambda: _replay(functions, carry, new, lost, settings), lambda: new
         )
-        return _settle(new, settings)
+        return new if functions.changes else _settle(new, settings)
 
     return lax.while_loop(going, chunk, carry)
 
@@ -268,10 +301,10 @@ def _replay(
     """
 
     def one(_: Any, carry: _Carry) -> _Carry:
-        z = functions.step(carry.z)
+        z = functions.step(carry.z, carry.step)
         outside = lost & ~(squared_norm(z) <= settings.escape_radius**2)
         finite = jnp.isfinite(squared_norm(z))
-        singular = functions.singularity(carry.z) <= 0
+        singular = functions.singularity(carry.z, carry.step) <= 0
         broken = jnp.where(singular, Status.undefined, Status.not_finite)
         cause = jnp.where(finite, Status.diverged, broken)
         carry = carry._replace(step=carry.step + 1, z=z, previous=carry.z)

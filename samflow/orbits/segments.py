@@ -46,7 +46,7 @@ class Segment(NamedTuple):
 
 
 def solve_segment(
-    velocity: Callable[[Array], Array],
+    velocity: Callable[[Any, Array], Array],
     start: Array,
     t0: Array,
     settings: SolverSettings,
@@ -54,10 +54,10 @@ def solve_segment(
     *,
     max_steps: int,
 ) -> Segment:
-    """Integrate ẇ = velocity(w) from `t0` to the last of the times by Tsitouras' 5/4 method.
+    """Integrate ẇ = velocity(t, w) from `t0` to the last of the times by Tsitouras' 5/4 method.
 
     Args:
-        velocity: the field, smooth up to the first event.
+        velocity: the field at a time, smooth up to the first event.
         start: w at `t0`.
         t0: where the segment starts; at the last of the times nothing is done.
         settings: those of `integrate`.
@@ -72,7 +72,7 @@ def solve_segment(
     """
     times = settings.times
     solution = diffrax.diffeqsolve(
-        diffrax.ODETerm(lambda t, y, args: velocity(y)),
+        diffrax.ODETerm(lambda t, y, args: velocity(t, y)),
         diffrax.Tsit5(),
         t0,
         times[-1],
@@ -128,7 +128,8 @@ def smooth_status(
     """Name the ending of a segment along the system's own field."""
     beyond = jnp.sum(segment.w * segment.w) > settings.radius**2
     status = jnp.where(segment.events[0] & beyond, Status.diverged, segment.status)
-    undefined = (system.singularity(start) <= 0) | (system.singularity(segment.w) <= 0)
+    first, last = system.at(settings.times[0]), system.at(segment.t)
+    undefined = (first.singularity(start) <= 0) | (last.singularity(segment.w) <= 0)
     return jnp.where(undefined & (status != Status.reached_end), Status.undefined, status)
 
 
@@ -141,7 +142,12 @@ def smooth_segments(
     def one(start: Array) -> tuple[Array, Array, Array]:
         events = [lambda w: outside(w, settings)]
         segment = solve_segment(
-            system.velocity, start, settings.times[0], settings, events, max_steps=max_steps
+            lambda t, w: system.at(t).velocity(w),
+            start,
+            settings.times[0],
+            settings,
+            events,
+            max_steps=max_steps,
         )
         kept = jnp.where((settings.times <= segment.t)[:, None], segment.kept, jnp.nan)
         return kept, smooth_status(segment, system, start, settings), segment.t

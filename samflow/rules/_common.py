@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from samflow import _checks
 from samflow._components import elementwise, largest
+from samflow._schedule import Schedule, hyperparameter
 from samflow._types import Scalar, Vector
 
 _Member = TypeVar("_Member", bound=enum.Enum)
@@ -19,19 +20,32 @@ _AT_ONCE = 64
 
 def radius(value: Any) -> Scalar:
     """Check `rho`."""
-    return _checks.nonnegative_array("rho", value, "rho is the radius of the ascent step.")
+    hint = "rho is the radius of the ascent step."
+    return hyperparameter("rho", value, _checks.NONNEGATIVE, hint)
 
 
 def at_least_0(name: str) -> Callable[[Any], Scalar]:
     """Return the check of a hyperparameter that must not be negative."""
-    return lambda value: _checks.nonnegative_array(name, value)
+    return lambda value: hyperparameter(name, value, _checks.NONNEGATIVE)
 
 
-def weight(name: str) -> Callable[[Any], Scalar]:
+def above_0(name: str, hint: str = "") -> Callable[[Any], Scalar]:
+    """Return the check of a hyperparameter that must be positive."""
+    return lambda value: hyperparameter(name, value, _checks.POSITIVE, hint)
+
+
+def fraction(name: str) -> Callable[[Any], Scalar]:
+    """Return the check of a hyperparameter that must lie in [0, 1)."""
+    return lambda value: hyperparameter(name, value, _checks.FRACTION)
+
+
+def weight(name: str) -> Callable[[Any], Any]:
     """Return the check of a hyperparameter that must lie in [0, 1]."""
 
-    def check(value: Any) -> Scalar:
-        number = _checks.nonnegative_array(name, value)
+    def check(value: Any) -> Any:
+        number = hyperparameter(name, value, _checks.NONNEGATIVE, scheduled=_checks.WEIGHT)
+        if isinstance(number, Schedule):
+            return number
         message = f"Argument `{name}` must be in [0, 1]"
         if _checks.is_traced(value):
             return eqx.error_if(number, number > 1, f"{message}.")

@@ -4,11 +4,10 @@ from typing import ClassVar
 
 import equinox as eqx
 
-from samflow import _checks
 from samflow._components import norm, unit
 from samflow._types import Scalar, V, Vector
 from samflow.losses.base import AbstractLoss
-from samflow.rules._common import at_least_0, radius, weight
+from samflow.rules._common import at_least_0, fraction, radius, weight
 from samflow.rules.base import AbstractRule
 from samflow.rules.critical import AlignedCycle, with_sams_cycle
 
@@ -31,7 +30,7 @@ class FSAM(AbstractRule):
 
     rho: Scalar = eqx.field(converter=radius)
     sigma: Scalar = eqx.field(default=1.0, converter=at_least_0("sigma"))
-    decay: Scalar = eqx.field(default=0.6, converter=lambda v: _checks.fraction_array("decay", v))
+    decay: Scalar = eqx.field(default=0.6, converter=fraction("decay"))
     name: ClassVar[str] = "f-sam"
     formula: ClassVar[str] = "g(w + rho u/‖u‖), u = g(w) − sigma m, m⁺ = decay m + (1 − decay) g(w)"
     source: ClassVar[str] = "Li, Zhou, He, Cheng, Huang 2024, arXiv 2403.12350"

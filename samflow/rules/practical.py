@@ -13,7 +13,17 @@ from samflow import _checks
 from samflow._components import Components, elementwise, inner, largest, mean, norm
 from samflow._types import Scalar, V, Vector
 from samflow.losses.base import AbstractLoss
-from samflow.rules._common import at_least_0, everywhere, flag, kink_distance, least, member, radius
+from samflow.rules._common import (
+    above_0,
+    at_least_0,
+    everywhere,
+    flag,
+    fraction,
+    kink_distance,
+    least,
+    member,
+    radius,
+)
 from samflow.rules.base import AbstractMemorylessRule, AbstractRule
 
 
@@ -47,9 +57,7 @@ class PracticalSAM(AbstractMemorylessRule):
     rho: Scalar = eqx.field(converter=radius)
     eps: Scalar = eqx.field(
         default=1e-12,
-        converter=lambda v: _checks.positive_array(
-            "eps", v, "Use SAM for a denominator without it."
-        ),
+        converter=above_0("eps", "Use SAM for a denominator without it."),
     )
     placement: Placement = eqx.field(
         static=True, default=Placement.outside, converter=member("placement", Placement)
@@ -279,12 +287,10 @@ class PracticalFSAM(AbstractRule):
 
     rho: Scalar = eqx.field(converter=radius)
     sigma: Scalar = eqx.field(default=1.0, converter=at_least_0("sigma"))
-    decay: Scalar = eqx.field(default=0.6, converter=lambda v: _checks.fraction_array("decay", v))
+    decay: Scalar = eqx.field(default=0.6, converter=fraction("decay"))
     eps: Scalar = eqx.field(
         default=1e-12,
-        converter=lambda v: _checks.positive_array(
-            "eps", v, "Use FSAM for a denominator without it."
-        ),
+        converter=above_0("eps", "Use FSAM for a denominator without it."),
     )
     placement: Placement = eqx.field(
         static=True, default=Placement.outside, converter=member("placement", Placement)

@@ -18,6 +18,7 @@ from samflow.losses.eager import AbstractEagerLoss, compiled, is_eager
 from samflow.spectra.differences import Difference, gradient_difference
 from samflow.spectra.products import hessian_product
 from samflow.systems import Map
+from samflow.systems.base import check_fixed
 from samflow.systems.hyperparameters import theory_settings
 from samflow.theory.symbols import beta, multiplier, scaled_curvature
 
@@ -44,6 +45,7 @@ def measured_along(system: Map, w: Point, vectors: NumpyArray) -> Along:
 
     """
     _checks.instance("system", system, Map, "Use `sf.Map(loss, rule, lr=...)`.")
+    check_fixed(system)
     without_memory(system)
     plain = eqx.tree_at(lambda s: s.momentum, system, None, is_leaf=lambda leaf: leaf is None)
     if system.rule.by_gradients and not is_eager(system.loss):

@@ -19,6 +19,7 @@ from samflow.spectra.krylov import Product, Ritz, arnoldi, settled
 from samflow.spectra.products import hessian_product
 from samflow.spectra.spectrum import tolerance
 from samflow.systems import Map
+from samflow.systems.base import check_fixed
 from samflow.systems.hyperparameters import theory_settings
 from samflow.theory.symbols import lam, rho
 
@@ -128,6 +129,7 @@ def update_multipliers(
     """
     _checks.double_precision("Finding multipliers")
     _checks.instance("system", system, Map, "Use `sf.Map(loss, rule, lr=...)`.")
+    check_fixed(system)
     w = _checks.point("w", w, system.dim)
     k, max_products = _checks.count("k", k), _checks.count("max_products", max_products)
     tol, dim = tolerance(system.loss, tol), system.state_dim

@@ -33,6 +33,7 @@ from samflow.switching.perturbations import kick_size
 from samflow.switching.records import LateSwitch
 from samflow.switching.training_runs import TrainingRun, loss_digest
 from samflow.systems import Map
+from samflow.systems.base import check_fixed
 
 _ROWS = 20
 
@@ -120,6 +121,7 @@ def late_switch(
     """
     _checks.double_precision("`late_switch`")
     how = how_to_train(system, batch_size, drop_last, attack)
+    check_fixed(system)
     num_epochs = _epochs(num_epochs, how)
     _check(checkpoint, system, test)
     num_points = _checks.count("num_points", num_points, minimum=3)

@@ -24,6 +24,7 @@ from samflow.switching.connectivity import path_barrier
 from samflow.switching.sweep_records import QUANTITIES, SwitchSweep
 from samflow.switching.training_runs import loss_digest, measure
 from samflow.systems import Map
+from samflow.systems.base import check_fixed
 
 _MEASURED = "measured"
 
@@ -95,6 +96,8 @@ def sweep_switch(
         how_to_train(before, batch_size, drop_last, attack_before),
         how_to_train(after, batch_size, drop_last, attack),
     )
+    check_fixed(before, "before")
+    check_fixed(after, "after")
     starts = jnp.atleast_2d(_checks.point("w0", w0, before.dim, batched=True))
     if before.dim != after.dim:
         raise _checks.ArgumentError(

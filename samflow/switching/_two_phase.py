@@ -35,6 +35,7 @@ from samflow.switching.orbit_analysis import (
 from samflow.switching.perturbations import kick_size
 from samflow.switching.records import LateSwitch
 from samflow.systems import Map
+from samflow.systems.base import check_fixed
 from samflow.systems.hyperparameters import theory_settings
 
 _STILL, _FAR = 1e-11, 1e6
@@ -124,6 +125,7 @@ def _check_system(system: Map) -> None:
             f"Argument `system` must be a Map, but is {type(system).__name__}. Make one of a loss "
             "and a rule: `sf.Map(loss, rule, lr=...)`."
         )
+    check_fixed(system)
     rule = system.rule
     if is_gradient_descent(system) or is_normalised(rule) or rule.num_memories:
         raise _no_multipliers(system)

@@ -1,12 +1,13 @@
 """One interface for everything that moves, so that every analysis takes any system."""
 
 import abc
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import equinox as eqx
 import jax
 
 from samflow import _checks
+from samflow._schedule import at, schedules
 from samflow._types import Matrix, Point, Scalar, V, Vector
 from samflow.losses.base import AbstractLoss
 
@@ -47,6 +48,10 @@ class AbstractSystem(eqx.Module):
     @abc.abstractmethod
     def describe(self) -> str:
         """Say in one line what the system is, with its hyperparameters."""
+
+    def at(self, step: Any) -> Self:
+        """Return the system at a step, of a flow at a time: with a number for each schedule."""
+        return at(self, step)
 
 
 class AbstractWeightSystem(AbstractSystem):
@@ -96,13 +101,22 @@ class AbstractFlow(AbstractWeightSystem):
         return jax.jacfwd(self.velocity)(z)
 
 
-def check_system(system: Any, wanted: type = AbstractSystem, otherwise: str = "") -> None:
+def check_system(
+    system: Any,
+    wanted: type = AbstractSystem,
+    otherwise: str = "",
+    *,
+    name: str = "system",
+    changing: bool = False,
+) -> None:
     """Refuse what is no system of the kind wanted; of a loss say how to make one of it.
 
     Args:
         system: what was given.
         wanted: a class of systems.
         otherwise: what to do for who gave another system.
+        name: of the argument.
+        changing: whether it may have schedules.
 
     Raises:
         ArgumentError: for anything else.
@@ -110,4 +124,20 @@ def check_system(system: Any, wanted: type = AbstractSystem, otherwise: str = ""
     """
     loss = isinstance(system, AbstractLoss)
     make = "Make one of the loss and a rule: `sf.Map(loss, rule, lr=...)` or `sf.Flow(loss, rule)`."
-    _checks.instance("system", system, wanted, make if loss else otherwise)
+    _checks.instance(name, system, wanted, make if loss else otherwise)
+    if not changing:
+        check_fixed(system, name)
+
+
+def check_fixed(system: AbstractSystem, name: str = "system", hint: str = "") -> None:
+    """Refuse a system that has schedules, where one map or one flow is meant."""
+    found = list(dict.fromkeys(schedule.name for schedule in schedules(system)))
+    if found:
+        several = len(found) > 1
+        names = f"{', '.join(found[:-1])} and {found[-1]}" if several else found[0]
+        when, k = ("step", "k") if hasattr(system, "step") else ("time", "t")
+        raise _checks.ArgumentError(
+            f"Argument `{name}` must not change, but the {names} of this system "
+            f"{'change' if several else 'changes'} with the {when}. Use `{name}.at({k})`, the "
+            f"system at {when} {k}. {hint}".strip()
+        )

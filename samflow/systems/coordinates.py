@@ -15,6 +15,7 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
 from samflow._components import Components
+from samflow._schedule import at
 from samflow.losses.base import AbstractLoss
 from samflow.rules.base import AbstractRule
 
@@ -32,6 +33,7 @@ def runs_by_coordinates(rule: AbstractRule, loss: AbstractLoss) -> bool:
     """
     if not loss.elementwise:
         return False
+    rule = at(rule, 0)
     leaves, structure = jax.tree.flatten((rule, loss))
     kinds = tuple(
         jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)

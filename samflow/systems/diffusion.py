@@ -16,9 +16,9 @@ from samflow._types import Matrix, Point, Scalar, V, Vector
 from samflow.losses.base import AbstractLoss
 from samflow.rules.base import AbstractRule
 from samflow.systems import update_moments
-from samflow.systems.base import AbstractWeightSystem
+from samflow.systems.base import AbstractWeightSystem, check_fixed
 from samflow.systems.gradient_noise import AbstractNoise
-from samflow.systems.map import describe_rule, in_layout
+from samflow.systems.map import describe_rule, in_layout, shown, step_size
 from samflow.systems.stochastic_map import AbstractStochasticMap
 
 if TYPE_CHECKING:  # type checkers would take abstract variables for constructor arguments
@@ -92,7 +92,8 @@ class Diffusion(AbstractDiffusion):
     Attributes:
         loss: the whole loss.
         rule: its direction.
-        lr: step size of the optimiser that is modelled, > 0.
+        lr: step size of the optimiser that is modelled, > 0; a function of time, the sum of the
+            steps' lr, may also be 0. So may the numbers of the rule be functions of time.
         noise: how a step's loss is drawn, a `MiniBatch` or `AdditiveNoise`.
         moments: "leading" or "exact". Batches are enumerated for both. Additive noise with
             "leading" is exact for GD, USAM, DNSAM and SAM and refused for others; with "exact" it
@@ -109,7 +110,7 @@ class Diffusion(AbstractDiffusion):
 
     loss: AbstractLoss
     rule: AbstractRule
-    lr: Scalar = eqx.field(converter=lambda v: _checks.positive_array("lr", v))
+    lr: Scalar = eqx.field(converter=step_size)
     noise: AbstractNoise
     moments: str = eqx.field(
         static=True, default="leading", converter=lambda v: _checks.known("moments", v, MOMENTS)
@@ -167,12 +168,8 @@ class Diffusion(AbstractDiffusion):
 
     def describe(self) -> str:
         """Say what the system is."""
-        lr = "traced" if _checks.is_traced(self.lr) else f"{float(self.lr):g}"
-        rule = describe_rule(self.rule)
-        return (
-            f"diffusion of {rule} on {self.loss.name}, lr={lr}; {self.noise.describe()}; "
-            f"{self.moments}"
-        )
+        text = f"diffusion of {describe_rule(self.rule)} on {self.loss.name}, lr={shown(self.lr)}"
+        return f"{text}; {self.noise.describe()}; {self.moments}"
 
 
 class FunctionDiffusion(AbstractDiffusion):
@@ -257,6 +254,7 @@ class EulerMaruyama(AbstractWeightSystem, AbstractStochasticMap):
 
     def __check_init__(self) -> None:
         _checks.instance("diffusion", self.diffusion, AbstractDiffusion, "Use `sf.Diffusion`.")
+        check_fixed(self.diffusion, "diffusion", "`integrate` follows them.")
 
     @property
     def dim(self) -> int:

@@ -16,7 +16,11 @@ from samflow.systems.map import describe_rule, in_layout
 
 
 class Flow(AbstractFlow):
-    """The flow ẇ = −d(w) of a rule; time is lr times the number of steps as lr → 0."""
+    """The flow ẇ = −d(w) of a rule; time is lr times the number of steps as lr → 0.
+
+    Numbers of a smooth rule may be functions of time in JAX. `integrate` follows them; `at(t)` is
+    the flow at time t, which all else takes.
+    """
 
     loss: AbstractLoss
     rule: AbstractRule

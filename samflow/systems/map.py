@@ -8,7 +8,9 @@ import equinox as eqx
 import jax.numpy as jnp
 
 from samflow import _checks
+from samflow._checks import Requirement
 from samflow._components import Components, concatenate
+from samflow._schedule import Schedule, hyperparameter
 from samflow._types import Scalar, V, Vector
 from samflow.losses.base import AbstractLoss
 from samflow.rules.base import AbstractRule
@@ -16,14 +18,20 @@ from samflow.systems.base import AbstractMap, AbstractWeightSystem
 from samflow.systems.coordinates import runs_by_coordinates
 
 
-def _absent_or(check: Callable[[str, Any], Any], name: str) -> Callable[[Any], Any]:
+def _absent_or(requirement: Requirement, name: str) -> Callable[[Any], Any]:
     """Keep a hyperparameter of None or a plain 0 out of the state and out of the program."""
 
     def convert(value: Any) -> Any:
         plain_zero = isinstance(value, (int, float)) and value == 0
-        return None if value is None or plain_zero else check(name, value)
+        absent = value is None or plain_zero
+        return None if absent else hyperparameter(name, value, requirement)
 
     return convert
+
+
+def step_size(value: Any) -> Scalar:
+    """Check `lr`, which at single steps of a schedule may be 0."""
+    return hyperparameter("lr", value, _checks.POSITIVE, scheduled=_checks.NONNEGATIVE)
 
 
 class Map(AbstractMap):
@@ -37,8 +45,12 @@ class Map(AbstractMap):
 
     This is the convention of torch.optim.SGD; weight decay does not enter the ascent step of SAM.
 
+    lr, momentum, weight_decay and the numbers of the rule may be schedules: functions in JAX of
+    the number of the step, such as those of optax. `iterate`, ensembles of paths and training
+    follow them; `at(k)` is the map at step k, which has numbers, and which all else takes.
+
     Attributes:
-        lr: step size, > 0.
+        lr: step size, > 0; a schedule may also be 0.
         momentum: in [0, 1). With None or a plain 0 the state is w alone; otherwise (w, v).
             To sweep momentum through 0, start from another value and replace the leaf. A rule
             with a memory puts it last: (w, m) or (w, v, m).
@@ -52,13 +64,13 @@ class Map(AbstractMap):
 
     loss: AbstractLoss
     rule: AbstractRule
-    lr: Scalar = eqx.field(converter=lambda v: _checks.positive_array("lr", v))
+    lr: Scalar = eqx.field(converter=step_size)
     momentum: Scalar | None = eqx.field(
-        default=None, converter=_absent_or(_checks.fraction_array, "momentum")
+        default=None, converter=_absent_or(_checks.FRACTION, "momentum")
     )
     nesterov: bool = eqx.field(static=True, default=False)
     weight_decay: Scalar | None = eqx.field(
-        default=None, converter=_absent_or(_checks.nonnegative_array, "weight_decay")
+        default=None, converter=_absent_or(_checks.NONNEGATIVE, "weight_decay")
     )
 
     def __check_init__(self) -> None:
@@ -133,11 +145,11 @@ class Map(AbstractMap):
 
     def describe(self) -> str:
         """Say what the system is."""
-        text = f"map of {describe_rule(self.rule)} on {self.loss.name}, lr={_shown(self.lr)}"
+        text = f"map of {describe_rule(self.rule)} on {self.loss.name}, lr={shown(self.lr)}"
         if self.momentum is not None:
-            text += f", {'Nesterov ' if self.nesterov else ''}momentum={_shown(self.momentum)}"
+            text += f", {'Nesterov ' if self.nesterov else ''}momentum={shown(self.momentum)}"
         if self.weight_decay is not None:
-            text += f", weight_decay={_shown(self.weight_decay)}"
+            text += f", weight_decay={shown(self.weight_decay)}"
         return text
 
 
@@ -195,11 +207,14 @@ def describe_rule(rule: AbstractRule) -> str:
         for name, value in vars(rule).items()
         if not (value is None or callable(value) or name.startswith("_"))
     }
-    shown = ", ".join(f"{name}={_shown(value)}" for name, value in fields.items())
-    return f"{rule.name}({shown})" if shown else rule.name
+    text = ", ".join(f"{name}={shown(value)}" for name, value in fields.items())
+    return f"{rule.name}({text})" if text else rule.name
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """Return a hyperparameter as descriptions have it."""
+    if isinstance(value, Schedule):
+        return value.describe()
     if isinstance(value, enum.Enum):
         return value.name
     if isinstance(value, (bool, str, tuple)):

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from samflow import _checks
+from samflow._schedule import schedules
 from samflow._types import NumpyArray
 from samflow.losses.network_base import AbstractNetworkLoss
 from samflow.networks.checkpoints import Checkpoint
@@ -109,6 +110,12 @@ def diagnose(
     systems = [Map(loss, _made(each, rho), **common) for each in rules]
     for system in systems:
         without_memory(system)
+    changing = [schedule.name for schedule in schedules(systems)]
+    if changing:
+        raise _checks.ArgumentError(
+            f"Argument `{changing[0]}` must be a number for a report on given weights, but is a "
+            "function of the step. Give its value at one step."
+        )
     if batch_size is not None:
         MiniBatch(batch_size).check(loss)
     settings = {"rho": rho, **common, "batch_size": batch_size, "convention": convention}

@@ -22,6 +22,7 @@ from samflow.orbits._iterate import iterate
 from samflow.records import AbstractRecord, Provenance, axes, provenance
 from samflow.rules import USAM
 from samflow.systems import Map
+from samflow.systems.base import check_fixed
 
 FACTOR = 1e3
 """Growth or decay by this factor ends the question: a ball of so many times the first distance."""
@@ -123,6 +124,7 @@ def departure(
     """
     _checks.double_precision("Following an orbit at a saddle")
     _checks.instance("system", system, Map, "Use `sf.Map(saddle.loss, rule, lr=...)`.")
+    check_fixed(system)
     distance = _checks.positive("distance", distance)
     num_steps = _checks.count("num_steps", num_steps, minimum=4 * _FEWEST)
     dim = len(saddle.eigenvalues)

@@ -13,6 +13,7 @@ from jaxtyping import PRNGKeyArray
 
 from samflow import _checks
 from samflow._random import key_words
+from samflow._schedule import check_steps, schedules
 from samflow._status import Status
 from samflow._types import ArrayLike, NumpyArray, Point, Scalar, V
 from samflow.losses.base import AbstractLoss
@@ -61,7 +62,7 @@ def first_state(system: Map, w: ArrayLike, *, key: PRNGKeyArray | None = None) -
     w = _checks.point("w", w, system.dim)
     key = jr.key(0) if key is None else key
     key_words(key)
-    return TrainState(system.lift(w), key)
+    return TrainState(system.at(0).lift(w), key)
 
 
 def switch(state: TrainState, before: Map, after: Map, *, momentum: str = "keep") -> TrainState:
@@ -123,12 +124,15 @@ def train(
     A run that was stopped, saved and loaded, within an epoch or at its end, goes through the same
     bits as one that was not.
 
+    A map with schedules changes with the step, which is counted from the start of training on,
+    through all epochs and calls.
+
     With an attack the inputs of a step's batch are perturbed once, at the weights before the
     step, and all gradients of the step are taken on these inputs: SAM's ascent, too, and its
     second gradient. A rule that takes the whole loss besides sees it unperturbed.
 
     Args:
-        system: the map, on the whole loss.
+        system: the map, on the whole loss; it may have schedules.
         state: from `first_state`, `switch`, `load_state` or an earlier call.
         until: epochs from the start of training, not of this call.
         batch_size: examples a step; None for all of them.
@@ -151,7 +155,8 @@ def train(
     Raises:
         ArgumentError: for a state that is not of the system or is beyond `until`, a batch larger
             than the data, a loss without examples where there is a batch size, a loss that cannot
-            be attacked, and a file that cannot be written.
+            be attacked, a file that cannot be written, and a schedule out of range at a step up to
+            `until`.
 
     """
     how = how_to_train(system, batch_size, drop_last, attack)
@@ -184,7 +189,7 @@ class How(NamedTuple):
     @property
     def deterministic(self) -> bool:
         """Whether every step is the same map."""
-        return self.batch_size is None and self.attack is None
+        return self.batch_size is None and self.attack is None and not schedules(self.system)
 
     def taken(self, state: TrainState) -> int:
         """Return the number of steps from the start of training on."""
@@ -206,7 +211,8 @@ class How(NamedTuple):
         return TrainState(z, state.key, state.epoch, step), size
 
     def _moved(self, state: TrainState, order: NumpyArray | None) -> tuple[Point, Scalar]:
-        system, begin = self.system, state.step * (self.batch_size or 0)
+        system = self.system.at(self.taken(state))
+        begin = state.step * (self.batch_size or 0)
         chosen = None if order is None else order[begin : begin + (self.batch_size or 0)]
         if chosen is not None and self.attack is None and not is_eager(system.loss):
             return _step_on_batch(system, state.z, chosen)
@@ -300,6 +306,8 @@ def run(
         raise _checks.ArgumentError(
             f"Argument `until` must be at least the state's epoch, {state.epoch}, but is {until}."
         )
+    first = how.taken(state)
+    check_steps(how.system, first, until * how.num_batches - first)
     now = [state]
     try:
         ended = _follow(how, now, until, store, on_step, progress)

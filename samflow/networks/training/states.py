@@ -21,6 +21,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from samflow import _checks
 from samflow._random import key_words
+from samflow._schedule import Schedule
 from samflow._types import NumpyArray
 from samflow.losses.evaluation import few_outputs, same_outputs
 from samflow.records import write_whole
@@ -43,6 +44,8 @@ _DAMAGED = (
 """What NumPy and its readers raise on bytes that are no whole file of theirs."""
 _COMPARED_ROWS = 4096
 """Rows of an array of data that enter its fingerprint."""
+_COMPARED_STEPS = [*range(256), *(n * 2**k for k in range(6, 28) for n in (4, 5, 6, 7))]
+"""Steps at which the values of a schedule enter its fingerprint."""
 
 
 class TrainState(NamedTuple):
@@ -180,18 +183,16 @@ def fingerprint(system: Map, **others: Any) -> dict[str, str]:
 
     Data count by shape, type, and at most 4,096 rows of each array. What is no array, as an
     activation, the function of a rule, or all of a PyTorch module, counts by its name only: a
-    `Store` looks at outputs.
+    `Store` looks at outputs. A schedule counts by its name and its values at some steps.
     """
     loss = system.loss
     rest = eqx.tree_at(lambda s: s.loss, system, None)
-    numbers = {
-        jtu.keystr(path, simple=True, separator="."): _exact(leaf)
-        for path, leaf in jtu.tree_flatten_with_path(rest)[0]
-    }
+    leaves = jtu.tree_flatten_with_path(rest, is_leaf=lambda node: isinstance(node, Schedule))[0]
+    numbers = {jtu.keystr(path, simple=True, separator="."): _exact(leaf) for path, leaf in leaves}
     flags = {
         f"rule.{name}": _named(value)
         for name, value in vars(system.rule).items()
-        if not eqx.is_array(value) and value is not None
+        if not (eqx.is_array(value) or isinstance(value, Schedule)) and value is not None
     }
     return {
         "rule": system.rule.name,
@@ -212,6 +213,11 @@ def _named(value: Any) -> str:
 
 
 def _exact(leaf: Any) -> str:
+    if isinstance(leaf, Schedule):
+        values = np.asarray(jax.vmap(leaf.at)(jnp.asarray(_COMPARED_STEPS)))
+        # To nine digits: another version of a function in JAX may round otherwise.
+        told = " ".join(f"{value:.9g}" for value in values)
+        return f"{leaf.describe()} ({hashlib.sha256(told.encode()).hexdigest()[:16]})"
     if callable(leaf):
         return _named(leaf)
     return digest(leaf) if np.ndim(leaf) else repr(np.asarray(leaf).item())

@@ -14,6 +14,7 @@ from samflow.noise.interpolation.batch_moments import BatchMoments
 from samflow.noise.interpolation.batch_operator import batches, has_closed_form
 from samflow.noise.interpolation.linearisation import Linearisation, linearise
 from samflow.records import AbstractRecord, Provenance, provenance
+from samflow.systems.base import check_fixed
 from samflow.systems.stochastic_map import StochasticMap
 
 
@@ -82,6 +83,7 @@ def alignment_bound(
     """
     _checks.double_precision("Evaluating an alignment bound")
     _checks.instance("system", system, StochasticMap, "Use `sf.StochasticMap(map, noise)`.")
+    check_fixed(system)
     noise = batches(system)
     batch_jacobians.check_smooth(system)
     plain = system.map.momentum is None and system.map.weight_decay is None

@@ -15,6 +15,7 @@ from samflow.losses.eager import compiled
 from samflow.losses.finite_sum import FiniteSum
 from samflow.noise.interpolation.mean_square import NORMAL_95
 from samflow.systems import Map
+from samflow.systems.base import check_fixed
 
 
 class MeanSquareAlong(NamedTuple):
@@ -70,6 +71,7 @@ def mean_square_along(
 
     """
     _checks.instance("system", system, Map, "Use `sf.Map(loss, rule, lr=...)`.")
+    check_fixed(system)
     if not isinstance(system.loss, FiniteSum):
         raise _checks.ArgumentError(
             "Argument `system` must have a loss that is a mean over examples, but "

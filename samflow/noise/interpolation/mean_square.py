@@ -22,6 +22,7 @@ from samflow.noise.interpolation.batch_operator import (
 )
 from samflow.noise.interpolation.linearisation import Linearisation, linearise
 from samflow.records import AbstractRecord, Provenance, provenance
+from samflow.systems.base import check_fixed
 from samflow.systems.stochastic_map import StochasticMap
 
 _EXPECTATIONS = ("auto", "exact", "enumerated", "monte carlo")
@@ -134,6 +135,7 @@ def mean_square_rate(
     """
     _checks.double_precision("Finding a mean-square rate")
     _checks.instance("system", system, StochasticMap, "Use `sf.StochasticMap(map, noise)`.")
+    check_fixed(system)
     _checks.known("expectation", expectation, _EXPECTATIONS)
     tol = _checks.positive("tol", tol)
     noise = batches(system)

@@ -17,6 +17,7 @@ from samflow.noise.interpolation.linearisation import Linearisation, linearise
 from samflow.noise.interpolation.mean_square import exact
 from samflow.records import AbstractRecord, Provenance, provenance
 from samflow.rules import Ascent
+from samflow.systems.base import check_fixed
 from samflow.systems.stochastic_map import StochasticMap
 
 _MOST_DOUBLINGS = 60
@@ -90,6 +91,7 @@ def stability_threshold(
     """
     _checks.double_precision("Finding a threshold of stability")
     _checks.instance("system", system, StochasticMap, "Use `sf.StochasticMap(map, noise)`.")
+    check_fixed(system)
     _checks.known("parameter", parameter, ("lr", "rho"))
     rtol = max(_checks.positive("rtol", rtol), 1e-12)
     noise = batches(system)

@@ -20,6 +20,7 @@ from samflow.noise.interpolation.batch_operator import batches, has_closed_form,
 from samflow.noise.interpolation.linearisation import linearise
 from samflow.noise.paths import check_draws
 from samflow.records import AbstractRecord, Provenance, axes, provenance
+from samflow.systems.base import check_fixed
 from samflow.systems.stochastic_map import StochasticMap
 
 _DIRECTION_KEY = 0xFFFFFFFF
@@ -100,6 +101,7 @@ def typical_rate(
     """
     _checks.double_precision("Measuring a typical rate")
     _checks.instance("system", system, StochasticMap, "Use `sf.StochasticMap(map, noise)`.")
+    check_fixed(system)
     num_steps = _checks.count("num_steps", num_steps)
     num_chains = _checks.count("num_chains", num_chains, minimum=2)
     noise = batches(system)

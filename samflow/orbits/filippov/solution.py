@@ -178,7 +178,12 @@ def _smooth(system: Flow, progress: Progress, settings: SolverSettings, max_step
         events = [lambda w: outside(w, settings), meets]
         t0 = jnp.where(moves, member.t, settings.times[-1])
         segment = solve_segment(
-            system.velocity, member.w, t0, settings, events, max_steps=max_steps
+            lambda t, w: system.velocity(w),
+            member.w,
+            t0,
+            settings,
+            events,
+            max_steps=max_steps,
         )
         paused = segment.events[1]
         new = _advance(member, segment, settings)._replace(
@@ -200,7 +205,7 @@ def _slide(system: Flow, progress: Progress, settings: SolverSettings, max_steps
         horizon = settings.times[-1]
         t0 = jnp.where(slides, member.t, horizon)
         segment = solve_segment(
-            lambda w: sliding_velocity(wall(system, w), horizon),
+            lambda t, w: sliding_velocity(wall(system, w), horizon),
             member.w,
             t0,
             settings,

@@ -1,0 +1,196 @@
+"""Hyperparameters that change: functions of the step of a map, or of the time of a flow."""
+
+from collections.abc import Callable
+from typing import Any, NoReturn, TypeVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from samflow import _checks
+from samflow._checks import Requirement
+from samflow._types import Scalar
+
+_AT_ONCE = 4096
+"""Values of a schedule that are looked at side by side."""
+_TIMES = 1001
+"""Evenly spaced times at which a function of time is looked at."""
+_EXCERPT = 160
+"""Characters that are quoted of another's message."""
+
+_Tree = TypeVar("_Tree")
+
+
+class Schedule(eqx.Module):
+    """A hyperparameter given as a function; where a number is needed it refuses to be one.
+
+    Attributes:
+        function: takes a whole number (the step) or a real one (the time) as a scalar array.
+        name: of the hyperparameter.
+        requirement: what its values must satisfy.
+
+    """
+
+    function: Callable[[Array], Any]
+    name: str = eqx.field(static=True)
+    requirement: Requirement = eqx.field(static=True)
+
+    def __check_init__(self) -> None:
+        try:
+            made = eqx.filter_eval_shape(lambda k: jnp.asarray(self.function(k)), jnp.asarray(0))
+        except Exception as error:  # whatever the function raises
+            raise self._not_in_jax(error) from error
+        if made.shape or made.dtype.kind not in "iuf":
+            raise _checks.ArgumentError(
+                f"Argument `{self.name}` must be a number or a function that returns one, but "
+                f"{self.label} returns an array of {made.dtype} of shape {made.shape}."
+            )
+
+    @property
+    def label(self) -> str:
+        """The name of the function, or that of its class."""
+        named = getattr(self.function, "__qualname__", type(self.function).__name__)
+        return named.replace("<locals>.", "")
+
+    def at(self, step: Any) -> Scalar:
+        """Return the value at a step or a time."""
+        return _value(self.function, jnp.asarray(step))
+
+    def describe(self) -> str:
+        """Return the name of the function and the first value."""
+        first = self.at(0)
+        value = "" if _checks.is_traced(first) or first.ndim else f" from {float(first):g}"
+        return f"schedule {self.label}{value}"
+
+    def check(self, first: Any, end: Any, spacing: Any, place: str) -> Array:
+        """Return `first`; refuse values out of range at spacing·k for first ≤ k < end.
+
+        Where the schedule is traced, the run that comes after checks it.
+        """
+        first = jnp.asarray(first)
+        try:
+            found, where, value = _first_bad(self, first, jnp.asarray(end), jnp.asarray(spacing))
+        except Exception as error:  # whatever the function raises
+            raise self._not_in_jax(error) from error
+        must = f"Argument `{self.name}` must be {self.requirement[1]} at every {place}"
+        if _checks.is_traced(found):
+            return eqx.error_if(first, found, f"{must} of the run.")
+        if found:
+            raise _checks.ArgumentError(
+                f"{must}, but {self.label} returns {float(value):g} at {place} {where.item():g}."
+            )
+        return first
+
+    def _not_in_jax(self, error: Exception) -> _checks.ArgumentError:
+        told = " ".join(str(error).split())[:_EXCERPT].rstrip(".")
+        return _checks.ArgumentError(
+            f"Argument `{self.name}` must be a number or a function in JAX of the step, but "
+            f"{self.label} raises {type(error).__name__} at every step: {told}. JAX has "
+            "`jnp.where` in the place of `if`."
+        )
+
+    def __jax_array__(self) -> NoReturn:
+        self._refuse()
+
+    def __float__(self) -> NoReturn:
+        self._refuse()
+
+    def _refuse(self) -> NoReturn:
+        raise _checks.ArgumentError(
+            f"The {self.name} of this system changes with the step. Use `system.at(k)`, the system "
+            "at step k."
+        )
+
+
+def hyperparameter(
+    name: str,
+    value: Any,
+    requirement: Requirement,
+    hint: str = "",
+    *,
+    scheduled: Requirement | None = None,
+) -> Any:
+    """Return a number as a scalar array, a function as a `Schedule`.
+
+    Args:
+        name: of the hyperparameter.
+        value: a number, perhaps traced, or a function of the step.
+        requirement: of the number.
+        hint: for the message.
+        scheduled: of the values of a function, if that differs.
+
+    Raises:
+        ArgumentError: for what is neither.
+
+    """
+    function = value.function if isinstance(value, Schedule) else value
+    if callable(function):
+        return Schedule(function, name, scheduled or requirement)
+    return _checks.scalar_array(name, value, requirement, hint)
+
+
+def _is_schedule(node: Any) -> bool:
+    return isinstance(node, Schedule)
+
+
+def schedules(tree: Any) -> tuple[Schedule, ...]:
+    """Return the schedules in a system or a rule."""
+    return tuple(filter(_is_schedule, jax.tree.leaves(tree, is_leaf=_is_schedule)))
+
+
+def at(tree: _Tree, step: Any) -> _Tree:
+    """Return a system or a rule with the value at `step` in the place of each schedule."""
+    if not schedules(tree):
+        return tree
+    return jax.tree.map(
+        lambda node: node.at(step) if _is_schedule(node) else node, tree, is_leaf=_is_schedule
+    )
+
+
+def check_steps(tree: Any, first: Any, num_steps: Any) -> Array:
+    """Return `first`; refuse schedules that are out of range at a step of the run.
+
+    The steps are those from `first` to `first` + `num_steps` − 1.
+    """
+    first = jnp.asarray(first)
+    for schedule in schedules(tree):
+        first = schedule.check(first, first + num_steps, 1, "step")
+    return first
+
+
+def check_times(tree: Any, times: Array) -> Array:
+    """Return `times`; refuse schedules out of range at one of 1,001 times up to the last of them.
+
+    Between these times nothing is looked at.
+    """
+    first: Any = 0
+    for schedule in schedules(tree):
+        first = schedule.check(first, _TIMES, times[-1] / (_TIMES - 1), "time")
+    return times + first
+
+
+@eqx.filter_jit
+def _value(function: Callable[[Array], Any], step: Array) -> Scalar:
+    return jnp.asarray(function(step), float)
+
+
+@eqx.filter_jit
+def _first_bad(
+    schedule: Schedule, first: Array, end: Array, spacing: Array
+) -> tuple[Array, Array, Array]:
+    """Return whether a value is out of range, at which step or time first, and that value."""
+
+    def look(carry: tuple[Array, ...]) -> tuple[Array, ...]:
+        places = spacing * jnp.minimum(carry[0] + jnp.arange(_AT_ONCE), end - 1)
+        values = jax.vmap(schedule.at)(places)
+        bad = ~(jnp.isfinite(values) & schedule.requirement[0](values))
+        i = jnp.argmax(bad)
+        return carry[0] + _AT_ONCE, bad[i], places[i], values[i]
+
+    def going(carry: tuple[Array, ...]) -> Array:
+        return (carry[0] < end) & ~carry[1]
+
+    begin = (first, jnp.asarray(False), spacing * first, jnp.asarray(0.0))
+    _, found, where, value = jax.lax.while_loop(going, look, begin)
+    return found, where, value
