@@ -34,6 +34,7 @@ _HOME = {
     "survey": "equilibria",
     "continue_branch": "attractors",
     "lyapunov_spectrum": "attractors",
+    "sweep": "attractors",
     "switch_branch": "attractors",
     "mean_square_rate": "noise",
     "typical_rate": "noise",
@@ -68,7 +69,7 @@ if TYPE_CHECKING:
         theory,
     )
     from samflow._status import Kind, Status, Verdict
-    from samflow.attractors import continue_branch, lyapunov_spectrum, switch_branch
+    from samflow.attractors import continue_branch, lyapunov_spectrum, sweep, switch_branch
     from samflow.equilibria import (
         classify,
         conditions,
@@ -136,6 +137,7 @@ __all__ = [
     "rules",
     "spectra",
     "survey",
+    "sweep",
     "sweep_switch",
     "switch_branch",
     "switching",

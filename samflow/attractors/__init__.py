@@ -1,4 +1,4 @@
-"""Lyapunov exponents, and branches of fixed points and cycles along a parameter."""
+"""Lyapunov exponents, branches along a parameter, sweeps over several."""
 
 from samflow.attractors.continuation import (
     Bifurcation,
@@ -14,6 +14,7 @@ from samflow.attractors.continuation import (
 )
 from samflow.attractors.diagram import OrbitDiagram, orbit_diagram
 from samflow.attractors.lyapunov import Lyapunov, kaplan_yorke, lyapunov_spectrum
+from samflow.attractors.sweep import Sweep, sweep
 
 __all__ = [
     "Bifurcation",
@@ -24,11 +25,13 @@ __all__ = [
     "Lyapunov",
     "OrbitDiagram",
     "SpecialPoint",
+    "Sweep",
     "continue_bifurcation",
     "continue_branch",
     "families",
     "kaplan_yorke",
     "lyapunov_spectrum",
     "orbit_diagram",
+    "sweep",
     "switch_branch",
 ]

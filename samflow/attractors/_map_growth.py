@@ -21,6 +21,7 @@ from samflow.attractors._frames import MAX_COMPONENTS, AbstractFrames, frames
 from samflow.orbits.barrier import step_with_barrier
 from samflow.orbits.blocks import over_blocks, over_members, split, squared_norm, unpack
 from samflow.systems.base import AbstractMap
+from samflow.systems.leaves import Varied
 
 NUM_BATCHES = 20
 _GROUP = {4: 8, 8: 64}
@@ -72,18 +73,29 @@ class _Carry(NamedTuple):
 
 @eqx.filter_jit
 def map_growth(
-    system: AbstractMap, z0: Array, num_exponents: int, settings: MapSettings, one: Array
+    system: AbstractMap,
+    z0: Array,
+    num_exponents: int,
+    settings: MapSettings,
+    varied: Varied,
+    one: Array,
 ) -> Growth:
-    """Follow orbits from the states z0 (N, state_dim) and the frames on them."""
-    layout = _layout(system, num_exponents, one)
+    """Follow orbits from the states z0 (N, state_dim) and the frames on them.
+
+    Each with its own values of the leaves that are varied.
+    """
     edges = settings.num_steps * jnp.arange(NUM_BATCHES + 1) // NUM_BATCHES
     lengths = jnp.diff(edges)
     counts = jnp.concatenate([settings.num_transient[None], lengths])
+
+    def run(block: Array, *values: Array) -> tuple[Array, ...]:
+        layout = _layout(system, varied, values, num_exponents, one)
+        return _run_block(layout, block, counts, settings)
+
     if len(z0) == 1:
-        logs, status, stopped_at = _run_block(layout, z0[0], counts, settings)
+        logs, status, stopped_at = run(z0[0], *(value[0] for value in varied.values))
         return Growth(logs[None], lengths, status[None], stopped_at[None])
-    run = lambda block: _run_block(layout, block, counts, settings)  # noqa: E731
-    logs, status, stopped_at = over_blocks(run, z0, _BLOCK)
+    logs, status, stopped_at = over_blocks(run, z0, _BLOCK, varied.values)
     return Growth(logs, lengths, status, stopped_at)
 
 
@@ -97,10 +109,12 @@ class _Layout(NamedTuple):
     frames: AbstractFrames
 
 
-def _layout(system: AbstractMap, num_exponents: int, one: Array) -> _Layout:
+def _layout(
+    system: AbstractMap, varied: Varied, values: tuple[Array, ...], num_exponents: int, one: Array
+) -> _Layout:
     kept = frames(num_exponents, system.state_dim)
     if system.state_dim <= MAX_COMPONENTS:
-        step, singularity = _on_components(system, one)
+        step, singularity = _on_components(system, varied, values, one)
 
         def push(z: Components, frame: Any) -> tuple[Any, Any]:
             moved, linear = jax.linearize(step, z)
@@ -114,28 +128,35 @@ def _layout(system: AbstractMap, num_exponents: int, one: Array) -> _Layout:
             frames=kept,
         )
 
-    def push_one(z: Array, frame: Array) -> tuple[Array, Array]:
-        moved, linear = jax.linearize(system.step, z)
+    def push_one(z: Array, frame: Array, *values: Array) -> tuple[Array, Array]:
+        moved, linear = jax.linearize(varied.given(system, values).step, z)
         return moved, jax.vmap(linear)(frame)
 
+    step, singularity = _on_arrays(system, varied)
     return _Layout(
         pack=lambda a: a,
-        push=over_members(push_one),
-        step=over_members(system.step),
-        singularity=over_members(system.singularity),
+        push=lambda z, frame: over_members(push_one)(z, frame, *values),
+        step=lambda z: step(z, *values),
+        singularity=lambda z: singularity(z, *values),
         frames=kept,
     )
 
 
-def _on_components(system: AbstractMap, one: Array) -> tuple[Any, Any]:
+def _on_arrays(system: AbstractMap, varied: Varied) -> tuple[Any, Any]:
+    """Return the step and the singularity of a state or a block, with the values of leaves."""
+    step = over_members(lambda z, *values: varied.given(system, values).step(z))
+    return step, over_members(lambda z, *values: varied.given(system, values).singularity(z))
+
+
+def _on_components(
+    system: AbstractMap, varied: Varied, values: tuple[Array, ...], one: Array
+) -> tuple[Any, Any]:
     """Return the step and the singularity on components, whichever layout the system takes."""
     if system.elementwise:
-        return step_with_barrier(system, one), system.singularity
-
-    def step(z: Components) -> Components:
-        return split(over_members(system.step)(unpack(z)))
-
-    return step, lambda z: over_members(system.singularity)(unpack(z))
+        here = varied.given(system, values)
+        return step_with_barrier(here, one), here.singularity
+    step, singularity = _on_arrays(system, varied)
+    return lambda z: split(step(unpack(z), *values)), lambda z: singularity(unpack(z), *values)
 
 
 def _run_block(

@@ -6,6 +6,7 @@ The block is tested every `check_every` steps. If an orbit has left the ball by 
 computed again, step by step, to find where.
 """
 
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -31,6 +32,7 @@ from samflow.orbits.blocks import (
 )
 from samflow.records import AbstractRecord, Provenance, axes, provenance
 from samflow.systems.base import AbstractMap, check_system
+from samflow.systems.leaves import Varied
 
 _BLOCK = 512
 _RUNNING = -1
@@ -128,13 +130,14 @@ def iterate(
     z0 = start_states(system.at(first_step), w0)
     batch = jnp.atleast_2d(z0)
     first = check_steps(system, first_step, num_steps)
-    settings = _Settings(
+    settings = MapSettings(
         num_steps, min(keep_every, num_steps), check_every, tol, escape_radius, first
     )
     settings = jax.tree.map(jnp.asarray, settings)  # Python numbers would be constants
     kept = 1 + num_steps // keep_every
     begun = {"first_step": first_step} if first_step else {}
-    states, final, status, stopped_at = _run(system, batch, settings, kept, jnp.asarray(1.0))
+    ended = run_map(system, batch, settings, kept, Varied(), jnp.asarray(1.0))
+    states, final, status, stopped_at = ended
     if z0.ndim == 1:
         states, final, status, stopped_at = states[0], final[0], status[0], stopped_at[0]
     return Orbit(
@@ -169,7 +172,9 @@ def _width(w0: ArrayLike) -> int:
         return 0
 
 
-class _Settings(NamedTuple):
+class MapSettings(NamedTuple):
+    """Traced numbers: one program serves all."""
+
     num_steps: Any
     keep_every: Any
     check_every: Any
@@ -190,11 +195,21 @@ class _Carry(NamedTuple):
 
 
 @eqx.filter_jit
-def _run(
-    system: AbstractMap, z0: Array, settings: _Settings, kept: int, one: Array
+def run_map(
+    system: AbstractMap, z0: Array, settings: MapSettings, kept: int, varied: Varied, one: Array
 ) -> tuple[Array, ...]:
-    functions = _functions(system, one, settings.first_step)
-    return over_blocks(lambda block: _run_block(functions, block, settings, kept), z0, _BLOCK)
+    """Iterate states (N, state), each with its own values of the leaves that are varied.
+
+    Returns:
+        The states kept, the last state, the status and the number of steps made, one a member.
+
+    """
+
+    def run(block: Array, *values: Array) -> tuple[Any, ...]:
+        functions = _functions(system, varied, values, one, settings.first_step)
+        return _run_block(functions, block, settings, kept)
+
+    return over_blocks(run, z0, _BLOCK, varied.values)
 
 
 class _Functions(NamedTuple):
@@ -209,22 +224,30 @@ class _Functions(NamedTuple):
     changes: bool
 
 
-def _functions(system: AbstractMap, one: Array, first: Any) -> _Functions:
+def _functions(
+    system: AbstractMap, varied: Varied, values: tuple[Array, ...], one: Array, first: Any
+) -> _Functions:
     changes, apart = bool(schedules(system)), on_components(system)
 
-    def step(z: Any, k: Any) -> Any:
-        here = system.at(first + k) if changes else system
-        return step_with_barrier(here, one)(z) if apart else jax.vmap(here.step)(z)
+    def each(apply: Callable[[AbstractMap, Any], Any]) -> Callable[[Any, Any], Any]:
+        """Apply to a block, of the system at a step, each member with its values."""
 
-    def singularity(z: Any, k: Any) -> Any:
-        here = system.at(first + k) if changes else system
-        return here.singularity(z) if apart else jax.vmap(here.singularity)(z)
+        def of_block(z: Any, k: Any) -> Any:
+            def of(values: Sequence[Any], z: Any) -> Any:
+                here = varied.given(system, values)
+                return apply(here.at(first + k) if changes else here, z)
 
+            return of(values, z) if apart else jax.vmap(of)(values, z)
+
+        return of_block
+
+    step = each(lambda here, z: step_with_barrier(here, one)(z) if apart else here.step(z))
+    singularity = each(lambda here, z: here.singularity(z))
     return _Functions(split if apart else lambda a: a, step, singularity, changes)
 
 
 def _run_block(
-    functions: _Functions, block: Array, settings: _Settings, kept: int
+    functions: _Functions, block: Array, settings: MapSettings, kept: int
 ) -> tuple[Any, ...]:
     size = block.shape[0]
     z = functions.pack(block)
@@ -259,7 +282,7 @@ def _run_block(
     return jnp.swapaxes(record, 0, 1), final, status, stopped_at
 
 
-def _advance(functions: _Functions, carry: _Carry, until: Any, settings: _Settings) -> _Carry:
+def _advance(functions: _Functions, carry: _Carry, until: Any, settings: MapSettings) -> _Carry:
     """Make steps up to number `until`, checking every `check_every`; stop if no orbit is left."""
 
     def going(carry: _Carry) -> Any:
@@ -282,7 +305,7 @@ def _advance(functions: _Functions, carry: _Carry, until: Any, settings: _Settin
     return lax.while_loop(going, chunk, carry)
 
 
-def _settle(carry: _Carry, settings: _Settings) -> _Carry:
+def _settle(carry: _Carry, settings: MapSettings) -> _Carry:
     """Mark the orbits whose last update was within the tolerance."""
     change = carry.z - carry.previous
     small = squared_norm(change) <= settings.tol**2
@@ -292,7 +315,7 @@ def _settle(carry: _Carry, settings: _Settings) -> _Carry:
 
 
 def _replay(
-    functions: _Functions, old: _Carry, new: _Carry, lost: Array, settings: _Settings
+    functions: _Functions, old: _Carry, new: _Carry, lost: Array, settings: MapSettings
 ) -> _Carry:
     """Compute a chunk again, step by step, and mark where each lost orbit first was outside.
 

@@ -5,7 +5,7 @@ cache. The first layout is the fast one, of systems with few coordinates that ta
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -60,16 +60,29 @@ def select(where: Array, new: Any, old: Any) -> Any:
     return jnp.where(where[:, None], new, old)
 
 
-def over_blocks(run: Callable[[Array], Any], states: Array, size: int) -> tuple[Array, ...]:
+def over_blocks(
+    run: Callable[..., Any], states: Array, size: int, values: Sequence[Array] = ()
+) -> tuple[Array, ...]:
     """Run states (N, n) in blocks of at most `size`; return arrays with a leading axis N.
 
     The last block is filled with copies of the last state, which are then dropped.
+
+    Args:
+        run: takes a block of states, and one of each array of `values`.
+        states: one a member.
+        size: of a block.
+        values: arrays (N,) of what else differs from member to member.
+
     """
-    members, dim = states.shape
+    members = len(states)
     size = min(size, members)
-    filling = jnp.broadcast_to(states[-1], (-members % size, dim))
-    blocks = jnp.concatenate([states, filling]).reshape(-1, size, dim)
-    return tuple(jnp.reshape(a, (-1, *a.shape[2:]))[:members] for a in lax.map(run, blocks))
+
+    def cut(array: Array) -> Array:
+        filling = jnp.broadcast_to(array[-1], (-members % size, *array.shape[1:]))
+        return jnp.concatenate([array, filling]).reshape(-1, size, *array.shape[1:])
+
+    made = lax.map(lambda block: run(*block), tuple(map(cut, (states, *values))))
+    return tuple(jnp.reshape(a, (-1, *a.shape[2:]))[:members] for a in made)
 
 
 def over_members(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,7 +1,7 @@
 """One number of a system, found by name or by a function, to be replaced by others."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -36,6 +36,26 @@ class Leaf(NamedTuple):
         """Return the system with another value; the checks of its constructor do not run."""
         leaves, structure = jax.tree.flatten(system)
         leaves[self.index] = value
+        return jax.tree.unflatten(structure, leaves)
+
+
+class Varied(NamedTuple):
+    """Leaves of a system that have another value for each member of an ensemble.
+
+    Attributes:
+        indices: their places, as in `Leaf`.
+        values: one array (members,) for each.
+
+    """
+
+    indices: tuple[int, ...] = ()
+    values: tuple[Any, ...] = ()
+
+    def given(self, system: Any, values: Sequence[Any]) -> Any:
+        """Return the system with `values`, numbers or arrays, in the place of the leaves."""
+        leaves, structure = jax.tree.flatten(system)
+        for index, value in zip(self.indices, values, strict=True):
+            leaves[index] = value
         return jax.tree.unflatten(structure, leaves)
 
 

@@ -1,0 +1,6 @@
+"""Any analysis over a grid of hyperparameters, in one program where that is possible."""
+
+from samflow.attractors.sweep._sweep import sweep
+from samflow.attractors.sweep.records import Sweep
+
+__all__ = ["Sweep", "sweep"]

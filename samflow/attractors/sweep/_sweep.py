@@ -1,0 +1,238 @@
+"""Any analysis over a grid of hyperparameters."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.errors import ConcretizationTypeError, TracerArrayConversionError
+from jaxtyping import Array
+
+from samflow import _checks
+from samflow._types import ArrayLike
+from samflow.attractors.sweep import measures
+from samflow.attractors.sweep.measures import Cells, Found, Options
+from samflow.attractors.sweep.records import Sweep
+from samflow.orbits._iterate import start_states
+from samflow.records import provenance
+from samflow.systems import AbstractMap, AbstractSystem
+from samflow.systems.base import check_system
+from samflow.systems.leaves import Leaf, Varied, find_leaf
+
+_OWN_BLOCK = 1024
+_AT_ONCE = 64
+_NOT_TRACEABLE = (ConcretizationTypeError, TracerArrayConversionError, _checks.ArgumentError)
+
+
+def sweep(
+    system: AbstractSystem,
+    grid: Mapping[str, ArrayLike],
+    of: str | Callable[[Any], Any] = "orbit",
+    *,
+    w0: ArrayLike | None = None,
+    num_steps: int = 1000,
+    escape_radius: float = 1e6,
+    max_period: int = 64,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Sweep:
+    """Run an analysis at every point of a grid of hyperparameters.
+
+    >>> import jax; jax.config.update("jax_enable_x64", True)
+    >>> import samflow as sf
+    >>> saddle = sf.Map(sf.losses.beale(), sf.USAM(rho=0.05), lr=0.01)
+    >>> found = sf.sweep(saddle, {"rho": [0.03, 0.05], "lr": [0.01, 0.04]}, "classify",
+    ...                  w0=[0.0, 1.0])
+    >>> found["kind"].tolist()
+    [['saddle', 'repelling'], ['attracting', 'saddle']]
+
+    ===========  ===================================================================
+    `of`         what is returned
+    ===========  ===================================================================
+    "orbit"      final, status, stopped_at of the orbit from `w0`
+    "escaped"    whether it left the ball of `escape_radius`, status, stopped_at
+    "sharpness"  the Hessian's largest eigenvalue where it ends, status
+    "period"     of what it ends in, 0 for none up to `max_period`, status
+    "exponent"   the largest Lyapunov exponent over `num_steps`, status
+    "classify"   kind, margin and status of the point `w0`
+    "fate"       outcome and period of orbits that begin near `w0`
+    a function   what it returns of the system: a number, text, array, or dict of these
+    ===========  ===================================================================
+
+    Args:
+        system: the system whose numbers are replaced.
+        grid: the values of each parameter, a row of numbers by its name: "rho", "lr", or any
+            other number of the system. The grid is their product.
+        of: the analysis.
+        w0: the start or the point, one for all; may be left out for a function.
+        num_steps: steps of orbits.
+        escape_radius: as in `iterate`.
+        max_period: as above.
+        progress: is called with how many cells are done, of how many.
+
+    Returns:
+        A `Sweep`; what fails in a cell is its status. All analyses but "fate" run the grid in one
+        compiled program, and so does a function that JAX can trace. Another function, as one that
+        calls `classify`, is called cell by cell; `compiled` says which.
+
+    Raises:
+        ArgumentError: for an unknown analysis or parameter, values out of the parameter's range
+            or not finite, an analysis of maps for a flow, and a start that is refused by
+            `iterate`.
+
+    """
+    _checks.double_precision("`sweep`")
+    check_system(system)
+    leaves, axes = _axes(system, grid)
+    cells = _cells(system, leaves, axes, w0)
+    total = len(cells.starts)
+    if isinstance(of, str):
+        measure = measures.known(of)
+        if measure.maps and not isinstance(system, AbstractMap):
+            raise _checks.ArgumentError(
+                f'Argument `of` of a flow must be "classify", "fate" or a function, but is {of!r}.'
+            )
+        if w0 is None:
+            raise _checks.ArgumentError(f'Argument `w0` must be given for "{of}".')
+        options = Options(
+            _checks.count("num_steps", num_steps),
+            _checks.positive("escape_radius", escape_radius),
+            _checks.count("max_period", max_period),
+        )
+        run: Callable[[Cells], Found] = lambda part: measure.function(part, options)  # noqa: E731
+        found = _in_blocks(run, cells, measure.block, progress)
+        name, compiled = of, measure.compiled
+    elif callable(of):
+        found, compiled = _function(of, cells, progress)
+        name = getattr(of, "__name__", type(of).__name__)
+    else:
+        raise _checks.ArgumentError(
+            f"Argument `of` must be the name of an analysis ({', '.join(measures.MEASURES)}) or a "
+            f"function of the system, but is {_checks.excerpt(of)}."
+        )
+    shape = tuple(len(values) for values in axes.values())
+    shaped = {key: array.reshape(*shape, *array.shape[1:]) for key, array in found.items()}
+    settings = {"of": name, "num_steps": num_steps, "w0": None if w0 is None else np.asarray(w0)}
+    assert all(len(array) == total for array in found.values())
+    return Sweep(axes, shaped, name, compiled, provenance(system.describe(), **settings))
+
+
+def _axes(
+    system: AbstractSystem, grid: Mapping[str, ArrayLike]
+) -> tuple[list[Leaf], dict[str, np.ndarray]]:
+    """Return the leaves, and the values of each, which the system's own checks have passed."""
+    if not isinstance(grid, Mapping) or not grid:
+        raise _checks.ArgumentError(
+            'Argument `grid` must have the values of each parameter by its name, as in {"rho": '
+            f"[0, 0.1]}}, but is {_checks.excerpt(grid)}."
+        )
+    leaves, axes = [], {}
+    for name, values in grid.items():
+        leaf = find_leaf(system, name, "grid")
+        try:
+            row = np.atleast_1d(_checks.real_numbers(values))
+        except TypeError as error:
+            raise _checks.ArgumentError(
+                f"Argument `grid` must have numbers for {name}, but: {error}."
+            ) from error
+        if row.ndim != 1 or not len(row) or not np.isfinite(row).all():
+            raise _checks.ArgumentError(
+                f"Argument `grid` must have a row of finite numbers for {name}, but has "
+                f"{_checks.excerpt(values)}."
+            )
+        if name in ("rho", "lr", "momentum", "weight_decay", "eps"):
+            _in_range(name, row)
+        leaves.append(leaf)
+        axes[name] = row
+    return leaves, axes
+
+
+def _in_range(name: str, row: np.ndarray) -> None:
+    """Refuse hyperparameters that the constructors refuse."""
+    for value in (row.min(), row.max()):
+        if name == "lr":
+            _checks.positive(name, value)
+        elif name == "momentum":
+            _checks.fraction(name, value)
+        else:
+            _checks.nonnegative(name, value)
+
+
+def _cells(
+    system: AbstractSystem, leaves: list[Leaf], axes: dict[str, np.ndarray], w0: ArrayLike | None
+) -> Cells:
+    mesh = np.meshgrid(*axes.values(), indexing="ij")
+    kinds = [jnp.asarray(leaf.value(system)).dtype for leaf in leaves]
+    values = tuple(
+        jnp.asarray(each.ravel(), dtype) for each, dtype in zip(mesh, kinds, strict=True)
+    )
+    varied = Varied(tuple(leaf.index for leaf in leaves), values)
+    start = jnp.zeros(system.state_dim) if w0 is None else start_states(system, w0)
+    if start.ndim != 1:
+        raise _checks.ArgumentError(
+            f"Argument `w0` must be one point, but has shape {start.shape}."
+        )
+    return Cells(system, varied, jnp.broadcast_to(start, (mesh[0].size, len(start))))
+
+
+def _in_blocks(
+    run: Callable[[Cells], Found],
+    cells: Cells,
+    block: int,
+    progress: Callable[[int, int], None],
+) -> Found:
+    """Run blocks of cells of one size, the last one filled, and join what they return."""
+    total = len(cells.starts)
+    size = min(block, total)
+    parts: list[Found] = []
+    for begin in range(0, total, size):
+        chosen = np.minimum(np.arange(begin, begin + size), total - 1)
+        values = tuple(value[chosen] for value in cells.varied.values)
+        part = Cells(cells.system, cells.varied._replace(values=values), cells.starts[chosen])
+        used = min(size, total - begin)
+        parts.append({name: array[:used] for name, array in run(part).items()})
+        progress(begin + used, total)
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _function(
+    of: Callable[[Any], Any], cells: Cells, progress: Callable[[int, int], None]
+) -> tuple[Found, bool]:
+    """Return what a function finds in all cells, and whether in one program."""
+    try:
+        first = [value[0] for value in cells.varied.values]
+        jax.eval_shape(lambda values: _named(of(cells.varied.given(cells.system, values))), first)
+    except _NOT_TRACEABLE:
+        single: Callable[[Cells], Found] = lambda part: _stack([_named(of(part.one(0)))])  # noqa: E731
+        return _in_blocks(single, cells, 1, progress), False
+    together: Callable[[Cells], Found] = lambda part: {  # noqa: E731
+        name: np.asarray(array)
+        for name, array in _all_at_once(of, part.system, part.varied).items()
+    }
+    return _in_blocks(together, cells, _OWN_BLOCK, progress), True
+
+
+@eqx.filter_jit
+def _all_at_once(of: Callable[[Any], Any], system: Any, varied: Varied) -> dict[str, Array]:
+    def one(values: Any) -> dict[str, Any]:
+        return _named(of(varied.given(system, values)))
+
+    return jax.lax.map(one, varied.values, batch_size=_AT_ONCE)
+
+
+def _named(found: Any) -> dict[str, Any]:
+    """Return what a function returned as values by name."""
+    if hasattr(found, "_asdict"):
+        return found._asdict()
+    return dict(found) if isinstance(found, Mapping) else {"value": found}
+
+
+def _stack(found: list[dict[str, Any]]) -> Found:
+    """Return one array a name; texts stay texts."""
+    return {
+        name: np.array([str(one[name]) for one in found])
+        if isinstance(found[0][name], str)
+        else np.stack([np.asarray(one[name]) for one in found])
+        for name in found[0]
+    }

@@ -1,0 +1,247 @@
+"""Analyses that a sweep knows by name. Each takes a block of cells and returns arrays over it.
+
+A cell is a start and a value for each leaf that is varied; a block of them runs in one program.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from samflow import _checks
+from samflow._status import Kind, Status
+from samflow.attractors import _map_growth
+from samflow.equilibria import classify, fate
+from samflow.equilibria.stability import EIGENVALUE_ERROR
+from samflow.orbits._iterate import MapSettings, run_map
+from samflow.systems import AbstractMap, AbstractSystem
+from samflow.systems.leaves import Varied
+
+_HYPERBOLIC = 1e-9
+"""As in `classify`."""
+_NEAR = 1e-6
+"""As `tol` of `classify`: how near to a fixed point a point must be."""
+
+
+class Options(NamedTuple):
+    """Settings of the named analyses.
+
+    Attributes:
+        num_steps: steps before anything is looked at.
+        escape_radius: as in `iterate`.
+        max_period: the longest period looked for.
+
+    """
+
+    num_steps: int
+    escape_radius: float
+    max_period: int
+
+
+class Cells(NamedTuple):
+    """A block of cells: the system, what differs, and the start of each, shape (cells, state)."""
+
+    system: Any
+    varied: Varied
+    starts: Array
+
+    def one(self, i: int) -> Any:
+        """Return the system of one cell."""
+        return self.varied.given(self.system, [value[i] for value in self.varied.values])
+
+
+Found = dict[str, np.ndarray]
+
+
+def _iterated(cells: Cells, options: Options, kept: int = 0) -> tuple[Array, Array, Array, Array]:
+    """Return states kept, final states, statuses and step counts."""
+    settings = MapSettings(
+        kept or options.num_steps,
+        1 if kept else options.num_steps,
+        50,
+        0.0,
+        options.escape_radius,
+        0,
+    )
+    settings = jax.tree.map(jnp.asarray, settings)
+    one = jnp.asarray(1.0)
+    found = run_map(cells.system, cells.starts, settings, kept + 1, cells.varied, one)
+    return found[0], found[1], found[2], found[3]
+
+
+def words(codes: Any) -> np.ndarray:
+    """Return statuses as words."""
+    return np.array([Status(int(code)).label for code in np.ravel(codes)])
+
+
+def orbit(cells: Cells, options: Options) -> Found:
+    """The last state of the orbit, how it ended and after how many steps."""
+    _, final, status, stopped = _iterated(cells, options)
+    return {
+        "final": np.asarray(final),
+        "status": words(status),
+        "stopped_at": np.asarray(stopped),
+    }
+
+
+def escaped(cells: Cells, options: Options) -> Found:
+    """Whether the orbit left the ball of the escape radius, and at which step."""
+    _, _, status, stopped = _iterated(cells, options)
+    gone = np.asarray(status) == Status.diverged
+    return {"escaped": gone, "status": words(status), "stopped_at": np.asarray(stopped)}
+
+
+def sharpness(cells: Cells, options: Options) -> Found:
+    """The largest eigenvalue of the loss's Hessian where the orbit ends; NaN where it is lost."""
+    _, final, status, _ = _iterated(cells, options)
+    values = np.array(_sharpness(cells.system, cells.varied, final))
+    lost = ~np.isin(np.asarray(status), [Status.converged, Status.out_of_steps])
+    values[lost] = np.nan
+    return {"sharpness": values, "status": words(status)}
+
+
+@eqx.filter_jit
+def _sharpness(system: Any, varied: Varied, final: Array) -> Array:
+    def one(values: Any, z: Array) -> Array:
+        here = varied.given(system, values)
+        return jnp.linalg.eigvalsh(here.loss.hessian(here.position(z)))[-1]
+
+    return jax.lax.map(lambda cell: one(*cell), (varied.values, final), batch_size=64)
+
+
+def period(cells: Cells, options: Options) -> Found:
+    """The least period up to `max_period` of what the orbit ends in; 0 where there is none."""
+    _, final, status, _ = _iterated(cells, options)
+    after = cells._replace(starts=final)
+    states, _, later, _ = map(np.asarray, _iterated(after, options, kept=options.max_period))
+    last = states[:, -1:]
+    size = np.abs(last).max(axis=(1, 2)) + np.ptp(states, axis=1).max(axis=1)
+    gaps = np.abs(states[:, -2::-1] - last).max(axis=2)
+    near = gaps <= _PERIODIC * size[:, None]
+    well = np.isin(np.asarray(status), [Status.converged, Status.out_of_steps])
+    # An orbit that no longer moves at all has ended, and its later states are not kept.
+    rests = well & ((np.asarray(status) == Status.converged) | (later == Status.converged))
+    found = np.where(rests, 1, np.where(near.any(axis=1) & well, 1 + near.argmax(axis=1), 0))
+    return {"period": found, "status": words(status)}
+
+
+_PERIODIC = 1e-8
+"""Relative to the size of the state: how nearly an orbit repeats itself."""
+
+
+def exponent(cells: Cells, options: Options) -> Found:
+    """The largest Lyapunov exponent of a map, as `lyapunov_spectrum`, without a transient."""
+    settings = _map_growth.MapSettings(options.num_steps, 0, options.escape_radius)
+    settings = jax.tree.map(jnp.asarray, settings)
+    growth = _map_growth.map_growth(
+        cells.system, cells.starts, 1, settings, cells.varied, jnp.asarray(1.0)
+    )
+    sums = np.asarray(jnp.sum(growth.logs, axis=-2))[:, 0] / options.num_steps
+    well = np.asarray(growth.status) == Status.reached_end
+    return {"exponent": np.where(well, sums, np.nan), "status": words(growth.status)}
+
+
+def stability(cells: Cells, options: Options) -> Found:
+    """What `classify` says of the start: kind, margin and status.
+
+    Where there is a Jacobian all cells are linearised in one program; elsewhere `classify` is
+    asked cell by cell.
+    """
+    made = _linearised(cells.system, cells.varied, cells.starts)
+    motion, jacobian, singular = map(np.asarray, made)
+    kinds = np.full(len(motion), str(Kind.undefined), dtype=object)
+    margins, statuses = np.full(len(motion), np.nan), np.full(len(motion), "", dtype=object)
+    discrete = isinstance(cells.system, AbstractMap)
+    for i in range(len(motion)):
+        known = _kind(motion[i], jacobian[i], np.asarray(cells.starts[i]), discrete)
+        if known is None or np.isfinite(singular[i]):
+            found = classify(cells.one(i), cells.starts[i])
+            kinds[i], margins[i] = str(found.kind), found.margin
+            statuses[i] = found.status.label
+        else:
+            kinds[i], margins[i], statuses[i] = *known, Status.located.label
+    return {"kind": kinds.astype(str), "margin": margins, "status": statuses.astype(str)}
+
+
+def _kind(
+    motion: np.ndarray, jacobian: np.ndarray, z: np.ndarray, discrete: bool
+) -> tuple[str, float] | None:
+    """Return kind and margin of a point that is exactly and clearly what it is; else None."""
+    if motion.any() or not np.isfinite(jacobian).all():
+        return None
+    values = np.linalg.eigvals(jacobian)
+    growth = np.abs(values) - 1 if discrete else np.real(values)
+    norm = np.linalg.norm(jacobian, 2)
+    neutral = _HYPERBOLIC + EIGENVALUE_ERROR * norm if discrete else _HYPERBOLIC * norm
+    if (np.abs(growth) <= _CLEARLY * neutral).any():
+        return None
+    stable = growth < 0
+    kind = Kind.attracting if stable.all() else Kind.saddle if stable.any() else Kind.repelling
+    return str(kind), float(-growth.max())
+
+
+_CLEARLY = 1e3
+
+
+@eqx.filter_jit
+def _linearised(system: AbstractSystem, varied: Varied, starts: Array) -> tuple[Array, ...]:
+    def one(values: Any, z: Array) -> tuple[Array, ...]:
+        here: Any = varied.given(system, values)
+        motion = here.step(z) - z if isinstance(here, AbstractMap) else here.velocity(z)
+        return motion, here.jacobian(z), here.singularity(z)
+
+    return jax.lax.map(lambda cell: one(*cell), (varied.values, starts), batch_size=256)
+
+
+def fates(cells: Cells, options: Options) -> Found:
+    """What `fate` says of the start, cell by cell: outcome and period."""
+    found = [
+        fate(cells.one(i), cells.system.position(cells.starts[i]), compare=False)
+        for i in range(len(cells.starts))
+    ]
+    outcomes = np.array([one.outcome for one in found])
+    periods = np.array([int(np.max(one.period)) for one in found])
+    return {"outcome": outcomes, "period": periods}
+
+
+class Measure(NamedTuple):
+    """A named analysis.
+
+    Attributes:
+        function: of a block of cells.
+        block: how many cells at once: one program, and one report of progress.
+        maps: whether it is of maps alone.
+        compiled: whether a block is one program.
+
+    """
+
+    function: Callable[[Cells, Options], Found]
+    block: int = 4096
+    maps: bool = True
+    compiled: bool = True
+
+
+MEASURES = {
+    "orbit": Measure(orbit),
+    "escaped": Measure(escaped),
+    "sharpness": Measure(sharpness),
+    "period": Measure(period),
+    "exponent": Measure(exponent),
+    "classify": Measure(stability, maps=False),
+    "fate": Measure(fates, block=1, maps=False, compiled=False),
+}
+"""Every analysis that `sweep` knows by name."""
+
+
+def known(name: str) -> Measure:
+    """Return the analysis of that name.
+
+    Raises:
+        ArgumentError: for an unknown one.
+
+    """
+    return MEASURES[_checks.known("of", name, MEASURES)]

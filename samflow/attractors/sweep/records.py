@@ -1,0 +1,51 @@
+"""What a sweep returns: one array a quantity, over named axes."""
+
+from typing import Any
+
+import equinox as eqx
+import numpy as np
+
+from samflow.records import AbstractRecord, Provenance
+
+
+class Sweep(AbstractRecord):
+    """An analysis over a grid of hyperparameters.
+
+    Attributes:
+        axes: the values of each parameter, by its name; the grid is their product.
+        values: what was found, by name: arrays whose first axes are those of the grid. Kinds and
+            statuses are words.
+        quantity: what was swept: the name of an analysis, or of a function.
+        compiled: whether the whole grid ran in one program; else cell by cell.
+
+    """
+
+    axes: dict[str, np.ndarray]
+    values: dict[str, np.ndarray]
+    quantity: str = eqx.field(static=True)
+    compiled: bool = eqx.field(static=True)
+    provenance: Provenance = eqx.field(static=True)
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self.values[name]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """How many values each parameter has."""
+        return tuple(len(values) for values in self.axes.values())
+
+    def to_dataset(self) -> Any:
+        """Return an xarray Dataset with the parameters as coordinates."""
+        import xarray
+
+        variables = {}
+        for name, array in self.values.items():
+            more = tuple(f"{name}_{i}" for i in range(array.ndim - len(self.axes)))
+            variables[name] = ((*self.axes, *more), array)
+        attributes = dict(self.provenance) | {"quantity": self.quantity}
+        return xarray.Dataset(variables, coords=dict(self.axes), attrs=attributes)
+
+    def __str__(self) -> str:
+        """Return one line: what over which axes, and what is in it."""
+        axes = " × ".join(f"{name} ({len(values)})" for name, values in self.axes.items())
+        return f"{self.quantity} over {axes}: {', '.join(self.values)}"

@@ -1,0 +1,148 @@
+"""Sweeps against the same analyses cell by cell, and against closed forms."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import samflow as sf
+from samflow._checks import ArgumentError
+
+RHO, LR = np.array([0.05, 0.2, 0.4]), np.array([0.05, 0.5])
+WELL = sf.Map(sf.loss("-y**2/2 + y**4/4"), sf.SAM(rho=0.1), lr=0.1)
+"""A loss of components, whose leaves become arrays of a block."""
+DENSE = sf.Map(
+    sf.loss(lambda w: jnp.sum(jnp.cos(w) * jnp.array([1.0, 2.0])) + w[0] * w[1], dim=2),
+    sf.USAM(rho=0.1),
+    lr=0.1,
+    momentum=0.5,
+)
+"""A loss of arrays, which a block maps over."""
+
+
+def cells(system):
+    for i, rho in enumerate(RHO):
+        for j, lr in enumerate(LR):
+            rule = type(system.rule)(rho=rho)
+            yield (i, j), sf.Map(system.loss, rule, lr=lr, momentum=system.momentum)
+
+
+@pytest.mark.parametrize(("system", "w0"), [(WELL, [1.001]), (DENSE, [0.4, 0.3])])
+def test_orbits_and_exponents_are_those_of_each_cell(system, w0):
+    grid = {"rho": RHO, "lr": LR}
+    orbits = sf.sweep(system, grid, "orbit", w0=w0, num_steps=60)
+    growth = sf.sweep(system, grid, "exponent", w0=w0, num_steps=60)
+    for at, one in cells(system):
+        alone = sf.iterate(one, w0, num_steps=60)
+        # Two programs of one map agree to rounding, which 60 steps of a contraction do not grow.
+        np.testing.assert_allclose(orbits["final"][at], alone.final, rtol=1e-9, atol=1e-12)
+        assert orbits["status"][at] == sf.Status(int(alone.status)).label
+        expected = sf.lyapunov_spectrum(one, w0, num_steps=60, num_exponents=1).exponents[0]
+        np.testing.assert_allclose(growth["exponent"][at], expected, rtol=1e-7, atol=1e-9)
+
+
+def test_periods_of_sam_at_a_minimum():
+    """At rho = .1: 7 up to .15, 9 at .17 to .19, 2 from .2 on; GD rests, the trap has none."""
+    lr = [0.05, 0.15, 0.18, 0.25]
+    found = sf.sweep(WELL, {"rho": [0.1], "lr": lr}, "period", w0=[1.001], num_steps=4000)
+    assert found["period"].tolist() == [[7, 7, 9, 2]]
+    flat = sf.Map(WELL.loss, sf.GD(), lr=0.1)
+    assert sf.sweep(flat, {"lr": [0.1]}, "period", w0=[0.9])["period"].tolist() == [1]
+    trap = sf.sweep(WELL, {"lr": [0.1]}, "period", w0=[0.001])  # chaotic about the maximum
+    assert trap["period"].tolist() == [0]
+
+
+def test_sharpness_and_escape():
+    found = sf.sweep(sf.Map(WELL.loss, sf.GD(), lr=0.1), {"lr": [0.1, 3.0]}, "sharpness", w0=[1.3])
+    assert found["status"].tolist()[1] in ("diverged", "not finite")
+    assert abs(found["sharpness"][0] - 2) < 1e-9  # 3y² − 1 at y = 1
+    assert np.isnan(found["sharpness"][1])
+    gone = sf.sweep(sf.Map(WELL.loss, sf.GD(), lr=0.1), {"lr": [0.1, 3.0]}, "escaped", w0=[1.3])
+    assert gone["escaped"].tolist() == [False, True]
+
+
+def test_kinds_are_those_of_classify_on_both_sides_of_both_thresholds():
+    """Beale's saddle attracts USAM for 4/111 < rho and below the flip."""
+    system = sf.Map(sf.losses.beale(), sf.USAM(rho=0.05), lr=0.01)
+    rho = np.array([0.036, 0.0361, 0.2236, 0.2237])
+    found = sf.sweep(system, {"rho": rho, "lr": [0.01]}, "classify", w0=[0.0, 1.0])
+    assert found["kind"][:, 0].tolist() == ["saddle", "attracting", "attracting", "saddle"]
+    for i, value in enumerate(rho):
+        one = sf.classify(sf.Map(system.loss, sf.USAM(rho=value), lr=0.01), [0.0, 1.0])
+        assert abs(found["margin"][i, 0] - one.margin) < 1e-12
+    sam = sf.Map(system.loss, sf.SAM(rho=0.05), lr=0.01)
+    local = sf.sweep(sam, {"rho": [0.05]}, "classify", w0=[0.0, 1.0])
+    alone = sf.classify(sam, [0.0, 1.0])
+    assert (local["kind"][0], local["status"][0]) == (alone.kind, alone.status.label)
+    nowhere = sf.sweep(system, {"rho": [0.05]}, "classify", w0=[0.3, 0.3])
+    assert nowhere["status"].tolist() == ["not a fixed point"]
+
+
+def test_functions_in_one_program_and_cell_by_cell():
+    done = []
+    grid = {"rho": [0.03, 0.05]}
+    system = sf.Map(sf.losses.beale(), sf.USAM(rho=0.05), lr=0.01)
+    point = jnp.array([0.0, 1.0])
+    together = sf.sweep(system, grid, lambda s: jnp.linalg.det(s.jacobian(point)))
+    assert together.compiled
+    apart = sf.sweep(
+        system,
+        grid,
+        lambda s: {"kind": sf.classify(s, point).kind, "margin": sf.classify(s, point).margin},
+        progress=lambda n, total: done.append((n, total)),
+    )
+    assert not apart.compiled
+    assert done == [(1, 2), (2, 2)]
+    assert apart["kind"].tolist() == ["saddle", "attracting"]
+    expected = [
+        float(jnp.linalg.det(sf.Map(system.loss, sf.USAM(rho=r), lr=0.01).jacobian(point)))
+        for r in grid["rho"]
+    ]
+    np.testing.assert_allclose(together["value"], expected, rtol=1e-12)
+
+
+def test_dataset_has_named_axes():
+    found = sf.sweep(WELL, {"rho": RHO, "lr": LR}, "orbit", w0=[1.001], num_steps=5)
+    data = found.to_dataset()
+    assert dict(data.sizes) == {"rho": 3, "lr": 2, "final_0": 1}
+    assert float(data["final"].sel(rho=0.2, lr=0.5).item()) == found["final"][1, 1, 0]
+    assert str(found) == "orbit over rho (3) × lr (2): final, status, stopped_at"
+
+
+def test_a_last_block_that_is_not_full():
+    """5 cells in blocks of 2: the filling is dropped."""
+    from samflow.attractors.sweep._sweep import _axes, _cells, _in_blocks
+
+    leaves, axes = _axes(WELL, {"lr": [0.1, 0.2, 0.3, 0.4, 0.5]})
+    made = _cells(WELL, leaves, axes, [1.0])
+    found = _in_blocks(
+        lambda part: {"lr": np.asarray(part.varied.values[0])}, made, 2, lambda n, total: None
+    )
+    assert found["lr"].tolist() == [0.1, 0.2, 0.3, 0.4, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"grid": {}}, "values of each parameter"),
+        ({"grid": {"rhoo": [1.0]}}, "Unknown grid"),
+        ({"grid": {"rho": [-1.0]}}, "rho"),
+        ({"grid": {"lr": [0.0, 0.1]}}, "lr"),
+        ({"grid": {"lr": [np.nan]}}, "finite"),
+        ({"of": "perid"}, "Did you mean period"),
+        ({"of": 3}, "name of an analysis"),
+        ({"w0": None}, "w0"),
+        ({"w0": [[1.0], [2.0]]}, "one point"),
+    ],
+)
+def test_bad_input(arguments, words):
+    given = {"grid": {"rho": [0.1]}, "of": "orbit", "w0": [1.0]} | arguments
+    with pytest.raises(ArgumentError, match=words):
+        sf.sweep(WELL, given.pop("grid"), given.pop("of"), **given)
+
+
+def test_flows_have_no_orbits_of_steps():
+    flow = sf.Flow(WELL.loss, sf.USAM(rho=0.1))
+    with pytest.raises(ArgumentError, match="flow"):
+        sf.sweep(flow, {"rho": [0.1]}, "period", w0=[1.0])
+    found = sf.sweep(flow, {"rho": [0.5, 2.0]}, "classify", w0=[0.0])
+    assert found["kind"].tolist() == ["repelling", "attracting"]  # −1(1 − rho), both sides of 1
