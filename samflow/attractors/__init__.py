@@ -14,15 +14,19 @@ from samflow.attractors.continuation import (
 )
 from samflow.attractors.diagram import OrbitDiagram, orbit_diagram
 from samflow.attractors.lyapunov import Lyapunov, kaplan_yorke, lyapunov_spectrum
+from samflow.attractors.manifolds import Arm, End, Manifolds, manifolds
 from samflow.attractors.sweep import Sweep, sweep
 
 __all__ = [
+    "Arm",
     "Bifurcation",
     "BifurcationCurve",
     "Branch",
     "Codimension2",
     "CurvePoint",
+    "End",
     "Lyapunov",
+    "Manifolds",
     "OrbitDiagram",
     "SpecialPoint",
     "Sweep",
@@ -31,6 +35,7 @@ __all__ = [
     "families",
     "kaplan_yorke",
     "lyapunov_spectrum",
+    "manifolds",
     "orbit_diagram",
     "sweep",
     "switch_branch",
