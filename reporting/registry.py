@@ -60,6 +60,10 @@ STUDIES = Modules(
         "batch-momentum",
         "symmetry-saddles",
         "checkpoints",
+        "papers/si-yun",
+        "papers/dai-ahn-sra",
+        "papers/mordukhovich",
+        "papers/compagnoni",
     ),
 )
 """Every study by name, in the order of the report."""
