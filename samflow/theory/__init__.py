@@ -5,7 +5,20 @@ are tested against them. The derivations are in docs/theory.
 """
 
 from samflow.theory._kinds import kind, kinds
+from samflow.theory.between import (
+    monge_ball,
+    monge_cycle_gradient,
+    monge_cycle_update,
+    monge_largest_metric,
+    monge_radius,
+    unified_ball,
+    unified_curvature,
+    unified_cycle_radius,
+    unified_radius,
+    unified_transverse,
+)
 from samflow.theory.conditions import (
+    CUBIC,
     RULES,
     SCHEMES,
     characteristic_polynomial,
@@ -94,6 +107,7 @@ from samflow.theory.windows import (
 )
 
 __all__ = [
+    "CUBIC",
     "MODELS",
     "PLACEMENTS",
     "RULES",
@@ -137,6 +151,11 @@ __all__ = [
     "lookahead_rest",
     "lr_window",
     "momentum_window",
+    "monge_ball",
+    "monge_cycle_gradient",
+    "monge_cycle_update",
+    "monge_largest_metric",
+    "monge_radius",
     "multipliers",
     "multistep_curvature",
     "multistep_cycle_radius",
@@ -172,6 +191,11 @@ __all__ = [
     "transverse_curvature",
     "trap_exponent",
     "trap_radius",
+    "unified_ball",
+    "unified_curvature",
+    "unified_cycle_radius",
+    "unified_radius",
+    "unified_transverse",
     "update_conditions",
     "update_matrix",
     "valley_drift",
