@@ -25,6 +25,7 @@ class Status(enum.IntEnum):
     no_closed_form = 13
     escaped = 14
     still_inside = 15
+    no_gradient = 16
 
     def __str__(self) -> str:
         """Return the label, not the integer."""
@@ -64,6 +65,7 @@ _MESSAGES = {
     "computes numbers.",
     Status.escaped: "The path left the ball.",
     Status.still_inside: "The path was in the ball at every step made: its time is right-censored.",
+    Status.no_gradient: "The gradient is 0 up to rounding: it has no direction.",
 }
 
 
