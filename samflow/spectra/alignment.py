@@ -19,7 +19,7 @@ from samflow.spectra.spectrum import DENSE_DIM, Eigenpairs, extreme_eigenpairs
 _FEW = 4
 """Pairs that Lanczos is asked for: the gap below λ₁ is seen up to a multiplicity of 3."""
 _SAME = 1e-6
-"""As a part of max|λ|: eigenvalues nearer than this to the largest are of one eigenspace with it."""
+"""Relative to max|λ|: eigenvalues nearer than this to the largest share its eigenspace."""
 
 
 class AscentAlignment(AbstractRecord):

@@ -47,7 +47,7 @@ def test_at_a_critical_point_there_is_no_direction():
         assert np.isnan(found.cosine)
         assert str(found) == f"no gradient: {Status.no_gradient.message}"
         # Slightly beside it there is one.
-        beside = ascent_alignment(loss, np.array(w) + [1e-5, 0.0])
+        beside = ascent_alignment(loss, [w[0] + 1e-5, w[1]])
         assert beside.status is Status.located
         assert "|cos(g, v₁)|" in str(beside)
 
