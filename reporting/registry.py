@@ -60,6 +60,8 @@ STUDIES = Modules(
         "batch-momentum",
         "symmetry-saddles",
         "checkpoints",
+        "papers/monge-sam",
+        "papers/lookahead",
     ),
 )
 """Every study by name, in the order of the report."""

@@ -51,6 +51,11 @@ from samflow.theory.interpolation import (
     tight_lr,
     tight_rho,
 )
+from samflow.theory.lookahead import (
+    lookahead_cycle,
+    lookahead_multiplier,
+    lookahead_weak_bound,
+)
 from samflow.theory.normalised import (
     arrival_time,
     arrival_time_bound,
@@ -148,7 +153,10 @@ __all__ = [
     "late_switch_window",
     "latex",
     "leading_difference",
+    "lookahead_cycle",
+    "lookahead_multiplier",
     "lookahead_rest",
+    "lookahead_weak_bound",
     "lr_window",
     "momentum_window",
     "monge_ball",

@@ -121,6 +121,7 @@ def test_the_cycles_of_asam_are_cycles_to_leading_order_in_rho():
         rules.VaSSO(rho=0.3),
         rules.VaSSO(rho=0.3, theta=0.9),
         rules.OptimisticSAM(rho=0.3, lookahead=0.1),
+        rules.LookaheadSAM(rho=0.3, lookahead=0.02),
         rules.MultiStepSAM(rho=0.3, num_steps=3),
         rules.MultiStepSAM(rho=0.3, num_steps=2, average=True),
         rules.UnifiedSAM(rho=0.3, mix=0.6),
