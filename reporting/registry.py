@@ -62,6 +62,7 @@ STUDIES = Modules(
         "checkpoints",
         "papers/monge-sam",
         "papers/lookahead",
+        "papers/ssam",
     ),
 )
 """Every study by name, in the order of the report."""

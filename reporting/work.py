@@ -100,6 +100,7 @@ COSTS = {
     "checkpoints": 8.0,
     "monge-sam": 2.0,
     "lookahead": 5.0,
+    "ssam": 6.0,
     "figure portrait": 5.0,
     "figure beale": 5.0,
     "figure crossing": 2.5,

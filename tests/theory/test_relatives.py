@@ -413,6 +413,21 @@ def test_renormalised_sam_comes_to_saddles_and_maxima_below_the_bound():
         assert sizes[-1] < sizes[0]
 
 
+@pytest.mark.parametrize("lams", [(1.0, 0.5), (1.0, -0.2), (-1.0, -0.5)])
+@pytest.mark.parametrize("x", [0.2, 0.7, 1.2, 1.9, 1.99, 2.01])
+def test_renormalised_sam_has_these_rates_in_the_plane(lams, x):
+    h, w, total, count = np.diag(lams), np.array([0.6, 0.8]) * 1e-7, 0.0, 600
+    for _ in range(count):
+        w = w - x * ssam(h, 1.0, w, None)[0]
+        size = np.linalg.norm(w)
+        total += np.log(size / 1e-7)
+        w = w * (1e-7 / size)  # so that it stays near: the map is homogeneous there
+    rate = float(theory.renormalised_rate(lams, lr=x))
+    assert (rate < 0) == (x < 2)
+    # The ray is not the start's: a constant of order 1 in the sum.
+    assert total / count == pytest.approx(rate, abs=5 / count)
+
+
 def test_renormalised_sam_from_beyond_the_radius_leaves_a_maximum():
     far = orbit(ssam, [[-1.0]], [1.01], rho=1.0, lr=0.1, steps=500)
     assert abs(far[-1][0]) > 100
