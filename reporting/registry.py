@@ -64,6 +64,10 @@ STUDIES = Modules(
         "papers/dai-ahn-sra",
         "papers/mordukhovich",
         "papers/compagnoni",
+
+        "papers/monge-sam",
+        "papers/lookahead",
+        "papers/ssam",
     ),
 )
 """Every study by name, in the order of the report."""

@@ -31,6 +31,8 @@ class Status(enum.IntEnum):
     border = 19
     unbounded = 20
 
+    no_gradient = 21
+
     def __str__(self) -> str:
         """Return the label, not the integer."""
         return self.label
@@ -74,6 +76,8 @@ _MESSAGES = {
     Status.shrunk: "The cycle shrank to one of a shorter period.",
     Status.border: "A point of the cycle met a point where the system is not smooth.",
     Status.unbounded: "The branch went further from 0 than 10,000 of its own lengths.",
+
+    Status.no_gradient: "The gradient is 0 up to rounding: it has no direction.",
 }
 
 

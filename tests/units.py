@@ -52,6 +52,8 @@ def rescaled_rule(rule, c, k):
         return rules.USAM(rho=rule.rho * k**2 / c)
     if isinstance(rule, rules.PracticalSAM):
         return rules.PracticalSAM(rho=rule.rho * k, eps=rule.eps * c / k)
+    if isinstance(rule, rules.MongeSAM):
+        return rules.MongeSAM(rho=rule.rho * k, metric=rule.metric * k / c)
     if isinstance(rule, rules.ASAM):
         return rules.ASAM(rho=rule.rho, shift=rule.shift * k)
     if isinstance(rule, rules.GD):

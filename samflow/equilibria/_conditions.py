@@ -82,8 +82,8 @@ class Conditions(AbstractRecord):
 def conditions(system: AbstractSystem, w: ArrayLike | None = None) -> Conditions:
     """Return the stability conditions of a system's critical points, in symbols and at `w`.
 
-    Of GD, USAM and practical SAM, which at a critical point is USAM with ρ/ε for ρ. Of other rules
-    `status` says why there are none.
+    Of GD, USAM, two-step and Hessian USAM, and practical SAM, which at a critical point is USAM
+    with ρ/ε for ρ. Of other rules `status` says why there are none.
 
     >>> import jax; jax.config.update("jax_enable_x64", True)
     >>> import samflow as sf
@@ -118,7 +118,7 @@ def conditions(system: AbstractSystem, w: ArrayLike | None = None) -> Conditions
             "points. Use `classify`."
         )
     where = provenance(system.describe())
-    linear = system.rule.has_closed_form
+    linear = system.rule.family is not None
     formulas = _formulas(system) if linear else ()
     curvature = () if w is None else _curvature(system, w)
     status, windows, kind = Status.located, _Windows(), None
@@ -171,7 +171,7 @@ def _windows(system: Map | Flow, curvature: tuple[float, ...], tolerance: float)
         if own["rho"] > 0:
             in_eps = theory.eps_window(curvature, rho=own["rho"], **about)
     elif "rho" in rule.windows:
-        in_rho = theory.rho_window(curvature, **about)
+        in_rho = theory.rho_window(curvature, rule=made["rule"], **about)
     if made["lr"] is not None:
         step, beta = about.pop("lr"), about.pop("momentum")
         about |= {name: made[name] for name in ("rule", "rho")}
@@ -205,8 +205,12 @@ def _formulas(system: Map | Flow) -> tuple[Formula, ...]:
         found.append(formula("multipliers", *theory.multipliers(rule, scheme)))
     if "rho" in system.rule.windows:
         for sign, name in ((-1, "λ < 0"), (1, "λ > 0")):
-            in_rho = theory.symbolic_rho_window(sign, scheme=scheme, flow=flow)
-            found.append(window(f"rho window, {name}", in_rho.times(eps) if practical else in_rho))
+            in_rho = theory.symbolic_rho_window(sign, rule=rule, scheme=scheme, flow=flow)
+            named = f"rho window, {name}"
+            if in_rho.high.value == 0:
+                found.append(Formula(named, "none", r"\emptyset"))
+                continue
+            found.append(window(named, in_rho.times(eps) if practical else in_rho))
     if practical:
         flips = theory.text(theory.flip_threshold(scheme))
         for sign, name in ((-1, "λ < 0"), (1, "λ > 0" if flow else f"0 < η·λ < {flips}")):

@@ -14,6 +14,7 @@ from samflow.rules.base import (
     AbstractRule,
     is_normalised,
 )
+from samflow.rules.between import MongeSAM, UnifiedSAM
 from samflow.rules.combined import SSAM, LookaheadSAM, OptimisticSAM, PenalisedGradientNorm
 from samflow.rules.critical import Ascent
 from samflow.rules.function import FunctionRule
@@ -21,6 +22,7 @@ from samflow.rules.memory import DPSAT, FSAM, VaSSO
 from samflow.rules.practical import PracticalFSAM, PracticalSAM, TensorSAM
 from samflow.rules.sam import GD, SAM, USAM
 from samflow.rules.shards import DNSAM, MSAM, NSAM
+from samflow.rules.unnormalised import HessianUSAM, TwoStepUSAM
 
 RULES: dict[str, type[AbstractRule]] = {
     rule.name: rule
@@ -29,6 +31,10 @@ RULES: dict[str, type[AbstractRule]] = {
         USAM,
         SAM,
         PracticalSAM,
+        TwoStepUSAM,
+        HessianUSAM,
+        UnifiedSAM,
+        MongeSAM,
         ASAM,
         MultiStepSAM,
         SSAM,
@@ -162,13 +168,17 @@ __all__ = [
     "Ascent",
     "AverageSAM",
     "FunctionRule",
+    "HessianUSAM",
     "LookaheadSAM",
+    "MongeSAM",
     "MultiStepSAM",
     "OptimisticSAM",
     "PenalisedGradientNorm",
     "PracticalFSAM",
     "PracticalSAM",
     "TensorSAM",
+    "TwoStepUSAM",
+    "UnifiedSAM",
     "VaSSO",
     "is_normalised",
     "known_rule",

@@ -73,13 +73,23 @@ class AbstractRule(eqx.Module):
         return math.nan
 
     @property
+    def family(self) -> str | None:
+        """The name in `samflow.theory` of U, with d′ = U(H) at a critical point; None: unknown.
+
+        With one of "gd" and "usam" ρ is `effective_rho`, with any other the field `rho`.
+        """
+        if self.ascent is Ascent.none:
+            return Ascent.none.value
+        return Ascent.gradient.value if self.has_closed_form else None
+
+    @property
     def windows(self) -> tuple[str, ...]:
-        """The fields that `effective_rho` at a critical point is made of: rho, or rho/eps."""
+        """The fields that U at a critical point is made of: rho, or rho/eps."""
         return ("rho",) if self.ascent is Ascent.gradient else ()
 
     @property
     def has_closed_form(self) -> bool:
-        """Whether the Jacobian at a critical point is known."""
+        """Whether the Jacobian at a critical point is H(I + rho H) with a known rho."""
         return math.isfinite(self.effective_rho())
 
     def ascent_length(self, w: Any) -> float:
@@ -106,6 +116,14 @@ class AbstractRule(eqx.Module):
         """Return the 2-cycle along a simple eigenvalue `lam` ≠ 0 of H; None: none or unknown.
 
         For rules without a linear ascent, rho > 0, maps without momentum.
+        """
+        return None
+
+    def invariant_ball(self, lams: list[float], lr: float) -> tuple[float, float] | None:
+        """Return radii (R₀, R₁) of ‖g‖: the plain map keeps R₀, and enters it from R₁.
+
+        For rules without a linear ascent, rho > 0, maps without momentum, all of `lams`, the
+        eigenvalues of H, nonzero. None: none or unknown.
         """
         return None
 

@@ -108,7 +108,7 @@ class LookaheadSAM(AbstractNormalisedRule):
     name: ClassVar[str] = "lookahead-sam"
     formula: ClassVar[str] = "S(w − lookahead S(w)), S(w) = g(w + rho g(w)/‖g(w)‖)"
     source: ClassVar[str] = "extragradient, after Yu, Zhang, Kwok 2024, openreview J9YKDvqr65"
-    closed_forms: ClassVar[str] = "sliding of the flow in one dimension"
+    closed_forms: ClassVar[str] = "sliding of the flow in one dimension; 2-cycles"
 
     def direction(self, loss: AbstractLoss, w: V) -> V:
         """Return S(w − lookahead S(w)); NaN where undefined."""
@@ -126,6 +126,22 @@ class LookaheadSAM(AbstractNormalisedRule):
         first = g(w)
         ahead = w - self.lookahead * g(w + self.rho * unit(first))
         return least(norm(first), norm(g(ahead)))
+
+    def aligned_cycle(self, lam: float, others: list[float], lr: float) -> AlignedCycle | None:
+        """Return the 2-cycle about the point; None along λ < 0, and where the cycles are beside it.
+
+        With `lookahead` above about lr/2 there are two, and the point is on neither's middle.
+        """
+        from samflow import theory  # sympy is slow to import, and seldom needed
+
+        about = {"rho": float(self.rho), "lr": lr, "lookahead": float(self.lookahead)}
+        cycle = theory.lookahead_cycle(lam, **about)
+        if cycle is None or cycle[0] != 0:
+            return None
+        twice = [float(theory.lookahead_multiplier(lam, other, **about)) for other in others]
+        along = 1 - lr * lam * (1 - about["lookahead"] * lam)
+        # Of one step: the square root, up to a sign, which the square over two steps has not.
+        return AlignedCycle(float(cycle[1]), [along, *np.sqrt(twice).tolist()])
 
 
 class OptimisticSAM(AbstractRule):

@@ -106,3 +106,8 @@ def with_sams_cycle(
 def numbers(matrix: Any) -> np.ndarray:
     """Return a matrix of sympy's numbers as an array."""
     return np.array(matrix, dtype=float)
+
+
+def plain_numbers(pair: Any) -> tuple[float, float] | None:
+    """Return a pair of sympy's numbers as floats; None stays None."""
+    return None if pair is None else (float(pair[0]), float(pair[1]))

@@ -1,5 +1,6 @@
 """Spectra of Hessians and of updates, from products alone: ends, trace, density, multipliers."""
 
+from samflow.spectra.alignment import AscentAlignment, ascent_alignment
 from samflow.spectra.curvature import Trace, trace
 from samflow.spectra.density import Quantile, Share, SpectralDensity, spectral_density
 from samflow.spectra.directions import measured_along
@@ -7,12 +8,14 @@ from samflow.spectra.multipliers import Multipliers, update_multipliers
 from samflow.spectra.spectrum import Eigenpairs, extreme_eigenpairs
 
 __all__ = [
+    "AscentAlignment",
     "Eigenpairs",
     "Multipliers",
     "Quantile",
     "Share",
     "SpectralDensity",
     "Trace",
+    "ascent_alignment",
     "extreme_eigenpairs",
     "measured_along",
     "spectral_density",

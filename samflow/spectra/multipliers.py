@@ -227,7 +227,7 @@ def _curvature(system: Map, w: Point, vectors: NumpyArray) -> tuple[NumpyArray, 
 
 def _closed_form(system: Map, curvature: NumpyArray, values: NumpyArray) -> NumpyArray:
     """Return, for each λ, the root of the characteristic polynomial nearest to the value."""
-    if not system.rule.has_closed_form or np.isnan(curvature).any():
+    if system.rule.family is None or np.isnan(curvature).any():
         return np.full(len(values), np.nan + 0j)
     made = theory_settings(system)
     effective = sympy.lambdify([lam, rho], theory.effective_curvature(made["rule"]))

@@ -1,5 +1,6 @@
 """A system's hyperparameters as samflow.theory takes them."""
 
+import math
 from typing import Any
 
 from samflow.rules import Ascent
@@ -10,11 +11,13 @@ from samflow.systems.map import Map
 def theory_settings(system: Map | Flow) -> dict[str, Any]:
     """Return a system's hyperparameters under the names that samflow.theory takes.
 
-    `rule` and `rho` are those of the GD or USAM that the rule is at a critical point; rho is not
-    finite where it is neither, or unknown.
+    `rule` and `rho` are those of the family that the rule is of at a critical point, in general
+    the GD or USAM that it is there; rho is not finite where the rule is of none.
     """
-    like = Ascent.none if system.rule.ascent is Ascent.none else Ascent.gradient
-    settings: dict[str, Any] = {"rule": like.value, "rho": system.rule.effective_rho()}
+    family, rho = system.rule.family, system.rule.effective_rho()
+    if family is not None and math.isnan(rho):  # a family of its own: no rho of USAM serves
+        rho = float(getattr(system.rule, "rho", 0.0))
+    settings: dict[str, Any] = {"rule": family or Ascent.gradient.value, "rho": rho}
     settings |= {"lr": None, "momentum": 0.0, "scheme": "none"}
     if isinstance(system, Map):
         settings["lr"] = float(system.lr)

@@ -5,7 +5,20 @@ are tested against them. The derivations are in docs/theory.
 """
 
 from samflow.theory._kinds import kind, kinds
+from samflow.theory.between import (
+    monge_ball,
+    monge_cycle_gradient,
+    monge_cycle_update,
+    monge_largest_metric,
+    monge_radius,
+    unified_ball,
+    unified_curvature,
+    unified_cycle_radius,
+    unified_radius,
+    unified_transverse,
+)
 from samflow.theory.conditions import (
+    CUBIC,
     RULES,
     SCHEMES,
     characteristic_polynomial,
@@ -37,6 +50,11 @@ from samflow.theory.interpolation import (
     sgd_bound,
     tight_lr,
     tight_rho,
+)
+from samflow.theory.lookahead import (
+    lookahead_cycle,
+    lookahead_multiplier,
+    lookahead_weak_bound,
 )
 from samflow.theory.normalised import (
     arrival_time,
@@ -78,6 +96,7 @@ from samflow.theory.relatives import (
     optimistic_update,
     renormalised_largest_lr,
     renormalised_multiplier,
+    renormalised_rate,
     sharded_cycle_radius,
     suppressed_cycle_bounds,
     suppressed_update,
@@ -94,6 +113,7 @@ from samflow.theory.windows import (
 )
 
 __all__ = [
+    "CUBIC",
     "MODELS",
     "PLACEMENTS",
     "RULES",
@@ -134,9 +154,17 @@ __all__ = [
     "late_switch_window",
     "latex",
     "leading_difference",
+    "lookahead_cycle",
+    "lookahead_multiplier",
     "lookahead_rest",
+    "lookahead_weak_bound",
     "lr_window",
     "momentum_window",
+    "monge_ball",
+    "monge_cycle_gradient",
+    "monge_cycle_update",
+    "monge_largest_metric",
+    "monge_radius",
     "multipliers",
     "multistep_curvature",
     "multistep_cycle_radius",
@@ -152,6 +180,7 @@ __all__ = [
     "practical_rho_window",
     "renormalised_largest_lr",
     "renormalised_multiplier",
+    "renormalised_rate",
     "rho_window",
     "saddle_cycle_bounds",
     "sam_bound",
@@ -172,6 +201,11 @@ __all__ = [
     "transverse_curvature",
     "trap_exponent",
     "trap_radius",
+    "unified_ball",
+    "unified_curvature",
+    "unified_cycle_radius",
+    "unified_radius",
+    "unified_transverse",
     "update_conditions",
     "update_matrix",
     "valley_drift",

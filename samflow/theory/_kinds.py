@@ -60,7 +60,7 @@ def kinds(
 
     Args:
         eigenvalues: of the Hessian, shape (..., n), n ≥ 1. Fractions are decided exactly.
-        rule: "gd", "usam" or "sam".
+        rule: one of `RULES`, or "sam".
         rho: radius; broadcasts against shape (...).
         lr: step size; broadcasts likewise. None means the flow ẇ = −d(w), which has no momentum.
         momentum: β; broadcasts likewise. 0 with scheme "none".

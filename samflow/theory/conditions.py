@@ -1,4 +1,4 @@
-"""Linear stability of GD and USAM at a critical point, exactly, for one Hessian eigenvalue λ.
+"""Linear stability of smooth rules at a critical point, exactly, for one Hessian eigenvalue λ.
 
 The update is written once in sympy. The Jacobian, the characteristic polynomial, the Jury
 conditions, the thresholds and the edges of stability are derived from it. Sections 1 and 2 of
@@ -11,8 +11,11 @@ import sympy
 
 from samflow.theory.symbols import beta, grad_norm, lam, lr, multiplier, rho, scaled_curvature
 
-RULES = ("gd", "usam")
-"""The rules that are differentiable at a critical point."""
+RULES = ("gd", "usam", "two-step-usam", "nested-usam", "hessian-usam")
+"""The forms g(w + a) that are differentiable at a critical point, see `effective_curvature`."""
+
+CUBIC = RULES[2:]
+"""Those with a U of degree 3, whose sign is that of λ: none attracts where an eigenvalue is < 0."""
 
 SCHEMES = ("none", "heavy_ball", "nesterov")
 """The schemes of momentum, in the convention of torch.optim.SGD."""
@@ -24,7 +27,13 @@ _w, _v = sympy.symbols("w v", real=True)
 def effective_curvature(rule: str) -> sympy.Expr:
     """Return U(λ), with d(w) = U(λ) w on the quadratic loss ½λw².
 
-    GD has U = λ, USAM has U = λ(1 + ρλ).
+    ===============  =================================  ====================
+    "gd"             g(w)                               λ
+    "usam"           g(w + ρg(w))                       λ(1 + ρλ)
+    "two-step-usam"  g(v + ρg(v)), v = w + ρg(w)        λ(1 + ρλ)²
+    "nested-usam"    g(w + ρg(w + ρg(w)))               λ(1 + ρλ + ρ²λ²)
+    "hessian-usam"   g(w + ρHg(w))                      λ(1 + ρλ²)
+    ===============  =================================  ====================
 
     Raises:
         ValueError: for SAM, whose direction jumps at a critical point: it has no Jacobian, and so
@@ -32,9 +41,7 @@ def effective_curvature(rule: str) -> sympy.Expr:
 
     """
     _check_rule(rule)
-    gradient = lam * _w
-    ascent = gradient if rule == "usam" else sympy.Integer(0)
-    direction = gradient.subs(_w, _w + rho * ascent)
+    direction = lam * (_w + _ascents()[rule])
     return direction.diff(_w).factor()
 
 
@@ -105,17 +112,43 @@ def flip_threshold(scheme: str = "none") -> sympy.Expr:
 def edge(rule: str, scheme: str = "none") -> sympy.Expr:
     """Return the edge of stability: the λ > 0 at which a multiplier passes −1, ηU(λ) = κ.
 
-    GD: κ/η. USAM: (√(1 + 4κρ/η) − 1)/(2ρ). "sam": the same with ρ/‖g‖ for ρ. This assumes that
-    the gradient points along the eigenvector of λ. It is an edge along an orbit, not at a critical
-    point (Long and Bartlett 2024, with κ = 2).
+    GD: κ/η. USAM: (√(1 + 4κρ/η) − 1)/(2ρ). A U of degree 3: Cardano's root. "sam": that of USAM
+    with ρ/‖g‖ for ρ. This assumes that the gradient points along the eigenvector of λ. It is an
+    edge along an orbit, not at a critical point (Long and Bartlett 2024, with κ = 2).
     """
     if rule == "sam":
         return edge("usam", scheme).subs(rho, rho / grad_norm)
+    if rule in CUBIC:
+        return _cubic_edge(effective_curvature(rule), flip_threshold(scheme) / lr)
     level = sympy.Symbol("level", positive=True)
     # U(λ) is convex with U(0) = 0: it takes a positive level once at a λ > 0, and maybe at λ < 0.
     roots = sympy.solve(effective_curvature(rule) - level, lam)
     (root,) = (root for root in roots if not root.is_negative)
     return root.subs(level, flip_threshold(scheme) / lr)
+
+
+def _ascents() -> dict[str, sympy.Expr]:
+    """Return the ascents a of d(w) = g(w + a) on ½λw²."""
+    gradient = lam * _w
+    first = rho * gradient
+    second = rho * gradient.subs(_w, _w + first)
+    return {
+        "gd": sympy.Integer(0),
+        "usam": first,
+        "two-step-usam": first + second,
+        "nested-usam": second,
+        "hessian-usam": rho * lam * gradient,
+    }
+
+
+def _cubic_edge(curvature: sympy.Expr, level: sympy.Expr) -> sympy.Expr:
+    """Return the one real root of U = level > 0, for aλ³ + bλ² + λ with a, b ≥ 0, increasing."""
+    a, b, c, _ = sympy.Poly(curvature, lam).all_coeffs()
+    # With λ = t − b/3a: t³ + pt + q = 0, −q > 0 in all three, and only one real root.
+    p = sympy.simplify((3 * a * c - b**2) / (3 * a**2))
+    q = sympy.simplify((2 * b**3 - 9 * a * b * c) / (27 * a**3)) - level / a
+    u = sympy.cbrt(sympy.sqrt(q**2 / 4 + p**3 / 27) - q / 2)
+    return u - p / (3 * u) - b / (3 * a)
 
 
 def _jacobian(curvature: sympy.Expr, scheme: str) -> sympy.Matrix:

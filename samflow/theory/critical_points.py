@@ -10,7 +10,7 @@ from typing import Any
 
 import sympy
 
-from samflow.theory.conditions import SCHEMES, effective_curvature, flip_threshold, jury
+from samflow.theory.conditions import CUBIC, SCHEMES, effective_curvature, flip_threshold, jury
 from samflow.theory.symbols import (
     beta,
     evaluate,
@@ -43,11 +43,11 @@ def rho_window(
     scheme: str = "none",
     tolerance: float = 0.0,
 ) -> Window:
-    """Return the ρ ≥ 0 for which USAM is attracted to a critical point.
+    """Return the ρ ≥ 0 for which a rule is attracted to a critical point.
 
     Args:
         eigenvalues: all eigenvalues of the Hessian.
-        rule: "usam"; GD has no ρ.
+        rule: "usam", or one of `CUBIC`, which no negative eigenvalue attracts; GD has no ρ.
         lr: step size; None means the flow ẇ = −d(w).
         momentum: β in [0, 1).
         scheme: of momentum.
@@ -57,8 +57,11 @@ def rho_window(
         The intersection over the eigenvalues that are not neutral; it may be empty.
 
     """
-    if rule != "usam":
-        raise ValueError(f"Argument `rule` must be `usam` for a window in rho, but is `{rule}`.")
+    if rule not in ("usam", *CUBIC):
+        raise ValueError(
+            f"Argument `rule` must be `usam`, or one of {', '.join(CUBIC)}, for a window in rho, "
+            f"but is `{rule}`."
+        )
     beta_value = _momentum(momentum, scheme)
     flow = lr is None
     if flow and scheme != "none":
@@ -66,9 +69,14 @@ def rho_window(
             "Argument `lr` must be given with momentum, because a flow has no momentum here."
         )
     step = None if flow else positive_number("lr", lr)
+    kappa = evaluate(flip_threshold(scheme), momentum=beta_value)
 
     def window(eigenvalue: sympy.Expr) -> Window:
-        formula = symbolic_rho_window(sign(eigenvalue), scheme=scheme, flow=flow)
+        if rule in CUBIC and step is not None and sign(step * eigenvalue - kappa) >= 0:
+            # Flipped at ρ = 0 and beyond, where the formula of the end has no real value.
+            end = Endpoint(sympy.Integer(0), Event.flip, eigenvalue=eigenvalue)
+            return Window(rho, FROM_ZERO, end)
+        formula = symbolic_rho_window(sign(eigenvalue), rule=rule, scheme=scheme, flow=flow)
         return _evaluate(formula, lam=eigenvalue, lr=step, momentum=beta_value)
 
     return _intersect(Window(rho, FROM_ZERO, TO_INFINITY), eigenvalues, window, tolerance)

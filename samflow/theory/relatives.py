@@ -11,7 +11,7 @@ import sympy
 
 from samflow.theory.conditions import flip_threshold
 from samflow.theory.normalised import cycle_radius, saddle_cycle_bounds
-from samflow.theory.symbols import evaluate, multiplier, real_number
+from samflow.theory.symbols import evaluate, multiplier, real_number, sign
 
 curvature_across = sympy.Symbol("x", real=True)
 """x = ηλⱼ: step size times the curvature across a cycle."""
@@ -224,10 +224,27 @@ def renormalised_multiplier(lam: Any, *, lr: Any) -> sympy.Expr:
 def renormalised_largest_lr(eigenvalues: Sequence[Any]) -> sympy.Expr:
     """Return 2 min|λ|/max λ²: for smaller steps SSAM's map comes to the point, too, from nearby.
 
-    Sufficient: then ‖Hw‖ falls at every step. Necessary is η max|λ| < 2.
+    Sufficient: then ‖Hw‖ falls at every step. Necessary is η max|λ| < 2, which in two dimensions is
+    also sufficient (`renormalised_rate`).
     """
     sizes = [abs(real_number("eigenvalues", value)) for value in eigenvalues]
     return 2 * min(sizes) / max(sizes) ** 2
+
+
+def renormalised_rate(eigenvalues: Sequence[Any], *, lr: Any) -> sympy.Expr:
+    """Return the rate per step at which SSAM's ‖w − w*‖ changes, near w* in two dimensions.
+
+    With |λ₁| > |λ₂|, of whatever signs, to leading order in ‖w − w*‖/ρ:
+    log|1 − η|λ₂|| for η ≤ 2|λ₂|/(λ₁² + λ₂²), log|1 − η|λ₁|| for η ≥ 2|λ₁|/(λ₁² + λ₂²), and between
+    log((λ₁² − λ₂²)/(λ₁² + λ₂²)), for every η. Negative iff η|λ₁| < 2.
+    """
+    small, large = sorted(abs(real_number("eigenvalues", value)) for value in eigenvalues)
+    step, square = real_number("lr", lr), small**2 + large**2
+    if sign(step * square - 2 * small) <= 0:
+        return sympy.log(abs(1 - step * small))
+    if sign(step * square - 2 * large) >= 0:
+        return sympy.log(abs(1 - step * large))
+    return sympy.log((large**2 - small**2) / square)
 
 
 def centralised_form(hessian: sympy.Matrix, blocks: Sequence[int] | None = None) -> sympy.Matrix:

@@ -7,7 +7,7 @@ from typing import Any
 
 import sympy
 
-from samflow.theory.conditions import edge, effective_curvature, flip_threshold
+from samflow.theory.conditions import CUBIC, edge, effective_curvature, flip_threshold
 from samflow.theory.symbols import lam, latex, lr, rho, text
 
 
@@ -208,22 +208,35 @@ TO_INFINITY = Endpoint(sympy.oo, Event.none)
 
 
 @functools.cache
-def symbolic_rho_window(sign: int, *, scheme: str = "none", flow: bool = False) -> Window:
-    """Return the ρ for which USAM is attracted along an eigenvector, λ of the given sign.
+def symbolic_rho_window(
+    sign: int, *, rule: str = "usam", scheme: str = "none", flow: bool = False
+) -> Window:
+    """Return the ρ for which a rule is attracted along an eigenvector, λ of the given sign.
 
-    Map, λ < 0: −1/λ < ρ < κ/(ηλ²) − 1/λ. Map, λ > 0: 0 ≤ ρ < κ/(ηλ²) − 1/λ, which is empty where
+    USAM's map, λ < 0: −1/λ < ρ < κ/(ηλ²) − 1/λ; λ > 0: 0 ≤ ρ < κ/(ηλ²) − 1/λ, which is empty where
     ηλ ≥ κ. Flow: the lower end alone. κ is `flip_threshold(scheme)`, 2(1 + β) for heavy ball.
+
+    Rules with a U of degree 3 are never attracted along λ < 0: the window ends at 0. For
+    0 < ηλ < κ it ends, with k = κ/(ηλ), at (√k − 1)/λ (two-step), (√(4k − 3) − 1)/(2λ) (nested)
+    and (k − 1)/λ² (Hessian).
 
     Args:
         sign: 1 or −1, the sign of λ. (λ = 0 is neutral for every ρ.)
+        rule: "usam", or one of `CUBIC`.
         scheme: of momentum.
         flow: whether the system is the flow ẇ = −d(w).
 
     """
     if sign not in (-1, 1):
         raise ValueError(f"Argument `sign` must be 1 or -1, but is {sign!r}.")
-    curvature = effective_curvature("usam")
+    curvature = effective_curvature(rule)
     low, high = FROM_ZERO, TO_INFINITY
+    if rule in CUBIC:
+        if sign < 0:
+            return Window(rho, low, Endpoint(sympy.Integer(0), Event.plus_one, eigenvalue=lam))
+        if not flow:
+            high = Endpoint(_cubic_flips(scheme)[rule], Event.flip, eigenvalue=lam)
+        return Window(rho, low, high)
     if sign < 0:
         (crossing,) = sympy.solve(curvature / lam, rho)
         low = Endpoint(crossing, Event.plus_one, eigenvalue=lam)
@@ -231,6 +244,16 @@ def symbolic_rho_window(sign: int, *, scheme: str = "none", flow: bool = False) 
         (flip,) = sympy.solve(lr * curvature - flip_threshold(scheme), rho)
         high = Endpoint(flip.apart(lam), Event.flip, eigenvalue=lam)
     return Window(rho, low, high)
+
+
+def _cubic_flips(scheme: str) -> dict[str, sympy.Expr]:
+    """Return the ρ at which ηU(λ) = κ, for 0 < ηλ < κ, for each rule of `CUBIC`."""
+    k = flip_threshold(scheme) / (lr * lam)
+    return {
+        "two-step-usam": (sympy.sqrt(k) - 1) / lam,
+        "nested-usam": (sympy.sqrt(4 * k - 3) - 1) / (2 * lam),
+        "hessian-usam": (k - 1) / lam**2,
+    }
 
 
 @functools.cache

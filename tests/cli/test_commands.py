@@ -180,7 +180,8 @@ def test_rules_says_which_have_a_jacobian(capsys):
     assert rows["usam"]["smooth_at_critical_points"]
     assert not rows["sam"]["smooth_at_critical_points"]
     smooth = {name for name, row in rows.items() if row["smooth_at_critical_points"]}
-    assert smooth == {"gd", "usam", "practical-sam", "average-sam"}
+    two_more = {"two-step-usam", "hessian-usam"}
+    assert smooth == two_more | {"gd", "usam", "practical-sam", "average-sam"}
     memory = {name for name, row in rows.items() if row["memory"]}
     assert memory == {"f-sam", "vasso", "dp-sat", "optimistic-sam"}
     assert rows["practical-sam"]["options"] == ["eps=1e-12", "placement=outside"]

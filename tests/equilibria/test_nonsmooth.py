@@ -121,15 +121,19 @@ def test_the_cycles_of_asam_are_cycles_to_leading_order_in_rho():
         rules.VaSSO(rho=0.3),
         rules.VaSSO(rho=0.3, theta=0.9),
         rules.OptimisticSAM(rho=0.3, lookahead=0.1),
+        rules.LookaheadSAM(rho=0.3, lookahead=0.02),
         rules.MultiStepSAM(rho=0.3, num_steps=3),
         rules.MultiStepSAM(rho=0.3, num_steps=2, average=True),
+        rules.UnifiedSAM(rho=0.3, mix=0.6),
+        rules.MongeSAM(rho=0.3, metric=2.0),
     ],
 )
 @pytest.mark.parametrize("lams", [(1.0, -0.5), (1.2, 0.4, -0.7)])
 def test_cycles_along_eigenvectors_have_these_multipliers(lams, rule):
     system = sf.Map(quadratic(rotated(lams)), rule, lr=0.2)
     cycles = sf.classify(system, np.zeros(len(lams))).local.cycles
-    along_all = isinstance(rule, (rules.FSAM, rules.VaSSO))
+    everywhere = (rules.FSAM, rules.VaSSO, rules.UnifiedSAM, rules.MongeSAM)
+    along_all = isinstance(rule, everywhere)
     assert len(cycles) == (len(lams) if along_all else sum(lam > 0 for lam in lams))
     for cycle in cycles:
         w = cycle.radius * jnp.array(cycle.direction)
@@ -149,6 +153,33 @@ def test_cycles_along_eigenvectors_have_these_multipliers(lams, rule):
         got = np.sort_complex(np.array(cycle.multipliers))
         np.testing.assert_allclose(got, expected, rtol=1e-7, atol=1e-9)
         assert cycle.attracts == (np.abs(expected).max() < 1)
+
+
+@pytest.mark.parametrize(
+    ("made", "trap", "none"),
+    [
+        (rules.UnifiedSAM, -12.0, -50.0),  # R₀ = .72, R₁ = 1.5; ηU₀ = 7.5
+        (rules.MongeSAM, -8.0, -12.0),  # R₀ = .64 and 1.44, R₁ = .67 and .89
+    ],
+)
+def test_rules_near_sam_are_held_where_sam_is(made, trap, none):
+    """By a cycle, a trap or nothing, on both sides of SAM's weak bound .0526 and of the ball's."""
+    kinds = {}
+    for lams in ((1.0, -0.06), (1.0, -0.04), (1.0, -1.3), (1.0, trap), (1.0, none)):
+        system = sf.Map(sf.losses.saddle(lams), made(rho=0.1), lr=0.1)
+        kinds[lams] = sf.classify(system, [0.0, 0.0]).kind
+        flow = sf.classify(sf.Flow(system.loss, system.rule), [0.0, 0.0])
+        assert flow.kind is sf.Kind.sliding
+        assert flow.local.sliding.finite_time
+    expected = [sf.Kind.cycle, sf.Kind.undefined, sf.Kind.trap, sf.Kind.trap, sf.Kind.undefined]
+    assert list(kinds.values()) == expected
+    # Without an ascent it is gradient descent, of which the rule's own theory says nothing.
+    none = sf.Map(sf.losses.saddle((1.0, -0.5)), made(rho=0.0), lr=0.1)
+    assert sf.classify(none, [0.0, 0.0]).kind is sf.Kind.undefined
+    still = sf.Flow(sf.losses.saddle((1.0, -0.5)), made(rho=0.0))
+    assert sf.classify(still, [0.0, 0.0]).kind is sf.Kind.undefined
+    heavy = sf.Map(sf.losses.saddle((1.0, -0.5)), made(rho=0.1), lr=0.1, momentum=0.5)
+    assert sf.classify(heavy, [0.0, 0.0]).kind is sf.Kind.undefined
 
 
 def test_with_the_default_sigma_no_saddle_has_an_attracting_cycle_of_f_sam():

@@ -19,11 +19,15 @@ from samflow.rules import (
     USAM,
     AbstractRule,
     AverageSAM,
+    HessianUSAM,
     LookaheadSAM,
+    MongeSAM,
     MultiStepSAM,
     OptimisticSAM,
     PenalisedGradientNorm,
     PracticalSAM,
+    TwoStepUSAM,
+    UnifiedSAM,
     VaSSO,
 )
 from tests.rules import twins
@@ -44,6 +48,14 @@ def _case(rule, twin, **hyperparameters):
 CASES = {
     "gd": _case(GD(), twins.gd),
     "usam": _case(USAM(RHO / 10), twins.usam, rho=RHO / 10),
+    "two-step": _case(TwoStepUSAM(RHO / 20), twins.two_step, rho=RHO / 20),
+    "two-step-back": _case(TwoStepUSAM(RHO / 20, second="back"), twins.two_step_back, rho=RHO / 20),
+    "hessian": _case(HessianUSAM(RHO / 1000), twins.hessian_usam, rho=RHO / 1000),
+    "hessian-penalty": _case(
+        HessianUSAM(RHO / 10, form="penalty"), twins.penalised_square, rho=RHO / 10
+    ),
+    "unified": _case(UnifiedSAM(RHO / 2, mix=0.8), twins.unified, rho=RHO / 2, mix=0.8),
+    "monge": _case(MongeSAM(RHO, metric=0.2), twins.monge, rho=RHO, metric=0.2),
     "sam": _case(SAM(RHO), twins.sam, rho=RHO),
     "practical": _case(PracticalSAM(RHO, eps=0.5), twins.practical_outside, rho=RHO, eps=0.5),
     "practical-inside": _case(

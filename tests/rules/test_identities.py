@@ -75,6 +75,8 @@ SAME_AS_SAM = {
     "one step": rules.MultiStepSAM(RHO, num_steps=1),
     "one step, mean": rules.MultiStepSAM(RHO, num_steps=1, average=True),
     "no penalty but SAM": rules.PenalisedGradientNorm(RHO, alpha=1.0),
+    "unified": rules.UnifiedSAM(RHO, mix=1.0),
+    "monge on a flat metric": rules.MongeSAM(RHO, metric=0.0),
     "f-sam without mean": rules.FSAM(RHO, sigma=0.0),
     "vasso without mean": rules.VaSSO(RHO, theta=1.0),
 }
@@ -210,6 +212,7 @@ def test_an_ascent_along_the_centralised_gradient_keeps_the_sum_of_the_weights()
 
 
 GRADIENTS = {"gd": 1, "sam": 2, "practical-sam": 2, "asam": 2, "multistep-sam": 3, "ssam": 2}
+GRADIENTS |= {"two-step-usam": 3, "unified-sam": 2, "monge-sam": 2, "hessian-usam": 3}
 GRADIENTS |= {"lookahead-sam": 4, "optimistic-sam": 2, "f-sam": 2, "vasso": 2, "dp-sat": 1}
 
 

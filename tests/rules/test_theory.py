@@ -9,6 +9,7 @@ import pytest
 import samflow as sf
 from samflow import rules, theory
 from samflow.rules import RULES, Ascent, rule
+from samflow.systems.hyperparameters import theory_settings
 
 ROOT = Path(sf.__file__).parent
 CLASSES = {name for name in rules.__all__ if isinstance(getattr(rules, name), type)} - {"Ascent"}
@@ -135,7 +136,32 @@ def test_a_window_is_in_fields_of_the_rule():
 
 
 def test_forms_are_families_of_theory():
-    assert {form.value for form in Ascent if form.is_linear} == set(theory.RULES)
+    forms = {form.value for form in Ascent if form.is_linear}
+    made = [rule(name, rho=0.1) for name in RULES]
+    made += [rules.TwoStepUSAM(0.1, second="back"), rules.HessianUSAM(0.1, form="penalty")]
+    families = {one.family for one in made} - {None}
+    assert forms | set(theory.CUBIC) == families == set(theory.RULES)
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        rules.GD(),
+        rules.USAM(0.2),
+        rules.TwoStepUSAM(0.2),
+        rules.TwoStepUSAM(0.2, second="back"),
+        rules.HessianUSAM(0.2),
+        rules.HessianUSAM(0.2, form="penalty"),
+        rules.PracticalSAM(0.2, eps=0.5),
+    ],
+)
+def test_the_jacobian_is_that_of_the_family(made):
+    settings = theory_settings(sf.Flow(SMOOTH_LOSS, made))
+    formula = theory.effective_curvature(settings["rule"])
+    jacobian = -np.asarray(sf.Flow(SMOOTH_LOSS, made).jacobian(np.zeros(2)))
+    expected = [theory.evaluate(formula, lam=lam, rho=settings["rho"]) for lam in (1.5, -0.5)]
+    np.testing.assert_allclose(jacobian, np.diag(np.array(expected, float)), atol=1e-12)
+    assert sf.conditions(sf.Flow(SMOOTH_LOSS, made), [0.0, 0.0]).status is sf.Status.located
 
 
 class Plain(rules.AbstractMemorylessRule):
@@ -158,6 +184,8 @@ def test_a_rule_that_states_nothing_is_unknown():
     assert made.linear_ascent(SMOOTH_LOSS, w) is None
     assert made.attraction(SMOOTH_LOSS, w, hessian) is None
     assert made.aligned_cycle(1.0, [-1.0], 0.1) is None
+    assert made.invariant_ball([1.0, -1.0], 0.1) is None
+    assert made.family is None
     assert np.isnan(made.cycle_radius(1.0, lr=0.1, momentum=0.0, scheme="none"))
     assert (made.ascent_length(w), made.windows, made.closed_forms) == (0.0, (), "")
 
@@ -167,6 +195,7 @@ def test_lengths_of_ascents():
     w = np.array([0.5, -2.0])
     lengths = {name: rule(name, rho=0.1).ascent_length(w) for name in RULES}
     expected = dict.fromkeys(RULES, 0.1) | {"gd": 0.0, "usam": 0.0, "asam": 0.2}
+    expected |= {"two-step-usam": 0.0, "hessian-usam": 0.0, "unified-sam": 0.05}
     assert lengths == pytest.approx(expected, rel=1e-15)
     scaled = rules.TensorSAM(0.1, tensors=((1,), (1,)), scaled=(True, False))
     assert scaled.ascent_length(w) == pytest.approx(0.1)

@@ -43,6 +43,40 @@ def usam(g, w, memory, rho):
     return g(w + rho * g(w)), None
 
 
+def two_step(g, w, memory, rho):
+    first = w + rho * g(w)
+    second = first + rho * g(first)
+    return g(second), None
+
+
+def two_step_back(g, w, memory, rho):
+    return g(w + rho * g(w + rho * g(w))), None
+
+
+def curved(g, w, v):
+    """Return H(w) v as a derivative by a complex step, which is exact up to rounding."""
+    return np.imag(g(w + 1e-30j * v)) / 1e-30
+
+
+def hessian_usam(g, w, memory, rho):
+    return g(w + rho * curved(g, w, g(w))), None
+
+
+def penalised_square(g, w, memory, rho):
+    return g(w) + rho * curved(g, w, g(w)), None
+
+
+def unified(g, w, memory, rho, mix):
+    size = length(g(w))
+    return g(w + rho * ((1 - mix) + mix / size) * g(w)), None
+
+
+def monge(g, w, memory, rho, metric):
+    """By the metric G = I + metric² g gᵀ itself: rho G⁻¹g/√(gᵀG⁻¹g)."""
+    up = np.linalg.solve(np.eye(len(w)) + metric**2 * np.outer(g(w), g(w)), g(w))
+    return g(w + rho * up / np.sqrt(g(w) @ up)), None
+
+
 def sam(g, w, memory, rho):
     return g(w + rho * g(w) / length(g(w))), None
 

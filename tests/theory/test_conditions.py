@@ -160,7 +160,12 @@ def test_beyond_the_flip_heavy_ball_slows_escape_down_and_nesterov_speeds_it_up(
 def test_the_edge_is_where_the_scaled_curvature_reaches_the_flip(rule, scheme):
     edge = theory.edge(rule, scheme)
     at_edge = lr * theory.effective_curvature(rule).subs(lam, edge)
-    assert is_zero(at_edge - theory.flip_threshold(scheme))
+    difference = at_edge - theory.flip_threshold(scheme)
+    if rule in theory.CUBIC:  # roots of roots, which sympy does not always simplify
+        places = [{rho: r, lr: 1 / r, beta: 1 / r / 4} for r in map(sympy.Integer, (1, 3, 7))]
+        assert all(abs(difference.subs(at).evalf(40)) < 1e-35 for at in places)
+    else:
+        assert is_zero(difference)
     assert edge.subs({rho: 1, lr: 1, beta: 0}) > 0
 
 

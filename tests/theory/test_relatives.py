@@ -342,6 +342,55 @@ def test_lookahead_rests_beside_the_critical_point(lam):
         assert abs(end - rest) < 10 * lr  # one step is η|λ|ρ(1 + ...) ≤ 2e-5
 
 
+LOOKAHEAD = [(0.05, 0.05), (0.3, 0.3), (0.3, 0.05), (0.2, 0.4)]
+
+
+@pytest.mark.parametrize(("lr", "alpha"), LOOKAHEAD)
+@pytest.mark.parametrize("other", [-0.1, -0.6, -1.2, 0.5])
+def test_the_cycles_of_lookahead_sam_have_these_multipliers(lr, alpha, other):
+    lam, rho = 1.0, 0.1
+    about = {"rho": rho, "lr": lr, "lookahead": alpha}
+    middle, swing = map(float, theory.lookahead_cycle(lam, **about))
+    assert (middle == 0) == (alpha == 0.05 < lr / 2)
+    h, rule = np.diag([lam, other]), lookahead(alpha)
+
+    def twice(w):
+        for _ in range(2):
+            w = w - lr * rule(h, rho, w, None)[0]
+        return w
+
+    w, e = np.array([middle + swing, 0.0]), 1e-7 * swing
+    np.testing.assert_allclose(twice(w), w, atol=1e-15)
+    got = [(twice(w + d)[i] - twice(w - d)[i]) / (2 * e) for i, d in enumerate(e * np.eye(2))]
+    along = (1 - lr * lam * (1 - alpha * lam)) ** 2
+    across = float(theory.lookahead_multiplier(lam, other, **about))
+    np.testing.assert_allclose(got, [along, across], rtol=1e-6, atol=1e-7)  # differences, h²
+
+
+@pytest.mark.parametrize(("lr", "alpha"), [(0.3, 0.3), (0.2, 0.4)])
+def test_weaker_saddles_hold_lookahead_sam_than_hold_sam(lr, alpha):
+    weak = float(theory.lookahead_weak_bound(1, lr=lr, lookahead=alpha))
+    assert weak < float(theory.saddle_cycle_bounds(1, lr=lr)[0])
+    about = {"rho": 0.1, "lr": lr, "lookahead": alpha}
+    for share, holds in ((1.3, True), (0.7, False)):
+        assert (theory.lookahead_multiplier(1, -share * weak, **about) < 1) == holds
+        start = 1e-4 * unit(np.array([1.0, 0.7]))
+        end = orbit(
+            lookahead(alpha), np.diag([1, -share * weak]), start, rho=0.1, lr=lr, steps=5000
+        )[-1]
+        assert (np.linalg.norm(end) < 0.1) == holds
+
+
+def test_lookahead_sam_has_no_cycle_where_the_trial_step_crosses_or_between_the_two():
+    about = {"rho": 1, "lr": sympy.Rational(1, 10)}
+    assert theory.lookahead_cycle(1, lookahead=1, **about) is None
+    assert theory.lookahead_cycle(-1, lookahead=0, **about) is None
+    assert theory.lookahead_multiplier(1, -1, lookahead=1, **about) is sympy.nan
+    assert theory.lookahead_cycle(1, lookahead=0, **about)[1] == theory.cycle_radius(1, **about)
+    # With αλ > 1 the rule leaves a minimum.
+    assert abs(orbit(lookahead(0.6), [[2.0]], [1e-3], rho=0.1, lr=0.1, steps=400)[-1][0]) > 10
+
+
 # SSAM
 
 
@@ -362,6 +411,21 @@ def test_renormalised_sam_comes_to_saddles_and_maxima_below_the_bound():
         sizes = np.linalg.norm(points * lams, axis=1)
         assert (np.diff(sizes[sizes > 0]) < 0).all()
         assert sizes[-1] < sizes[0]
+
+
+@pytest.mark.parametrize("lams", [(1.0, 0.5), (1.0, -0.2), (-1.0, -0.5)])
+@pytest.mark.parametrize("x", [0.2, 0.7, 1.2, 1.9, 1.99, 2.01])
+def test_renormalised_sam_has_these_rates_in_the_plane(lams, x):
+    h, w, total, count = np.diag(lams), np.array([0.6, 0.8]) * 1e-7, 0.0, 600
+    for _ in range(count):
+        w = w - x * ssam(h, 1.0, w, None)[0]
+        size = np.linalg.norm(w)
+        total += np.log(size / 1e-7)
+        w = w * (1e-7 / size)  # so that it stays near: the map is homogeneous there
+    rate = float(theory.renormalised_rate(lams, lr=x))
+    assert (rate < 0) == (x < 2)
+    # The ray is not the start's: a constant of order 1 in the sum.
+    assert total / count == pytest.approx(rate, abs=5 / count)
 
 
 def test_renormalised_sam_from_beyond_the_radius_leaves_a_maximum():

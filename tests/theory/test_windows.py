@@ -23,8 +23,15 @@ def spectral_radius(eigenvalues, *, rule, rho, lr, momentum, scheme):
     """Iterate nothing, solve nothing symbolic: numpy's eigenvalues of the whole update."""
     n = len(eigenvalues)
     h = np.diag(np.asarray(eigenvalues, dtype=float))
-    u = h @ (np.eye(n) + rho * h) if rule == "usam" else h
     eye = np.eye(n)
+    up = eye + rho * h
+    u = {
+        "gd": h,
+        "usam": h @ up,
+        "two-step-usam": h @ up @ up,
+        "nested-usam": h @ (eye + rho * h @ up),
+        "hessian-usam": h @ (eye + rho * h @ h),
+    }[rule]
     blocks = {
         "none": [[eye - lr * u]],
         "heavy_ball": [[eye - lr * u, -lr * momentum * eye], [u, momentum * eye]],
@@ -129,6 +136,46 @@ def test_lr_window_holds_on_both_sides(rule, scheme):
         assert spectral_radius(eigenvalues, lr=0.999 * high, **settings) < 1
         assert spectral_radius(eigenvalues, lr=1.001 * high, **settings) > 1
     assert 5 < found < 60
+
+
+@pytest.mark.parametrize("scheme", theory.SCHEMES)
+@pytest.mark.parametrize("rule", theory.CUBIC)
+def test_rho_windows_of_degree_three_hold_on_both_sides(rule, scheme):
+    """No λ < 0 attracts, however large rho; λ > 0 does until the largest one flips."""
+    rng = np.random.default_rng(9)
+    settings = {"lr": 0.3, "momentum": MOMENTA[scheme], "scheme": scheme}
+    empty = {Event.plus_one: 0, Event.flip: 0}
+    for _ in range(60):
+        eigenvalues = rng.uniform(-4, 14, rng.integers(1, 3))
+        window = theory.rho_window(eigenvalues, rule=rule, **settings)
+        if window.is_empty:
+            empty[window.high.event] += 1
+            for radius in (0.0, *rng.uniform(0, 5, 10)):
+                assert spectral_radius(eigenvalues, rule=rule, rho=radius, **settings) > 1
+            continue
+        assert (window.low.value, window.high.eigenvalue) == (0, max(eigenvalues))
+        high = float(window.high.value)
+        assert spectral_radius(eigenvalues, rule=rule, rho=0.999 * high, **settings) < 1
+        assert spectral_radius(eigenvalues, rule=rule, rho=1.001 * high, **settings) > 1
+    assert empty[Event.plus_one] > 3
+    assert empty[Event.flip] > 3
+    assert sum(empty.values()) < 55
+
+
+@pytest.mark.parametrize("rule", theory.CUBIC)
+def test_flows_of_degree_three_attract_iff_every_eigenvalue_is_positive(rule):
+    assert theory.rho_window([1, 2], rule=rule).high.value == sympy.oo
+    window = theory.rho_window([1, -2], rule=rule)
+    assert window.is_empty
+    assert (window.high.eigenvalue, window.high.event) == (-2, Event.plus_one)
+    assert window.describe(flow=True) == "attracts for no rho: λ = -2 grows at every rho"
+
+
+def test_two_steps_leave_neutral_what_usam_turns():
+    """λ(1 + ρλ)² = 0 at ρ = −1/λ and nowhere else."""
+    for radius, neutral in ((Fraction(1, 2), 1), (Fraction(49, 100), 0), (Fraction(51, 100), 0)):
+        window = theory.lr_window([-2, 1], rule="two-step-usam", rho=radius)
+        assert (window.neutral, window.is_empty) == (neutral, not neutral)
 
 
 def test_momentum_window_of_heavy_ball():

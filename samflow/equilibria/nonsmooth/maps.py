@@ -28,7 +28,7 @@ def holds_map(system: Map, hessian: np.ndarray, ascent: LinearAscent | None) -> 
         return Nonsmooth(Kind.undefined)
     exact = is_quadratic(system.loss)
     if ascent is None:
-        cycles, trap = _aligned_cycles(system, hessian), None
+        cycles, trap = _aligned_cycles(system, hessian), _own_trap(system, hessian)
     elif ascent.rho == 0:
         return Nonsmooth(Kind.undefined)
     else:
@@ -168,6 +168,17 @@ def _trap(system: Map, hessian: np.ndarray, ascent: LinearAscent) -> Trap | None
     one_value = lams[-1] < 0 and lams[-1] - lams[0] <= EQUAL * abs(lams[0])
     exponent = float(theory.trap_exponent(float(lams[0]), lr=step)) if one_value else None
     return Trap(float(ball[0]), float(ball[1]), exponent)
+
+
+def _own_trap(system: Map, hessian: np.ndarray) -> Trap | None:
+    """Return the trap that a rule without a linear ascent knows; none with momentum."""
+    if system.momentum is not None or float(getattr(system.rule, "rho", 0.0)) == 0:
+        return None
+    lams = np.linalg.eigvalsh(hessian)
+    if np.abs(lams).min() <= EQUAL * np.abs(lams).max():
+        return None
+    ball = system.rule.invariant_ball(lams.tolist(), float(system.lr))
+    return None if ball is None else Trap(*ball, None)
 
 
 def _kind(cycles: tuple[Cycle, ...], trap: Trap | None) -> Kind:

@@ -84,7 +84,9 @@ def rule_stability(
     growth = log_growth(system, along.curvature)
     reach = along.residual + np.asarray(pairs.residuals)
     low, high = growth_within(system, along.curvature, reach)
-    closed = values * (1 + effective * values) + decay
+    own = system.rule.family in theory.CUBIC  # U is not λ(1 + ρλ) for any ρ
+    unit = 1.0 if own else (radius / effective if effective else 0.0)
+    curvature = _own_curvature(settings, values) if own else values * (1 + effective * values)
     limit = theory.evaluate(
         theory.flip_threshold(settings["scheme"]), momentum=settings["momentum"]
     )
@@ -102,11 +104,11 @@ def rule_stability(
         num_open=int(np.sum(np.abs(along.curvature[seen]) <= reach[seen])),
         rho=radius,
         effective_rho=effective,
-        edge=_edge(settings, effective, decay),
+        edge=_edge(settings, settings["rho"] if own else effective, decay),
         scaled_curvature=float(system.lr) * float(along.curvature[-1]),
         limit=float(limit),
-        rho_window=_rho_window(system, settings, values, radius / effective if effective else 0.0),
-        closed_form=closed,
+        rho_window=_rho_window(system, settings, values, unit),
+        closed_form=curvature + decay,
         measured=along.curvature,
         residual=along.residual,
         growth=growth,
@@ -116,6 +118,13 @@ def rule_stability(
         stabilised=int(np.sum(negative_values(pairs) & (high < 0))),
         neutral=int(neutral.sum()),
     )
+
+
+def _own_curvature(settings: dict[str, Any], values: NumpyArray) -> NumpyArray:
+    """Return U(λ) of the rule's own family."""
+    formula = theory.effective_curvature(settings["rule"])
+    found = [theory.evaluate(formula, lam=float(each), rho=settings["rho"]) for each in values]
+    return np.array(found, dtype=float)
 
 
 def _largest_lr(curvature: NumpyArray, limit: float, status: Any) -> float:
@@ -135,7 +144,8 @@ def _edge(settings: dict[str, Any], effective: float, decay: float) -> float:
         return 0.0
     # ηU = κ − η·decay is the condition without decay at a larger step.
     step = lr / (1 - lr * decay / limit)
-    formula = theory.edge("usam" if effective else "gd", kind)
+    family = settings["rule"] if settings["rule"] in theory.CUBIC else "usam"
+    formula = theory.edge(family if effective else "gd", kind)
     return float(theory.evaluate(formula, rho=effective, lr=step, momentum=momentum))
 
 
@@ -147,6 +157,7 @@ def _rho_window(
         return None
     window = theory.rho_window(
         [float(each) for each in values],
+        rule=settings["rule"] if settings["rule"] in theory.CUBIC else "usam",
         lr=settings["lr"],
         momentum=settings["momentum"],
         scheme=settings["scheme"],

@@ -51,15 +51,16 @@ class RuleStability(NamedTuple):
         num_open: along how many directions the residual leaves the sign of U open.
         rho: the radius, in the rule's own units.
         effective_rho: what multiplies the gradient in the ascent: rho for USAM, rho/(‖g‖ + eps)
-            for practical SAM, 0 for GD; NaN for a rule without a closed form, and then so are
-            `edge` and `closed_form`.
+            for practical SAM, 0 for GD; NaN for another rule, and then so are `edge` and
+            `closed_form` unless theory has a family of its own for the rule.
         edge: the λ above which the rule leaves a minimum: ηU(λ) = κ, with κ = 2(1 + momentum)
             for heavy ball, and with weight decay in U.
         scaled_curvature: ηU of the sharpest direction, to be compared with `limit`.
         limit: κ.
         rho_window: the rho that attract along all the directions looked at, by closed form; empty
             where low ≥ high; None for GD, without a closed form, and with weight decay.
-        closed_form: U(λ) = λ(1 + effective_rho λ), with weight decay; exact at a critical point.
+        closed_form: U(λ) = λ(1 + effective_rho λ), or that of the rule's own family, with weight
+            decay; exact at a critical point.
         measured: U along the eigenvector, from the derivative of the rule's direction.
         residual: how far the eigenvector is from one of that derivative, in units of U.
         growth: log max|μ| a step at the measured U.
