@@ -60,6 +60,7 @@ STUDIES = Modules(
         "batch-momentum",
         "symmetry-saddles",
         "checkpoints",
+        "papers/multistep",
     ),
 )
 """Every study by name, in the order of the report."""

@@ -98,6 +98,7 @@ COSTS = {
     "batch-momentum": 20.0,
     "symmetry-saddles": 14.0,
     "checkpoints": 8.0,
+    "multistep": 5.0,
     "figure portrait": 5.0,
     "figure beale": 5.0,
     "figure crossing": 2.5,
