@@ -61,6 +61,7 @@ STUDIES = Modules(
         "symmetry-saddles",
         "checkpoints",
         "papers/multistep",
+        "papers/dpsat",
     ),
 )
 """Every study by name, in the order of the report."""

@@ -99,6 +99,7 @@ COSTS = {
     "symmetry-saddles": 14.0,
     "checkpoints": 8.0,
     "multistep": 5.0,
+    "dpsat": 6.0,
     "figure portrait": 5.0,
     "figure beale": 5.0,
     "figure crossing": 2.5,

@@ -58,11 +58,16 @@ def problem(num_seeds: int, *, hidden: int = 32) -> Problem:
 
 def trained(made: Problem, system: sf.StochasticMap, num_steps: int) -> Ends:
     """Train every seed and measure where it ends; what is not finite stays so."""
+    return measured(made, trained_weights(made, system, num_steps))
+
+
+def trained_weights(made: Problem, system: sf.StochasticMap, num_steps: int) -> Any:
+    """Train every seed and return the last weights, one row per seed."""
     num_seeds = len(made.starts)
     found = sample_paths(
         system, made.starts, key=jr.key(_ORDER), num_paths=num_seeds, num_steps=num_steps
     )
-    return measured(made, found.w[:, -1])
+    return found.w[:, -1]
 
 
 def measured(made: Problem, ws: Any) -> Ends:
