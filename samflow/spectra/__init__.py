@@ -1,19 +1,22 @@
-"""Spectra of Hessians and of updates, from products alone: ends, trace, density, multipliers."""
+"""Spectra of Hessians and of updates, from products alone: ends, traces, density, multipliers."""
 
 from samflow.spectra.curvature import Trace, trace
 from samflow.spectra.density import Quantile, Share, SpectralDensity, spectral_density
 from samflow.spectra.directions import measured_along
+from samflow.spectra.layers import LayerTraces, layer_traces
 from samflow.spectra.multipliers import Multipliers, update_multipliers
 from samflow.spectra.spectrum import Eigenpairs, extreme_eigenpairs
 
 __all__ = [
     "Eigenpairs",
+    "LayerTraces",
     "Multipliers",
     "Quantile",
     "Share",
     "SpectralDensity",
     "Trace",
     "extreme_eigenpairs",
+    "layer_traces",
     "measured_along",
     "spectral_density",
     "trace",
