@@ -62,6 +62,7 @@ STUDIES = Modules(
         "checkpoints",
         "papers/multistep",
         "papers/dpsat",
+        "papers/robust-measures",
     ),
 )
 """Every study by name, in the order of the report."""

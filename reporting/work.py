@@ -100,6 +100,7 @@ COSTS = {
     "checkpoints": 8.0,
     "multistep": 5.0,
     "dpsat": 6.0,
+    "robust-measures": 7.0,
     "figure portrait": 5.0,
     "figure beale": 5.0,
     "figure crossing": 2.5,
