@@ -63,6 +63,7 @@ STUDIES = Modules(
         "papers/multistep",
         "papers/dpsat",
         "papers/robust-measures",
+        "papers/warm-start",
     ),
 )
 """Every study by name, in the order of the report."""

@@ -101,6 +101,7 @@ COSTS = {
     "multistep": 5.0,
     "dpsat": 6.0,
     "robust-measures": 7.0,
+    "warm-start": 6.0,
     "figure portrait": 5.0,
     "figure beale": 5.0,
     "figure crossing": 2.5,
