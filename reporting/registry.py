@@ -68,6 +68,11 @@ STUDIES = Modules(
         "papers/monge-sam",
         "papers/lookahead",
         "papers/ssam",
+
+        "papers/multistep",
+        "papers/dpsat",
+        "papers/robust-measures",
+        "papers/warm-start",
     ),
 )
 """Every study by name, in the order of the report."""

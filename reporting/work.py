@@ -101,6 +101,11 @@ COSTS = {
     "monge-sam": 2.0,
     "lookahead": 5.0,
     "ssam": 6.0,
+
+    "multistep": 5.0,
+    "dpsat": 6.0,
+    "robust-measures": 7.0,
+    "warm-start": 6.0,
     "figure portrait": 5.0,
     "figure beale": 5.0,
     "figure crossing": 2.5,

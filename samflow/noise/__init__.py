@@ -17,6 +17,7 @@ from samflow.noise.passage import (
 )
 from samflow.noise.paths import PathMoments, Paths, sample_moments, sample_paths
 from samflow.noise.survival import Survival, kaplan_meier
+from samflow.systems.clipped_gradients import ClippedBatch
 from samflow.systems.gradient_noise import (
     AdditiveNoise,
     MiniBatch,
@@ -28,6 +29,7 @@ from samflow.systems.gradient_noise import (
 __all__ = [
     "AdditiveNoise",
     "AlignmentBound",
+    "ClippedBatch",
     "EscapeTimes",
     "MeanSquareAlong",
     "MeanSquareRate",

@@ -139,8 +139,13 @@ def _status(system: StochasticMap, w: Point) -> Status:
 def _batches(system: StochasticMap) -> tuple[Array, Array] | None:
     """Return every batch as a row of indices, and its probability; None for additive noise."""
     noise, loss = system.noise, system.loss
-    if not isinstance(noise, MiniBatch):
+    if isinstance(noise, AdditiveNoise):
         return None
+    if not isinstance(noise, MiniBatch):
+        raise _checks.ArgumentError(
+            "Argument `system` must have the noise MiniBatch or AdditiveNoise for exact moments, "
+            f"but has {noise.describe()}. Use `sf.noise.sample_moments`."
+        )
     assert isinstance(loss, FiniteSum)
     count = noise.num_batches(loss.num_examples) ** (1 + system.fresh)
     if count > MOST_BATCHES:

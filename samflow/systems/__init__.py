@@ -1,6 +1,7 @@
 """Systems: a loss and a rule made to move."""
 
 from samflow.systems.base import AbstractFlow, AbstractMap, AbstractSystem
+from samflow.systems.clipped_gradients import ClippedBatch
 from samflow.systems.diffusion import (
     AbstractDiffusion,
     Diffusion,
@@ -21,6 +22,7 @@ __all__ = [
     "AbstractStochasticMap",
     "AbstractSystem",
     "AdditiveNoise",
+    "ClippedBatch",
     "Diffusion",
     "EulerMaruyama",
     "Flow",

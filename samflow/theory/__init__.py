@@ -77,6 +77,12 @@ from samflow.theory.practical import (
     practical_rho_window,
     symbolic_eps_window,
 )
+from samflow.theory.previous_direction import (
+    noisy_radius,
+    previous_direction_drift,
+    previous_direction_moment,
+    unit_response,
+)
 from samflow.theory.relatives import (
     adaptive_cycle_bounds,
     ascent_across,
@@ -170,6 +176,7 @@ __all__ = [
     "multistep_cycle_radius",
     "multistep_reach",
     "multistep_rests",
+    "noisy_radius",
     "one_weight_threshold",
     "optimistic_curvature",
     "optimistic_cycle_bounds",
@@ -178,6 +185,8 @@ __all__ = [
     "practical_curvature",
     "practical_cycle",
     "practical_rho_window",
+    "previous_direction_drift",
+    "previous_direction_moment",
     "renormalised_largest_lr",
     "renormalised_multiplier",
     "renormalised_rate",
@@ -206,6 +215,8 @@ __all__ = [
     "unified_cycle_radius",
     "unified_radius",
     "unified_transverse",
+
+    "unit_response",
     "update_conditions",
     "update_matrix",
     "valley_drift",

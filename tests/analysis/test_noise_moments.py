@@ -5,7 +5,7 @@ import pytest
 
 from analysis import noisy_saddle
 from analysis.claims import Verdict
-from analysis.noise_moments import _ordered
+from analysis.noise_moments import _one_or_two, _ordered
 from analysis.noisy_saddle import Setting, exact, squares
 from analysis.statistics import Mean, mean_of
 
@@ -37,3 +37,11 @@ def test_large_batches_are_compared_with_seeds_of_their_own():
     same = [size * squares(Setting(0.4, batch_size=size), 100, 512, key=10) for size in (1.0, 4.0)]
     np.testing.assert_allclose(same[0], same[1], rtol=1e-9)
     assert noisy_saddle.ORDERED_BATCHES[0] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("constant", "agrees"),
+    [(2.03, True), (1.03, False), (1.5, None), (float("nan"), None)],
+)
+def test_the_constant_of_the_gap_can_be_that_of_the_paper(constant, agrees):
+    assert _one_or_two(constant) is agrees

@@ -116,6 +116,27 @@ def test_each_model_is_the_limit_of_the_update_it_describes():
     assert sympy.simplify(sympy.diff(composed, w) - MODELS["kim"].drift) == 0
 
 
+def test_both_derivations_of_the_gap_from_their_steps():
+    """SGD − SAM of E x² at k = t/η, from the sum over steps: no diffusion limit is taken.
+
+    With unchanged noise the constant is 1 for the update and 2 for [K]'s descent on
+    w ↦ L(w + ρg(w)); with the batch's noise in the ascent too there is a term linear in t.
+    """
+    s, t = diffusion.noise, sympy.Symbol("t", positive=True)
+    usam, kim = 1 - lr * lam * (1 + rho * lam), 1 - lr * lam * (1 + rho * lam) ** 2
+    steps = {"one batch": (usam, 1 + rho * lam), "descent": (usam, 1), "kim": (kim, 1)}
+    gaps = {}
+    for name, (a, gain) in steps.items():
+        # η² gain² s Σ a^(2j) over j < k = t/η, over η
+        moment = lr * s * gain**2 * (1 - sympy.exp(2 * t / lr * sympy.log(a))) / (1 - a**2)
+        slope = sympy.diff(moment, rho).subs(rho, 0)
+        gaps[name] = sympy.series(-sympy.limit(slope, lr, 0), t, 0, 3).removeO()
+    assert sympy.simplify(gaps["descent"] - s * lam**2 * t**2) == 0
+    assert sympy.simplify(gaps["kim"] - 2 * s * lam**2 * t**2) == 0
+    # with s = |λ|/B this is 2tλ²/B at a saddle
+    assert sympy.simplify(gaps["one batch"].expand().coeff(t, 1) + 2 * s * lam) == 0
+
+
 def test_sam_is_below_sgd_for_every_t_and_rho_below_the_threshold():
     """Both η²(1 + ρλ)² and |1 − ηU| are less than SGD's: exact, so also at the first step."""
     for rho_ in (0.01, 0.3, 0.7, 0.99):
