@@ -28,6 +28,7 @@ from samflow.theory.diffusion import (
     stationary_second_moment,
 )
 from samflow.theory.drift import ascent_distance, sharpness_flow, valley_drift
+from samflow.theory.finite_rho import cycle_offset, quadratic_cycle_rho
 from samflow.theory.interpolation import (
     batch_noise_share,
     example_step,
@@ -127,6 +128,7 @@ __all__ = [
     "characteristic_polynomial",
     "curvature_across",
     "cycle_multiplier",
+    "cycle_offset",
     "cycle_radius",
     "edge",
     "effective_curvature",
@@ -166,6 +168,7 @@ __all__ = [
     "practical_curvature",
     "practical_cycle",
     "practical_rho_window",
+    "quadratic_cycle_rho",
     "renormalised_largest_lr",
     "renormalised_multiplier",
     "rho_window",
