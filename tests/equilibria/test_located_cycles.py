@@ -199,10 +199,12 @@ def test_orbits_on_another_cycle_or_at_another_distance_differ_from_what_is_loca
     assert "rotation" in said(sf.Kind.rotation, "leaves", 0, 1.0)
 
 
-def test_it_is_not_looked_for_on_a_quadratic_or_with_weight_decay():
+def test_it_is_not_looked_for_on_a_quadratic_a_curve_of_minima_or_with_weight_decay():
     quadratic = sf.classify(sf.Map(sf.losses.saddle((1.0, -0.5)), sf.SAM(rho=0.1), lr=0.1), [0, 0])
     assert quadratic.local.on_loss is None
     assert (quadratic.kind, quadratic.local.exact) == (sf.Kind.cycle, True)
+    circle = sf.Map(sf.loss("(x**2 + y**2 - 1)**2"), sf.SAM(rho=0.1), lr=0.1)
+    assert sf.classify(circle, [1.0, 0.0]).local.on_loss is None
     decayed = sf.Map(WELL, sf.SAM(rho=0.1), lr=0.1, weight_decay=0.1)
     assert sf.classify(decayed, [0.0]).local.on_loss is None
 

@@ -27,7 +27,7 @@ def what_holds(system: Map | Flow, w: Array, hessian: np.ndarray, jacobian: Jaco
     if isinstance(system, Flow):
         return holds_flow(system, w, hessian, ascent)
     found = holds_map(system, hessian, ascent)
-    if not can_locate(system):
+    if not can_locate(system, hessian):
         return found
     cycle = found.two_cycle
     on_loss = locate(system, w, hessian, jacobian, 0.0 if cycle is None else cycle.radius)

@@ -50,11 +50,18 @@ class _Window(NamedTuple):
     gradients: np.ndarray
 
 
-def can_locate(system: Map) -> bool:
-    """Say whether cycles are looked for: on a loss with Jacobians of this size, without decay."""
+def can_locate(system: Map, hessian: np.ndarray) -> bool:
+    """Say whether cycles are looked for.
+
+    Not on quadratics, of which theory knows all; with weight decay or more than 64 states; on a
+    loss that Python computes; or where the Hessian is singular, as on a curve of minima, along
+    which orbits drift.
+    """
+    sizes = np.abs(np.linalg.eigvalsh(hessian))
+    regular = sizes.min() > EQUAL * sizes.max()
     eager = isinstance(system.loss, AbstractEagerLoss)
-    few = system.state_dim <= MOST_STATES
-    return few and not eager and system.weight_decay is None and not is_quadratic(system.loss)
+    few = system.state_dim <= MOST_STATES and system.weight_decay is None
+    return bool(regular) and few and not eager and not is_quadratic(system.loss)
 
 
 def locate(

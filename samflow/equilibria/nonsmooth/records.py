@@ -160,7 +160,8 @@ class Nonsmooth(NamedTuple):
         sliding: of a flow.
         exact: whether the loss is quadratic, so that all is said of the loss itself.
         on_loss: the cycles of a map on the loss itself; None on a quadratic, and where they are not
-            looked for: more than 64 states, weight decay, a loss that Python computes.
+            looked for: a singular Hessian, more than 64 states, weight decay, a loss that Python
+            computes.
 
     """
 
