@@ -27,7 +27,13 @@ from samflow.theory.diffusion import (
     second_moment_limit,
     stationary_second_moment,
 )
-from samflow.theory.drift import ascent_distance, sharpness_flow, valley_drift
+from samflow.theory.drift import (
+    ascent_distance,
+    rotation_drift,
+    sharpness_flow,
+    two_sided_drift,
+    valley_drift,
+)
 from samflow.theory.finite_rho import cycle_offset, quadratic_cycle_rho
 from samflow.theory.interpolation import (
     batch_noise_share,
@@ -91,6 +97,7 @@ from samflow.theory.rotation import (
     rotation_cycle,
     rotation_interval,
     rotation_limit,
+    rotation_number,
     rotation_staircase,
     rotation_word,
     transverse_rotation_exponent,
@@ -173,8 +180,10 @@ __all__ = [
     "renormalised_multiplier",
     "rho_window",
     "rotation_cycle",
+    "rotation_drift",
     "rotation_interval",
     "rotation_limit",
+    "rotation_number",
     "rotation_staircase",
     "rotation_word",
     "saddle_cycle_bounds",
@@ -199,6 +208,7 @@ __all__ = [
     "trap_radius",
     "two_cycle_exists",
     "two_cycle_lr",
+    "two_sided_drift",
     "update_conditions",
     "update_matrix",
     "valley_drift",

@@ -9,7 +9,7 @@ share of steps that begin at z < 0. Tests are in integers: numbers are taken as 
 docs/theory, rotation.md.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from typing import Any, NamedTuple
 
@@ -234,6 +234,44 @@ def rotation_cycle(
         greatest = test.sign(_word(p, q, p - 1))
         if least >= 0 and greatest <= 0:
             return _cycle(between, a * lr, b * lr, plus, minus, least > 0 > greatest)
+        low, high = (between, high) if least < 0 else (low, between)
+    return NoCycle(low, high, max_period)
+
+
+def rotation_number(
+    plus: Callable[[float], float],
+    minus: Callable[[float], float],
+    *,
+    max_period: int = MAX_PERIOD,
+) -> Fraction | NoCycle:
+    """Return the rotation number of a step that is not affine, by the same search, in floats.
+
+    Args:
+        plus: z ↦ f(z) for z > 0, which must increase and contract, 0 < f′ < 1, on both sides of 0.
+        minus: z ↦ f(z) for z < 0, likewise.
+        max_period: of a cycle.
+
+    Not guaranteed within rounding of the ends of a step, nor where f does not contract.
+
+    """
+    sides = {"+": plus, "-": minus}
+
+    def fixed_point(word: str) -> float:
+        z, moved = 0.0, float("inf")
+        while True:
+            image = z
+            for side in word:
+                image = sides[side](image)
+            if not abs(image - z) < moved:  # contraction has come to rounding, or there is none
+                return image
+            z, moved = image, abs(image - z)
+
+    low, high = Fraction(0), Fraction(1)
+    while (between := _mediant(low, high)).denominator <= max_period:
+        p, q = between.numerator, between.denominator
+        least, greatest = (fixed_point(_word(p, q, rank)) for rank in (p, p - 1))
+        if least >= 0 >= greatest:
+            return between
         low, high = (between, high) if least < 0 else (low, between)
     return NoCycle(low, high, max_period)
 

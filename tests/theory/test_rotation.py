@@ -105,10 +105,10 @@ def test_equal_slopes_give_the_classical_formula():
         closed = theory.equal_slopes_interval(share, c)
         general = [r / (1 + r) for r in theory.rotation_interval(share, plus=c, minus=c)]
         for mine, words, theirs in zip(closed, general, classical, strict=True):
-            assert sympy.simplify(mine - theirs) == 0
-            assert sympy.simplify(words - theirs) == 0
+            assert sympy.cancel(mine - theirs) == 0
+            assert sympy.cancel(words - theirs) == 0
         length = (1 - c) ** 2 * c ** (q - 2) / (1 - c**q)
-        assert sympy.simplify(closed[1] - closed[0] - length) == 0
+        assert sympy.cancel(closed[1] - closed[0] - length) == 0
 
 
 def test_the_intervals_of_equal_slopes_fill_the_line():
@@ -177,6 +177,31 @@ def test_on_the_loss_the_two_cycle_exists_iff_both_images_of_the_ends_change_sid
 
     assert bool(step(lr * B) < 0 < step(-lr * A)) is exists
     assert (period_of(settled(step)) == 2) is exists
+
+
+@pytest.mark.parametrize("lr", [0.01, 0.05, 0.16, 0.17, 0.195, 0.1985, 0.1986, 0.3])
+def test_the_rotation_number_on_the_loss_is_that_of_its_orbits(lr):
+    """At 0.16 and 0.1985 the affine branches have other numbers, 5/9 and 1/2."""
+    found = theory.rotation_number(
+        lambda z: z - lr * quartic(z + RHO), lambda z: z - lr * quartic(z - RHO)
+    )
+    orbit = settled(lambda z: z - lr * quartic(z + RHO * np.sign(z)))
+    q = period_of(orbit)
+    assert (found.denominator, found.numerator) == (q, (orbit[:q] < 0).sum())
+    affine = theory.rotation_cycle(A, B, **quartic_slopes(lr)).share
+    assert (affine == found) is (lr not in (0.16, 0.195, 0.1985))
+
+
+def test_on_affine_branches_both_searches_agree():
+    for seed in range(1, 12):
+        sides, slopes = parameters(seed)
+        if max(slopes.values()) >= 1:
+            continue
+        a, b, plus, minus = (*sides.values(), *slopes.values())
+        found = theory.rotation_number(
+            lambda z, c=plus, m=a: c * z - m, lambda z, c=minus, m=b: c * z + m
+        )
+        assert found == theory.rotation_cycle(**sides, **slopes).share
 
 
 def test_a_third_derivative_takes_the_two_cycle_away_as_lr_tends_to_zero():
