@@ -31,6 +31,7 @@ _LOSSES = 6
 
 _FLOWS = {"attracting": "attractor", "sliding": "slides", "undefined": "not known"}
 _STAYS = {"attractor", "cycle", "trap"}
+_HOLD = {"cycle", "rotation", "trap", "chaotic trap"}
 _PLURALS = {"minimum": "minima", "maximum": "maxima"}
 
 
@@ -243,6 +244,7 @@ def _classified_row(behaviour: "Behaviour") -> list[str]:
     proof = "yes" if behaviour.verdict == "proved" else "no"
     if local is not None:
         proof = "in theory" if local.exact else "quadratic part"
+        proof = "located" if local.decided_on_loss else proof
     return [_multipliers(behaviour), str(behaviour.kind), _attractor(behaviour), proof]
 
 
@@ -269,8 +271,10 @@ def _compared(point: "SurveyedPoint") -> RenderableType:
 def _by_theory(behaviour: "Behaviour") -> str:
     if behaviour.status == Status.not_a_fixed_point:
         return "not at rest here"
-    if behaviour.kind in ("cycle", "trap", "chaotic trap"):
+    if behaviour.kind in _HOLD:
         return _attractor(behaviour)
+    if behaviour.local is not None and behaviour.local.two_cycle is not None:
+        return "no attracting cycle"
     names = {"attracting": "attractor", "undefined": "not known"}
     return names.get(behaviour.kind, str(behaviour.kind))
 
@@ -289,6 +293,10 @@ def _attractor(behaviour: "Behaviour") -> str:
     local = behaviour.local
     if local is None:
         return "undecided"
+    if local.on_loss is not None and local.decided_on_loss:
+        return "\n".join(map(str, local.on_loss.cycles)) or local.on_loss.turning
+    if local.on_loss is not None and local.two_cycle is not None:
+        return f"no cycle on the loss: {local.on_loss.without}"
     for cycle in local.cycles:
         if cycle.attracts:
             several = f" ({cycle.multiplicity}-fold)" if cycle.multiplicity > 1 else ""
@@ -324,7 +332,12 @@ def _summary(found: "Survey") -> list[str]:
         lines.append(
             "Normalised SAM has no Jacobian where the gradient vanishes, and so no multipliers. "
             "What is said about it is exact for the quadratic part of the loss"
-            + ("." if exact else "; for the loss itself it is not a proof.")
+            + (
+                "."
+                if exact
+                else "; for the loss itself it is not a proof. The cycles of maps are located on "
+                "the loss itself, from orbits beside the point."
+            )
         )
     from samflow.equilibria.saddle_report import hallucinating
 
@@ -345,8 +358,10 @@ def _held(found: "Survey") -> list[str]:
         if fates:
             text = f"orbits stay near {sum(seen <= _STAYS for seen in fates)} of {len(fates)}"
         elif all(b.status == Status.not_differentiable for b in behaviours):
-            held = sum(b.kind in ("cycle", "trap", "chaotic trap") for b in behaviours)
-            text = f"held near {held} of {len(behaviours)}, by the quadratic part of the loss"
+            held = sum(b.kind in _HOLD for b in behaviours)
+            text = f"held near {held} of {len(behaviours)}"
+            if not all(b.local is not None and b.local.decided_on_loss for b in behaviours):
+                text += ", by the quadratic part of the loss or by cycles located on it"
         else:
             held = sum(b.kind == "attracting" for b in behaviours)
             text = f"attracted to {held} of {len(behaviours)}"

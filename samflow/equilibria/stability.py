@@ -1,5 +1,6 @@
 """What a fixed point is: linearisation, and the places where there is none."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -42,8 +43,8 @@ class Stability(AbstractRecord):
     Attributes:
         state: the point, shape (state,).
         kind: attracting, repelling, saddle or nonhyperbolic by the Jacobian; where there is none,
-            by `local`: sliding, cycle, chaotic trap or trap; undefined where that is not known
-            either or the point is no fixed point (`status` says which).
+            by `local`: sliding, cycle, rotation, chaotic trap or trap; undefined where that is not
+            known either or the point is no fixed point (`status` says which).
         status: located, not differentiable, not a fixed point, or not finite.
         spectrum: multipliers of a map, eigenvalues of a flow's Jacobian, largest first by
             modulus (map) or real part (flow); NaN where there is no Jacobian.
@@ -53,9 +54,9 @@ class Stability(AbstractRecord):
             counts as the length lr·v.
         curvature: eigenvalues of the loss's Hessian, ascending; None for a system without loss.
         discrete: whether the system is a map.
-        local: what holds the system at a critical point without a Jacobian, on the quadratic part
-            of the loss: 2-cycles with their multipliers, a trap, or sliding with its radius of
-            attraction; None where there is a Jacobian.
+        local: what holds the system at a critical point without a Jacobian: of a map the cycles
+            on the loss itself (`local.on_loss`), and 2-cycles and a trap on its quadratic part; of
+            a flow sliding with its radius of attraction; None where there is a Jacobian.
 
     """
 
@@ -140,7 +141,8 @@ def classify(
     Returns:
         A `Stability`. At a critical point of normalised SAM there is no Jacobian: the status is
         `not differentiable`, whatever a guarded program would give, and kind and `local` say
-        what there is instead. That is exact for the quadratic part of the loss, on which
+        what there is instead. Cycles of a map are located on the loss itself, from orbits beside
+        the point: others may exist. All else is exact for the quadratic part of the loss, on which
         nothing but the ratio of lengths depends on rho; for the loss it holds for small rho.
 
     Raises:
@@ -175,7 +177,7 @@ def classify(
     size += ascent_length(system, system.position(z)) if scale is None else scale
     if gradient.size and _is_singular(hessian, gradient, float(singularity), size):
         assert isinstance(system, (Map, Flow))
-        local = what_holds(system, system.position(z), hessian)
+        local = what_holds(system, system.position(z), hessian, _jacobian_of(system))
         if measure and local.kind is Kind.sliding and local.sliding is not None:
             assert isinstance(system, Flow)
             found = measured_attraction_radius(system, system.position(z)).radius
@@ -252,6 +254,11 @@ def kind_of(growth: np.ndarray, neutral: float) -> Kind:
     if (growth < 0).all():
         return Kind.attracting
     return Kind.repelling if (growth > 0).all() else Kind.saddle
+
+
+def _jacobian_of(system: AbstractSystem) -> Callable[[np.ndarray], np.ndarray]:
+    """Return the Jacobian as a function of the state, by the program that is compiled already."""
+    return lambda z: np.asarray(_linearise(system, jnp.asarray(z))[1])
 
 
 @eqx.filter_jit
