@@ -9,6 +9,7 @@ from flint import arb
 
 from samflow.losses.limits import differentiating
 from samflow.proofs.balls import Ball, Balls, Program
+from samflow.proofs.directions import frame, turns
 
 
 class GradientEquations:
@@ -91,7 +92,7 @@ class SphereEquations:
 
     def unit(self, u: Balls) -> Balls:
         """Return e."""
-        return self._frame(u)[1]
+        return frame(u, self.axis, self.side)[1]
 
     def point(self, u: Balls) -> Balls:
         """Return w = centre − rho e."""
@@ -117,12 +118,9 @@ class SphereEquations:
         """Return F and its Jacobian on `box`."""
         n, i, s = len(self.centre), self.axis, self.side
         free = [k for k in range(n) if k != i]
-        norm, e = self._frame(box)
+        norm, e = frame(box, i, s)
         g, h = self.gradient.linearise(self._at(e))
-        moved = [
-            [-self.rho / norm * ((1 if j == k else 0) - e[j] * e[k]) for j in range(n)]
-            for k in free
-        ]
+        moved = [[-self.rho * x for x in turn] for turn in turns(norm, e, i)]
         rows = []
         for j, u in zip(free, box, strict=True):
             slopes = [x - s * y * u for x, y in zip(h[j], h[i], strict=True)]
@@ -132,10 +130,6 @@ class SphereEquations:
             ]
             rows.append(row)
         return self._along(g, box), rows
-
-    def _frame(self, u: Balls) -> tuple[Ball, Balls]:
-        norm = sum((_square(x) for x in u), arb(1)).sqrt()
-        return norm, [x / norm for x in [*u[: self.axis], arb(self.side), *u[self.axis :]]]
 
     def _at(self, unit: Balls) -> Balls:
         return [c - self.rho * e for c, e in zip(self.centre, unit, strict=True)]
@@ -149,7 +143,3 @@ class SphereEquations:
 def dot(one: Balls, other: Balls) -> Ball:
     """Return the inner product of two vectors of balls."""
     return sum((x * y for x, y in zip(one, other, strict=True)), arb(0))
-
-
-def _square(x: Ball) -> Ball:
-    return (x * x).nonnegative_part()
