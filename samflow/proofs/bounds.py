@@ -1,8 +1,7 @@
 """Branch and bound over directions: the least value of a function, and where it first fails.
 
-A cell is a patch of the unit sphere and intervals of further numbers. Over a cell with the middle m
-a function is enclosed by its centred form f(m) + f′(cell)(cell − m), whose excess shrinks as the
-square of the cell. Source: Neumaier, Interval Methods for Systems of Equations, 1990, chapter 2.
+A cell is a patch of the unit sphere and intervals of further numbers. Source of the methods:
+Kearfott, Rigorous Global Search, 1996, chapter 5.
 """
 
 import heapq
@@ -12,10 +11,9 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple, Protocol
 
 import numpy as np
-from flint import arb
 
 from samflow._types import Box
-from samflow.proofs.balls import Ball, Balls, OutsideDomain, Span, hulls, span
+from samflow.proofs.balls import Ball, OutsideDomain, Span, span
 from samflow.proofs.directions import Patch, halves, middle
 
 
@@ -48,52 +46,38 @@ class Cell(NamedTuple):
         return tuple((np.array(v) / np.linalg.norm(v)).tolist())
 
 
-class Function(Protocol):
-    """A real function on cells, on balls."""
-
-    def value(self, cell: Cell, /) -> Ball:
-        """Return an enclosure of the function on `cell`."""
-        ...
-
-    def slopes(self, cell: Cell, /) -> Balls:
-        """Return enclosures of its derivatives by the coordinates of `cell.sides`."""
-        ...
-
-
 class Bound(NamedTuple):
-    """What is known of a function on a cell; everything −inf or inf where it may be undefined.
+    """What is known of a function on a cell.
 
     Attributes:
-        low: the function is at least this.
-        at_middle: (low, high) of its value in the middle.
-        smears: by how much it may change across each coordinate.
+        low: the function is at least this; −inf where it may be undefined.
+        at_point: (low, high) of its value at `point`.
+        point: a point of the cell, in the middle of its ranges.
+        smears: how much a cut across each coordinate may gain.
 
     """
 
     low: float
-    at_middle: Span
+    at_point: Span
+    point: Cell
     smears: list[float]
 
 
-def bound(function: Function, cell: Cell) -> Bound:
-    """Return bounds of `function` on `cell` by its centred form.
+class Function(Protocol):
+    """A real function on cells, on balls."""
 
-    Raises:
-        OutsideDomain: where the function certainly has no value in the middle of the cell.
+    def value(self, cell: Cell, /) -> Ball:
+        """Return an enclosure of the function at a cell of one point."""
+        ...
 
-    """
-    sides, point = cell.sides, cell.middle()
-    at_middle = function.value(point)
-    slopes = function.slopes(cell)
-    low, smears = at_middle, []
-    for side, x, m, slope in zip(sides, hulls(sides), hulls(point.sides), slopes, strict=True):
-        if side[0] == side[1]:
-            smears.append(0.0)
-            continue
-        low += slope * (x - m)
-        size = float(slope.abs_upper())
-        smears.append((side[1] - side[0]) * size if math.isfinite(size) else math.inf)
-    return Bound(span(low)[0], span(at_middle), smears)
+    def bound(self, cell: Cell, about: float, /) -> Bound:
+        """Return bounds on `cell`, sharp where the function is near `about`.
+
+        Raises:
+            OutsideDomain: where the function certainly has no value at the point looked at.
+
+        """
+        ...
 
 
 class Minimum(NamedTuple):
@@ -142,11 +126,11 @@ def minimise(
         for part in parts:
             examined += 1
             try:
-                found = bound(function, part)
+                found = function.bound(part, high if math.isfinite(high) else 0.0)
             except OutsideDomain:
                 return Minimum(-math.inf, high, direction, part.direction(), examined)
-            if found.at_middle[1] < high:
-                high, direction = found.at_middle[1], part.direction()
+            if found.at_point[1] < high:
+                high, direction = found.at_point[1], found.point.direction()
             if found.low < high:
                 best = max(found.low, low)  # the cell was bounded as a part of a larger one, too
                 heapq.heappush(heap, (best, next(order), part, found))
@@ -163,6 +147,7 @@ class Failure(NamedTuple):
         direction: where it is negative at `high`; None where nowhere.
         undefined: (t, direction) where the function certainly has no value; None: none was met.
         least: over all cells in which it was found positive, a lower bound.
+        first: the first cell that is not decided; None where all are, or where it is negative.
         examined: how many cells were examined.
 
     """
@@ -172,6 +157,7 @@ class Failure(NamedTuple):
     direction: tuple[float, ...] | None
     undefined: tuple[float, tuple[float, ...]] | None
     least: float
+    first: Cell | None
     examined: int
 
 
@@ -186,54 +172,58 @@ def first_failure(
     order = itertools.count()
     heap = [(cell.ranges[-1][0], next(order), cell) for cell in cells]
     heapq.heapify(heap)
-    top = max(cell.ranges[-1][1] for _, _, cell in heap)
+    edges = [cell.ranges[-1][1] for _, _, cell in heap]
+    top, bottom = max(edges), min(edges) * _BOTTOM
     high, direction, undefined = math.inf, None, None
     least, examined = math.inf, 0
     while heap and examined < max_cells:
         t, _, cell = heap[0]
-        if t >= high * (1 - rtol):
+        if t >= high * (1 - rtol) or high < bottom:
             break
         heapq.heappop(heap)
         examined += 1
         try:
-            found = bound(function, cell)
+            found = function.bound(cell, floor)
         except OutsideDomain:
             m = middle(cell.ranges[-1])
             if m < high:
                 high, direction, undefined = m, None, (m, cell.direction())
-            found = Bound(-math.inf, (-math.inf, math.inf), [math.inf] * len(cell.sides))
+            smears = [math.inf] * len(cell.sides)
+            found = Bound(-math.inf, (-math.inf, math.inf), cell.middle(), smears)
         if found.low > floor:
             least = min(least, found.low)
             continue
         for point, known in _probes(function, cell, found, rtol):
             if known < floor and point.ranges[-1][1] < high:
-                high, direction, undefined = point.ranges[-1][1], cell.direction(), None
+                high, direction, undefined = point.ranges[-1][1], point.direction(), None
         k = _widest(cell, found)
         if k is None:
-            return Failure(t, high, direction, undefined, least, examined)
+            return Failure(t, high, direction, undefined, least, cell, examined)
         for part in cell.cut(k):
             if part.ranges[-1][0] < high:
                 heapq.heappush(heap, (part.ranges[-1][0], next(order), part))
     low = min(heap[0][0] if heap else top, high)
-    return Failure(low, high, direction, undefined, least, examined)
+    return Failure(low, high, direction, undefined, least, heap[0][2] if heap else None, examined)
 
 
 def _probes(
     function: Function, cell: Cell, found: Bound, rtol: float
 ) -> Iterator[tuple[Cell, float]]:
     """Yield points with upper bounds of the function: the middle, and just above a thin cell."""
-    yield cell.middle(), found.at_middle[1]
+    yield found.point, found.at_point[1]
     low, high = cell.ranges[-1]
     above = low * (1 + 0.75 * rtol)
     if low < high <= above:
-        ranges = (*cell.middle().ranges[:-1], (above, above))
-        point = Cell(cell.patch.middle(), ranges)
+        ranges = (*found.point.ranges[:-1], (above, above))
+        point = Cell(found.point.patch, ranges)
         try:
             yield point, span(function.value(point))[1]
         except OutsideDomain:
             return
 
 
+_BOTTOM = 2.0**-10
+"""A function that fails below this part of the lowest layer of t is not followed further down."""
 _NARROW = 2.0**-40
 """Sides narrower than this, relative to their own numbers, are not cut."""
 
@@ -244,6 +234,7 @@ def _widest(cell: Cell, found: Bound) -> int | None:
     for k, ((low, high), smear) in enumerate(zip(cell.sides, found.smears, strict=True)):
         size = max(abs(low), abs(high))
         width = (high - low) / size if size else 0.0
+        smear = smear if math.isfinite(smear) else math.inf  # NaN: nothing is known
         if width > _NARROW and (smear, width) > best:
             best, chosen = (smear, width), k
     return chosen

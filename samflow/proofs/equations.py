@@ -4,13 +4,13 @@ import functools
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import sympy
 from flint import arb
 
 from samflow.losses.limits import differentiating
-from samflow.proofs.balls import Ball, Balls, Program
+from samflow.proofs.balls import Ball, Balls, Program, finite
 from samflow.proofs.directions import frame, turns
 
 
@@ -68,6 +68,39 @@ class GradientEquations:
                 sympy.diff(self._hessian[i * n + j], self.symbols[k]) for i, j, k in self._triples
             ]
         return Program(parts, self.symbols)
+
+
+@dataclass(frozen=True)
+class WithinDomain:
+    """g, H and D³L of a loss, NaN on boxes that may hold points where the loss is not defined.
+
+    Beyond the edge of log(x) its derivative 1/x still is.
+    """
+
+    gradient: GradientEquations
+
+    def value(self, point: Balls) -> Balls:
+        """Return g on `point`."""
+        return self._kept(point, self.gradient.value(point))
+
+    def linearise(self, box: Balls) -> tuple[Balls, list[Balls]]:
+        """Return g and H on `box`."""
+        g, h = self.gradient.linearise(box)
+        return self._kept(box, g), [self._kept(box, row) for row in h]
+
+    def hessian(self, box: Balls) -> list[Balls]:
+        """Return H on `box`."""
+        return self.linearise(box)[1]
+
+    def third(self, box: Balls, one: Balls, other: Balls) -> Balls:
+        """Return D³L[one, other, ·] on `box`."""
+        return self._kept(box, self.gradient.third(box, one, other))
+
+    def _kept(self, box: Balls, values: Balls) -> Balls:
+        return values if finite(self.gradient.loss(box)) else [arb.nan()] * len(values)
+
+
+Derivatives: TypeAlias = GradientEquations | WithinDomain
 
 
 @dataclass(frozen=True)

@@ -1,21 +1,17 @@
-"""How fast ‖g‖ falls along the flow of a normalised rule, as functions on cells of directions.
+"""How fast ‖g‖ falls along the flow of a normalised rule around a critical point.
 
-d‖g‖/dt = −ĝᵀH(w) d(w) along ẇ = −d(w). `AtPoint` is the limit of the rate at a critical point w*
-as g → 0 along e, S(e) = eᵀH ℓ(e), over rho; `Nearby` is the rate at w = w* + sCv for unit vectors v
-and lengths s, with C ≈ H⁻¹ so that s is about ‖g‖.
+d‖g‖/dt = −ĝᵀH(w) d(w) along ẇ = −d(w), exactly.
 """
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from flint import arb
 
-from samflow.proofs.balls import Ball, Balls
-from samflow.proofs.bounds import Cell
+from samflow.proofs.balls import Ball, Balls, intersect, span
+from samflow.proofs.bounds import Bound, Cell
 from samflow.proofs.directions import turns
-from samflow.proofs.equations import GradientEquations, dot
-from samflow.rules.critical import AscentPath
-
+from samflow.proofs.equations import Derivatives, dot
+from samflow.rules.critical import AscentStep
 
 _NARROW = 8.0
 """A number is narrow where its middle is more than so many times its radius."""
@@ -27,198 +23,227 @@ class Moving(NamedTuple):
     value: Balls
     rows: list[Balls]
 
-    def __add__(self, other: "Moving") -> "Moving":  # type: ignore[override]
+    def times(self, factor: "Number") -> "Moving":
+        """Return this vector times a number."""
+        rows = [
+            [x * factor.value + y * slope for x, y in zip(row, self.value, strict=True)]
+            for row, slope in zip(self.rows, factor.slopes, strict=True)
+        ]
+        return Moving([x * factor.value for x in self.value], rows)
+
+    def plus(self, other: "Moving") -> "Moving":
+        """Return the sum of two vectors."""
         rows = [_add(a, b) for a, b in zip(self.rows, other.rows, strict=True)]
         return Moving(_add(self.value, other.value), rows)
 
-    def times(self, factor: Ball) -> "Moving":
-        """Return this vector times a number that does not depend on the cell."""
-        return Moving(_scale(self.value, factor), [_scale(row, factor) for row in self.rows])
-
-    def image(self, matrix: list[Balls]) -> "Moving":
-        """Return a matrix that does not depend on the cell, times this vector."""
-        return Moving(_apply(matrix, self.value), [_apply(matrix, row) for row in self.rows])
-
-    def unit(self) -> "Moving":
-        """Return this vector over its length."""
-        norm = _norm(self.value)
-        e = [x / norm for x in self.value]
-        rows = []
-        for row in self.rows:
-            along = dot(e, row)
-            rows.append([(x - along * y) / norm for x, y in zip(row, e, strict=True)])
-        return Moving(e, rows)
+    def length(self) -> "Number":
+        """Return ‖v‖."""
+        norm = sum((_square(x) for x in self.value), arb(0)).sqrt()
+        return Number(norm, [dot(self.value, row) / norm for row in self.rows])
 
 
-def _directions(cell: Cell, spare: int) -> Moving:
-    """Return the unit vectors of a cell's patch; its `spare` ranges do not move them."""
-    norm, e = cell.patch.frame()
-    zero = [arb(0)] * len(e)
-    return Moving(e, [*turns(norm, e, cell.patch.axis), *[zero] * spare])
+class Number(NamedTuple):
+    """A number on balls, and its derivatives by the coordinates of a cell."""
+
+    value: Ball
+    slopes: Balls
+
+    def over(self, other: "Number") -> "Number":
+        """Return the quotient of two numbers."""
+        ratio = self.value / other.value
+        pairs = zip(self.slopes, other.slopes, strict=True)
+        return Number(ratio, [(x - ratio * y) / other.value for x, y in pairs])
+
+    def plus(self, other: "Number") -> "Number":
+        """Return the sum of two numbers."""
+        pairs = zip(self.slopes, other.slopes, strict=True)
+        return Number(self.value + other.value, [x + y for x, y in pairs])
+
+    def root(self) -> "Number":
+        """Return the square root of a positive number."""
+        root = self.value.sqrt()
+        return Number(root, [x / (2 * root) for x in self.slopes])
 
 
-@dataclass(frozen=True)
-class AtPoint:
-    """S(e)/rho = m(e)ᵀHℓ(e)/rho over directions e and, as the one range of a cell, rho.
-
-    ℓ(e) is the limit of the rule's direction as g → 0 along e, and m(e) the first ascent step over
-    rho: e for SAM, T²e/‖Te‖ with a scale T, when S is the rate at which ‖Tg‖ falls. Gradients are
-    divided by rho: γ(c) = g(w* + rho c)/rho, which at rho = 0 is Hc.
-
-    Attributes:
-        equations: g and its derivatives.
-        centre: an enclosure of w*.
-        path: the rule's direction.
-        hessian: H(w*).
-
-    """
-
-    equations: GradientEquations
-    centre: Balls
-    path: AscentPath
-    hessian: list[Balls]
-
-    def value(self, cell: Cell) -> Ball:
-        """Return S/rho on a cell."""
-        e = Moving(cell.patch.unit(), [])
-        push, limit = self._push_and_limit(e, *_ball_of(cell.ranges[0]))
-        return dot(_apply(self.hessian, push.value), limit.value)
-
-    def slopes(self, cell: Cell) -> Balls:
-        """Return the derivatives of S/rho."""
-        push, limit = self._push_and_limit(_directions(cell, 1), *_ball_of(cell.ranges[0]))
-        pushed, pulled = _apply(self.hessian, push.value), _apply(self.hessian, limit.value)
-        return [
-            dot(pulled, a) + dot(pushed, b) for a, b in zip(push.rows, limit.rows, strict=True)
-        ]
-
-    def _push_and_limit(self, e: Moving, rho: Ball, exact: bool) -> tuple[Moving, Moving]:
-        path, gradients = self.path, []
-        push = self._first(e)
-        step, at = push, None
-        for _ in range(path.num_steps):
-            part = step.times(1 / arb(path.num_steps))
-            at = part if at is None else at + part
-            gradients.append(self._scaled_gradient(at, rho, exact))
-            if len(gradients) < path.num_steps:
-                step = gradients[-1].unit()
-        return push, _shared(gradients, path)
-
-    def _first(self, e: Moving) -> Moving:
-        if self.path.scale is None:
-            return e
-        t = self.path.scale(self.centre)
-        moved = Moving(_each(t, e.value), [_each(t, row) for row in e.rows]).unit()
-        return Moving(_each(t, moved.value), [_each(t, row) for row in moved.rows])
-
-    def _scaled_gradient(self, c: Moving, rho: Ball, exact: bool) -> Moving:
-        """Return γ(c)."""
-        return _quotient(self.equations, self.centre, c, rho, exact)
-
-
-@dataclass(frozen=True)
-class Nearby:
+class Surroundings:
     """The rate −d‖g‖/dt at w = w* + sCv over unit vectors v and, as the one range, lengths s ≥ 0.
 
-    With eps > 0 the rate is divided by what multiplies ĝ in the ascent over rho, a in [0, 1), which
-    keeps its sign, and is finite as s → 0. The rule has one ascent step and no scale.
-
-    Attributes:
-        equations: g and its derivatives.
-        centre: an enclosure of w*.
-        path: the rule's direction.
-        inverse: C.
-
+    C ≈ H⁻¹, so that s is about ‖g‖. With eps > 0 the rate is divided by the a in [0, 1) that
+    multiplies rho ĝ in the ascent: it keeps its sign, and is finite as s → 0. The rule has no
+    scale T.
     """
 
-    equations: GradientEquations
-    centre: Balls
-    path: AscentPath
-    inverse: list[Balls]
+    def __init__(
+        self, equations: Derivatives, centre: Balls, step: AscentStep, inverse: list[Balls]
+    ):
+        """Take an enclosure of w* as `centre`, the rule's `step`, and C as `inverse`."""
+        self.equations, self.centre, self.step, self.inverse = equations, centre, step, inverse
+        self.hessian = equations.hessian(centre)
+        columns = [list(column) for column in zip(*inverse, strict=True)]
+        self.rest = [
+            [dot(row, column) - (1 if i == j else 0) for j, column in enumerate(columns)]
+            for i, row in enumerate(self.hessian)
+        ]
 
     def value(self, cell: Cell) -> Ball:
-        """Return the rate on a cell."""
+        """Return the rate at a cell of one point, s > 0."""
+        return self._rate(cell, _directions(cell, slopes=False)).value
+
+    def bound(self, cell: Cell, about: float) -> Bound:
+        """Return bounds of the rate on a cell, by its slopes."""
+        return _centred(cell, self.value(cell.middle()), self._rate(cell, _directions(cell)))
+
+    def point(self, cell: Cell) -> Balls:
+        """Return w on a cell."""
+        s, _ = _ball_of(cell.ranges[0])
+        return _add(self.centre, [s * x for x in _apply(self.inverse, cell.patch.unit())])
+
+    def length(self, cell: Cell) -> Number:
+        """Return ‖g(w)‖/s on a cell, 0 < s."""
+        return self._gradient(cell, _directions(cell))[1].length()
+
+    def _gradient(self, cell: Cell, v: Moving) -> tuple[Moving, Moving]:
+        """Return w, and γ = g(w)/s = v + (HC − I)v + (Ḣ − H)Cv, with Ḣ as in `_quotient`."""
         s, exact = _ball_of(cell.ranges[0])
-        v = Moving(cell.patch.unit(), [])
-        return self._rate(v, s, exact)[0]
-
-    def slopes(self, cell: Cell) -> Balls:
-        """Return the derivatives of the rate."""
-        s, exact = _ball_of(cell.ranges[0])
-        return self._rate(_directions(cell, 1), s, exact)[1]
-
-    def gradient_length(self, cell: Cell) -> Ball:
-        """Return ‖g(w)‖ on a cell of directions, at one s."""
-        s, exact = _ball_of(cell.ranges[0])
-        return s * _norm(self._gradient(Moving(cell.patch.unit(), []), s, exact)[1].value)
-
-    def _gradient(self, v: Moving, s: Ball, exact: bool) -> tuple[Moving, Moving]:
-        """Return w, and γ = g(w)/s."""
-        c = v.image(self.inverse)
-        w = Moving(_add(self.centre, _scale(c.value, s)), [_scale(row, s) for row in c.rows])
-        if c.rows:
-            w.rows[-1] = c.value
-        return w, _quotient(self.equations, self.centre, c, s, exact)
-
-    def _rate(self, v: Moving, s: Ball, exact: bool) -> tuple[Ball, Balls]:
-        w, gamma = self._gradient(v, s, exact)
-        e, path = gamma.unit(), self.path
-        rho = arb(path.rho)
-        at = w + e.times(rho)
-        g, h = self.equations.linearise(at.value)
-        d = Moving(g, [_apply(h, row) for row in at.rows])
-        here = self.equations.hessian(w.value)
-        if path.share != 1:
-            share = arb(path.share)
-            rest = Moving(_scale(gamma.value, s), [_apply(here, row) for row in w.rows])
-            d = d.times(share) + rest.times(1 - share)
-        pushed, pulled = _apply(here, e.value), _apply(here, d.value)
-        rate = dot(pushed, d.value)
+        c = Moving(_apply(self.inverse, v.value), [_apply(self.inverse, row) for row in v.rows])
+        slopes = [arb(0)] * (len(v.rows) - 1) + [arb(1)] if v.rows else []
+        moved = c.times(Number(s, slopes))
+        w = Moving(_add(self.centre, moved.value), moved.rows)
+        segment = [x.union(y) for x, y in zip(self.centre, w.value, strict=True)]
+        value = self._near(v.value, c.value, self.equations.hessian(segment))
+        if exact:
+            value = intersect(value, [x / s for x in self.equations.value(w.value)])
         if not v.rows:
-            return rate, []
-        bent = self.equations.third(w.value, e.value, d.value)
+            return w, Moving(value, [])
+        turn = self.equations.hessian(w.value)
+        rows = [self._near(a, b, turn) for a, b in zip(v.rows, c.rows, strict=True)]
+        rows[-1] = [x / 2 for x in self.equations.third(segment, c.value, c.value)]
+        return w, Moving(value, rows)
+
+    def _near(self, v: Balls, c: Balls, hessian: list[Balls]) -> Balls:
+        """Return hessian · c for c = Cv, written about v."""
+        turned = _add(_apply(self.rest, v), _apply(_minus(hessian, self.hessian), c))
+        return _add(v, turned)
+
+    def _rate(self, cell: Cell, v: Moving) -> Number:
+        w, gamma = self._gradient(cell, v)
+        size = gamma.length()
+        e = gamma.times(Number(arb(1), [arb(0)] * len(v.rows)).over(size))
+        if self.step.eps:
+            d = self._practical(cell, w, size, e)
+        else:
+            d = self._direction(cell, w, gamma, e)
+        here = self.equations.hessian(w.value)
+        pushed, pulled = _apply(here, e.value), _apply(here, d.value)
+        bent = self.equations.third(w.value, e.value, d.value) if v.rows else []
         slopes = [
             dot(pulled, a) + dot(pushed, b) + dot(bent, c)
             for a, b, c in zip(e.rows, d.rows, w.rows, strict=True)
         ]
-        return rate, slopes
+        return Number(dot(pushed, d.value), slopes)
+
+    def _direction(self, cell: Cell, w: Moving, gamma: Moving, e: Moving) -> Moving:
+        """Return d(w)."""
+        step = self.step
+        zero = [arb(0)] * len(w.rows)
+        at = w.plus(e.times(Number(arb(step.rho), zero)))
+        g, h = self.equations.linearise(at.value)
+        d = Moving(g, [_apply(h, row) for row in at.rows])
+        s, _ = _ball_of(cell.ranges[0])
+        radius = Number(s, [*zero[:-1], arb(1)] if zero else [])
+        if step.share != 1:
+            rest = gamma.times(radius)
+            share = arb(step.share)
+            d = d.times(Number(share, zero)).plus(rest.times(Number(1 - share, zero)))
+        return d
+
+    def _practical(self, cell: Cell, w: Moving, size: Number, e: Moving) -> Moving:
+        """Return d(w)/a = g(w* + a q)/a, q = rho e + (s/a)Cv, where a = s‖γ‖/(s‖γ‖ + eps).
+
+        s/a = s + eps/‖γ‖, or √(s² + eps²/‖γ‖²) with eps inside the root.
+        """
+        s, _ = _ball_of(cell.ranges[0])
+        rows = len(w.rows)
+        zero = [arb(0)] * rows
+        radius = Number(s, [*zero[:-1], arb(1)] if rows else [])
+        small = Number(arb(self.step.eps), zero).over(size)
+        if self.step.inside:
+            squares = [
+                Number(_square(x.value), [2 * x.value * y for y in x.slopes])
+                for x in (radius, small)
+            ]
+            stretch = squares[0].plus(squares[1]).root()
+        else:
+            stretch = radius.plus(small)
+        a = radius.over(stretch)
+        v = _directions(cell, slopes=bool(rows))
+        c = Moving(_apply(self.inverse, v.value), [_apply(self.inverse, row) for row in v.rows])
+        q = e.times(Number(arb(self.step.rho), zero)).plus(c.times(stretch))
+        exact = cell.ranges[0][0] == cell.ranges[0][1]
+        return _quotient(self.equations, self.centre, q, a, exact)
 
 
-def _quotient(
-    equations: GradientEquations, centre: Balls, c: Moving, t: Ball, exact: bool
-) -> Moving:
-    """Return q = g(w* + tc)/t and its derivatives, the last of them by t.
+class Lengths:
+    """‖g(w)‖/s at w = w* + sCv over unit vectors v, for one s > 0."""
+
+    def __init__(self, around: Surroundings):
+        """Take what is around the critical point."""
+        self.around = around
+
+    def value(self, cell: Cell) -> Ball:
+        """Return the length over s at a cell of one point."""
+        return self.around.length(cell).value
+
+    def bound(self, cell: Cell, about: float) -> Bound:
+        """Return bounds of the length over s on a cell."""
+        return _centred(cell, self.value(cell.middle()), self.around.length(cell))
+
+
+def _centred(cell: Cell, at_middle: Ball, over: Number) -> Bound:
+    """Return bounds by f(m) + f′(cell)(cell − m), Neumaier 1990, chapter 2."""
+    point, low, smears = cell.middle(), at_middle, []
+    for (a, b), (m, _), slope in zip(cell.sides, point.sides, over.slopes, strict=True):
+        if a < b:
+            low += slope * (arb(a).union(arb(b)) - m)
+        smears.append(float(slope.abs_upper()) * (b - a) if a < b else 0.0)
+    return Bound(max(span(low)[0], span(over.value)[0]), span(at_middle), point, smears)
+
+
+def _quotient(equations: Derivatives, centre: Balls, c: Moving, t: Number, exact: bool) -> Moving:
+    """Return q = g(w* + tc)/t and its derivatives.
 
     q = Ḣc with the mean Ḣ of H over the segment from w* to w* + tc, and ∂q/∂t = (H(w* + tc)c − q)/t
     is the mean of τ D³L[c, c] over τ in [0, 1] times the segment. The second forms of both are good
     where t is narrow, the first where it may be 0.
     """
-    point = _add(centre, _scale(c.value, t))
-    narrow = exact or t.mid() > _NARROW * t.rad()
+    point = _add(centre, [x * t.value for x in c.value])
+    narrow = exact or t.value.mid() > _NARROW * t.value.rad()
     segment = [] if narrow else [x.union(y) for x, y in zip(centre, point, strict=True)]
     if narrow:
-        q = _scale(equations.value(point), 1 / t)
+        q = [x / t.value for x in equations.value(point)]
     else:
         q = _apply(equations.hessian(segment), c.value)
     if not c.rows:
         return Moving(q, [])
     turn = equations.hessian(point)
-    rows = [_apply(turn, row) for row in c.rows]
     if narrow:
-        change = [(x - y) / t for x, y in zip(_apply(turn, c.value), q, strict=True)]
+        pairs = zip(_apply(turn, c.value), q, strict=True)
+        change = [(x - y) / t.value for x, y in pairs]
     else:
-        change = _scale(equations.third(segment, c.value, c.value), arb(0.5))
-    return Moving(q, [*rows[:-1], _add(rows[-1], change)])
+        change = [x / 2 for x in equations.third(segment, c.value, c.value)]
+    rows = [
+        _add(_apply(turn, row), [x * slope for x in change])
+        for row, slope in zip(c.rows, t.slopes, strict=True)
+    ]
+    return Moving(q, rows)
 
 
-def _shared(gradients: list[Moving], path: AscentPath) -> Moving:
-    """Return what the descent takes of the gradients on the path, at a critical point."""
-    if not path.average:
-        return gradients[-1].times(arb(path.share))
-    total = gradients[0]
-    for gradient in gradients[1:]:
-        total = total + gradient
-    return total.times(arb(path.share) / len(gradients))
+def _directions(cell: Cell, *, slopes: bool = True) -> Moving:
+    """Return the unit vectors of a cell's patch; its range does not move them."""
+    norm, e = cell.patch.frame()
+    if not slopes:
+        return Moving(e, [])
+    return Moving(e, [*turns(norm, e, cell.patch.axis), [arb(0)] * len(e)])
 
 
 def _ball_of(interval: tuple[float, float]) -> tuple[Ball, bool]:
@@ -229,21 +254,17 @@ def _ball_of(interval: tuple[float, float]) -> tuple[Ball, bool]:
     return arb(low).union(arb(high)), False
 
 
-def _norm(v: Balls) -> Ball:
-    return sum(((x * x).nonnegative_part() for x in v), arb(0)).sqrt()
+def _minus(a: list[Balls], b: list[Balls]) -> list[Balls]:
+    return [[x - y for x, y in zip(*rows, strict=True)] for rows in zip(a, b, strict=True)]
 
 
 def _add(a: Balls, b: Balls) -> Balls:
     return [x + y for x, y in zip(a, b, strict=True)]
 
 
-def _scale(a: Balls, factor: Ball) -> Balls:
-    return [x * factor for x in a]
-
-
-def _each(a: Balls, b: Balls) -> Balls:
-    return [x * y for x, y in zip(a, b, strict=True)]
-
-
 def _apply(matrix: list[Balls], v: Balls) -> Balls:
     return [dot(row, v) for row in matrix]
+
+
+def _square(x: Ball) -> Ball:
+    return (x * x).nonnegative_part()

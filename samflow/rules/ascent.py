@@ -16,7 +16,7 @@ from samflow._types import Scalar, V, Vector
 from samflow.losses.base import AbstractLoss
 from samflow.rules._common import at_least_0, flag, kink_distance, least, member, radius
 from samflow.rules.base import AbstractNormalisedRule
-from samflow.rules.critical import EQUAL, AlignedCycle, AscentPath, Attraction, LinearAscent
+from samflow.rules.critical import EQUAL, AlignedCycle, AscentStep, Attraction, LinearAscent
 
 
 class ASAM(AbstractNormalisedRule):
@@ -70,10 +70,10 @@ class ASAM(AbstractNormalisedRule):
             return None
         return LinearAscent(float(self.rho), np.diag(scale**2), np.diag(scale))
 
-    def ascent_path(self, loss: AbstractLoss) -> AscentPath | None:
-        """Return the path with T = diag(|w| + shift)."""
+    def ascent_step(self, loss: AbstractLoss) -> AscentStep | None:
+        """Return the step with T = diag(|w| + shift)."""
         shift = float(self.shift)
-        return AscentPath(float(self.rho), scale=lambda w: [abs(x) + shift for x in w])
+        return AscentStep(float(self.rho), scale=lambda w: [abs(x) + shift for x in w])
 
 
 class MultiStepSAM(AbstractNormalisedRule):
@@ -130,10 +130,6 @@ class MultiStepSAM(AbstractNormalisedRule):
         across = [1 - float(theory.multistep_curvature(lam, other, **about)) for other in others]
         radius = theory.multistep_cycle_radius(lam, rho=float(self.rho), **about)
         return AlignedCycle(float(radius), [1 - lr * lam, *across])
-
-    def ascent_path(self, loss: AbstractLoss) -> AscentPath | None:
-        """Return the path with its steps."""
-        return AscentPath(float(self.rho), self.num_steps, self.average)
 
     def _ascend(self, loss: AbstractLoss, w: V, e: V) -> list[V]:
         """Return g(w₁), ..., g(wₖ)."""

@@ -12,7 +12,7 @@ from samflow.losses.base import AbstractLoss
 from samflow.rules.critical import (
     AlignedCycle,
     Ascent,
-    AscentPath,
+    AscentStep,
     Attraction,
     LinearAscent,
     plain_ascent,
@@ -100,12 +100,12 @@ class AbstractRule(eqx.Module):
         """Return the ascent near the critical point `w`; None where it is not of that form."""
         return plain_ascent(self._rho, len(w)) if self.ascent is Ascent.unit else None
 
-    def ascent_path(self, loss: AbstractLoss) -> AscentPath | None:
+    def ascent_step(self, loss: AbstractLoss) -> AscentStep | None:
         """Return the direction on `loss` in the terms of proofs; None where it is not of the form.
 
         What is stated must hold everywhere, not near a critical point alone.
         """
-        return AscentPath(self._rho) if self.ascent is Ascent.unit else None
+        return AscentStep(self._rho) if self.ascent is Ascent.unit else None
 
     def attraction(
         self, loss: AbstractLoss, w: np.ndarray, hessian: np.ndarray

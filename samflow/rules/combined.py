@@ -13,7 +13,7 @@ from samflow.rules._common import at_least_0, least, radius
 from samflow.rules.base import AbstractNormalisedRule, AbstractRule
 from samflow.rules.critical import (
     AlignedCycle,
-    AscentPath,
+    AscentStep,
     Attraction,
     LinearAscent,
     numbers,
@@ -62,9 +62,9 @@ class SSAM(AbstractNormalisedRule):
         radius = float(theory.attraction_radius(lams, rho=float(self.rho)))
         return Attraction(Kind.attracting, finite_time=False, radius=radius)
 
-    def ascent_path(self, loss: AbstractLoss) -> AscentPath | None:
+    def ascent_step(self, loss: AbstractLoss) -> AscentStep | None:
         """Return SAM's, with the length of g(w)."""
-        return AscentPath(float(self.rho), keeps_length=True)
+        return AscentStep(float(self.rho), keeps_length=True)
 
 
 class PenalisedGradientNorm(AbstractNormalisedRule):
@@ -100,9 +100,9 @@ class PenalisedGradientNorm(AbstractNormalisedRule):
         """Return SAM's with radius alpha rho: (1 − α)z + αH(w + ρẑ) = H(w + αρẑ)."""
         return plain_ascent(self.alpha * self.rho, len(w))
 
-    def ascent_path(self, loss: AbstractLoss) -> AscentPath | None:
-        """Return SAM's path with a share of alpha."""
-        return AscentPath(float(self.rho), share=float(self.alpha))
+    def ascent_step(self, loss: AbstractLoss) -> AscentStep | None:
+        """Return SAM's with a share of alpha."""
+        return AscentStep(float(self.rho), share=float(self.alpha))
 
 
 class LookaheadSAM(AbstractNormalisedRule):

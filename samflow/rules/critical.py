@@ -52,19 +52,16 @@ class LinearAscent(NamedTuple):
     measure: np.ndarray
 
 
-class AscentPath(NamedTuple):
+class AscentStep(NamedTuple):
     """The whole direction d(w), away from quadratics, in the terms in which proofs take it.
 
-        w₀ = w, wᵢ₊₁ = wᵢ + (rho/num_steps) T²uᵢ/(‖T uᵢ‖ + eps), uᵢ = g(wᵢ),
-        d(w) = (1 − share) g(w) + share g(wₖ), k = num_steps,
+        d(w) = (1 − share) g(w) + share g(w + rho T²g/(‖T g‖ + eps)),   g = g(w).
 
-    or, with `average`, the mean of g(w₁), ..., g(wₖ) for g(wₖ). With the defaults it is SAM.
+    With the defaults it is SAM.
 
     Attributes:
         rho: ρ.
-        num_steps: k; above 1 with T = I and eps = 0 alone.
-        average: whether the descent takes the mean of the gradients along the path.
-        share: of the gradients on the path in d.
+        share: of the gradient at the ascent point.
         eps: what is added to the length that divides.
         inside: whether √(‖g‖² + eps²) divides instead of ‖g‖ + eps.
         scale: the diagonal of T, of the coordinates of w: numbers, or balls; None for T = I.
@@ -73,8 +70,6 @@ class AscentPath(NamedTuple):
     """
 
     rho: float
-    num_steps: int = 1
-    average: bool = False
     share: float = 1.0
     eps: float = 0.0
     inside: bool = False

@@ -19,7 +19,7 @@ from samflow.rules.base import AbstractMemorylessRule, AbstractNormalisedRule
 from samflow.rules.critical import (
     EQUAL,
     Ascent,
-    AscentPath,
+    AscentStep,
     Attraction,
     LinearAscent,
     plain_ascent,
@@ -76,10 +76,10 @@ class MSAM(AbstractMemorylessRule):
         alone = len(shards(loss, self.shard_size)) == 1
         return plain_ascent(self.rho, len(w)) if alone else None
 
-    def ascent_path(self, loss: AbstractLoss) -> AscentPath | None:
+    def ascent_step(self, loss: AbstractLoss) -> AscentStep | None:
         """Return SAM's where there is one shard."""
         alone = len(shards(loss, self.shard_size)) == 1
-        return AscentPath(float(self.rho)) if alone else None
+        return AscentStep(float(self.rho)) if alone else None
 
     def attraction(
         self, loss: AbstractLoss, w: np.ndarray, hessian: np.ndarray
@@ -145,9 +145,9 @@ class DNSAM(AbstractNormalisedRule):
         """Return SAM's."""
         return plain_ascent(self.rho, len(w))
 
-    def ascent_path(self, loss: AbstractLoss) -> AscentPath | None:
+    def ascent_step(self, loss: AbstractLoss) -> AscentStep | None:
         """Return SAM's on the whole loss; on a batch the denominator is not that of the batch."""
-        return AscentPath(float(self.rho)) if whole(loss) is loss else None
+        return AscentStep(float(self.rho)) if whole(loss) is loss else None
 
 
 def _each(function: Callable[[Any], Any], losses: Sequence[AbstractLoss]) -> Any:
