@@ -41,7 +41,7 @@ _RANGE = 32.0
 _BEND = 0.5
 """H has changed where it differs by this part of what it is at w*."""
 _NEAR = 0.01
-_PARTS = 32
+_PARTS, _HALVINGS = 32, 5
 _FIRST_RHO, _FIRST_S, _LAST_S = 1024.0, 64.0, 16.0
 """The searches in rho and in ‖g‖ begin with a layer of this part of their range or their unit,
 rho times the smallest |λ|; the latter ends at the last times rho times the largest."""
@@ -53,7 +53,7 @@ OUTSIDE = "an ascent point leaves the domain of the loss"
 NO_FORMULA = "the loss is not given by a formula"
 NO_STEP = "the rule does not state its direction in the terms of proofs (`ascent_step`)"
 NO_POINT = "no critical point is proved to exist near the one given"
-SINGULAR = "the Hessian is not proved to be regular"
+SINGULAR = "the Hessian, or the rule's scale, is not proved to be regular"
 UNDECIDED = "the least S was not told from 0"
 GROWS = "‖g‖ grows from some directions; no solution that leaves was proved"
 
@@ -111,7 +111,13 @@ class SlidingProof(AbstractRecord):
 
 
 def certify_sliding(
-    flow: Flow, w: ArrayLike, *, end: bool = True, radius: bool = True, max_cells: int = _CELLS
+    flow: Flow,
+    w: ArrayLike,
+    *,
+    end: bool = True,
+    near: bool = True,
+    radius: bool = True,
+    max_cells: int = _CELLS,
 ) -> SlidingProof:
     """Prove or refute that the critical point near `w` holds a flow of SAM or a relative.
 
@@ -131,6 +137,7 @@ def certify_sliding(
             rule as it is: see `Not guaranteed`.
         w: weights of shape (dim,) close to the critical point.
         end: whether to look for the end in rho.
+        near: whether to look for the rho up to which the quadratic part is near.
         radius: whether to look for the radius that is kept.
         max_cells: the most cells that one search examines, 50 to 300 µs each.
 
@@ -175,7 +182,9 @@ def certify_sliding(
             return SlidingProof(**nothing)
         found = nothing | search.least()
         if end:
-            found |= search.end() | search.near()
+            found |= search.end()
+        if near:
+            found |= search.near()
         if radius:
             found |= search.radius(found)
         if step.eps:
@@ -213,11 +222,12 @@ class _Search:
         self.equations = self.gradient if everywhere else WithinDomain(self.gradient)
 
     def start(self, centre: Balls) -> bool:
-        """Look at the critical point in `centre`; False where H is not proved to be regular."""
+        """Look at the critical point in `centre`; False where H, or T, is not proved to be regular."""
         self.centre = centre
         self.rate = Directional(self.equations, centre, self.step)
         self.lams = symmetric_eigenvalues(self.rate.hessian)
-        return not any(0 in lam or not lam.is_finite() for lam in self.lams)
+        sizes = [*self.lams, *self.rate.squares]
+        return not any(0 in size or not size.is_finite() for size in sizes)
 
     def least(self) -> dict[str, Any]:
         """Return the least S at the rule's rho and what it proves."""
@@ -277,7 +287,8 @@ class _Search:
     def _first_above(self, start: float, end: float, level: float) -> float:
         """Return a rho from `start` on at which the least S/rho is proved to be 1 % too large."""
         top = min(end, self._range() or end)
-        for rho in np.linspace(start, top, _PARTS + 1)[1:].tolist():
+        for power in range(_HALVINGS, -1, -1):
+            rho = start + (top - start) * 2.0**-power
             if self._minimum(rho).low > (1 + _NEAR) * level:
                 return rho
         return end

@@ -20,6 +20,7 @@ QUARTIC = sf.losses.quartic()
 
 def proof_of(loss, w, rho, rule=sf.SAM, **options):
     options = {"end": False, "radius": False} | options
+    options.setdefault("near", options["end"])
     settings = {} if rule is not sf.rules.PenalisedGradientNorm else {"alpha": 0.5}
     return certify_sliding(sf.Flow(loss, rule(rho=rho, **settings)), w, **options)
 
@@ -95,7 +96,7 @@ def test_the_end_at_beales_saddle_is_that_of_dense_sampling():
 def test_a_point_may_hold_although_the_gradient_grows_at_first():
     """Beale's second saddle at rho 0.05: S < 0 in some directions, not where g/‖g‖ rests."""
     flow = sf.Flow(BEALE, sf.SAM(rho=0.05))
-    proof = certify_sliding(flow, BEALE_2, end=False, radius=False)
+    proof = certify_sliding(flow, BEALE_2, end=False, near=False, radius=False)
     assert proof.least[1] < 0
     assert proof.verdict is Verdict.proved
     w = np.array([np.mean(ends) for ends in proof.point])
@@ -192,7 +193,7 @@ def test_practical_sam_keeps_a_set_where_eps_is_small_enough(eps, kept):
     """On ½(x² − y²/2) the flow holds up to ‖g‖ = rho|λ| − eps, for eps < 0.05."""
     loss = sf.losses.saddle((1.0, -0.5))
     flow = sf.Flow(loss, sf.rules.PracticalSAM(rho=0.1, eps=eps))
-    proof = certify_sliding(flow, [0, 0], end=False, max_cells=1500)
+    proof = certify_sliding(flow, [0, 0], end=False, near=False, max_cells=1500)
     assert proof.verdict is (Verdict.proved if kept else Verdict.inconclusive)
     assert (proof.radius > 0) == kept
     if kept:
@@ -207,7 +208,7 @@ def test_relatives_that_state_their_step():
     pgn = proof_of(QUARTIC, [0, 0], rho, sf.rules.PenalisedGradientNorm)
     assert holds(pgn.least, 0.5 * least, 1e-15)
     flow = sf.Flow(QUARTIC, sf.rules.ASAM(rho=rho / shift, shift=shift))
-    asam = certify_sliding(flow, [0, 0], end=False, radius=False)
+    asam = certify_sliding(flow, [0, 0], end=False, near=False, radius=False)
     # rho/shift times shift is rho to rounding; S is the rate of ‖Tg‖.
     assert holds(asam.least, shift * least * 1 / 1, 1e-6)
     assert asam.verdict is Verdict.proved
