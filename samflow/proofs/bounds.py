@@ -198,6 +198,8 @@ def first_failure(
                 high, direction, undefined = point.ranges[-1][1], point.direction(), None
         k = _widest(cell, found)
         if k is None:
+            if not math.isfinite(high):
+                high, direction, undefined = _beyond(function, found.point, cell, floor, rtol)
             return Failure(t, high, direction, undefined, least, cell, examined)
         for part in cell.cut(k):
             if part.ranges[-1][0] < high:
@@ -220,6 +222,19 @@ def _probes(
             yield point, span(function.value(point))[1]
         except OutsideDomain:
             return
+
+
+def _beyond(
+    function: Function, point: Cell, cell: Cell, floor: float, rtol: float
+) -> tuple[float, tuple[float, ...] | None, tuple[float, tuple[float, ...]] | None]:
+    """Return what is just above a cell that cannot be cut: where it fails, or has no value."""
+    above = cell.ranges[-1][1] * (1 + rtol)
+    place = Cell(point.patch, (*point.ranges[:-1], (above, above)))
+    try:
+        fails = span(function.value(place))[1] < floor
+    except OutsideDomain:
+        return above, None, (above, place.direction())
+    return (above, place.direction(), None) if fails else (math.inf, None, None)
 
 
 _BOTTOM = 2.0**-10

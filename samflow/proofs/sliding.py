@@ -11,6 +11,7 @@ from typing import Any
 
 import flint
 import numpy as np
+import sympy
 from flint import arb
 
 from samflow import _checks
@@ -77,7 +78,8 @@ class SlidingProof(AbstractRecord):
             direction for every rho in (0, low], and S < 0 in `end_direction` at rho = high. high is
             infinite where nothing fails up to low, the end of the search or of the proof; None
             where it was not asked for.
-        end_direction: the direction in which S < 0 first; None where nothing fails.
+        end_direction: the direction in which S < 0 first; None where nothing fails, or where at
+            rho = high an ascent point leaves the domain of the loss.
         rho_range: where the search for the end stopped at the latest: the greater of 2 rho and 32
             lengths over which H changes by half; infinite for a quadratic loss.
         near: an enclosure of the rho up to which the least S is that of the quadratic part to
@@ -192,6 +194,11 @@ def certify_sliding(
         return SlidingProof(**found)
 
 
+@functools.lru_cache(maxsize=16)
+def _derivatives(expression: sympy.Expr, symbols: tuple[sympy.Symbol, ...]) -> GradientEquations:
+    return GradientEquations(expression, symbols)
+
+
 def _nothing(rho: float, named: Provenance) -> dict[str, Any]:
     names = "point least direction quadratic leaves rho_end end_direction rho_range near radius"
     found: dict[str, Any] = dict.fromkeys([*names.split(), "time"])
@@ -217,12 +224,12 @@ class _Search:
 
     def __init__(self, loss: ExpressionLoss, step: AscentStep, max_cells: int):
         self.loss, self.step, self.max_cells = loss, step, max_cells
-        self.gradient = GradientEquations(loss.expression, loss.symbols)
+        self.gradient = _derivatives(loss.expression, loss.symbols)
         everywhere = loss.expression.is_polynomial(*loss.symbols)
         self.equations = self.gradient if everywhere else WithinDomain(self.gradient)
 
     def start(self, centre: Balls) -> bool:
-        """Look at the critical point in `centre`; False where H, or T, is not proved to be regular."""
+        """Take the critical point in `centre`; False where H, or T, is not proved regular."""
         self.centre = centre
         self.rate = Directional(self.equations, centre, self.step)
         self.lams = symmetric_eigenvalues(self.rate.hessian)
@@ -253,7 +260,7 @@ class _Search:
 
     def end(self) -> dict[str, Any]:
         """Return how far up in rho S > 0 in every direction."""
-        top = self._range()
+        top = self._range
         if top is None:
             return {"rho_range": np.inf, "rho_end": (np.inf, np.inf)}
         found = self._first_failure(top, 0.0)
@@ -262,7 +269,7 @@ class _Search:
 
     def near(self) -> dict[str, Any]:
         """Enclose the rho up to which the least S/rho is within 1 % of the quadratic part's."""
-        top = self._range()
+        top = self._range
         if top is None:
             return {"near": (np.inf, np.inf)}
         level = float(self.rate.quadratic)
@@ -286,7 +293,7 @@ class _Search:
 
     def _first_above(self, start: float, end: float, level: float) -> float:
         """Return a rho from `start` on at which the least S/rho is proved to be 1 % too large."""
-        top = min(end, self._range() or end)
+        top = min(end, self._range or end)
         for power in range(_HALVINGS, -1, -1):
             rho = start + (top - start) * 2.0**-power
             if self._minimum(rho).low > (1 + _NEAR) * level:
@@ -313,7 +320,7 @@ class _Search:
             floor=floor,
         )
 
-    @functools.cache  # noqa: B019
+    @functools.cached_property
     def _range(self) -> float | None:
         """Return where the search in rho ends; None where it needs no end: H is constant."""
         if self.loss.is_quadratic:

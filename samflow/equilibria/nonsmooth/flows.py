@@ -8,12 +8,13 @@ import numpy as np
 from jaxtyping import Array
 
 from samflow._status import Kind, Verdict
+from samflow.equilibria._units import bending_length
 from samflow.equilibria.nonsmooth.records import Evidence, Nonsmooth, Sliding
-from samflow.equilibria.nonsmooth.sphere import least_rate
+from samflow.equilibria.nonsmooth.sphere import end_in_rho, least_rate
 from samflow.losses.expression import ExpressionLoss
 from samflow.losses.quadratic import is_quadratic
-from samflow.proofs.sliding import SlidingProof, certify_sliding
-from samflow.rules import is_normalised
+from samflow.proofs.sliding import certify_sliding
+from samflow.rules import GD, is_normalised
 from samflow.rules.critical import EQUAL, Attraction, LinearAscent
 from samflow.systems import Flow
 
@@ -33,9 +34,10 @@ def holds_flow(
     if is_quadratic(system.loss):
         return _on_quadratic(system, w, hessian, ascent, known)
     radius = _sliding_radius(hessian, ascent) if known is None and ascent is not None else None
-    proof = proved_flow(system, w)
-    if proof is not None:
-        return _by_proof(system, proof, radius if known is None else known.radius)
+    proof = proved_flow(system, np.asarray(w))
+    if proof is not None and proof.sliding is not None:
+        quadratic = radius if known is None else known.radius
+        return proof._replace(sliding=proof.sliding._replace(quadratic_radius=quadratic))
     if known is None and is_normalised(system.rule):
         return _by_minimisation(system, w, hessian, ascent, radius)
     if known is None:
@@ -44,22 +46,26 @@ def holds_flow(
     return Nonsmooth(known.kind, sliding=None if known.finite_time is None else sliding)
 
 
-def proved_flow(
-    system: Flow, w: Array, *, radius: bool = True, max_cells: int = _CELLS
-) -> SlidingProof | None:
-    """Return what is proved on the loss itself; None where nothing can be tried."""
-    if not isinstance(system.loss, ExpressionLoss):
+def proved_flow(system: Flow, w: np.ndarray, *, brief: bool = False) -> Nonsmooth | None:
+    """Return what is proved at `w` on the loss itself; None where no proof can be tried.
+
+    Args:
+        system: a flow of a rule that jumps at critical points.
+        w: a critical point.
+        brief: whether to leave out the radius, and how near the quadratic part is.
+
+    """
+    step = system.rule.ascent_step(system.loss)
+    formula = isinstance(system.loss, ExpressionLoss) and not is_quadratic(system.loss)
+    if not formula or step is None or step.eps:
         return None
-    proof = certify_sliding(system, w, radius=radius, max_cells=max_cells)
-    return None if proof.verdict is Verdict.unsupported else proof
-
-
-def from_proof(proof: SlidingProof, *, finite_time: bool = True) -> Sliding:
-    """Return a proof as it stands in a record."""
+    proof = certify_sliding(system, w, radius=not brief, near=not brief, max_cells=_CELLS)
+    if proof.verdict is Verdict.unsupported:
+        return None
     proved = proof.verdict is Verdict.proved
-    return Sliding(
+    sliding = Sliding(
         evidence=Evidence.proved,
-        finite_time=finite_time if proved else None,
+        finite_time=not step.keeps_length if proved else None,
         radius=proof.radius or None,
         least=proof.least,
         direction=proof.direction,
@@ -69,19 +75,25 @@ def from_proof(proof: SlidingProof, *, finite_time: bool = True) -> Sliding:
         leaves=proof.leaves,
         reason=proof.reason,
     )
-
-
-def _by_proof(system: Flow, proof: SlidingProof, quadratic_radius: float | None) -> Nonsmooth:
-    step = system.rule.ascent_step(system.loss)
-    approaches = step is not None and step.keeps_length
-    sliding = from_proof(proof, finite_time=not approaches)
-    sliding = sliding._replace(quadratic_radius=quadratic_radius)
-    kind = Kind.undefined
-    if proof.verdict is Verdict.proved:
-        kind = Kind.attracting if approaches else Kind.sliding
-    elif proof.leaves is not None:
-        kind = Kind.saddle
+    kind = Kind.undefined if proof.leaves is None else Kind.saddle
+    if proved:
+        kind = Kind.attracting if step.keeps_length else Kind.sliding
     return Nonsmooth(kind, sliding=sliding, exact=True)
+
+
+def with_end(found: Nonsmooth, system: Flow, w: Array, hessian: np.ndarray) -> Nonsmooth:
+    """Return `found` with the end in rho, where minimisation has to look for it."""
+    sliding = found.sliding
+    if sliding is None or sliding.evidence is not Evidence.minimised or sliding.least is None:
+        return found
+    rule = system.rule
+    ascent = rule.linear_ascent(system.loss, np.asarray(w))
+    if not is_normalised(rule) or not hasattr(rule, "rho") or is_quadratic(system.loss):
+        return found
+    length = bending_length(Flow(system.loss, GD()), w)
+    end = end_in_rho(rule, system.loss, w, hessian, ascent, length=length)
+    sliding = sliding._replace(rho_end=(end.low, end.high), end_direction=end.direction)
+    return found._replace(sliding=sliding)
 
 
 def _on_quadratic(

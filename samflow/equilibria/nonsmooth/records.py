@@ -82,7 +82,8 @@ class Sliding(NamedTuple):
         rho_end: the first rho at which the least S is 0, as an interval: for every rho up to low
             S > 0 in all directions, at high it is not. high is infinite where nothing fails up to
             low. None where it was not looked for.
-        end_direction: the direction that binds at `rho_end`.
+        end_direction: the direction that binds at `rho_end`; None where nothing does, or where an
+            ascent point leaves the domain of the loss there.
         near: the rho, as an interval, up to which the least S is that of the quadratic part to
             within 1 %; None where it was not looked for.
         leaves: a direction in which a solution is proved to leave; None where there is none.
@@ -180,7 +181,8 @@ def _told(flow: Sliding) -> list[str]:
         else:
             start = f", from ‖g‖ < {flow.radius:.6g} at least" if flow.radius else ""
             parts = [f"{how}{start}: {flow.evidence}"]
-    if flow.least is not None and flow.evidence is not Evidence.exact:
+    told = flow.least is not None and np.isfinite(flow.least).all()
+    if told and flow.least is not None and flow.evidence is not Evidence.exact:
         verb = "falls" if flow.least[0] > 0 else "first grows"
         size = abs(flow.least[1] if flow.least[0] > 0 else flow.least[0])
         where = "" if flow.direction is None else f" along {_vector(flow.direction)}"
@@ -197,7 +199,9 @@ def _ends(flow: Sliding) -> list[str]:
     parts = []
     if flow.rho_end is not None and flow.evidence is not Evidence.exact:
         low, high = flow.rho_end
-        parts.append(f"‖g‖ falls in every direction for {rho_range(low, high)}")
+        beyond = np.isfinite(high) and flow.end_direction is None
+        why = ", where an ascent point leaves the domain" if beyond else ""
+        parts.append(f"‖g‖ falls in every direction for {rho_range(low, high)}{why}")
     if flow.near is not None and flow.evidence is not Evidence.exact:
         low, high = flow.near
         parts.append(f"the quadratic part is within 1 % for {rho_range(low, high)}")
@@ -215,6 +219,6 @@ def rho_range(low: float, high: float) -> str:
 
 
 def _vector(direction: tuple[float, ...]) -> str:
-    if len(direction) > _SHOWN:
-        return f"({', '.join(f'{x:.3g}' for x in direction[:_SHOWN])}, ...)"
-    return f"({', '.join(f'{x:.3g}' for x in direction)})"
+    """Return a unit vector; entries that are 0 to a millionth are 0."""
+    shown = ", ".join(f"{round(x, 6) + 0.0:.3g}" for x in direction[:_SHOWN])
+    return f"({shown}, ...)" if len(direction) > _SHOWN else f"({shown})"

@@ -4,6 +4,7 @@ S(e) = m(e)ᵀHℓ(e) with the limit ℓ(e) of a rule's direction, for losses an
 can be proved. The minimum of many is the least one found: no proof that there is none below.
 """
 
+import math
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -21,6 +22,8 @@ _EIGENVECTORS = 64
 """Starts along eigenvectors, of the smallest |λ| first, with both signs."""
 _STEPS = 200
 _TOLERANCE = 1e-10
+_RANGE, _SCAN, _BRACKET = 32.0, 31, 1e-4
+"""The scan in rho: its range, how many values it has, and the width to which an end is bisected."""
 _DENSE = 200
 """Up to this many weights the optimiser keeps a whole matrix."""
 
@@ -63,6 +66,60 @@ def least_rate(
         positive=bool(values[best] > EQUAL * unit * float(scale)),
         num_starts=len(values),
     )
+
+
+class End(NamedTuple):
+    """The first rho at which the least S is 0, as far as a scan sees.
+
+    Attributes:
+        low: the least S is positive at all rho tried up to this.
+        high: it is not at this one; infinite where nothing failed.
+        direction: of the least S at `high`; None where nothing failed.
+        top: where the scan ended at the latest.
+
+    """
+
+    low: float
+    high: float
+    direction: tuple[float, ...] | None
+    top: float
+
+
+def end_in_rho(
+    rule: Any,
+    loss: AbstractLoss,
+    w: Array,
+    hessian: np.ndarray,
+    ascent: LinearAscent | None,
+    *,
+    length: float,
+) -> End:
+    """Scan rho upwards in steps of a factor, up to the greater of 2 rho and 32 `length`.
+
+    The first rho that fails and the one before are bisected. A gap of failing rho that is narrower
+    than a step of the scan is not seen.
+    """
+
+    def least(rho: float) -> LeastRate:
+        moved = eqx.tree_at(lambda r: r.rho, rule, jnp.asarray(rho, dtype=float))
+        return least_rate(moved, loss, w, hessian, ascent)
+
+    top = max(2 * float(rule.rho), _RANGE * length)
+    low, high, direction = 0.0, math.inf, None
+    for rho in np.geomspace(top / _RANGE**2, top, _SCAN).tolist():
+        found = least(rho)
+        if not found.positive:
+            high, direction = rho, found.direction
+            break
+        low = rho
+    while math.isfinite(high) and high - low > _BRACKET * high:
+        middle = 0.5 * (low + high)
+        found = least(middle)
+        if found.positive:
+            low = middle
+        else:
+            high, direction = middle, found.direction
+    return End(low, high, direction, top)
 
 
 def _starts(hessian: np.ndarray) -> np.ndarray:
