@@ -66,11 +66,9 @@ STUDIES = Modules(
         "papers/dai-ahn-sra",
         "papers/mordukhovich",
         "papers/compagnoni",
-
         "papers/monge-sam",
         "papers/lookahead",
         "papers/ssam",
-
         "papers/multistep",
         "papers/dpsat",
         "papers/robust-measures",

@@ -103,7 +103,6 @@ COSTS = {
     "monge-sam": 2.0,
     "lookahead": 5.0,
     "ssam": 6.0,
-
     "multistep": 5.0,
     "dpsat": 6.0,
     "robust-measures": 7.0,

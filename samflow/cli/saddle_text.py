@@ -255,10 +255,9 @@ def _compared(point: "SurveyedPoint") -> RenderableType:
     """
     rows: dict[tuple[str, str, str], list[str]] = {}
     for behaviour in point.behaviours:
-        flow = behaviour.flow
         row = (
             _by_theory(behaviour),
-            "–" if flow is None else _FLOWS.get(flow, str(flow)),
+            _flow(behaviour),
             "–" if behaviour.fate is None else behaviour.fate.seen(),
         )
         rows.setdefault(row, []).append(behaviour.rule.upper())
@@ -266,6 +265,19 @@ def _compared(point: "SurveyedPoint") -> RenderableType:
     for row, rules in rows.items():
         table.add_row("\n".join(rules), *row)
     return table
+
+
+def _flow(behaviour: "Behaviour") -> str:
+    """Return what the point is for the flow, and what that rests on where the flow jumps."""
+    flow, sliding = behaviour.flow, behaviour.sliding
+    if flow is None:
+        return "–"
+    text = _FLOWS.get(flow, str(flow))
+    if sliding is None or sliding.evidence == "exact, as the loss is quadratic":
+        return text
+    if sliding.evidence == "proved":
+        return text if flow == "undefined" else f"{text}, proved"
+    return f"{text}\n{sliding.evidence}"
 
 
 def _by_theory(behaviour: "Behaviour") -> str:
@@ -317,21 +329,27 @@ def _of(text: str, whose: str) -> str:
 
 
 def _thresholds(point: "SurveyedPoint") -> list[str]:
-    return [
+    """Return the windows of each rule, and what is known of flows that jump at the point."""
+    lines = [
         f"{behaviour.rule.upper()} {window.describe()}"
         for behaviour in point.behaviours
         for window in (behaviour.rho_window, behaviour.lr_window)
         if window is not None
     ]
+    flows: dict[str, list[str]] = {}
+    for behaviour in point.behaviours:
+        if behaviour.sliding is not None and str(behaviour.sliding):
+            flows.setdefault(str(behaviour.sliding), []).append(behaviour.rule.upper())
+    return lines + [f"{', '.join(rules)}, flow: {text}" for text, rules in flows.items()]
 
 
 def _summary(found: "Survey") -> list[str]:
-    lines = _held(found)
+    lines = _held(found) + _arriving(found)
     if any(b.local is not None for point in found.points for b in point.behaviours):
         exact = all(b.local.exact for p in found.points for b in p.behaviours if b.local)
         lines.append(
             "Normalised SAM has no Jacobian where the gradient vanishes, and so no multipliers. "
-            "What is said about it is exact for the quadratic part of the loss"
+            "What is said about its map is exact for the quadratic part of the loss"
             + (
                 "."
                 if exact
@@ -365,6 +383,22 @@ def _held(found: "Survey") -> list[str]:
         else:
             held = sum(b.kind == "attracting" for b in behaviours)
             text = f"attracted to {held} of {len(behaviours)}"
+        said.setdefault(text, []).append(rule.upper())
+    return [f"{', '.join(rules)}: {text}" for text, rules in said.items()]
+
+
+def _arriving(found: "Survey") -> list[str]:
+    """Say to how many points the flows come that jump there, and what that rests on."""
+    said: dict[str, list[str]] = {}
+    for i, rule in enumerate(found.rules if found.points else ()):
+        behaviours = [point.behaviours[i] for point in found.points]
+        known = [b for b in behaviours if b.sliding is not None]
+        if not known:
+            continue
+        comes = [b for b in known if b.flow in ("sliding", "attracting")]
+        text = f"the flow comes to {len(comes)} of {len(behaviours)}"
+        grounds = sorted({str(b.sliding.evidence) for b in comes if b.sliding is not None})
+        text += f": {', '.join(grounds)}" if grounds else ""
         said.setdefault(text, []).append(rule.upper())
     return [f"{', '.join(rules)}: {text}" for text, rules in said.items()]
 

@@ -11,13 +11,13 @@ from typing import Any
 import flint
 import numpy as np
 import sympy
-from flint import arb
 
 from samflow import _checks
 from samflow._status import Kind, Verdict
 from samflow._types import ArrayLike, Box
 from samflow.losses.base import AbstractLoss
 from samflow.losses.expression import ExpressionLoss
+from samflow.proofs._krawczyk import newton
 from samflow.proofs.balls import (
     Ball,
     Balls,
@@ -36,7 +36,6 @@ from samflow.records import AbstractRecord, Provenance, provenance
 _CLAIMS = (Kind.attracting, Kind.repelling, Kind.saddle)
 _MAX_RECTANGLES = 400
 _PRECISION = 128
-_NEWTON_STEPS = 60
 
 _NARROW = 2.0**-24
 """Parts of the ranges narrower than this share of them are not cut again."""
@@ -141,7 +140,7 @@ def certify_stability(
         return _without_point(Verdict.unsupported, reason, **asked)
     equations = GradientEquations(loss.expression, loss.symbols)
     with working_precision(_PRECISION):
-        critical = _critical_point(equations, start)
+        critical = critical_point(equations, start)
         if critical is None:
             reason = "no critical point is proved to exist near the one given"
             return _without_point(Verdict.inconclusive, reason, **asked)
@@ -189,22 +188,11 @@ def _range(name: str, value: Any, check: Any) -> Span:
     return float(ends[0]), float(ends[1])
 
 
-def _critical_point(equations: GradientEquations, start: np.ndarray) -> Balls | None:
+def critical_point(equations: GradientEquations, start: np.ndarray) -> Balls | None:
     """Return an enclosure of the critical point that Newton's iteration finds from `start`."""
-    w = [arb(x) for x in start.tolist()]
-    for _ in range(_NEWTON_STEPS):
-        try:
-            g, h = equations.linearise(w)
-        except OutsideDomain:
-            return None
-        slope = np.array([[float(x) for x in row] for row in h])
-        try:
-            step = np.linalg.solve(slope, [float(x) for x in g])
-        except np.linalg.LinAlgError:
-            return None
-        if not np.isfinite(step).all():
-            return None
-        w = [(x - arb(s)).mid() for x, s in zip(w, step.tolist(), strict=True)]
+    w = newton(equations, start)
+    if w is None:
+        return None
     zeros = certify_near(equations, [w], precision=_PRECISION).zeros
     try:  # beyond the edge of log(x), its gradient 1/x still is
         defined = bool(zeros) and finite(equations.loss(zeros[0]))
