@@ -43,15 +43,15 @@ class Ends(NamedTuple):
     sharpness: np.ndarray
 
 
-def problem(num_seeds: int, *, hidden: int = 32) -> Problem:
+def problem(num_seeds: int, *, hidden: int = 32, num_train: int = NUM_TRAIN) -> Problem:
     """Make the network, in single precision, with cross-entropy."""
-    x, y = networks.load_digits(NUM_TRAIN + NUM_TEST)
+    x, y = networks.load_digits(num_train + NUM_TEST)
     models = initialised(
         lambda key: networks.perceptron(key, hidden=hidden), list(jr.split(jr.key(0), num_seeds))
     )
     loss, test = (
         network(models[0], x[part], y[part], loss="cross_entropy", dtype="float32", name="digits")
-        for part in (slice(NUM_TRAIN), slice(NUM_TRAIN, None))
+        for part in (slice(num_train), slice(num_train, None))
     )
     return Problem(loss, test, jnp.stack([loss.flatten(model) for model in models]))
 

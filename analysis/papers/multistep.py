@@ -181,7 +181,7 @@ def _alike_or_apart(ratio: Interval) -> str:
 def _by_the_tenth(record: Record) -> str:
     return (
         f"95 % interval over {record.num_seeds} paired seeds: alike if it lies within ±{ALIKE:g}, "
-        "apart if outside"
+        "apart if outside; λ_max alone stands for the landscape"
     )
 
 

@@ -4,6 +4,10 @@ The gap is the error under PGD on test images less that on training images. Meas
 the training set. Networks differ in lr, in the radius of SAM, in weight decay, in whether they are
 trained under attack, and in the seed. Kendall's τ over all networks mixes these causes; τ along one
 axis compares only networks that differ in that setting alone, in the manner of Jiang et al. 2019.
+
+Networks and attack were not changed after the first table. It had the index with both Hessians, of
+the loss on attacked images and on the images as they are. That of the attacked images is compared
+with the paper, whose bound is on the robust loss; the other is told beside it.
 """
 
 from collections.abc import Callable

@@ -11,13 +11,12 @@ import jax.random as jr
 import numpy as np
 
 import samflow as sf
-from analysis.compiling import initialised
+from analysis.papers.digits import problem
 from samflow import networks
-from samflow.losses import network
 from samflow.networks.training.attacks import attacked, attacked_batch
 from samflow.spectra import extreme_eigenpairs, layer_traces
 
-NUM_TRAIN, NUM_TEST, HIDDEN = 500, 797, 16
+NUM_TRAIN, HIDDEN = 500, 16
 BATCH_SIZE, MOMENTUM, NUM_STEPS, EPSILON = 50, 0.9, 400, 0.1
 NUM_PRODUCTS = 60
 
@@ -76,15 +75,9 @@ class Networks(NamedTuple):
 
 def trained_networks(settings: Settings, progress: Callable[[str], None]) -> Networks:
     """Train all networks in one program, and measure each."""
-    x, y = networks.load_digits(NUM_TRAIN + NUM_TEST)
-    keys = list(jr.split(jr.key(0), settings.num_seeds))
-    models = initialised(lambda key: networks.perceptron(key, hidden=HIDDEN), keys)
-    loss, test = (
-        network(models[0], x[part], y[part], loss="cross_entropy", dtype="float32", name="digits")
-        for part in (slice(NUM_TRAIN), slice(NUM_TRAIN, None))
-    )
+    loss, test, firsts = problem(settings.num_seeds, hidden=HIDDEN, num_train=NUM_TRAIN)
     rows = settings.rows()
-    starts = jnp.stack([loss.flatten(models[int(seed)]) for seed in rows[:, -1]])
+    starts = firsts[rows[:, -1].astype(int)]
     progress(f"training {len(rows)} networks")
     step = sf.Map(loss, sf.SAM(rho=0.1), lr=0.1, momentum=MOMENTUM, weight_decay=1e-3)  # pyright: ignore
     fgsm = networks.PGD(EPSILON, num_steps=1, step_size=EPSILON)

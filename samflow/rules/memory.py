@@ -113,7 +113,9 @@ class DPSAT(AbstractRule):
     gradient a step. `rho` is a length in weight space. Undefined where p = 0.
 
     The method was made for training with differential privacy, where the ascent must not look
-    at the data a second time. Here there is neither noise nor clipping.
+    at the data a second time. The rule itself neither clips nor adds noise: `ClippedBatch` does.
+    Under noise p is the noisy direction. `Map.lift` starts p from the gradient of the whole loss,
+    which is neither clipped nor noisy; give a state to start otherwise, as at a critical point.
     Source: Park, Kim, Choi, Lee 2023 (arXiv 2306.05651). What the first p is there was not
     compared.
     """
@@ -124,7 +126,7 @@ class DPSAT(AbstractRule):
     source: ClassVar[str] = "Park, Kim, Choi, Lee 2023, arXiv 2306.05651"
     smooth: ClassVar[bool] = False
     num_memories: ClassVar[int] = 1
-    closed_forms: ClassVar[str] = "orbits in one dimension"
+    closed_forms: ClassVar[str] = "orbits in one dimension; second moments under strong noise"
 
     def step(self, loss: AbstractLoss, w: V, memory: V) -> tuple[V, V]:
         """Return g(w + rho p/‖p‖), twice: as direction and as memory; NaN where p = 0."""

@@ -24,7 +24,8 @@ class ClippedBatch(AbstractNoise):
     Batches are those of `MiniBatch`. One draw of batch and ζ serves all gradients of a step, as of
     any noise here; `StochasticMap.fresh` takes a second one away from w. Clipping has a bias: the
     mean over all batches, (1/n) Σᵢ gᵢ min(1, C/‖gᵢ‖), is not g where an example is clipped, and in
-    more than one dimension it is the gradient of no function. It has a kink where ‖gᵢ‖ = C.
+    more than one dimension it is the gradient of no function. It has a kink where ‖gᵢ‖ = C. ‖gᵢ‖²
+    must be representable.
 
     >>> import samflow as sf
     >>> loss = sf.losses.mean([sf.loss("x**2/2"), sf.loss("x**2/2"), sf.loss("(x - 3)**2/2")])

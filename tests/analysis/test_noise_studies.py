@@ -1,4 +1,4 @@
-"""The studies of noise, switches and networks' saddles, whole, with the figures they feed."""
+"""The studies of noise, networks and papers about them, whole, with the figures they feed."""
 
 import pickle
 
@@ -20,6 +20,10 @@ NAMES = (
     "batch-momentum",
     "symmetry-saddles",
     "checkpoints",
+    "multistep",
+    "dpsat",
+    "robust-measures",
+    "warm-start",
 )
 BESIDE = {Verdict.holds, Verdict.disagrees, Verdict.undecided}
 """What a paper's statement may come to; what is derived here has to hold."""
