@@ -63,6 +63,8 @@ STUDIES = Modules(
         "papers/monge-sam",
         "papers/lookahead",
         "papers/ssam",
+        "papers/gcsam",
+        "papers/decentralised",
     ),
 )
 """Every study by name, in the order of the report."""

@@ -87,8 +87,8 @@ def judge(record: Record) -> list[Claim]:
             predicted=edge,
             measured=found,
             rel=2e-3,
-            reason="an orbit counts as bounded if it stays below 1e3 for 3,000 steps, as unstable ones "
-            "do up to 1.0013 · 2/λ₁; SAM's 2-cycle is longer than that from .9997 · 2/λ₁ on",
+            reason="an orbit counts as bounded if it stays below 1e3 for 3,000 steps, as unstable "
+            "ones do up to 1.0013 · 2/λ₁; SAM's 2-cycle is longer than that from .9997 · 2/λ₁ on",
         )
         for name, found in record.quadratic.items()
     ]

@@ -32,6 +32,7 @@ from samflow.theory.conditions import (
     update_matrix,
 )
 from samflow.theory.critical_points import lr_window, momentum_window, rho_window
+from samflow.theory.decentralised import consensus_covariance, mean_covariance, ring_gossip
 from samflow.theory.diffusion import (
     MODELS,
     exact_second_moment,
@@ -130,6 +131,7 @@ __all__ = [
     "batch_noise_share",
     "centralised_form",
     "characteristic_polynomial",
+    "consensus_covariance",
     "curvature_across",
     "cycle_multiplier",
     "cycle_radius",
@@ -159,6 +161,7 @@ __all__ = [
     "lookahead_rest",
     "lookahead_weak_bound",
     "lr_window",
+    "mean_covariance",
     "momentum_window",
     "monge_ball",
     "monge_cycle_gradient",
@@ -182,6 +185,7 @@ __all__ = [
     "renormalised_multiplier",
     "renormalised_rate",
     "rho_window",
+    "ring_gossip",
     "saddle_cycle_bounds",
     "sam_bound",
     "second_moment_limit",
