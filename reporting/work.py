@@ -101,7 +101,7 @@ COSTS = {
     "monge-sam": 2.0,
     "lookahead": 5.0,
     "ssam": 6.0,
-    "gcsam": 5.0,
+    "gcsam": 6.0,
     "decentralised": 2.0,
     "figure portrait": 5.0,
     "figure beale": 5.0,

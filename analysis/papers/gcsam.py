@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
@@ -68,8 +67,10 @@ def measure(
         rows.append(np.asarray(_variances(loss, w, keys, shapes)))
     table = np.stack(rows, axis=1)
     names = dict(zip(ASCENTS, range(3), strict=True))
-    parts = [{name: table[start + i] for name, i in names.items()} for start in (2, 5, 8)]
-    return Record(table[:2], *parts, max(nearness))
+    ascent, length, direction = (
+        {name: table[start + i] for name, i in names.items()} for start in (2, 5, 8)
+    )
+    return Record(table[:2], ascent, length, direction, max(nearness))
 
 
 def judge(record: Record) -> list[Claim]:
