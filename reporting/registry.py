@@ -73,6 +73,9 @@ STUDIES = Modules(
         "papers/dpsat",
         "papers/robust-measures",
         "papers/warm-start",
+
+        "papers/gcsam",
+        "papers/decentralised",
     ),
 )
 """Every study by name, in the order of the report."""

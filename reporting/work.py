@@ -107,6 +107,9 @@ COSTS = {
     "dpsat": 4.0,
     "robust-measures": 6.0,
     "warm-start": 3.0,
+
+    "gcsam": 6.0,
+    "decentralised": 2.0,
     "figure portrait": 5.0,
     "figure beale": 5.0,
     "figure crossing": 2.5,

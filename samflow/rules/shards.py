@@ -40,7 +40,8 @@ class MSAM(AbstractMemorylessRule):
     unless it is one of a shard: m-SAM is smooth there, and not at rest as a rule. A minimum that
     fits every example is one of all shards.
     Source: Foret et al. 2021 (arXiv 2010.01412); Andriushchenko and Flammarion 2022
-    (arXiv 2206.06232), who name it.
+    (arXiv 2206.06232), who name it. Luo et al. 2025 (arXiv 2509.18001) explain by the noise of the
+    shards' ascents why small shards generalise better ("m-sharpness").
     """
 
     rho: Scalar = eqx.field(converter=radius)

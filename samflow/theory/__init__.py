@@ -32,6 +32,7 @@ from samflow.theory.conditions import (
     update_matrix,
 )
 from samflow.theory.critical_points import lr_window, momentum_window, rho_window
+from samflow.theory.decentralised import consensus_covariance, mean_covariance, ring_gossip
 from samflow.theory.diffusion import (
     MODELS,
     exact_second_moment,
@@ -159,6 +160,7 @@ __all__ = [
     "batch_noise_share",
     "centralised_form",
     "characteristic_polynomial",
+    "consensus_covariance",
     "curvature_across",
     "cycle_multiplier",
     "cycle_offset",
@@ -190,6 +192,7 @@ __all__ = [
     "lookahead_rest",
     "lookahead_weak_bound",
     "lr_window",
+    "mean_covariance",
     "momentum_window",
     "monge_ball",
     "monge_cycle_gradient",
@@ -217,6 +220,7 @@ __all__ = [
     "renormalised_multiplier",
     "renormalised_rate",
     "rho_window",
+    "ring_gossip",
     "rotation_cycle",
     "rotation_drift",
     "rotation_interval",

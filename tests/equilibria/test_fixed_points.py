@@ -171,3 +171,23 @@ def test_bad_arguments_are_refused(arguments, words):
     system = sf.Flow(sf.losses.beale(), sf.GD())
     with pytest.raises(ArgumentError, match=words):
         sf.find_fixed_points(system, **({"box": BOX} | arguments))
+
+
+def test_the_relatives_of_usam_hallucinate_elsewhere():
+    """L = ¼(x² − 1)²: g = x³ − x, H = 3x² − 1, against roots of polynomials."""
+    loss, radii = sf.loss("(x**2 - 1)**2/4"), {"penalty": 2.0, "ascent": 4.0}
+    g, h = np.poly1d([1, 0, -1, 0]), np.poly1d([3, 0, -1])
+    x = np.poly1d([1, 0])
+    expected = {
+        "penalty": [np.poly1d(g * (1 + radii["penalty"] * h))],
+        "ascent": [x + radii["ascent"] * h * g - target for target in (-1, 0, 1)],
+    }
+    for form, polynomials in expected.items():
+        roots = np.concatenate([p.roots for p in polynomials])
+        real = np.unique(np.round(roots[abs(roots.imag) < 1e-9].real, 8))
+        system = sf.Flow(loss, sf.rules.HessianUSAM(rho=radii[form], form=form))
+        found = sf.find_fixed_points(system, box=(-2, 2))
+        np.testing.assert_allclose(np.ravel(found.w), real, atol=1e-7)
+        # The critical points are −1, 0 and 1; at ±√(1/6) the penalty's factor 1 + ρH vanishes.
+        np.testing.assert_array_equal(found.critical, np.isclose(abs(g(real)), 0, atol=1e-6))
+        assert (~np.asarray(found.critical)).sum() == len(real) - 3 > 0
