@@ -1,6 +1,6 @@
 """Hyperparameters that change: functions of the step of a map, or of the time of a flow."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, TypeVar
 
 import equinox as eqx
@@ -130,42 +130,40 @@ def hyperparameter(
     return _checks.scalar_array(name, value, requirement, hint)
 
 
-def _is_schedule(node: Any) -> bool:
-    return isinstance(node, Schedule)
+def schedules(tree: Any, but: type | tuple[()] = ()) -> tuple[Schedule, ...]:
+    """Return the schedules in a system or a rule; what is a `but` is not looked into."""
+    stop = lambda node: isinstance(node, (Schedule, but))  # noqa: E731
+    leaves = jax.tree.leaves(tree, is_leaf=stop)
+    return tuple(leaf for leaf in leaves if isinstance(leaf, Schedule))
 
 
-def schedules(tree: Any) -> tuple[Schedule, ...]:
-    """Return the schedules in a system or a rule."""
-    return tuple(filter(_is_schedule, jax.tree.leaves(tree, is_leaf=_is_schedule)))
-
-
-def at(tree: _Tree, step: Any) -> _Tree:
+def at(tree: _Tree, step: Any, but: type | tuple[()] = ()) -> _Tree:
     """Return a system or a rule with the value at `step` in the place of each schedule."""
-    if not schedules(tree):
+    if not schedules(tree, but):
         return tree
-    return jax.tree.map(
-        lambda node: node.at(step) if _is_schedule(node) else node, tree, is_leaf=_is_schedule
-    )
+    stop = lambda node: isinstance(node, (Schedule, but))  # noqa: E731
+    value = lambda node: node.at(step) if isinstance(node, Schedule) else node  # noqa: E731
+    return jax.tree.map(value, tree, is_leaf=stop)
 
 
-def check_steps(tree: Any, first: Any, num_steps: Any) -> Array:
+def check_steps(found: Sequence[Schedule], first: Any, num_steps: Any) -> Array:
     """Return `first`; refuse schedules that are out of range at a step of the run.
 
     The steps are those from `first` to `first` + `num_steps` − 1.
     """
     first = jnp.asarray(first)
-    for schedule in schedules(tree):
+    for schedule in found:
         first = schedule.check(first, first + num_steps, 1, "step")
     return first
 
 
-def check_times(tree: Any, times: Array) -> Array:
+def check_times(found: Sequence[Schedule], times: Array) -> Array:
     """Return `times`; refuse schedules out of range at one of 1,001 times up to the last of them.
 
     Between these times nothing is looked at.
     """
     first: Any = 0
-    for schedule in schedules(tree):
+    for schedule in found:
         first = schedule.check(first, _TIMES, times[-1] / (_TIMES - 1), "time")
     return times + first
 

@@ -102,7 +102,8 @@ def escape_time(
     """Return when random orbits leave the ball ‖w' − w‖ ≤ radius for the first time, in steps.
 
     Every step is checked. A diffusion that the steps approximate leaves earlier, because steps
-    overshoot the boundary (`sf.noise.linear_exit_time` corrects for it).
+    overshoot the boundary (`sf.noise.linear_exit_time` corrects for it). A map with schedules is
+    that of its step.
     Path i depends on (key, i) alone: a larger ensemble has the times of a smaller one first.
 
     Args:
@@ -132,7 +133,7 @@ def escape_time(
     max_steps = _checks.count("max_steps", max_steps)
     _check_most(system, max_steps)
     check_draws(system, max_steps, num_paths)
-    check_steps(system, 0, max_steps)
+    check_steps(system.schedules, 0, max_steps)
     state = _start(system, w, radius, start)
     needed = 2 * num_paths * (state.nbytes + 9)  # rows of a buffer, and again while they are sorted
     if needed > MAX_BYTES:

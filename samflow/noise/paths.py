@@ -97,7 +97,8 @@ def sample_moments(
 ) -> PathMoments:
     """Return the first two moments of an ensemble of random orbits.
 
-    No path is stored. Path i depends on (key, i) alone, and is that of `sample_paths`.
+    No path is stored. Path i depends on (key, i) alone, and is that of `sample_paths`. A map with
+    schedules is that of its step.
 
     Args:
         system: a `StochasticMap`, or any other map with noise.
@@ -149,7 +150,7 @@ def sample_paths(
     keep_every: int | None = None,
     max_bytes: int = MAX_BYTES,
 ) -> Paths:
-    """Return an ensemble of random orbits.
+    """Return an ensemble of random orbits; a map with schedules is that of its step.
 
     Args:
         system: a `StochasticMap`, or any other map with noise.
@@ -218,7 +219,7 @@ def _prepare(
     keep_every = _checks.count("keep_every", num_steps if keep_every is None else keep_every)
     keep_every = min(keep_every, num_steps)
     check_draws(system, num_steps, num_paths)
-    check_steps(system, 0, num_steps)
+    check_steps(system.schedules, 0, num_steps)
     start = start_states(system.at(0), w0)
     if start.ndim == 2 and len(start) != num_paths:
         raise _checks.ArgumentError(

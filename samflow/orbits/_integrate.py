@@ -126,7 +126,7 @@ def integrate(
     radius = _checks.positive_array("escape_radius", escape_radius)
     max_steps = _checks.count("max_steps", max_steps)
     z0 = start_states(system.at(0.0), w0)
-    settings = (check_times(system, times), *tolerances, radius)
+    settings = (check_times(system.schedules, times), *tolerances, radius)
     solved = _solve(system, jnp.atleast_2d(z0), settings, max_steps)
     states, status, stopped_at, arrived_at = (a[0] if z0.ndim == 1 else a for a in solved)
     where = provenance(system.describe(), t1=float(t1), rtol=rtol, atol=atol, solver="Tsit5")
@@ -162,7 +162,7 @@ def _diffuse(
             f"{substeps * (num_times - 1)}, but is {max_steps}. Use a larger dt."
         )
     z0 = start_states(system.at(0.0), w0)
-    times = check_times(system, jnp.linspace(0.0, t1, num_times))
+    times = check_times(system.schedules, jnp.linspace(0.0, t1, num_times))
     settings = _diffuse.DiffusionSettings(times, jnp.asarray(substeps), radius)
     solved = _diffuse.diffuse(system, jnp.atleast_2d(z0), key, settings)
     states, status, stopped_at = (a[0] if z0.ndim == 1 else a for a in solved)

@@ -17,7 +17,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from samflow import _checks
-from samflow._schedule import check_steps, schedules
+from samflow._schedule import check_steps
 from samflow._status import Status
 from samflow._types import ArrayLike
 from samflow.orbits.barrier import step_with_barrier
@@ -121,7 +121,7 @@ def iterate(
     tol = _checks.nonnegative_array("tol", tol)
     escape_radius = _checks.positive_array("escape_radius", escape_radius)
     first_step = _checks.count("first_step", first_step, minimum=0)
-    changes = bool(schedules(system))
+    changes = bool(system.schedules)
     if changes and not (_checks.is_traced(tol) or tol == 0):
         raise _checks.ArgumentError(
             f"Argument `tol` must be 0 for a map with schedules, but is {float(tol):g}: a small "
@@ -129,7 +129,7 @@ def iterate(
         )
     z0 = start_states(system.at(first_step), w0)
     batch = jnp.atleast_2d(z0)
-    first = check_steps(system, first_step, num_steps)
+    first = check_steps(system.schedules, first_step, num_steps)
     settings = MapSettings(
         num_steps, min(keep_every, num_steps), check_every, tol, escape_radius, first
     )
@@ -227,7 +227,7 @@ class _Functions(NamedTuple):
 def _functions(
     system: AbstractMap, varied: Varied, values: tuple[Array, ...], one: Array, first: Any
 ) -> _Functions:
-    changes, apart = bool(schedules(system)), on_components(system)
+    changes, apart = bool(system.schedules), on_components(system)
 
     def each(apply: Callable[[AbstractMap, Any], Any]) -> Callable[[Any, Any], Any]:
         """Apply to a block, of the system at a step, each member with its values."""

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from typing import Any
 
 from samflow import _checks
-from samflow._checks import ArgumentError, known, nonnegative
+from samflow._checks import ArgumentError, known
+from samflow.rules._common import radius
 from samflow.rules.ascent import ASAM, GCSAM, MultiStepSAM
 from samflow.rules.average import AverageSAM
 from samflow.rules.base import (
@@ -92,7 +93,7 @@ def rule(rule: str | Callable[..., Any], *, rho: float | None = None, **options:
                 f"{', '.join(['rho', *taken]) if taken else 'rho only'}."
             )
     if kind is GD:
-        nonnegative("rho", rho)
+        radius(rho)
         return GD()
     return kind(rho=rho, **options)  # pyright: ignore[reportCallIssue]
 

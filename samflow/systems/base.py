@@ -7,7 +7,7 @@ import equinox as eqx
 import jax
 
 from samflow import _checks
-from samflow._schedule import at, schedules
+from samflow._schedule import Schedule, at, schedules
 from samflow._types import Matrix, Point, Scalar, V, Vector
 from samflow.losses.base import AbstractLoss
 
@@ -49,9 +49,14 @@ class AbstractSystem(eqx.Module):
     def describe(self) -> str:
         """Say in one line what the system is, with its hyperparameters."""
 
+    @property
+    def schedules(self) -> tuple[Schedule, ...]:
+        """The hyperparameters that are functions of the step, of a flow those of time."""
+        return schedules(self, AbstractLoss)
+
     def at(self, step: Any) -> Self:
         """Return the system at a step, of a flow at a time: with a number for each schedule."""
-        return at(self, step)
+        return at(self, step, AbstractLoss)
 
 
 class AbstractWeightSystem(AbstractSystem):
@@ -131,7 +136,7 @@ def check_system(
 
 def check_fixed(system: AbstractSystem, name: str = "system", hint: str = "") -> None:
     """Refuse a system that has schedules, where one map or one flow is meant."""
-    found = list(dict.fromkeys(schedule.name for schedule in schedules(system)))
+    found = list(dict.fromkeys(schedule.name for schedule in system.schedules))
     if found:
         several = len(found) > 1
         names = f"{', '.join(found[:-1])} and {found[-1]}" if several else found[0]

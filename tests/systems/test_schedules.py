@@ -12,6 +12,7 @@ import samflow as sf
 from samflow import _random, _schedule
 from samflow._checks import ArgumentError
 from samflow._status import Status
+from tests.losses.test_eager import INSIDE, OUTSIDE, W
 from tests.rules.cases import CASES
 
 BEALE = sf.losses.beale()
@@ -120,6 +121,18 @@ def test_a_radius_of_0_is_gradient_descent_until_it_is_switched_on():
     after = sf.iterate(sf.Map(BEALE, sf.SAM(rho), lr=lr), before.final, num_steps=NUM - SWITCH)
     np.testing.assert_allclose(orbit.states[1], before.final, rtol=1e-14)  # rounding
     np.testing.assert_allclose(orbit.final, after.final, rtol=1e-12)
+
+
+def test_a_loss_outside_of_jax_follows_schedules():
+    outside = sf.Map(OUTSIDE, sf.SAM(switched_on), lr=LR)
+    inside = sf.Map(INSIDE, sf.SAM(switched_on), lr=LR)
+    ends = [sf.iterate(each, W, num_steps=30).final for each in (outside, inside)]
+    np.testing.assert_allclose(*ends, rtol=1e-12)
+
+
+def test_a_rule_by_its_name_takes_a_schedule():
+    assert sf.rule("sam", rho=switched_on).rho.function is switched_on
+    assert isinstance(sf.rule("gd", rho=switched_on), sf.GD)
 
 
 def test_an_lr_of_0_for_a_while_stops_no_orbit():

@@ -9,7 +9,6 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from samflow import _checks
-from samflow._schedule import schedules
 from samflow._types import NumpyArray
 from samflow.losses.network_base import AbstractNetworkLoss
 from samflow.networks.checkpoints import Checkpoint
@@ -110,7 +109,7 @@ def diagnose(
     systems = [Map(loss, _made(each, rho), **common) for each in rules]
     for system in systems:
         without_memory(system)
-    changing = [schedule.name for schedule in schedules(systems)]
+    changing = [schedule.name for system in systems for schedule in system.schedules]
     if changing:
         raise _checks.ArgumentError(
             f"Argument `{changing[0]}` must be a number for a report on given weights, but is a "

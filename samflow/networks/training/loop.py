@@ -13,7 +13,7 @@ from jaxtyping import PRNGKeyArray
 
 from samflow import _checks
 from samflow._random import key_words
-from samflow._schedule import check_steps, schedules
+from samflow._schedule import at, check_steps
 from samflow._status import Status
 from samflow._types import ArrayLike, NumpyArray, Point, Scalar, V
 from samflow.losses.base import AbstractLoss
@@ -189,7 +189,7 @@ class How(NamedTuple):
     @property
     def deterministic(self) -> bool:
         """Whether every step is the same map."""
-        return self.batch_size is None and self.attack is None and not schedules(self.system)
+        return self.batch_size is None and self.attack is None and not self.system.schedules
 
     def taken(self, state: TrainState) -> int:
         """Return the number of steps from the start of training on."""
@@ -211,7 +211,7 @@ class How(NamedTuple):
         return TrainState(z, state.key, state.epoch, step), size
 
     def _moved(self, state: TrainState, order: NumpyArray | None) -> tuple[Point, Scalar]:
-        system = self.system.at(self.taken(state))
+        system = at(self.system, self.taken(state), AbstractLoss)  # to bind a method takes longer
         begin = state.step * (self.batch_size or 0)
         chosen = None if order is None else order[begin : begin + (self.batch_size or 0)]
         if chosen is not None and self.attack is None and not is_eager(system.loss):
@@ -307,7 +307,7 @@ def run(
             f"Argument `until` must be at least the state's epoch, {state.epoch}, but is {until}."
         )
     first = how.taken(state)
-    check_steps(how.system, first, until * how.num_batches - first)
+    check_steps(how.system.schedules, first, until * how.num_batches - first)
     now = [state]
     try:
         ended = _follow(how, now, until, store, on_step, progress)

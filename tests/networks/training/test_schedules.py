@@ -11,7 +11,7 @@ import pytest
 import samflow as sf
 from samflow._checks import ArgumentError
 from samflow.losses import network
-from samflow.networks import diagnose, first_state, load_state, save_state, train
+from samflow.networks import diagnose, first_state, load_state, save_state, switch, train
 from samflow.networks.checkpoints import Checkpoint
 from tests.networks.training.test_kills import ROOT, killed, system_of_ten
 
@@ -111,6 +111,18 @@ def test_states_of_other_schedules_are_refused(small, tmp_path):
     for other in (longer, lambda k: 0.1 + 0 * k, 0.3):
         with pytest.raises(ArgumentError, match=r"these differ: lr schedule .* in the"):
             load_state(path, scheduled(loss, other))
+
+
+def test_a_switch_of_the_radius_is_the_switch_of_a_late_switch(small):
+    """GD with momentum for two epochs of three steps, then USAM, in one map and in two."""
+    loss, w = small
+    how = {"lr": 0.2, "momentum": 0.9}
+    before, after = sf.Map(loss, sf.GD(), **how), sf.Map(loss, sf.USAM(0.1), **how)
+    first = train(before, first_state(before, w), until=2, batch_size=BATCH).state
+    two = train(after, switch(first, before, after), until=4, batch_size=BATCH).state
+    late = sf.Map(loss, sf.USAM(lambda k: jnp.where(k < 6, 0.0, 0.1)), **how)
+    one = train(late, first_state(late, w), until=4, batch_size=BATCH).state
+    np.testing.assert_allclose(one.z, two.z, rtol=1e-12, atol=1e-14)  # compiled otherwise
 
 
 def test_only_the_steps_that_are_left_are_looked_at(small):
