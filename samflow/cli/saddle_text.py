@@ -242,9 +242,10 @@ def _classified(point: "SurveyedPoint") -> RenderableType:
 def _classified_row(behaviour: "Behaviour") -> list[str]:
     local = behaviour.local
     proof = "yes" if behaviour.verdict == "proved" else "no"
-    if local is not None:
+    if local is not None and _has_no_jacobian(behaviour):
         proof = "in theory" if local.exact else "quadratic part"
-        proof = "located" if local.decided_on_loss else proof
+        if local.decided_on_loss:
+            proof = "located" if local.cycles_on_loss else "observed"
     return [_multipliers(behaviour), str(behaviour.kind), _attractor(behaviour), proof]
 
 
@@ -288,7 +289,13 @@ def _by_theory(behaviour: "Behaviour") -> str:
     if behaviour.local is not None and behaviour.local.two_cycle is not None:
         return "no attracting cycle"
     names = {"attracting": "attractor", "undefined": "not known"}
-    return names.get(behaviour.kind, str(behaviour.kind))
+    kind = names.get(behaviour.kind, str(behaviour.kind))
+    cycles = () if behaviour.local is None else behaviour.local.cycles_on_loss
+    return "\n".join([f"{kind}, and about it", *map(str, cycles)]) if cycles else kind
+
+
+def _has_no_jacobian(behaviour: "Behaviour") -> bool:
+    return behaviour.status == Status.not_differentiable
 
 
 def _multipliers(behaviour: "Behaviour") -> str:
@@ -306,7 +313,7 @@ def _attractor(behaviour: "Behaviour") -> str:
     if local is None:
         return "undecided"
     if local.on_loss is not None and local.decided_on_loss:
-        return "\n".join(map(str, local.on_loss.cycles)) or local.on_loss.turning
+        return "\n".join(map(str, local.cycles_on_loss)) or local.on_loss.turning
     if local.on_loss is not None and local.two_cycle is not None:
         return f"no cycle on the loss: {local.on_loss.without}"
     for cycle in local.cycles:
@@ -345,8 +352,9 @@ def _thresholds(point: "SurveyedPoint") -> list[str]:
 
 def _summary(found: "Survey") -> list[str]:
     lines = _held(found) + _arriving(found)
-    if any(b.local is not None for point in found.points for b in point.behaviours):
-        exact = all(b.local.exact for p in found.points for b in p.behaviours if b.local)
+    singular = [b.local for p in found.points for b in p.behaviours if _has_no_jacobian(b)]
+    if any(local is not None for local in singular):
+        exact = all(local.exact for local in singular if local is not None)
         lines.append(
             "Normalised SAM has no Jacobian where the gradient vanishes, and so no multipliers. "
             "What is said about its map is exact for the quadratic part of the loss"

@@ -46,7 +46,7 @@ def _on_a_cycle(local: Nonsmooth, period: int, far: float) -> bool:
     if local.on_loss is not None:
         return any(
             cycle.period == period and abs(far - cycle.farthest) <= _SEEN * cycle.farthest
-            for cycle in local.on_loss.cycles
+            for cycle in local.cycles_on_loss
         )
     radii = [cycle.radius for cycle in local.cycles if cycle.attracts]
     return period == 2 and any(radius / _ALIKE <= far <= _ALIKE * radius for radius in radii)
@@ -56,7 +56,7 @@ def _said(kind: Kind, local: Nonsmooth | None) -> str:
     if local is None:
         return str(kind)
     if kind is Kind.cycle and local.on_loss is not None:
-        return f"a {' or a '.join(map(str, local.on_loss.cycles))}"
+        return f"a {' or a '.join(map(str, local.cycles_on_loss))}"
     if kind is Kind.cycle and local.two_cycle is not None:
         return f"a 2-cycle ±{local.two_cycle.radius:.6g}{local.whose}"
     return f"{kind}{local.whose}"

@@ -14,7 +14,7 @@ from samflow._status import Kind, Status
 from samflow._types import ArrayLike
 from samflow.equilibria._units import ascent_length, bending_length, units
 from samflow.equilibria.attraction import measured_attraction_radius
-from samflow.equilibria.nonsmooth import what_holds
+from samflow.equilibria.nonsmooth import cycles_beside, what_holds
 from samflow.equilibria.nonsmooth.records import Nonsmooth
 from samflow.orbits._iterate import start_states
 from samflow.proofs.certificates import CertifiedPoint
@@ -57,8 +57,9 @@ class Stability(AbstractRecord):
         discrete: whether the system is a map.
         local: what holds the system at a critical point without a Jacobian: of a map the cycles
             on the loss itself (`local.on_loss`), and 2-cycles and a trap on its quadratic part; of
-            a flow, on the loss itself, sliding with its radius of attraction. None where there is
-            a Jacobian.
+            a flow, on the loss itself, sliding with its radius of attraction. Where there is a
+            Jacobian None, unless the rule has an ascent of a length, as practical SAM has, the
+            point does not attract, and cycles beside it do.
 
     """
 
@@ -101,13 +102,15 @@ class Stability(AbstractRecord):
 
     def __str__(self) -> str:
         """Return one line with the kind, the spectrum and, where there is none, the reason."""
-        if self.local is not None and (self.kind is not Kind.undefined or self.local.sliding):
+        told = self.kind is not Kind.undefined or (self.local is not None and self.local.sliding)
+        if self.status is Status.not_differentiable and told:
             return f"{self.kind}: no Jacobian; {self.local}"
         if self.kind is Kind.undefined:
             return f"{self.kind}: {self.status.message}"
         name = "multipliers" if self.discrete else "eigenvalues"
         shown = ", ".join(_shown(value) for value in self.spectrum)
-        return f"{self.kind}, {name} {shown}, margin {self.margin:.6g}"
+        beside = "" if self.local is None else f"; {self.local}"
+        return f"{self.kind}, {name} {shown}, margin {self.margin:.6g}{beside}"
 
 
 def classify(
@@ -206,8 +209,17 @@ def classify(
     neutral += _UNCERTAIN * change if np.isfinite(change) else np.inf
     kind = kind_of(growth, neutral)
     margin = -float(growth.max())
+    local = None
+    if kind in (Kind.repelling, Kind.saddle) and isinstance(system, Map):
+        position = system.position(z)
+        # Not for a rule whose ascent has no length, nor at a hallucinated point.
+        if ascent_length(system, position):
+            slope = np.asarray(system.loss.gradient(position))
+            critical = _newton_step(hessian, slope)[1] <= tol * size
+            beside = (system, position, hessian, _jacobian_of(system), kind)
+            local = cycles_beside(*beside) if critical else None
     found = (z, kind, Status.located, spectrum[order], margin, distance, curvature)
-    return Stability(*found, discrete, None, where)
+    return Stability(*found, discrete, local, where)
 
 
 def by_proof(found: Stability, proof: CertifiedPoint) -> Stability:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import samflow as sf
-from samflow import theory
+from samflow import rules, theory
 from samflow.equilibria.agreement import disagreement
 from samflow.equilibria.nonsmooth.located import MAX_PERIOD
 
@@ -141,6 +141,25 @@ def test_the_minimum_of_beale_is_named_as_orbits_find_it():
     gaps = np.linalg.norm(np.array(orbit[-1]) - np.array(orbit[1001:1201:2]), axis=1)
     rate = np.exp(np.polyfit(np.arange(100), np.log(gaps), 1)[0])
     assert rate == pytest.approx(abs(cycle.multipliers[0]), rel=1e-4)
+
+
+def test_practical_sam_repels_within_eps_and_has_sams_cycle_about_it():
+    found = sf.classify(sf.Map(WELL, rules.PracticalSAM(rho=0.1, eps=1e-12), lr=0.05), [1.0])
+    assert found.kind is sf.Kind.repelling
+    (cycle,) = found.local.on_loss.cycles
+    (sams,) = sf.classify(sf.Map(WELL, sf.SAM(rho=0.1), lr=0.05), [1.0]).local.on_loss.cycles
+    assert (cycle.period, cycle.negative) == (sams.period, sams.negative)
+    # The ascent is shorter by eps/‖g‖, at most 1e-9 on the cycle.
+    assert cycle.farthest == pytest.approx(sams.farthest, rel=1e-8)
+    assert "attracting on the loss: 7-cycle" in str(found)
+    # With eps in its window the point attracts, and nothing is looked for.
+    mild = sf.classify(sf.Map(WELL, rules.PracticalSAM(rho=0.1, eps=1.0), lr=0.05), [1.0])
+    assert (mild.kind, mild.local) == (sf.Kind.attracting, None)
+    # USAM's ascent has no length of its own; at a hallucinated point of SAM the gradient is not 0.
+    usam = sf.classify(sf.Map(WELL, sf.USAM(rho=9.0), lr=0.5), [1.0])
+    assert (usam.kind, usam.local) == (sf.Kind.repelling, None)
+    hallucinated = sf.classify(sf.Map(WELL, sf.SAM(rho=0.1), lr=0.05), [-0.1])
+    assert (hallucinated.kind, hallucinated.local) == (sf.Kind.repelling, None)
 
 
 def test_where_orbits_leave_no_cycle_is_claimed():

@@ -38,6 +38,19 @@ def what_holds(system: Map | Flow, w: Array, hessian: np.ndarray, jacobian: Jaco
     return found._replace(kind=_kind(found.kind, on_loss), on_loss=on_loss)
 
 
+def cycles_beside(
+    system: Map, w: Array, hessian: np.ndarray, jacobian: Jacobian, kind: Kind
+) -> Nonsmooth | None:
+    """Return the attracting cycles about a critical point with a Jacobian; None if none is found.
+
+    Within ε of the point practical SAM is smooth; rho away from it, it is SAM.
+    """
+    if not can_locate(system, hessian):
+        return None
+    on_loss = locate(system, w, hessian, jacobian, 0.0)
+    return Nonsmooth(kind, on_loss=on_loss) if on_loss is not None and on_loss.cycles else None
+
+
 def _kind(quadratic: Kind, on_loss: OnLoss) -> Kind:
     """Return what the point is on the loss, by what it is on the quadratic part.
 
@@ -51,4 +64,13 @@ def _kind(quadratic: Kind, on_loss: OnLoss) -> Kind:
     return Kind.rotation if "turns" in on_loss.outcomes else Kind.undefined
 
 
-__all__ = ["Cycle", "LossCycle", "Nonsmooth", "OnLoss", "Sliding", "Trap", "what_holds"]
+__all__ = [
+    "Cycle",
+    "LossCycle",
+    "Nonsmooth",
+    "OnLoss",
+    "Sliding",
+    "Trap",
+    "cycles_beside",
+    "what_holds",
+]

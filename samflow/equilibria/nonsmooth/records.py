@@ -233,6 +233,11 @@ class Nonsmooth(NamedTuple):
         return self.on_loss is not None and self.kind in (Kind.cycle, Kind.rotation)
 
     @property
+    def cycles_on_loss(self) -> tuple[LossCycle, ...]:
+        """The attracting cycles on the loss itself, as far as they are located."""
+        return () if self.on_loss is None else self.on_loss.cycles
+
+    @property
     def two_cycle(self) -> Cycle | None:
         """The 2-cycle of the quadratic part that attracts there, if one does."""
         return next((cycle for cycle in self.cycles if cycle.attracts), None)
@@ -266,11 +271,11 @@ def _sentences(found: Nonsmooth) -> list[str]:
 
 def _of_loss(found: Nonsmooth) -> list[str]:
     """Say what is there on the loss itself."""
-    on_loss = found.on_loss
+    on_loss, cycles = found.on_loss, found.cycles_on_loss
     if on_loss is None:
         return []
-    if on_loss.cycles:
-        named = [f"{each}, multiplier {abs(each.multipliers[0]):.3g}" for each in on_loss.cycles]
+    if cycles:
+        named = [f"{each}, multiplier {abs(each.multipliers[0]):.3g}" for each in cycles]
         return [f"attracting on the loss: {' and '.join(named)}"]
     if found.kind is Kind.rotation:
         return [on_loss.turning]
