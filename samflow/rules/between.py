@@ -9,18 +9,21 @@ import numpy as np
 
 from samflow import _checks
 from samflow._components import inner, norm, unit
+from samflow._schedule import hyperparameter
 from samflow._status import Kind
 from samflow._types import Scalar, V, Vector
 from samflow.losses.base import AbstractLoss
-from samflow.rules._common import at_least_0, radius, weight
+from samflow.rules._common import at_least_0, radius
 from samflow.rules.base import AbstractNormalisedRule
 from samflow.rules.critical import AlignedCycle, Attraction, plain_numbers
 
+_MIX: _checks.Requirement = (lambda v: (v > 0) & (v <= 1), "in (0, 1]")
+
 
 def _mix(value: Any) -> Scalar:
-    """Check `mix`: in (0, 1]."""
-    weight("mix")(value)
-    return _checks.positive_array("mix", value, "Use USAM for an ascent without normalisation.")
+    """Check `mix`."""
+    hint = "Use USAM for an ascent without normalisation."
+    return hyperparameter("mix", value, _MIX, hint)
 
 
 class UnifiedSAM(AbstractNormalisedRule):
