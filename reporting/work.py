@@ -100,7 +100,6 @@ COSTS = {
     "batch-momentum": 20.0,
     "symmetry-saddles": 14.0,
     "checkpoints": 8.0,
-<<<<<<< HEAD
     "monge-sam": 2.0,
     "lookahead": 5.0,
     "ssam": 6.0,
@@ -108,15 +107,12 @@ COSTS = {
     "dpsat": 4.0,
     "robust-measures": 6.0,
     "warm-start": 3.0,
-
     "gcsam": 6.0,
     "decentralised": 2.0,
-=======
     "si-yun": 4.0,
     "dai-ahn-sra": 2.0,
     "mordukhovich": 3.5,
     "compagnoni": 2.0,
->>>>>>> schedules
     "figure portrait": 5.0,
     "figure beale": 5.0,
     "figure crossing": 2.5,
