@@ -42,6 +42,7 @@ STUDIES = Modules(
         "sam-cycle",
         "saddle-cycles",
         "sam-flow",
+        "saddle-at-finite-rho",
         "practical-sam",
         "hallucinated",
         "relatives",
