@@ -73,7 +73,6 @@ STUDIES = Modules(
         "papers/dpsat",
         "papers/robust-measures",
         "papers/warm-start",
-
         "papers/gcsam",
         "papers/decentralised",
     ),
