@@ -216,7 +216,8 @@ def _in_own_rho(rule: Any, step: AscentStep, found: dict[str, Any]) -> dict[str,
     own = float(getattr(rule, "rho", step.rho))
     if own == step.rho:
         return {}
-    factor, changed = arb(own) / arb(step.rho), {"rho": own}
+    factor = arb(own) / arb(step.rho)
+    changed: dict[str, Any] = {"rho": own}
     for name in ("rho_end", "near"):
         if found[name] is not None:
             ends = [span(arb(x) * factor) if np.isfinite(x) else (x, x) for x in found[name]]
