@@ -191,7 +191,7 @@ def certify_sliding(
             found |= search.radius(found)
         if step.eps:
             found |= _with_eps(found)
-        return SlidingProof(**found)
+        return SlidingProof(**(found | _in_own_rho(flow.rule, step, found)))
 
 
 @functools.lru_cache(maxsize=16)
@@ -209,6 +209,22 @@ def _nothing(rho: float, named: Provenance) -> dict[str, Any]:
         "reason": "",
         "provenance": named,
     }
+
+
+def _in_own_rho(rule: Any, step: AscentStep, found: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields in units of rho for a rule whose ascent is a part of rho long."""
+    own = float(getattr(rule, "rho", step.rho))
+    if own == step.rho:
+        return {}
+    factor = arb(own) / arb(step.rho)
+    changed: dict[str, Any] = {"rho": own}
+    for name in ("rho_end", "near"):
+        if found[name] is not None:
+            ends = [span(arb(x) * factor) if np.isfinite(x) else (x, x) for x in found[name]]
+            changed[name] = (ends[0][0], ends[1][1])
+    if found["rho_range"] is not None:
+        changed["rho_range"] = found["rho_range"] * own / step.rho
+    return changed
 
 
 def _with_eps(found: dict[str, Any]) -> dict[str, Any]:
@@ -348,6 +364,8 @@ class _Search:
     def radius(self, found: dict[str, Any]) -> dict[str, Any]:
         """Return the radius that is kept, what limits it, and the time of arrival."""
         step, dim = self.step, len(self.centre)
+        if step.limit_only:
+            return {"radius_limit": "not sought for a rule that is of this form in the limit alone"}
         if step.scale is not None or step.keeps_length:
             return {"radius_limit": "not sought for a rule with a scale, or that keeps a length"}
         inverse = approximate_inverse(self.rate.hessian)

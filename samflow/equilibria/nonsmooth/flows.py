@@ -38,8 +38,10 @@ def holds_flow(
     if proof is not None and proof.sliding is not None:
         quadratic = radius if known is None else known.radius
         return proof._replace(sliding=proof.sliding._replace(quadratic_radius=quadratic))
-    if known is None and is_normalised(system.rule):
-        return _by_minimisation(system, w, hessian, ascent, radius)
+    jumps = known is None or known.kind is Kind.sliding
+    if jumps and is_normalised(system.rule):
+        quadratic = radius if known is None else known.radius
+        return _by_minimisation(system, w, hessian, ascent, quadratic)
     if known is None:
         return Nonsmooth(Kind.undefined)
     sliding = Sliding(Evidence.quadratic_part, known.finite_time, known.radius, known.radius)
