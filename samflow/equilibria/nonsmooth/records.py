@@ -168,7 +168,7 @@ def _sentences(found: Nonsmooth) -> list[str]:
 
 def _told(flow: Sliding) -> list[str]:
     if flow.leaves is not None:
-        parts = [f"a solution leaves along {_vector(flow.leaves)}: {flow.evidence}"]
+        parts = [f"a solution leaves along {vector(flow.leaves)}: {flow.evidence}"]
     elif flow.finite_time is None:
         parts = [flow.reason] if flow.reason else []
     else:
@@ -185,7 +185,7 @@ def _told(flow: Sliding) -> list[str]:
     if told and flow.least is not None and flow.evidence is not Evidence.exact:
         verb = "falls" if flow.least[0] > 0 else "first grows"
         size = abs(flow.least[1] if flow.least[0] > 0 else flow.least[0])
-        where = "" if flow.direction is None else f" along {_vector(flow.direction)}"
+        where = "" if flow.direction is None else f" along {vector(flow.direction)}"
         slowest = ", slowest" if flow.least[0] > 0 else ""
         parts.append(f"‖g‖ {verb} at {size:.5g}{slowest}{where}")
     parts += _ends(flow)
@@ -218,7 +218,7 @@ def rho_range(low: float, high: float) -> str:
     return f"rho < {low:.4g} at least, {high:.4g} at most"
 
 
-def _vector(direction: tuple[float, ...]) -> str:
+def vector(direction: tuple[float, ...]) -> str:
     """Return a unit vector; entries that are 0 to a millionth are 0."""
     shown = ", ".join(f"{round(x, 6) + 0.0:.3g}" for x in direction[:_SHOWN])
     return f"({shown}, ...)" if len(direction) > _SHOWN else f"({shown})"
