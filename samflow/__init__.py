@@ -26,6 +26,7 @@ _HOME = {
     "iterate": "orbits",
     "certify_fixed_points": "proofs",
     "certify_stability": "proofs",
+    "certify_trap": "proofs",
     "classify": "equilibria",
     "conditions": "equilibria",
     "find_cycles": "equilibria",
@@ -79,7 +80,7 @@ if TYPE_CHECKING:
     from samflow.noise import escape_time, mean_square_rate, typical_rate
     from samflow.orbits import integrate, iterate
     from samflow.plots import portrait
-    from samflow.proofs import certify_fixed_points, certify_stability
+    from samflow.proofs import certify_fixed_points, certify_stability, certify_trap
     from samflow.rules import GD, SAM, USAM, rule
     from samflow.switching import late_switch, sweep_switch, two_phase
     from samflow.systems import (
@@ -109,6 +110,7 @@ __all__ = [
     "attractors",
     "certify_fixed_points",
     "certify_stability",
+    "certify_trap",
     "classify",
     "conditions",
     "equilibria",

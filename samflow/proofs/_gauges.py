@@ -1,0 +1,158 @@
+"""Star-shaped sets about a critical point w*: ellipsoids and parallelepipeds, cut into cones.
+
+In the coordinates y = A(w − w*) an ellipsoid is ‖y‖ ≤ 1 and a parallelepiped is |y − c|∞ ≤ 1 with
+|c|∞ < 1. Either is the set V ≤ 1 of its gauge V, which grows in proportion along every ray from w*:
+y has V(y) = s iff y = s q for a q on the surface. A patch of a cube's faces parametrises the q.
+"""
+
+import abc
+import functools
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from flint import arb, arb_mat
+
+from samflow.proofs.balls import Ball, Balls
+from samflow.proofs.directions import Patch, frame, turns
+
+
+@dataclass(frozen=True)
+class AbstractGauge(abc.ABC):
+    """A shape about w*.
+
+    Attributes:
+        rows: A, doubles that are taken exactly.
+
+    """
+
+    rows: np.ndarray
+
+    @abc.abstractmethod
+    def surface(self, patch: Patch) -> tuple[Balls, list[Balls]]:
+        """Return the points q of a patch of the surface, and ∂q/∂u_k, one row for each u_k."""
+
+    @abc.abstractmethod
+    def excesses(self, y: Balls, s: Ball) -> Balls:
+        """Return functions of y and s that are all ≤ 0 iff V(y) ≤ s."""
+
+    @abc.abstractmethod
+    def slopes(self, y: Balls, s: Ball) -> list[tuple[Balls, Ball]]:
+        """Return the derivatives of `excesses` by y and by s."""
+
+    @abc.abstractmethod
+    def fall(self, excess: Ball, s: Ball) -> Ball:
+        """Return by how much V(y) is less than s where no excess is more than `excess`."""
+
+    @abc.abstractmethod
+    def bound(self, y: Balls) -> Ball:
+        """Return V(y)."""
+
+    @abc.abstractmethod
+    def level(self, y: np.ndarray) -> np.ndarray:
+        """Return V of numbers y of shape (..., dim)."""
+
+    @abc.abstractmethod
+    def extents(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the largest distance from w* in V ≤ 1, and the least outside it, in weights."""
+
+    @property
+    def matrix(self) -> Any:
+        """A as a matrix of balls."""
+        return arb_mat([[arb(x) for x in row] for row in self.rows.tolist()])
+
+
+class Ellipsoid(AbstractGauge):
+    """‖y‖ ≤ 1."""
+
+    def surface(self, patch: Patch) -> tuple[Balls, list[Balls]]:
+        """Return unit vectors."""
+        norm, q = frame(patch.u, patch.axis, patch.side)
+        return q, turns(norm, q, patch.axis)
+
+    def excesses(self, y: Balls, s: Ball) -> Balls:
+        """Return ‖y‖² − s²."""
+        return [sum((square(x) for x in y), arb(0)) - square(s)]
+
+    def slopes(self, y: Balls, s: Ball) -> list[tuple[Balls, Ball]]:
+        """Return 2y and −2s."""
+        return [([2 * x for x in y], -2 * s)]
+
+    def fall(self, excess: Ball, s: Ball) -> Ball:
+        """Return s − √(s² + excess) or less: −excess/2s."""
+        return -excess / (2 * s)
+
+    def bound(self, y: Balls) -> Ball:
+        """Return ‖y‖."""
+        return sum((square(x) for x in y), arb(0)).sqrt()
+
+    def level(self, y: np.ndarray) -> np.ndarray:
+        """Return ‖y‖."""
+        return np.linalg.norm(y, axis=-1)
+
+    def extents(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the ends of the singular values of A⁻¹."""
+        values = np.linalg.svd(self.rows, compute_uv=False)
+        return 1 / values.min(), 1 / values.max()
+
+
+@dataclass(frozen=True)
+class Parallelepiped(AbstractGauge):
+    """|y − c|∞ ≤ 1.
+
+    Attributes:
+        shift: c.
+
+    """
+
+    shift: np.ndarray
+
+    def surface(self, patch: Patch) -> tuple[Balls, list[Balls]]:
+        """Return the points of the faces."""
+        u = [*patch.u[: patch.axis], arb(patch.side), *patch.u[patch.axis :]]
+        q = [c + x for c, x in zip(self._centre, u, strict=True)]
+        places = range(len(u))
+        return q, [[arb(int(j == k)) for j in places] for k in places if k != patch.axis]
+
+    def excesses(self, y: Balls, s: Ball) -> Balls:
+        """Return how far each coordinate is above its upper and below its lower end."""
+        above = [x - s * (c + 1) for x, c in zip(y, self._centre, strict=True)]
+        return above + [s * (c - 1) - x for x, c in zip(y, self._centre, strict=True)]
+
+    def slopes(self, y: Balls, s: Ball) -> list[tuple[Balls, Ball]]:
+        """Return ± unit vectors, and minus the ends."""
+        units = [[arb(int(i == j)) for j in range(len(y))] for i in range(len(y))]
+        above = [(unit, -(c + 1)) for unit, c in zip(units, self._centre, strict=True)]
+        below = [([-x for x in unit], c - 1) for unit, c in zip(units, self._centre, strict=True)]
+        return above + below
+
+    def fall(self, excess: Ball, s: Ball) -> Ball:
+        """Return −excess over the farthest end."""
+        return -excess / (1 + max(abs(c) for c in self._centre))
+
+    def bound(self, y: Balls) -> Ball:
+        """Return the largest ratio of a coordinate to an end of the set."""
+        ends = [end for c in self._centre for end in (c + 1, c - 1)]
+        pairs = zip([x for x in y for _ in range(2)], ends, strict=True)
+        return functools.reduce(arb.max, [x / end for x, end in pairs])
+
+    def level(self, y: np.ndarray) -> np.ndarray:
+        """Return the least s with y in s times the set."""
+        return np.maximum(y / (self.shift + 1), y / (self.shift - 1)).max(axis=-1)
+
+    def extents(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the farthest corner and the nearest face."""
+        inverse = np.linalg.inv(self.rows)
+        signs = np.stack(np.meshgrid(*[[-1.0, 1.0]] * len(self.shift))).reshape(len(inverse), -1)
+        corners = inverse @ (self.shift[:, None] + signs)
+        faces = (1 - np.abs(self.shift)) / np.linalg.norm(self.rows, axis=1)
+        return np.linalg.norm(corners, axis=0).max(), faces.min()
+
+    @property
+    def _centre(self) -> Balls:
+        return [arb(c) for c in self.shift.tolist()]
+
+
+def square(x: Ball) -> Ball:
+    """Return x² ≥ 0."""
+    return (x * x).nonnegative_part()
