@@ -37,8 +37,16 @@ class AbstractGauge(abc.ABC):
         """Return functions of y and s that are all ≤ 0 iff V(y) ≤ s."""
 
     @abc.abstractmethod
-    def slopes(self, y: Balls, s: Ball) -> list[tuple[Balls, Ball]]:
-        """Return the derivatives of `excesses` by y and by s."""
+    def slopes(self, y: Balls) -> list[Balls]:
+        """Return the derivatives of `excesses` by y."""
+
+    @abc.abstractmethod
+    def changes(self, start: Balls, moved: Balls, s: Ball) -> Balls:
+        """Return `excesses` of start − moved over s = V(start)."""
+
+    @abc.abstractmethod
+    def change_slopes(self, start: Balls, moved: Balls) -> list[tuple[Balls, Balls, Ball]]:
+        """Return the derivatives of `changes` by start, by moved and by s."""
 
     @abc.abstractmethod
     def fall(self, excess: Ball, s: Ball) -> Ball:
@@ -74,9 +82,19 @@ class Ellipsoid(AbstractGauge):
         """Return ‖y‖² − s²."""
         return [sum((square(x) for x in y), arb(0)) - square(s)]
 
-    def slopes(self, y: Balls, s: Ball) -> list[tuple[Balls, Ball]]:
-        """Return 2y and −2s."""
-        return [([2 * x for x in y], -2 * s)]
+    def slopes(self, y: Balls) -> list[Balls]:
+        """Return 2y."""
+        return [[2 * x for x in y]]
+
+    def changes(self, start: Balls, moved: Balls, s: Ball) -> Balls:
+        """Return ‖moved‖² − 2 start·moved: ‖start‖ is s, and nothing cancels."""
+        return [sum((square(m) - 2 * x * m for x, m in zip(start, moved, strict=True)), arb(0))]
+
+    def change_slopes(self, start: Balls, moved: Balls) -> list[tuple[Balls, Balls, Ball]]:
+        """Return −2 moved, 2 moved − 2 start and 0."""
+        by_start = [-2 * m for m in moved]
+        by_moved = [2 * m - 2 * x for x, m in zip(start, moved, strict=True)]
+        return [(by_start, by_moved, arb(0))]
 
     def fall(self, excess: Ball, s: Ball) -> Ball:
         """Return s − √(s² + excess) or less: −excess/2s."""
@@ -119,12 +137,20 @@ class Parallelepiped(AbstractGauge):
         above = [x - s * (c + 1) for x, c in zip(y, self._centre, strict=True)]
         return above + [s * (c - 1) - x for x, c in zip(y, self._centre, strict=True)]
 
-    def slopes(self, y: Balls, s: Ball) -> list[tuple[Balls, Ball]]:
-        """Return ± unit vectors, and minus the ends."""
+    def slopes(self, y: Balls) -> list[Balls]:
+        """Return ± unit vectors."""
         units = [[arb(int(i == j)) for j in range(len(y))] for i in range(len(y))]
-        above = [(unit, -(c + 1)) for unit, c in zip(units, self._centre, strict=True)]
-        below = [([-x for x in unit], c - 1) for unit, c in zip(units, self._centre, strict=True)]
-        return above + below
+        return [*units, *[[-x for x in unit] for unit in units]]
+
+    def changes(self, start: Balls, moved: Balls, s: Ball) -> Balls:
+        """Return the excesses of the difference: they are linear."""
+        return self.excesses([x - m for x, m in zip(start, moved, strict=True)], s)
+
+    def change_slopes(self, start: Balls, moved: Balls) -> list[tuple[Balls, Balls, Ball]]:
+        """Return ± unit vectors, the same with the other sign, and minus the ends."""
+        by_s = [-(c + 1) for c in self._centre] + [c - 1 for c in self._centre]
+        slopes = self.slopes(start)
+        return [(slope, [-x for x in slope], end) for slope, end in zip(slopes, by_s, strict=True)]
 
     def fall(self, excess: Ball, s: Ball) -> Ball:
         """Return −excess over the farthest end."""

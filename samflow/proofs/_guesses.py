@@ -13,7 +13,8 @@ from samflow.losses._tape import FUNCTIONS, tape
 from samflow.proofs._gauges import AbstractGauge, Ellipsoid, Parallelepiped
 from samflow.proofs.balls import Span
 
-_LEVELS = 120
+_LEVELS = 140
+_LOWEST = 1e-5
 _DIRECTIONS = {1: 2, 2: 256, 3: 1200}
 _MANY_DIRECTIONS = 3000
 _STARTS = {1: 2, 2: 48, 3: 96}
@@ -86,7 +87,7 @@ def ellipsoid_levels(
     numeric: NumericMap, gauge: Ellipsoid, pairs: Pairs, top: float
 ) -> tuple[float, float] | None:
     """Return the least and the largest level s that are kept, those between them too; or None."""
-    levels = top * np.geomspace(1e-4, 1.0, _LEVELS)
+    levels = top * np.geomspace(_LOWEST, 1.0, _LEVELS)
     inverse = np.linalg.inv(gauge.rows)
     q = directions(numeric.dim)
     # A minimum and a saddle bind along eigenvectors: they are among the directions.
@@ -107,13 +108,20 @@ def ellipsoid_levels(
     return float(so_far[first]), float(levels[last])
 
 
-def least_fall(numeric: NumericMap, gauge: AbstractGauge, band: Span, pairs: Pairs) -> float:
-    """Return by how much the level falls at least, of samples between two levels."""
+def least_fall(
+    numeric: NumericMap, gauge: AbstractGauge, band: Span, pairs: Pairs, num_returns: int
+) -> float:
+    """Return by how much the level falls at least within `num_returns` steps, of samples."""
     levels = np.linspace(*band, _BAND_LEVELS)
-    x = levels[:, None, None] * (_surface(gauge) @ np.linalg.inv(gauge.rows).T)
-    images = [gauge.level(numeric.step(x, *pair) @ gauge.rows.T) for pair in pairs]
-    least = (levels[:, None] - np.max(images, axis=0)).min()
-    return float(least) if least > 0 else 0.0
+    start = levels[:, None, None] * (_surface(gauge) @ np.linalg.inv(gauge.rows).T)
+    least = np.inf
+    for rho, lr in pairs:
+        x, lowest = start, np.inf
+        for _ in range(num_returns):
+            x = numeric.step(x, rho, lr)
+            lowest = np.fmin(lowest, gauge.level(x @ gauge.rows.T))
+        least = min(least, float((levels[:, None] - lowest).min()))
+    return least if least > 0 else 0.0
 
 
 def _surface(gauge: AbstractGauge) -> np.ndarray:

@@ -4,12 +4,14 @@ With y = A(w − w*), C = A⁻¹ and w = w* + C y a step is
 
     e = g(w)/‖g(w)‖,  p = w + rho e,  y⁺ = y − lr A g(p).
 
-A cell holds the y = s q(u) of a patch of a gauge's surface and of an interval of levels s. Every
-function f of the cell is enclosed twice, by balls and by f(m) + f′(cell)(cell − m) with m its
-middle. At s → 0 the direction e has the limit T q/‖T q‖, where T is the mean of H C over the
-segment from w* to w: T is enclosed there, and taken to be independent of u and s.
+A cell holds the y = s q(u) of a patch of a gauge's surface and of an interval of levels s, with
+intervals of rho and lr. Every function f of the cell is enclosed twice, by balls and by
+f(m) + f′(cell)(cell − m) with m its middle. As s → 0 the direction e has the limit T q/‖T q‖, where
+T is the mean of H C over the segment from w* to w: on cells that reach s = 0 the matrix T is
+enclosed, and taken to be independent of u and s.
 """
 
+import functools
 from typing import Any, NamedTuple
 
 from flint import arb, arb_mat
@@ -17,23 +19,51 @@ from flint import arb, arb_mat
 from samflow._types import Box
 from samflow.proofs._gauges import AbstractGauge, square
 from samflow.proofs.balls import Ball, Balls, Span, hull, spans
-from samflow.proofs.directions import Patch
+from samflow.proofs.directions import Patch, halves
 from samflow.proofs.equations import GradientEquations
 
 Matrix = Any
 """A `flint.arb_mat`."""
 
+LEVEL, RHO, LR = -3, -2, -1
+"""Places of these among the free numbers of a cell; the u of its patch come before."""
+
 
 class Cell(NamedTuple):
-    """Part of a cone: a patch of the surface, and an interval of levels."""
+    """Part of a cone, with hyperparameters.
+
+    Attributes:
+        patch: of the surface.
+        scalars: the intervals of the level, of rho and of lr.
+
+    """
 
     patch: Patch
-    levels: Span
+    scalars: Box
 
     @property
-    def s(self) -> Ball:
-        """The levels, as a ball."""
-        return hull(*self.levels)
+    def levels(self) -> Span:
+        """The interval of levels."""
+        return self.scalars[LEVEL]
+
+    @property
+    def intervals(self) -> Box:
+        """All free numbers."""
+        return (*self.patch.box, *self.scalars)
+
+    @property
+    def free(self) -> Balls:
+        """All free numbers, as balls."""
+        return [hull(*interval) for interval in self.intervals]
+
+    def cut(self, k: int) -> "tuple[Cell, Cell]":
+        """Return the two halves across a free number, the upper one first."""
+        first = len(self.patch.box)
+        if k < first:
+            one, other = self.patch.cut(k)
+            return self._replace(patch=other), self._replace(patch=one)
+        low, high = halves(self.scalars, k - first)
+        return self._replace(scalars=high), self._replace(scalars=low)
 
 
 class Enclosed(NamedTuple):
@@ -43,142 +73,175 @@ class Enclosed(NamedTuple):
     all_over: Balls
     slopes: Matrix
 
-    def moved(self, offset: Matrix) -> Balls:
-        """Return the mean-value form."""
+    def narrowed(self, offset: Matrix) -> "Enclosed":
+        """Return it with what balls and the mean-value form have in common."""
         change = column(self.slopes * offset)
-        return [m + d for m, d in zip(self.middle, change, strict=True)]
+        moved = [m + d for m, d in zip(self.middle, change, strict=True)]
+        return self._replace(all_over=list(map(meet, self.all_over, moved)))
 
 
 class Singular(ArithmeticError):
     """The gradient may vanish on the cell, where the map has no direction."""
 
 
-class Stepper:
-    """The map on the loss, in the coordinates of a gauge, at one rho and lr or all of a range."""
+class Steps:
+    """The map on the loss on one cell, in the coordinates of a gauge."""
 
-    def __init__(
-        self,
-        equations: GradientEquations,
-        centre: Balls,
-        gauge: AbstractGauge,
-        rho: Ball,
-        lr: Ball,
-    ):
-        """Take the enclosure of w* as `centre`."""
-        self.equations, self.centre, self.gauge = equations, centre, gauge
-        self.rho, self.lr = rho, lr
-        self.matrix = gauge.matrix
-        self.inverse = self.matrix.inv()
-        self.pull = self.matrix * lr
-        self.dim, self.one = len(centre), arb(1)
+    def __init__(self, problem: "Chart", cell: Cell):
+        """Take the middle of the cell, and y all over it."""
+        self.chart, self.cell = problem, cell
+        free = cell.free
+        self.offset = arb_mat([[x - x.mid()] for x in free])
+        self.s, self.rho, self.lr = free[LEVEL:]
+        self._q, self._turned = problem.gauge.surface(cell.patch)
+        self._around, _ = problem.gauge.surface(cell.patch.middle())
+        nothing = [arb(0)] * problem.dim
+        self.start = self.y = Enclosed(
+            [self.s.mid() * x for x in self._around],
+            [self.s * x for x in self._q],
+            transposed(
+                [*[[self.s * x for x in row] for row in self._turned], self._q, nothing, nothing]
+            ),
+        )
+        still = arb_mat(problem.dim, len(free))
+        self.moved = Enclosed(nothing, nothing, still)
 
-    def start(self, cell: Cell) -> tuple[Enclosed, Matrix]:
-        """Return y on the cell, and the cell minus its middle."""
-        middle = Cell(cell.patch.middle(), (cell.s.mid(),) * 2)
-        q, turned = self.gauge.surface(cell.patch)
-        s, at = cell.s, cell.s.mid()
-        around, _ = self.gauge.surface(middle.patch)
-        slopes = transposed([*[[s * x for x in row] for row in turned], q])
-        free = [*cell.patch.u, s]
-        offset = arb_mat([[x - x.mid()] for x in free])
-        y = Enclosed([at * x for x in around], [s * x for x in q], slopes)
-        return y, offset
-
-    def first(self, cell: Cell) -> tuple[Enclosed, Matrix]:
-        """Return y⁺ on the cell, and the cell minus its middle."""
-        y, offset = self.start(cell)
-        if cell.levels[0] > 0:
-            return self.step(y, offset), offset
-        q, turned = self.gauge.surface(cell.patch)
-        around, _ = self.gauge.surface(cell.patch.middle())
-        reach = hull(0.0, cell.levels[1])
-        segment = self._weights([reach * x for x in q])
-        mean = arb_mat(self.equations.hessian(segment)) * self.inverse
-        at, over = column(mean * vector(around)), column(mean * vector(q))
-        still = [arb(0)] * len(q)
-        slopes = mean * transposed([*turned, still])
-        return self._after(y, self._unit(Enclosed(at, over, slopes), offset), offset), offset
-
-    def step(self, y: Enclosed, offset: Matrix) -> Enclosed:
-        """Return y⁺.
+    def advance(self) -> Enclosed:
+        """Make a step, and return the new y.
 
         Raises:
             Singular: where the gradient may vanish.
+            OutsideDomain: where the loss is not defined.
 
         """
-        over, hessian = self.equations.linearise(self._weights(y.all_over))
-        slopes = arb_mat(hessian) * self.inverse * y.slopes
-        at = self.equations.value(self._weights(y.middle))
-        return self._after(y, self._unit(Enclosed(at, over, slopes), offset), offset)
+        chart, y = self.chart, self.y
+        e = self._unit(self._gradient())
+        rho = self.rho.mid()
+        slopes = chart.inverse * y.slopes + with_column(e.slopes * self.rho, RHO, e.all_over)
+        p = Enclosed(
+            [w + rho * x for w, x in zip(chart.weights(y.middle), e.middle, strict=True)],
+            [w + self.rho * x for w, x in zip(chart.weights(y.all_over), e.all_over, strict=True)],
+            slopes,
+        ).narrowed(self.offset)
+        over, hessian = chart.equations.linearise(p.all_over)
+        at = chart.equations.value(p.middle)
+        pull, lr = self._pulled(over), self.lr.mid()
+        move = Enclosed(
+            [lr * d for d in self._pulled(at)],
+            [self.lr * d for d in pull],
+            with_column(chart.matrix * arb_mat(hessian) * slopes * self.lr, LR, pull),
+        ).narrowed(self.offset)
+        self.moved = combined(self.moved, move, 1, self.offset)
+        self.y = combined(self.start, self.moved, -1, self.offset)
+        self._started = True
+        return self.y
 
-    def _unit(self, g: Enclosed, offset: Matrix) -> Enclosed:
+    _started = False
+
+    def _gradient(self) -> Enclosed:
+        """Return a positive multiple of g(w)."""
+        chart, y = self.chart, self.y
+        if self._started or self.cell.levels[0] > 0:
+            over, hessian = chart.equations.linearise(chart.weights(y.all_over))
+            slopes = arb_mat(hessian) * chart.inverse * y.slopes
+            return Enclosed(chart.equations.value(chart.weights(y.middle)), over, slopes)
+        reach = hull(0.0, self.cell.levels[1])
+        segment = chart.weights([reach * x for x in self._q])
+        mean = arb_mat(chart.equations.hessian(segment)) * chart.inverse
+        nothing = [arb(0)] * chart.dim
+        slopes = mean * transposed([*self._turned, nothing, nothing, nothing])
+        return Enclosed(column(mean * vector(self._around)), column(mean * vector(self._q)), slopes)
+
+    def _unit(self, g: Enclosed) -> Enclosed:
         """Return g/‖g‖."""
-        over = both(g.all_over, g.moved(offset))
-        norm, at = length(over), length(g.middle)
+        g = g.narrowed(self.offset)
+        norm, at = length(g.all_over), length(g.middle)
         if not (norm > 0 and at > 0):
             raise Singular
-        e = [x / norm for x in over]
-        along = vector(e).transpose() * g.slopes
-        slopes = (g.slopes - vector(e) * along) * (1 / norm)
-        unit = Enclosed([x / at for x in g.middle], e, slopes)
-        return unit._replace(all_over=both(e, unit.moved(offset)))
+        e = vector([x / norm for x in g.all_over])
+        slopes = (g.slopes - e * (e.transpose() * g.slopes)) * (1 / norm)
+        return Enclosed([x / at for x in g.middle], column(e), slopes).narrowed(self.offset)
 
-    def _after(self, y: Enclosed, e: Enclosed, offset: Matrix) -> Enclosed:
-        at = shifted(self._weights(y.middle), self.rho, e.middle)
-        slopes = self.inverse * y.slopes + e.slopes * self.rho
-        p = Enclosed(at, shifted(self._weights(y.all_over), self.rho, e.all_over), slopes)
-        over, hessian = self.equations.linearise(both(p.all_over, p.moved(offset)))
-        moved = self.pull * arb_mat(hessian) * slopes
-        pulled = column(self.pull * vector(self.equations.value(at)))
-        after = Enclosed(
-            [x - d for x, d in zip(y.middle, pulled, strict=True)],
-            [x - d for x, d in zip(y.all_over, column(self.pull * vector(over)), strict=True)],
-            y.slopes - moved,
-        )
-        return after._replace(all_over=both(after.all_over, after.moved(offset)))
+    def _pulled(self, d: Balls) -> Balls:
+        return column(self.chart.matrix * vector(d))
 
-    def weights(self, cell: Cell) -> Box:
-        """Return a box around the weights of a cell."""
-        q, _ = self.gauge.surface(cell.patch)
-        return spans(self._weights([cell.s * x for x in q]))
+    def excess(self, s: Ball) -> tuple[Ball, list[float]]:
+        """Return a bound of all excesses over level `s`, and what each free number adds to it."""
+        gauge, y = self.chart.gauge, self.y
+        values = [
+            self._mean_value(plain, middle, (arb_mat([slope]) * y.slopes).entries())
+            for plain, middle, slope in zip(
+                gauge.excesses(y.all_over, s),
+                gauge.excesses(y.middle, s),
+                gauge.slopes(y.all_over),
+                strict=True,
+            )
+        ]
+        return largest(values)
 
-    def _weights(self, y: Balls) -> Balls:
+    def change(self) -> tuple[Ball, list[float]]:
+        """Return a bound of all excesses over the level of the start, as `excess` does."""
+        gauge, start, moved = self.chart.gauge, self.start, self.moved
+        values = []
+        for plain, middle, (by_start, by_moved, by_s) in zip(
+            gauge.changes(start.all_over, moved.all_over, self.s),
+            gauge.changes(start.middle, moved.middle, self.s.mid()),
+            gauge.change_slopes(start.all_over, moved.all_over),
+            strict=True,
+        ):
+            rates = arb_mat([by_start]) * start.slopes + arb_mat([by_moved]) * moved.slopes
+            rates[0, rates.ncols() + LEVEL] += by_s
+            values.append(self._mean_value(plain, middle, rates.entries()))
+        return largest(values)
+
+    def _mean_value(self, plain: Ball, middle: Ball, rates: Balls) -> tuple[Ball, list[float]]:
+        parts = [x * d for x, d in zip(rates, column(self.offset), strict=True)]
+        shares = [float(x.abs_upper()) for x in parts]
+        # What is left at the middle of a cell comes from T, which only levels narrow.
+        shares[LEVEL] += 2 * float(middle.rad())
+        return meet(plain, sum(parts, middle)), shares
+
+
+class Chart:
+    """A loss in the coordinates y of a gauge about w*."""
+
+    def __init__(self, equations: GradientEquations, centre: Balls, gauge: AbstractGauge):
+        """Take the enclosure of w* as `centre`."""
+        self.equations, self.centre, self.gauge = equations, centre, gauge
+        self.matrix = gauge.matrix
+        self.inverse = self.matrix.inv()
+        self.dim = len(centre)
+
+    def weights(self, y: Balls) -> Balls:
+        """Return w."""
         offset = column(self.inverse * vector(y))
         return [w + x for w, x in zip(self.centre, offset, strict=True)]
 
-
-def excess(
-    gauge: AbstractGauge, y: Enclosed, offset: Matrix, s: Ball, *, moving: bool
-) -> tuple[Ball, list[float]]:
-    """Return a bound of all excesses of y over level s, and how much each free number adds to it.
-
-    `s` is a number, or the last of the free numbers of the cell (`moving`).
-    """
-    whole, around = gauge.excesses(y.all_over, s), gauge.excesses(y.middle, s.mid())
-    free, largest = column(offset), None
-    shares = [0.0] * len(free)
-    for plain, middle, slope in zip(whole, around, gauge.slopes(y.all_over, s), strict=True):
-        by_y, by_s = slope
-        rates = (arb_mat([by_y]) * y.slopes).entries()
-        if moving:
-            rates[-1] += by_s
-        parts = [x * d for x, d in zip(rates, free, strict=True)]
-        value = meet(plain, sum(parts, middle))
-        if largest is None or not value <= largest:
-            shares = [float(x.abs_upper()) for x in parts]
-            # What is left at the middle of a cell comes from T, which only lower levels narrow.
-            shares[-1] += 2 * float(middle.rad())
-        largest = value if largest is None else largest.max(value)
-    return largest, shares
+    def around(self, cell: Cell) -> Box:
+        """Return a box around the weights of a cell."""
+        q, _ = self.gauge.surface(cell.patch)
+        s = hull(*cell.levels)
+        return spans(self.weights([s * x for x in q]))
 
 
-def both(one: Balls, other: Balls) -> Balls:
-    """Return balls around what is in both of two enclosures of the same vector."""
-    return [meet(x, y) for x, y in zip(one, other, strict=True)]
+def combined(x: Enclosed, y: Enclosed, sign: int, offset: Matrix) -> Enclosed:
+    """Return x + y or x − y."""
+    return Enclosed(
+        [a + sign * b for a, b in zip(x.middle, y.middle, strict=True)],
+        [a + sign * b for a, b in zip(x.all_over, y.all_over, strict=True)],
+        x.slopes + y.slopes * sign,
+    ).narrowed(offset)
+
+
+def largest(values: list[tuple[Ball, list[float]]]) -> tuple[Ball, list[float]]:
+    """Return a ball around the largest of several numbers, with the shares of its own."""
+    tops = [float(value.upper()) for value, _ in values]
+    worst = next((i for i, top in enumerate(tops) if top != top), tops.index(max(tops)))
+    return functools.reduce(arb.max, [value for value, _ in values]), values[worst][1]
 
 
 def meet(x: Ball, y: Ball) -> Ball:
-    """Return a ball around what is in both, the other where one is not finite."""
+    """Return a ball around what two enclosures of a number share; one, where the other is NaN."""
     if not y.is_finite():
         return x
     return x.intersection(y) if x.is_finite() else y
@@ -189,11 +252,6 @@ def length(x: Balls) -> Ball:
     return sum((square(each) for each in x), arb(0)).sqrt()
 
 
-def shifted(w: Balls, rho: Ball, e: Balls) -> Balls:
-    """Return w + rho e."""
-    return [x + rho * y for x, y in zip(w, e, strict=True)]
-
-
 def vector(x: Balls) -> Matrix:
     """Return a matrix of one column."""
     return arb_mat([[each] for each in x])
@@ -202,6 +260,14 @@ def vector(x: Balls) -> Matrix:
 def column(matrix: Matrix) -> Balls:
     """Return the entries of a matrix of one column."""
     return matrix.entries()
+
+
+def with_column(matrix: Matrix, k: int, extra: Balls) -> Matrix:
+    """Return the matrix with `extra` added to its column k."""
+    j = matrix.ncols() + k
+    for i, x in enumerate(extra):
+        matrix[i, j] += x
+    return matrix
 
 
 def transposed(rows: list[Balls]) -> Matrix:

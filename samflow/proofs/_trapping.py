@@ -2,14 +2,15 @@
 
 import itertools
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from samflow._types import Box
-from samflow.proofs._cones import Kept, falls, keeps
+from samflow.proofs._cones import Budget, falls, keeps
 from samflow.proofs._gauges import AbstractGauge, Ellipsoid
 from samflow.proofs._guesses import (
+    Leaving,
     NumericMap,
     Orbits,
     box_kept,
@@ -19,8 +20,9 @@ from samflow.proofs._guesses import (
 )
 from samflow.proofs._krawczyk import refine
 from samflow.proofs._leaving import Escape, prove_escape
-from samflow.proofs._steps import Stepper
-from samflow.proofs.balls import Balls, exact, working_precision
+from samflow.proofs._steps import Chart
+from samflow.proofs.balls import Balls, working_precision
+from samflow.proofs.directions import middle
 from samflow.proofs.equations import GradientEquations
 
 DOMAIN = "the loss may not be defined where the ascent leads"
@@ -33,7 +35,8 @@ UNDETERMINED = "an orbit leaves, but not provably at the highest precision"
 _BITS = 80
 _ROOMS = (1.05, 1.2, 1.5)
 _BOX_ROOMS = (0.05, 0.25)
-_BAND = 1.25
+_BAND = 1.5
+_FAR = 4.0
 _SHARE = 0.5
 """Of the fall of levels that samples show, the share that is proved."""
 _OUTWARDS = 1 + 1e-9
@@ -47,7 +50,6 @@ class Problem(NamedTuple):
         centre: enclosure of w*.
         hessian: H(w*) in doubles.
         within: the distance from w* in which the trap must lie.
-        max_cells: how many cells one search examines at most.
         max_steps: how many steps an orbit is followed.
 
     """
@@ -56,7 +58,6 @@ class Problem(NamedTuple):
     centre: Balls
     hessian: np.ndarray
     within: float
-    max_cells: int
     max_steps: int
 
 
@@ -99,133 +100,132 @@ class Failure(NamedTuple):
     at: tuple[float, float] | None = None
 
 
-def attempt(problem: Problem, part: Box) -> Trap | Failure:
+def attempt(problem: Problem, part: Box, budget: Budget) -> Trap | Failure:
     """Prove a trap for all of `part` = (rhos, lrs), or an escape at a point of it."""
-    numeric = NumericMap(
-        problem.equations.gradient, problem.equations.symbols, [float(x) for x in problem.centre]
-    )
-    pairs = sorted(set(itertools.product(*part)) | {tuple(0.5 * a + 0.5 * b for a, b in part)})
-    failure = None
     with np.errstate(all="ignore"), working_precision(_BITS):
-        if numeric.dim > 1:
-            found = _ellipsoid(problem, numeric, part, pairs)
+        return _Attempt(problem, part, budget).run()
+
+
+class _Attempt:
+    """What the forms of traps that are tried share."""
+
+    def __init__(self, problem: Problem, part: Box, budget: Budget):
+        self.problem, self.part, self.budget = problem, part, budget
+        equations = problem.equations
+        centre = [float(x) for x in problem.centre]
+        self.numeric = NumericMap(equations.gradient, equations.symbols, centre)
+        middles = tuple(map(middle, part))
+        self.pairs: list[Any] = sorted({*itertools.product(*part), middles})
+        self.far = _FAR * max(problem.within, part[0][1])
+
+    def run(self) -> Trap | Failure:
+        """Try an ellipsoid, then follow orbits, then try a box around where they have been."""
+        found = self._ellipsoid() if self.numeric.dim > 1 else None
+        if isinstance(found, Trap):
+            return found
+        # A wide part whose middle has a set is for cutting.
+        if found is not None and found.reason != OPEN and len(self.pairs) > 1:
+            return found
+        axes = np.linalg.eigh(self.problem.hessian)[1].T
+        orbits = []
+        for pair in self.pairs:
+            orbit = follow(self.numeric, axes, pair, self.problem.within, self.problem.max_steps)
+            if orbit.leaving is not None:
+                return self._escape(orbit.leaving, pair)
+            orbits.append(orbit)
+        boxed = self._box(axes, orbits)
+        if isinstance(boxed, Trap) or found is None or found.reason == OPEN:
+            return boxed
+        return found
+
+    def _ellipsoid(self) -> Trap | Failure:
+        """Try ‖H(w − w*)‖ ≤ r."""
+        hessian, within = self.problem.hessian, self.problem.within
+        whole = Ellipsoid(hessian)
+        guess = ellipsoid_levels(self.numeric, whole, self.pairs, self.far / whole.extents()[1])
+        if guess is None:
+            return Failure(OPEN)
+        low, high = guess
+        failure = Failure(UNPROVED)
+        for room in _ROOMS:
+            if low * room > high:
+                break
+            gauge = Ellipsoid(hessian / (low * room))
+            if gauge.extents()[0] > within:
+                return Failure(LARGE)
+            found = self._prove(gauge, 1)
             if isinstance(found, Trap):
                 return found
             failure = found
-        axes = np.linalg.eigh(problem.hessian)[1].T
-        orbits = []
-        for pair in pairs:
-            orbit = follow(numeric, axes, pair, problem.within, problem.max_steps)
-            if orbit.leaving is not None:
-                return _escape(problem, orbit, pair)
-            orbits.append(orbit)
-        found = _box(problem, numeric, part, pairs, axes, orbits)
-        if isinstance(found, Trap) or failure is None or failure.reason == OPEN:
-            return found
         return failure
 
+    def _box(self, axes: np.ndarray, orbits: list[Orbits]) -> Trap | Failure:
+        """Try a box around what orbits from near w* visit."""
+        low = np.min([orbit.low for orbit in orbits], axis=0)
+        high = np.max([orbit.high for orbit in orbits], axis=0)
+        failure = Failure(OPEN)
+        for room in _BOX_ROOMS:
+            guess = box_kept(self.numeric, axes, low, high, self.pairs, room)
+            if guess is None:
+                continue
+            gauge, num_returns = guess
+            if gauge.extents()[0] > self.problem.within:
+                failure = Failure(LARGE)
+                continue
+            failure = self._prove(gauge, num_returns)
+            if isinstance(failure, Trap):
+                return failure
+        return failure
 
-def _ellipsoid(problem, numeric: NumericMap, part: Box, pairs) -> Trap | Failure:
-    """Try ‖H(w − w*)‖ ≤ r."""
-    whole = Ellipsoid(problem.hessian)
-    top = problem.within / whole.extents()[1] * 16
-    guess = ellipsoid_levels(numeric, whole, pairs, top)
-    if guess is None:
-        return Failure(OPEN)
-    low, high = guess
-    failure = Failure(UNPROVED)
-    for room in _ROOMS:
-        if low * room > high:
-            break
-        gauge = Ellipsoid(problem.hessian / (low * room))
-        if gauge.extents()[0] > problem.within:
+    def _prove(self, gauge: AbstractGauge, num_returns: int) -> Trap | Failure:
+        problem, part = self.problem, self.part
+        chart = Chart(problem.equations, problem.centre, gauge)
+        kept = keeps(chart, part, num_returns, self.budget)
+        if kept.gap is not None:
+            named = BUDGET if kept.spent else DOMAIN if kept.outside else UNPROVED
+            return Failure(named, chart.around(kept.gap))
+        farthest, nearest = map(float, gauge.extents())
+        radius = farthest * kept.bound * _OUTWARDS
+        if radius > problem.within:
             return Failure(LARGE)
-        found = _prove(problem, numeric, gauge, part, pairs, 1, high / (low * room))
-        if isinstance(found, Trap):
-            return found
-        failure = found
-    return failure
+        outer, num_steps = self._entered(chart, num_returns, self.far / nearest)
+        return Trap(
+            part=part,
+            form="ellipsoid" if isinstance(gauge, Ellipsoid) else "box",
+            rows=tuple(map(tuple, gauge.rows.tolist())),
+            shift=tuple(getattr(gauge, "shift", np.zeros(chart.dim)).tolist()),
+            num_returns=num_returns,
+            outer=outer,
+            num_steps=num_steps,
+            radius=radius,
+            entered_from=nearest * outer / _OUTWARDS,
+        )
 
+    def _entered(self, chart: Chart, num_returns: int, high: float) -> tuple[float, int]:
+        """Return the level up to which V falls, and how many steps the fall takes at most."""
+        outer, num_steps = 1.0, 0
+        while outer < high:
+            band = (outer, min(outer * _BAND, high))
+            wanted = _SHARE * least_fall(self.numeric, chart.gauge, band, self.pairs, num_returns)
+            if not wanted > 0:
+                break
+            fallen = falls(chart, self.part, band, num_returns, wanted, self.budget)
+            if not fallen.proved:
+                break
+            outer = band[1]
+            num_steps += num_returns * (math.ceil((band[1] - band[0]) / -fallen.bound) + 1)
+        return outer, num_steps
 
-def _box(problem, numeric, part: Box, pairs, axes, orbits: list[Orbits]) -> Trap | Failure:
-    """Try a box around what orbits from near w* visit."""
-    low = np.min([orbit.low for orbit in orbits], axis=0)
-    high = np.max([orbit.high for orbit in orbits], axis=0)
-    failure = Failure(OPEN)
-    for room in _BOX_ROOMS:
-        guess = box_kept(numeric, axes, low, high, pairs, room)
-        if guess is None:
-            continue
-        gauge, num_returns = guess
-        if gauge.extents()[0] > problem.within:
-            failure = Failure(LARGE)
-            continue
-        failure = _prove(problem, numeric, gauge, part, pairs, num_returns, math.inf)
-        if isinstance(failure, Trap):
-            return failure
-    return failure
-
-
-def _prove(
-    problem: Problem,
-    numeric: NumericMap,
-    gauge: AbstractGauge,
-    part: Box,
-    pairs,
-    num_returns: int,
-    high: float,
-) -> Trap | Failure:
-    rho, lr = (exact(ends) for ends in part)
-    stepper = Stepper(problem.equations, problem.centre, gauge, rho, lr)
-    kept = keeps(stepper, num_returns, problem.max_cells)
-    if not kept.proved:
-        return _gap(stepper, kept)
-    outer, num_steps = 1.0, 0
-    while num_returns == 1 and outer < high:
-        band = (outer, min(outer * _BAND, high))
-        wanted = _SHARE * least_fall(numeric, gauge, band, pairs)
-        if not wanted > 0:
-            break
-        fallen, fall = falls(stepper, band, wanted, problem.max_cells)
-        if not fallen.proved:
-            break
-        outer = band[1]
-        num_steps += math.ceil((band[1] - band[0]) / fall) + 1
-    farthest, nearest = gauge.extents()
-    radius = float(farthest * max(1.0, kept.highest)) * _OUTWARDS
-    if radius > problem.within:
-        return Failure(LARGE)
-    return Trap(
-        part=part,
-        form="ellipsoid" if isinstance(gauge, Ellipsoid) else "box",
-        rows=tuple(map(tuple, gauge.rows.tolist())),
-        shift=tuple(getattr(gauge, "shift", np.zeros(numeric.dim)).tolist()),
-        num_returns=num_returns,
-        outer=outer,
-        num_steps=num_steps,
-        radius=radius,
-        entered_from=float(nearest * outer) / _OUTWARDS,
-    )
-
-
-def _gap(stepper: Stepper, kept: Kept) -> Failure:
-    assert kept.gap is not None
-    where = stepper.weights(kept.gap)
-    if kept.outside:
-        return Failure(DOMAIN, where)
-    return Failure(BUDGET if kept.spent else UNPROVED, where)
-
-
-def _escape(problem: Problem, orbit: Orbits, pair: tuple[float, float]) -> Failure:
-    assert orbit.leaving is not None
-    rho, lr = pair
-    escape = prove_escape(
-        problem.equations,
-        lambda bits: refine(problem.equations, problem.centre, precision=bits),
-        direction=orbit.leaving.direction,
-        rho=rho,
-        lr=lr,
-        within=problem.within,
-        max_steps=2 * orbit.leaving.num_steps + 100,
-    )
-    return Failure("" if escape else UNDETERMINED, None, escape, pair)
+    def _escape(self, leaving: Leaving, pair: tuple[float, float]) -> Failure:
+        equations, centre = self.problem.equations, self.problem.centre
+        rho, lr = pair
+        escape = prove_escape(
+            equations,
+            lambda bits: refine(equations, centre, precision=bits),
+            direction=leaving.direction,
+            rho=rho,
+            lr=lr,
+            within=self.problem.within,
+            max_steps=2 * leaving.num_steps + 100,
+        )
+        return Failure("" if escape else UNDETERMINED, None, escape, pair)

@@ -12,6 +12,7 @@ from samflow import _checks
 from samflow._status import Verdict
 from samflow._types import ArrayLike, Box
 from samflow.losses.expression import ExpressionLoss
+from samflow.proofs._cones import Budget
 from samflow.proofs._krawczyk import overlap
 from samflow.proofs._leaving import Escape
 from samflow.proofs._near import critical_point
@@ -118,7 +119,7 @@ def certify_trap(
     rho: Any = None,
     lr: Any = None,
     within: Any = None,
-    max_cells: int = 20_000,
+    max_cells: int = 100_000,
     max_steps: int = 4_000,
 ) -> TrapClaim:
     """Prove or refute that SAM's map on the loss has a trap about a critical point.
@@ -132,15 +133,12 @@ def certify_trap(
     start = np.asarray(_checks.point("w", w, system.dim), dtype=float)
     rhos = checked_range("rho", getattr(system.rule, "rho", 0.0) if rho is None else rho, _positive)
     lrs = checked_range("lr", system.lr if lr is None else lr, _checks.positive)
-    settings = {
-        "max_cells": _checks.count("max_cells", max_cells),
-        "max_steps": _checks.count("max_steps", max_steps),
-    }
+    cells, steps = _checks.count("max_cells", max_cells), _checks.count("max_steps", max_steps)
     versions = {"python-flint": flint.__version__, "sympy": sympy.__version__}
     asked = {
         "rho": rhos,
         "lr": lrs,
-        "provenance": provenance(system.describe(), **settings, **versions),
+        "provenance": provenance(system.describe(), max_cells=cells, max_steps=steps, **versions),
     }
     distance = math.nan if within is None else _checks.positive("within", within)
     reason = _unsupported(system)
@@ -163,8 +161,8 @@ def certify_trap(
     if within is None:
         distance = _reach(np.array([float(x) for x in eigenvalues]), rhos[1], lrs[1])
     hessian = np.array([[float(x) for x in row] for row in rows])
-    problem = Problem(equations, centre, 0.5 * (hessian + hessian.T), distance, **settings)
-    return _sweep(problem, {**about, "within": distance})
+    problem = Problem(equations, centre, 0.5 * (hessian + hessian.T), distance, steps)
+    return _sweep(problem, Budget(cells), {**about, "within": distance})
 
 
 def _positive(name: str, value: Any) -> float:
@@ -202,7 +200,7 @@ def _reach(eigenvalues: np.ndarray, rho: float, lr: float) -> float:
     return _WIDTHS * float(ball / np.abs(eigenvalues).min())
 
 
-def _sweep(problem: Problem, about: dict[str, Any]) -> TrapClaim:
+def _sweep(problem: Problem, budget: Budget, about: dict[str, Any]) -> TrapClaim:
     """Cut the ranges until every part is proved, or one point of them is refuted."""
     whole: Box = (about["rho"], about["lr"])
     queue: deque[Box] = deque([whole])
@@ -213,7 +211,7 @@ def _sweep(problem: Problem, about: dict[str, Any]) -> TrapClaim:
     while queue:
         part = queue.popleft()
         parts += 1
-        found = attempt(problem, part)
+        found = attempt(problem, part, budget)
         if isinstance(found, Trap):
             traps.append(found)
             continue
