@@ -8,7 +8,7 @@ y has V(y) = s iff y = s q for a q on the surface. A patch of a cube's faces par
 import abc
 import functools
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from flint import arb, arb_mat
@@ -31,6 +31,10 @@ class AbstractGauge(abc.ABC):
     @abc.abstractmethod
     def surface(self, patch: Patch) -> tuple[Balls, list[Balls]]:
         """Return the points q of a patch of the surface, and ∂q/∂u_k, one row for each u_k."""
+
+    @abc.abstractmethod
+    def ray(self, patch: Patch) -> "Ray":
+        """Return the rays of a patch."""
 
     @abc.abstractmethod
     def excesses(self, y: Balls, s: Ball) -> Balls:
@@ -70,6 +74,21 @@ class AbstractGauge(abc.ABC):
         return arb_mat([[arb(x) for x in row] for row in self.rows.tolist()])
 
 
+class Ray(NamedTuple):
+    """The points s q of a ray, written as s·scale·along, where `along` is linear in u.
+
+    Attributes:
+        along: a vector, with unit vectors as derivatives by the u_k.
+        scale: a positive number.
+        shrink: the derivatives of log(scale) by the u_k.
+
+    """
+
+    along: Balls
+    scale: Ball
+    shrink: Balls
+
+
 class Ellipsoid(AbstractGauge):
     """‖y‖ ≤ 1."""
 
@@ -77,6 +96,11 @@ class Ellipsoid(AbstractGauge):
         """Return unit vectors."""
         norm, q = frame(patch.u, patch.axis, patch.side)
         return q, turns(norm, q, patch.axis)
+
+    def ray(self, patch: Patch) -> Ray:
+        """Return the point of the cube, with 1 over its length."""
+        norm, _ = frame(patch.u, patch.axis, patch.side)
+        return Ray(_whole(patch), 1 / norm, [-x / square(norm) for x in patch.u])
 
     def excesses(self, y: Balls, s: Ball) -> Balls:
         """Return ‖y‖² − s²."""
@@ -127,10 +151,12 @@ class Parallelepiped(AbstractGauge):
 
     def surface(self, patch: Patch) -> tuple[Balls, list[Balls]]:
         """Return the points of the faces."""
-        u = [*patch.u[: patch.axis], arb(patch.side), *patch.u[patch.axis :]]
-        q = [c + x for c, x in zip(self._centre, u, strict=True)]
-        places = range(len(u))
-        return q, [[arb(int(j == k)) for j in places] for k in places if k != patch.axis]
+        return self.ray(patch).along, free_units(patch)
+
+    def ray(self, patch: Patch) -> Ray:
+        """Return the points of the faces, which are linear in u already."""
+        q = [c + x for c, x in zip(self._centre, _whole(patch), strict=True)]
+        return Ray(q, arb(1), [arb(0)] * len(patch.box))
 
     def excesses(self, y: Balls, s: Ball) -> Balls:
         """Return how far each coordinate is above its upper and below its lower end."""
@@ -177,6 +203,18 @@ class Parallelepiped(AbstractGauge):
     @property
     def _centre(self) -> Balls:
         return [arb(c) for c in self.shift.tolist()]
+
+
+def _whole(patch: Patch) -> Balls:
+    """Return the points of a patch of the cube."""
+    u = patch.u
+    return [*u[: patch.axis], arb(patch.side), *u[patch.axis :]]
+
+
+def free_units(patch: Patch) -> list[Balls]:
+    """Return the unit vector of each u_k."""
+    places = range(len(patch.box) + 1)
+    return [[arb(int(j == k)) for j in places] for k in places if k != patch.axis]
 
 
 def square(x: Ball) -> Ball:

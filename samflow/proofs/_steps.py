@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from flint import arb, arb_mat
 
 from samflow._types import Box
-from samflow.proofs._gauges import AbstractGauge, square
+from samflow.proofs._gauges import AbstractGauge, free_units, square
 from samflow.proofs.balls import Ball, Balls, Span, hull, spans
 from samflow.proofs.directions import Patch, halves
 from samflow.proofs.equations import GradientEquations
@@ -141,16 +141,42 @@ class Steps:
     def _gradient(self) -> Enclosed:
         """Return a positive multiple of g(w)."""
         chart, y = self.chart, self.y
-        if self._started or self.cell.levels[0] > 0:
-            over, hessian = chart.equations.linearise(chart.weights(y.all_over))
-            slopes = arb_mat(hessian) * chart.inverse * y.slopes
-            return Enclosed(chart.equations.value(chart.weights(y.middle)), over, slopes)
+        if not self._started:
+            return self._first_gradient()
+        over, hessian = chart.equations.linearise(chart.weights(y.all_over))
+        slopes = arb_mat(hessian) * chart.inverse * y.slopes
+        return Enclosed(chart.equations.value(chart.weights(y.middle)), over, slopes)
+
+    def _first_gradient(self) -> Enclosed:
+        """Return g/S on w = w* + S C U, where U is linear in u and S = s·scale.
+
+        With T = mean H C over the segment, g/S = T U and
+        d(g/S) = H C dU + (H C − T) U dS/S. Where s reaches 0, T is a constant instead.
+        """
+        chart, patch = self.chart, self.cell.patch
+        ray, at = chart.gauge.ray(patch), chart.gauge.ray(patch.middle())
         reach = hull(0.0, self.cell.levels[1])
         segment = chart.weights([reach * x for x in self._q])
         mean = arb_mat(chart.equations.hessian(segment)) * chart.inverse
-        nothing = [arb(0)] * chart.dim
-        slopes = mean * transposed([*self._turned, nothing, nothing, nothing])
-        return Enclosed(column(mean * vector(self._around)), column(mean * vector(self._q)), slopes)
+        over, nothing = column(mean * vector(ray.along)), [arb(0)] * chart.dim
+        units = free_units(patch)
+        if not self.cell.levels[0] > 0:
+            slopes = mean * transposed([*units, nothing, nothing, nothing])
+            return Enclosed(column(mean * vector(at.along)), over, slopes)
+        g, hessian = chart.equations.linearise(chart.weights(self.y.all_over))
+        here = arb_mat(hessian) * chart.inverse
+        bent = column((here - mean) * vector(ray.along))
+        rates = [*ray.shrink, 1 / self.s]
+        slopes = here * transposed([*units, nothing, nothing, nothing])
+        for k, rate in enumerate(rates):
+            slopes = with_column(slopes, k - slopes.ncols(), [rate * x for x in bent])
+        size, middle = self.s * ray.scale, self.s.mid() * at.scale
+        value = chart.equations.value(chart.weights(self.y.middle))
+        return Enclosed(
+            [x / middle for x in value],
+            [meet(x / size, z) for x, z in zip(g, over, strict=True)],
+            slopes,
+        )
 
     def _unit(self, g: Enclosed) -> Enclosed:
         """Return g/‖g‖."""

@@ -33,7 +33,7 @@ UNPROVED = "an invariant set was found on samples, but not proved"
 UNDETERMINED = "an orbit leaves, but not provably at the highest precision"
 
 _BITS = 80
-_ROOMS = (1.05, 1.2, 1.5)
+_ROOMS = (1.25, 1.1, 1.05)
 _BOX_ROOMS = (0.05, 0.25)
 _BAND = 1.5
 _FAR = 4.0
@@ -140,8 +140,10 @@ class _Attempt:
 
     def _ellipsoid(self) -> Trap | Failure:
         """Try ‖H(w − w*)‖ ≤ r."""
-        hessian, within = self.problem.hessian, self.problem.within
-        whole = Ellipsoid(hessian)
+        within = self.problem.within
+        values, vectors = np.linalg.eigh(self.problem.hessian)
+        rows = values[:, None] * vectors.T  # ‖rows x‖ = ‖H x‖, and cells lie along eigenvectors
+        whole = Ellipsoid(rows)
         guess = ellipsoid_levels(self.numeric, whole, self.pairs, self.far / whole.extents()[1])
         if guess is None:
             return Failure(OPEN)
@@ -150,7 +152,7 @@ class _Attempt:
         for room in _ROOMS:
             if low * room > high:
                 break
-            gauge = Ellipsoid(hessian / (low * room))
+            gauge = Ellipsoid(rows / (low * room))
             if gauge.extents()[0] > within:
                 return Failure(LARGE)
             found = self._prove(gauge, 1)
