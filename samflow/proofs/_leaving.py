@@ -6,7 +6,7 @@ import numpy as np
 from flint import arb, arb_mat
 
 from samflow._types import Box
-from samflow.proofs._steps import column, length, vector
+from samflow.proofs._steps import Matrix, column, length, vector
 from samflow.proofs.balls import (
     Ball,
     Balls,
@@ -18,7 +18,10 @@ from samflow.proofs.balls import (
 )
 from samflow.proofs.equations import GradientEquations
 
-_LOWEST_BITS, _HIGHEST_BITS = 128, 8192
+_LOWEST_BITS, _HIGHEST_BITS = 128, 4096
+_BLURRED = 1e-3
+_SMALLEST = 900
+"""Share of `within` above which an orbit is too uncertain, and is followed again."""
 
 
 class Escape(NamedTuple):
@@ -57,7 +60,7 @@ def prove_escape(
     bits = _LOWEST_BITS
     while bits <= _HIGHEST_BITS:
         with working_precision(bits):
-            span = arb(within) * arb(2) ** (-(bits // 2))
+            span = arb(within) * arb(2) ** -min(bits // 2, _SMALLEST)
             found = _follow(
                 equations, enclose(bits), direction.tolist(), span, rho, lr, within, max_steps
             )
@@ -91,26 +94,54 @@ def _follow(
 
     try:
         g = column(arb_mat(equations.hessian(w)) * vector(v))
-    except OutsideDomain:
-        return False
-    for i in range(1, max_steps + 1):
         norm = length(g)
         if not norm > 0:
             return False
-        try:
-            d = equations.value([x + radius * y / norm for x, y in zip(w, g, strict=True)])
-        except OutsideDomain:
-            return escape(i, w, True)
-        if not finite(d):
+        d = equations.value([x + radius * y / norm for x, y in zip(w, g, strict=True)])
+    except OutsideDomain:
+        return escape(1, w, True)
+    w = [x - size * y for x, y in zip(w, d, strict=True)]
+    for i in range(1, max_steps + 1):
+        if not finite(w):
             return False
-        w = [x - size * y for x, y in zip(w, d, strict=True)]
         distance = length([x - c for x, c in zip(w, centre, strict=True)])
         if distance > far:
             return escape(i, w, False)
-        if not distance.rad() < 1e-3 * within:
+        if not distance.rad() < _BLURRED * within:
             return False
         try:
-            g = equations.value(w)
+            after = _step(equations, w, radius, size)
         except OutsideDomain:
-            return escape(i, w, True)
+            return escape(i + 1, w, True)
+        if after is None:
+            return False
+        w = after
     return None
+
+
+def _step(equations: GradientEquations, w: Balls, rho: Ball, lr: Ball) -> Balls | None:
+    """Return w⁺ by its mean-value form; None where g may vanish.
+
+    By balls alone g/‖g‖ would spread along g, where it does not depend on g.
+    """
+    middle = [x.mid() for x in w]
+    offset = vector([x - m for x, m in zip(w, middle, strict=True)])
+    g, hessian = equations.linearise(w)
+    at = equations.value(middle)
+    norm, size = length(g), length(at)
+    if not (norm > 0 and size > 0):
+        return None
+    e, bend = vector([x / norm for x in g]), arb_mat(hessian)
+    still = identity(len(w))
+    ascent = still + (bend - e * (e.transpose() * bend)) * (rho / norm)
+    p = [m + rho * x / size for m, x in zip(middle, at, strict=True)]
+    change = column(ascent * offset)
+    over = equations.hessian([x + d for x, d in zip(p, change, strict=True)])
+    moved = column((still - arb_mat(over) * ascent * lr) * offset)
+    d = equations.value(p)
+    return [m - lr * x + y for m, x, y in zip(middle, d, moved, strict=True)]
+
+
+def identity(dim: int) -> Matrix:
+    """Return the unit matrix."""
+    return arb_mat([[int(i == j) for j in range(dim)] for i in range(dim)])

@@ -21,7 +21,7 @@ from samflow.proofs._guesses import (
 from samflow.proofs._krawczyk import refine
 from samflow.proofs._leaving import Escape, prove_escape
 from samflow.proofs._steps import Chart
-from samflow.proofs.balls import Balls, working_precision
+from samflow.proofs.balls import Balls, Span, working_precision
 from samflow.proofs.directions import middle
 from samflow.proofs.equations import GradientEquations
 
@@ -36,8 +36,10 @@ _BITS = 80
 _ROOMS = (1.25, 1.1, 1.05)
 _BOX_ROOMS = (0.05, 0.25)
 _BAND = 1.5
+_LEAST_BAND = 1.02
+_ENTRY_CELLS = 8_000
 _FAR = 4.0
-_SHARE = 0.5
+_SHARE = 0.25
 """Of the fall of levels that samples show, the share that is proved."""
 _OUTWARDS = 1 + 1e-9
 
@@ -149,6 +151,8 @@ class _Attempt:
             return Failure(OPEN)
         low, high = guess
         failure = Failure(UNPROVED)
+        if len(self.pairs) > 1 and high < _ROOMS[0] * low:
+            return failure
         for room in _ROOMS:
             if low * room > high:
                 break
@@ -205,18 +209,25 @@ class _Attempt:
 
     def _entered(self, chart: Chart, num_returns: int, high: float) -> tuple[float, int]:
         """Return the level up to which V falls, and how many steps the fall takes at most."""
-        outer, num_steps = 1.0, 0
-        while outer < high:
-            band = (outer, min(outer * _BAND, high))
-            wanted = _SHARE * least_fall(self.numeric, chart.gauge, band, self.pairs, num_returns)
-            if not wanted > 0:
-                break
-            fallen = falls(chart, self.part, band, num_returns, wanted, self.budget)
-            if not fallen.proved:
-                break
-            outer = band[1]
-            num_steps += num_returns * (math.ceil((band[1] - band[0]) / -fallen.bound) + 1)
+        outer, num_steps, ratio = 1.0, 0, _BAND
+        budget = Budget(min(self.budget.left, _ENTRY_CELLS))
+        while outer < high and ratio > _LEAST_BAND:
+            band = (outer, min(outer * ratio, high))
+            fall = self._fall(chart, band, num_returns, budget)
+            if fall > 0:
+                outer = band[1]
+                num_steps += num_returns * (math.ceil((band[1] - band[0]) / fall) + 1)
+            else:
+                ratio = math.sqrt(ratio)
         return outer, num_steps
+
+    def _fall(self, chart: Chart, band: Span, num_returns: int, budget: Budget) -> float:
+        """Return by how much V is proved to fall between two levels; 0: it is not."""
+        sampled = least_fall(self.numeric, chart.gauge, band, self.pairs, num_returns)
+        if not sampled > 0:
+            return 0.0
+        found = falls(chart, self.part, band, num_returns, _SHARE * sampled, budget)
+        return -found.bound if found.proved else 0.0
 
     def _escape(self, leaving: Leaving, pair: tuple[float, float]) -> Failure:
         equations, centre = self.problem.equations, self.problem.centre

@@ -16,7 +16,7 @@ from samflow.proofs._cones import Budget
 from samflow.proofs._krawczyk import overlap
 from samflow.proofs._leaving import Escape
 from samflow.proofs._near import critical_point
-from samflow.proofs._ranges import checked_range, halves, shown
+from samflow.proofs._ranges import checked_range, shown
 from samflow.proofs._trapping import Failure, Problem, Trap, attempt
 from samflow.proofs.balls import (
     Balls,
@@ -37,6 +37,8 @@ from samflow.systems.base import check_system
 
 _PRECISION = 128
 _MAX_PARTS = 64
+_NARROW = 1 + 1e-6
+"""Ranges whose ends have a smaller ratio are not cut again."""
 _WIDTHS = 4.0
 _NEIGHBOUR_BOXES = 4000
 
@@ -119,8 +121,8 @@ def certify_trap(
     rho: Any = None,
     lr: Any = None,
     within: Any = None,
-    max_cells: int = 100_000,
-    max_steps: int = 4_000,
+    max_cells: int = 200_000,
+    max_steps: int = 10_000,
 ) -> TrapClaim:
     """Prove or refute that SAM's map on the loss has a trap about a critical point.
 
@@ -217,7 +219,7 @@ def _sweep(problem: Problem, budget: Budget, about: dict[str, Any]) -> TrapClaim
             continue
         if found.escape is not None:
             return _record(Verdict.refuted, "", fails=found.at, escape=found.escape, **about)
-        cut = halves(part, whole) if parts + len(queue) < _MAX_PARTS else []
+        cut = _cut(part) if parts + len(queue) < _MAX_PARTS else []
         queue.extend(cut)
         if not cut:
             left.append(part)
@@ -245,6 +247,18 @@ def _sweep(problem: Problem, budget: Budget, about: dict[str, Any]) -> TrapClaim
         where=where,
         **about,
     )
+
+
+def _cut(part: Box) -> list[Box]:
+    """Cut the range whose ends have the larger ratio, where sets of both halves are as large."""
+    ratios = [high / low for low, high in part]
+    k = ratios.index(max(ratios))
+    if ratios[k] < _NARROW:
+        return []
+    low, high = part[k]
+    cut = math.sqrt(low) * math.sqrt(high)
+    before, after = part[:k], part[k + 1 :]
+    return [(*before, (low, cut), *after), (*before, (cut, high), *after)]
 
 
 def _neighbour(problem: Problem) -> Box | None:
