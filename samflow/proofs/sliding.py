@@ -19,9 +19,9 @@ from samflow._status import Verdict
 from samflow._types import ArrayLike, Box
 from samflow.losses.expression import ExpressionLoss
 from samflow.proofs._krawczyk import approximate_inverse
+from samflow.proofs._near import critical_point
 from samflow.proofs.balls import Balls, OutsideDomain, Span, span, spans, working_precision
 from samflow.proofs.bounds import Cell, Failure, Minimum, first_failure, minimise
-from samflow.proofs.claims import critical_point
 from samflow.proofs.coarse_radius import coarse_radius
 from samflow.proofs.directional import Directional
 from samflow.proofs.directions import Patch, patch_of, sphere
@@ -185,7 +185,7 @@ def certify_sliding(
     with working_precision(_PRECISION):
         search = _Search(flow.loss, step, max_cells, rtol)
         nothing["verdict"] = Verdict.inconclusive
-        centre = critical_point(search.gradient, start)
+        centre = critical_point(search.gradient, start, precision=_PRECISION)
         if centre is None:
             nothing["reason"] = NO_POINT
             return SlidingProof(**nothing)
