@@ -27,13 +27,13 @@ def what_holds(system: Map | Flow, w: Array, hessian: np.ndarray, jacobian: Jaco
     if isinstance(system, Flow):
         return holds_flow(system, w, hessian, ascent)
     found = holds_map(system, hessian, ascent)
-    if not can_locate(system, hessian):
-        return found
-    cycle = found.two_cycle
+    cycle, known = found.two_cycle, ascent is not None or bool(found.cycles)
+    if (known and found.exact) or not can_locate(system, hessian):
+        return found  # of a quadratic theory knows all, if it knows the rule
     on_loss = locate(system, w, hessian, jacobian, 0.0 if cycle is None else cycle.radius)
     if on_loss is None:
         return found
-    if cycle is not None and ascent is not None:
+    if cycle is not None and ascent is not None and not found.exact:
         on_loss = on_loss._replace(quadratic_rho=quadratic_rho(system, w, hessian, ascent, cycle))
     return found._replace(kind=_kind(found.kind, on_loss), on_loss=on_loss)
 

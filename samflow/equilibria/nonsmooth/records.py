@@ -159,9 +159,9 @@ class Nonsmooth(NamedTuple):
         trap: of a map on the quadratic part.
         sliding: of a flow.
         exact: whether the loss is quadratic, so that all is said of the loss itself.
-        on_loss: the cycles of a map on the loss itself; None on a quadratic, and where they are not
-            looked for: a singular Hessian, more than 64 states, weight decay, a loss that Python
-            computes.
+        on_loss: the cycles of a map on the loss itself; None on a quadratic of which theory knows
+            them, and where they are not looked for: a singular Hessian, more than 64 states, weight
+            decay, a loss that Python computes.
 
     """
 
