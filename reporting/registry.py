@@ -43,6 +43,7 @@ STUDIES = Modules(
         "saddle-cycles",
         "sam-flow",
         "practical-sam",
+        "proved-traps",
         "hallucinated",
         "relatives",
         "lyapunov",
