@@ -1,5 +1,7 @@
 """What a critical point is over rho and lr, and what theory says of it."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from samflow import _checks, theory
@@ -17,7 +19,7 @@ from samflow.systems import Flow, Map
 _BESIDE = 1e-3
 """How far from the point orbits begin, in units of the ascent length, else of 1 + ‖w‖."""
 _LEFT = 5.0
-"""An orbit that is farther than so many ascent lengths has left, as in `fate`."""
+"""An orbit that ends farther away than so many steps are long has left."""
 
 
 def stability_chart(
@@ -88,7 +90,8 @@ def stability_chart(
         binding = _binding(system, curvature, rhos, lrs)
     else:
         final = sweep(system, grid, "orbit", w0=start, num_steps=num_steps)["final"]
-        what = _by_orbits(periods, final[..., : len(point)] - point, start - point)
+        away = np.linalg.norm(final[..., : len(point)] - point, axis=-1)
+        what = _by_orbits(periods, away > _LEFT * _jumps(loss, point, rhos, lrs))
         binding = np.full(what.shape, "")
     return Chart(
         rho=rhos,
@@ -105,10 +108,17 @@ def stability_chart(
     )
 
 
-def _by_orbits(found: Sweep, away: np.ndarray, began: np.ndarray) -> np.ndarray:
+def _jumps(loss: AbstractLoss, point: np.ndarray, rhos: np.ndarray, lrs: np.ndarray) -> np.ndarray:
+    """Return lr·max‖g(w + rho e)‖, e an eigenvector of H or −e: how long a step is beside w."""
+    vectors = np.linalg.eigh(np.asarray(loss.hessian(jnp.asarray(point))))[1].T
+    sides = np.concatenate([vectors, -vectors])
+    ascents = jnp.asarray(point + rhos[:, None, None] * sides)
+    gradients = np.asarray(jax.vmap(jax.vmap(loss.gradient))(ascents))
+    return np.linalg.norm(gradients, axis=-1).max(axis=1)[:, None] * lrs
+
+
+def _by_orbits(found: Sweep, far: np.ndarray) -> np.ndarray:
     """Say what an orbit from beside the point does, from where it ends and its period."""
-    radii = _LEFT * found.axes["rho"][:, None]
-    far = ~(np.linalg.norm(away, axis=-1) <= np.maximum(radii, 2 * np.linalg.norm(began)))
     goes_on = [Status.converged.label, Status.out_of_steps.label]
     left = far | ~np.isin(found["status"], goes_on)
     period = found["period"]
