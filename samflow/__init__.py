@@ -33,7 +33,9 @@ _HOME = {
     "fate": "equilibria",
     "find_fixed_points": "equilibria",
     "survey": "equilibria",
+    "basins": "attractors",
     "continue_branch": "attractors",
+    "manifolds": "attractors",
     "lyapunov_spectrum": "attractors",
     "sweep": "attractors",
     "switch_branch": "attractors",
@@ -70,7 +72,14 @@ if TYPE_CHECKING:
         theory,
     )
     from samflow._status import Kind, Status, Verdict
-    from samflow.attractors import continue_branch, lyapunov_spectrum, sweep, switch_branch
+    from samflow.attractors import (
+        basins,
+        continue_branch,
+        lyapunov_spectrum,
+        manifolds,
+        sweep,
+        switch_branch,
+    )
     from samflow.equilibria import (
         classify,
         conditions,
@@ -111,6 +120,7 @@ __all__ = [
     "StochasticMap",
     "Verdict",
     "attractors",
+    "basins",
     "certify_fixed_points",
     "certify_sliding",
     "certify_stability",
@@ -128,6 +138,7 @@ __all__ = [
     "loss",
     "losses",
     "lyapunov_spectrum",
+    "manifolds",
     "mean_square_rate",
     "networks",
     "noise",
