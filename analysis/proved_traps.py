@@ -160,7 +160,12 @@ def certify(polynomial: Polynomial, rho: float, lr: float) -> TrapClaim:
     return certify_trap(system, np.zeros(polynomial.dim), max_cells=_MAX_CELLS)
 
 
-def contradicts(claim: TrapClaim, polynomial: Polynomial, random: np.random.Generator) -> bool:
+def contradicts(
+    claim: TrapClaim,
+    polynomial: Polynomial,
+    random: np.random.Generator,
+    num_steps: int = _STEPS,
+) -> bool:
     """Say whether orbits contradict a verdict that is proved or refuted, at one rho and lr."""
     rho, lr = claim.rho[0], claim.lr[0]
 
@@ -169,7 +174,7 @@ def contradicts(claim: TrapClaim, polynomial: Polynomial, random: np.random.Gene
 
     if claim.escape is not None:
         w = 1e-12 * claim.within * np.array([claim.escape.direction])
-        for _ in range(10 * claim.escape.num_steps + _STEPS):
+        for _ in range(10 * claim.escape.num_steps + num_steps):
             w = step(w)
             if not np.linalg.norm(w) <= claim.within:
                 return False
@@ -187,7 +192,7 @@ def contradicts(claim: TrapClaim, polynomial: Polynomial, random: np.random.Gene
         rays /= level(rays)[:, None]
         w = rays * random.uniform(0, 1, (_STARTS, 1)) ** (1 / polynomial.dim)
         w[: _STARTS // 2] = (1 - 1e-9) * rays[: _STARTS // 2]
-        for _ in range(_STEPS):
+        for _ in range(num_steps):
             w = step(w)
             kept = level(w) <= 1 if trap.num_returns == 1 else True
             if not np.all(kept & (np.linalg.norm(w, axis=-1) <= trap.radius)):
