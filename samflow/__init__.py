@@ -25,6 +25,7 @@ _HOME = {
     "integrate": "orbits",
     "iterate": "orbits",
     "certify_fixed_points": "proofs",
+    "certify_sliding": "proofs",
     "certify_stability": "proofs",
     "certify_trap": "proofs",
     "classify": "equilibria",
@@ -80,7 +81,12 @@ if TYPE_CHECKING:
     from samflow.noise import escape_time, mean_square_rate, typical_rate
     from samflow.orbits import integrate, iterate
     from samflow.plots import portrait
-    from samflow.proofs import certify_fixed_points, certify_stability, certify_trap
+    from samflow.proofs import (
+        certify_fixed_points,
+        certify_sliding,
+        certify_stability,
+        certify_trap,
+    )
     from samflow.rules import GD, SAM, USAM, rule
     from samflow.switching import late_switch, sweep_switch, two_phase
     from samflow.systems import (
@@ -109,6 +115,7 @@ __all__ = [
     "Verdict",
     "attractors",
     "certify_fixed_points",
+    "certify_sliding",
     "certify_stability",
     "certify_trap",
     "classify",

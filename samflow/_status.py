@@ -80,9 +80,10 @@ class Kind(enum.StrEnum):
     """What a fixed point is for the system at hand.
 
     Normalised SAM has no Jacobian at a critical point. What holds it there instead is `sliding`
-    for the flow, and for the map an attracting 2-cycle about the point (`cycle`), or an invariant
-    ball: a `chaotic_trap` where chaos is proved, a `trap` where it is not. `undefined` means that
-    there is no Jacobian and that none of these is known.
+    for the flow, and for the map an attracting cycle about the point (`cycle`), or an invariant
+    ball: a `chaotic_trap` where chaos is proved, a `trap` where it is not. `rotation` means that
+    orbits turn about the point on the loss itself, on no cycle of a period that was looked for.
+    `undefined` means that there is no Jacobian and that none of these is known.
     """
 
     attracting = "attracting"
@@ -91,6 +92,7 @@ class Kind(enum.StrEnum):
     nonhyperbolic = "nonhyperbolic"
     sliding = "sliding"
     cycle = "cycle"
+    rotation = "rotation"
     chaotic_trap = "chaotic trap"
     trap = "trap"
     undefined = "undefined"

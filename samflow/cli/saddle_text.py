@@ -31,6 +31,7 @@ _LOSSES = 6
 
 _FLOWS = {"attracting": "attractor", "sliding": "slides", "undefined": "not known"}
 _STAYS = {"attractor", "cycle", "trap"}
+_HOLD = {"cycle", "rotation", "trap", "chaotic trap"}
 _PLURALS = {"minimum": "minima", "maximum": "maxima"}
 
 
@@ -241,8 +242,10 @@ def _classified(point: "SurveyedPoint") -> RenderableType:
 def _classified_row(behaviour: "Behaviour") -> list[str]:
     local = behaviour.local
     proof = "yes" if behaviour.verdict == "proved" else "no"
-    if local is not None:
+    if local is not None and _has_no_jacobian(behaviour):
         proof = "in theory" if local.exact else "quadratic part"
+        if local.decided_on_loss:
+            proof = "located" if local.cycles_on_loss else "observed"
     return [_multipliers(behaviour), str(behaviour.kind), _attractor(behaviour), proof]
 
 
@@ -253,10 +256,9 @@ def _compared(point: "SurveyedPoint") -> RenderableType:
     """
     rows: dict[tuple[str, str, str], list[str]] = {}
     for behaviour in point.behaviours:
-        flow = behaviour.flow
         row = (
             _by_theory(behaviour),
-            "–" if flow is None else _FLOWS.get(flow, str(flow)),
+            _flow(behaviour),
             "–" if behaviour.fate is None else behaviour.fate.seen(),
         )
         rows.setdefault(row, []).append(behaviour.rule.upper())
@@ -266,13 +268,34 @@ def _compared(point: "SurveyedPoint") -> RenderableType:
     return table
 
 
+def _flow(behaviour: "Behaviour") -> str:
+    """Return what the point is for the flow, and what that rests on where the flow jumps."""
+    flow, sliding = behaviour.flow, behaviour.sliding
+    if flow is None:
+        return "–"
+    text = _FLOWS.get(flow, str(flow))
+    if sliding is None or sliding.evidence.name == "exact":
+        return text
+    if sliding.evidence.name == "proved":
+        return text if flow == "undefined" else f"{text}, proved"
+    return f"{text}\n{sliding.evidence}"
+
+
 def _by_theory(behaviour: "Behaviour") -> str:
     if behaviour.status == Status.not_a_fixed_point:
         return "not at rest here"
-    if behaviour.kind in ("cycle", "trap", "chaotic trap"):
+    if behaviour.kind in _HOLD:
         return _attractor(behaviour)
+    if behaviour.local is not None and behaviour.local.two_cycle is not None:
+        return "no attracting cycle"
     names = {"attracting": "attractor", "undefined": "not known"}
-    return names.get(behaviour.kind, str(behaviour.kind))
+    kind = names.get(behaviour.kind, str(behaviour.kind))
+    cycles = () if behaviour.local is None else behaviour.local.cycles_on_loss
+    return "\n".join([f"{kind}, and about it", *map(str, cycles)]) if cycles else kind
+
+
+def _has_no_jacobian(behaviour: "Behaviour") -> bool:
+    return behaviour.status == Status.not_differentiable
 
 
 def _multipliers(behaviour: "Behaviour") -> str:
@@ -289,6 +312,10 @@ def _attractor(behaviour: "Behaviour") -> str:
     local = behaviour.local
     if local is None:
         return "undecided"
+    if local.on_loss is not None and local.decided_on_loss:
+        return "\n".join(map(str, local.cycles_on_loss)) or local.on_loss.turning
+    if local.on_loss is not None and local.two_cycle is not None:
+        return f"no cycle on the loss: {local.on_loss.without}"
     for cycle in local.cycles:
         if cycle.attracts:
             several = f" ({cycle.multiplicity}-fold)" if cycle.multiplicity > 1 else ""
@@ -309,22 +336,34 @@ def _of(text: str, whose: str) -> str:
 
 
 def _thresholds(point: "SurveyedPoint") -> list[str]:
-    return [
+    """Return the windows of each rule, and what is known of flows that jump at the point."""
+    lines = [
         f"{behaviour.rule.upper()} {window.describe()}"
         for behaviour in point.behaviours
         for window in (behaviour.rho_window, behaviour.lr_window)
         if window is not None
     ]
+    flows: dict[str, list[str]] = {}
+    for behaviour in point.behaviours:
+        if behaviour.sliding is not None and str(behaviour.sliding):
+            flows.setdefault(str(behaviour.sliding), []).append(behaviour.rule.upper())
+    return lines + [f"{', '.join(rules)}, flow: {text}" for text, rules in flows.items()]
 
 
 def _summary(found: "Survey") -> list[str]:
-    lines = _held(found)
-    if any(b.local is not None for point in found.points for b in point.behaviours):
-        exact = all(b.local.exact for p in found.points for b in p.behaviours if b.local)
+    lines = _held(found) + _arriving(found)
+    singular = [b.local for p in found.points for b in p.behaviours if _has_no_jacobian(b)]
+    if any(local is not None for local in singular):
+        exact = all(local.exact for local in singular if local is not None)
         lines.append(
             "Normalised SAM has no Jacobian where the gradient vanishes, and so no multipliers. "
-            "What is said about it is exact for the quadratic part of the loss"
-            + ("." if exact else "; for the loss itself it is not a proof.")
+            "What is said about its map is exact for the quadratic part of the loss"
+            + (
+                "."
+                if exact
+                else "; for the loss itself it is not a proof. The cycles of maps are located on "
+                "the loss itself, from orbits beside the point."
+            )
         )
     from samflow.equilibria.saddle_report import hallucinating
 
@@ -345,11 +384,29 @@ def _held(found: "Survey") -> list[str]:
         if fates:
             text = f"orbits stay near {sum(seen <= _STAYS for seen in fates)} of {len(fates)}"
         elif all(b.status == Status.not_differentiable for b in behaviours):
-            held = sum(b.kind in ("cycle", "trap", "chaotic trap") for b in behaviours)
-            text = f"held near {held} of {len(behaviours)}, by the quadratic part of the loss"
+            held = sum(b.kind in _HOLD for b in behaviours)
+            text = f"held near {held} of {len(behaviours)}"
+            if not all(b.local is not None and b.local.decided_on_loss for b in behaviours):
+                text += ", by the quadratic part of the loss or by cycles located on it"
         else:
             held = sum(b.kind == "attracting" for b in behaviours)
             text = f"attracted to {held} of {len(behaviours)}"
+        said.setdefault(text, []).append(rule.upper())
+    return [f"{', '.join(rules)}: {text}" for text, rules in said.items()]
+
+
+def _arriving(found: "Survey") -> list[str]:
+    """Say to how many points the flows come that jump there, and what that rests on."""
+    said: dict[str, list[str]] = {}
+    for i, rule in enumerate(found.rules if found.points else ()):
+        behaviours = [point.behaviours[i] for point in found.points]
+        known = [b for b in behaviours if b.sliding is not None]
+        if not known:
+            continue
+        comes = [b for b in known if b.flow in ("sliding", "attracting")]
+        text = f"the flow comes to {len(comes)} of {len(behaviours)}"
+        grounds = sorted({str(b.sliding.evidence) for b in comes if b.sliding is not None})
+        text += f": {', '.join(grounds)}" if grounds else ""
         said.setdefault(text, []).append(rule.upper())
     return [f"{', '.join(rules)}: {text}" for text, rules in said.items()]
 

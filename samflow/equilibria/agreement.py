@@ -11,12 +11,15 @@ _EXPECTED = {
     Kind.attracting: {"attractor"},
     Kind.sliding: {"slides", "attractor"},
     Kind.cycle: {"cycle"},
+    Kind.rotation: {"trap", "cycle"},
     Kind.trap: {"trap", "cycle", "attractor"},
     Kind.chaotic_trap: {"trap"},
 }
 _COMES = {"attractor", "slides"}
 _ALIKE = 2.0
-"""The distances of a cycle are those foretold within this factor: rho is small, not 0."""
+"""The distances of a cycle of the quadratic part are those on the loss within this factor."""
+_SEEN = 1e-2
+"""An orbit whose largest distance is a located cycle's to this part is on it."""
 
 
 def disagreement(
@@ -32,19 +35,28 @@ def disagreement(
     elif kind in _EXPECTED:
         differ = any(fates[i] not in _EXPECTED[kind] for i in known)
         if kind is Kind.cycle and local is not None and not differ:
-            radii = [cycle.radius for cycle in local.cycles if cycle.attracts]
-            differ = any(periods[i] != 2 or not _alike(far[i], radii) for i in known)
+            differ = any(not _on_a_cycle(local, int(periods[i]), float(far[i])) for i in known)
     else:
         differ = False
     return f"orbits differ from theory, which predicts: {_said(kind, local)}" if differ else ""
 
 
-def _alike(far: float, radii: Sequence[float]) -> bool:
-    return any(radius / _ALIKE <= far <= _ALIKE * radius for radius in radii)
+def _on_a_cycle(local: Nonsmooth, period: int, far: float) -> bool:
+    """Say whether a cycle of this period and largest distance is one of those that are known."""
+    if local.on_loss is not None:
+        return any(
+            cycle.period == period and abs(far - cycle.farthest) <= _SEEN * cycle.farthest
+            for cycle in local.cycles_on_loss
+        )
+    radii = [cycle.radius for cycle in local.cycles if cycle.attracts]
+    return period == 2 and any(radius / _ALIKE <= far <= _ALIKE * radius for radius in radii)
 
 
 def _said(kind: Kind, local: Nonsmooth | None) -> str:
-    for cycle in () if local is None else local.cycles:
-        if kind is Kind.cycle and cycle.attracts:
-            return f"a 2-cycle ±{cycle.radius:.6g}{'' if local is None else local.whose}"
-    return f"{kind}{'' if local is None else local.whose}"
+    if local is None:
+        return str(kind)
+    if kind is Kind.cycle and local.on_loss is not None:
+        return f"a {' or a '.join(map(str, local.cycles_on_loss))}"
+    if kind is Kind.cycle and local.two_cycle is not None:
+        return f"a 2-cycle ±{local.two_cycle.radius:.6g}{local.whose}"
+    return f"{kind}{local.whose}"

@@ -1,5 +1,6 @@
 """What a fixed point is: linearisation, and the places where there is none."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +14,7 @@ from samflow._status import Kind, Status
 from samflow._types import ArrayLike
 from samflow.equilibria._units import ascent_length, bending_length, units
 from samflow.equilibria.attraction import measured_attraction_radius
-from samflow.equilibria.nonsmooth import what_holds
+from samflow.equilibria.nonsmooth import cycles_beside, what_holds
 from samflow.equilibria.nonsmooth.records import Nonsmooth
 from samflow.orbits._iterate import start_states
 from samflow.proofs.certificates import CertifiedPoint
@@ -42,8 +43,9 @@ class Stability(AbstractRecord):
     Attributes:
         state: the point, shape (state,).
         kind: attracting, repelling, saddle or nonhyperbolic by the Jacobian; where there is none,
-            by `local`: sliding, cycle, chaotic trap or trap; undefined where that is not known
-            either or the point is no fixed point (`status` says which).
+            by `local`: sliding, cycle, rotation, chaotic trap or trap, and saddle for a flow of
+            which a solution is proved to leave; undefined where that is not known either or the
+            point is no fixed point (`status` says which).
         status: located, not differentiable, not a fixed point, or not finite.
         spectrum: multipliers of a map, eigenvalues of a flow's Jacobian, largest first by
             modulus (map) or real part (flow); NaN where there is no Jacobian.
@@ -53,9 +55,11 @@ class Stability(AbstractRecord):
             counts as the length lr·v.
         curvature: eigenvalues of the loss's Hessian, ascending; None for a system without loss.
         discrete: whether the system is a map.
-        local: what holds the system at a critical point without a Jacobian, on the quadratic part
-            of the loss: 2-cycles with their multipliers, a trap, or sliding with its radius of
-            attraction; None where there is a Jacobian.
+        local: what holds the system at a critical point without a Jacobian: of a map the cycles
+            on the loss itself (`local.on_loss`), and 2-cycles and a trap on its quadratic part; of
+            a flow, on the loss itself, sliding with its radius of attraction. Where there is a
+            Jacobian None, unless the rule has an ascent of a length, as practical SAM has, the
+            point does not attract, and cycles beside it do.
 
     """
 
@@ -98,13 +102,15 @@ class Stability(AbstractRecord):
 
     def __str__(self) -> str:
         """Return one line with the kind, the spectrum and, where there is none, the reason."""
-        if self.local is not None and self.kind is not Kind.undefined:
+        known = self.kind is not Kind.undefined or (self.local is not None and self.local.sliding)
+        if self.status is Status.not_differentiable and known:
             return f"{self.kind}: no Jacobian; {self.local}"
         if self.kind is Kind.undefined:
             return f"{self.kind}: {self.status.message}"
         name = "multipliers" if self.discrete else "eigenvalues"
         shown = ", ".join(_shown(value) for value in self.spectrum)
-        return f"{self.kind}, {name} {shown}, margin {self.margin:.6g}"
+        beside = "" if self.local is None else f"; {self.local}"
+        return f"{self.kind}, {name} {shown}, margin {self.margin:.6g}{beside}"
 
 
 def classify(
@@ -140,8 +146,11 @@ def classify(
     Returns:
         A `Stability`. At a critical point of normalised SAM there is no Jacobian: the status is
         `not differentiable`, whatever a guarded program would give, and kind and `local` say
-        what there is instead. That is exact for the quadratic part of the loss, on which
-        nothing but the ratio of lengths depends on rho; for the loss it holds for small rho.
+        what there is instead. Cycles of a map are located on the loss itself, from orbits beside
+        the point: others may exist. All else of a map is exact for the quadratic part of the loss,
+        on which nothing but the ratio of lengths depends on rho; for the loss it holds for small
+        rho. Of a flow it is said of the loss itself: proved where the loss is a formula
+        (`certify_sliding`), else found by minimisation over the sphere; `local.sliding` says which.
 
     Raises:
         ArgumentError: for a wrong shape or numbers that are not finite, or in single precision.
@@ -175,7 +184,7 @@ def classify(
     size += ascent_length(system, system.position(z)) if scale is None else scale
     if gradient.size and _is_singular(hessian, gradient, float(singularity), size):
         assert isinstance(system, (Map, Flow))
-        local = what_holds(system, system.position(z), hessian)
+        local = what_holds(system, system.position(z), hessian, _jacobian_of(system))
         if measure and local.kind is Kind.sliding and local.sliding is not None:
             assert isinstance(system, Flow)
             found = measured_attraction_radius(system, system.position(z)).radius
@@ -200,8 +209,17 @@ def classify(
     neutral += _UNCERTAIN * change if np.isfinite(change) else np.inf
     kind = kind_of(growth, neutral)
     margin = -float(growth.max())
+    local = None
+    if kind in (Kind.repelling, Kind.saddle) and isinstance(system, Map):
+        position = system.position(z)
+        # Not for a rule whose ascent has no length, nor at a hallucinated point.
+        if ascent_length(system, position):
+            slope = np.asarray(system.loss.gradient(position))
+            critical = _newton_step(hessian, slope)[1] <= tol * size
+            beside = (system, position, hessian, _jacobian_of(system), kind)
+            local = cycles_beside(*beside) if critical else None
     found = (z, kind, Status.located, spectrum[order], margin, distance, curvature)
-    return Stability(*found, discrete, None, where)
+    return Stability(*found, discrete, local, where)
 
 
 def by_proof(found: Stability, proof: CertifiedPoint) -> Stability:
@@ -252,6 +270,11 @@ def kind_of(growth: np.ndarray, neutral: float) -> Kind:
     if (growth < 0).all():
         return Kind.attracting
     return Kind.repelling if (growth > 0).all() else Kind.saddle
+
+
+def _jacobian_of(system: AbstractSystem) -> Callable[[np.ndarray], np.ndarray]:
+    """Return the Jacobian as a function of the state, by the program that is compiled already."""
+    return lambda z: np.asarray(_linearise(system, jnp.asarray(z))[1])
 
 
 @eqx.filter_jit

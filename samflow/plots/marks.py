@@ -19,6 +19,7 @@ MARKERS: dict[Kind, dict[str, Any]] = {
     Kind.nonhyperbolic: {"marker": "s", "fillstyle": "none"},
     Kind.sliding: {"marker": "X", "fillstyle": "full"},
     Kind.cycle: {"marker": "P", "fillstyle": "full"},
+    Kind.rotation: {"marker": "P", "fillstyle": "none"},
     Kind.chaotic_trap: {"marker": "*", "fillstyle": "full"},
     Kind.trap: {"marker": "*", "fillstyle": "none"},
     Kind.undefined: {"marker": "X", "fillstyle": "none"},
@@ -26,7 +27,14 @@ MARKERS: dict[Kind, dict[str, Any]] = {
 """How each kind is drawn: filled circle, open circle, half-filled diamond, open square; where there
 is no Jacobian a cross (sliding), a plus (2-cycle), a star (trap), an open cross (none of these)."""
 
-_WITHOUT_JACOBIAN = (Kind.sliding, Kind.cycle, Kind.chaotic_trap, Kind.trap, Kind.undefined)
+_WITHOUT_JACOBIAN = (
+    Kind.sliding,
+    Kind.cycle,
+    Kind.rotation,
+    Kind.chaotic_trap,
+    Kind.trap,
+    Kind.undefined,
+)
 _LABELS = {kind: str(kind) for kind in Kind} | {Kind.undefined: "undefined (no Jacobian)"}
 _ARM = 0.07
 """Length of an eigen-direction's arm, as a fraction of the box."""

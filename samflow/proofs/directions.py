@@ -6,6 +6,7 @@ that n − 1 numbers describe it, and
     ∂e_l/∂u_k = (δ_lk − e_l e_k)/‖v‖.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from flint import arb
@@ -71,6 +72,13 @@ def sphere(dim: int) -> list[Patch]:
     """Return patches that cover the unit sphere of `dim` dimensions: two points if dim is 1."""
     face: Box = ((-1.0, 1.0),) * (dim - 1)
     return [Patch(axis, side, face) for axis in range(dim) for side in (1, -1)]
+
+
+def patch_of(v: Sequence[float]) -> Patch:
+    """Return the patch of the one direction of a vector other than 0."""
+    axis = max(range(len(v)), key=lambda i: abs(v[i]))
+    u = [float(x) / abs(float(v[axis])) for i, x in enumerate(v) if i != axis]
+    return Patch(axis, 1 if v[axis] > 0 else -1, tuple((x, x) for x in u))
 
 
 def halves(box: Box, k: int) -> tuple[Box, Box]:

@@ -228,13 +228,9 @@ def test_a_displacement_is_the_difference_of_states(momentum):
     [
         # Every orbit rests at ±1/2; theory's chaos is that of −x²/2.
         (sf.loss("(x**2 - 1)**2/4"), 1.5, 0.1, [0.0], "chaotic trap (of the quadratic part)"),
-        (
-            sf.losses.quartic(),
-            0.1,
-            0.05,
-            [0.0, 1.0],
-            "a 2-cycle ±0.00526316 (of the quadratic part)",
-        ),
+        # A 7-cycle, and a 2-cycle far from that of the quadratic part, which `classify` locates.
+        (sf.losses.quartic(), 0.1, 0.05, [0.0, 1.0], None),
+        (sf.losses.beale(), 0.05, 0.01, [3.0, 0.5], None),
         # A small rho, where the 2-cycle of the quadratic part is the loss's; and a quadratic loss.
         (sf.losses.beale(), 0.05, 0.01, [0.0, 1.0], None),
         (sf.losses.saddle(SADDLE), 0.1, 0.05, [0.0, 0.0], None),

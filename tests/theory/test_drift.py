@@ -100,3 +100,65 @@ def test_usam_leaves_the_sharp_minimum_at_log_two_a_step_and_ends_below_its_edge
     assert loss.max() < 1  # it stays in the valley
     assert 1 + points[-1, 0] ** 2 < float(theory.evaluate(theory.edge("usam"), rho=rho, lr=lr))
     assert abs(points[-1, 1]) < 1e-12
+
+
+def test_on_an_even_valley_the_two_weights_are_equal_and_give_the_sharpness_flow():
+    curvature = 1 + u**2
+    side = sympy.diff(curvature, u) * radius**2 / 2
+    found = theory.two_sided_drift(side, side, a=curvature * radius, b=curvature * radius)
+    assert is_zero(found - theory.sharpness_flow(curvature, u, rho=radius))
+
+
+def test_a_third_derivative_slows_the_drift_at_relative_order_rho_squared():
+    """On ½λ(u)v² + τ(u)v³/6: u̇ = −½λ′ρ² + ττ′ρ⁴/(12λ), exactly."""
+    lam, bend = 1 + u**2, 3 + sympy.sin(u)
+    v = sympy.Symbol("v", real=True)
+    loss = lam * v**2 / 2 + bend * v**3 / 6
+    along, across = sympy.diff(loss, u), sympy.diff(loss, v)
+    found = theory.two_sided_drift(
+        along.subs(v, radius),
+        along.subs(v, -radius),
+        a=across.subs(v, radius),
+        b=-across.subs(v, -radius),
+    )
+    expected = theory.sharpness_flow(lam, u, rho=radius)
+    expected += bend * sympy.diff(bend, u) * radius**4 / (12 * lam)
+    assert is_zero(found - expected)
+
+
+def test_on_the_two_cycle_of_a_quadratic_the_drift_is_that_of_the_closed_form():
+    lam, lr, rho = sympy.Integer(3), sympy.Rational(1, 10), sympy.Rational(1, 5)
+    slope = 1 - lr * lam
+    cycle = theory.rotation_cycle(lam * rho, lam * rho, plus=slope, minus=slope, lr=lr)
+    assert cycle.word == "+-"
+    found = theory.rotation_drift(lambda height: height**2 / 2, cycle, rho=rho)
+    curvature = 3 + u  # λ = 3 at u = 0, λ′ = 1
+    expected = theory.valley_drift(curvature, u, rho=rho, lr=lr).subs(u, 0)
+    assert is_zero(found - expected)
+
+
+def test_the_drift_along_two_different_sides_is_the_mean_over_orbits():
+    """½(1 + κu)(v + v²)², beside the sharpness flow, which is 20 % off."""
+    kappa, rho, lr = 1e-6, 0.2, 0.02
+
+    def gradient(w):
+        h, slope = w[1] + w[1] ** 2, 1 + 2 * w[1]
+        return np.array([kappa * h**2 / 2, (1 + kappa * w[0]) * h * slope])
+
+    w, begin, steps = np.array([0.0, 1e-3]), 0.0, 6000
+    for k in range(2000 + steps):
+        begin = w[0] if k == 2000 else begin
+        g = gradient(w)
+        w = w - lr * gradient(w + rho * g / np.linalg.norm(g))
+    found = (w[0] - begin) / (kappa * lr * steps)
+    sides = {"along_plus": 0.24**2 / 2, "along_minus": 0.16**2 / 2}
+    limit = float(theory.two_sided_drift(**sides, a=0.24 * 1.4, b=0.16 * 0.6))
+    bends = [1 - lr * (1 + 6 * s * rho + 6 * rho**2) for s in (1, -1)]
+    cycle = theory.rotation_cycle(
+        0.24 * 1.4, 0.16 * 0.6, plus=bends[0], minus=bends[1], lr=lr, max_period=300
+    )
+    at_this_lr = theory.rotation_drift(lambda v: (v + v**2) ** 2 / 2, cycle, rho=rho)
+    assert found == pytest.approx(limit, rel=2 * lr)
+    # lr²/4 of the affine branches, and a part of a period of 131 of the 6,000 steps, times lr.
+    assert found == pytest.approx(float(at_this_lr), rel=5e-4)
+    assert abs(limit / (-(rho**2) / 2) - 1) > 0.15

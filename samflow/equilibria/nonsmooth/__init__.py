@@ -7,23 +7,71 @@ import numpy as np
 from jaxtyping import Array
 
 from samflow._status import Kind
+from samflow.equilibria.nonsmooth.arriving import Sliding
 from samflow.equilibria.nonsmooth.flows import holds_flow
-from samflow.equilibria.nonsmooth.maps import holds_map
-from samflow.equilibria.nonsmooth.records import Cycle, Nonsmooth, Sliding, Trap
+from samflow.equilibria.nonsmooth.located import Jacobian, can_locate, locate
+from samflow.equilibria.nonsmooth.maps import holds_map, quadratic_rho
+from samflow.equilibria.nonsmooth.records import Cycle, LossCycle, Nonsmooth, OnLoss, Trap
 from samflow.systems import Flow, Map
 
 
-def what_holds(system: Map | Flow, w: Array, hessian: np.ndarray) -> Nonsmooth:
+def what_holds(system: Map | Flow, w: Array, hessian: np.ndarray, jacobian: Jacobian) -> Nonsmooth:
     """Return what holds `system` at its critical point `w`, where it has no Jacobian.
 
-    By the quadratic part of the loss, `hessian`; `undefined` where that is not finite.
+    Of a map by the quadratic part of the loss, `hessian`, and also on the loss itself, by the
+    cycles that are there, of which `jacobian` gives the multipliers; of a flow on the loss itself.
+    `undefined` where the Hessian is not finite.
     """
     if not np.isfinite(hessian).all():
         return Nonsmooth(Kind.undefined)
     ascent = system.rule.linear_ascent(system.loss, np.asarray(w))
     if isinstance(system, Flow):
         return holds_flow(system, w, hessian, ascent)
-    return holds_map(system, hessian, ascent)
+    found = holds_map(system, hessian, ascent)
+    cycle, known = found.two_cycle, ascent is not None or bool(found.cycles)
+    if (known and found.exact) or not can_locate(system, hessian):
+        return found  # of a quadratic theory knows all, if it knows the rule
+    on_loss = locate(system, w, hessian, jacobian, 0.0 if cycle is None else cycle.radius)
+    if on_loss is None:
+        return found
+    if cycle is not None and ascent is not None and not found.exact:
+        on_loss = on_loss._replace(quadratic_rho=quadratic_rho(system, w, hessian, ascent, cycle))
+    return found._replace(kind=_kind(found.kind, on_loss), on_loss=on_loss)
 
 
-__all__ = ["Cycle", "Nonsmooth", "Sliding", "Trap", "what_holds"]
+def cycles_beside(
+    system: Map, w: Array, hessian: np.ndarray, jacobian: Jacobian, kind: Kind
+) -> Nonsmooth | None:
+    """Return the attracting cycles about a critical point with a Jacobian; None if none is found.
+
+    Within ε of the point practical SAM is smooth; rho away from it, it is SAM.
+    """
+    if not can_locate(system, hessian):
+        return None
+    on_loss = locate(system, w, hessian, jacobian, 0.0)
+    return Nonsmooth(kind, on_loss=on_loss) if on_loss is not None and on_loss.cycles else None
+
+
+def _kind(quadratic: Kind, on_loss: OnLoss) -> Kind:
+    """Return what the point is on the loss, by what it is on the quadratic part.
+
+    That an orbit still turns is taken for a rotation only where the quadratic part holds it: away
+    from a weak saddle orbits are slow.
+    """
+    if on_loss.cycles:
+        return Kind.cycle
+    if quadratic is not Kind.cycle:
+        return quadratic
+    return Kind.rotation if "turns" in on_loss.outcomes else Kind.undefined
+
+
+__all__ = [
+    "Cycle",
+    "LossCycle",
+    "Nonsmooth",
+    "OnLoss",
+    "Sliding",
+    "Trap",
+    "cycles_beside",
+    "what_holds",
+]

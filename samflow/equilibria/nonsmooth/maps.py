@@ -7,12 +7,17 @@ problem; rules with a memory or several ascent steps know those along eigenvecto
 import functools
 from typing import Any
 
+import equinox as eqx
+import jax
+import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 
 from samflow import theory
 from samflow._status import Kind
 from samflow.equilibria._units import power_of_two
 from samflow.equilibria.nonsmooth.records import Cycle, Nonsmooth, Trap
+from samflow.losses.base import AbstractLoss
 from samflow.losses.quadratic import is_quadratic
 from samflow.rules.critical import EQUAL, LinearAscent
 from samflow.systems import Map
@@ -76,6 +81,46 @@ def symmetric_cycles(system: Map, hessian: np.ndarray, ascent: LinearAscent) -> 
             )
         )
     return tuple(sorted(cycles, key=lambda cycle: -cycle.gradient))
+
+
+def quadratic_rho(
+    system: Map, w: Array, hessian: np.ndarray, ascent: LinearAscent, cycle: Cycle
+) -> float | None:
+    """Return the rho up to which the quadratic part's 2-cycle is the loss's to 1 %; SAM's only."""
+    identity = np.eye(len(hessian))
+    if not (np.array_equal(ascent.spread, identity) and np.array_equal(ascent.measure, identity)):
+        return None
+    lams, vectors = np.linalg.eigh(hessian)
+    main = int(np.argmax(np.abs(vectors.T @ np.array(cycle.direction))))
+    if cycle.multiplicity > 1:
+        return None
+    v = vectors[:, main]
+    third, fourth = map(np.asarray, _bends(system.loss, jnp.asarray(w), jnp.asarray(v)))
+    bends = vectors.T @ third
+    # In units of the largest curvature, as the 2-cycle itself: see `symmetric_cycles`.
+    unit = power_of_two(float(np.abs(lams).max()))
+    settings = {name: theory_settings(system)[name] for name in ("momentum", "scheme")}
+    found = theory.quadratic_cycle_rho(
+        lams[main] / unit,
+        bends[main] / unit,
+        across=[(lams[j] / unit, bends[j] / unit) for j in range(len(lams)) if j != main],
+        fourth=float(fourth) / unit,
+        lr=float(system.lr) * unit,
+        **settings,
+    )
+    return float(found)
+
+
+@eqx.filter_jit
+def _bends(loss: AbstractLoss, w: Array, v: Array) -> tuple[Array, Array]:
+    """Return ∇³L[v, v] and ∇⁴L[v, v, v, v]."""
+
+    def third(t: Array) -> Array:
+        return jax.jvp(lambda s: loss.hvp(w + s * v, v), (t,), (jnp.ones_like(t),))[1]
+
+    zero = jnp.zeros(())
+    bend, change = jax.jvp(third, (zero,), (jnp.ones_like(zero),))
+    return bend, jnp.vdot(v, change)
 
 
 @functools.cache

@@ -1,12 +1,13 @@
 """What holds a rule near a critical point where it has no Jacobian: records, and how they read."""
 
+from collections import Counter
+from fractions import Fraction
 from typing import NamedTuple
 
 import numpy as np
 
 from samflow._status import Kind
-
-OF_QUADRATIC_PART = " (of the quadratic part)"
+from samflow.equilibria.nonsmooth.arriving import OF_QUADRATIC_PART, Sliding, told
 
 
 class Cycle(NamedTuple):
@@ -33,6 +34,84 @@ class Cycle(NamedTuple):
     attracts: bool | None
 
 
+class LossCycle(NamedTuple):
+    """An attracting cycle of the map on the loss itself, located by Newton's method.
+
+    Attributes:
+        period: q.
+        negative: of the q steps so many begin on the negative side. The sides are those of the
+            eigenvector along which the gradient changes most, turned so that its largest entry is
+            positive.
+        curvature: its eigenvalue.
+        nearest: least distance of its points from the critical point.
+        farthest: largest distance.
+        multipliers: over the whole period, in the state, largest first.
+        residual: how far the points are off after a period.
+
+    """
+
+    period: int
+    negative: int
+    curvature: float
+    nearest: float
+    farthest: float
+    multipliers: tuple[complex, ...]
+    residual: float
+
+    @property
+    def rotation(self) -> Fraction:
+        """The rotation number: the share of steps on the side with fewer, at most 1/2."""
+        return Fraction(min(self.negative, self.period - self.negative), self.period)
+
+    def __str__(self) -> str:
+        """Return a line, as in `7-cycle, rotation 3/7 along λ = 2, 0.000562 to 0.0111 away`."""
+        away = f"{self.nearest:.3g} to {self.farthest:.3g} away"
+        return (
+            f"{self.period}-cycle, rotation {self.rotation} along λ = {self.curvature:.6g}, {away}"
+        )
+
+
+class OnLoss(NamedTuple):
+    """What orbits from beside the critical point come to on the loss itself.
+
+    Attributes:
+        cycles: the attracting cycles that they come to, located.
+        outcomes: for each start "cycle", "turns" (stays near and changes sides, but no cycle was
+            located), "one side" (stays near without changing sides), "leaves", or "undefined".
+        share: of steps that begin on the side with fewer, of the orbits that change sides.
+        max_period: the longest period that was looked for.
+        quadratic_rho: the rho up to which the quadratic part's 2-cycle is the loss's to 1 %, to
+            leading order; None where it has none that attracts, or where that is not known.
+
+    """
+
+    cycles: tuple[LossCycle, ...]
+    outcomes: tuple[str, ...]
+    share: float
+    max_period: int
+    quadratic_rho: float | None = None
+
+    @property
+    def turning(self) -> str:
+        """Say that orbits stay and change sides, but that no cycle was located."""
+        return f"rotation {self.share:.4g}, no cycle up to period {self.max_period}"
+
+    @property
+    def without(self) -> str:
+        """Say what orbits do that neither come to a cycle nor change sides."""
+        said = {
+            "leaves": "leave",
+            "one side": "stay on one side",
+            "undefined": "meet a point where the rule is not defined",
+            "turns": "change sides without one",
+        }
+        counts = Counter(self.outcomes)
+        return "orbits " + ", ".join(
+            said[name] + (f" ({many} of {len(self.outcomes)})" if len(counts) > 1 else "")
+            for name, many in counts.items()
+        )
+
+
 class Trap(NamedTuple):
     """A ball of gradients that the map keeps for ever, on the quadratic part of the loss.
 
@@ -49,35 +128,20 @@ class Trap(NamedTuple):
     exponent: float | None
 
 
-class Sliding(NamedTuple):
-    """How a flow comes to the critical point.
-
-    Attributes:
-        radius: the flow comes to the point from every ‖Ng‖ < radius, N = I but for ASAM (N = T); it
-            may be infinite. None where no radius is known.
-        exact: whether the loss is quadratic, so that the radius is proved for the loss itself;
-            otherwise it is that of its quadratic part.
-        finite_time: whether the flow arrives, rather than approaching for ever.
-        measured: the radius in ‖Hw‖ that was measured on the loss itself, an upper estimate; None
-            where it was not asked for, or where nothing within the largest radius tried fails.
-
-    """
-
-    radius: float | None
-    exact: bool
-    finite_time: bool
-    measured: float | None = None
-
-
 class Nonsmooth(NamedTuple):
     """What is known at a critical point without a Jacobian; see `Cycle`, `Trap`, `Sliding`.
 
     Attributes:
-        kind: what the point is; of a map as far as the quadratic part of the loss goes.
-        cycles: of a map, attracting or not.
-        trap: of a map.
+        kind: what the point is; of a map on the loss itself where `on_loss` decides it, and else
+            as far as the quadratic part of the loss goes. Of a flow `saddle` where a solution is
+            proved to leave it.
+        cycles: of a map on the quadratic part, attracting or not.
+        trap: of a map on the quadratic part.
         sliding: of a flow.
         exact: whether the loss is quadratic, so that all is said of the loss itself.
+        on_loss: the cycles of a map on the loss itself; None on a quadratic of which theory knows
+            them, and where they are not looked for: a singular Hessian, more than 64 states, weight
+            decay, a loss that Python computes.
 
     """
 
@@ -86,11 +150,29 @@ class Nonsmooth(NamedTuple):
     trap: Trap | None = None
     sliding: Sliding | None = None
     exact: bool = False
+    on_loss: OnLoss | None = None
 
     @property
     def whose(self) -> str:
-        """Say that cycles and traps are those of the quadratic part; empty where they are exact."""
+        """Say that the kind is one of the quadratic part; empty where it is the loss's."""
+        if self.decided_on_loss:
+            return ""
         return OF_QUADRATIC_PART if not self.exact and (self.cycles or self.trap) else ""
+
+    @property
+    def decided_on_loss(self) -> bool:
+        """Whether orbits and cycles of the loss itself decide the kind."""
+        return self.on_loss is not None and self.kind in (Kind.cycle, Kind.rotation)
+
+    @property
+    def cycles_on_loss(self) -> tuple[LossCycle, ...]:
+        """The attracting cycles on the loss itself, as far as they are located."""
+        return () if self.on_loss is None else self.on_loss.cycles
+
+    @property
+    def two_cycle(self) -> Cycle | None:
+        """The 2-cycle of the quadratic part that attracts there, if one does."""
+        return next((cycle for cycle in self.cycles if cycle.attracts), None)
 
     def __str__(self) -> str:
         """Return one line with what holds the system there."""
@@ -98,28 +180,43 @@ class Nonsmooth(NamedTuple):
 
 
 def _sentences(found: Nonsmooth) -> list[str]:
-    parts = []
+    parts = _of_loss(found)
+    whose = "" if found.exact else OF_QUADRATIC_PART
     for cycle in found.cycles:
         if cycle.attracts:
             sphere = f", {cycle.multiplicity}-fold" if cycle.multiplicity > 1 else ""
             parts.append(
                 f"attracting 2-cycle ±{cycle.radius:.6g} along λ = {cycle.curvature:.6g}{sphere}"
-                f"{found.whose}"
+                f"{_up_to(found) or whose}"
             )
     if found.trap is not None:
         inside = f"‖g‖ ≤ {found.trap.radius:.6g}"
         start = found.trap.entered_from
         start = f"‖g‖ < {start:.6g}" if np.isfinite(start) else "everywhere"
-        parts.append(f"kept in {inside} from {start}{found.whose}")
+        parts.append(f"kept in {inside} from {start}{whose}")
         if found.trap.exponent is not None:
-            parts.append(f"Lyapunov exponent {found.trap.exponent:.6g}{found.whose}")
+            parts.append(f"Lyapunov exponent {found.trap.exponent:.6g}{whose}")
     if found.sliding is not None:
-        how = "arrives in finite time" if found.sliding.finite_time else "approaches for ever"
-        if found.sliding.radius is None:
-            parts.append(f"{how}, from every direction tried")
-        else:
-            whose = "" if found.sliding.exact else OF_QUADRATIC_PART
-            parts.append(f"{how} from ‖g‖ < {found.sliding.radius:.6g}{whose}")
-        if found.sliding.measured is not None:
-            parts.append(f"measured {found.sliding.measured:.6g}")
+        parts += told(found.sliding)
     return parts
+
+
+def _of_loss(found: Nonsmooth) -> list[str]:
+    """Say what is there on the loss itself."""
+    on_loss, cycles = found.on_loss, found.cycles_on_loss
+    if on_loss is None:
+        return []
+    if cycles:
+        named = [f"{each}, multiplier {abs(each.multipliers[0]):.3g}" for each in cycles]
+        return [f"attracting on the loss: {' and '.join(named)}"]
+    if found.kind is Kind.rotation:
+        return [on_loss.turning]
+    if found.two_cycle is not None:
+        return [f"no attracting cycle on the loss: {on_loss.without}"]
+    return []
+
+
+def _up_to(found: Nonsmooth) -> str:
+    """Say up to which rho the 2-cycle of the quadratic part is the loss's."""
+    rho = None if found.on_loss is None else found.on_loss.quadratic_rho
+    return "" if rho is None else f"{OF_QUADRATIC_PART[:-1]}, to 1 % for rho < {rho:.3g})"
