@@ -131,7 +131,7 @@ class _Attempt:
         if found is not None and found.reason != OPEN and len(self.pairs) > 1:
             return found
         boxed = self._box_or_escape(min(_FEW_STEPS, self.problem.max_steps))
-        if isinstance(boxed, Trap) or boxed.escape is not None:
+        if isinstance(boxed, Trap) or boxed.escape is not None or len(self.pairs) > 1:
             return boxed
         later = self._box_or_escape(self.problem.max_steps, again=boxed.reason == OPEN)
         if isinstance(later, Trap) or later.reason != OPEN:

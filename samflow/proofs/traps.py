@@ -1,5 +1,6 @@
 """Traps of normalised SAM on the loss itself: invariant sets about a critical point, proved."""
 
+import itertools
 import math
 from collections import deque
 from typing import Any
@@ -264,6 +265,11 @@ def _sweep(problem: Problem, budget: Budget, about: dict[str, Any]) -> TrapClaim
             traps=tuple(traps),
             **about,
         )
+    # Long orbits are followed at single points only: of the ranges, at their corners.
+    for rho, lr in itertools.product(*whole) if parts > 1 else ():
+        found = attempt(problem, ((rho, rho), (lr, lr)), budget)
+        if isinstance(found, Failure) and found.escape is not None:
+            return _record(Verdict.refuted, "", fails=found.at, escape=found.escape, **about)
     axes = zip(*left, strict=True)
     undecided = tuple((min(a for a, _ in axis), max(b for _, b in axis)) for axis in axes)
     neighbour = _neighbour(problem)
