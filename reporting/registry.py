@@ -43,6 +43,7 @@ STUDIES = Modules(
         "saddle-cycles",
         "rotation",
         "sam-flow",
+        "saddle-at-finite-rho",
         "practical-sam",
         "hallucinated",
         "relatives",

@@ -81,6 +81,7 @@ COSTS = {
     "saddle-cycles": 3.0,
     "rotation": 4.0,
     "sam-flow": 10.0,
+    "saddle-at-finite-rho": 9.0,
     "practical-sam": 2.5,
     "hallucinated": 2.0,
     "relatives": 8.5,

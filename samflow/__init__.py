@@ -25,7 +25,9 @@ _HOME = {
     "integrate": "orbits",
     "iterate": "orbits",
     "certify_fixed_points": "proofs",
+    "certify_sliding": "proofs",
     "certify_stability": "proofs",
+    "certify_trap": "proofs",
     "classify": "equilibria",
     "conditions": "equilibria",
     "find_cycles": "equilibria",
@@ -79,7 +81,12 @@ if TYPE_CHECKING:
     from samflow.noise import escape_time, mean_square_rate, typical_rate
     from samflow.orbits import integrate, iterate
     from samflow.plots import portrait
-    from samflow.proofs import certify_fixed_points, certify_stability
+    from samflow.proofs import (
+        certify_fixed_points,
+        certify_sliding,
+        certify_stability,
+        certify_trap,
+    )
     from samflow.rules import GD, SAM, USAM, rule
     from samflow.switching import late_switch, sweep_switch, two_phase
     from samflow.systems import (
@@ -108,7 +115,9 @@ __all__ = [
     "Verdict",
     "attractors",
     "certify_fixed_points",
+    "certify_sliding",
     "certify_stability",
+    "certify_trap",
     "classify",
     "conditions",
     "equilibria",

@@ -5,20 +5,26 @@ from typing import Any, NamedTuple
 
 import equinox as eqx
 import numpy as np
+import sympy
 
 from samflow import _checks, theory
 from samflow._status import Kind, Status
 from samflow._types import ArrayLike
+from samflow.equilibria.nonsmooth.flows import with_end
+from samflow.equilibria.nonsmooth.records import Evidence, Sliding
 from samflow.equilibria.stability import classify
 from samflow.records import AbstractRecord, Provenance, provenance
 from samflow.rules import GD, is_normalised
 from samflow.systems import AbstractSystem, Flow, Map
 from samflow.systems.hyperparameters import theory_settings
 from samflow.theory.symbols import eps, rho
+from samflow.theory.windows import ABOVE_ZERO, TO_INFINITY
 
 NEUTRAL = 1e-9
 """Relative: a Hessian eigenvalue at most this times the largest counts as 0, and a multiplier this
 near to the unit circle as neutral."""
+_CLOSE = 1e-2
+"""Relative: the ends of an enclosure nearer than this are shown as one number."""
 
 
 class Formula(NamedTuple):
@@ -37,17 +43,21 @@ class Conditions(AbstractRecord):
             and the windows in ρ, η and, for practical SAM, ε.
         curvature: the Hessian's eigenvalues at the point, ascending; empty without a point.
         rho_window: the ρ for which the point attracts, everything else as in the system; None
-            without a point or for a rule without ρ.
+            without a point or for a rule without ρ. Of the flow of normalised SAM and its relatives
+            the ρ for which ‖g‖ falls from every direction, on the loss itself: see `sliding`. It
+            may go on attracting beyond.
         lr_window: the same for the step size; None for a flow.
         momentum_window: the same for momentum; None for a system without it.
         eps_window: the same for the ε of practical SAM; None for others, and for ρ = 0, where ε
             does nothing.
+        sliding: of the flow of a rule that jumps at the point, what is known of it there, and what
+            that rests on; None for others.
         kind: theory's verdict at the point for the system as it is; None without a point, or
             where theory has none.
         status: located; not differentiable (normalised SAM has no Jacobian at a critical point,
-            so no multipliers and no windows); no closed form, where there is a Jacobian, or may
-            be one, but no formula for its conditions here; or not a fixed point, where the rule
-            moves the critical point.
+            so no multipliers, and its map no windows); no closed form, where there is a Jacobian,
+            or may be one, but no formula for its conditions here; or not a fixed point, where the
+            rule moves the critical point.
         closed_forms: what samflow.theory has in closed form for the rule; empty where it has
             nothing.
 
@@ -59,6 +69,7 @@ class Conditions(AbstractRecord):
     lr_window: theory.Window | None = eqx.field(static=True)
     momentum_window: theory.Window | None = eqx.field(static=True)
     eps_window: theory.Window | None = eqx.field(static=True)
+    sliding: Sliding | None = eqx.field(static=True)
     kind: Kind | None = eqx.field(static=True)
     status: Status = eqx.field(static=True)
     closed_forms: str = eqx.field(static=True)
@@ -75,14 +86,16 @@ class Conditions(AbstractRecord):
         windows = (self.rho_window, self.lr_window, self.momentum_window, self.eps_window)
         flow = self.lr_window is None
         lines += [window.describe(flow=flow) for window in windows if window is not None]
+        lines += [f"{self.kind}: {self.sliding}"] if self.sliding is not None else []
         return "\n".join(lines)
 
 
 def conditions(system: AbstractSystem, w: ArrayLike | None = None) -> Conditions:
     """Return the stability conditions of a system's critical points, in symbols and at `w`.
 
-    Of GD, USAM and practical SAM, which at a critical point is USAM with ρ/ε for ρ. Of other rules
-    `status` says why there are none.
+    Of GD, USAM and practical SAM, which at a critical point is USAM with ρ/ε for ρ, and of the
+    flows of normalised SAM and its relatives, on the loss itself. Of others `status` says why there
+    are none.
 
     >>> import jax; jax.config.update("jax_enable_x64", True)
     >>> import samflow as sf
@@ -124,11 +137,55 @@ def conditions(system: AbstractSystem, w: ArrayLike | None = None) -> Conditions
         status = _why_none(system, w)
         if w is not None and status is Status.not_differentiable:
             kind = Kind.undefined
+        if isinstance(system, Flow) and kind is not None:
+            return _of_sliding(system, w, curvature, where)
     elif w is not None:
         flat = NEUTRAL * max(abs(value) for value in curvature)  # in the unit of the Hessian
         windows = _windows(system, curvature, flat)
         kind = theory.kind(curvature, tolerance=NEUTRAL, **theory_settings(system))
-    return Conditions(formulas, curvature, *windows, kind, status, system.rule.closed_forms, where)
+    forms = system.rule.closed_forms
+    return Conditions(formulas, curvature, *windows, None, kind, status, forms, where)
+
+
+def _of_sliding(
+    system: Flow, w: Any, curvature: tuple[float, ...], where: Provenance
+) -> Conditions:
+    """Return the window in ρ of a flow that jumps at the point."""
+    found = classify(system, w)
+    local, sliding, window = found.local, None, None
+    if local is not None:
+        position = system.position(found.state)
+        sliding = with_end(
+            local, system, position, np.asarray(system.loss.hessian(position))
+        ).sliding
+    if sliding is not None:
+        window = _falling_window(sliding)
+    status = Status.not_differentiable if window is None else Status.located
+    forms = system.rule.closed_forms
+    nothing = (None, None, None)
+    return Conditions((), curvature, window, *nothing, sliding, found.kind, status, forms, where)
+
+
+def _falling_window(sliding: Sliding) -> theory.Window | None:
+    """Return the ρ for which ‖g‖ falls from every direction; None where it is not known."""
+    if sliding.evidence is Evidence.exact:
+        return theory.Window(rho, ABOVE_ZERO, TO_INFINITY) if sliding.finite_time else None
+    if sliding.rho_end is None:
+        return None
+    low, high = sliding.rho_end
+    proved = sliding.evidence is Evidence.proved
+    if not np.isfinite(high):
+        end = replace(TO_INFINITY, enclosure=(low, high) if proved else None)
+        return theory.Window(rho, ABOVE_ZERO, end)
+    # Where the two are far apart only the lower one is known to be inside.
+    value = 0.5 * (low + high) if high - low <= _CLOSE * high else low
+    end = theory.Endpoint(
+        value=sympy.Float(value),
+        event=theory.Event.outside if sliding.end_direction is None else theory.Event.grows,
+        enclosure=(low, high) if proved else None,
+        direction=sliding.end_direction,
+    )
+    return theory.Window(rho, ABOVE_ZERO, end)
 
 
 def _curvature(system: Map | Flow, w: ArrayLike) -> tuple[float, ...]:

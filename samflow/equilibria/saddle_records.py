@@ -6,7 +6,7 @@ from samflow import theory
 from samflow._status import Kind, Status, Verdict
 from samflow._types import Box
 from samflow.equilibria._fate import Fate
-from samflow.equilibria.nonsmooth.records import Nonsmooth
+from samflow.equilibria.nonsmooth.records import Nonsmooth, Sliding
 from samflow.proofs._undecided import Undecided
 from samflow.records import AbstractRecord, Provenance, plain
 
@@ -33,6 +33,8 @@ class Behaviour(NamedTuple):
         local: what there is instead of multipliers where the map has no Jacobian, exact on the
             quadratic part of the loss; None at degenerate points.
         flow: what the point is for the rule's flow; None for a rule with a memory.
+        sliding: how that flow comes to the point where it jumps there, or that a solution leaves,
+            and what this rests on: see `Sliding.evidence`; None where the flow does not jump.
         fate: what became of orbits from near the point; None where none were followed.
 
     """
@@ -46,6 +48,7 @@ class Behaviour(NamedTuple):
     lr_window: theory.Window | None
     local: Nonsmooth | None
     flow: Kind | None
+    sliding: Sliding | None
     fate: Fate | None
 
 

@@ -16,6 +16,8 @@ from samflow.equilibria._conditions import NEUTRAL
 from samflow.equilibria._fate import fate
 from samflow.equilibria.exact_zeros import exact_zero, rounding_of_loss
 from samflow.equilibria.fixed_points import MULTISTART, find_fixed_points
+from samflow.equilibria.nonsmooth.flows import proved_flow
+from samflow.equilibria.nonsmooth.records import Sliding
 from samflow.equilibria.saddle_records import (
     Behaviour,
     HallucinatedPoint,
@@ -241,7 +243,8 @@ def _behaviour(system: Map, place: _Place, dynamics: Dynamics, simulate: bool) -
     seen = (
         fate(system, place.w, compare=False).beside(found.kind, found.local) if simulate else None
     )
-    return found._replace(flow=_flow_kind(system, place), fate=seen)
+    flow, sliding = _flow(system, place)
+    return found._replace(flow=flow, sliding=sliding, fate=seen)
 
 
 def _enclosed(system: Map, place: _Place, dynamics: Dynamics) -> Behaviour:
@@ -262,8 +265,8 @@ def _enclosed(system: Map, place: _Place, dynamics: Dynamics) -> Behaviour:
         in_rho = rho_window(lams, dynamics)
     in_lr = lr_window(lams, radius, dynamics)
     shown = tuple(Number(z.real, z.imag) for z in multipliers)
-    name = system.rule.name
-    return Behaviour(name, shown, kind, verdict, Status.located, in_rho, in_lr, None, None, None)
+    name, nothing = system.rule.name, (None, None, None, None)
+    return Behaviour(name, shown, kind, verdict, Status.located, in_rho, in_lr, *nothing)
 
 
 def _computed(system: Map, place: _Place) -> Behaviour:
@@ -275,14 +278,20 @@ def _computed(system: Map, place: _Place) -> Behaviour:
     shown = ()
     if found.status is Status.located:
         shown = tuple(Number(float(z.real), float(z.imag)) for z in found.multipliers)
-    verdict, name = Verdict.unsupported, system.rule.name
-    return Behaviour(name, shown, kind, verdict, found.status, None, None, local, None, None)
+    verdict, name, nothing = Verdict.unsupported, system.rule.name, (None, None, None)
+    return Behaviour(name, shown, kind, verdict, found.status, None, None, local, *nothing)
 
 
-def _flow_kind(system: Map, place: _Place) -> Kind | None:
+def _flow(system: Map, place: _Place) -> tuple[Kind | None, Sliding | None]:
+    """Return what the point is for the flow, and where that jumps, how it comes or leaves."""
     if system.rule.num_memories or _shape(place.spans) == "degenerate":
-        return None
-    return classify(Flow(system.loss, system.rule), place.w).kind
+        return None, None
+    flow = Flow(system.loss, system.rule)
+    local = proved_flow(flow, np.asarray(place.w), brief=True)
+    if local is None:
+        found = classify(flow, place.w)
+        return found.kind, None if found.local is None else found.local.sliding
+    return local.kind, local.sliding
 
 
 def _middle(ends: Span) -> float:

@@ -43,8 +43,9 @@ class Stability(AbstractRecord):
     Attributes:
         state: the point, shape (state,).
         kind: attracting, repelling, saddle or nonhyperbolic by the Jacobian; where there is none,
-            by `local`: sliding, cycle, rotation, chaotic trap or trap; undefined where that is not
-            known either or the point is no fixed point (`status` says which).
+            by `local`: sliding, cycle, rotation, chaotic trap or trap, and saddle for a flow of
+            which a solution is proved to leave; undefined where that is not known either or the
+            point is no fixed point (`status` says which).
         status: located, not differentiable, not a fixed point, or not finite.
         spectrum: multipliers of a map, eigenvalues of a flow's Jacobian, largest first by
             modulus (map) or real part (flow); NaN where there is no Jacobian.
@@ -56,9 +57,9 @@ class Stability(AbstractRecord):
         discrete: whether the system is a map.
         local: what holds the system at a critical point without a Jacobian: of a map the cycles
             on the loss itself (`local.on_loss`), and 2-cycles and a trap on its quadratic part; of
-            a flow sliding with its radius of attraction. Where there is a Jacobian None, unless
-            the rule has an ascent of a length, as practical SAM has, the point does not attract,
-            and cycles beside it do.
+            a flow, on the loss itself, sliding with its radius of attraction. Where there is a
+            Jacobian None, unless the rule has an ascent of a length, as practical SAM has, the
+            point does not attract, and cycles beside it do.
 
     """
 
@@ -99,9 +100,17 @@ class Stability(AbstractRecord):
             )
         return self.spectrum
 
+    @property
+    def _known_without_jacobian(self) -> bool:
+        local = self.local
+        if local is None:
+            return False
+        lost = local.on_loss is not None and local.two_cycle is not None
+        return self.kind is not Kind.undefined or local.sliding is not None or lost
+
     def __str__(self) -> str:
         """Return one line with the kind, the spectrum and, where there is none, the reason."""
-        if self.status is Status.not_differentiable and self.kind is not Kind.undefined:
+        if self.status is Status.not_differentiable and self._known_without_jacobian:
             return f"{self.kind}: no Jacobian; {self.local}"
         if self.kind is Kind.undefined:
             return f"{self.kind}: {self.status.message}"
@@ -145,8 +154,10 @@ def classify(
         A `Stability`. At a critical point of normalised SAM there is no Jacobian: the status is
         `not differentiable`, whatever a guarded program would give, and kind and `local` say
         what there is instead. Cycles of a map are located on the loss itself, from orbits beside
-        the point: others may exist. All else is exact for the quadratic part of the loss, on which
-        nothing but the ratio of lengths depends on rho; for the loss it holds for small rho.
+        the point: others may exist. All else of a map is exact for the quadratic part of the loss,
+        on which nothing but the ratio of lengths depends on rho; for the loss it holds for small
+        rho. Of a flow it is said of the loss itself: proved where the loss is a formula
+        (`certify_sliding`), else found by minimisation over the sphere; `local.sliding` says which.
 
     Raises:
         ArgumentError: for a wrong shape or numbers that are not finite, or in single precision.

@@ -21,6 +21,7 @@ SCALES = (12, 20, 28, 36, 44)
 """Sizes of the boxes tried about a point: 2^-12 to 2^-44 of the scale of the problem."""
 
 _NEWTON_STEPS = 10
+_FREE_STEPS = 60
 
 
 class Equations(Protocol):
@@ -135,6 +136,25 @@ def _newton_box(equations: Equations, enclosure: Balls) -> Balls | None:
         if image is not None and inside(image, region):
             return image
     return None
+
+
+def newton(equations: Equations, start: np.ndarray) -> Balls | None:
+    """Return where Newton's iteration leads from `start`; None where it leads nowhere."""
+    w = [arb(x) for x in start.tolist()]
+    for _ in range(_FREE_STEPS):
+        try:
+            values, rows = equations.linearise(w)
+        except OutsideDomain:
+            return None
+        slope = np.array([[float(x) for x in row] for row in rows])
+        try:
+            step = np.linalg.solve(slope, [float(x) for x in values])
+        except np.linalg.LinAlgError:
+            return None
+        if not np.isfinite(step).all():
+            return None
+        w = [(x - arb(s)).mid() for x, s in zip(w, step.tolist(), strict=True)]
+    return w
 
 
 def approximate_inverse(rows: list[Balls]) -> list[Balls] | None:

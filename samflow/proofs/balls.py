@@ -117,6 +117,14 @@ def finite(values: Sequence[Ball]) -> bool:
     return all(value.is_finite() for value in values)
 
 
+def intersect(one: Balls, other: Balls) -> Balls:
+    """Return the intersections of two enclosures of one vector; NaN counts as everything."""
+    return [
+        x.intersection(y) if x.is_finite() and y.is_finite() else (x if x.is_finite() else y)
+        for x, y in zip(one, other, strict=True)
+    ]
+
+
 class Program:
     """Expressions as a list of (function, slot, slot), walked once per evaluation.
 

@@ -1,14 +1,17 @@
 """The equations whose zeros are fixed points, on balls."""
 
+import functools
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import sympy
 from flint import arb
 
 from samflow.losses.limits import differentiating
-from samflow.proofs.balls import Ball, Balls, Program
+from samflow.proofs.balls import Ball, Balls, Program, finite
+from samflow.proofs.directions import frame, turns
 
 
 class GradientEquations:
@@ -31,6 +34,7 @@ class GradientEquations:
             hessian = [sympy.diff(part, symbol) for part in self.gradient for symbol in symbols]
         self.loss = Program([expression], symbols)
         self.value = Program(self.gradient, symbols)
+        self._hessian = hessian
         self._both = Program([*self.gradient, *hessian], symbols)
 
     def linearise(self, box: Balls) -> tuple[Balls, list[Balls]]:
@@ -41,6 +45,62 @@ class GradientEquations:
     def hessian(self, box: Balls) -> list[Balls]:
         """Return H on `box`, n rows of n balls."""
         return self.linearise(box)[1]
+
+    def third(self, box: Balls, one: Balls, other: Balls) -> Balls:
+        """Return D³L[one, other, ·] on `box`, n balls."""
+        n = len(self.symbols)
+        values = dict(zip(self._triples, self._third(box), strict=True))
+        total = [arb(0)] * n
+        for i, j, k in itertools.product(range(n), repeat=3):
+            i_j_k: tuple[int, ...] = tuple(sorted((i, j, k)))
+            total[i] += values[i_j_k] * one[j] * other[k]
+        return total
+
+    @functools.cached_property
+    def _triples(self) -> list[tuple[int, ...]]:
+        return list(itertools.combinations_with_replacement(range(len(self.symbols)), 3))
+
+    @functools.cached_property
+    def _third(self) -> Program:
+        n = len(self.symbols)
+        with differentiating(self._hessian, self.symbols):
+            parts = [
+                sympy.diff(self._hessian[i * n + j], self.symbols[k]) for i, j, k in self._triples
+            ]
+        return Program(parts, self.symbols)
+
+
+@dataclass(frozen=True)
+class WithinDomain:
+    """g, H and D³L of a loss, NaN on boxes that may hold points where the loss is not defined.
+
+    Beyond the edge of log(x) its derivative 1/x still is.
+    """
+
+    gradient: GradientEquations
+
+    def value(self, point: Balls) -> Balls:
+        """Return g on `point`."""
+        return self._kept(point, self.gradient.value(point))
+
+    def linearise(self, box: Balls) -> tuple[Balls, list[Balls]]:
+        """Return g and H on `box`."""
+        g, h = self.gradient.linearise(box)
+        return self._kept(box, g), [self._kept(box, row) for row in h]
+
+    def hessian(self, box: Balls) -> list[Balls]:
+        """Return H on `box`."""
+        return self.linearise(box)[1]
+
+    def third(self, box: Balls, one: Balls, other: Balls) -> Balls:
+        """Return D³L[one, other, ·] on `box`."""
+        return self._kept(box, self.gradient.third(box, one, other))
+
+    def _kept(self, box: Balls, values: Balls) -> Balls:
+        return values if finite(self.gradient.loss(box)) else [arb.nan()] * len(values)
+
+
+Derivatives: TypeAlias = GradientEquations | WithinDomain
 
 
 @dataclass(frozen=True)
@@ -91,7 +151,7 @@ class SphereEquations:
 
     def unit(self, u: Balls) -> Balls:
         """Return e."""
-        return self._frame(u)[1]
+        return frame(u, self.axis, self.side)[1]
 
     def point(self, u: Balls) -> Balls:
         """Return w = centre − rho e."""
@@ -117,12 +177,9 @@ class SphereEquations:
         """Return F and its Jacobian on `box`."""
         n, i, s = len(self.centre), self.axis, self.side
         free = [k for k in range(n) if k != i]
-        norm, e = self._frame(box)
+        norm, e = frame(box, i, s)
         g, h = self.gradient.linearise(self._at(e))
-        moved = [
-            [-self.rho / norm * ((1 if j == k else 0) - e[j] * e[k]) for j in range(n)]
-            for k in free
-        ]
+        moved = [[-self.rho * x for x in turn] for turn in turns(norm, e, i)]
         rows = []
         for j, u in zip(free, box, strict=True):
             slopes = [x - s * y * u for x, y in zip(h[j], h[i], strict=True)]
@@ -132,10 +189,6 @@ class SphereEquations:
             ]
             rows.append(row)
         return self._along(g, box), rows
-
-    def _frame(self, u: Balls) -> tuple[Ball, Balls]:
-        norm = sum((_square(x) for x in u), arb(1)).sqrt()
-        return norm, [x / norm for x in [*u[: self.axis], arb(self.side), *u[self.axis :]]]
 
     def _at(self, unit: Balls) -> Balls:
         return [c - self.rho * e for c, e in zip(self.centre, unit, strict=True)]
@@ -149,7 +202,3 @@ class SphereEquations:
 def dot(one: Balls, other: Balls) -> Ball:
     """Return the inner product of two vectors of balls."""
     return sum((x * y for x, y in zip(one, other, strict=True)), arb(0))
-
-
-def _square(x: Ball) -> Ball:
-    return (x * x).nonnegative_part()

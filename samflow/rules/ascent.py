@@ -16,7 +16,7 @@ from samflow._types import Scalar, V, Vector
 from samflow.losses.base import AbstractLoss
 from samflow.rules._common import at_least_0, flag, kink_distance, least, member, radius
 from samflow.rules.base import AbstractNormalisedRule
-from samflow.rules.critical import EQUAL, AlignedCycle, Attraction, LinearAscent
+from samflow.rules.critical import EQUAL, AlignedCycle, AscentStep, Attraction, LinearAscent
 
 
 class ASAM(AbstractNormalisedRule):
@@ -69,6 +69,11 @@ class ASAM(AbstractNormalisedRule):
         if scale.min() <= EQUAL * scale.max():
             return None
         return LinearAscent(float(self.rho), np.diag(scale**2), np.diag(scale))
+
+    def ascent_step(self, loss: AbstractLoss) -> AscentStep | None:
+        """Return the step with T = diag(|w| + shift)."""
+        shift = float(self.shift)
+        return AscentStep(float(self.rho), scale=lambda w: [abs(x) + shift for x in w])
 
 
 class MultiStepSAM(AbstractNormalisedRule):

@@ -9,7 +9,14 @@ import numpy as np
 
 from samflow._types import Scalar, V, Vector
 from samflow.losses.base import AbstractLoss
-from samflow.rules.critical import AlignedCycle, Ascent, Attraction, LinearAscent, plain_ascent
+from samflow.rules.critical import (
+    AlignedCycle,
+    Ascent,
+    AscentStep,
+    Attraction,
+    LinearAscent,
+    plain_ascent,
+)
 
 
 class AbstractRule(eqx.Module):
@@ -92,6 +99,13 @@ class AbstractRule(eqx.Module):
     def linear_ascent(self, loss: AbstractLoss, w: np.ndarray) -> LinearAscent | None:
         """Return the ascent near the critical point `w`; None where it is not of that form."""
         return plain_ascent(self._rho, len(w)) if self.ascent is Ascent.unit else None
+
+    def ascent_step(self, loss: AbstractLoss) -> AscentStep | None:
+        """Return the direction on `loss` in the terms of proofs; None where it is not of the form.
+
+        What is stated must hold everywhere, not near a critical point alone.
+        """
+        return AscentStep(self._rho) if self.ascent is Ascent.unit else None
 
     def attraction(
         self, loss: AbstractLoss, w: np.ndarray, hessian: np.ndarray

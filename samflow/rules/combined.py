@@ -11,7 +11,14 @@ from samflow._types import Scalar, V, Vector
 from samflow.losses.base import AbstractLoss
 from samflow.rules._common import at_least_0, least, radius
 from samflow.rules.base import AbstractNormalisedRule, AbstractRule
-from samflow.rules.critical import AlignedCycle, Attraction, LinearAscent, numbers, plain_ascent
+from samflow.rules.critical import (
+    AlignedCycle,
+    AscentStep,
+    Attraction,
+    LinearAscent,
+    numbers,
+    plain_ascent,
+)
 
 _LOOKAHEAD = 0.05
 
@@ -55,6 +62,10 @@ class SSAM(AbstractNormalisedRule):
         radius = float(theory.attraction_radius(lams, rho=float(self.rho)))
         return Attraction(Kind.attracting, finite_time=False, radius=radius)
 
+    def ascent_step(self, loss: AbstractLoss) -> AscentStep | None:
+        """Return SAM's, with the length of g(w)."""
+        return AscentStep(float(self.rho), keeps_length=True)
+
 
 class PenalisedGradientNorm(AbstractNormalisedRule):
     """Penalised gradient norm: d(w) = (1 − alpha) g(w) + alpha g(w + rho g(w)/‖g(w)‖).
@@ -88,6 +99,10 @@ class PenalisedGradientNorm(AbstractNormalisedRule):
     def linear_ascent(self, loss: AbstractLoss, w: np.ndarray) -> LinearAscent | None:
         """Return SAM's with radius alpha rho: (1 − α)z + αH(w + ρẑ) = H(w + αρẑ)."""
         return plain_ascent(self.alpha * self.rho, len(w))
+
+    def ascent_step(self, loss: AbstractLoss) -> AscentStep | None:
+        """Return SAM's with a share of alpha."""
+        return AscentStep(float(self.rho), share=float(self.alpha))
 
 
 class LookaheadSAM(AbstractNormalisedRule):

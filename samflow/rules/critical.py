@@ -1,6 +1,7 @@
 """What a rule can say of itself near a critical point w*, where g ≈ z = H(w − w*)."""
 
 import enum
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -49,6 +50,31 @@ class LinearAscent(NamedTuple):
     rho: float
     spread: np.ndarray
     measure: np.ndarray
+
+
+class AscentStep(NamedTuple):
+    """The whole direction d(w), away from quadratics, in the terms in which proofs take it.
+
+        d(w) = (1 − share) g(w) + share g(w + rho T²g/(‖T g‖ + eps)),   g = g(w).
+
+    With the defaults it is SAM.
+
+    Attributes:
+        rho: ρ.
+        share: of the gradient at the ascent point.
+        eps: what is added to the length that divides.
+        inside: whether √(‖g‖² + eps²) divides instead of ‖g‖ + eps.
+        scale: the diagonal of T, of the coordinates of w: numbers, or balls; None for T = I.
+        keeps_length: whether d is given the length of g(w), so that it vanishes at critical points.
+
+    """
+
+    rho: float
+    share: float = 1.0
+    eps: float = 0.0
+    inside: bool = False
+    scale: Callable[[Sequence[Any]], list[Any]] | None = None
+    keeps_length: bool = False
 
 
 class Attraction(NamedTuple):

@@ -15,6 +15,7 @@ from samflow._types import Scalar, V, Vector
 from samflow.losses.base import AbstractLoss
 from samflow.rules._common import at_least_0, everywhere, flag, kink_distance, least, member, radius
 from samflow.rules.base import AbstractMemorylessRule, AbstractRule
+from samflow.rules.critical import AscentStep
 
 
 class Placement(enum.IntEnum):
@@ -85,6 +86,11 @@ class PracticalSAM(AbstractMemorylessRule):
         small = {"eps": float(self.eps), "placement": self.placement.name}
         gradient = float(theory.practical_cycle(lam, **at, **small))
         return gradient / lam if gradient > 0 else math.nan
+
+    def ascent_step(self, loss: AbstractLoss) -> AscentStep | None:
+        """Return SAM's with eps."""
+        inside = self.placement is Placement.inside
+        return AscentStep(float(self.rho), eps=float(self.eps), inside=inside)
 
     def _ascent(self, g: V) -> V:
         return _over(g, g, self.eps, self.placement)

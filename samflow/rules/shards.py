@@ -16,7 +16,14 @@ from samflow.losses.base import AbstractLoss
 from samflow.losses.finite_sum import shards, whole
 from samflow.rules._common import over, radius
 from samflow.rules.base import AbstractMemorylessRule, AbstractNormalisedRule
-from samflow.rules.critical import EQUAL, Ascent, Attraction, LinearAscent, plain_ascent
+from samflow.rules.critical import (
+    EQUAL,
+    Ascent,
+    AscentStep,
+    Attraction,
+    LinearAscent,
+    plain_ascent,
+)
 from samflow.rules.sam import AbstractSAM
 
 
@@ -68,6 +75,11 @@ class MSAM(AbstractMemorylessRule):
         """Return SAM's where there is one shard."""
         alone = len(shards(loss, self.shard_size)) == 1
         return plain_ascent(self.rho, len(w)) if alone else None
+
+    def ascent_step(self, loss: AbstractLoss) -> AscentStep | None:
+        """Return SAM's where there is one shard."""
+        alone = len(shards(loss, self.shard_size)) == 1
+        return AscentStep(float(self.rho)) if alone else None
 
     def attraction(
         self, loss: AbstractLoss, w: np.ndarray, hessian: np.ndarray
@@ -132,6 +144,10 @@ class DNSAM(AbstractNormalisedRule):
     def linear_ascent(self, loss: AbstractLoss, w: np.ndarray) -> LinearAscent | None:
         """Return SAM's."""
         return plain_ascent(self.rho, len(w))
+
+    def ascent_step(self, loss: AbstractLoss) -> AscentStep | None:
+        """Return SAM's on the whole loss; on a batch the denominator is not that of the batch."""
+        return AscentStep(float(self.rho)) if whole(loss) is loss else None
 
 
 def _each(function: Callable[[Any], Any], losses: Sequence[AbstractLoss]) -> Any:

@@ -20,6 +20,10 @@ class Event(enum.StrEnum):
     """A multiplier passes −1."""
     neimark_sacker = "neimark_sacker"
     """A complex pair of multipliers crosses the unit circle."""
+    grows = "grows"
+    """‖g‖ no longer falls from every direction; in a flow that jumps at the point."""
+    outside = "outside"
+    """An ascent point leaves the domain of the loss."""
     none = "none"
     """Nothing: the end of the parameter's own domain, or infinity."""
 
@@ -35,6 +39,7 @@ class Endpoint:
         eigenvalue: the Hessian eigenvalue that binds; None at the end of the domain.
         enclosure: two doubles that are proved to have the end between them; None where nothing is
             proved, and at the end of the domain.
+        direction: the direction of g/‖g‖ that binds; None where an eigenvalue or nothing does.
 
     """
 
@@ -43,6 +48,7 @@ class Endpoint:
     closed: bool = False
     eigenvalue: sympy.Expr | None = None
     enclosure: tuple[float, float] | None = None
+    direction: tuple[float, ...] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return numbers and texts by name; infinity becomes None, a formula its text."""
@@ -52,6 +58,7 @@ class Endpoint:
             "closed": self.closed,
             "eigenvalue": None if self.eigenvalue is None else _plain(self.eigenvalue),
             "enclosure": None if self.enclosure is None else list(self.enclosure),
+            "direction": None if self.direction is None else list(self.direction),
         }
 
 
@@ -165,6 +172,9 @@ class Window:
 
 _ARGUMENTS = {"ρ": "rho", "η": "lr", "β": "momentum", "ε": "eps"}
 
+_SHOWN = 4
+"""Of a long direction so many entries are printed."""
+
 _EVENTS = {
     Event.plus_one: "passes +1",
     Event.flip: "flips",
@@ -175,6 +185,12 @@ _EVENTS = {
 def _shown(end: Endpoint, flow: bool) -> str:
     """Return where an end with numbers is, and which eigenvalue does what there."""
     number = f"{float(end.value):.6g}"
+    if end.direction is not None:
+        shown = ", ".join(f"{round(x, 6) + 0.0:.3g}" for x in end.direction[:_SHOWN])
+        shown += ", ..." if len(end.direction) > _SHOWN else ""
+        return f"{number} (‖g‖ grows along ({shown}))"
+    if end.event is Event.outside:
+        return f"{number} (an ascent point leaves the domain)"
     if end.eigenvalue is None:
         return number
     happens = ": an eigenvalue passes 0" if flow else f" {_EVENTS[end.event]}"

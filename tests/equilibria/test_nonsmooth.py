@@ -7,6 +7,7 @@ import pytest
 
 import samflow as sf
 from samflow import rules, theory
+from samflow.equilibria.nonsmooth.records import Evidence
 
 HEAVY, NESTEROV = {"momentum": 0.6}, {"momentum": 0.6, "nesterov": True}
 
@@ -230,10 +231,43 @@ def test_the_flow_of_sam_slides_from_the_radius_of_theory(lams):
     assert found.local.sliding.finite_time
 
 
-def test_on_a_general_loss_the_radius_is_said_to_be_of_its_quadratic_part():
+def test_on_a_general_loss_the_radius_is_proved_beside_that_of_its_quadratic_part():
     found = sf.classify(sf.Flow(sf.losses.beale(), sf.SAM(rho=0.05)), [0.0, 1.0])
-    assert found.local.sliding == (pytest.approx(0.05 * 27.75), False, True, None)
-    assert "(of the quadratic part)" in str(found)
+    sliding = found.local.sliding
+    assert (found.kind, sliding.evidence) == (sf.Kind.sliding, Evidence.proved)
+    assert sliding.quadratic_radius == pytest.approx(0.05 * 27.75)
+    assert 1 < sliding.radius < sliding.quadratic_radius
+    assert sliding.least[0] <= 36.9512 <= sliding.least[1]  # dense sampling, in tests/proofs
+    assert 1.02 < sliding.rho_end[0] < sliding.rho_end[1] < 1.03
+    assert "proved" in str(found)
+    assert "(of the quadratic part)" not in str(found)
+
+
+@pytest.mark.parametrize(
+    ("rho", "kind", "said"),
+    [
+        (0.5, sf.Kind.sliding, "arrives in finite time"),
+        (1.2, sf.Kind.saddle, "a solution leaves along (0, 1): proved"),
+    ],
+)
+def test_the_flow_at_the_quartic_saddle_on_both_sides_of_rho_1(rho, kind, said):
+    found = sf.classify(sf.Flow(sf.losses.quartic(), sf.SAM(rho=rho)), [0.0, 0.0])
+    assert found.kind is kind
+    assert said in str(found)
+    assert "‖g‖ falls in every direction for rho < 1" in str(found)
+    assert "the quadratic part is within 1 % for rho < 0.1" in str(found)
+
+
+def test_a_loss_that_is_no_formula_is_classified_by_minimisation():
+    """The same quartic as a function: S = rho(1 − rho²e_y⁴) changes its sign at rho = 1."""
+    loss = sf.loss(lambda w: w[0] ** 2 / 2 - w[1] ** 2 / 2 + w[1] ** 4 / 4, dim=2)
+    for rho, kind in [(0.99, sf.Kind.sliding), (1.01, sf.Kind.undefined)]:
+        found = sf.classify(sf.Flow(loss, sf.SAM(rho=rho)), [0.0, 0.0])
+        sliding = found.local.sliding
+        assert (found.kind, sliding.evidence) == (kind, Evidence.minimised)
+        # BFGS to 1e-10 of the scale of S, whose error is of second order in the direction's.
+        assert sliding.least[0] == pytest.approx(rho * (1 - rho**2), abs=1e-9)
+        assert "by minimisation" in str(found) or kind is sf.Kind.undefined
 
 
 def test_the_measured_radius_stands_beside_the_proved_one():

@@ -1,47 +1,155 @@
 """What holds a flow near a critical point where its rule has no Jacobian: sliding.
 
-A rule may know it. Of linear ascents one inequality gives the radius from which it comes to the
-point; other rules are asked for their limits from many sides.
+On a quadratic loss by closed forms, on a formula by proof, and else by minimisation over the sphere
+of the rate at which ‖g‖ falls. A rule may know of itself what its flow does to the quadratic part.
 """
 
-from typing import Any
-
-import equinox as eqx
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from samflow._status import Kind
-from samflow.equilibria.nonsmooth.records import Nonsmooth, Sliding
-from samflow.losses.base import AbstractLoss
+from samflow._status import Kind, Verdict
+from samflow.equilibria._units import bending_length
+from samflow.equilibria.nonsmooth.records import Evidence, Nonsmooth, Sliding, vector
+from samflow.equilibria.nonsmooth.sphere import end_in_rho, least_rate
+from samflow.losses.expression import ExpressionLoss
 from samflow.losses.quadratic import is_quadratic
-from samflow.rules import is_normalised
+from samflow.proofs.sliding import certify_sliding
+from samflow.rules import GD, is_normalised
 from samflow.rules.critical import EQUAL, Attraction, LinearAscent
 from samflow.systems import Flow
 
-_DIRECTIONS = 64
-"""Random directions in which a flow without a closed form is asked whether it comes in."""
+_PLANE, _ROUGH = 2, 0.5
+"""In more dimensions a brief proof tells the sign of the least S, and its size within a factor."""
+_CELLS = 1500
+"""Of each search of a proof: a few tenths of a second in two dimensions."""
 
 
 def holds_flow(
     system: Flow, w: Array, hessian: np.ndarray, ascent: LinearAscent | None
 ) -> Nonsmooth:
     """Return how the flow comes to its critical point `w`; nothing where H is singular."""
-    exact = is_quadratic(system.loss)
-    lams, vectors = np.linalg.eigh(hessian)
+    lams = np.linalg.eigvalsh(hessian)
     regular = np.abs(lams).min() > EQUAL * np.abs(lams).max()
     if not regular or (ascent is not None and ascent.rho == 0):
         return Nonsmooth(Kind.undefined)
     known = system.rule.attraction(system.loss, np.asarray(w), hessian)
+    if is_quadratic(system.loss):
+        return _on_quadratic(system, w, hessian, ascent, known)
+    radius = _sliding_radius(hessian, ascent) if known is None and ascent is not None else None
+    proof = proved_flow(system, np.asarray(w))
+    if proof is not None and proof.sliding is not None:
+        quadratic = radius if known is None else known.radius
+        return proof._replace(sliding=proof.sliding._replace(quadratic_radius=quadratic))
+    if known is None and is_normalised(system.rule):
+        return _by_minimisation(system, w, hessian, ascent, radius)
+    if known is None:
+        return Nonsmooth(Kind.undefined)
+    sliding = Sliding(Evidence.quadratic_part, known.finite_time, known.radius, known.radius)
+    return Nonsmooth(known.kind, sliding=None if known.finite_time is None else sliding)
+
+
+def proved_flow(system: Flow, w: np.ndarray, *, brief: bool = False) -> Nonsmooth | None:
+    """Return what is proved at `w` on the loss itself; None where no proof can be tried.
+
+    Args:
+        system: a flow of a rule that jumps at critical points.
+        w: a critical point.
+        brief: whether to leave out the radius, how near the quadratic part is, and in more than two
+            dimensions the end in rho.
+
+    """
+    step = system.rule.ascent_step(system.loss)
+    formula = isinstance(system.loss, ExpressionLoss) and not is_quadratic(system.loss)
+    if not formula or step is None or step.eps:
+        return None
+    plane = system.dim <= _PLANE
+    proof = certify_sliding(
+        system,
+        w,
+        end=plane or not brief,
+        near=not brief,
+        radius=not brief,
+        max_cells=_CELLS,
+        rtol=_ROUGH if brief and not plane else None,
+    )
+    if proof.verdict is Verdict.unsupported:
+        return None
+    proved = proof.verdict is Verdict.proved
+    sliding = Sliding(
+        evidence=Evidence.proved,
+        finite_time=not step.keeps_length if proved else None,
+        radius=proof.radius or None,
+        least=proof.least,
+        direction=proof.direction,
+        rho_end=proof.rho_end,
+        end_direction=proof.end_direction,
+        near=proof.near,
+        leaves=proof.leaves,
+        reason=proof.reason,
+    )
+    kind = Kind.undefined if proof.leaves is None else Kind.saddle
+    if proved:
+        kind = Kind.attracting if step.keeps_length else Kind.sliding
+    return Nonsmooth(kind, sliding=sliding, exact=True)
+
+
+def with_end(found: Nonsmooth, system: Flow, w: Array, hessian: np.ndarray) -> Nonsmooth:
+    """Return `found` with the end in rho, where minimisation has to look for it."""
+    sliding = found.sliding
+    if sliding is None or sliding.evidence is not Evidence.minimised or sliding.least is None:
+        return found
+    rule = system.rule
+    ascent = rule.linear_ascent(system.loss, np.asarray(w))
+    if not is_normalised(rule) or not hasattr(rule, "rho") or is_quadratic(system.loss):
+        return found
+    length = bending_length(Flow(system.loss, GD()), w)
+    end = end_in_rho(rule, system.loss, w, hessian, ascent, length=length)
+    sliding = sliding._replace(rho_end=(end.low, end.high), end_direction=end.direction)
+    return found._replace(sliding=sliding)
+
+
+def _on_quadratic(
+    system: Flow,
+    w: Array,
+    hessian: np.ndarray,
+    ascent: LinearAscent | None,
+    known: Attraction | None,
+) -> Nonsmooth:
+    """Return what closed forms say, or the limits of the rule from many sides."""
     if known is None and ascent is not None:
         known = Attraction(Kind.sliding, finite_time=True, radius=_sliding_radius(hessian, ascent))
-    if known is None and is_normalised(system.rule) and _comes_in(system, w, hessian, vectors):
-        known = Attraction(Kind.sliding, finite_time=True)
-    if known is None or known.finite_time is None:
-        return Nonsmooth(Kind.undefined if known is None else known.kind)
-    sliding = Sliding(known.radius, exact, known.finite_time)
-    return Nonsmooth(known.kind, sliding=sliding, exact=exact)
+    if known is None:
+        if is_normalised(system.rule):
+            return _by_minimisation(system, w, hessian, ascent, None)
+        return Nonsmooth(Kind.undefined)
+    sliding = Sliding(Evidence.exact, known.finite_time, known.radius, known.radius)
+    return Nonsmooth(known.kind, sliding=None if known.finite_time is None else sliding, exact=True)
+
+
+def _by_minimisation(
+    system: Flow,
+    w: Array,
+    hessian: np.ndarray,
+    ascent: LinearAscent | None,
+    quadratic_radius: float | None,
+) -> Nonsmooth:
+    """Return whether ‖g‖ falls at the point from every direction, as far as minimisation sees."""
+    assert is_normalised(system.rule)
+    found = least_rate(system.rule, system.loss, w, hessian, ascent)
+    sliding = Sliding(
+        evidence=Evidence.minimised,
+        finite_time=True if found.sign > 0 else None,
+        quadratic_radius=quadratic_radius,
+        least=(found.value, found.value),
+        direction=found.direction,
+    )
+    if found.sign == 0:
+        known = not np.isnan(found.value)
+        reason = "‖g‖ neither falls nor grows, to rounding," if known else "there is no limit"
+        reason = f"{reason} along {vector(found.direction)}"
+        sliding = sliding._replace(least=None, reason=reason)
+    kind = Kind.sliding if found.sign > 0 else Kind.undefined
+    return Nonsmooth(kind, sliding=sliding, exact=True)
 
 
 def _sliding_radius(hessian: np.ndarray, ascent: LinearAscent) -> float:
@@ -55,21 +163,3 @@ def _sliding_radius(hessian: np.ndarray, ascent: LinearAscent) -> float:
     inverse = np.linalg.inv(scale @ hessian)  # TH²T = (TH)(TH)ᵀ
     largest = np.linalg.eigvalsh(-inverse @ (push + push.T) @ inverse.T / 2)[-1]
     return float(ascent.rho * unit / largest) if largest > 0 else float("inf")
-
-
-def _comes_in(system: Flow, w: Array, hessian: np.ndarray, vectors: np.ndarray) -> bool:
-    """Say whether ‖g‖ falls at the point from every direction tried: eᵀH lim d > 0.
-
-    Undefined limits, as those of ASAM along a weight of 0, count as no.
-    """
-    random = np.random.default_rng(0).normal(size=(_DIRECTIONS, len(hessian)))
-    sides = np.concatenate([vectors.T, -vectors.T, np.eye(len(hessian)), random])
-    e = sides / np.linalg.norm(sides, axis=1, keepdims=True)
-    limits = np.asarray(_limits(system.rule, system.loss, w, jnp.asarray(e)))
-    speeds = np.einsum("ki,ij,kj->k", e, hessian, limits)
-    return bool((speeds > EQUAL * np.abs(hessian).max() * np.abs(limits).max()).all())
-
-
-@eqx.filter_jit
-def _limits(rule: Any, loss: AbstractLoss, w: Array, e: Array) -> Array:
-    return jax.vmap(lambda one: rule.limit(loss, w, one))(e)
