@@ -7,7 +7,7 @@ import pytest
 
 import samflow as sf
 from samflow import rules, theory
-from samflow.equilibria.nonsmooth.records import Evidence
+from samflow.equilibria.nonsmooth.arriving import Evidence
 
 HEAVY, NESTEROV = {"momentum": 0.6}, {"momentum": 0.6, "nesterov": True}
 

@@ -9,7 +9,8 @@ from jaxtyping import Array
 
 from samflow._status import Kind, Verdict
 from samflow.equilibria._units import bending_length
-from samflow.equilibria.nonsmooth.records import Evidence, Nonsmooth, Sliding, vector
+from samflow.equilibria.nonsmooth.arriving import Evidence, Sliding, vector
+from samflow.equilibria.nonsmooth.records import Nonsmooth
 from samflow.equilibria.nonsmooth.sphere import end_in_rho, least_rate
 from samflow.losses.expression import ExpressionLoss
 from samflow.losses.quadratic import is_quadratic
