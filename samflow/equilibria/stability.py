@@ -102,10 +102,17 @@ class Stability(AbstractRecord):
             )
         return self.spectrum
 
+    @property
+    def _known_without_jacobian(self) -> bool:
+        local = self.local
+        if local is None:
+            return False
+        lost = local.on_loss is not None and local.two_cycle is not None
+        return self.kind is not Kind.undefined or local.sliding is not None or lost
+
     def __str__(self) -> str:
         """Return one line with the kind, the spectrum and, where there is none, the reason."""
-        known = self.kind is not Kind.undefined or (self.local is not None and self.local.sliding)
-        if self.status is Status.not_differentiable and known:
+        if self.status is Status.not_differentiable and self._known_without_jacobian:
             return f"{self.kind}: no Jacobian; {self.local}"
         if self.kind is Kind.undefined:
             return f"{self.kind}: {self.status.message}"
