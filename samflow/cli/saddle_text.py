@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         Survey,
         SurveyedPoint,
     )
+    from samflow.proofs.traps import TrapClaim
 
 _NAMED = 4
 """Of points that are alike so many are named."""
@@ -275,7 +276,29 @@ def _thresholds(point: "SurveyedPoint") -> list[str]:
     for behaviour in point.behaviours:
         if behaviour.sliding is not None and str(behaviour.sliding):
             flows.setdefault(str(behaviour.sliding), []).append(behaviour.rule.upper())
+    maps: dict[str, list[str]] = {}
+    for behaviour in point.behaviours:
+        if behaviour.trap is not None:
+            maps.setdefault(_trap(behaviour.trap), []).append(behaviour.rule.upper())
+    lines += [f"{', '.join(rules)}, map: {text}" for text, rules in maps.items()]
     return lines + [f"{', '.join(rules)}, flow: {text}" for text, rules in flows.items()]
+
+
+def _trap(found: "TrapClaim") -> str:
+    """Say what a short search proves of orbits near the point."""
+    if found.verdict == "proved":
+        return (
+            f"orbits stay within {found.radius:.3g} of the point, from within "
+            f"{found.entered_from:.3g}: proved"
+        )
+    if found.escape is not None:
+        how = (
+            "reach weights where the map is undefined"
+            if found.escape.undefined
+            else f"go farther than {found.within:.3g}"
+        )
+        return f"orbits from arbitrarily near {how}: proved"
+    return f"nothing proved by a short search ({found.reason}); `sf.certify_trap` searches longer"
 
 
 def _summary(found: "Survey") -> list[str]:

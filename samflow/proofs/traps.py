@@ -236,6 +236,7 @@ def _reach(eigenvalues: np.ndarray, rho: float, lr: float) -> float:
 def _sweep(problem: Problem, budget: Budget, about: dict[str, Any]) -> TrapClaim:
     """Cut the ranges until every part is proved, or one point of them is refuted."""
     whole: Box = (about["rho"], about["lr"])
+    boxes = min(_NEIGHBOUR_BOXES, budget.left)
     queue: deque[Box] = deque([whole])
     traps: list[Trap] = []
     left: list[Box] = []
@@ -272,7 +273,7 @@ def _sweep(problem: Problem, budget: Budget, about: dict[str, Any]) -> TrapClaim
             return _record(Verdict.refuted, "", fails=found.at, escape=found.escape, **about)
     axes = zip(*left, strict=True)
     undecided = tuple((min(a for a, _ in axis), max(b for _, b in axis)) for axis in axes)
-    neighbour = _neighbour(problem)
+    neighbour = _neighbour(problem, boxes)
     reason = first.reason if neighbour is None else NEIGHBOUR
     where = first.gap if neighbour is None else neighbour
     return _record(
@@ -297,11 +298,11 @@ def _cut(part: Box) -> list[Box]:
     return [(*before, (low, cut), *after), (*before, (cut, high), *after)]
 
 
-def _neighbour(problem: Problem) -> Box | None:
+def _neighbour(problem: Problem, boxes: int) -> Box | None:
     """Return an enclosure of the nearest other critical point in the region, if any is found."""
     around = [span(x) for x in problem.centre]
     region = tuple((a - problem.within, b + problem.within) for a, b in around)
-    found = find_zeros(problem.equations, region, max_boxes=_NEIGHBOUR_BOXES).zeros
+    found = find_zeros(problem.equations, region, max_boxes=boxes).zeros
 
     def distance(zero: Balls) -> float:
         pairs = zip(zero, problem.centre, strict=True)
