@@ -206,7 +206,8 @@ def certify_sliding(
 
 
 @functools.lru_cache(maxsize=16)
-def _derivatives(expression: sympy.Expr, symbols: tuple[sympy.Symbol, ...]) -> GradientEquations:
+def derivatives(expression: sympy.Expr, symbols: tuple[sympy.Symbol, ...]) -> GradientEquations:
+    """Return the equations of a formula; those of the last few are kept."""
     return GradientEquations(expression, symbols)
 
 
@@ -235,7 +236,7 @@ class _Search:
 
     def __init__(self, loss: ExpressionLoss, step: AscentStep, max_cells: int, rtol: float):
         self.loss, self.step, self.max_cells, self.rtol = loss, step, max_cells, rtol
-        self.gradient = _derivatives(loss.expression, loss.symbols)
+        self.gradient = derivatives(loss.expression, loss.symbols)
         everywhere = loss.expression.is_polynomial(*loss.symbols)
         self.equations = self.gradient if everywhere else WithinDomain(self.gradient)
 
@@ -358,21 +359,28 @@ class _Search:
         return max(2 * rho, _RANGE * self._bending_length(rho))
 
     def _bending_length(self, unit: float) -> float:
-        """Return the length, of those that are a power of 2 times `unit`, over which H changes."""
+        """Return a length over which H changes by half: `unit` times a power of 2."""
         hessian = np.array([[float(x) for x in row] for row in self.rate.hessian])
         axes = np.concatenate([np.eye(len(hessian)), np.linalg.eigh(hessian)[1].T])
-        for power in range(-_OCTAVES, _OCTAVES + 1):
-            length = unit * 2.0**power
-            for e in [*axes, *-axes]:
-                point = [c + length * x for c, x in zip(self.centre, e.tolist(), strict=True)]
+        ends = np.concatenate([axes, -axes]).tolist()
+
+        def changes(length: float) -> bool:
+            for e in ends:
+                point = [c + length * x for c, x in zip(self.centre, e, strict=True)]
                 try:
                     there = self.equations.hessian(point)
                 except OutsideDomain:
-                    return length
+                    return True
                 change = np.array([[float(x) for x in row] for row in there]) - hessian
                 if not np.abs(change).max() < _BEND * np.abs(hessian).max():
-                    return length
-        return unit
+                    return True
+            return False
+
+        powers = range(1, _OCTAVES)
+        if changes(unit):
+            bent = (unit / 2.0**k for k in powers if not changes(unit / 2.0 ** (k + 1)))
+            return next(bent, unit)
+        return next((unit * 2.0**k for k in powers if changes(unit * 2.0**k)), unit)
 
     def radius(self, found: dict[str, Any]) -> dict[str, Any]:
         """Return the radius that is kept, what limits it, and the time of arrival."""
