@@ -8,6 +8,7 @@ import numpy as np
 
 from samflow._types import Box
 from samflow.proofs._cones import Budget, falls, keeps
+from samflow.proofs._escapes import Escape, prove_escape
 from samflow.proofs._gauges import AbstractGauge, Ellipsoid
 from samflow.proofs._guesses import (
     Leaving,
@@ -19,7 +20,6 @@ from samflow.proofs._guesses import (
     least_fall,
 )
 from samflow.proofs._krawczyk import refine
-from samflow.proofs._leaving import Escape, prove_escape
 from samflow.proofs._steps import Chart
 from samflow.proofs.balls import Balls, Span, working_precision
 from samflow.proofs.directions import middle

@@ -14,11 +14,11 @@ from samflow._status import Verdict
 from samflow._types import ArrayLike, Box
 from samflow.losses.expression import ExpressionLoss
 from samflow.proofs._cones import Budget
+from samflow.proofs._escapes import Escape
 from samflow.proofs._krawczyk import overlap
-from samflow.proofs._leaving import Escape
 from samflow.proofs._near import critical_point
 from samflow.proofs._ranges import checked_range, shown
-from samflow.proofs._trapping import Failure, Problem, Trap, attempt
+from samflow.proofs._trapping import BUDGET, DOMAIN, Failure, Problem, Trap, attempt
 from samflow.proofs.balls import (
     Balls,
     OutsideDomain,
@@ -273,7 +273,7 @@ def _sweep(problem: Problem, budget: Budget, about: dict[str, Any]) -> TrapClaim
             return _record(Verdict.refuted, "", fails=found.at, escape=found.escape, **about)
     axes = zip(*left, strict=True)
     undecided = tuple((min(a for a, _ in axis), max(b for _, b in axis)) for axis in axes)
-    neighbour = _neighbour(problem, boxes)
+    neighbour = None if first.reason in (BUDGET, DOMAIN) else _neighbour(problem, boxes)
     reason = first.reason if neighbour is None else NEIGHBOUR
     where = first.gap if neighbour is None else neighbour
     return _record(
