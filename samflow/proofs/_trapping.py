@@ -8,6 +8,7 @@ import numpy as np
 
 from samflow._types import Box
 from samflow.proofs._cones import Budget, falls, keeps
+from samflow.proofs._escapes import Escape, prove_escape
 from samflow.proofs._gauges import AbstractGauge, Ellipsoid
 from samflow.proofs._guesses import (
     Leaving,
@@ -19,7 +20,6 @@ from samflow.proofs._guesses import (
     least_fall,
 )
 from samflow.proofs._krawczyk import refine
-from samflow.proofs._leaving import Escape, prove_escape
 from samflow.proofs._steps import Chart
 from samflow.proofs.balls import Balls, Span, working_precision
 from samflow.proofs.directions import middle
@@ -34,10 +34,12 @@ UNDETERMINED = "an orbit leaves, but not provably at the highest precision"
 
 _BITS = 80
 _ROOMS = (1.25, 1.1, 1.05)
-_BOX_ROOMS = (0.05, 0.25)
+_BOX_ROOMS = (0.25, 0.05)
+_LINE_ROOMS = (1e-3, 0.05)
+_FEW_STEPS = 500
 _BAND = 1.5
 _LEAST_BAND = 1.02
-_ENTRY_CELLS = 8_000
+_ENTRY_CELLS = 4_000
 _FAR = 4.0
 _SHARE = 0.25
 """Of the fall of levels that samples show, the share that is proved."""
@@ -128,17 +130,24 @@ class _Attempt:
         # A wide part whose middle has a set is for cutting.
         if found is not None and found.reason != OPEN and len(self.pairs) > 1:
             return found
+        boxed = self._box_or_escape(min(_FEW_STEPS, self.problem.max_steps))
+        if isinstance(boxed, Trap) or boxed.escape is not None or len(self.pairs) > 1:
+            return boxed
+        later = self._box_or_escape(self.problem.max_steps, again=boxed.reason == OPEN)
+        if isinstance(later, Trap) or later.reason != OPEN:
+            return later
+        return boxed if found is None or found.reason == OPEN else found
+
+    def _box_or_escape(self, num_steps: int, *, again: bool = True) -> Trap | Failure:
+        """Follow orbits; prove that one leaves, or try a box around where they have been."""
         axes = np.linalg.eigh(self.problem.hessian)[1].T
         orbits = []
         for pair in self.pairs:
-            orbit = follow(self.numeric, axes, pair, self.problem.within, self.problem.max_steps)
+            orbit = follow(self.numeric, axes, pair, self.problem.within, num_steps)
             if orbit.leaving is not None:
                 return self._escape(orbit.leaving, pair)
             orbits.append(orbit)
-        boxed = self._box(axes, orbits)
-        if isinstance(boxed, Trap) or found is None or found.reason == OPEN:
-            return boxed
-        return found
+        return self._box(axes, orbits) if again else Failure(OPEN)
 
     def _ellipsoid(self) -> Trap | Failure:
         """Try ‖H(w − w*)‖ ≤ r."""
@@ -146,7 +155,9 @@ class _Attempt:
         values, vectors = np.linalg.eigh(self.problem.hessian)
         rows = values[:, None] * vectors.T  # ‖rows x‖ = ‖H x‖, and cells lie along eigenvectors
         whole = Ellipsoid(rows)
-        guess = ellipsoid_levels(self.numeric, whole, self.pairs, self.far / whole.extents()[1])
+        guess = ellipsoid_levels(
+            self.numeric, whole, self.pairs, self.far / float(whole.extents()[1])
+        )
         if guess is None:
             return Failure(OPEN)
         low, high = guess
@@ -170,7 +181,7 @@ class _Attempt:
         low = np.min([orbit.low for orbit in orbits], axis=0)
         high = np.max([orbit.high for orbit in orbits], axis=0)
         failure = Failure(OPEN)
-        for room in _BOX_ROOMS:
+        for room in _BOX_ROOMS if self.numeric.dim > 1 else _LINE_ROOMS:
             guess = box_kept(self.numeric, axes, low, high, self.pairs, room)
             if guess is None:
                 continue

@@ -1,5 +1,6 @@
 """Traps of normalised SAM on the loss itself: invariant sets about a critical point, proved."""
 
+import itertools
 import math
 from collections import deque
 from typing import Any
@@ -13,11 +14,11 @@ from samflow._status import Verdict
 from samflow._types import ArrayLike, Box
 from samflow.losses.expression import ExpressionLoss
 from samflow.proofs._cones import Budget
+from samflow.proofs._escapes import Escape
 from samflow.proofs._krawczyk import overlap
-from samflow.proofs._leaving import Escape
 from samflow.proofs._near import critical_point
 from samflow.proofs._ranges import checked_range, shown
-from samflow.proofs._trapping import Failure, Problem, Trap, attempt
+from samflow.proofs._trapping import BUDGET, DOMAIN, Failure, Problem, Trap, attempt
 from samflow.proofs.balls import (
     Balls,
     OutsideDomain,
@@ -96,21 +97,17 @@ class TrapClaim(AbstractRecord):
         """Say in one line what is proved."""
         text = f"trap for every rho in {shown(self.rho)} and lr in {shown(self.lr)}: {self.verdict}"
         if self.verdict is Verdict.proved:
+            steps = f" in at most {self.num_steps} steps" if self.num_steps else ""
             return (
-                f"{text}: within {self.radius:.3g} of the critical point, entered from within "
-                f"{self.entered_from:.3g} in at most {self.num_steps} steps"
+                f"{text}: orbits stay within {self.radius:.3g} of the critical point, and come "
+                f"there from within {self.entered_from:.3g}{steps}"
             )
         if self.escape is not None and self.fails is not None:
             rho, lr = self.fails
-            how = (
-                "reach weights where the map is undefined"
-                if self.escape.undefined
-                else (f"are farther than {self.within:.3g}")
-            )
-            return (
-                f"{text}: at rho {rho:g}, lr {lr:g} orbits from arbitrarily near {how} after "
-                f"{self.escape.num_steps} steps"
-            )
+            how = f"go farther than {self.within:.3g} in {self.escape.num_steps} steps"
+            if self.escape.undefined:
+                how = f"come to where the map is undefined in {self.escape.num_steps} steps"
+            return f"{text}: at rho {rho:g}, lr {lr:g} orbits from arbitrarily near {how}"
         return f"{text} ({self.reason})"
 
 
@@ -127,13 +124,48 @@ def certify_trap(
     """Prove or refute that SAM's map on the loss has a trap about a critical point.
 
     A trap is a set that holds a neighbourhood of the critical point w*, lies in
-    ‖w − w*‖ ≤ within, and is left by no orbit of w⁺ = w − lr g(w + rho g(w)/‖g(w)‖). An orbit that
-    hits w* exactly, where the map is undefined, ends there.
+    ‖w − w*‖ ≤ within, and from which no orbit of w⁺ = w − lr g(w + rho g(w)/‖g(w)‖) ever goes
+    farther than that. An orbit that hits w* exactly, where the map is undefined, ends there.
+
+    `proved` comes with the set: an ellipsoid ‖H(w − w*)‖ ≤ r, or a box along the eigenvectors of H,
+    with the larger multiples of it from which orbits come to it. `refuted` says that arbitrarily
+    near to w* there are starts whose orbits leave ‖w − w*‖ ≤ within, so that no trap lies in it.
+    It does not say that a larger region has none, that all orbits leave, or that they do not come
+    back. `inconclusive` says why, and where.
+
+    Args:
+        system: a `Map` on a loss given by a formula, of SAM or of another rule that states that
+            its ascent is rho g/‖g‖; without momentum and weight decay.
+        w: weights of shape (dim,) close to the critical point; the one that Newton's iteration
+            leads to is proved to exist, and returned.
+        rho: a number, or a pair (low, high) for all numbers between; > 0. By default the rule's.
+        lr: the same; by default the system's.
+        within: a distance. By default four times what the ball of the quadratic part extends to
+            (Proposition 10 of docs/theory), at the upper ends of the ranges:
+            lr·rho·max λ²/min(1, 2 − lr λ), over min|λ|.
+        max_cells: how many cells all searches together examine at most, about 0.3 ms each.
+        max_steps: how many steps orbits are followed for a refutation.
+
+    Returns:
+        A `TrapClaim`. Its verdict is unsupported, with the reason, for other systems, and
+        inconclusive where the Hessian is singular, where `w` is not near a critical point, where
+        another critical point lies in the region, where the ascent may leave the domain of the
+        loss, where the budget is spent, and where orbits stay but no set of the two forms is kept.
+
+    Raises:
+        ArgumentError: for numbers out of range; for what is not a `Map`.
+
+    Not guaranteed: that the sets are the smallest, or the entry the largest. Many dimensions: the
+    number of cells grows like a power of dim − 1; 3 take seconds, more than 4 seldom succeed.
+
+    Source: docs/theory, section 3, Propositions T1 to T3.
 
     """
     check_system(system, Map)
     start = np.asarray(_checks.point("w", w, system.dim), dtype=float)
-    rhos = checked_range("rho", getattr(system.rule, "rho", 0.0) if rho is None else rho, _positive)
+    given = getattr(system.rule, "rho", 0.0) if rho is None else rho
+    reason = _unsupported(system)
+    rhos = checked_range("rho", given, _checks.nonnegative if reason else _positive)
     lrs = checked_range("lr", system.lr if lr is None else lr, _checks.positive)
     cells, steps = _checks.count("max_cells", max_cells), _checks.count("max_steps", max_steps)
     versions = {"python-flint": flint.__version__, "sympy": sympy.__version__}
@@ -143,7 +175,6 @@ def certify_trap(
         "provenance": provenance(system.describe(), max_cells=cells, max_steps=steps, **versions),
     }
     distance = math.nan if within is None else _checks.positive("within", within)
-    reason = _unsupported(system)
     if reason:
         return _record(Verdict.unsupported, reason, within=distance, **asked)
     loss = system.loss
@@ -234,9 +265,14 @@ def _sweep(problem: Problem, budget: Budget, about: dict[str, Any]) -> TrapClaim
             traps=tuple(traps),
             **about,
         )
+    # Long orbits are followed at single points only: of the ranges, at their corners.
+    for rho, lr in itertools.product(*whole) if parts > 1 else ():
+        found = attempt(problem, ((rho, rho), (lr, lr)), budget)
+        if isinstance(found, Failure) and found.escape is not None:
+            return _record(Verdict.refuted, "", fails=found.at, escape=found.escape, **about)
     axes = zip(*left, strict=True)
     undecided = tuple((min(a for a, _ in axis), max(b for _, b in axis)) for axis in axes)
-    neighbour = _neighbour(problem)
+    neighbour = None if first.reason in (BUDGET, DOMAIN) else _neighbour(problem)
     reason = first.reason if neighbour is None else NEIGHBOUR
     where = first.gap if neighbour is None else neighbour
     return _record(
