@@ -1,4 +1,4 @@
-"""The searches behind a proof of sliding: the least S, its end in rho, where it is the quadratic's."""
+"""The searches behind a proof of sliding: the least S, its end in rho, nearness to quadratics."""
 
 import functools
 import itertools
