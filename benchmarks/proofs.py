@@ -93,7 +93,7 @@ def _forget() -> None:
     from sympy.core.cache import clear_cache
 
     from samflow.losses import _tape
-    from samflow.proofs import sliding as proofs
+    from samflow.proofs import _sliding_search as proofs
 
     clear_cache()
     _tape.tape.cache_clear()
