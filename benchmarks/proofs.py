@@ -35,12 +35,27 @@ def sliding(loss: str, w: list[float], **options: Any) -> Callable[[], Any]:
     return run
 
 
+def trap(lr: Any, rho: Any = RHO) -> Callable[[], Any]:
+    """Return the proof that Beale's saddle holds SAM's map, at one rho and lr or for ranges."""
+
+    def run() -> Any:
+        import samflow as sf
+
+        beale: Any = sf.losses.beale()
+        system: Any = sf.Map(beale, sf.SAM(rho=RHO), lr=0.01)
+        return sf.certify_trap(system, [0.0, 1.0], rho=rho, lr=lr)
+
+    return run
+
+
 CASES: dict[str, tuple[float, Callable[[], Any]]] = {
     "least S, Beale (0, 1)": (0.5, sliding("beale", [0.0, 1.0])),
     "end in rho, Beale (0, 1)": (0.5, sliding("beale", [0.0, 1.0], end=True)),
     "radius, Beale (0, 1)": (1.0, sliding("beale", [0.0, 1.0], radius=True)),
     "least S, Rosenbrock in 3": (1.0, sliding("rosenbrock", [1.0] * 3)),
     "least S, Rosenbrock in 4": (1.0, sliding("rosenbrock", [1.0] * 4)),
+    "trap, Beale (0, 1)": (2.0, trap(0.01)),
+    "trap, ranges of rho and lr": (4.0, trap((0.008, 0.012), (0.045, 0.055))),
 }
 """What is proved, and the ratio that the first call should not exceed."""
 
