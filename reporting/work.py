@@ -80,6 +80,7 @@ COSTS = {
     "sam-cycle": 2.0,
     "saddle-cycles": 3.0,
     "rotation": 4.0,
+    "proved-traps": 6.0,
     "sam-flow": 10.0,
     "saddle-at-finite-rho": 9.0,
     "practical-sam": 2.5,
