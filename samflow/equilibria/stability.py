@@ -107,7 +107,8 @@ class Stability(AbstractRecord):
         local = self.local
         if local is None:
             return False
-        lost = local.on_loss is not None and local.two_cycle is not None
+        quadratic = local.two_cycle is not None or local.trap is not None
+        lost = local.on_loss is not None and quadratic
         return self.kind is not Kind.undefined or local.sliding is not None or lost
 
     def __str__(self) -> str:

@@ -289,3 +289,18 @@ def test_up_to_its_rho_the_two_cycle_of_the_quadratic_part_is_the_losss_to_one_p
 
 def test_nothing_is_bent_on_a_quadratic():
     assert theory.quadratic_cycle_rho(1.0, 0.0, across=[(0.3, 0.0)], lr=0.1) == math.inf
+
+
+@pytest.mark.parametrize(
+    ("rho", "kind"), [(0.5, "chaotic trap"), (0.9, "cycle"), (1.1, "undefined")]
+)
+def test_a_trap_of_the_quadratic_part_that_the_loss_contradicts(rho, kind):
+    """At the maximum of (x² − 1)²/4, whose quadratic part has a chaotic trap for every rho.
+
+    The branches of the map contract where g′(rho) = 3rho² − 1 > 0, and a 2-cycle is there. For
+    rho > 1 the ascent point lies beyond the minimum, and SAM rests at x = ±(rho − 1).
+    """
+    found = sf.classify(sf.Map(sf.loss("(x**2-1)**2/4"), sf.SAM(rho=rho), lr=0.1), [0.0])
+    assert found.kind == kind
+    if kind == "undefined":
+        assert "no attracting cycle on the loss: orbits stay on one side" in str(found)

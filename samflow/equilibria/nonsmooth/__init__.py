@@ -55,14 +55,19 @@ def cycles_beside(
 def _kind(quadratic: Kind, on_loss: OnLoss) -> Kind:
     """Return what the point is on the loss, by what it is on the quadratic part.
 
-    That an orbit still turns is taken for a rotation only where the quadratic part holds it: away
-    from a weak saddle orbits are slow.
+    That an orbit still turns is taken for a rotation only where the quadratic part has a cycle that
+    holds it: away from a weak saddle orbits are slow. A trap of the quadratic part stands unless no
+    orbit turns on the loss.
     """
     if on_loss.cycles:
         return Kind.cycle
-    if quadratic is not Kind.cycle:
-        return quadratic
-    return Kind.rotation if "turns" in on_loss.outcomes else Kind.undefined
+    turns = "turns" in on_loss.outcomes
+    if quadratic is Kind.cycle:
+        return Kind.rotation if turns else Kind.undefined
+    return Kind.undefined if quadratic in _TRAPS and not turns else quadratic
+
+
+_TRAPS = (Kind.trap, Kind.chaotic_trap)
 
 
 __all__ = [

@@ -211,7 +211,7 @@ def _of_loss(found: Nonsmooth) -> list[str]:
         return [f"attracting on the loss: {' and '.join(named)}"]
     if found.kind is Kind.rotation:
         return [on_loss.turning]
-    if found.two_cycle is not None:
+    if found.two_cycle is not None or (found.trap is not None and found.kind is Kind.undefined):
         return [f"no attracting cycle on the loss: {on_loss.without}"]
     return []
 
