@@ -6,8 +6,9 @@ extremes on a rectangle are at the corners: four numbers an eigenvalue decide a 
 
 import itertools
 from collections import deque
-from typing import Any
+from typing import Any, ClassVar
 
+import equinox as eqx
 import flint
 import numpy as np
 import sympy
@@ -31,7 +32,7 @@ from samflow.proofs.balls import (
 from samflow.proofs.enclosures import Dynamics, ascent_eigenvalue, symmetric_eigenvalues
 from samflow.proofs.equations import GradientEquations
 from samflow.proofs.search import certify_near
-from samflow.records import AbstractRecord, Provenance, provenance
+from samflow.records import AbstractRecord, Provenance, Rows, axes, provenance
 
 _CLAIMS = (Kind.attracting, Kind.repelling, Kind.saddle)
 _MAX_RECTANGLES = 400
@@ -63,14 +64,15 @@ class StabilityClaim(AbstractRecord):
 
     """
 
+    rows: ClassVar[Rows] = ()
     verdict: Verdict
     claim: str
-    point: Box | None
-    hessian: tuple[Span, ...]
-    rho: Span
-    lr: Span | None
-    fails: Box | None
-    undecided: Box | None
+    point: Box | None = eqx.field(metadata=axes("weight", "end", units="weight"))
+    hessian: tuple[Span, ...] = eqx.field(metadata=axes("eigenvalue", "end", units="loss/weight^2"))
+    rho: Span = eqx.field(metadata=axes("end"))
+    lr: Span | None = eqx.field(metadata=axes("end"))
+    fails: Box | None = eqx.field(metadata=axes("parameter", "end"))
+    undecided: Box | None = eqx.field(metadata=axes("parameter", "end"))
     reason: str
     provenance: Provenance
 

@@ -7,8 +7,9 @@ in finite time and stays. docs/theory, "Sliding".
 
 import functools
 import itertools
-from typing import Any
+from typing import Any, ClassVar
 
+import equinox as eqx
 import flint
 import numpy as np
 import sympy
@@ -28,7 +29,7 @@ from samflow.proofs.enclosures import symmetric_eigenvalues
 from samflow.proofs.equations import GradientEquations, WithinDomain
 from samflow.proofs.falling import Lengths, Surroundings
 from samflow.proofs.leaving import all_rests_attract, leaving_direction
-from samflow.records import AbstractRecord, Provenance, provenance
+from samflow.records import AbstractRecord, Provenance, Rows, axes, provenance
 from samflow.rules.critical import AscentStep
 from samflow.systems.flow import Flow
 
@@ -94,19 +95,20 @@ class SlidingProof(AbstractRecord):
 
     """
 
+    rows: ClassVar[Rows] = ()
     verdict: Verdict
-    point: Box | None
+    point: Box | None = eqx.field(metadata=axes("weight", "end", units="weight"))
     rho: float
-    least: Span | None
-    direction: tuple[float, ...] | None
-    quadratic: Span | None
-    leaves: tuple[float, ...] | None
-    rho_end: Span | None
-    end_direction: tuple[float, ...] | None
+    least: Span | None = eqx.field(metadata=axes("end", units="loss/weight/time"))
+    direction: tuple[float, ...] | None = eqx.field(metadata=axes("weight", units="1"))
+    quadratic: Span | None = eqx.field(metadata=axes("end", units="loss/weight/time"))
+    leaves: tuple[float, ...] | None = eqx.field(metadata=axes("weight", units="1"))
+    rho_end: Span | None = eqx.field(metadata=axes("end"))
+    end_direction: tuple[float, ...] | None = eqx.field(metadata=axes("weight", units="1"))
     rho_range: float | None
-    near: Span | None
-    radius: float | None
-    time: float | None
+    near: Span | None = eqx.field(metadata=axes("end"))
+    radius: float | None = eqx.field(metadata=axes(units="loss/weight"))
+    time: float | None = eqx.field(metadata=axes(units="time"))
     radius_limit: str
     reason: str
     provenance: Provenance

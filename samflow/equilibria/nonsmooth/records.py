@@ -3,10 +3,11 @@
 import enum
 from collections import Counter
 from fractions import Fraction
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 
+from samflow._axes import axes
 from samflow._status import Kind
 
 OF_QUADRATIC_PART = " (of the quadratic part)"
@@ -29,12 +30,12 @@ class Cycle(NamedTuple):
 
     """
 
-    direction: tuple[float, ...]
-    curvature: float
+    direction: Annotated[tuple[float, ...], axes("weight", units="1")]
+    curvature: Annotated[float, axes(units="loss/weight^2")]
     multiplicity: int
-    radius: float
-    gradient: float
-    multipliers: tuple[complex, ...]
+    radius: Annotated[float, axes(units="weight")]
+    gradient: Annotated[float, axes(units="loss/weight")]
+    multipliers: Annotated[tuple[complex, ...], axes("cycle_mode", units="1")]
     attracts: bool | None
 
 
@@ -56,11 +57,11 @@ class LossCycle(NamedTuple):
 
     period: int
     negative: int
-    curvature: float
-    nearest: float
-    farthest: float
-    multipliers: tuple[complex, ...]
-    residual: float
+    curvature: Annotated[float, axes(units="loss/weight^2")]
+    nearest: Annotated[float, axes(units="weight")]
+    farthest: Annotated[float, axes(units="weight")]
+    multipliers: Annotated[tuple[complex, ...], axes("loss_cycle_mode", units="1")]
+    residual: Annotated[float, axes(units="weight")]
 
     @property
     def rotation(self) -> Fraction:
@@ -89,8 +90,8 @@ class OnLoss(NamedTuple):
 
     """
 
-    cycles: tuple[LossCycle, ...]
-    outcomes: tuple[str, ...]
+    cycles: Annotated[tuple[LossCycle, ...], axes("loss_cycle")]
+    outcomes: Annotated[tuple[str, ...], axes("loss_start")]
     share: float
     max_period: int
     quadratic_rho: float | None = None
@@ -127,9 +128,9 @@ class Trap(NamedTuple):
 
     """
 
-    radius: float
-    entered_from: float
-    exponent: float | None
+    radius: Annotated[float, axes(units="loss/weight")]
+    entered_from: Annotated[float, axes(units="loss/weight")]
+    exponent: Annotated[float | None, axes(units="1/step")]
 
 
 class Evidence(enum.StrEnum):
@@ -175,16 +176,16 @@ class Sliding(NamedTuple):
 
     evidence: Evidence
     finite_time: bool | None = None
-    radius: float | None = None
-    quadratic_radius: float | None = None
-    least: tuple[float, float] | None = None
-    direction: tuple[float, ...] | None = None
-    rho_end: tuple[float, float] | None = None
-    end_direction: tuple[float, ...] | None = None
-    near: tuple[float, float] | None = None
-    leaves: tuple[float, ...] | None = None
+    radius: Annotated[float | None, axes(units="loss/weight")] = None
+    quadratic_radius: Annotated[float | None, axes(units="loss/weight")] = None
+    least: Annotated[tuple[float, float] | None, axes("end", units="loss/weight/time")] = None
+    direction: Annotated[tuple[float, ...] | None, axes("weight", units="1")] = None
+    rho_end: Annotated[tuple[float, float] | None, axes("end")] = None
+    end_direction: Annotated[tuple[float, ...] | None, axes("weight", units="1")] = None
+    near: Annotated[tuple[float, float] | None, axes("end")] = None
+    leaves: Annotated[tuple[float, ...] | None, axes("weight", units="1")] = None
     reason: str = ""
-    measured: float | None = None
+    measured: Annotated[float | None, axes(units="loss/weight")] = None
 
     @property
     def exact(self) -> bool:
@@ -214,7 +215,7 @@ class Nonsmooth(NamedTuple):
     """
 
     kind: Kind
-    cycles: tuple[Cycle, ...] = ()
+    cycles: Annotated[tuple[Cycle, ...], axes("local_cycle")] = ()
     trap: Trap | None = None
     sliding: Sliding | None = None
     exact: bool = False
