@@ -43,6 +43,7 @@ _HOME = {
     "late_switch": "switching",
     "sweep_switch": "switching",
     "two_phase": "switching",
+    "load_dataset": "records",
     "portrait": "plots",
     "Kind": "_status",
     "Status": "_status",
@@ -51,7 +52,7 @@ _HOME = {
 """Which subpackage holds a public name; it is imported when the name is first used."""
 
 _SUBPACKAGES = ("equilibria", "losses", "networks", "orbits", "plots", "proofs", "rules", "systems")
-_SUBPACKAGES += ("attractors", "noise", "spectra", "switching", "theory")
+_SUBPACKAGES += ("attractors", "noise", "records", "spectra", "switching", "theory")
 
 if TYPE_CHECKING:
     from samflow import (
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
         orbits,
         plots,
         proofs,
+        records,
         rules,
         spectra,
         switching,
@@ -84,6 +86,7 @@ if TYPE_CHECKING:
     from samflow.orbits import integrate, iterate
     from samflow.plots import portrait
     from samflow.proofs import certify_fixed_points, certify_sliding, certify_stability
+    from samflow.records import load_dataset
     from samflow.rules import GD, SAM, USAM, rule
     from samflow.switching import late_switch, sweep_switch, two_phase
     from samflow.systems import (
@@ -125,6 +128,7 @@ __all__ = [
     "integrate",
     "iterate",
     "late_switch",
+    "load_dataset",
     "loss",
     "losses",
     "lyapunov_spectrum",
@@ -135,6 +139,7 @@ __all__ = [
     "plots",
     "portrait",
     "proofs",
+    "records",
     "rule",
     "rules",
     "spectra",

@@ -21,6 +21,7 @@ from samflow.equilibria._multistart import (
 )
 from samflow.equilibria._units import box_width
 from samflow.equilibria.stability import Stability, by_proof, classify
+from samflow.losses.expression import weight_names
 from samflow.proofs._certify import COVERS, certify_fixed_points
 from samflow.proofs.certificates import Certificate, CertifiedPoint
 from samflow.records import AbstractRecord, Provenance, Rows, axes, provenance
@@ -51,6 +52,7 @@ class FixedPoints(AbstractRecord):
         covers: which fixed points were looked for.
         note: how the search went; for multistart how many starts ended where.
         certificate: the proof where there is one, with what it left undecided.
+        weights: their names, of a loss with a formula; else empty.
 
     """
 
@@ -75,6 +77,9 @@ class FixedPoints(AbstractRecord):
         static=True, metadata=axes(rename={"point": "certified_point"})
     )
     provenance: Provenance = eqx.field(static=True)
+    weights: tuple[str, ...] = eqx.field(
+        static=True, default=(), metadata=axes("weight", rename={"weights": "weight"})
+    )
 
     def __len__(self) -> int:
         return len(self.stability)
@@ -236,6 +241,7 @@ def _record(
         box=box,
         certificate=certificate,
         provenance=where,
+        weights=weight_names(getattr(system, "loss", None)),
     )
 
 

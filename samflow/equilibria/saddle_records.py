@@ -137,6 +137,7 @@ class Survey(AbstractRecord):
         undecided: parts of the box about which nothing is proved, and why.
         hallucinated: fixed points of USAM and SAM elsewhere; None where they were not looked for.
         hallucinated_note: how that search went for each rule.
+        weights: their names, of a loss with a formula; else empty.
 
     """
 
@@ -155,3 +156,6 @@ class Survey(AbstractRecord):
     hallucinated: tuple[HallucinatedPoint, ...] | None = eqx.field(metadata=axes("hallucinated"))
     hallucinated_note: str
     provenance: Provenance
+    weights: tuple[str, ...] = eqx.field(
+        static=True, default=(), metadata=axes("weight", rename={"weights": "weight"})
+    )

@@ -16,7 +16,7 @@ from samflow.records.tables import Rows, table
 from samflow.records.variables import variables_of
 
 if TYPE_CHECKING:  # type checkers would take abstract variables for constructor arguments
-    AbstractVar = ClassVar
+    from typing import ClassVar as AbstractVar
 
     import pandas
     import xarray

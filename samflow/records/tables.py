@@ -35,7 +35,7 @@ def table(
     dims = (*(dim for dim in batch if dim not in rows), *rows)
     sizes = [dataset.sizes[dim] for dim in dims]
     found: dict[str, Any] = {}
-    if len(dims) > 1:
+    if len(dims) > 1 and columns is None:
         for dim, numbers in zip(dims, np.indices(sizes), strict=True):
             labels = dataset[dim].values if dim in dataset.coords else np.arange(dataset.sizes[dim])
             found[dim] = labels[numbers.ravel()]
@@ -73,8 +73,8 @@ def _entries(dataset: "xarray.Dataset", dims: list[str]) -> Iterator[list[str]]:
 
 def _columns(title: str, values: np.ndarray, words: str | None) -> Iterator[tuple[str, Any]]:
     if np.iscomplexobj(values):
-        yield f"{title}_real", values.real
-        yield f"{title}_imag", values.imag
+        yield f"{title}_real", np.real(values)
+        yield f"{title}_imag", np.imag(values)
     elif words is not None:
         told = np.array(words.split())
         known = np.isfinite(values)

@@ -57,7 +57,7 @@ def fields_of(cls: type) -> dict[str, Field]:
     metadata = {}
     if dataclasses.is_dataclass(cls):
         metadata = {field.name: field.metadata for field in dataclasses.fields(cls)}
-    for name in metadata or cls._fields:
+    for name in metadata or vars(cls)["_fields"]:
         field = _annotated(cls.__annotations__[name])
         if "axes" in metadata.get(name, ()):
             field = Field(dict(metadata[name]), field.annotation)
@@ -156,7 +156,9 @@ def _number_or_word(value: Any) -> Any:
         return str(value)
     if hasattr(value, "is_number"):  # an expression of sympy
         return float(value) if value.is_number else str(value)
-    return complex(value) if isinstance(value, tuple) and hasattr(value, "__complex__") else value
+    if isinstance(value, typing.SupportsComplex) and isinstance(value, tuple):
+        return complex(value)
+    return value
 
 
 def stacked(rows: Sequence[Variables], dim: str) -> Variables:
@@ -185,7 +187,10 @@ def _stack(parts: list[Variable | None], dim: str) -> Variable:
     dtype = np.result_type(*arrays) if arrays else np.dtype(float)
     if not whole and not text:
         dtype = np.result_type(dtype, np.float64 if dtype.kind in "biu" else dtype)
-    out = np.full((len(parts), *shape), "" if text else np.nan if not whole else 0, dtype=dtype)
+    missing = "" if text else 0 if whole else np.nan
+    out = np.full((len(parts), *shape), missing, dtype=dtype)
+    if dtype.kind == "c" and not whole:
+        out[...] = complex(np.nan, np.nan)
     left = iter(arrays)
     for i, part in enumerate(parts):
         if part is not None:
@@ -193,7 +198,7 @@ def _stack(parts: list[Variable | None], dim: str) -> Variable:
     return Variable((dim, *first.dims), out, attributes, labels)
 
 
-def _item(annotation: Any) -> type | None:
+def _item(annotation: Any) -> Any:
     """Return the structure X of `tuple[X, ...]`, also where it may be None; else None."""
     options = typing.get_args(annotation) if isinstance(annotation, types.UnionType) else ()
     for option in (annotation, *options):
