@@ -61,7 +61,7 @@ def _staircase(ax: Any, places: np.ndarray, found: tuple[Fraction | None, ...]) 
     if not found:
         return
     share = np.array([np.nan if each is None else float(each) for each in found])
-    ax.plot(places, share, color=BLACK, linewidth=0.8, zorder=4, label="theory")
+    ax.step(places, share, where="mid", color=BLACK, linewidth=0.8, zorder=4, label="theory")
     for each in sorted({each for each in found if each is not None}):
         here = places[[other == each for other in found]]
         if len(here) >= _WIDE * len(places) and each.denominator <= _LONGEST:

@@ -45,6 +45,7 @@ STUDIES = Modules(
         "sam-flow",
         "saddle-at-finite-rho",
         "practical-sam",
+        "proved-traps",
         "hallucinated",
         "relatives",
         "lyapunov",

@@ -27,13 +27,16 @@ _HOME = {
     "certify_fixed_points": "proofs",
     "certify_sliding": "proofs",
     "certify_stability": "proofs",
+    "certify_trap": "proofs",
     "classify": "equilibria",
     "conditions": "equilibria",
     "find_cycles": "equilibria",
     "fate": "equilibria",
     "find_fixed_points": "equilibria",
     "survey": "equilibria",
+    "basins": "attractors",
     "continue_branch": "attractors",
+    "manifolds": "attractors",
     "lyapunov_spectrum": "attractors",
     "sweep": "attractors",
     "switch_branch": "attractors",
@@ -72,7 +75,14 @@ if TYPE_CHECKING:
         theory,
     )
     from samflow._status import Kind, Status, Verdict
-    from samflow.attractors import continue_branch, lyapunov_spectrum, sweep, switch_branch
+    from samflow.attractors import (
+        basins,
+        continue_branch,
+        lyapunov_spectrum,
+        manifolds,
+        sweep,
+        switch_branch,
+    )
     from samflow.equilibria import (
         classify,
         conditions,
@@ -85,7 +95,12 @@ if TYPE_CHECKING:
     from samflow.noise import escape_time, mean_square_rate, typical_rate
     from samflow.orbits import integrate, iterate
     from samflow.plots import portrait
-    from samflow.proofs import certify_fixed_points, certify_sliding, certify_stability
+    from samflow.proofs import (
+        certify_fixed_points,
+        certify_sliding,
+        certify_stability,
+        certify_trap,
+    )
     from samflow.records import load_dataset
     from samflow.rules import GD, SAM, USAM, rule
     from samflow.switching import late_switch, sweep_switch, two_phase
@@ -114,9 +129,11 @@ __all__ = [
     "StochasticMap",
     "Verdict",
     "attractors",
+    "basins",
     "certify_fixed_points",
     "certify_sliding",
     "certify_stability",
+    "certify_trap",
     "classify",
     "conditions",
     "continue_branch",
@@ -132,6 +149,7 @@ __all__ = [
     "loss",
     "losses",
     "lyapunov_spectrum",
+    "manifolds",
     "mean_square_rate",
     "networks",
     "noise",

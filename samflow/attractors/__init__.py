@@ -1,5 +1,6 @@
 """Lyapunov exponents, branches along a parameter, sweeps over several."""
 
+from samflow.attractors.basins import Attractor, Basins, Boundary, Ending, Share, basins, boundary
 from samflow.attractors.continuation import (
     Bifurcation,
     BifurcationCurve,
@@ -19,17 +20,24 @@ from samflow.attractors.sweep import Sweep, sweep
 
 __all__ = [
     "Arm",
+    "Attractor",
+    "Basins",
     "Bifurcation",
     "BifurcationCurve",
+    "Boundary",
     "Branch",
     "Codimension2",
     "CurvePoint",
     "End",
+    "Ending",
     "Lyapunov",
     "Manifolds",
     "OrbitDiagram",
+    "Share",
     "SpecialPoint",
     "Sweep",
+    "basins",
+    "boundary",
     "continue_bifurcation",
     "continue_branch",
     "families",

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from samflow.cli import (
+    basins,
     bifurcation,
     checkpoint,
     escape,
@@ -30,6 +31,7 @@ app.command("two-phase")(two_phase.command)
 app.command("stability")(stability.command)
 app.command("escape")(escape.command)
 app.command("portrait")(portrait.command)
+app.command("basins")(basins.command)
 app.command("bifurcation")(bifurcation.command)
 app.command("checkpoint")(checkpoint.command)
 app.command("losses")(losses.command)

@@ -274,9 +274,9 @@ def _flow(behaviour: "Behaviour") -> str:
     if flow is None:
         return "–"
     text = _FLOWS.get(flow, str(flow))
-    if sliding is None or sliding.evidence == "exact, as the loss is quadratic":
+    if sliding is None or sliding.evidence.name == "exact":
         return text
-    if sliding.evidence == "proved":
+    if sliding.evidence.name == "proved":
         return text if flow == "undefined" else f"{text}, proved"
     return f"{text}\n{sliding.evidence}"
 

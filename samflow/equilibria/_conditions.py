@@ -10,8 +10,8 @@ import sympy
 from samflow import _checks, theory
 from samflow._status import Kind, Status
 from samflow._types import ArrayLike
+from samflow.equilibria.nonsmooth.arriving import Evidence, Sliding
 from samflow.equilibria.nonsmooth.flows import with_end
-from samflow.equilibria.nonsmooth.records import Evidence, Sliding
 from samflow.equilibria.stability import classify
 from samflow.records import AbstractRecord, Provenance, Rows, axes, provenance
 from samflow.rules import GD, is_normalised

@@ -8,7 +8,8 @@ from samflow import theory
 from samflow._status import Kind, Status, Verdict
 from samflow._types import Box
 from samflow.equilibria._fate import Fate
-from samflow.equilibria.nonsmooth.records import Nonsmooth, Sliding
+from samflow.equilibria.nonsmooth.arriving import Sliding
+from samflow.equilibria.nonsmooth.records import Nonsmooth
 from samflow.proofs._undecided import Undecided
 from samflow.records import AbstractRecord, Provenance, Rows, axes, plain
 

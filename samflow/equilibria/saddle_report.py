@@ -16,8 +16,8 @@ from samflow.equilibria._conditions import NEUTRAL
 from samflow.equilibria._fate import fate
 from samflow.equilibria.exact_zeros import exact_zero, rounding_of_loss
 from samflow.equilibria.fixed_points import MULTISTART, find_fixed_points
+from samflow.equilibria.nonsmooth.arriving import Sliding
 from samflow.equilibria.nonsmooth.flows import proved_flow
-from samflow.equilibria.nonsmooth.records import Sliding
 from samflow.equilibria.saddle_records import (
     Behaviour,
     HallucinatedPoint,

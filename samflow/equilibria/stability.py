@@ -106,8 +106,8 @@ class Stability(AbstractRecord):
 
     def __str__(self) -> str:
         """Return one line with the kind, the spectrum and, where there is none, the reason."""
-        told = self.kind is not Kind.undefined or (self.local is not None and self.local.sliding)
-        if self.status is Status.not_differentiable and told:
+        known = self.kind is not Kind.undefined or (self.local is not None and self.local.sliding)
+        if self.status is Status.not_differentiable and known:
             return f"{self.kind}: no Jacobian; {self.local}"
         if self.kind is Kind.undefined:
             return f"{self.kind}: {self.status.message}"
@@ -151,9 +151,9 @@ def classify(
         A `Stability`. At a critical point of normalised SAM there is no Jacobian: the status is
         `not differentiable`, whatever a guarded program would give, and kind and `local` say
         what there is instead. Cycles of a map are located on the loss itself, from orbits beside
-        the point: others may exist. What else is said of a map is exact for the quadratic part of
-        the loss, on which nothing but the ratio of lengths depends on rho; for the loss it holds
-        for small rho. Of a flow all is said of the loss itself: proved where the loss is a formula
+        the point: others may exist. All else of a map is exact for the quadratic part of the loss,
+        on which nothing but the ratio of lengths depends on rho; for the loss it holds for small
+        rho. Of a flow it is said of the loss itself: proved where the loss is a formula
         (`certify_sliding`), else found by minimisation over the sphere; `local.sliding` says which.
 
     Raises:

@@ -1,5 +1,6 @@
 """Figures of records, such as phase portraits, in a style for print. Nothing is computed here."""
 
+from samflow.plots._basins import basins
 from samflow.plots._branches import branches
 from samflow.plots._portrait import draw_levels, draw_orbits, portrait
 from samflow.plots._spectrum import spectrum
@@ -11,6 +12,7 @@ __all__ = [
     "MARKERS",
     "EigenDirection",
     "Field",
+    "basins",
     "branches",
     "draw_fixed_points",
     "draw_levels",

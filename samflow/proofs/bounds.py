@@ -7,6 +7,7 @@ Kearfott, Rigorous Global Search, 1996, chapter 5.
 import heapq
 import itertools
 import math
+import sys
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple, Protocol
 
@@ -240,15 +241,16 @@ def _beyond(
 _BOTTOM = 2.0**-10
 """A function that fails below this part of the lowest layer of t is not followed further down."""
 _NARROW = 2.0**-40
-"""Sides narrower than this, relative to their own numbers, are not cut."""
+"""Sides of a patch narrower than this, and ranges relative to their own numbers, are not cut."""
 
 
 def _widest(cell: Cell, found: Bound) -> int | None:
     """Return the coordinate across which the function may change most; None: all are narrow."""
     best, chosen = (-1.0, -1.0), None
     for k, ((low, high), smear) in enumerate(zip(cell.sides, found.smears, strict=True)):
-        size = max(abs(low), abs(high))
-        width = (high - low) / size if size else 0.0
+        # Coordinates of a patch are numbers of order 1; a range has a unit of its own.
+        size = 1.0 if k < len(cell.patch.box) else max(abs(low), abs(high), sys.float_info.min)
+        width = (high - low) / size
         smear = smear if math.isfinite(smear) else math.inf  # NaN: nothing is known
         if width > _NARROW and (smear, width) > best:
             best, chosen = (smear, width), k

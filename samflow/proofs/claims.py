@@ -18,28 +18,16 @@ from samflow._status import Kind, Verdict
 from samflow._types import ArrayLike, Box
 from samflow.losses.base import AbstractLoss
 from samflow.losses.expression import ExpressionLoss
-from samflow.proofs._krawczyk import newton
-from samflow.proofs.balls import (
-    Ball,
-    Balls,
-    OutsideDomain,
-    Span,
-    exact,
-    finite,
-    spans,
-    working_precision,
-)
+from samflow.proofs._near import critical_point
+from samflow.proofs._ranges import checked_range, halves, shown
+from samflow.proofs.balls import Ball, Balls, Span, exact, spans, working_precision
 from samflow.proofs.enclosures import Dynamics, ascent_eigenvalue, symmetric_eigenvalues
 from samflow.proofs.equations import GradientEquations
-from samflow.proofs.search import certify_near
 from samflow.records import AbstractRecord, Provenance, Rows, axes, provenance
 
 _CLAIMS = (Kind.attracting, Kind.repelling, Kind.saddle)
 _MAX_RECTANGLES = 400
 _PRECISION = 128
-
-_NARROW = 2.0**-24
-"""Parts of the ranges narrower than this share of them are not cut again."""
 
 
 class StabilityClaim(AbstractRecord):
@@ -78,8 +66,8 @@ class StabilityClaim(AbstractRecord):
 
     def summary(self) -> str:
         """Say in one line what is proved."""
-        ranges = f"rho in {_shown(self.rho)}"
-        ranges += "" if self.lr is None else f" and lr in {_shown(self.lr)}"
+        ranges = f"rho in {shown(self.rho)}"
+        ranges += "" if self.lr is None else f" and lr in {shown(self.lr)}"
         text = f"{self.claim} for every {ranges}: {self.verdict}"
         return f"{text} ({self.reason})" if self.reason else text
 
@@ -122,8 +110,8 @@ def certify_stability(
     _checks.instance("loss", loss, AbstractLoss, "Use `sf.loss` to make one.")
     start = np.asarray(_checks.point("w", w, loss.dim), dtype=float)
     _checks.known("claim", claim, _CLAIMS)
-    rhos = _range("rho", rho, _checks.nonnegative)
-    lrs = None if lr is None else _range("lr", lr, _checks.positive)
+    rhos = checked_range("rho", rho, _checks.nonnegative)
+    lrs = None if lr is None else checked_range("lr", lr, _checks.positive)
     beta = _checks.fraction("momentum", momentum)
     asked = {
         "claim": claim,
@@ -142,7 +130,7 @@ def certify_stability(
         return _without_point(Verdict.unsupported, reason, **asked)
     equations = GradientEquations(loss.expression, loss.symbols)
     with working_precision(_PRECISION):
-        critical = critical_point(equations, start)
+        critical = critical_point(equations, start, precision=_PRECISION)
         if critical is None:
             reason = "no critical point is proved to exist near the one given"
             return _without_point(Verdict.inconclusive, reason, **asked)
@@ -171,38 +159,6 @@ def _without_point(verdict: Verdict, reason: str, **asked: Any) -> StabilityClai
     return StabilityClaim(verdict=verdict, reason=reason, **nothing, **asked)
 
 
-def _range(name: str, value: Any, check: Any) -> Span:
-    try:
-        array = _checks.real_numbers(value)
-    except TypeError as error:
-        raise _checks.ArgumentError(
-            f"Argument `{name}` must be a number or a pair (low, high), but is "
-            f"{_checks.excerpt(value)}."
-        ) from error
-    ends = tuple(np.ravel(array).tolist()) * (1 if array.ndim else 2)
-    for end in ends:
-        check(name, end)
-    if len(ends) != 2 or not float(ends[0]) <= float(ends[1]):
-        raise _checks.ArgumentError(
-            f"Argument `{name}` must be a number or a pair (low, high) with low <= high, "
-            f"but is {_checks.excerpt(value)}."
-        )
-    return float(ends[0]), float(ends[1])
-
-
-def critical_point(equations: GradientEquations, start: np.ndarray) -> Balls | None:
-    """Return an enclosure of the critical point that Newton's iteration finds from `start`."""
-    w = newton(equations, start)
-    if w is None:
-        return None
-    zeros = certify_near(equations, [w], precision=_PRECISION).zeros
-    try:  # beyond the edge of log(x), its gradient 1/x still is
-        defined = bool(zeros) and finite(equations.loss(zeros[0]))
-    except OutsideDomain:
-        return None
-    return zeros[0] if defined else None
-
-
 def _sweep(
     claim: str, hessian: Balls, whole: Box, dynamics: Dynamics
 ) -> tuple[Box | None, Box | None]:
@@ -216,9 +172,9 @@ def _sweep(
         part = queue.popleft()
         holds = _holds(claim, hessian, part, dynamics)
         if holds is None:
-            halves = _halves(part, whole)
-            queue.extend(halves)
-            left += [] if halves else [part]
+            parts = halves(part, whole)
+            queue.extend(parts)
+            left += [] if parts else [part]
         elif not holds and fails is None:
             fails = part
     left += queue
@@ -231,22 +187,6 @@ def _sweep(
         return fails, None
     axes = zip(*left, strict=True)
     return fails, tuple((min(a for a, _ in axis), max(b for _, b in axis)) for axis in axes)
-
-
-def _halves(part: Box, whole: Box) -> list[Box]:
-    """Cut the range that is widest as a share of the whole one; nothing where all are narrow."""
-    shares = [
-        (high - low) / (end - start) if end > start else 0.0
-        for (low, high), (start, end) in zip(part, whole, strict=True)
-    ]
-    share = max(shares)
-    if share < _NARROW:
-        return []
-    i = shares.index(share)
-    low, high = part[i]
-    middle = low + 0.5 * (high - low)
-    before, after = part[:i], part[i + 1 :]
-    return [(*before, (low, middle), *after), (*before, (middle, high), *after)]
 
 
 def _holds(claim: str, hessian: Balls, part: Box, dynamics: Dynamics) -> bool | None:
@@ -276,8 +216,3 @@ def _stays_inside(eigenvalue: Ball, part: Box, dynamics: Dynamics) -> bool | Non
         return True
     beyond = dynamics.lr is not None and all(rate > dynamics.edge for rate in rates)
     return False if beyond or all(rate < 0 for rate in rates) else None
-
-
-def _shown(ends: Span) -> str:
-    low, high = ends
-    return f"[{low:g}, {high:g}]" if low < high else f"{{{low:g}}}"

@@ -20,9 +20,10 @@ from samflow._status import Verdict
 from samflow._types import ArrayLike, Box
 from samflow.losses.expression import ExpressionLoss
 from samflow.proofs._krawczyk import approximate_inverse
+from samflow.proofs._near import critical_point
 from samflow.proofs.balls import Balls, OutsideDomain, Span, span, spans, working_precision
 from samflow.proofs.bounds import Cell, Failure, Minimum, first_failure, minimise
-from samflow.proofs.claims import critical_point
+from samflow.proofs.coarse_radius import coarse_radius
 from samflow.proofs.directional import Directional
 from samflow.proofs.directions import Patch, patch_of, sphere
 from samflow.proofs.enclosures import symmetric_eigenvalues
@@ -48,6 +49,10 @@ _FIRST_RHO, _FIRST_S, _LAST_S = 1024.0, 64.0, 16.0
 """The searches in rho and in ‖g‖ begin with a layer of this part of their range or their unit,
 rho times the smallest |λ|; the latter ends at the last times rho times the largest."""
 _OCTAVES = 60
+_TIED = 2
+"""In up to so many dimensions the radius is found by cutting directions."""
+_STEP, _TRIES, _FEW = 1.5, 12, 200
+"""A failing rho is looked for in steps of a factor, so many times with so many cells."""
 _SHARE = 32
 """Within the radius that is kept ‖g‖ falls at this part of the rate at w* at least."""
 
@@ -122,6 +127,7 @@ def certify_sliding(
     near: bool = True,
     radius: bool = True,
     max_cells: int = _CELLS,
+    rtol: float | None = None,
 ) -> SlidingProof:
     """Prove or refute that the critical point near `w` holds a flow of SAM or a relative.
 
@@ -144,6 +150,8 @@ def certify_sliding(
         near: whether to look for the rho up to which the quadratic part is near.
         radius: whether to look for the radius that is kept.
         max_cells: the most cells that one search examines, 50 to 300 µs each.
+        rtol: the relative width to which the least S is enclosed; by default 1e-3 in up to two
+            dimensions, and 0.05 in more.
 
     Raises:
         ArgumentError: for another system, or a `w` of the wrong shape.
@@ -158,6 +166,9 @@ def certify_sliding(
     _checks.instance("flow", flow, Flow, "Use `sf.Flow`.")
     start = np.asarray(_checks.point("w", w, flow.dim), dtype=float)
     max_cells = _checks.count("max_cells", max_cells)
+    if rtol is None:
+        rtol = _RTOL if flow.dim < 3 else _COARSE
+    rtol = _checks.positive("rtol", rtol)
     step = flow.rule.ascent_step(flow.loss)
     rho = float("nan") if step is None else step.rho
     named = provenance(
@@ -174,9 +185,9 @@ def certify_sliding(
         nothing["reason"] = NO_STEP
         return SlidingProof(**nothing)
     with working_precision(_PRECISION):
-        search = _Search(flow.loss, step, max_cells)
+        search = _Search(flow.loss, step, max_cells, rtol)
         nothing["verdict"] = Verdict.inconclusive
-        centre = critical_point(search.gradient, start)
+        centre = critical_point(search.gradient, start, precision=_PRECISION)
         if centre is None:
             nothing["reason"] = NO_POINT
             return SlidingProof(**nothing)
@@ -193,7 +204,7 @@ def certify_sliding(
             found |= search.radius(found)
         if step.eps:
             found |= _with_eps(found)
-        return SlidingProof(**found)
+        return SlidingProof(**(found | _in_own_rho(flow.rule, step, found)))
 
 
 @functools.lru_cache(maxsize=16)
@@ -213,6 +224,22 @@ def _nothing(rho: float, named: Provenance) -> dict[str, Any]:
     }
 
 
+def _in_own_rho(rule: Any, step: AscentStep, found: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields in units of rho for a rule whose ascent is a part of rho long."""
+    own = float(getattr(rule, "rho", step.rho))
+    if own == step.rho:
+        return {}
+    factor = arb(own) / arb(step.rho)
+    changed: dict[str, Any] = {"rho": own}
+    for name in ("rho_end", "near"):
+        if found[name] is not None:
+            ends = [span(arb(x) * factor) if np.isfinite(x) else (x, x) for x in found[name]]
+            changed[name] = (ends[0][0], ends[1][1])
+    if found["rho_range"] is not None:
+        changed["rho_range"] = found["rho_range"] * own / step.rho
+    return changed
+
+
 def _with_eps(found: dict[str, Any]) -> dict[str, Any]:
     """Return the verdict on a rule with eps, which rests on the radius."""
     if found["radius"]:
@@ -224,8 +251,8 @@ def _with_eps(found: dict[str, Any]) -> dict[str, Any]:
 class _Search:
     """The searches about one critical point."""
 
-    def __init__(self, loss: ExpressionLoss, step: AscentStep, max_cells: int):
-        self.loss, self.step, self.max_cells = loss, step, max_cells
+    def __init__(self, loss: ExpressionLoss, step: AscentStep, max_cells: int, rtol: float):
+        self.loss, self.step, self.max_cells, self.rtol = loss, step, max_cells, rtol
         self.gradient = _derivatives(loss.expression, loss.symbols)
         everywhere = loss.expression.is_polynomial(*loss.symbols)
         self.equations = self.gradient if everywhere else WithinDomain(self.gradient)
@@ -266,8 +293,26 @@ class _Search:
         if top is None:
             return {"rho_range": np.inf, "rho_end": (np.inf, np.inf)}
         found = self._first_failure(top, 0.0)
-        ended = (found.low, found.high)
-        return {"rho_range": top, "rho_end": ended, "end_direction": found.direction}
+        high, direction = found.high, found.direction
+        if found.first is not None and found.examined >= self.max_cells:
+            high, direction = self._failing(found.low, found.high, direction, top)
+        return {"rho_range": top, "rho_end": (found.low, high), "end_direction": direction}
+
+    def _failing(
+        self, low: float, high: float, direction: tuple[float, ...] | None, top: float
+    ) -> tuple[float, tuple[float, ...] | None]:
+        """Return a smaller rho at which S < 0 somewhere, where the proof from below stopped."""
+        rho = low if low > 0 else top / _FIRST_RHO
+        for _ in range(_TRIES):
+            rho = min(rho * _STEP, top)
+            if rho >= high:
+                break
+            found = self._minimum(rho, _FEW)
+            if found.high < 0:
+                return rho, found.direction
+            if found.undefined is not None or rho == top:
+                break
+        return high, direction
 
     def near(self) -> dict[str, Any]:
         """Enclose the rho up to which the least S/rho is within 1 % of the quadratic part's."""
@@ -308,10 +353,10 @@ class _Search:
         v = vectors[:, int(np.argmin(np.abs(lams)))]
         return [patch_of(v.tolist()), patch_of((-v).tolist())]
 
-    def _minimum(self, rho: float) -> Minimum:
+    def _minimum(self, rho: float, max_cells: int | None = None) -> Minimum:
         cells = [Cell(patch, ((rho, rho),)) for patch in sphere(len(self.centre))]
-        rtol = _RTOL if len(self.centre) < 3 else _COARSE
-        return minimise(self.rate, cells, rtol=rtol, max_cells=self.max_cells)
+        most = self.max_cells if max_cells is None else max_cells
+        return minimise(self.rate, cells, rtol=self.rtol, max_cells=most)
 
     def _first_failure(self, top: float, floor: float) -> Failure:
         return first_failure(
@@ -350,14 +395,18 @@ class _Search:
     def radius(self, found: dict[str, Any]) -> dict[str, Any]:
         """Return the radius that is kept, what limits it, and the time of arrival."""
         step, dim = self.step, len(self.centre)
+        if step.limit_only:
+            return {"radius_limit": "not sought for a rule that is of this form in the limit alone"}
         if step.scale is not None or step.keeps_length:
             return {"radius_limit": "not sought for a rule with a scale, or that keeps a length"}
         inverse = approximate_inverse(self.rate.hessian)
         if inverse is None or not (found["least"][0] > 0 or step.eps):
             return {"radius": 0.0, "radius_limit": "the least S is not positive"}
-        around = Surroundings(self.equations, self.centre, step, inverse)
         floor = 0.0 if step.eps else found["least"][0] / _SHARE
         sizes = sorted(abs(float(lam)) for lam in self.lams)
+        if dim > _TIED:
+            return self._coarse(inverse, found["least"][0], floor, step.rho * sizes[-1])
+        around = Surroundings(self.equations, self.centre, step, inverse)
         first, last = step.rho * sizes[0] / _FIRST_S, step.rho * sizes[-1] * _LAST_S
         if step.eps:
             first = min(first, step.eps / _FIRST_S)
@@ -375,6 +424,25 @@ class _Search:
         size = span(arb(kept.low) * max(shortest.low, 0.0))[0]
         arrival = np.inf if step.eps or not size else span(arb(size) / kept.least)[1]
         return {"radius": size, "time": arrival, "radius_limit": _limit(around, kept)}
+
+    def _coarse(
+        self, inverse: list[Balls], least: float, floor: float, first: float
+    ) -> dict[str, Any]:
+        if self.step.eps or self.step.share != 1:
+            limit = f"not sought in more than {_TIED} dimensions with eps or a share"
+            return {"radius": 0.0, "radius_limit": limit}
+        kept = coarse_radius(
+            self.equations,
+            self.centre,
+            inverse,
+            rho=self.step.rho,
+            least=least,
+            floor=floor,
+            first=first,
+        )
+        time = span(arb(kept.radius) / kept.rate)[1] if kept.rate > 0 else np.inf
+        limit = f"in more than {_TIED} dimensions e is free, so that larger radii may be kept"
+        return {"radius": kept.radius, "time": time, "radius_limit": limit}
 
 
 def _limit(around: Surroundings, kept: Failure) -> str:

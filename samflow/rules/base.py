@@ -113,7 +113,8 @@ class AbstractRule(eqx.Module):
     def ascent_step(self, loss: AbstractLoss) -> AscentStep | None:
         """Return the direction on `loss` in the terms of proofs; None where it is not of the form.
 
-        What is stated must hold everywhere, not near a critical point alone.
+        What is stated must hold everywhere, not near a critical point alone, unless it says so
+        (`limit_only`).
         """
         return AscentStep(self._rho) if self.ascent is Ascent.unit else None
 

@@ -15,7 +15,7 @@ from samflow._types import Scalar, V, Vector
 from samflow.losses.base import AbstractLoss
 from samflow.rules._common import at_least_0, radius
 from samflow.rules.base import AbstractNormalisedRule
-from samflow.rules.critical import AlignedCycle, Attraction, plain_numbers
+from samflow.rules.critical import AlignedCycle, AscentStep, Attraction, plain_numbers
 
 _MIX: _checks.Requirement = (lambda v: (v > 0) & (v <= 1), "in (0, 1]")
 
@@ -77,6 +77,10 @@ class UnifiedSAM(AbstractNormalisedRule):
         lams = np.linalg.eigvalsh(hessian).tolist()
         radius = theory.unified_radius(lams, rho=float(self.rho), mix=float(self.mix))
         return Attraction(Kind.sliding, finite_time=True, radius=float(radius))
+
+    def ascent_step(self, loss: AbstractLoss) -> AscentStep | None:
+        """Return SAM's with rho mix, which the limits are."""
+        return AscentStep(float(self.rho * self.mix), limit_only=True)
 
     def aligned_cycle(self, lam: float, others: list[float], lr: float) -> AlignedCycle | None:
         """Return the 2-cycle along λ; None where USAM's part of the ascent has flipped."""
@@ -150,6 +154,10 @@ class MongeSAM(AbstractNormalisedRule):
         lams = np.linalg.eigvalsh(hessian).tolist()
         radius = theory.monge_radius(lams, rho=float(self.rho), metric=float(self.metric))
         return Attraction(Kind.sliding, finite_time=True, radius=float(radius))
+
+    def ascent_step(self, loss: AbstractLoss) -> AscentStep | None:
+        """Return SAM's, which the limits are."""
+        return AscentStep(float(self.rho), limit_only=True)
 
     def aligned_cycle(self, lam: float, others: list[float], lr: float) -> AlignedCycle | None:
         """Return the 2-cycle along λ: shorter than SAM's, and across it the same."""

@@ -66,6 +66,8 @@ class AscentStep(NamedTuple):
         inside: whether √(‖g‖² + eps²) divides instead of ‖g‖ + eps.
         scale: the diagonal of T, of the coordinates of w: numbers, or balls; None for T = I.
         keeps_length: whether d is given the length of g(w), so that it vanishes at critical points.
+        limit_only: whether d has this form only in the limit at critical points: what a flow does
+            from a distance is then not proved.
 
     """
 
@@ -75,6 +77,7 @@ class AscentStep(NamedTuple):
     inside: bool = False
     scale: Callable[[Sequence[Any]], list[Any]] | None = None
     keeps_length: bool = False
+    limit_only: bool = False
 
 
 class Attraction(NamedTuple):

@@ -180,3 +180,35 @@ def test_what_cannot_be_answered_is_refused():
         sf.conditions(sf.FunctionMap(lambda z: z, dim=2), BEALE_SADDLE)
     with pytest.raises(ArgumentError, match="finite"):
         sf.conditions(sf.Map(loss, sf.GD(), lr=0.01), [np.nan, 0.0])
+
+
+@pytest.mark.parametrize(("rho", "kind"), [(0.5, sf.Kind.sliding), (1.2, sf.Kind.saddle)])
+def test_the_window_of_sams_flow_is_that_of_the_loss_itself(rho, kind):
+    """S/rho = 1 − rho²e_y⁴ on the quartic: the window ends at 1, whatever rho the rule has."""
+    found = sf.conditions(sf.Flow(sf.losses.quartic(), sf.SAM(rho=rho)), [0.0, 0.0])
+    assert (found.kind, found.status) == (kind, sf.Status.located)
+    low, high = found.rho_window.high.enclosure
+    assert low <= 1 <= high < low + 2e-4
+    assert found.rho_window.high.event is theory.Event.grows
+    assert abs(found.rho_window.high.direction[1]) > 0.999
+    assert "(‖g‖ grows along (" in str(found)
+    assert "proved" in str(found)
+
+
+def test_the_window_of_a_quadratic_and_of_a_domain():
+    """A quadratic holds every rho; on x − log x the ascent from 1 leaves the domain at rho = 1."""
+    everywhere = sf.conditions(sf.Flow(sf.losses.saddle(), sf.SAM(rho=0.1)), [0.0, 0.0])
+    assert everywhere.rho_window.describe() == "attracts for 0 < rho"
+    edge = sf.conditions(sf.Flow(sf.loss("x - log(x)"), sf.SAM(rho=0.1)), [1.0]).rho_window
+    assert edge.high.event is theory.Event.outside
+    assert edge.high.enclosure[0] == pytest.approx(1, abs=1e-3)
+    assert "an ascent point leaves the domain" in edge.describe()
+
+
+def test_without_a_formula_the_window_is_bracketed_by_minimisation():
+    loss = sf.loss(lambda w: w[0] ** 2 / 2 - w[1] ** 2 / 2 + w[1] ** 4 / 4, dim=2)
+    found = sf.conditions(sf.Flow(loss, sf.SAM(rho=0.1)), [0.0, 0.0])
+    assert found.rho_window.high.enclosure is None  # not proved
+    # Bisected to 1e-4 of rho.
+    assert float(found.rho_window.high.value) == pytest.approx(1, abs=2e-4)
+    assert "by minimisation over the sphere" in str(found)

@@ -7,7 +7,7 @@ import pytest
 
 import samflow as sf
 from samflow import rules, theory
-from samflow.equilibria.nonsmooth.records import Evidence
+from samflow.equilibria.nonsmooth.arriving import Evidence
 
 HEAVY, NESTEROV = {"momentum": 0.6}, {"momentum": 0.6, "nesterov": True}
 
@@ -181,6 +181,27 @@ def test_rules_near_sam_are_held_where_sam_is(made, trap, none):
     assert sf.classify(still, [0.0, 0.0]).kind is sf.Kind.undefined
     heavy = sf.Map(sf.losses.saddle((1.0, -0.5)), made(rho=0.1), lr=0.1, momentum=0.5)
     assert sf.classify(heavy, [0.0, 0.0]).kind is sf.Kind.undefined
+
+
+@pytest.mark.parametrize(
+    ("made", "factor"), [(rules.MongeSAM, 1.0), (lambda rho: rules.UnifiedSAM(rho, mix=0.25), 4.0)]
+)
+def test_the_flows_of_rules_near_sam_are_held_up_to_the_same_end(made, factor):
+    """Of the quartic's saddle SAM's is rho = 1, by proof; without a formula, by minimisation."""
+    quartic = sf.losses.quartic()
+    function = sf.loss(lambda w: w[0] ** 2 / 2 - w[1] ** 2 / 2 + w[1] ** 4 / 4, dim=2)
+    for share, proved, seen in (
+        (0.98, sf.Kind.sliding, sf.Kind.sliding),
+        (1.02, sf.Kind.saddle, sf.Kind.undefined),
+    ):
+        rule = made(rho=share * factor)
+        found = sf.classify(sf.Flow(quartic, rule), [0.0, 0.0])
+        assert found.kind is proved
+        low, high = found.local.sliding.rho_end
+        assert low <= factor * (1 + 1e-12)
+        assert high == pytest.approx(factor, rel=1e-3)  # an enclosure, to 1e-4 of its search
+        assert found.local.sliding.radius is None  # SAM's is not the rule's
+        assert sf.classify(sf.Flow(function, rule), [0.0, 0.0]).kind is seen
 
 
 def test_with_the_default_sigma_no_saddle_has_an_attracting_cycle_of_f_sam():

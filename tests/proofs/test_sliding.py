@@ -1,5 +1,6 @@
 """S(e) over the sphere in ball arithmetic, against closed forms and dense sampling."""
 
+import itertools
 import math
 
 import numpy as np
@@ -179,6 +180,26 @@ def test_within_the_radius_the_gradient_falls():
     assert proof.time >= (size / rate)[inside].max()
 
 
+@pytest.mark.parametrize("dim", [3, 4])
+def test_within_the_radius_of_more_dimensions_the_gradient_falls(dim):
+    """There e is free, and the radius a few times smaller than rho|λ₋| of the quadratic part."""
+    lams = np.array([-1.0, 2.0, -1.5, 1.2])[:dim]
+    symbols = sympy.symbols(f"x0:{dim}", real=True)
+    terms = (lam / 2 * x**2 + x**4 / 4 for lam, x in zip(lams.tolist(), symbols, strict=True))
+    loss = ExpressionLoss(sympy.nsimplify(sum(terms)), symbols, "quartics")
+    proof = proof_of(loss, [0.0] * dim, 0.1, radius=True)
+    assert 0.003 < proof.radius < 0.1
+    w = proof.radius * np.random.default_rng(1).uniform(-1, 1, size=(4000, dim))
+    g = lams * w + w**3
+    size = np.linalg.norm(g, axis=1, keepdims=True)
+    p = w + 0.1 * g / size
+    rate = (g / size * (lams + 3 * w**2) * (lams * p + p**3)).sum(axis=1)
+    inside = size[:, 0] <= proof.radius
+    assert inside.sum() > 100
+    assert (rate[inside] > 0).all()
+    assert proof.time >= (size[:, 0] / rate)[inside].max()
+
+
 def test_a_radius_that_another_critical_point_bounds_says_where():
     """The minimum of (x² − 1)²/4 at 1: ‖g‖ rises to 2/√27 at 1/√3, on the way to 0."""
     proof = proof_of(sf.losses.double_well(), [1], 0.1, radius=True, max_cells=500)
@@ -212,6 +233,37 @@ def test_relatives_that_state_their_step():
     # rho/shift times shift is rho to rounding; S is the rate of ‖Tg‖.
     assert holds(asam.least, shift * least * 1 / 1, 1e-6)
     assert asam.verdict is Verdict.proved
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_proofs_at_random_saddles_and_minima_are_those_of_sampling(seed):
+    """Random quadratics with cubic and quartic terms in one to three dimensions; both signs of S.
+
+    4,000 directions miss the least S by their distance, 0.06 in three dimensions, squared: 1 %.
+    """
+    random = np.random.default_rng(seed)
+    dim = 1 + seed % 3
+    symbols = sympy.symbols(f"x0:{dim}", real=True)
+    monomials = [
+        sympy.Mul(*(symbols[i] for i in places))
+        for degree in (3, 4)
+        for places in itertools.combinations_with_replacement(range(dim), degree)
+    ]
+    parts = [*monomials, *(s**2 for s in symbols)]
+    terms = [
+        sympy.Rational(round(float(x), 3)) * part
+        for x, part in zip(random.normal(size=len(parts)), parts, strict=True)
+    ]
+    loss = ExpressionLoss(sympy.Add(*terms), symbols, "random")
+    e = random.normal(size=(4000, dim))
+    e = np.concatenate([e / np.linalg.norm(e, axis=1, keepdims=True), np.eye(dim), -np.eye(dim)])
+    for rho in (0.02, 0.3, 2.0):
+        proof = proof_of(loss, [0.0] * dim, rho, max_cells=2000)
+        found = sampled(loss, [0.0] * dim, rho, e).min()
+        low, high = proof.least
+        assert low <= found
+        assert high - found <= 0.02 * np.abs(sampled(loss, [0.0] * dim, rho, e)).max()
+        assert proof.verdict is not Verdict.proved or low > 0 or dim == 2
 
 
 @pytest.mark.parametrize(

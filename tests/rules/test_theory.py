@@ -200,3 +200,33 @@ def test_lengths_of_ascents():
     scaled = rules.TensorSAM(0.1, tensors=((1,), (1,)), scaled=(True, False))
     assert scaled.ascent_length(w) == pytest.approx(0.1)
     assert rules.TensorSAM(0.1, scaled=True, shift=1.0).ascent_length(w) == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_the_step_that_a_rule_states_for_proofs_is_its_direction(name):
+    """d(w) by the formula of `AscentStep`, at two points of a loss that is not quadratic."""
+    loss = sf.losses.beale()
+    made = rule(name, rho=0.2, **({"eps": 0.5} if name == "practical-sam" else {}))
+    step = made.ascent_step(loss)
+    stated = {"sam", "n-sam", "dnsam", "m-sam", "asam", "ssam", "pgn", "practical-sam"}
+    assert (step is not None) == (name in stated)
+    if step is None:
+        return
+    for w in (np.array([0.3, -0.8]), np.array([1.7, 0.4])):
+        g = np.asarray(loss.gradient(w))
+        t = np.ones(2) if step.scale is None else np.array(step.scale(w.tolist()))
+        size = np.linalg.norm(t * g) + step.eps
+        ahead = np.asarray(loss.gradient(w + step.rho * t * t * g / size))
+        expected = (1 - step.share) * g + step.share * ahead
+        if step.keeps_length:
+            expected = np.linalg.norm(g) / np.linalg.norm(ahead) * ahead
+        # Rounding alone.
+        np.testing.assert_allclose(made.direction(loss, w), expected, rtol=1e-12)
+
+
+def test_the_step_with_eps_inside_the_root_and_that_of_a_batch():
+    made = rules.PracticalSAM(rho=0.2, eps=0.5, placement="inside")
+    assert made.ascent_step(sf.losses.beale()).inside
+    two = sf.losses.mean([sf.loss("x**2 - y**2"), sf.loss("2*x*y + x**2")])
+    assert rules.MSAM(rho=0.1).ascent_step(two) is None
+    assert rules.MSAM(rho=0.1, shard_size=2).ascent_step(two).rho == 0.1

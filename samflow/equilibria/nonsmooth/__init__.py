@@ -7,19 +7,20 @@ import numpy as np
 from jaxtyping import Array
 
 from samflow._status import Kind
+from samflow.equilibria.nonsmooth.arriving import Sliding
 from samflow.equilibria.nonsmooth.flows import holds_flow
 from samflow.equilibria.nonsmooth.located import Jacobian, can_locate, locate
 from samflow.equilibria.nonsmooth.maps import holds_map, quadratic_rho
-from samflow.equilibria.nonsmooth.records import Cycle, LossCycle, Nonsmooth, OnLoss, Sliding, Trap
+from samflow.equilibria.nonsmooth.records import Cycle, LossCycle, Nonsmooth, OnLoss, Trap
 from samflow.systems import Flow, Map
 
 
 def what_holds(system: Map | Flow, w: Array, hessian: np.ndarray, jacobian: Jacobian) -> Nonsmooth:
     """Return what holds `system` at its critical point `w`, where it has no Jacobian.
 
-    By the quadratic part of the loss, `hessian`, and of a map also on the loss itself, by the
-    cycles that are there, of which `jacobian` gives the multipliers; `undefined` where the Hessian
-    is not finite.
+    Of a map by the quadratic part of the loss, `hessian`, and also on the loss itself, by the
+    cycles that are there, of which `jacobian` gives the multipliers; of a flow on the loss itself.
+    `undefined` where the Hessian is not finite.
     """
     if not np.isfinite(hessian).all():
         return Nonsmooth(Kind.undefined)
@@ -27,13 +28,13 @@ def what_holds(system: Map | Flow, w: Array, hessian: np.ndarray, jacobian: Jaco
     if isinstance(system, Flow):
         return holds_flow(system, w, hessian, ascent)
     found = holds_map(system, hessian, ascent)
-    if not can_locate(system, hessian):
-        return found
-    cycle = found.two_cycle
+    cycle, known = found.two_cycle, ascent is not None or bool(found.cycles)
+    if (known and found.exact) or not can_locate(system, hessian):
+        return found  # of a quadratic theory knows all, if it knows the rule
     on_loss = locate(system, w, hessian, jacobian, 0.0 if cycle is None else cycle.radius)
     if on_loss is None:
         return found
-    if cycle is not None and ascent is not None:
+    if cycle is not None and ascent is not None and not found.exact:
         on_loss = on_loss._replace(quadratic_rho=quadratic_rho(system, w, hessian, ascent, cycle))
     return found._replace(kind=_kind(found.kind, on_loss), on_loss=on_loss)
 

@@ -9,7 +9,8 @@ from jaxtyping import Array
 
 from samflow._status import Kind, Verdict
 from samflow.equilibria._units import bending_length
-from samflow.equilibria.nonsmooth.records import Evidence, Nonsmooth, Sliding
+from samflow.equilibria.nonsmooth.arriving import Evidence, Sliding, vector
+from samflow.equilibria.nonsmooth.records import Nonsmooth
 from samflow.equilibria.nonsmooth.sphere import end_in_rho, least_rate
 from samflow.losses.expression import ExpressionLoss
 from samflow.losses.quadratic import is_quadratic
@@ -18,6 +19,8 @@ from samflow.rules import GD, is_normalised
 from samflow.rules.critical import EQUAL, Attraction, LinearAscent
 from samflow.systems import Flow
 
+_PLANE, _ROUGH = 2, 0.5
+"""In more dimensions a brief proof tells the sign of the least S, and its size within a factor."""
 _CELLS = 1500
 """Of each search of a proof: a few tenths of a second in two dimensions."""
 
@@ -38,8 +41,10 @@ def holds_flow(
     if proof is not None and proof.sliding is not None:
         quadratic = radius if known is None else known.radius
         return proof._replace(sliding=proof.sliding._replace(quadratic_radius=quadratic))
-    if known is None and is_normalised(system.rule):
-        return _by_minimisation(system, w, hessian, ascent, radius)
+    jumps = known is None or known.kind is Kind.sliding
+    if jumps and is_normalised(system.rule):
+        quadratic = radius if known is None else known.radius
+        return _by_minimisation(system, w, hessian, ascent, quadratic)
     if known is None:
         return Nonsmooth(Kind.undefined)
     sliding = Sliding(Evidence.quadratic_part, known.finite_time, known.radius, known.radius)
@@ -52,14 +57,24 @@ def proved_flow(system: Flow, w: np.ndarray, *, brief: bool = False) -> Nonsmoot
     Args:
         system: a flow of a rule that jumps at critical points.
         w: a critical point.
-        brief: whether to leave out the radius, and how near the quadratic part is.
+        brief: whether to leave out the radius, how near the quadratic part is, and in more than two
+            dimensions the end in rho.
 
     """
     step = system.rule.ascent_step(system.loss)
     formula = isinstance(system.loss, ExpressionLoss) and not is_quadratic(system.loss)
     if not formula or step is None or step.eps:
         return None
-    proof = certify_sliding(system, w, radius=not brief, near=not brief, max_cells=_CELLS)
+    plane = system.dim <= _PLANE
+    proof = certify_sliding(
+        system,
+        w,
+        end=plane or not brief,
+        near=not brief,
+        radius=not brief,
+        max_cells=_CELLS,
+        rtol=_ROUGH if brief and not plane else None,
+    )
     if proof.verdict is Verdict.unsupported:
         return None
     proved = proof.verdict is Verdict.proved
@@ -126,17 +141,18 @@ def _by_minimisation(
     found = least_rate(system.rule, system.loss, w, hessian, ascent)
     sliding = Sliding(
         evidence=Evidence.minimised,
-        finite_time=True if found.positive else None,
+        finite_time=True if found.sign > 0 else None,
         quadratic_radius=quadratic_radius,
         least=(found.value, found.value),
         direction=found.direction,
     )
-    if np.isnan(found.value):
-        reason = "the direction has no limit from some side"
+    if found.sign == 0:
+        known = not np.isnan(found.value)
+        reason = "‖g‖ neither falls nor grows, to rounding," if known else "there is no limit"
+        reason = f"{reason} along {vector(found.direction)}"
         sliding = sliding._replace(least=None, reason=reason)
-    return Nonsmooth(
-        Kind.sliding if found.positive else Kind.undefined, sliding=sliding, exact=True
-    )
+    kind = Kind.sliding if found.sign > 0 else Kind.undefined
+    return Nonsmooth(kind, sliding=sliding, exact=True)
 
 
 def _sliding_radius(hessian: np.ndarray, ascent: LinearAscent) -> float:

@@ -18,7 +18,6 @@ from samflow.equilibria._units import units
 from samflow.equilibria.leaps import MOST_STATES
 from samflow.equilibria.nonsmooth.records import LossCycle, OnLoss
 from samflow.losses.eager import AbstractEagerLoss
-from samflow.losses.quadratic import is_quadratic
 from samflow.rules.critical import EQUAL
 from samflow.systems import Map
 
@@ -53,15 +52,14 @@ class _Window(NamedTuple):
 def can_locate(system: Map, hessian: np.ndarray) -> bool:
     """Say whether cycles are looked for.
 
-    Not on quadratics, of which theory knows all; with weight decay or more than 64 states; on a
-    loss that Python computes; or where the Hessian is singular, as on a curve of minima, along
-    which orbits drift.
+    Not with weight decay or more than 64 states; on a loss that Python computes; or where the
+    Hessian is singular, as on a curve of minima, along which orbits drift.
     """
     sizes = np.abs(np.linalg.eigvalsh(hessian))
     regular = sizes.min() > EQUAL * sizes.max()
     eager = isinstance(system.loss, AbstractEagerLoss)
     few = system.state_dim <= MOST_STATES and system.weight_decay is None
-    return bool(regular) and few and not eager and not is_quadratic(system.loss)
+    return bool(regular) and few and not eager
 
 
 def locate(

@@ -34,14 +34,14 @@ class LeastRate(NamedTuple):
     Attributes:
         value: S; NaN where a limit is undefined somewhere.
         direction: where.
-        positive: whether it is positive by more than rounding.
+        sign: 1 or −1; 0 where it is 0 to rounding, or NaN.
         num_starts: how many starts the minimisation had.
 
     """
 
     value: float
     direction: tuple[float, ...]
-    positive: bool
+    sign: int
     num_starts: int
 
 
@@ -60,10 +60,11 @@ def least_rate(
     values, ends, scale = _minimise(rule, loss, w, jnp.asarray(hessian / unit), starts, weight)
     values = unit * np.asarray(values)
     best = int(np.argmin(values)) if np.isfinite(values).all() else int(np.argmax(np.isnan(values)))
+    decided = abs(values[best]) > EQUAL * unit * float(scale)
     return LeastRate(
         value=float(values[best]),
         direction=tuple(np.asarray(ends[best]).tolist()),
-        positive=bool(values[best] > EQUAL * unit * float(scale)),
+        sign=int(np.sign(values[best])) if decided else 0,
         num_starts=len(values),
     )
 
@@ -108,14 +109,14 @@ def end_in_rho(
     low, high, direction = 0.0, math.inf, None
     for rho in np.geomspace(top / _RANGE**2, top, _SCAN).tolist():
         found = least(rho)
-        if not found.positive:
+        if found.sign < 1:
             high, direction = rho, found.direction
             break
         low = rho
     while math.isfinite(high) and high - low > _BRACKET * high:
         middle = 0.5 * (low + high)
         found = least(middle)
-        if found.positive:
+        if found.sign > 0:
             low = middle
         else:
             high, direction = middle, found.direction

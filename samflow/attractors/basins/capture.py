@@ -1,0 +1,118 @@
+"""When an orbit has come to an attractor: regions about attractors that orbits do not leave.
+
+About an attracting fixed point or cycle it is an ellipsoid in which one step (or one period)
+shortens every vector in the norm √(zᵀPz), AᵀPA − P = −1 (Stein's equation): tried at points of
+spheres, not proved. So an orbit is known to have come long before it has converged.
+"""
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from samflow.systems import AbstractFlow, AbstractMap, AbstractSystem
+
+_DIRECTIONS = 64
+_SIZES = 2.0 ** np.arange(0, -40, -1)
+"""Sizes of the ellipsoid tried, in units of the largest."""
+_MARGIN = 0.5
+"""The part of the largest size that holds which is used."""
+
+
+class Region(NamedTuple):
+    """An ellipsoid (z − centre)ᵀ P (z − centre) ≤ size² about a point.
+
+    Attributes:
+        centre: shape (state,).
+        metric: P.
+        size: its radius in that norm; 0 where none was found.
+
+    """
+
+    centre: np.ndarray
+    metric: np.ndarray
+    size: float
+
+    def holds(self, states: np.ndarray) -> np.ndarray:
+        """Say of states (N, state) whether they lie in it."""
+        away = states - self.centre
+        return np.einsum("ni,ij,nj->n", away, self.metric, away) <= self.size**2
+
+    @property
+    def reach(self) -> float:
+        """The radius of the largest ball in it."""
+        return float(self.size / np.sqrt(np.linalg.eigvalsh(self.metric)[-1]))
+
+
+def contracting(system: AbstractSystem, centre: np.ndarray, period: int, largest: float) -> Region:
+    """Return a region about an attracting fixed point, or a point of a cycle.
+
+    Args:
+        system: the map or flow.
+        centre: the point.
+        period: of the cycle.
+        largest: a length: how large the region may be.
+
+    """
+    import scipy.linalg  # slow to import, and seldom needed
+
+    z = jnp.asarray(centre)
+    jacobian = np.asarray(_jacobian(system, z, period))
+    identity = np.eye(len(centre))
+    if isinstance(system, AbstractFlow):
+        metric = scipy.linalg.solve_continuous_lyapunov(jacobian.T, -identity)
+    else:
+        metric = scipy.linalg.solve_discrete_lyapunov(jacobian.T, identity)
+    metric = 0.5 * (metric + metric.T)
+    values, vectors = np.linalg.eigh(metric)
+    if not (np.isfinite(metric).all() and values[0] > 0):
+        return Region(centre, identity, 0.0)
+    root = vectors / np.sqrt(values)  # from the unit sphere onto the ellipsoid
+    random = np.random.default_rng(0).normal(size=(_DIRECTIONS, len(centre)))
+    units = np.vstack([identity, -identity, random])
+    units /= np.linalg.norm(units, axis=1, keepdims=True)
+    whole = largest * np.sqrt(values[0])
+    offsets = whole * _SIZES[:, None, None] * (units @ root.T)
+    falls = np.asarray(_falls(system, z, jnp.asarray(offsets), jnp.asarray(metric), period))
+    falls = np.all(falls, axis=1)
+    # It must fall at every smaller size, too.
+    good = np.logical_and.accumulate(falls[::-1])[::-1]
+    size = float(_MARGIN * whole * _SIZES[np.argmax(good)]) if good.any() else 0.0
+    return Region(centre, metric, size)
+
+
+def ball(centre: np.ndarray, radius: float) -> Region:
+    """Return a ball."""
+    return Region(centre, np.eye(len(centre)), radius)
+
+
+def advance(system: AbstractMap, z: Array, period: int) -> Array:
+    """Return F^period(z)."""
+    return jax.lax.fori_loop(0, period, lambda _, z: system.step(z), z)
+
+
+@eqx.filter_jit
+def _jacobian(system: AbstractSystem, z: Array, period: int) -> Array:
+    if isinstance(system, AbstractFlow):
+        return system.jacobian(z)
+    assert isinstance(system, AbstractMap)
+    return jax.jacfwd(lambda z: advance(system, z, period))(z)
+
+
+@eqx.filter_jit
+def _falls(
+    system: AbstractSystem, centre: Array, offsets: Array, metric: Array, period: int
+) -> Array:
+    """Say of each offset whether the motion makes its norm smaller."""
+
+    def one(offset: Array) -> Array:
+        if isinstance(system, AbstractFlow):
+            return offset @ metric @ system.velocity(centre + offset) < 0
+        assert isinstance(system, AbstractMap)
+        after = advance(system, centre + offset, period) - centre
+        return after @ metric @ after < offset @ metric @ offset
+
+    return jax.vmap(jax.vmap(one))(offsets)

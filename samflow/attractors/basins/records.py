@@ -1,0 +1,152 @@
+"""Basins of attraction: which start ends where."""
+
+import enum
+from typing import Annotated, Any, ClassVar, NamedTuple
+
+import equinox as eqx
+import numpy as np
+from jaxtyping import Float, Int
+
+from samflow._status import Kind
+from samflow._types import Box
+from samflow.records import AbstractRecord, Provenance, Rows, axes
+
+
+class Ending(enum.IntEnum):
+    """What became of a start that came to no attractor; attractors count from 0 on."""
+
+    unresolved = -1
+    """It still moved after the last step, or rests where no attractor was found."""
+    diverged = -2
+    not_finite = -3
+    undefined = -4
+    """It met a point where the system is not defined."""
+
+    @property
+    def label(self) -> str:
+        """The name as people read it."""
+        return self.name.replace("_", " ")
+
+
+class Attractor(NamedTuple):
+    """What orbits come to.
+
+    Attributes:
+        kind: attracting (a fixed point), cycle, rotation, trap, chaotic trap or sliding.
+        points: the fixed point, or all points of the cycle, shape (period, state); of a trap, a
+            rotation or sliding the critical point about which it lies.
+        period: of a cycle; 1 for a fixed point, 0 where there is none.
+        reach: orbits within this distance of a point of it, in the units of `points`, count as
+            having come to it.
+        found: "fixed point", "cycle" or "orbit": how it was found.
+
+    """
+
+    kind: Kind
+    points: Annotated[np.ndarray, axes("cycle_point", "state")]
+    period: int
+    reach: float
+    found: str
+
+    def __str__(self) -> str:
+        """Return kind, period and the first point."""
+        at = ", ".join(f"{x:.4g}" for x in self.points[0])
+        of = f" of period {self.period}" if self.period > 1 else ""
+        return f"{self.kind}{of} at ({at})"
+
+
+class Share(NamedTuple):
+    """The part of the starts that ended in one way, with a 95 % interval (Wilson 1927)."""
+
+    fraction: float
+    low: float
+    high: float
+
+
+class Outcome(NamedTuple):
+    """A way in which starts end: its label, what that means, and the `Share` of the starts."""
+
+    label: int
+    name: str
+    fraction: float
+    low: float
+    high: float
+
+
+class Basins(AbstractRecord):
+    """Where the orbits from the points of a box end.
+
+    Attributes:
+        starts: the weights of each start, shape (starts, dim).
+        labels: the number of its attractor, or a negative `Ending`, shape (starts,).
+        steps: after how many steps (or which time) it was seen to be there; -1 if never.
+        attractors: in the order of their numbers.
+        shape: of the grid, one number a weight; empty where the starts are a random sample.
+        box: the box.
+        system_name: what was followed.
+
+    """
+
+    rows: ClassVar[Rows] = ("outcome",)
+    starts: Float[np.ndarray, "starts dim"] = eqx.field(
+        metadata=axes("start", "weight", units="weight")
+    )
+    labels: Int[np.ndarray, " starts"] = eqx.field(metadata=axes("start"))
+    steps: Float[np.ndarray, " starts"] = eqx.field(metadata=axes("start"))
+    attractors: tuple[Attractor, ...] = eqx.field(metadata=axes("attractor"))
+    shape: tuple[int, ...] = eqx.field(static=True, metadata=axes("weight"))
+    box: Box = eqx.field(static=True, metadata=axes("weight", "end", units="weight"))
+    provenance: Provenance = eqx.field(static=True)
+
+    @property
+    def grid(self) -> Int[np.ndarray, " *shape"]:
+        """The labels on the grid, one axis a weight."""
+        return self.labels.reshape(self.shape)
+
+    def names(self) -> dict[int, str]:
+        """Return what each label that occurs means."""
+        made = {i: str(attractor) for i, attractor in enumerate(self.attractors)}
+        made |= {int(ending): ending.label for ending in Ending}
+        present = set(self.labels.tolist()) | set(range(len(self.attractors)))
+        return {label: made[label] for label in sorted(present, key=_order)}
+
+    def shares(self) -> dict[int, Share]:
+        """Return the share of each label that occurs.
+
+        The interval takes the starts as independent, which those of a grid are not: it is then
+        too wide.
+        """
+        n = len(self.labels)
+        return {label: _wilson(int((self.labels == label).sum()), n) for label in self.names()}
+
+    @property
+    def outcomes(self) -> Annotated[tuple[Outcome, ...], axes("outcome", prefix="outcome_")]:
+        """Each attractor and each ending that occurs, with its share of the starts."""
+        names = self.names()
+        return tuple(Outcome(label, names[label], *each) for label, each in self.shares().items())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return counts and attractors, and labels as a list."""
+        made = super().to_dict()
+        made["shares"] = {self.names()[k]: v._asdict() for k, v in self.shares().items()}
+        return made
+
+    def __str__(self) -> str:
+        """Return one line for each attractor and ending, with its share."""
+        shares = self.shares()
+        lines = [f"{len(self.labels)} starts, {len(self.attractors)} attractors"]
+        for label, name in self.names().items():
+            part = shares[label]
+            lines.append(f"  {name}: {part.fraction:.2%} [{part.low:.2%}, {part.high:.2%}]")
+        return "\n".join(lines)
+
+
+def _order(label: int) -> tuple[bool, int]:
+    return label < 0, abs(label)
+
+
+def _wilson(count: int, n: int) -> Share:
+    from scipy.stats import binomtest  # slow to import, and seldom needed
+
+    interval = binomtest(count, n).proportion_ci(method="wilson")
+    return Share(count / n, float(interval.low), float(interval.high))
