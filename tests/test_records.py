@@ -276,6 +276,22 @@ def test_a_file_is_whole_or_not_there(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["t.nc"]
 
 
+def test_an_ensemble_has_an_axis_of_members_and_rows_for_each():
+    found = samflow.iterate(
+        samflow.Map(samflow.losses.Quadratic([1.0, 0.5]), samflow.GD(), lr=0.5),
+        np.ones((3, 2)),
+        num_steps=2,
+        keep_every=1,
+    )
+    data = found.to_dataset()
+    assert data["status"].dims == ("batch_0",)
+    assert data["status"].values.tolist() == ["out of steps"] * 3
+    table = found.table()
+    assert table["batch_0"].tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    assert table["states1"].tolist() == [1.0, 0.5, 0.25] * 3  # 1 − lr λ, exact in binary
+    assert table["states2"].tolist() == [1.0, 0.75, 0.5625] * 3
+
+
 def test_a_record_without_rows_cannot_be_made():
     class Rowless(AbstractRecord):
         provenance: Provenance = ()

@@ -53,6 +53,7 @@ class StabilityClaim(AbstractRecord):
     """
 
     rows: ClassVar[Rows] = ()
+    printed: ClassVar[Rows] = ("verdict", "claim", "rho", "lr", "reason")
     verdict: Verdict
     claim: str
     point: Box | None = eqx.field(metadata=axes("weight", "end", units="weight"))

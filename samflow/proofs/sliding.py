@@ -101,6 +101,7 @@ class SlidingProof(AbstractRecord):
     """
 
     rows: ClassVar[Rows] = ()
+    printed: ClassVar[Rows] = ("verdict", "rho", "least", "rho_end", "radius", "time", "reason")
     verdict: Verdict
     point: Box | None = eqx.field(metadata=axes("weight", "end", units="weight"))
     rho: float

@@ -77,6 +77,15 @@ class TrapClaim(AbstractRecord):
     """
 
     rows: ClassVar[Rows] = ()
+    printed: ClassVar[Rows] = (
+        "verdict",
+        "rho",
+        "lr",
+        "within",
+        "radius",
+        "entered_from",
+        "num_steps",
+    )
     verdict: Verdict
     point: Box | None = eqx.field(metadata=axes("weight", "end", units="weight"))
     hessian: tuple[Span, ...] = eqx.field(metadata=axes("eigenvalue", "end", units="loss/weight^2"))

@@ -74,7 +74,7 @@ def _entries(dataset: "xarray.Dataset", dims: list[str]) -> Iterator[list[str]]:
 def _columns(title: str, values: np.ndarray, words: str | None) -> Iterator[tuple[str, Any]]:
     if np.iscomplexobj(values):
         yield f"{title}_real", np.real(values)
-        yield f"{title}_imag", np.imag(values)
+        yield f"{title}_imag", np.where(np.isnan(values), np.nan, np.imag(values))
     elif words is not None:
         told = np.array(words.split())
         known = np.isfinite(values)

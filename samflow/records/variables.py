@@ -17,6 +17,9 @@ _YES_NO = {"flag_values": np.array([0.0, 1.0]), "flag_meanings": "no yes"}
 _EMPTY = {float: float, int: int, bool: bool, complex: complex, str: "U1"}
 
 
+_UNDECLARED = axes() | {"axes": None}
+
+
 class Variable(NamedTuple):
     """An array, a name for each of its axes, and attributes."""
 
@@ -78,7 +81,7 @@ def fields_of(cls: type) -> dict[str, Field]:
 
 def _annotated(annotation: Any) -> Field:
     if typing.get_origin(annotation) is not typing.Annotated:
-        return Field(axes(), annotation)
+        return Field(_UNDECLARED, annotation)
     annotation, declared = typing.get_args(annotation)
     return Field(declared, annotation)
 
@@ -92,7 +95,7 @@ def _is_structure(value: Any) -> bool:
 
 def _of_field(name: str, value: Any, field: Field) -> Variables:
     declared, annotation = field
-    names, rename = declared["axes"], declared["rename"]
+    names, rename = declared["axes"] or (), declared["rename"]
     prefix = f"{name}_" if declared["prefix"] is None else declared["prefix"]
     if value is None:
         return {}
@@ -112,7 +115,7 @@ def _of_field(name: str, value: Any, field: Field) -> Variables:
         if array.size:
             raise ValueError(f"Field {name!r} has {array.ndim} axes, but declares {names}.")
         array = array.reshape(array.shape + (0,) * (len(names) - array.ndim))
-    if names or not array.ndim:
+    if declared["axes"] is not None:
         more = tuple(f"batch_{i}" for i in range(array.ndim - len(names)))
     else:
         more = tuple(f"{name}_{i}" for i in range(array.ndim))
@@ -228,7 +231,7 @@ def _blank(structure: type) -> Variables:
     found: Variables = {}
     for name, (declared, annotation) in fields_of(structure).items():
         prefix = f"{name}_" if declared["prefix"] is None else declared["prefix"]
-        names, item = declared["axes"], _item(annotation)
+        names, item = declared["axes"] or (), _item(annotation)
         if item is not None:
             parts = _none_of(item, names[0] if names else f"{name}_0")
             found |= _renamed(parts, prefix, declared["rename"])
