@@ -11,7 +11,7 @@ from samflow import _checks
 from samflow._status import Status
 from samflow._types import ArrayLike
 from samflow.orbits import iterate
-from samflow.records import AbstractRecord, Provenance, Rows, axes, provenance
+from samflow.records import AbstractRecord, Names, Provenance, axes, provenance
 from samflow.systems import AbstractMap
 from samflow.systems.base import check_system
 from samflow.systems.leaves import Leaf, Selector, find_leaf
@@ -29,7 +29,7 @@ class OrbitDiagram(AbstractRecord):
 
     """
 
-    rows: ClassVar[Rows] = ("value", "start", "kept")
+    rows: ClassVar[Names] = ("value", "start", "kept")
     values: Float[np.ndarray, " values"] = eqx.field(metadata=axes("value"))
     states: Float[np.ndarray, "values starts kept state"] = eqx.field(
         metadata=axes("value", "start", "kept", "state")

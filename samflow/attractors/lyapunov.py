@@ -15,7 +15,7 @@ from samflow._types import ArrayLike
 from samflow.attractors import _flow_growth, _map_growth
 from samflow.attractors._map_growth import Growth
 from samflow.orbits._iterate import start_states
-from samflow.records import AbstractRecord, Provenance, Rows, axes, provenance
+from samflow.records import AbstractRecord, Names, Provenance, axes, provenance
 from samflow.systems.base import AbstractFlow, AbstractMap, check_fixed, check_system
 from samflow.systems.leaves import Varied
 
@@ -45,7 +45,7 @@ class Lyapunov(AbstractRecord):
 
     """
 
-    rows: ClassVar[Rows] = ("exponent",)
+    rows: ClassVar[Names] = ("exponent",)
     exponents: Float[Array, "*batch exponent"] = eqx.field(metadata=axes("exponent"))
     standard_error: Float[Array, "*batch exponent"] = eqx.field(metadata=axes("exponent"))
     kaplan_yorke: Float[Array, "*batch"] = eqx.field(metadata=axes())

@@ -13,7 +13,7 @@ from samflow._types import ArrayLike
 from samflow.equilibria.nonsmooth.arriving import Evidence, Sliding
 from samflow.equilibria.nonsmooth.flows import with_end
 from samflow.equilibria.stability import classify
-from samflow.records import AbstractRecord, Provenance, Rows, axes, provenance
+from samflow.records import AbstractRecord, Names, Provenance, axes, provenance
 from samflow.rules import GD, is_normalised
 from samflow.systems import AbstractSystem, Flow, Map
 from samflow.systems.base import check_fixed
@@ -64,7 +64,7 @@ class Conditions(AbstractRecord):
 
     """
 
-    printed: ClassVar[Rows] = (
+    printed: ClassVar[Names] = (
         "parameter",
         "low_value",
         "low_event",
@@ -97,7 +97,7 @@ class Conditions(AbstractRecord):
         return tuple(window for window in windows if window is not None)
 
     @property
-    def rows(self) -> Rows:
+    def rows(self) -> Names:
         """A row for each window; without a point for each formula."""
         return ("window",) if self.windows else ("formula",) if self.formulas else ()
 

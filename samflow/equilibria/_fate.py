@@ -21,7 +21,7 @@ from samflow.equilibria.lengths import natural_length
 from samflow.equilibria.nonsmooth.records import Nonsmooth
 from samflow.equilibria.stability import classify
 from samflow.losses.quadratic import is_quadratic
-from samflow.records import AbstractRecord, Provenance, Rows, axes, provenance
+from samflow.records import AbstractRecord, Names, Provenance, axes, provenance
 from samflow.systems import AbstractFlow, AbstractMap, AbstractSystem, Flow, Map
 from samflow.systems.base import check_system
 
@@ -53,7 +53,7 @@ class Fate(AbstractRecord):
 
     """
 
-    rows: ClassVar[Rows] = ("start",)
+    rows: ClassVar[Names] = ("start",)
     outcome: str = eqx.field(static=True)
     fates: tuple[str, ...] = eqx.field(
         static=True, metadata=axes("start", rename={"fates": "fate"})

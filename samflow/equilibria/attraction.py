@@ -15,7 +15,7 @@ from samflow._status import Status
 from samflow._types import ArrayLike
 from samflow.equilibria._units import ascent_length
 from samflow.orbits.filippov.critical import Surroundings, critical_point, surroundings
-from samflow.records import AbstractRecord, Provenance, Rows, axes, provenance
+from samflow.records import AbstractRecord, Names, Provenance, axes, provenance
 from samflow.rules.base import is_normalised
 from samflow.systems.flow import Flow
 
@@ -55,7 +55,7 @@ class AttractionRadius(AbstractRecord):
 
     """
 
-    rows: ClassVar[Rows] = ()
+    rows: ClassVar[Names] = ()
     w: Float[Array, " dim"] = eqx.field(metadata=axes("weight", units="weight"))
     radius: float | None = eqx.field(metadata=axes(units="loss/weight"))
     bracket: tuple[float, float] = eqx.field(metadata=axes("end", units="loss/weight"))

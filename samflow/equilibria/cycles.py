@@ -19,7 +19,7 @@ from samflow.equilibria._units import Unitless, box_width, power_of_two, units
 from samflow.equilibria.newton import DISTINCT, Ends, distinct, shoot, unit_points
 from samflow.equilibria.stability import EIGENVALUE_ERROR, kind_of
 from samflow.losses.base import AbstractLoss
-from samflow.records import AbstractRecord, Provenance, Rows, axes, provenance
+from samflow.records import AbstractRecord, Names, Provenance, axes, provenance
 from samflow.systems import AbstractMap
 from samflow.systems.base import check_system
 
@@ -55,8 +55,8 @@ class Cycles(AbstractRecord):
 
     """
 
-    rows: ClassVar[Rows] = ("cycle",)
-    printed: ClassVar[Rows] = ("points", "kind", "multipliers", "status")
+    rows: ClassVar[Names] = ("cycle",)
+    printed: ClassVar[Names] = ("points", "kind", "multipliers", "status")
     points: Float[np.ndarray, "cycles period state"] = eqx.field(
         metadata=axes("cycle", "point", "state")
     )

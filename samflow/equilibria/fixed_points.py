@@ -24,7 +24,7 @@ from samflow.equilibria.stability import Stability, by_proof, classify
 from samflow.losses.expression import weight_names
 from samflow.proofs._certify import COVERS, certify_fixed_points
 from samflow.proofs.certificates import Certificate, CertifiedPoint
-from samflow.records import AbstractRecord, Provenance, Rows, axes, provenance
+from samflow.records import AbstractRecord, Names, Provenance, axes, provenance
 from samflow.rules import Ascent
 from samflow.systems import AbstractSystem
 from samflow.systems.base import check_system
@@ -56,8 +56,8 @@ class FixedPoints(AbstractRecord):
 
     """
 
-    rows: ClassVar[Rows] = ("point",)
-    printed: ClassVar[Rows] = ("w", "kind", "critical", "proved", "spectrum")
+    rows: ClassVar[Names] = ("point",)
+    printed: ClassVar[Names] = ("w", "kind", "critical", "proved", "spectrum")
     w: Float[Array, "points dim"] = eqx.field(metadata=axes("point", "weight", units="weight"))
     critical: Bool[np.ndarray, " points"] = eqx.field(metadata=axes("point"))
     residual: Float[Array, " points"] = eqx.field(metadata=axes("point"))

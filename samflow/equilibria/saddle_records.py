@@ -11,7 +11,7 @@ from samflow.equilibria._fate import Fate
 from samflow.equilibria.nonsmooth.arriving import Sliding
 from samflow.equilibria.nonsmooth.records import Nonsmooth
 from samflow.proofs._undecided import Undecided
-from samflow.records import AbstractRecord, Provenance, Rows, axes, plain
+from samflow.records import AbstractRecord, Names, Provenance, axes, plain
 
 
 class Number(NamedTuple):
@@ -142,8 +142,8 @@ class Survey(AbstractRecord):
 
     """
 
-    rows: ClassVar[Rows] = ("point", "behaviour")
-    printed: ClassVar[Rows] = ("w", "loss", "shape", "rule", "kind", "verdict", "flow", "status")
+    rows: ClassVar[Names] = ("point", "behaviour")
+    printed: ClassVar[Names] = ("w", "loss", "shape", "rule", "kind", "verdict", "flow", "status")
     loss: str = eqx.field(metadata=axes(rename={"loss": "loss_name"}))
     box: Box = eqx.field(metadata=axes("weight", "end", units="weight"))
     rules: tuple[str, ...] = eqx.field(metadata=axes("asked", rename={"rules": "rules_asked"}))

@@ -18,7 +18,7 @@ from samflow.equilibria.nonsmooth import cycles_beside, what_holds
 from samflow.equilibria.nonsmooth.records import Nonsmooth
 from samflow.orbits._iterate import start_states
 from samflow.proofs.certificates import CertifiedPoint
-from samflow.records import AbstractRecord, Provenance, Rows, axes, provenance
+from samflow.records import AbstractRecord, Names, Provenance, axes, provenance
 from samflow.systems import AbstractFlow, AbstractMap, AbstractSystem, Flow, Map
 from samflow.systems.base import check_system
 
@@ -63,8 +63,8 @@ class Stability(AbstractRecord):
 
     """
 
-    rows: ClassVar[Rows] = ()
-    printed: ClassVar[Rows] = ("state", "kind", "status", "spectrum", "margin")
+    rows: ClassVar[Names] = ()
+    printed: ClassVar[Names] = ("state", "kind", "status", "spectrum", "margin")
     state: Float[Array, " state"] = eqx.field(metadata=axes("component"))
     kind: Kind = eqx.field(static=True)
     status: Status = eqx.field(static=True)

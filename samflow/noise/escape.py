@@ -24,7 +24,7 @@ from samflow.noise.paths import MAX_BYTES, Progress, block_step, check_draws
 from samflow.noise.survival import Survival, kaplan_meier
 from samflow.orbits._iterate import start_states
 from samflow.orbits.blocks import on_components, pack, select, squared_norm, unpack
-from samflow.records import AbstractRecord, Provenance, Rows, axes, provenance
+from samflow.records import AbstractRecord, Names, Provenance, axes, provenance
 from samflow.systems.base import check_system
 from samflow.systems.stochastic_map import AbstractStochasticMap
 
@@ -60,7 +60,7 @@ class EscapeTimes(AbstractRecord):
 
     """
 
-    rows: ClassVar[Rows] = ("path",)
+    rows: ClassVar[Names] = ("path",)
     radius: float = eqx.field(static=True, metadata=axes(units="weight"))
     max_steps: int = eqx.field(static=True, metadata=axes(units="step"))
     provenance: Provenance = eqx.field(static=True)

@@ -14,7 +14,7 @@ from samflow import _checks
 from samflow._status import Status
 from samflow._types import ArrayLike, Matrix, Point
 from samflow.losses.finite_sum import FiniteSum
-from samflow.records import AbstractRecord, Provenance, Rows, axes, provenance
+from samflow.records import AbstractRecord, Names, Provenance, axes, provenance
 from samflow.systems.base import check_fixed
 from samflow.systems.gradient_noise import AdditiveNoise, MiniBatch, TiltedLoss
 from samflow.systems.map import Map
@@ -41,7 +41,7 @@ class SecondMoment(AbstractRecord):
 
     """
 
-    rows: ClassVar[Rows] = ("kept",)
+    rows: ClassVar[Names] = ("kept",)
     status: Status = eqx.field(static=True)
     provenance: Provenance = eqx.field(static=True)
     steps: Int[Array, " kept"] = eqx.field(metadata=axes("kept", units="step"))

@@ -20,7 +20,7 @@ from samflow._schedule import check_steps
 from samflow._types import ArrayLike, Point
 from samflow.orbits._iterate import start_states
 from samflow.orbits.blocks import on_components, pack, unpack
-from samflow.records import AbstractRecord, Provenance, Rows, axes, provenance
+from samflow.records import AbstractRecord, Names, Provenance, axes, provenance
 from samflow.systems.base import check_system
 from samflow.systems.stochastic_map import AbstractStochasticMap
 
@@ -51,7 +51,7 @@ class PathMoments(AbstractRecord):
 
     """
 
-    rows: ClassVar[Rows] = ("kept",)
+    rows: ClassVar[Names] = ("kept",)
     num_paths: int = eqx.field(static=True)
     provenance: Provenance = eqx.field(static=True)
     steps: Int[Array, " kept"] = eqx.field(metadata=axes("kept", units="step"))
@@ -78,7 +78,7 @@ class Paths(AbstractRecord):
 
     """
 
-    rows: ClassVar[Rows] = ("path", "kept")
+    rows: ClassVar[Names] = ("path", "kept")
     dim: int = eqx.field(static=True)
     provenance: Provenance = eqx.field(static=True)
     states: Float[Array, "paths kept state"] = eqx.field(metadata=axes("path", "kept", "state"))

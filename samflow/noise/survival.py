@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int
 
 from samflow import _checks
 from samflow._types import ArrayLike
-from samflow.records import AbstractRecord, Provenance, Rows, axes, provenance
+from samflow.records import AbstractRecord, Names, Provenance, axes, provenance
 
 LEVEL = 0.95
 
@@ -41,7 +41,7 @@ class Survival(AbstractRecord):
 
     """
 
-    rows: ClassVar[Rows] = ("time",)
+    rows: ClassVar[Names] = ("time",)
     escaped: int = eqx.field(static=True)
     censored: int = eqx.field(static=True)
     horizon: float = eqx.field(static=True, metadata=axes(units="step"))

@@ -13,7 +13,7 @@ from samflow._schedule import check_times
 from samflow._status import Status
 from samflow._types import ArrayLike
 from samflow.orbits._iterate import start_states
-from samflow.records import AbstractRecord, Provenance, Rows, axes, provenance
+from samflow.records import AbstractRecord, Names, Provenance, axes, provenance
 from samflow.rules import is_normalised
 from samflow.systems.base import AbstractFlow, check_fixed, check_system
 from samflow.systems.diffusion import AbstractDiffusion
@@ -37,7 +37,7 @@ class Trajectory(AbstractRecord):
 
     """
 
-    rows: ClassVar[Rows] = ("kept",)
+    rows: ClassVar[Names] = ("kept",)
     times: Float[Array, " kept"] = eqx.field(metadata=axes("kept", units="time"))
     states: Float[Array, "*batch kept state"] = eqx.field(metadata=axes("kept", "state"))
     status: Int[Array, "*batch"] = eqx.field(metadata=axes(words=Status))

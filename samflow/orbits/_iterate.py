@@ -30,7 +30,7 @@ from samflow.orbits.blocks import (
     squared_norm,
     unpack,
 )
-from samflow.records import AbstractRecord, Provenance, Rows, axes, provenance
+from samflow.records import AbstractRecord, Names, Provenance, axes, provenance
 from samflow.systems.base import AbstractMap, check_system
 from samflow.systems.leaves import Varied
 
@@ -51,7 +51,7 @@ class Orbit(AbstractRecord):
 
     """
 
-    rows: ClassVar[Rows] = ("kept",)
+    rows: ClassVar[Names] = ("kept",)
     states: Float[Array, "*batch kept state"] = eqx.field(metadata=axes("kept", "state"))
     steps: Int[Array, " kept"] = eqx.field(metadata=axes("kept", units="step"))
     final: Float[Array, "*batch state"] = eqx.field(metadata=axes("state"))

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 from samflow import _checks
 from samflow._types import Box
-from samflow.records import AbstractRecord, Provenance, Rows, axes, provenance
+from samflow.records import AbstractRecord, Names, Provenance, axes, provenance
 from samflow.systems import AbstractFlow, AbstractMap, AbstractSystem
 from samflow.systems.base import check_system
 
@@ -33,7 +33,7 @@ class Field(AbstractRecord):
 
     """
 
-    rows: ClassVar[Rows] = ("y", "x")
+    rows: ClassVar[Names] = ("y", "x")
     x: Float[np.ndarray, " nx"] = eqx.field(metadata=axes("x", units="weight"))
     y: Float[np.ndarray, " ny"] = eqx.field(metadata=axes("y", units="weight"))
     motion: Float[np.ndarray, "2 ny nx"] = eqx.field(metadata=axes("component", "y", "x"))

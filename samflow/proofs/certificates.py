@@ -10,7 +10,7 @@ from samflow._status import Kind, Verdict
 from samflow._types import Box
 from samflow.proofs._undecided import Undecided
 from samflow.proofs.balls import Span
-from samflow.records import AbstractRecord, Provenance, Rows, axes, plain
+from samflow.records import AbstractRecord, Names, Provenance, axes, plain
 from samflow.theory.windows import Window
 
 
@@ -81,8 +81,8 @@ class Certificate(AbstractRecord):
 
     """
 
-    rows: ClassVar[Rows] = ("point",)
-    printed: ClassVar[Rows] = ("midpoint", "origin", "kind", "kind_verdict")
+    rows: ClassVar[Names] = ("point",)
+    printed: ClassVar[Names] = ("midpoint", "origin", "kind", "kind_verdict")
     verdict: Verdict
     points: tuple[CertifiedPoint, ...] = eqx.field(metadata=axes("point", prefix=""))
     inconclusive: tuple[Undecided, ...] = eqx.field(metadata=axes("part"))

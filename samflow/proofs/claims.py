@@ -23,7 +23,7 @@ from samflow.proofs._ranges import checked_range, halves, shown
 from samflow.proofs.balls import Ball, Balls, Span, exact, spans, working_precision
 from samflow.proofs.enclosures import Dynamics, ascent_eigenvalue, symmetric_eigenvalues
 from samflow.proofs.equations import GradientEquations
-from samflow.records import AbstractRecord, Provenance, Rows, axes, provenance
+from samflow.records import AbstractRecord, Names, Provenance, axes, provenance
 
 _CLAIMS = (Kind.attracting, Kind.repelling, Kind.saddle)
 _MAX_RECTANGLES = 400
@@ -52,8 +52,8 @@ class StabilityClaim(AbstractRecord):
 
     """
 
-    rows: ClassVar[Rows] = ()
-    printed: ClassVar[Rows] = ("verdict", "claim", "rho", "lr", "reason")
+    rows: ClassVar[Names] = ()
+    printed: ClassVar[Names] = ("verdict", "claim", "rho", "lr", "reason")
     verdict: Verdict
     claim: str
     point: Box | None = eqx.field(metadata=axes("weight", "end", units="weight"))

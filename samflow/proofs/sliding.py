@@ -30,7 +30,7 @@ from samflow.proofs.enclosures import symmetric_eigenvalues
 from samflow.proofs.equations import GradientEquations, WithinDomain
 from samflow.proofs.falling import Lengths, Surroundings
 from samflow.proofs.leaving import all_rests_attract, leaving_direction
-from samflow.records import AbstractRecord, Provenance, Rows, axes, provenance
+from samflow.records import AbstractRecord, Names, Provenance, axes, provenance
 from samflow.rules.critical import AscentStep
 from samflow.systems.flow import Flow
 
@@ -100,8 +100,8 @@ class SlidingProof(AbstractRecord):
 
     """
 
-    rows: ClassVar[Rows] = ()
-    printed: ClassVar[Rows] = ("verdict", "rho", "least", "rho_end", "radius", "time", "reason")
+    rows: ClassVar[Names] = ()
+    printed: ClassVar[Names] = ("verdict", "rho", "least", "rho_end", "radius", "time", "reason")
     verdict: Verdict
     point: Box | None = eqx.field(metadata=axes("weight", "end", units="weight"))
     rho: float

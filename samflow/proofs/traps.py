@@ -31,7 +31,7 @@ from samflow.proofs.balls import (
 from samflow.proofs.enclosures import symmetric_eigenvalues
 from samflow.proofs.equations import GradientEquations
 from samflow.proofs.search import find_zeros
-from samflow.records import AbstractRecord, Provenance, Rows, axes, provenance
+from samflow.records import AbstractRecord, Names, Provenance, axes, provenance
 from samflow.rules import Ascent
 from samflow.systems import Map
 from samflow.systems.base import check_system
@@ -76,8 +76,8 @@ class TrapClaim(AbstractRecord):
 
     """
 
-    rows: ClassVar[Rows] = ()
-    printed: ClassVar[Rows] = (
+    rows: ClassVar[Names] = ()
+    printed: ClassVar[Names] = (
         "verdict",
         "rho",
         "lr",

@@ -4,13 +4,13 @@ from samflow._axes import axes
 from samflow.records._plain import plain, to_json
 from samflow.records.base import AbstractRecord, Provenance, attributes, dataset_of, provenance
 from samflow.records.files import load_dataset, write_whole
-from samflow.records.tables import Rows
+from samflow.records.tables import Names
 from samflow.records.variables import as_array
 
 __all__ = [
     "AbstractRecord",
+    "Names",
     "Provenance",
-    "Rows",
     "as_array",
     "attributes",
     "axes",

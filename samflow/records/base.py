@@ -12,7 +12,7 @@ from samflow import _checks
 from samflow.records._plain import plain, to_json
 from samflow.records.files import save, write_whole
 from samflow.records.latex import booktabs
-from samflow.records.tables import Rows, table
+from samflow.records.tables import Names, table
 from samflow.records.variables import variables_of
 
 if TYPE_CHECKING:  # type checkers would take abstract variables for constructor arguments
@@ -41,10 +41,10 @@ class AbstractRecord(eqx.Module):
     provenance: AbstractVar[Provenance]
     """What is needed to compute the record again."""
 
-    rows: AbstractVar[Rows]
+    rows: AbstractVar[Names]
     """The dimensions of whose entries `table` has a row each; () for one row in all."""
 
-    printed: ClassVar[Rows] = ()
+    printed: ClassVar[Names] = ()
     """The variables of which `to_latex` makes columns by default; () for all."""
 
     def to_dict(self) -> dict[str, Any]:
@@ -107,7 +107,8 @@ class AbstractRecord(eqx.Module):
         """
         data = self.to_dataset()
         chosen = columns or [name for name in self.printed if name in data.variables]
-        text = booktabs(table(data, self.rows, chosen or None), digits=digits)
+        found = table(data, self.rows, chosen or None)
+        text = booktabs(found, digits=digits, item="_".join(self.rows[-1:]))
         if path is not None:
             write_whole(_checks.writable("path", path, (".tex",)), text)
         return text

@@ -47,6 +47,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise
 
 
+_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+"""With which a file of netCDF-4 begins."""
 _PART = "complex_part"
 """The last dimension of a complex variable in a file: its real and its imaginary part."""
 
@@ -81,9 +83,12 @@ def load_dataset(path: str | os.PathLike[str]) -> Any:
             "file. Give its path."
         )
     try:
+        with path.open("rb") as opened:
+            if opened.read(len(_SIGNATURE)) != _SIGNATURE:
+                raise ValueError("it is no HDF5 file")
         with xarray.open_dataset(path, engine="h5netcdf", decode_times=False) as file:
             dataset = file.load()
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise _checks.ArgumentError(
             f"Argument `path` must be a netCDF file, but {str(path)!r} cannot be read as one "
             f"({' '.join(str(error).split())[:200]}). Give a file that `record.save` wrote."

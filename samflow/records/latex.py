@@ -22,12 +22,12 @@ _SYMBOLS = {
 }  # fmt: skip
 
 
-def booktabs(table: "pandas.DataFrame", *, digits: int = 6) -> str:
+def booktabs(table: "pandas.DataFrame", *, digits: int = 6, item: str = "") -> str:
     """Return a `tabular` that needs the package booktabs.
 
     Numbers are on the right, words on the left; NaN is a dash. A column `..._latex` is set as
     mathematics, and the column `..._text` that says the same is left out.
-    So is a column with nothing in it.
+    So is a column with nothing in it. A heading does not repeat what a row is, the `item`.
     """
     formulas = {name for name in map(str, table.columns) if name.endswith("latex")}
     same = {name.removesuffix("latex") + "text" for name in formulas}
@@ -35,7 +35,7 @@ def booktabs(table: "pandas.DataFrame", *, digits: int = 6) -> str:
     names = [name for name in names if any(map(_says, table[name])) or not len(table)]
     number = {name: table[name].dtype.kind in "iuf" for name in names}
     lines = [rf"\begin{{tabular}}{{{''.join('r' if number[name] else 'l' for name in names)}}}"]
-    lines += [r"\toprule", _line([escaped(name.replace("_", " ")) for name in names])]
+    lines += [r"\toprule", _line([_heading(name, item) for name in names])]
     lines.append(r"\midrule")
     for row in table[names].itertuples(index=False, name=None):
         cells = zip(names, row, strict=True)
@@ -45,6 +45,10 @@ def booktabs(table: "pandas.DataFrame", *, digits: int = 6) -> str:
             )
         )
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+
+
+def _heading(name: str, item: str) -> str:
+    return escaped(name.removeprefix(f"{item}_").replace("_", " "))
 
 
 def _says(value: Any) -> bool:

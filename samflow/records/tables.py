@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     import pandas
     import xarray
 
-Rows = tuple[str, ...]
+Names = tuple[str, ...]
 
 MOST_COLUMNS = 24
 """Of one variable; what has more entries in a row is not for a table."""
 
 
 def table(
-    dataset: "xarray.Dataset", rows: Rows, columns: Sequence[str] | None = None
+    dataset: "xarray.Dataset", rows: Names, columns: Sequence[str] | None = None
 ) -> "pandas.DataFrame":
     """Return a DataFrame with a row for each entry of the dimensions `rows`."""
     import pandas

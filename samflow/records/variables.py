@@ -2,6 +2,7 @@
 
 import dataclasses
 import enum
+import functools
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -54,6 +55,7 @@ def variables_of(structure: Any) -> Variables:
     return found
 
 
+@functools.cache
 def fields_of(cls: type) -> dict[str, Field]:
     """Return the fields of a structure that belong in a Dataset, and the declared properties."""
     found = {}
@@ -144,6 +146,8 @@ def as_array(value: Any, words: type[enum.Enum] | None = None) -> np.ndarray:
         codes, inverse = np.unique(array, return_inverse=True)
         texts = np.array([str(words(code)) for code in codes.tolist()], dtype=np.str_)
         return texts[inverse].reshape(shape)
+    if array.dtype.kind == "V":  # a short float of JAX, which no file knows
+        array = array.astype(np.float32)
     if array.dtype == object:  # words, or some are missing
         flat = [_number_or_word(each) for each in array.ravel().tolist()]
         if any(isinstance(each, str) for each in flat):

@@ -12,7 +12,7 @@ from samflow._status import Status
 from samflow._types import ArrayLike, NumpyArray, Point
 from samflow.losses.base import AbstractLoss
 from samflow.losses.evaluation import gradient
-from samflow.records import AbstractRecord, Provenance, Rows, axes, provenance
+from samflow.records import AbstractRecord, Names, Provenance, axes, provenance
 from samflow.spectra.krylov import Ritz, lanczos, settled
 from samflow.spectra.multipliers import CRITICAL
 from samflow.spectra.products import hessian_product
@@ -39,7 +39,7 @@ class AscentAlignment(AbstractRecord):
 
     """
 
-    rows: ClassVar[Rows] = ()
+    rows: ClassVar[Names] = ()
     cosine: float = eqx.field(static=True, metadata=axes(units="1"))
     error: float = eqx.field(static=True, metadata=axes(units="1"))
     eigenvalue: float = eqx.field(static=True, metadata=axes(units="loss/weight^2"))

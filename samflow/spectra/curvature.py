@@ -15,7 +15,7 @@ from samflow._random import key_words
 from samflow._status import Status
 from samflow._types import ArrayLike, NumpyArray
 from samflow.losses.base import AbstractLoss
-from samflow.records import AbstractRecord, Provenance, Rows, axes, provenance
+from samflow.records import AbstractRecord, Names, Provenance, axes, provenance
 from samflow.spectra.krylov import Product
 from samflow.spectra.products import hessian_product
 
@@ -42,7 +42,7 @@ class Trace(AbstractRecord):
 
     """
 
-    rows: ClassVar[Rows] = ()
+    rows: ClassVar[Names] = ()
     status: Status = eqx.field(static=True)
     num_products: int = eqx.field(static=True)
     method: str = eqx.field(static=True)

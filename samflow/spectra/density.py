@@ -13,7 +13,7 @@ from samflow._random import key_words
 from samflow._status import Status
 from samflow._types import ArrayLike, NumpyArray
 from samflow.losses.base import AbstractLoss
-from samflow.records import AbstractRecord, Provenance, Rows, axes, provenance
+from samflow.records import AbstractRecord, Names, Provenance, axes, provenance
 from samflow.spectra.curvature import gaussian
 from samflow.spectra.krylov import lanczos
 from samflow.spectra.products import hessian_product
@@ -77,7 +77,7 @@ class SpectralDensity(AbstractRecord):
 
     """
 
-    rows: ClassVar[Rows] = ("grid",)
+    rows: ClassVar[Names] = ("grid",)
     dim: int = eqx.field(static=True)
     num_products: int = eqx.field(static=True)
     provenance: Provenance = eqx.field(static=True)

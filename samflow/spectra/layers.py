@@ -15,7 +15,7 @@ from samflow._random import key_words
 from samflow._status import Status
 from samflow._types import ArrayLike, NumpyArray
 from samflow.losses.network_base import AbstractNetworkLoss
-from samflow.records import AbstractRecord, Provenance, Rows, axes, provenance
+from samflow.records import AbstractRecord, Names, Provenance, axes, provenance
 from samflow.spectra.products import hessian_product
 
 FEWEST_PROBES = 3
@@ -37,7 +37,7 @@ class LayerTraces(AbstractRecord):
 
     """
 
-    rows: ClassVar[Rows] = ("layer",)
+    rows: ClassVar[Names] = ("layer",)
     names: tuple[str, ...] = eqx.field(
         static=True, metadata=axes("layer", rename={"names": "layer"})
     )

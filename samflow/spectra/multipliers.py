@@ -14,7 +14,7 @@ from samflow._random import numpy_generator
 from samflow._status import Status
 from samflow._types import ArrayLike, NumpyArray, Point
 from samflow.losses.eager import compiled
-from samflow.records import AbstractRecord, Provenance, Rows, axes, provenance
+from samflow.records import AbstractRecord, Names, Provenance, axes, provenance
 from samflow.rules import Ascent
 from samflow.spectra.directions import roots
 from samflow.spectra.krylov import Product, Ritz, arnoldi, settled
@@ -59,7 +59,7 @@ class Multipliers(AbstractRecord):
 
     """
 
-    rows: ClassVar[Rows] = ("multiplier",)
+    rows: ClassVar[Names] = ("multiplier",)
     exact: bool = eqx.field(static=True)
     statement: str = eqx.field(static=True)
     num_products: int = eqx.field(static=True)

@@ -16,7 +16,7 @@ from samflow.losses.base import AbstractLoss
 from samflow.losses.eager import compiled
 from samflow.losses.function import FunctionLoss
 from samflow.losses.network_base import AbstractNetworkLoss
-from samflow.records import AbstractRecord, Provenance, Rows, axes, provenance
+from samflow.records import AbstractRecord, Names, Provenance, axes, provenance
 from samflow.spectra.differences import gradient_difference
 from samflow.spectra.krylov import Product, Ritz, Stopped, lanczos, settled
 from samflow.spectra.products import hessian_product
@@ -45,7 +45,7 @@ class Eigenpairs(AbstractRecord):
 
     """
 
-    rows: ClassVar[Rows] = ("pair",)
+    rows: ClassVar[Names] = ("pair",)
     num_products: int = eqx.field(static=True)
     method: str = eqx.field(static=True)
     provenance: Provenance = eqx.field(static=True)

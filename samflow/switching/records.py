@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 from samflow import _checks
 from samflow._status import Status
 from samflow._types import NumpyArray
-from samflow.records import AbstractRecord, Provenance, Rows, axes
+from samflow.records import AbstractRecord, Names, Provenance, axes
 from samflow.spectra.curvature import Trace
 from samflow.switching.claims import ClaimVerdict, PhaseClaim
 from samflow.switching.connectivity import Barrier
@@ -60,8 +60,8 @@ class LateSwitch(AbstractRecord):
 
     """
 
-    rows: ClassVar[Rows] = ("phase",)
-    printed: ClassVar[Rows] = (
+    rows: ClassVar[Names] = ("phase",)
+    printed: ClassVar[Names] = (
         "phase",
         "phase_statement",
         "phase_verdict",

@@ -11,7 +11,7 @@ from scipy import stats
 from samflow import _checks
 from samflow._status import Status
 from samflow._types import NumpyArray
-from samflow.records import AbstractRecord, Provenance, Rows, axes
+from samflow.records import AbstractRecord, Names, Provenance, axes
 from samflow.switching.records import table_lines
 
 
@@ -39,7 +39,7 @@ class SwitchSweep(AbstractRecord):
 
     """
 
-    rows: ClassVar[Rows] = ("arm", "seed")
+    rows: ClassVar[Names] = ("arm", "seed")
     total_epochs: int = eqx.field(static=True, metadata=axes(units="epoch"))
     before: str = eqx.field(static=True)
     after: str = eqx.field(static=True)

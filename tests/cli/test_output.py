@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from samflow.cli import output
-from samflow.records import AbstractRecord, Provenance, Rows, axes
+from samflow.records import AbstractRecord, Names, Provenance, axes
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_a_log_file_is_spared(monkeypatch):
 
 
 class Counted(AbstractRecord):
-    rows: ClassVar[Rows] = ("item",)
+    rows: ClassVar[Names] = ("item",)
     number: np.ndarray = eqx.field(metadata=axes("item"))
     provenance: Provenance = (("system", "counting"), ("samflow", "0"))
 

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 
 from samflow._status import Kind
 from samflow._types import Box
-from samflow.records import AbstractRecord, Provenance, Rows, axes
+from samflow.records import AbstractRecord, Names, Provenance, axes
 
 
 class Ending(enum.IntEnum):
@@ -87,7 +87,7 @@ class Basins(AbstractRecord):
 
     """
 
-    rows: ClassVar[Rows] = ("outcome",)
+    rows: ClassVar[Names] = ("outcome",)
     starts: Float[np.ndarray, "starts dim"] = eqx.field(
         metadata=axes("start", "weight", units="weight")
     )

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Complex, Float
 
 from samflow._status import Kind, Status
-from samflow.records import AbstractRecord, Provenance, Rows, axes
+from samflow.records import AbstractRecord, Names, Provenance, axes
 from samflow.systems.leaves import Leaf
 
 
@@ -95,8 +95,8 @@ class Branch(AbstractRecord):
 
     """
 
-    rows: ClassVar[Rows] = ("event",)
-    printed: ClassVar[Rows] = (
+    rows: ClassVar[Names] = ("event",)
+    printed: ClassVar[Names] = (
         "event_kind",
         "event_parameter",
         "event_error",

@@ -16,7 +16,7 @@ from samflow.attractors.continuation.curve import Bound, Curve, Point, walk
 from samflow.attractors.continuation.equations import CriticalEquations, RestEquations
 from samflow.attractors.continuation.events import Root, roots
 from samflow.attractors.continuation.records import Bifurcation, Branch, SpecialPoint
-from samflow.records import AbstractRecord, Provenance, Rows, axes, provenance
+from samflow.records import AbstractRecord, Names, Provenance, axes, provenance
 from samflow.systems import AbstractFlow, AbstractMap
 from samflow.systems.base import check_system
 from samflow.systems.leaves import Leaf, Selector, find_leaf
@@ -83,8 +83,8 @@ class BifurcationCurve(AbstractRecord):
 
     """
 
-    rows: ClassVar[Rows] = ("event",)
-    printed: ClassVar[Rows] = ("event_kind", "event_parameters", "event_error", "event_status")
+    rows: ClassVar[Names] = ("event",)
+    printed: ClassVar[Names] = ("event_kind", "event_parameters", "event_error", "event_status")
     parameters: Float[np.ndarray, "points 2"] = eqx.field(metadata=axes("point", "parameter"))
     states: Float[np.ndarray, "points state"] = eqx.field(metadata=axes("point", "state"))
     spectrum: Complex[np.ndarray, "points state"] = eqx.field(metadata=axes("point", "mode"))

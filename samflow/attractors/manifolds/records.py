@@ -7,7 +7,7 @@ import equinox as eqx
 import numpy as np
 from jaxtyping import Float
 
-from samflow.records import AbstractRecord, Provenance, Rows, axes
+from samflow.records import AbstractRecord, Names, Provenance, axes
 
 
 class End(enum.StrEnum):
@@ -49,8 +49,8 @@ class Manifolds(AbstractRecord):
 
     """
 
-    rows: ClassVar[Rows] = ("arm",)
-    printed: ClassVar[Rows] = (
+    rows: ClassVar[Names] = ("arm",)
+    printed: ClassVar[Names] = (
         "arm",
         "stable_error",
         "stable_end",

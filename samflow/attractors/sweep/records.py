@@ -5,7 +5,7 @@ from typing import Any
 import equinox as eqx
 import numpy as np
 
-from samflow.records import AbstractRecord, Provenance, Rows, as_array, attributes
+from samflow.records import AbstractRecord, Names, Provenance, as_array, attributes
 
 
 class Sweep(AbstractRecord):
@@ -35,7 +35,7 @@ class Sweep(AbstractRecord):
         return tuple(len(values) for values in self.axes.values())
 
     @property
-    def rows(self) -> Rows:
+    def rows(self) -> Names:
         """A row for each cell of the grid."""
         return tuple(self.axes)
 

@@ -17,7 +17,7 @@ from samflow.losses.network_base import AbstractNetworkLoss
 from samflow.networks.diagnosis.records import Nearness, RuleStability
 from samflow.noise.interpolation.directional import MeanSquareAlong
 from samflow.noise.interpolation.mean_square import NORMAL_95, MeanSquareRate
-from samflow.records import AbstractRecord, Provenance, Rows, axes
+from samflow.records import AbstractRecord, Names, Provenance, axes
 from samflow.spectra.curvature import Trace
 from samflow.spectra.density import SpectralDensity
 from samflow.spectra.differences import Difference
@@ -74,8 +74,8 @@ class Diagnosis(AbstractRecord):
 
     """
 
-    rows: ClassVar[Rows] = ("rule",)
-    printed: ClassVar[Rows] = (
+    rows: ClassVar[Names] = ("rule",)
+    printed: ClassVar[Names] = (
         "rule",
         "stability",
         "largest_lr",
@@ -136,7 +136,7 @@ class Diagnosis(AbstractRecord):
 
 
 class Table(NamedTuple):
-    """Rows of texts under a header."""
+    """Names of texts under a header."""
 
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]

@@ -19,7 +19,7 @@ from samflow._status import Status
 from samflow._types import ArrayLike, NumpyArray
 from samflow.networks.saddles.symmetries import SymmetrySaddle
 from samflow.orbits._iterate import iterate
-from samflow.records import AbstractRecord, Provenance, Rows, axes, provenance
+from samflow.records import AbstractRecord, Names, Provenance, axes, provenance
 from samflow.rules import USAM
 from samflow.systems import Map
 from samflow.systems.base import check_fixed
@@ -75,7 +75,7 @@ class HoldingThreshold(AbstractRecord):
 
     """
 
-    rows: ClassVar[Rows] = ("orbit",)
+    rows: ClassVar[Names] = ("orbit",)
     num_orbits: int = eqx.field(static=True)
     status: Status = eqx.field(static=True)
     provenance: Provenance = eqx.field(static=True)

@@ -12,7 +12,7 @@ from samflow._status import Status
 from samflow._types import ArrayLike, Point, Scalar
 from samflow.losses.base import AbstractLoss
 from samflow.orbits._iterate import iterate
-from samflow.records import AbstractRecord, Provenance, Rows, axes, provenance
+from samflow.records import AbstractRecord, Names, Provenance, axes, provenance
 from samflow.rules import GD
 from samflow.spectra.spectrum import Eigenpairs, extreme_eigenpairs
 from samflow.systems import Map
@@ -38,7 +38,7 @@ class Training(AbstractRecord):
 
     """
 
-    rows: ClassVar[Rows] = ()
+    rows: ClassVar[Names] = ()
     sharpness: Eigenpairs
     status: Status = eqx.field(static=True)
     num_steps: tuple[int, ...] = eqx.field(static=True, metadata=axes("stage", units="step"))

@@ -14,7 +14,7 @@ from samflow.noise.interpolation import batch_jacobians
 from samflow.noise.interpolation.batch_moments import BatchMoments
 from samflow.noise.interpolation.batch_operator import batches, has_closed_form
 from samflow.noise.interpolation.linearisation import Linearisation, linearise
-from samflow.records import AbstractRecord, Provenance, Rows, axes, provenance
+from samflow.records import AbstractRecord, Names, Provenance, axes, provenance
 from samflow.systems.base import check_fixed
 from samflow.systems.stochastic_map import StochasticMap
 
@@ -35,7 +35,7 @@ class AlignmentBound(AbstractRecord):
 
     """
 
-    rows: ClassVar[Rows] = ()
+    rows: ClassVar[Names] = ()
     alignment: float = eqx.field(static=True, metadata=axes(units="1"))
     hessian_norm: float = eqx.field(static=True, metadata=axes(units="loss/weight^2"))
     noise_share: float = eqx.field(static=True)

@@ -21,7 +21,7 @@ from samflow.noise.interpolation.batch_operator import (
     update,
 )
 from samflow.noise.interpolation.linearisation import Linearisation, linearise
-from samflow.records import AbstractRecord, Provenance, Rows, axes, provenance
+from samflow.records import AbstractRecord, Names, Provenance, axes, provenance
 from samflow.systems.base import check_fixed
 from samflow.systems.stochastic_map import StochasticMap
 
@@ -57,7 +57,7 @@ class MeanSquareRate(AbstractRecord):
 
     """
 
-    rows: ClassVar[Rows] = ()
+    rows: ClassVar[Names] = ()
     rate: float = eqx.field(static=True, metadata=axes(units="1/step"))
     radius: float = eqx.field(static=True, metadata=axes(units="1"))
     standard_error: float = eqx.field(static=True, metadata=axes(units="1"))

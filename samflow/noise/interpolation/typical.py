@@ -20,7 +20,7 @@ from samflow.noise.interpolation import batch_jacobians
 from samflow.noise.interpolation.batch_operator import batches, has_closed_form, update
 from samflow.noise.interpolation.linearisation import linearise
 from samflow.noise.paths import check_draws
-from samflow.records import AbstractRecord, Provenance, Rows, axes, provenance
+from samflow.records import AbstractRecord, Names, Provenance, axes, provenance
 from samflow.systems.base import check_fixed
 from samflow.systems.stochastic_map import StochasticMap
 
@@ -50,7 +50,7 @@ class TypicalRate(AbstractRecord):
 
     """
 
-    rows: ClassVar[Rows] = ()
+    rows: ClassVar[Names] = ()
     rate: float = eqx.field(static=True, metadata=axes(units="1/step"))
     standard_error: float = eqx.field(static=True, metadata=axes(units="1/step"))
     interval: tuple[float, float] = eqx.field(static=True, metadata=axes("end", units="1/step"))
