@@ -38,6 +38,7 @@ _HOME = {
     "continue_branch": "attractors",
     "manifolds": "attractors",
     "lyapunov_spectrum": "attractors",
+    "stability_chart": "attractors",
     "sweep": "attractors",
     "switch_branch": "attractors",
     "mean_square_rate": "noise",
@@ -80,6 +81,7 @@ if TYPE_CHECKING:
         continue_branch,
         lyapunov_spectrum,
         manifolds,
+        stability_chart,
         sweep,
         switch_branch,
     )
@@ -161,6 +163,7 @@ __all__ = [
     "rule",
     "rules",
     "spectra",
+    "stability_chart",
     "survey",
     "sweep",
     "sweep_switch",

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import jax.random as jr
 import numpy as np
 import scipy.stats
 from jax import lax
@@ -13,10 +14,12 @@ from jaxtyping import Array
 
 import samflow as sf
 from analysis.claims import Claim, Evidence, Study
+from analysis.size import Size
 from samflow import rules, theory
 
 NAME = "lookahead"
 TITLE = "Lookahead-SAM is held by weaker saddles than SAM; optimistic SAM by stronger ones"
+SMALL_SIZE = "escape times with noise are left out."
 PAPER = "Yu, Zhang, Kwok 2024, Improving Sharpness-Aware Minimization by Lookahead (ICML)"
 _study = Study(NAME, "derived in docs/theory, Propositions 17 and 20")
 
@@ -37,6 +40,8 @@ _BEALE_POINTS = {"saddle": (0.0, 1.0), "minimum": (3.0, 0.5)}
 _BEALE_AHEAD = (0.05, 0.001)
 """αλ = 1.39 and 2.4 at the saddle and the minimum, and .03 and .05."""
 _ERROR = 1e-6
+SIGMA, NUM_PATHS = 0.03, 400
+"""Standard deviation of the noise added to the gradient, and paths from the saddle itself."""
 
 
 class Record(NamedTuple):
@@ -47,6 +52,8 @@ class Record(NamedTuple):
         bounds: |λ₋| and how many starts each rule is held from there, at both sides of both bounds.
         times: steps that each rule takes to leave from each start, by |λ₋|; `STEPS` if it does not.
         beale: what becomes of orbits near Beale's points, by lookahead; of SAM by 0.
+        noisy: escape times of each rule from the saddle with |λ₋| = `ABOVE`, with noise; empty in
+            the small size.
 
     """
 
@@ -54,9 +61,12 @@ class Record(NamedTuple):
     bounds: dict[str, dict[float, int]]
     times: dict[float, dict[str, np.ndarray]]
     beale: dict[float, tuple[str, str]]
+    noisy: dict[str, np.ndarray]
 
 
-def measure(progress: Callable[[str], None] = lambda message: None) -> Record:
+def measure(
+    progress: Callable[[str], None] = lambda message: None, size: Size = Size.full
+) -> Record:
     """Follow orbits beside the cycles, and from random starts near saddles."""
     progress("cycles")
     grid = [(*pair, m) for pair in BESIDE for m in np.geomspace(0.01, 1.6, 15).tolist()]
@@ -76,6 +86,7 @@ def measure(progress: Callable[[str], None] = lambda message: None) -> Record:
         },
         {m: {name: _times(name, m) for name in NAMES} for m in (BELOW, BETWEEN, ABOVE, STRONG)},
         {ahead: _on_beale(ahead) for ahead in (0.0, *_BEALE_AHEAD)},
+        {} if size is Size.small else {name: _escapes(name) for name in NAMES},
     )
 
 
@@ -107,6 +118,8 @@ def judge(record: Record) -> list[Claim]:
         for name, held in record.bounds.items()
     ]
     claims += [_paper(record, name, m) for m in record.times for name in NAMES if name != "sam"]
+    if record.noisy:
+        claims += [_with_noise(record, name) for name in NAMES if name != "sam"]
     plain, *ahead = (f"{'; '.join(fates)}" for fates in record.beale.values())
     lams = (27.75, 48.98)
     return [
@@ -133,19 +146,41 @@ def weak_bounds() -> dict[str, float]:
     }
 
 
+def _sooner(own: np.ndarray, sam: np.ndarray) -> bool | None:
+    """Say whether the rule leaves sooner than SAM (True) or later; None if ranks do not decide."""
+    sides = ("less", "greater")
+    less, greater = (
+        float(scipy.stats.mannwhitneyu(own, sam, alternative=side).pvalue) for side in sides
+    )
+    return True if less < _ERROR else False if greater < _ERROR else None
+
+
+def _with_noise(record: Record, name: str) -> Claim:
+    own, sam = record.noisy[name], record.noisy["sam"]
+    return _study.beside(
+        f"{NAMES[name]} with noise, λ₋ = −{ABOVE:g}",
+        f"steps until paths from the saddle leave the ball of radius 10 ρ, with noise of standard "
+        f"deviation {SIGMA:g} on the gradient, beside SAM's (λ₁ = 1, ρ = {RHO}, η = α = {LR}). "
+        "Without noise SAM and lookahead-SAM are held there",
+        paper="less prone to saddle points",
+        found=f"median {np.median(own):.0f} steps; SAM {np.median(sam):.0f} steps",
+        agrees=_sooner(own, sam),
+        reason=f"rank test of Mann and Whitney at {_ERROR:g} over {NUM_PATHS} paths each",
+        error_probability=_ERROR,
+        source=PAPER,
+    )
+
+
 def _paper(record: Record, name: str, m: float) -> Claim:
     """Say which of the rule and SAM leaves the saddle sooner."""
     own, sam = record.times[m][name], record.times[m]["sam"]
-    sooner = float(scipy.stats.mannwhitneyu(own, sam, alternative="less").pvalue)
-    later = float(scipy.stats.mannwhitneyu(own, sam, alternative="greater").pvalue)
-    agrees = True if sooner < _ERROR else False if later < _ERROR else None
     return _study.beside(
         f"{NAMES[name]} at λ₋ = −{m:g}",
         f"steps until orbits from {NUM_STARTS} random starts near a saddle (λ₁ = 1, ρ = {RHO}, "
         f"η = α = {LR}) leave, beside SAM's. Here {_why(name, m)}",
         paper="less prone to saddle points",
         found=f"median {_median(own)}; SAM {_median(sam)}",
-        agrees=agrees,
+        agrees=_sooner(own, sam),
         reason=f"rank test of Mann and Whitney at {_ERROR:g}. The rule is the extragradient on "
         "SAM's direction, or the optimistic gradient; the text of the paper could not be had",
         error_probability=_ERROR,
@@ -186,12 +221,25 @@ def _returns(lr: float, ahead: float, m: float) -> bool:
     return bool(abs(float(_end(system, w)[0, 1])) < 1e-6 * size)
 
 
-def _times(name: str, m: float) -> np.ndarray:
-    """Return the first step at which |w| > 10 rho, for each start; `STEPS` if there is none."""
+def _map(name: str, m: float) -> sf.Map:
     about = {"rho": RHO} if name == "sam" else {"rho": RHO, "lookahead": AHEAD}
     full = name if name == "sam" else f"{name}-sam"
     loss = sf.losses.Quadratic((LAM, -m))
-    system = sf.Map(loss, rules.rule(full, **about), lr=LR)  # pyright: ignore[reportCallIssue]
+    return sf.Map(loss, rules.rule(full, **about), lr=LR)  # pyright: ignore[reportCallIssue]
+
+
+def _escapes(name: str) -> np.ndarray:
+    """Return escape times from the saddle with noise; all paths must escape, or they are NaN."""
+    noisy = sf.StochasticMap(_map(name, ABOVE), sf.noise.AdditiveNoise(SIGMA**2 * np.eye(2)))
+    about = {"key": jr.key(0), "num_paths": NUM_PATHS, "max_steps": 100_000}
+    found = sf.escape_time(noisy, [0.0, 0.0], radius=10 * RHO, **about)
+    times = np.asarray(found.times, dtype=float)
+    return times if found.share == 1 else np.full_like(times, np.nan)
+
+
+def _times(name: str, m: float) -> np.ndarray:
+    """Return the first step at which |w| > 10 rho, for each start; `STEPS` if there is none."""
+    system = _map(name, m)
     turns = np.random.default_rng(0).normal(size=(NUM_STARTS, 2))
     starts = 1e-3 * RHO * turns / np.linalg.norm(turns, axis=1)[:, None]
     return np.asarray(_left(system, jnp.asarray(starts)))

@@ -1,6 +1,7 @@
 """Lyapunov exponents, branches along a parameter, sweeps over several."""
 
 from samflow.attractors.basins import Attractor, Basins, Boundary, Ending, Share, basins, boundary
+from samflow.attractors.charts import Chart, stability_chart
 from samflow.attractors.continuation import (
     Bifurcation,
     BifurcationCurve,
@@ -26,6 +27,7 @@ __all__ = [
     "BifurcationCurve",
     "Boundary",
     "Branch",
+    "Chart",
     "Codimension2",
     "CurvePoint",
     "End",
@@ -45,6 +47,7 @@ __all__ = [
     "lyapunov_spectrum",
     "manifolds",
     "orbit_diagram",
+    "stability_chart",
     "sweep",
     "switch_branch",
 ]

@@ -9,6 +9,7 @@ import typer
 from samflow.cli import (
     basins,
     bifurcation,
+    chart,
     checkpoint,
     escape,
     losses,
@@ -33,6 +34,7 @@ app.command("escape")(escape.command)
 app.command("portrait")(portrait.command)
 app.command("basins")(basins.command)
 app.command("bifurcation")(bifurcation.command)
+app.command("chart")(chart.command)
 app.command("checkpoint")(checkpoint.command)
 app.command("losses")(losses.command)
 app.command("rules")(rules.command)

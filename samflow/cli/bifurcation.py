@@ -75,7 +75,7 @@ def command(
     from samflow.records import to_json
 
     made = options.make_loss(loss, dim=dim, eigenvalues=eigenvalues)
-    low, high = _range(between)
+    low, high = options.make_range("--range", between)
     system = options.make_map(made, rule, rho=rho, lr=lr, momentum=momentum)
     value = float(sf.systems.find_leaf(system, parameter, "--parameter").value(system))
     if not low <= value <= high:
@@ -112,16 +112,3 @@ def command(
     lines = [Text(line) for branch in branches for line in str(branch).splitlines()]
     deliver(lines, to_json([branch.to_dict() for branch in branches]), as_json=json, path=None)
     return 0
-
-
-def _range(text: str) -> tuple[float, float]:
-    """Return the two numbers that --range spells, the lower first."""
-    from samflow import _checks
-
-    ends = options.numbers("--range", text)
-    if len(ends) != 2 or not ends[0] < ends[1]:
-        raise _checks.ArgumentError(
-            "Argument `--range` must be two numbers, the lower first, such as 0,2, but is "
-            f"{text!r}."
-        )
-    return ends[0], ends[1]

@@ -198,6 +198,18 @@ def make_point(name: str, text: str, loss: "AbstractLoss") -> list[float]:
     return point
 
 
+def make_range(name: str, text: str) -> tuple[float, float]:
+    """Return the two numbers that `text` spells, the lower first."""
+    from samflow import _checks
+
+    ends = numbers(name, text)
+    if len(ends) != 2 or not ends[0] < ends[1]:
+        raise _checks.ArgumentError(
+            f"Argument `{name}` must be two numbers, the lower first, such as 0,2, but is {text!r}."
+        )
+    return ends[0], ends[1]
+
+
 def numbers(name: str, text: str) -> list[float]:
     """Return the numbers that `text` lists with commas between them."""
     from samflow import _checks

@@ -10,14 +10,22 @@ from rich.text import Text
 from samflow._status import Status
 from samflow.cli import options
 from samflow.cli.output import indented, table_of
+from samflow.cli.saddle_cells import (
+    HOLD,
+    by_theory,
+    classified_row,
+    flow_word,
+    has_no_jacobian,
+    number,
+)
 
 if TYPE_CHECKING:
     from samflow.equilibria.saddle_records import (
         Behaviour,
-        Number,
         Survey,
         SurveyedPoint,
     )
+    from samflow.proofs.traps import TrapClaim
 
 _NAMED = 4
 """Of points that are alike so many are named."""
@@ -29,9 +37,7 @@ _NOTHING = 1e-12
 _LOSSES = 6
 """Curves of more losses than these are told together."""
 
-_FLOWS = {"attracting": "attractor", "sliding": "slides", "undefined": "not known"}
 _STAYS = {"attractor", "cycle", "trap"}
-_HOLD = {"cycle", "rotation", "trap", "chaotic trap"}
 _PLURALS = {"minimum": "minima", "maximum": "maxima"}
 
 
@@ -89,7 +95,7 @@ def _groups(points: Sequence["SurveyedPoint"]) -> list[list["SurveyedPoint"]]:
         outcomes = [
             None if b.fate is None else frozenset(_outcomes(b).items()) for b in point.behaviours
         ]
-        rows = tuple(tuple(_classified_row(b)) for b in point.behaviours)
+        rows = tuple(tuple(classified_row(b)) for b in point.behaviours)
         place = tuple(sorted(f"{abs(x):.6g}" for x in point.w))
         shown = (place, _facts(point), _eigenvalues(point), rows, tuple(outcomes))
         groups.setdefault(shown, []).append(point)
@@ -235,18 +241,8 @@ def _classified(point: "SurveyedPoint") -> RenderableType:
     """Return a table of what the point is for each rule's map, with what is proved."""
     table = table_of("rule", "multipliers", "kind", "attractor", "proved")
     for behaviour in point.behaviours:
-        table.add_row(behaviour.rule.upper(), *_classified_row(behaviour))
+        table.add_row(behaviour.rule.upper(), *classified_row(behaviour))
     return table
-
-
-def _classified_row(behaviour: "Behaviour") -> list[str]:
-    local = behaviour.local
-    proof = "yes" if behaviour.verdict == "proved" else "no"
-    if local is not None and _has_no_jacobian(behaviour):
-        proof = "in theory" if local.exact else "quadratic part"
-        if local.decided_on_loss:
-            proof = "located" if local.cycles_on_loss else "observed"
-    return [_multipliers(behaviour), str(behaviour.kind), _attractor(behaviour), proof]
 
 
 def _compared(point: "SurveyedPoint") -> RenderableType:
@@ -257,8 +253,8 @@ def _compared(point: "SurveyedPoint") -> RenderableType:
     rows: dict[tuple[str, str, str], list[str]] = {}
     for behaviour in point.behaviours:
         row = (
-            _by_theory(behaviour),
-            _flow(behaviour),
+            by_theory(behaviour),
+            flow_word(behaviour),
             "–" if behaviour.fate is None else behaviour.fate.seen(),
         )
         rows.setdefault(row, []).append(behaviour.rule.upper())
@@ -266,73 +262,6 @@ def _compared(point: "SurveyedPoint") -> RenderableType:
     for row, rules in rows.items():
         table.add_row("\n".join(rules), *row)
     return table
-
-
-def _flow(behaviour: "Behaviour") -> str:
-    """Return what the point is for the flow, and what that rests on where the flow jumps."""
-    flow, sliding = behaviour.flow, behaviour.sliding
-    if flow is None:
-        return "–"
-    text = _FLOWS.get(flow, str(flow))
-    if sliding is None or sliding.evidence.name == "exact":
-        return text
-    if sliding.evidence.name == "proved":
-        return text if flow == "undefined" else f"{text}, proved"
-    return f"{text}\n{sliding.evidence}"
-
-
-def _by_theory(behaviour: "Behaviour") -> str:
-    if behaviour.status == Status.not_a_fixed_point:
-        return "not at rest here"
-    if behaviour.kind in _HOLD:
-        return _attractor(behaviour)
-    if behaviour.local is not None and behaviour.local.two_cycle is not None:
-        return "no attracting cycle"
-    names = {"attracting": "attractor", "undefined": "not known"}
-    kind = names.get(behaviour.kind, str(behaviour.kind))
-    cycles = () if behaviour.local is None else behaviour.local.cycles_on_loss
-    return "\n".join([f"{kind}, and about it", *map(str, cycles)]) if cycles else kind
-
-
-def _has_no_jacobian(behaviour: "Behaviour") -> bool:
-    return behaviour.status == Status.not_differentiable
-
-
-def _multipliers(behaviour: "Behaviour") -> str:
-    if behaviour.status == Status.not_differentiable:
-        return "no Jacobian"
-    if behaviour.status == Status.not_a_fixed_point:
-        return "not at rest"
-    return ", ".join(map(_number, behaviour.multipliers))
-
-
-def _attractor(behaviour: "Behaviour") -> str:
-    if behaviour.status != Status.not_differentiable:
-        return "yes" if behaviour.kind == "attracting" else "no"
-    local = behaviour.local
-    if local is None:
-        return "undecided"
-    if local.on_loss is not None and local.decided_on_loss:
-        return "\n".join(map(str, local.cycles_on_loss)) or local.on_loss.turning
-    if local.on_loss is not None and local.two_cycle is not None:
-        return f"no cycle on the loss: {local.on_loss.without}"
-    for cycle in local.cycles:
-        if cycle.attracts:
-            several = f" ({cycle.multiplicity}-fold)" if cycle.multiplicity > 1 else ""
-            text = f"2-cycle ±{cycle.radius:.6g} along λ = {cycle.curvature:.6g}{several}"
-            return _of(text, local.whose)
-    if local.trap is not None and local.trap.exponent is not None:
-        exponent = local.trap.exponent
-        inside = f"‖g‖ ≤ {local.trap.radius:.6g}, Lyapunov exponent {exponent:.6g}"
-        return _of(f"chaotic trap, {inside}", local.whose)
-    if local.trap is not None:
-        return _of(f"trap, ‖g‖ ≤ {local.trap.radius:.6g}", local.whose)
-    return "no 2-cycle attracts" if local.cycles else "not known"
-
-
-def _of(text: str, whose: str) -> str:
-    """Say of what a claim is true in its own field, in a line of its own for the table's width."""
-    return f"{text}\n{whose.strip()}" if whose else text
 
 
 def _thresholds(point: "SurveyedPoint") -> list[str]:
@@ -347,12 +276,34 @@ def _thresholds(point: "SurveyedPoint") -> list[str]:
     for behaviour in point.behaviours:
         if behaviour.sliding is not None and str(behaviour.sliding):
             flows.setdefault(str(behaviour.sliding), []).append(behaviour.rule.upper())
+    maps: dict[str, list[str]] = {}
+    for behaviour in point.behaviours:
+        if behaviour.trap is not None:
+            maps.setdefault(_trap(behaviour.trap), []).append(behaviour.rule.upper())
+    lines += [f"{', '.join(rules)}, map: {text}" for text, rules in maps.items()]
     return lines + [f"{', '.join(rules)}, flow: {text}" for text, rules in flows.items()]
+
+
+def _trap(found: "TrapClaim") -> str:
+    """Say what a short search proves of orbits near the point."""
+    if found.verdict == "proved":
+        return (
+            f"orbits stay within {found.radius:.3g} of the point, from within "
+            f"{found.entered_from:.3g}: proved"
+        )
+    if found.escape is not None:
+        how = (
+            "reach weights where the map is undefined"
+            if found.escape.undefined
+            else f"go farther than {found.within:.3g}"
+        )
+        return f"orbits from arbitrarily near {how}: proved"
+    return f"nothing proved by a short search ({found.reason}); `sf.certify_trap` searches longer"
 
 
 def _summary(found: "Survey") -> list[str]:
     lines = _held(found) + _arriving(found)
-    singular = [b.local for p in found.points for b in p.behaviours if _has_no_jacobian(b)]
+    singular = [b.local for p in found.points for b in p.behaviours if has_no_jacobian(b)]
     if any(local is not None for local in singular):
         exact = all(local.exact for local in singular if local is not None)
         lines.append(
@@ -384,7 +335,7 @@ def _held(found: "Survey") -> list[str]:
         if fates:
             text = f"orbits stay near {sum(seen <= _STAYS for seen in fates)} of {len(fates)}"
         elif all(b.status == Status.not_differentiable for b in behaviours):
-            held = sum(b.kind in _HOLD for b in behaviours)
+            held = sum(b.kind in HOLD for b in behaviours)
             text = f"held near {held} of {len(behaviours)}"
             if not all(b.local is not None and b.local.decided_on_loss for b in behaviours):
                 text += ", by the quadratic part of the loss or by cycles located on it"
@@ -424,12 +375,8 @@ def _hallucinated(found: "Survey") -> list[RenderableType]:
             point.rule.upper(),
             options.show_point(point.w),
             options.show_point(point.ascent),
-            ", ".join(map(_number, point.multipliers)),
+            ", ".join(map(number, point.multipliers)),
             "undecided" if point.kind is None else str(point.kind),
             "yes" if point.verdict == "proved" else "no",
         )
     return [heading, note, Text(), indented(table)]
-
-
-def _number(z: "Number") -> str:
-    return f"{z.real:.6g}" if z.imag == 0 else f"{z.real:.6g}{z.imag:+.6g}i"

@@ -11,7 +11,7 @@ from samflow import _checks, theory
 from samflow._status import Kind, Status
 from samflow._types import ArrayLike
 from samflow.equilibria.nonsmooth.arriving import Evidence, Sliding
-from samflow.equilibria.nonsmooth.flows import with_end
+from samflow.equilibria.nonsmooth.flows import practical_flow, with_end
 from samflow.equilibria.stability import classify
 from samflow.records import AbstractRecord, Names, Provenance, axes, provenance
 from samflow.rules import GD, is_normalised
@@ -52,7 +52,8 @@ class Conditions(AbstractRecord):
         eps_window: the same for the ε of practical SAM; None for others, and for ρ = 0, where ε
             does nothing.
         sliding: of the flow of a rule that jumps at the point, what is known of it there, and what
-            that rests on; None for others.
+            that rests on; of the flow of practical SAM on a formula the radius that is proved to be
+            kept; None for others.
         kind: theory's verdict at the point for the system as it is; None without a point, or
             where theory has none.
         status: located; not differentiable (normalised SAM has no Jacobian at a critical point,
@@ -169,8 +170,10 @@ def conditions(system: AbstractSystem, w: ArrayLike | None = None) -> Conditions
         flat = NEUTRAL * max(abs(value) for value in curvature)  # in the unit of the Hessian
         windows = _windows(system, curvature, flat)
         kind = theory.kind(curvature, tolerance=NEUTRAL, **theory_settings(system))
-    forms = system.rule.closed_forms
-    return Conditions(formulas, curvature, *windows, None, kind, status, forms, where)
+    forms, sliding = system.rule.closed_forms, None
+    if isinstance(system, Flow) and w is not None and kind is not None:
+        sliding = practical_flow(system, np.asarray(w, dtype=float))
+    return Conditions(formulas, curvature, *windows, sliding, kind, status, forms, where)
 
 
 def _of_sliding(

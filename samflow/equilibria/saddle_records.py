@@ -11,6 +11,7 @@ from samflow.equilibria._fate import Fate
 from samflow.equilibria.nonsmooth.arriving import Sliding
 from samflow.equilibria.nonsmooth.records import Nonsmooth
 from samflow.proofs._undecided import Undecided
+from samflow.proofs.traps import TrapClaim
 from samflow.records import AbstractRecord, Names, Provenance, axes, plain
 
 
@@ -41,6 +42,8 @@ class Behaviour(NamedTuple):
         flow: what the point is for the rule's flow; None for a rule with a memory.
         sliding: how that flow comes to the point where it jumps there, or that a solution leaves,
             and what this rests on: see `Sliding.evidence`; None where the flow does not jump.
+        trap: what `certify_trap` proves of the map on the loss itself with a small budget; None
+            for other rules than SAM, with momentum, and in more than three dimensions.
         fate: what became of orbits from near the point; None where none were followed.
 
     """
@@ -55,6 +58,7 @@ class Behaviour(NamedTuple):
     local: Nonsmooth | None
     flow: Kind | None
     sliding: Sliding | None
+    trap: TrapClaim | None
     fate: Fate | None
 
 

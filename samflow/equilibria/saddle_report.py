@@ -32,6 +32,7 @@ from samflow.proofs._certify import certify_fixed_points
 from samflow.proofs.balls import Span, exact, hull, working_precision
 from samflow.proofs.certificates import CertifiedPoint
 from samflow.proofs.enclosures import Dynamics, ascent_eigenvalue, kind_of_spectrum, spectrum
+from samflow.proofs.traps import TrapClaim, certify_trap
 from samflow.proofs.windows import lr_window, rho_window
 from samflow.records import provenance
 from samflow.rules import GD, RULES, Ascent, rule
@@ -42,6 +43,8 @@ _FOLLOWED = 3
 """From so many samples of each curve of critical points orbits are followed; others are alike."""
 _SAME = 1e-6
 """Points nearer than this, relative to the box, are one point found twice."""
+_TRAP_DIM, _TRAP_CELLS, _TRAP_STEPS = 3, 300, 100
+"""How long a trap of SAM's map is searched: a tenth of a second or so a point."""
 
 
 def survey(
@@ -246,7 +249,17 @@ def _behaviour(system: Map, place: _Place, dynamics: Dynamics, simulate: bool) -
         fate(system, place.w, compare=False).beside(found.kind, found.local) if simulate else None
     )
     flow, sliding = _flow(system, place)
-    return found._replace(flow=flow, sliding=sliding, fate=seen)
+    trap = _trap(system, place)
+    return found._replace(flow=flow, sliding=sliding, trap=trap, fate=seen)
+
+
+def _trap(system: Map, place: _Place) -> TrapClaim | None:
+    """Return what a short search proves of SAM's map on the loss; None where none is made."""
+    tried = system.rule.ascent is Ascent.unit and system.momentum is None
+    if not tried or system.dim > _TRAP_DIM or _shape(place.spans) == "degenerate":
+        return None
+    found = certify_trap(system, place.w, max_cells=_TRAP_CELLS, max_steps=_TRAP_STEPS)
+    return None if found.verdict is Verdict.unsupported else found
 
 
 def _enclosed(system: Map, place: _Place, dynamics: Dynamics) -> Behaviour:
@@ -267,7 +280,7 @@ def _enclosed(system: Map, place: _Place, dynamics: Dynamics) -> Behaviour:
         in_rho = rho_window(lams, dynamics)
     in_lr = lr_window(lams, radius, dynamics)
     shown = tuple(Number(z.real, z.imag) for z in multipliers)
-    name, nothing = system.rule.name, (None, None, None, None)
+    name, nothing = system.rule.name, (None, None, None, None, None)
     return Behaviour(name, shown, kind, verdict, Status.located, in_rho, in_lr, *nothing)
 
 
@@ -280,7 +293,7 @@ def _computed(system: Map, place: _Place) -> Behaviour:
     shown = ()
     if found.status is Status.located:
         shown = tuple(Number(float(z.real), float(z.imag)) for z in found.multipliers)
-    verdict, name, nothing = Verdict.unsupported, system.rule.name, (None, None, None)
+    verdict, name, nothing = Verdict.unsupported, system.rule.name, (None, None, None, None)
     return Behaviour(name, shown, kind, verdict, found.status, None, None, local, *nothing)
 
 

@@ -15,6 +15,7 @@ from samflow._types import ArrayLike
 from samflow.equilibria._units import ascent_length, bending_length, units
 from samflow.equilibria.attraction import measured_attraction_radius
 from samflow.equilibria.nonsmooth import cycles_beside, what_holds
+from samflow.equilibria.nonsmooth.flows import practical_flow
 from samflow.equilibria.nonsmooth.records import Nonsmooth
 from samflow.orbits._iterate import start_states
 from samflow.proofs.certificates import CertifiedPoint
@@ -59,7 +60,8 @@ class Stability(AbstractRecord):
             on the loss itself (`local.on_loss`), and 2-cycles and a trap on its quadratic part; of
             a flow, on the loss itself, sliding with its radius of attraction. Where there is a
             Jacobian None, unless the rule has an ascent of a length, as practical SAM has, the
-            point does not attract, and cycles beside it do.
+            point does not attract, and cycles beside it do; or, with `measure`, of a flow with eps
+            the radius that is proved to be kept.
 
     """
 
@@ -104,10 +106,17 @@ class Stability(AbstractRecord):
             )
         return self.spectrum
 
+    @property
+    def _known_without_jacobian(self) -> bool:
+        local = self.local
+        if local is None:
+            return False
+        lost = local.on_loss is not None and local.two_cycle is not None
+        return self.kind is not Kind.undefined or local.sliding is not None or lost
+
     def __str__(self) -> str:
         """Return one line with the kind, the spectrum and, where there is none, the reason."""
-        known = self.kind is not Kind.undefined or (self.local is not None and self.local.sliding)
-        if self.status is Status.not_differentiable and known:
+        if self.status is Status.not_differentiable and self._known_without_jacobian:
             return f"{self.kind}: no Jacobian; {self.local}"
         if self.kind is Kind.undefined:
             return f"{self.kind}: {self.status.message}"
@@ -145,7 +154,8 @@ def classify(
             length, and else, if ‖w‖ alone does not decide, how far one must go from `w` for the
             Jacobian to change by half of itself. No quadratic has one; there 1e-13 is near enough.
         measure: where a flow slides, also measure its radius of attraction on the loss itself
-            (`measured_attraction_radius`): seconds at first, then less than one.
+            (`measured_attraction_radius`): seconds at first, then less than one. Of a flow with
+            eps, prove the radius within which ‖g‖ falls for ever.
 
     Returns:
         A `Stability`. At a critical point of normalised SAM there is no Jacobian: the status is
@@ -222,6 +232,9 @@ def classify(
             critical = _newton_step(hessian, slope)[1] <= tol * size
             beside = (system, position, hessian, _jacobian_of(system), kind)
             local = cycles_beside(*beside) if critical else None
+    if measure and isinstance(system, Flow):
+        kept = practical_flow(system, np.asarray(system.position(z)))
+        local = None if kept is None else Nonsmooth(kind, sliding=kept, exact=True)
     found = (z, kind, Status.located, spectrum[order], margin, distance, curvature)
     return Stability(*found, discrete, local, where)
 

@@ -2,6 +2,7 @@
 
 from samflow.plots._basins import basins
 from samflow.plots._branches import branches
+from samflow.plots._chart import chart
 from samflow.plots._portrait import draw_levels, draw_orbits, portrait
 from samflow.plots._spectrum import spectrum
 from samflow.plots.field import Field, motion_at, nullclines, sample_field
@@ -14,6 +15,7 @@ __all__ = [
     "Field",
     "basins",
     "branches",
+    "chart",
     "draw_fixed_points",
     "draw_levels",
     "draw_orbits",

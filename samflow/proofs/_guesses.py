@@ -3,6 +3,7 @@
 Nothing here is a proof. NumPy runs the map on many weights at once.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -235,4 +236,4 @@ def _power(base, exponent: sympy.Rational):
 
 _NUMPY = {"asin": "arcsin", "acos": "arccos", "atan": "arctan"}
 _ALGEBRA = {name: getattr(np, _NUMPY.get(name, name)) for name in FUNCTIONS}
-_ALGEBRA |= {"constant": float, "power": _power}
+_ALGEBRA |= {"constant": functools.lru_cache(maxsize=4096)(float), "power": _power}

@@ -18,7 +18,7 @@ from flint import arb, arb_mat
 
 from samflow._types import Box
 from samflow.proofs._gauges import AbstractGauge, free_units, square
-from samflow.proofs.balls import Ball, Balls, Span, hull, spans
+from samflow.proofs.balls import Ball, Balls, OutsideDomain, Span, finite, hull, spans
 from samflow.proofs.directions import Patch, halves
 from samflow.proofs.equations import GradientEquations
 
@@ -123,6 +123,8 @@ class Steps:
             [w + self.rho * x for w, x in zip(chart.weights(y.all_over), e.all_over, strict=True)],
             slopes,
         ).narrowed(self.offset)
+        chart.require(chart.weights(y.all_over))
+        chart.require(p.all_over)
         over, hessian = chart.equations.linearise(p.all_over)
         at = chart.equations.value(p.middle)
         pull, lr = self._pulled(over), self.lr.mid()
@@ -242,6 +244,11 @@ class Chart:
         """Return w."""
         offset = column(self.inverse * vector(y))
         return [w + x for w, x in zip(self.centre, offset, strict=True)]
+
+    def require(self, w: Balls) -> None:
+        """Raise `OutsideDomain` where the loss may be undefined: its gradient can still exist."""
+        if not finite(self.equations.loss(w)):
+            raise OutsideDomain
 
     def around(self, cell: Cell) -> Box:
         """Return a box around the weights of a cell."""

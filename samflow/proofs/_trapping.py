@@ -9,6 +9,7 @@ import numpy as np
 from samflow._axes import axes
 from samflow._types import Box
 from samflow.proofs._cones import Budget, falls, keeps
+from samflow.proofs._escapes import Escape, prove_escape
 from samflow.proofs._gauges import AbstractGauge, Ellipsoid
 from samflow.proofs._guesses import (
     Leaving,
@@ -20,7 +21,6 @@ from samflow.proofs._guesses import (
     least_fall,
 )
 from samflow.proofs._krawczyk import refine
-from samflow.proofs._leaving import Escape, prove_escape
 from samflow.proofs._steps import Chart
 from samflow.proofs.balls import Balls, Span, working_precision
 from samflow.proofs.directions import middle
@@ -132,7 +132,7 @@ class _Attempt:
         if found is not None and found.reason != OPEN and len(self.pairs) > 1:
             return found
         boxed = self._box_or_escape(min(_FEW_STEPS, self.problem.max_steps))
-        if isinstance(boxed, Trap) or boxed.escape is not None:
+        if isinstance(boxed, Trap) or boxed.escape is not None or len(self.pairs) > 1:
             return boxed
         later = self._box_or_escape(self.problem.max_steps, again=boxed.reason == OPEN)
         if isinstance(later, Trap) or later.reason != OPEN:

@@ -15,7 +15,7 @@ import numpy as np
 
 from samflow._types import Box
 from samflow.proofs.balls import Ball, OutsideDomain, Span, span
-from samflow.proofs.directions import Patch, halves, middle
+from samflow.proofs.directions import Patch, halves, middle, sphere
 
 
 class Cell(NamedTuple):
@@ -62,6 +62,17 @@ class Bound(NamedTuple):
     at_point: Span
     point: Cell
     smears: list[float]
+
+
+def layered(dim: int, first: float, last: float) -> list[Cell]:
+    """Return cells over all directions, and over 0 to `last` in layers that grow by a factor.
+
+    The lowest layer ends at `first`.
+    """
+    edges = [0.0, first]
+    while edges[-1] < last:
+        edges.append(min(edges[-1] * (2.0 if edges[-1] > last / 2**16 else 8.0), last))
+    return [Cell(patch, (layer,)) for patch in sphere(dim) for layer in itertools.pairwise(edges)]
 
 
 class Function(Protocol):

@@ -8,6 +8,7 @@ with the supremum over a box of z and all e. It costs a few evaluations, and is 
 directions that are cut can prove, in which e is tied to g(w).
 """
 
+import math
 from typing import NamedTuple
 
 from flint import arb
@@ -81,7 +82,7 @@ def _within(
     ]
     if not finite([change, *apart]):
         return Coarse(0.0, 0.0)
-    radius = span(arb(s) * (1 - _length(apart)))[0]
+    radius = math.nextafter(span(arb(s) * (1 - _length(apart)))[0], 0.0)
     return Coarse(max(radius, 0.0), span(arb(least) - arb(s) * change)[0] if radius > 0 else 0.0)
 
 

@@ -17,7 +17,8 @@ from samflow.proofs.directions import Patch, frame, patch_of, sphere, turns
 from samflow.proofs.equations import dot
 from samflow.proofs.search import certify_near, find_zeros
 
-_TRIES = 6
+_TRIES, _RANDOM = 6, 16
+"""Eigenvectors, with both signs, and random directions from which Newton's iteration starts."""
 
 
 @dataclass(frozen=True)
@@ -76,15 +77,16 @@ def leaving_direction(
 ) -> tuple[float, ...] | None:
     """Return a direction in which a solution leaves; None where none was proved.
 
-    Tried are the directions that Newton's iteration leads to from `start`, where S is negative, and
-    from the eigenvectors of H.
+    Tried are the directions that Newton's iteration leads to from `start`, where S is negative,
+    from the eigenvectors of H, and from random directions.
     """
     if any(square != 1 for square in rate.squares):
         return None
     hessian = np.array([[float(x) for x in row] for row in rate.hessian])
     vectors = np.linalg.eigh(hessian)[1].T
-    starts = [np.array(start), *vectors, *-vectors]
-    for e in starts[: 1 + 2 * _TRIES]:
+    random = np.random.default_rng(0).normal(size=(_RANDOM, len(start)))
+    starts = [np.array(start), *vectors[:_TRIES], *-vectors[:_TRIES], *random]
+    for e in starts:
         found = _from(rate, rho, patch_of(e.tolist()))
         if found is not None:
             return found

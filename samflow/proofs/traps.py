@@ -1,5 +1,6 @@
 """Traps of normalised SAM on the loss itself: invariant sets about a critical point, proved."""
 
+import itertools
 import math
 from collections import deque
 from typing import Any, ClassVar
@@ -14,11 +15,11 @@ from samflow._status import Verdict
 from samflow._types import ArrayLike, Box
 from samflow.losses.expression import ExpressionLoss
 from samflow.proofs._cones import Budget
+from samflow.proofs._escapes import Escape
 from samflow.proofs._krawczyk import overlap
-from samflow.proofs._leaving import Escape
 from samflow.proofs._near import critical_point
 from samflow.proofs._ranges import checked_range, shown
-from samflow.proofs._trapping import Failure, Problem, Trap, attempt
+from samflow.proofs._trapping import BUDGET, DOMAIN, Failure, Problem, Trap, attempt
 from samflow.proofs.balls import (
     Balls,
     OutsideDomain,
@@ -250,6 +251,7 @@ def _reach(eigenvalues: np.ndarray, rho: float, lr: float) -> float:
 def _sweep(problem: Problem, budget: Budget, about: dict[str, Any]) -> TrapClaim:
     """Cut the ranges until every part is proved, or one point of them is refuted."""
     whole: Box = (about["rho"], about["lr"])
+    boxes = min(_NEIGHBOUR_BOXES, budget.left)
     queue: deque[Box] = deque([whole])
     traps: list[Trap] = []
     left: list[Box] = []
@@ -279,9 +281,14 @@ def _sweep(problem: Problem, budget: Budget, about: dict[str, Any]) -> TrapClaim
             traps=tuple(traps),
             **about,
         )
+    # Long orbits are followed at single points only: of the ranges, at their corners.
+    for rho, lr in itertools.product(*whole) if parts > 1 else ():
+        found = attempt(problem, ((rho, rho), (lr, lr)), budget)
+        if isinstance(found, Failure) and found.escape is not None:
+            return _record(Verdict.refuted, "", fails=found.at, escape=found.escape, **about)
     axes = zip(*left, strict=True)
     undecided = tuple((min(a for a, _ in axis), max(b for _, b in axis)) for axis in axes)
-    neighbour = _neighbour(problem)
+    neighbour = None if first.reason in (BUDGET, DOMAIN) else _neighbour(problem, boxes)
     reason = first.reason if neighbour is None else NEIGHBOUR
     where = first.gap if neighbour is None else neighbour
     return _record(
@@ -306,11 +313,11 @@ def _cut(part: Box) -> list[Box]:
     return [(*before, (low, cut), *after), (*before, (cut, high), *after)]
 
 
-def _neighbour(problem: Problem) -> Box | None:
+def _neighbour(problem: Problem, boxes: int) -> Box | None:
     """Return an enclosure of the nearest other critical point in the region, if any is found."""
     around = [span(x) for x in problem.centre]
     region = tuple((a - problem.within, b + problem.within) for a, b in around)
-    found = find_zeros(problem.equations, region, max_boxes=_NEIGHBOUR_BOXES).zeros
+    found = find_zeros(problem.equations, region, max_boxes=boxes).zeros
 
     def distance(zero: Balls) -> float:
         pairs = zip(zero, problem.centre, strict=True)

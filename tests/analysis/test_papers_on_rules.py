@@ -77,11 +77,14 @@ def test_centred_rows_are_those_of_the_rule():
 def test_the_paper_on_lookahead_is_decided_by_ranks():
     early, late = np.arange(100, 150), np.arange(200, 250)
     same = dict.fromkeys(lookahead.NAMES, early)
-    record = lookahead.Record((1, 1), {}, {0.06: same | {"lookahead": late}}, {})
+    record = lookahead.Record((1, 1), {}, {0.06: same | {"lookahead": late}}, {}, {})
     claims = {
         claim.name: claim.verdict
         for claim in (lookahead._paper(record, name, 0.06) for name in ("lookahead", "optimistic"))
     }
     assert list(claims.values()) == [Verdict.disagrees, Verdict.undecided]
-    sooner = lookahead.Record((1, 1), {}, {0.06: same | {"sam": late}}, {})
+    sooner = lookahead.Record((1, 1), {}, {0.06: same | {"sam": late}}, {}, {})
     assert lookahead._paper(sooner, "optimistic", 0.06).holds
+    # Paths that did not escape decide nothing.
+    lost = lookahead.Record((1, 1), {}, {}, {}, same | {"lookahead": np.full(50, np.nan)})
+    assert lookahead._with_noise(lost, "lookahead").verdict is Verdict.undecided

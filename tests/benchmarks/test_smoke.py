@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import samflow as sf
-from benchmarks import lyapunov, noise, peers
+from benchmarks import lyapunov, noise, peers, proofs
 from benchmarks.ensembles import CASES, LR, RHO, compile_peer, numpy_peer, starts
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
@@ -49,6 +49,15 @@ def test_the_script_prints_json():
     report = run("ensembles.py", "--points", "16", "--steps", "10")
     assert [row["case"] for row in report["rows"]] == [" ".join(case) for case in CASES]
     assert all(row["ratio"] > 0 for row in report["rows"])
+
+
+def test_proofs_are_proved_and_timed(monkeypatch):
+    name, (limit, prove) = next(iter(proofs.CASES.items()))
+    assert prove().verdict == "proved"
+    monkeypatch.setattr(proofs, "CASES", {name: (limit, prove)})
+    monkeypatch.setattr(proofs, "seconds", lambda arguments, cache: 1.0)
+    (row,) = proofs.measure(1)
+    assert 0 < row["again/s"] < row["first/s"] == row["first/base"]
 
 
 @pytest.mark.parametrize("case", lyapunov.CASES)

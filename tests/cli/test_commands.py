@@ -72,6 +72,19 @@ def test_saddle_prints_everything_asked_for_and_no_colour_codes(capsys):
     assert not any(line != line.rstrip() for line in out.splitlines())
 
 
+def test_saddle_says_what_is_proved_of_the_flow_of_sam(capsys):
+    """The quartic at rho 0.5, where all three points hold it, and at 1.2, where none does."""
+    quartic = ("saddle", "--loss", "quartic", "--rule", "sam", "--lr", "0.01", "--rho")
+    assert run([*quartic, "0.5"]) == 0
+    out = capsys.readouterr().out
+    assert "SAM, flow: arrives in finite time: proved" in out
+    assert "SAM: the flow comes to 3 of 3: proved" in out
+    assert run([*quartic, "1.2"]) == 0
+    out = capsys.readouterr().out
+    assert "a solution leaves along (0, 1): proved" in out
+    assert "SAM: the flow comes to 0 of 3" in out
+
+
 def test_saddle_lists_hallucinated_points_when_asked(capsys):
     found = _json([*BEALE, "--rho", "0.05", "--all", "--rule", "usam"], capsys)
     assert len(found["hallucinated"]) == 2

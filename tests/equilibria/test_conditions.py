@@ -195,6 +195,21 @@ def test_the_window_of_sams_flow_is_that_of_the_loss_itself(rho, kind):
     assert "proved" in str(found)
 
 
+@pytest.mark.parametrize(("eps", "kept"), [(0.03, True), (0.07, False)])
+def test_the_flow_of_practical_sam_keeps_a_set_that_is_proved(eps, kept):
+    """On ½(x² − y²/2), rho = 0.1, ‖g‖ falls up to rho|λ| − eps."""
+    flow = sf.Flow(sf.losses.saddle((1.0, -0.5)), rules.PracticalSAM(rho=0.1, eps=eps))
+    found = sf.conditions(flow, [0.0, 0.0])
+    assert found.kind is (sf.Kind.attracting if kept else sf.Kind.saddle)
+    if kept:
+        assert 0.9 * (0.05 - eps) < found.sliding.radius < 0.05 - eps
+        assert "approaches for ever, from ‖g‖ <" in str(found)
+        assert "proved" in str(sf.classify(flow, [0.0, 0.0], measure=True))
+    else:
+        assert found.sliding.radius is None
+        assert "no radius was proved" in str(found)
+
+
 def test_the_window_of_a_quadratic_and_of_a_domain():
     """A quadratic holds every rho; on x − log x the ascent from 1 leaves the domain at rho = 1."""
     everywhere = sf.conditions(sf.Flow(sf.losses.saddle(), sf.SAM(rho=0.1)), [0.0, 0.0])

@@ -126,6 +126,27 @@ def test_sam_is_held_on_the_2_cycle_that_is_foretold(beale):
     assert np.linalg.norm(last[0] - last[1]) / 2 == pytest.approx(held.radius, rel=0.05)
 
 
+def test_the_flow_of_sam_is_proved_on_the_loss_itself(beale):
+    """At all three points; the ends in rho are those of dense sampling, in tests/proofs."""
+    flows = [_rule(point, "sam").sliding for point in beale.points]
+    assert [_rule(point, "sam").flow for point in beale.points] == [Kind.sliding] * 3
+    assert [flow.evidence.name for flow in flows] == ["proved"] * 3
+    ends = [flow.rho_end for flow in flows]
+    for (low, high), expected in zip(ends, (1.025, 0.024328, 0.11152), strict=True):
+        assert low <= expected * (1 + 1e-4)
+        assert expected * (1 - 1e-4) <= high
+    # Beyond its end the second point is held all the same: ‖g‖ grows at first, and then falls.
+    assert [flow.least[0] > 0 for flow in flows] == [True, False, True]
+    assert _rule(beale.points[0], "usam").sliding is None
+
+
+def test_beyond_its_end_the_flow_at_the_quartic_is_not_said_to_be_held():
+    found = survey(sf.losses.quartic(), (-2, 2), rules=("sam",), rho=1.2, lr=0.01)
+    behaviours = [point.behaviours[0] for point in found.points]
+    assert [b.flow for b in behaviours] == [Kind.saddle] * 3
+    assert all(b.sliding.leaves is not None for b in behaviours)
+
+
 def test_a_multiple_eigenvalue_has_a_sphere_of_cycles_that_attracts():
     loss = sf.losses.saddle((2.0, 2.0, -1.5))
     found = survey(loss, ((-1, 1),) * 3, rho=0.1, lr=0.1)

@@ -12,7 +12,8 @@ from samflow._checks import ArgumentError
 from samflow._status import Verdict
 from samflow.losses.expression import ExpressionLoss
 from samflow.proofs import certify_sliding
-from samflow.proofs.sliding import GROWS, NO_FORMULA, NO_POINT, NO_STEP, OUTSIDE, SINGULAR
+from samflow.proofs._sliding_search import GROWS, OUTSIDE
+from samflow.proofs.sliding import NO_FORMULA, NO_POINT, NO_STEP, SINGULAR
 
 BEALE = sf.losses.beale()
 BEALE_2 = (0.10053840, -2.64451425)
@@ -235,7 +236,9 @@ def test_relatives_that_state_their_step():
     assert asam.verdict is Verdict.proved
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize(
+    "seed", [*range(6), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(6, 30))]
+)
 def test_proofs_at_random_saddles_and_minima_are_those_of_sampling(seed):
     """Random quadratics with cubic and quartic terms in one to three dimensions; both signs of S.
 

@@ -96,6 +96,21 @@ def proved_flow(system: Flow, w: np.ndarray, *, brief: bool = False) -> Nonsmoot
     return Nonsmooth(kind, sliding=sliding, exact=True)
 
 
+def practical_flow(system: Flow, w: np.ndarray) -> Sliding | None:
+    """Return what is proved of a rule with eps beyond its Jacobian; None for other rules.
+
+    Within the radius ‖g‖ falls for ever, past eps, where the rule is USAM, and beyond, where it is
+    SAM.
+    """
+    step = system.rule.ascent_step(system.loss)
+    if step is None or not step.eps or not isinstance(system.loss, ExpressionLoss):
+        return None
+    proof = certify_sliding(system, w, end=False, near=False, max_cells=_CELLS)
+    if proof.verdict is not Verdict.proved:
+        return Sliding(Evidence.proved, reason=proof.reason or proof.radius_limit)
+    return Sliding(Evidence.proved, finite_time=False, radius=proof.radius)
+
+
 def with_end(found: Nonsmooth, system: Flow, w: Array, hessian: np.ndarray) -> Nonsmooth:
     """Return `found` with the end in rho, where minimisation has to look for it."""
     sliding = found.sliding

@@ -34,6 +34,8 @@ _APART = 1e3
 _ROUNDING = 64 * float(np.finfo(float).eps)
 _BESIDE = 1e-3
 """Distance of the starts in units of the ascent step; and of a start on a 2-cycle, of its size."""
+_RANDOM = 4
+"""Starts in random directions, beside four along the last eigenvector."""
 _LEAVE = 5.0
 """An orbit has left that is farther than so many ascent steps."""
 
@@ -120,19 +122,19 @@ class _Point(NamedTuple):
     vectors: np.ndarray
     length: float
 
-    def sides(self, gradients: np.ndarray) -> tuple[np.ndarray, float]:
+    def sides(self, gradients: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return ±1 for each step, on which side of the point it begins, and of which eigenvalue.
 
-        The side is the sign of the gradient along the eigenvector along which it changes most, over
-        λ: that of z where the motion is along one line.
+        The side is the sign of the gradient along the eigenvector along which it changes most on
+        the orbit, over λ: that of z where the motion is along one line.
         """
-        parts = gradients @ self.vectors
-        finite = parts[np.isfinite(parts).all(axis=(1, 2))]
-        main = int(np.argmax(finite.var(axis=1).sum(axis=0)))
-        vector = self.vectors[:, main]
-        turn = np.sign(vector[np.argmax(np.abs(vector))]) * np.sign(self.lams[main])
-        along = turn * parts[..., main]
-        return np.where(np.isfinite(along), np.sign(along), 0.0), float(self.lams[main])
+        parts = gradients @ self.vectors  # (starts, steps, dim)
+        main = np.argmax(np.nan_to_num(parts.var(axis=1), posinf=0.0), axis=1)
+        vectors = self.vectors[:, main]
+        largest = np.argmax(np.abs(vectors), axis=0)
+        turn = np.sign(vectors[largest, np.arange(len(main))]) * np.sign(self.lams[main])
+        along = turn[:, None] * np.take_along_axis(parts, main[:, None, None], axis=2)[..., 0]
+        return np.where(np.isfinite(along), np.sign(along), 0.0), self.lams[main]
 
     def outcome(self, path: np.ndarray, sides: np.ndarray) -> str:
         """Say what an orbit does, by its last weights and sides."""
@@ -146,12 +148,14 @@ class _Point(NamedTuple):
 
 
 def _starts(point: _Point, radius: float) -> np.ndarray:
-    """Return points on both sides along the last eigenvector, at two distances."""
-    aside = np.random.default_rng(0).normal(size=len(point.w))
-    along = point.vectors[:, -1] + _BESIDE * aside / np.linalg.norm(aside)
+    """Return points on both sides along the last eigenvector, at two distances, and at random."""
+    turns = np.random.default_rng(0).normal(size=(1 + _RANDOM, len(point.w)))
+    turns /= np.linalg.norm(turns, axis=1, keepdims=True)
+    along = point.vectors[:, -1] + _BESIDE * turns[0]
     near = _BESIDE * point.length
     far = radius or 10 * near
-    return point.w + np.array([near, -near, far, -far])[:, None] * along
+    aligned = np.array([near, -near, far, -far])[:, None] * along
+    return point.w + np.concatenate([aligned, far * turns[1:]])
 
 
 def _newton(
@@ -186,7 +190,7 @@ def _newton(
             here = _look(system, states)
             if not moved:
                 break
-        seen, lam = point.sides(here.gradients)
+        seen, lams = point.sides(here.gradients)
         for i, q in periods.items():
             if not ((seen[i, :q] == before[i, :q]).all() and _closes(here.states[i] / unit, q)):
                 continue
@@ -198,7 +202,7 @@ def _newton(
                 found[i] = LossCycle(
                     period=q,
                     negative=int((seen[i, :q] < 0).sum()),
-                    curvature=lam,
+                    curvature=float(lams[i]),
                     nearest=float(away.min()),
                     farthest=float(away.max()),
                     multipliers=tuple(map(complex, multipliers)),

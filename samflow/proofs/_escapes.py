@@ -98,9 +98,13 @@ def _follow(
         norm = length(g)
         if not norm > 0:
             return False
-        d = equations.value([x + radius * y / norm for x, y in zip(w, g, strict=True)])
+        p = [x + radius * y / norm for x, y in zip(w, g, strict=True)]
+        defined = equations.loss(p)  # its gradient can exist where the loss does not
+        d = equations.value(p)
     except OutsideDomain:
         return escape(1, w, True)
+    if not finite(defined):
+        return False
     w = [x - size * y for x, y in zip(w, d, strict=True)]
     for i in range(1, max_steps + 1):
         if not finite(w):
@@ -121,7 +125,7 @@ def _follow(
 
 
 def _step(equations: GradientEquations, w: Balls, rho: Ball, lr: Ball) -> Balls | None:
-    """Return w⁺ by its mean-value form; None where g may vanish.
+    """Return w⁺ by its mean-value form; None where g may vanish, or L not exist.
 
     By balls alone g/‖g‖ would spread along g, where it does not depend on g.
     """
@@ -139,6 +143,8 @@ def _step(equations: GradientEquations, w: Balls, rho: Ball, lr: Ball) -> Balls 
     change = column(ascent * offset)
     over = equations.hessian([x + d for x, d in zip(p, change, strict=True)])
     moved = column((still - arb_mat(over) * ascent * lr) * offset)
+    if not finite(equations.loss([x + d for x, d in zip(p, change, strict=True)])):
+        return None
     d = equations.value(p)
     return [m - lr * x + y for m, x, y in zip(middle, d, moved, strict=True)]
 

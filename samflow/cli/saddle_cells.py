@@ -1,0 +1,97 @@
+"""The cells of the tables of `samflow saddle`: one rule at one critical point."""
+
+from typing import TYPE_CHECKING
+
+from samflow._status import Status
+
+if TYPE_CHECKING:
+    from samflow.equilibria.saddle_records import Behaviour, Number
+
+_FLOWS = {"attracting": "attractor", "sliding": "slides", "undefined": "not known"}
+HOLD = {"cycle", "rotation", "trap", "chaotic trap"}
+"""Kinds of points that hold orbits of a map without attracting them."""
+
+
+def classified_row(behaviour: "Behaviour") -> list[str]:
+    """Return multipliers, kind, attractor, and what that rests on."""
+    local = behaviour.local
+    proof = "yes" if behaviour.verdict == "proved" else "no"
+    if local is not None and has_no_jacobian(behaviour):
+        proof = "in theory" if local.exact else "quadratic part"
+        if local.decided_on_loss:
+            proof = "located" if local.cycles_on_loss else "observed"
+    return [_multipliers(behaviour), str(behaviour.kind), _attractor(behaviour), proof]
+
+
+def flow_word(behaviour: "Behaviour") -> str:
+    """Return what the point is for the flow, and what that rests on where the flow jumps."""
+    flow, sliding = behaviour.flow, behaviour.sliding
+    if flow is None:
+        return "–"
+    text = _FLOWS.get(flow, str(flow))
+    if sliding is None or sliding.evidence.name == "exact":
+        return text
+    if sliding.evidence.name == "proved":
+        return text if flow == "undefined" else f"{text}, proved"
+    return f"{text}\n{sliding.evidence}"
+
+
+def by_theory(behaviour: "Behaviour") -> str:
+    """Return what theory says of the map."""
+    if behaviour.status == Status.not_a_fixed_point:
+        return "not at rest here"
+    if behaviour.kind in HOLD:
+        return _attractor(behaviour)
+    if behaviour.local is not None and behaviour.local.two_cycle is not None:
+        return "no attracting cycle"
+    names = {"attracting": "attractor", "undefined": "not known"}
+    kind = names.get(behaviour.kind, str(behaviour.kind))
+    cycles = () if behaviour.local is None else behaviour.local.cycles_on_loss
+    return "\n".join([f"{kind}, and about it", *map(str, cycles)]) if cycles else kind
+
+
+def has_no_jacobian(behaviour: "Behaviour") -> bool:
+    """Say whether the rule jumps at the point."""
+    return behaviour.status == Status.not_differentiable
+
+
+def _multipliers(behaviour: "Behaviour") -> str:
+    if behaviour.status == Status.not_differentiable:
+        return "no Jacobian"
+    if behaviour.status == Status.not_a_fixed_point:
+        return "not at rest"
+    return ", ".join(map(number, behaviour.multipliers))
+
+
+def _attractor(behaviour: "Behaviour") -> str:
+    if behaviour.status != Status.not_differentiable:
+        return "yes" if behaviour.kind == "attracting" else "no"
+    local = behaviour.local
+    if local is None:
+        return "undecided"
+    if local.on_loss is not None and local.decided_on_loss:
+        return "\n".join(map(str, local.cycles_on_loss)) or local.on_loss.turning
+    if local.on_loss is not None and local.two_cycle is not None:
+        return f"no cycle on the loss: {local.on_loss.without}"
+    for cycle in local.cycles:
+        if cycle.attracts:
+            several = f" ({cycle.multiplicity}-fold)" if cycle.multiplicity > 1 else ""
+            text = f"2-cycle ±{cycle.radius:.6g} along λ = {cycle.curvature:.6g}{several}"
+            return _of(text, local.whose)
+    if local.trap is not None and local.trap.exponent is not None:
+        exponent = local.trap.exponent
+        inside = f"‖g‖ ≤ {local.trap.radius:.6g}, Lyapunov exponent {exponent:.6g}"
+        return _of(f"chaotic trap, {inside}", local.whose)
+    if local.trap is not None:
+        return _of(f"trap, ‖g‖ ≤ {local.trap.radius:.6g}", local.whose)
+    return "no 2-cycle attracts" if local.cycles else "not known"
+
+
+def _of(text: str, whose: str) -> str:
+    """Say of what a claim is true in its own field, in a line of its own for the table's width."""
+    return f"{text}\n{whose.strip()}" if whose else text
+
+
+def number(z: "Number") -> str:
+    """Return a number, with its imaginary part if it has one."""
+    return f"{z.real:.6g}" if z.imag == 0 else f"{z.real:.6g}{z.imag:+.6g}i"
