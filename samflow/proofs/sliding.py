@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import equinox as eqx
 import flint
 import numpy as np
+from flint import arb
 
 from samflow import _checks
 from samflow._status import Verdict
@@ -18,8 +19,9 @@ from samflow.losses.expression import ExpressionLoss
 from samflow.proofs._kept_radius import kept_radius
 from samflow.proofs._near import critical_point
 from samflow.proofs._sliding_search import Search
-from samflow.proofs.balls import Span, spans, working_precision
+from samflow.proofs.balls import Span, span, spans, working_precision
 from samflow.records import AbstractRecord, Names, Provenance, axes, provenance
+from samflow.rules.critical import AscentStep
 from samflow.systems.flow import Flow
 
 _PRECISION = 96
