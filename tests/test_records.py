@@ -340,3 +340,16 @@ def test_conditions_have_a_row_a_window_or_a_formula():
     lines = formulas.to_latex().splitlines()
     assert lines[2] == r"formula & latex \\"
     assert lines[5].startswith(r"multipliers & $- \eta \lambda")
+
+
+def test_a_survey_has_a_row_for_each_rule_at_each_point():
+    loss = samflow.loss("x**2/2 - y**2/2 + y**4/4")
+    table = samflow.survey(loss, (-2, 2), rules=("gd", "usam"), rho=0.5, lr=0.1).table()
+    assert table["rule"].tolist() == ["gd", "usam"] * 3
+    assert table["w_y"].tolist() == pytest.approx([-1, -1, 0, 0, 1, 1])
+    assert table["shape"].tolist()[::2] == ["minimum", "saddle", "minimum"]
+    saddle = table[table["shape"] == "saddle"]
+    assert saddle["kind"].tolist() == ["saddle", "saddle"]
+    # USAM attracts at the saddle from rho = 1/|λ₋| = 1 on; GD has no rho.
+    assert saddle["rho_window_low_value"].tolist() == [pytest.approx(np.nan, nan_ok=True), 1.0]
+    assert saddle["rho_window_low_event"].tolist() == ["", "plus_one"]
