@@ -3,7 +3,7 @@
 import itertools
 from collections import Counter
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import sympy
@@ -33,10 +33,13 @@ _WEAK = {0.06: "proved", 0.04: "refuted"}
 _WEAKEST = (0.04,)
 
 _NUMBER = {Size.full: 1_000, Size.small: 6}
-_MAX_CELLS = 4_000
+_DIMS = (1, 2, 1, 2, 2, 3)
+"""In turn. A case takes about a tenth of a second, one second, and several."""
+
+_MAX_CELLS = 12_000
 _STARTS = 60
-_STEPS = 500
-_MOST_STEPS = 2_000
+_STEPS = 300
+_MOST_STEPS = 1_000
 """Of the steps in which orbits should come to a trap; where more are allowed they may take them."""
 
 
@@ -94,7 +97,7 @@ class Polynomial:
             parts.append(factors @ monomials)
         return np.stack(parts, axis=-1)
 
-    def step(self, w: np.ndarray, rho: float, lr: float) -> np.ndarray:
+    def step(self, w: np.ndarray, rho: Any, lr: Any) -> np.ndarray:
         """Return the points after a step of SAM."""
         g = self.gradient(w)
         return w - lr * self.gradient(w + rho * g / np.linalg.norm(g, axis=-1, keepdims=True))
@@ -148,7 +151,7 @@ def measure(
         whole.verdict.value,
         found,
         weak,
-        sample(_NUMBER[size], dims=(1,) if size is Size.small else (1, 2, 3)),
+        sample(_NUMBER[size], dims=(1,) if size is Size.small else _DIMS),
     )
 
 

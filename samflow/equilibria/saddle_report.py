@@ -297,10 +297,21 @@ def _computed(system: Map, place: _Place) -> Behaviour:
     return Behaviour(name, shown, kind, verdict, found.status, None, None, local, *nothing)
 
 
+def _kind_of_flow(place: _Place, rho: float) -> Kind | None:
+    """Return what a point is for the flow of GD or USAM, by the Hessian's eigenvalues."""
+    lams = [hull(*ends) for ends in place.spans]
+    rates = [acb(ascent_eigenvalue(x, exact(rho))) for x in lams]
+    return kind_of_spectrum(spectrum(rates, Dynamics()), Dynamics()).kind
+
+
 def _flow(system: Map, place: _Place) -> tuple[Kind | None, Sliding | None]:
     """Return what the point is for the flow, and where that jumps, how it comes or leaves."""
     if system.rule.num_memories or _shape(place.spans) == "degenerate":
         return None, None
+    if system.rule.ascent.is_linear:
+        kind = _kind_of_flow(place, system.rule.effective_rho())
+        if kind is not None:
+            return kind, None
     flow = Flow(system.loss, system.rule)
     local = proved_flow(flow, np.asarray(place.w), brief=True)
     if local is None:

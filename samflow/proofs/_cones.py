@@ -28,7 +28,7 @@ class Searched(NamedTuple):
 
     Attributes:
         proved: whether every cell was decided.
-        bounds: the largest value that a cell gave; see `keeps` and `falls`.
+        bound: the largest value that a cell gave; see `keeps` and `falls`.
         gap: the cell that was given up; None where proved.
         outside: whether the loss may not be defined where that cell ascends to.
         spent: whether the budget ended the search.

@@ -22,6 +22,8 @@ SCALES = (12, 20, 28, 36, 44)
 
 _NEWTON_STEPS = 10
 _FREE_STEPS = 60
+_ARRIVED = 2.0**-90
+"""A step this small, relative to the point, changes no double."""
 
 
 class Equations(Protocol):
@@ -154,6 +156,8 @@ def newton(equations: Equations, start: np.ndarray) -> Balls | None:
         if not np.isfinite(step).all():
             return None
         w = [(x - arb(s)).mid() for x, s in zip(w, step.tolist(), strict=True)]
+        if np.abs(step).max() <= _ARRIVED * max(abs(float(x)) for x in w):
+            break
     return w
 
 

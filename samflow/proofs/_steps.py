@@ -87,15 +87,15 @@ class Singular(ArithmeticError):
 class Steps:
     """The map on the loss on one cell, in the coordinates of a gauge."""
 
-    def __init__(self, problem: "Chart", cell: Cell):
+    def __init__(self, chart: "Chart", cell: Cell):
         """Take the middle of the cell, and y all over it."""
-        self.chart, self.cell = problem, cell
+        self.chart, self.cell = chart, cell
         free = cell.free
         self.offset = arb_mat([[x - x.mid()] for x in free])
         self.s, self.rho, self.lr = free[LEVEL:]
-        self._q, self._turned = problem.gauge.surface(cell.patch)
-        self._around, _ = problem.gauge.surface(cell.patch.middle())
-        nothing = [arb(0)] * problem.dim
+        self._q, self._turned = chart.gauge.surface(cell.patch)
+        self._around, _ = chart.gauge.surface(cell.patch.middle())
+        nothing = [arb(0)] * chart.dim
         self.start = self.y = Enclosed(
             [self.s.mid() * x for x in self._around],
             [self.s * x for x in self._q],
@@ -103,8 +103,9 @@ class Steps:
                 [*[[self.s * x for x in row] for row in self._turned], self._q, nothing, nothing]
             ),
         )
-        still = arb_mat(problem.dim, len(free))
+        still = arb_mat(chart.dim, len(free))
         self.moved = Enclosed(nothing, nothing, still)
+        self._started = False
 
     def advance(self) -> Enclosed:
         """Make a step, and return the new y.
@@ -137,8 +138,6 @@ class Steps:
         self.y = combined(self.start, self.moved, -1, self.offset)
         self._started = True
         return self.y
-
-    _started = False
 
     def _gradient(self) -> Enclosed:
         """Return a positive multiple of g(w)."""

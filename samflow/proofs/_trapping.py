@@ -35,6 +35,8 @@ UNDETERMINED = "an orbit leaves, but not provably at the highest precision"
 
 _BITS = 80
 _ROOMS = (1.25, 1.1, 1.05)
+_WIDE_ROOM = 1.5
+"""In more dimensions, where cells are many."""
 _BOX_ROOMS = (0.25, 0.05)
 _LINE_ROOMS = (1e-3, 0.05)
 _FEW_STEPS = 500
@@ -162,19 +164,17 @@ class _Attempt:
         if guess is None:
             return Failure(OPEN)
         low, high = guess
-        failure = Failure(UNPROVED)
+        failure: Trap | Failure = Failure(UNPROVED)
         if len(self.pairs) > 1 and high < _ROOMS[0] * low:
             return failure
-        for room in _ROOMS:
-            if low * room > high:
-                break
+        for room in _ROOMS if self.numeric.dim < 3 else (_WIDE_ROOM, *_ROOMS):
             gauge = Ellipsoid(rows / (low * room))
             if gauge.extents()[0] > within:
-                return Failure(LARGE)
-            found = self._prove(gauge, 1)
-            if isinstance(found, Trap):
-                return found
-            failure = found
+                failure = Failure(LARGE)
+            elif low * room <= high:
+                failure = self._prove(gauge, 1)
+            if isinstance(failure, Trap):
+                return failure
         return failure
 
     def _box(self, axes: np.ndarray, orbits: list[Orbits]) -> Trap | Failure:

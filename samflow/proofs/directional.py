@@ -54,6 +54,11 @@ class Directional:
         ]
 
     @functools.cached_property
+    def _rounded(self) -> tuple[list[list[float]], list[float]]:
+        """The form of the quadratic part and T², in floating point."""
+        return [[float(x) for x in row] for row in self.form], [float(x) for x in self.squares]
+
+    @functools.cached_property
     def quadratic(self) -> Ball:
         """The least value of S/rho on the quadratic part of the loss, λ² of the weakest for SAM."""
         return self.share * self.least
@@ -136,14 +141,13 @@ class Directional:
 
     def _lowest(self, cell: Cell, slopes: Balls, level: Ball) -> Cell:
         """Return the point of a cell where the quadratic part with mean slopes is about least."""
-        form, height = [[float(x) for x in row] for row in self.form], float(level)
-        squares = [float(x) for x in self.squares]
+        form, squares, height = *self._rounded, float(level)
         linear = [float(x) if x.is_finite() else 0.0 for x in slopes]
         axis, box = cell.patch.axis, cell.patch.box
         free = [i for i in range(len(form)) if i != axis]
         v = [middle(side) for side in box]
         v.insert(axis, float(cell.patch.side))
-        for _ in range(_SWEEPS if box else 0):
+        for _ in range(min(len(box) ** 2, _SWEEPS)):  # one coordinate needs one sweep
             for i, (a, b), tilt in zip(free, box, linear, strict=True):
                 bent = form[i][i] - height * squares[i]
                 rest = sum(x * y for x, y in zip(form[i], v, strict=True)) - form[i][i] * v[i]

@@ -48,17 +48,25 @@ class GradientEquations:
 
     def third(self, box: Balls, one: Balls, other: Balls) -> Balls:
         """Return D³L[one, other, ·] on `box`, n balls."""
-        n = len(self.symbols)
-        values = dict(zip(self._triples, self._third(box), strict=True))
-        total = [arb(0)] * n
-        for i, j, k in itertools.product(range(n), repeat=3):
-            i_j_k: tuple[int, ...] = tuple(sorted((i, j, k)))
-            total[i] += values[i_j_k] * one[j] * other[k]
+        values = self._third(box)
+        total = [arb(0)] * len(self.symbols)
+        for i, j, k, place in self._places:
+            total[i] += values[place] * (one[j] * other[k])
         return total
 
     @functools.cached_property
     def _triples(self) -> list[tuple[int, ...]]:
         return list(itertools.combinations_with_replacement(range(len(self.symbols)), 3))
+
+    @functools.cached_property
+    def _places(self) -> list[tuple[int, int, int, int]]:
+        """For each (i, j, k) where ∂ᵢ∂ⱼ∂ₖL is among the values of `_third`."""
+        places = {triple: place for place, triple in enumerate(self._triples)}
+        axes = range(len(self.symbols))
+        return [
+            (i, j, k, places[tuple(sorted((i, j, k)))])
+            for i, j, k in itertools.product(axes, repeat=3)
+        ]
 
     @functools.cached_property
     def _third(self) -> Program:

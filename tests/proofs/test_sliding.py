@@ -262,10 +262,11 @@ def test_proofs_at_random_saddles_and_minima_are_those_of_sampling(seed):
     e = np.concatenate([e / np.linalg.norm(e, axis=1, keepdims=True), np.eye(dim), -np.eye(dim)])
     for rho in (0.02, 0.3, 2.0):
         proof = proof_of(loss, [0.0] * dim, rho, max_cells=2000)
-        found = sampled(loss, [0.0] * dim, rho, e).min()
+        rates = sampled(loss, [0.0] * dim, rho, e)
+        size, found = np.abs(rates).max(), rates.min()
         low, high = proof.least
-        assert low <= found
-        assert high - found <= 0.02 * np.abs(sampled(loss, [0.0] * dim, rho, e)).max()
+        assert low <= found + 1e-12 * size  # its rounding
+        assert high - found <= 0.02 * size
         assert proof.verdict is not Verdict.proved or low > 0 or dim == 2
 
 

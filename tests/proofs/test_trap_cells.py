@@ -28,8 +28,10 @@ def points(gauge, cell, rng, number=200):
     first = drawn.shape[1] - 3
     u = np.insert(drawn[:, :first], cell.patch.axis, cell.patch.side, axis=1)
     s, rho, lr = drawn[:, first], drawn[:, first + 1], drawn[:, first + 2]
-    q = u / np.linalg.norm(u, axis=1, keepdims=True) if isinstance(gauge, Ellipsoid) else None
-    q = gauge.shift + u if q is None else q
+    if isinstance(gauge, Ellipsoid):
+        q = u / np.linalg.norm(u, axis=1, keepdims=True)
+    else:
+        q = gauge.shift + u
     return s[:, None] * q, s, rho, lr
 
 
