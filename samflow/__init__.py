@@ -47,6 +47,7 @@ _HOME = {
     "late_switch": "switching",
     "sweep_switch": "switching",
     "two_phase": "switching",
+    "load_dataset": "records",
     "portrait": "plots",
     "Kind": "_status",
     "Status": "_status",
@@ -55,7 +56,7 @@ _HOME = {
 """Which subpackage holds a public name; it is imported when the name is first used."""
 
 _SUBPACKAGES = ("equilibria", "losses", "networks", "orbits", "plots", "proofs", "rules", "systems")
-_SUBPACKAGES += ("attractors", "noise", "spectra", "switching", "theory")
+_SUBPACKAGES += ("attractors", "noise", "records", "spectra", "switching", "theory")
 
 if TYPE_CHECKING:
     from samflow import (
@@ -67,6 +68,7 @@ if TYPE_CHECKING:
         orbits,
         plots,
         proofs,
+        records,
         rules,
         spectra,
         switching,
@@ -101,6 +103,7 @@ if TYPE_CHECKING:
         certify_stability,
         certify_trap,
     )
+    from samflow.records import load_dataset
     from samflow.rules import GD, SAM, USAM, rule
     from samflow.switching import late_switch, sweep_switch, two_phase
     from samflow.systems import (
@@ -144,6 +147,7 @@ __all__ = [
     "integrate",
     "iterate",
     "late_switch",
+    "load_dataset",
     "loss",
     "losses",
     "lyapunov_spectrum",
@@ -155,6 +159,7 @@ __all__ = [
     "plots",
     "portrait",
     "proofs",
+    "records",
     "rule",
     "rules",
     "spectra",

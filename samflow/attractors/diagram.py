@@ -1,5 +1,7 @@
 """What orbits of a map end in, along a parameter: the diagram by brute force."""
 
+from typing import ClassVar
+
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +11,7 @@ from samflow import _checks
 from samflow._status import Status
 from samflow._types import ArrayLike
 from samflow.orbits import iterate
-from samflow.records import AbstractRecord, Provenance, axes, provenance
+from samflow.records import AbstractRecord, Names, Provenance, axes, provenance
 from samflow.systems import AbstractMap
 from samflow.systems.base import check_system
 from samflow.systems.leaves import Leaf, Selector, find_leaf
@@ -27,12 +29,15 @@ class OrbitDiagram(AbstractRecord):
 
     """
 
+    rows: ClassVar[Names] = ("value", "start", "kept")
     values: Float[np.ndarray, " values"] = eqx.field(metadata=axes("value"))
     states: Float[np.ndarray, "values starts kept state"] = eqx.field(
         metadata=axes("value", "start", "kept", "state")
     )
-    status: Int[np.ndarray, "values starts"] = eqx.field(metadata=axes("value", "start"))
-    leaf: Leaf = eqx.field(static=True)
+    status: Int[np.ndarray, "values starts"] = eqx.field(
+        metadata=axes("value", "start", words=Status)
+    )
+    leaf: Leaf = eqx.field(static=True, metadata=axes(prefix="parameter_"))
     provenance: Provenance = eqx.field(static=True)
 
     @property

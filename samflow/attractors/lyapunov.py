@@ -1,7 +1,7 @@
 """Lyapunov exponents of maps and flows."""
 
 import functools
-from typing import Any, overload
+from typing import Any, ClassVar, overload
 
 import equinox as eqx
 import jax
@@ -15,7 +15,7 @@ from samflow._types import ArrayLike
 from samflow.attractors import _flow_growth, _map_growth
 from samflow.attractors._map_growth import Growth
 from samflow.orbits._iterate import start_states
-from samflow.records import AbstractRecord, Provenance, axes, provenance
+from samflow.records import AbstractRecord, Names, Provenance, axes, provenance
 from samflow.systems.base import AbstractFlow, AbstractMap, check_fixed, check_system
 from samflow.systems.leaves import Varied
 
@@ -45,11 +45,12 @@ class Lyapunov(AbstractRecord):
 
     """
 
+    rows: ClassVar[Names] = ("exponent",)
     exponents: Float[Array, "*batch exponent"] = eqx.field(metadata=axes("exponent"))
     standard_error: Float[Array, "*batch exponent"] = eqx.field(metadata=axes("exponent"))
     kaplan_yorke: Float[Array, "*batch"] = eqx.field(metadata=axes())
     sum: Float[Array, "*batch"] = eqx.field(metadata=axes())
-    status: Int[Array, "*batch"] = eqx.field(metadata=axes())
+    status: Int[Array, "*batch"] = eqx.field(metadata=axes(words=Status))
     stopped_at: Array = eqx.field(metadata=axes())
     length: float = eqx.field(static=True)
     unit: str = eqx.field(static=True)

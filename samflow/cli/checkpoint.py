@@ -8,7 +8,15 @@ from rich.text import Text
 
 from samflow.cli import options
 from samflow.cli._renaming import renamings, with_remedy
-from samflow.cli.output import checked_path, deliver, progress, say, table_of, writing
+from samflow.cli.output import (
+    RECORD_SUFFIXES,
+    checked_path,
+    deliver,
+    progress,
+    say,
+    table_of,
+    writing,
+)
 
 if TYPE_CHECKING:
     from samflow.networks import Interrupted
@@ -166,8 +174,8 @@ Output = Annotated[
     typer.Option(
         "--output",
         "-o",
-        help="Write the report to this file (.json, .txt), or a plot of the spectrum (.pdf, .png, "
-        ".svg).",
+        help="Write the report to this file (.json, .txt), a table of the rules (.csv, "
+        ".tex), all arrays (.nc, netCDF), or a plot of the spectrum (.pdf, .png, .svg).",
     ),
 ]
 
@@ -209,7 +217,7 @@ def command(
     point: elsewhere they move on by themselves. usam is SAM without normalisation and ascends by
     rho·g; practical-sam ascends by rho·g/(‖g‖ + 1e-12).
     """
-    path = checked_path(output, (".json", ".txt", *_PICTURES))
+    path = checked_path(output, (*RECORD_SUFFIXES, *_PICTURES))
     options.check_hyperparameters(rho=rho, lr=lr, momentum=momentum)
     picture = path is not None and path.suffix in _PICTURES
     from samflow import Status, networks
@@ -270,7 +278,7 @@ def command(
     if found is not None:
         parts = report(found) if isinstance(found, networks.Diagnosis) else unfinished(made, found)
         content = list(map(_rendered, parts))
-        deliver(content, found.to_json(), as_json=json, path=None if picture else path)
+        deliver(content, found, as_json=json, path=None if picture else path)
     if stopped is not None:
         return _say_stopped(stopped)
     assert found is not None

@@ -78,6 +78,16 @@ Output = Annotated[
     typer.Option("--output", "-o", help="File to write to instead of stdout: .json or .txt."),
 ]
 
+OutputOfRecord = Annotated[
+    str | None,
+    typer.Option(
+        "--output",
+        "-o",
+        help="File to write to instead of stdout: .json, .txt, a table in .csv or .tex (LaTeX with "
+        "booktabs), or all arrays in .nc (netCDF).",
+    ),
+]
+
 _HALF_WIDTH = 3.0
 MOST_SEED = 2**63
 

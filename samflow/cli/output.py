@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.padding import Padding
@@ -16,10 +16,15 @@ from rich.table import Table
 from samflow._text import printable, printable_json
 from samflow.cli.messages import progress, say
 
+if TYPE_CHECKING:
+    from samflow.records import AbstractRecord
+
 _WIDTH = 100
 """Of text that goes to a file or a pipe, where there is no terminal to ask."""
 
 TEXT_SUFFIXES = (".json", ".txt")
+RECORD_SUFFIXES = (*TEXT_SUFFIXES, ".csv", ".tex", ".nc")
+"""Of a command whose result is one record."""
 
 
 class Meter:
@@ -57,9 +62,22 @@ def checked_path(output: str | None, suffixes: Sequence[str]) -> Path | None:
 
 
 def deliver(
-    content: Sequence[RenderableType], json_text: str, *, as_json: bool, path: Path | None
+    content: Sequence[RenderableType],
+    result: "str | AbstractRecord",
+    *,
+    as_json: bool,
+    path: Path | None,
 ) -> None:
-    """Write the result to `path`, in the format of its suffix, or print it."""
+    """Write the result to `path`, in the format of its suffix, or print it.
+
+    Of a result that is one record `result` is the record, else its JSON text.
+    """
+    if not isinstance(result, str) and path is not None and path.suffix not in TEXT_SUFFIXES:
+        write = {".csv": result.to_csv, ".tex": result.to_latex, ".nc": result.save}[path.suffix]
+        with writing(path):
+            write(path)
+        return
+    json_text = result if isinstance(result, str) else result.to_json()
     json_text = printable_json(json_text)
     if path is not None:
         from samflow.records import write_whole
@@ -124,6 +142,7 @@ def _text(content: Sequence[RenderableType], file: Any) -> str:
 
 
 __all__ = [
+    "RECORD_SUFFIXES",
     "TEXT_SUFFIXES",
     "checked_path",
     "deliver",

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from samflow.cli import options
-from samflow.cli.output import TEXT_SUFFIXES, checked_path, deliver, progress, say
+from samflow.cli.output import RECORD_SUFFIXES, checked_path, deliver, progress, say
 from samflow.cli.saddle_text import render
 
 _DEFAULT = ("gd", "usam", "sam")
@@ -48,10 +48,10 @@ def command(
     every: All = False,
     simulate: Simulate = False,
     json: options.AsJson = False,
-    output: options.Output = None,
+    output: options.OutputOfRecord = None,
 ) -> int:
     """Find the critical points; print eigenvalues, multipliers, thresholds in rho and lr."""
-    path = checked_path(output, TEXT_SUFFIXES)
+    path = checked_path(output, RECORD_SUFFIXES)
     options.check_hyperparameters(rho=rho, lr=lr, momentum=momentum)
     made = options.make_loss(loss, dim=dim, eigenvalues=eigenvalues)
     from samflow._status import Verdict
@@ -74,7 +74,7 @@ def command(
         simulate=simulate,
         progress=progress if simulate else lambda name: None,
     )
-    deliver(render(found), found.to_json(), as_json=json, path=path)
+    deliver(render(found), found, as_json=json, path=path)
     if not found.points and found.verdict is not Verdict.proved:
         say("No critical point was found, nor a proof that there is none.")
         return 1

@@ -9,7 +9,15 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from samflow.cli import options
-from samflow.cli.output import TEXT_SUFFIXES, Meter, checked_path, deliver, progress, say, table_of
+from samflow.cli.output import (
+    RECORD_SUFFIXES,
+    Meter,
+    checked_path,
+    deliver,
+    progress,
+    say,
+    table_of,
+)
 
 if TYPE_CHECKING:
     from samflow.switching import LateSwitch
@@ -78,14 +86,14 @@ def command(
     steps: Steps = 2000,
     dim: options.Dim = None,
     json: options.AsJson = False,
-    output: options.Output = None,
+    output: options.OutputOfRecord = None,
 ) -> int:
     """Run GD to a minimum, switch to SAM there, and check P1 to P4.
 
     P1: the escape is exponential. P2: the end lies in the same valley. P3: it is flatter. P4: the
     convergence is exponential.
     """
-    path = checked_path(output, TEXT_SUFFIXES)
+    path = checked_path(output, RECORD_SUFFIXES)
     real = loss.strip().lower() == DIGITS
     radius = (_DIGITS if real else _VALLEY).rho if rho is None else rho
     step = (_DIGITS if real else _VALLEY).lr if lr is None else lr
@@ -98,7 +106,7 @@ def command(
     found = sf.two_phase(
         system, problem.w0(), num_steps=steps, gd_tol=problem.gd_tol, progress=progress
     )
-    deliver(render(found), found.to_json(), as_json=json, path=path)
+    deliver(render(found), found, as_json=json, path=path)
     for phase in found.phases:
         if phase.verdict is ClaimVerdict.not_measured:
             say(f"{phase.name} was not measured: {phase.reason}.")

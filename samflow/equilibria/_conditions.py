@@ -1,7 +1,7 @@
 """The stability conditions of a system, as formulas and as numbers at a point."""
 
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import equinox as eqx
 import numpy as np
@@ -13,7 +13,7 @@ from samflow._types import ArrayLike
 from samflow.equilibria.nonsmooth.arriving import Evidence, Sliding
 from samflow.equilibria.nonsmooth.flows import practical_flow, with_end
 from samflow.equilibria.stability import classify
-from samflow.records import AbstractRecord, Provenance, provenance
+from samflow.records import AbstractRecord, Names, Provenance, axes, provenance
 from samflow.rules import GD, is_normalised
 from samflow.systems import AbstractSystem, Flow, Map
 from samflow.systems.base import check_fixed
@@ -65,17 +65,42 @@ class Conditions(AbstractRecord):
 
     """
 
-    formulas: tuple[Formula, ...] = eqx.field(static=True)
-    curvature: tuple[float, ...] = eqx.field(static=True)
-    rho_window: theory.Window | None = eqx.field(static=True)
-    lr_window: theory.Window | None = eqx.field(static=True)
-    momentum_window: theory.Window | None = eqx.field(static=True)
-    eps_window: theory.Window | None = eqx.field(static=True)
+    printed: ClassVar[Names] = (
+        "parameter",
+        "low_value",
+        "low_event",
+        "high_value",
+        "high_event",
+        "neutral",
+        "formula",
+        "formula_latex",
+    )
+    formulas: tuple[Formula, ...] = eqx.field(
+        static=True, metadata=axes("formula", prefix="formula_", rename={"name": "formula"})
+    )
+    curvature: tuple[float, ...] = eqx.field(
+        static=True, metadata=axes("eigenvalue", units="loss/weight^2")
+    )
+    rho_window: theory.Window | None = eqx.field(static=True, metadata=axes(hidden=True))
+    lr_window: theory.Window | None = eqx.field(static=True, metadata=axes(hidden=True))
+    momentum_window: theory.Window | None = eqx.field(static=True, metadata=axes(hidden=True))
+    eps_window: theory.Window | None = eqx.field(static=True, metadata=axes(hidden=True))
     sliding: Sliding | None = eqx.field(static=True)
     kind: Kind | None = eqx.field(static=True)
     status: Status = eqx.field(static=True)
     closed_forms: str = eqx.field(static=True)
     provenance: Provenance = eqx.field(static=True)
+
+    @property
+    def windows(self) -> Annotated[tuple[theory.Window, ...], axes("window", prefix="")]:
+        """The windows that there are, in the order rho, lr, momentum, eps."""
+        windows = (self.rho_window, self.lr_window, self.momentum_window, self.eps_window)
+        return tuple(window for window in windows if window is not None)
+
+    @property
+    def rows(self) -> Names:
+        """A row for each window; without a point for each formula."""
+        return ("window",) if self.windows else ("formula",) if self.formulas else ()
 
     def __str__(self) -> str:
         """Return the formulas, and under them the numbers where there is a point."""
@@ -85,9 +110,8 @@ class Conditions(AbstractRecord):
             lines += [f"In closed form: {self.closed_forms}."] if self.closed_forms else []
         if self.curvature:
             lines.append(f"Hessian: {', '.join(f'{value:.6g}' for value in self.curvature)}")
-        windows = (self.rho_window, self.lr_window, self.momentum_window, self.eps_window)
         flow = self.lr_window is None
-        lines += [window.describe(flow=flow) for window in windows if window is not None]
+        lines += [window.describe(flow=flow) for window in self.windows]
         lines += [f"{self.kind}: {self.sliding}"] if self.sliding is not None else []
         return "\n".join(lines)
 

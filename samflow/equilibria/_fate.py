@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections import Counter
+from typing import ClassVar
 
 import equinox as eqx
 import jax
@@ -20,7 +21,7 @@ from samflow.equilibria.lengths import natural_length
 from samflow.equilibria.nonsmooth.records import Nonsmooth
 from samflow.equilibria.stability import classify
 from samflow.losses.quadratic import is_quadratic
-from samflow.records import AbstractRecord, Provenance, axes, provenance
+from samflow.records import AbstractRecord, Names, Provenance, axes, provenance
 from samflow.systems import AbstractFlow, AbstractMap, AbstractSystem, Flow, Map
 from samflow.systems.base import check_system
 
@@ -52,13 +53,16 @@ class Fate(AbstractRecord):
 
     """
 
+    rows: ClassVar[Names] = ("start",)
     outcome: str = eqx.field(static=True)
-    fates: tuple[str, ...] = eqx.field(static=True)
+    fates: tuple[str, ...] = eqx.field(
+        static=True, metadata=axes("start", rename={"fates": "fate"})
+    )
     period: Int[np.ndarray, " starts"] = eqx.field(metadata=axes("start"))
-    nearest: Float[np.ndarray, " starts"] = eqx.field(metadata=axes("start"))
-    farthest: Float[np.ndarray, " starts"] = eqx.field(metadata=axes("start"))
-    radius: float
-    leave_radius: float
+    nearest: Float[np.ndarray, " starts"] = eqx.field(metadata=axes("start", units="weight"))
+    farthest: Float[np.ndarray, " starts"] = eqx.field(metadata=axes("start", units="weight"))
+    radius: float = eqx.field(metadata=axes(units="weight"))
+    leave_radius: float = eqx.field(metadata=axes(units="weight"))
     leaps: Int[np.ndarray, " starts"] = eqx.field(metadata=axes("start"))
     disagreement: str = eqx.field(static=True)
     provenance: Provenance = eqx.field(static=True)

@@ -1,7 +1,7 @@
 """How far a critical point attracts the flow of a normalised rule, measured on the true loss."""
 
 import math
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import equinox as eqx
 import jax
@@ -15,7 +15,7 @@ from samflow._status import Status
 from samflow._types import ArrayLike
 from samflow.equilibria._units import ascent_length
 from samflow.orbits.filippov.critical import Surroundings, critical_point, surroundings
-from samflow.records import AbstractRecord, Provenance, axes, provenance
+from samflow.records import AbstractRecord, Names, Provenance, axes, provenance
 from samflow.rules.base import is_normalised
 from samflow.systems.flow import Flow
 
@@ -55,10 +55,11 @@ class AttractionRadius(AbstractRecord):
 
     """
 
-    w: Float[Array, " dim"] = eqx.field(metadata=axes("dim"))
-    radius: float | None
-    bracket: tuple[float, float]
-    worst: Float[Array, " dim"] = eqx.field(metadata=axes("dim"))
+    rows: ClassVar[Names] = ()
+    w: Float[Array, " dim"] = eqx.field(metadata=axes("weight", units="weight"))
+    radius: float | None = eqx.field(metadata=axes(units="loss/weight"))
+    bracket: tuple[float, float] = eqx.field(metadata=axes("end", units="loss/weight"))
+    worst: Float[Array, " dim"] = eqx.field(metadata=axes("weight", units="weight"))
     num_directions: int = eqx.field(static=True)
     status: Status = eqx.field(static=True)
     provenance: Provenance = eqx.field(static=True)

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -19,7 +19,7 @@ from samflow.equilibria._units import Unitless, box_width, power_of_two, units
 from samflow.equilibria.newton import DISTINCT, Ends, distinct, shoot, unit_points
 from samflow.equilibria.stability import EIGENVALUE_ERROR, kind_of
 from samflow.losses.base import AbstractLoss
-from samflow.records import AbstractRecord, Provenance, axes, provenance
+from samflow.records import AbstractRecord, Names, Provenance, axes, provenance
 from samflow.systems import AbstractMap
 from samflow.systems.base import check_system
 
@@ -55,20 +55,26 @@ class Cycles(AbstractRecord):
 
     """
 
+    rows: ClassVar[Names] = ("cycle",)
+    printed: ClassVar[Names] = ("points", "kind", "multipliers", "status")
     points: Float[np.ndarray, "cycles period state"] = eqx.field(
         metadata=axes("cycle", "point", "state")
     )
-    multipliers: Complex[np.ndarray, "cycles state"] = eqx.field(metadata=axes("cycle", "mode"))
-    kinds: tuple[Kind, ...] = eqx.field(static=True)
+    multipliers: Complex[np.ndarray, "cycles state"] = eqx.field(
+        metadata=axes("cycle", "mode", units="1")
+    )
+    kinds: tuple[Kind, ...] = eqx.field(
+        static=True, metadata=axes("cycle", rename={"kinds": "kind"})
+    )
     margin: Float[np.ndarray, " cycles"] = eqx.field(metadata=axes("cycle"))
     residual: Float[np.ndarray, " cycles"] = eqx.field(metadata=axes("cycle"))
     error: Float[np.ndarray, " cycles"] = eqx.field(metadata=axes("cycle"))
-    status: Int[np.ndarray, " cycles"] = eqx.field(metadata=axes("cycle"))
+    status: Int[np.ndarray, " cycles"] = eqx.field(metadata=axes("cycle", words=Status))
     period: int = eqx.field(static=True)
     dim: int = eqx.field(static=True)
     complete: bool = eqx.field(static=True)
     note: str = eqx.field(static=True)
-    box: Box = eqx.field(static=True)
+    box: Box = eqx.field(static=True, metadata=axes("weight", "end", units="weight"))
     provenance: Provenance = eqx.field(static=True)
 
     def __len__(self) -> int:

@@ -1,7 +1,7 @@
 """Where a system stands still: all of it where that can be proved, by many starts otherwise."""
 
 from collections import Counter
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -21,9 +21,10 @@ from samflow.equilibria._multistart import (
 )
 from samflow.equilibria._units import box_width
 from samflow.equilibria.stability import Stability, by_proof, classify
+from samflow.losses.expression import weight_names
 from samflow.proofs._certify import COVERS, certify_fixed_points
 from samflow.proofs.certificates import Certificate, CertifiedPoint
-from samflow.records import AbstractRecord, Provenance, axes, provenance
+from samflow.records import AbstractRecord, Names, Provenance, axes, provenance
 from samflow.rules import Ascent
 from samflow.systems import AbstractSystem
 from samflow.systems.base import check_system
@@ -51,22 +52,34 @@ class FixedPoints(AbstractRecord):
         covers: which fixed points were looked for.
         note: how the search went; for multistart how many starts ended where.
         certificate: the proof where there is one, with what it left undecided.
+        weights: their names, of a loss with a formula; else empty.
 
     """
 
-    w: Float[Array, "points dim"] = eqx.field(metadata=axes("point", "dim"))
+    rows: ClassVar[Names] = ("point",)
+    printed: ClassVar[Names] = ("w", "kind", "critical", "proved", "spectrum")
+    w: Float[Array, "points dim"] = eqx.field(metadata=axes("point", "weight", units="weight"))
     critical: Bool[np.ndarray, " points"] = eqx.field(metadata=axes("point"))
     residual: Float[Array, " points"] = eqx.field(metadata=axes("point"))
-    status: Int[np.ndarray, " points"] = eqx.field(metadata=axes("point"))
+    status: Int[np.ndarray, " points"] = eqx.field(metadata=axes("point", words=Status))
     sampled: Bool[np.ndarray, " points"] = eqx.field(metadata=axes("point"))
-    stability: tuple[Stability, ...]
+    stability: tuple[Stability, ...] = eqx.field(
+        metadata=axes(
+            "point", prefix="", rename={"status": "jacobian", "state": "", "discrete": ""}
+        )
+    )
     method: str = eqx.field(static=True)
     complete: bool = eqx.field(static=True)
     covers: str = eqx.field(static=True)
     note: str = eqx.field(static=True)
-    box: Box = eqx.field(static=True)
-    certificate: Certificate | None = eqx.field(static=True)
+    box: Box = eqx.field(static=True, metadata=axes("weight", "end", units="weight"))
+    certificate: Certificate | None = eqx.field(
+        static=True, metadata=axes(rename={"point": "certified_point"})
+    )
     provenance: Provenance = eqx.field(static=True)
+    weights: tuple[str, ...] = eqx.field(
+        static=True, default=(), metadata=axes("weight", rename={"weights": "weight"})
+    )
 
     def __len__(self) -> int:
         return len(self.stability)
@@ -75,6 +88,11 @@ class FixedPoints(AbstractRecord):
     def hallucinated(self) -> Bool[np.ndarray, " points"]:
         """Whether the gradient of the loss does not vanish there."""
         return ~self.critical
+
+    @property
+    def proved(self) -> Annotated[Bool[np.ndarray, " points"], axes("point")]:
+        """Whether the certificate proves that the point exists, alone in its enclosure."""
+        return np.array([_proof(w, self.certificate) is not None for w in self.w], dtype=bool)
 
     @property
     def kinds(self) -> tuple[Kind, ...]:
@@ -223,6 +241,7 @@ def _record(
         box=box,
         certificate=certificate,
         provenance=where,
+        weights=weight_names(getattr(system, "loss", None)),
     )
 
 

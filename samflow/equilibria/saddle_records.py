@@ -1,6 +1,8 @@
 """What a survey of a loss's critical points returns."""
 
-from typing import Any, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
+
+import equinox as eqx
 
 from samflow import theory
 from samflow._status import Kind, Status, Verdict
@@ -10,7 +12,7 @@ from samflow.equilibria.nonsmooth.arriving import Sliding
 from samflow.equilibria.nonsmooth.records import Nonsmooth
 from samflow.proofs._undecided import Undecided
 from samflow.proofs.traps import TrapClaim
-from samflow.records import AbstractRecord, Provenance, plain
+from samflow.records import AbstractRecord, Names, Provenance, axes, plain
 
 
 class Number(NamedTuple):
@@ -18,6 +20,9 @@ class Number(NamedTuple):
 
     real: float
     imag: float
+
+    def __complex__(self) -> complex:
+        return complex(self.real, self.imag)
 
 
 class Behaviour(NamedTuple):
@@ -44,7 +49,7 @@ class Behaviour(NamedTuple):
     """
 
     rule: str
-    multipliers: tuple[Number, ...]
+    multipliers: Annotated[tuple[Number, ...], axes("mode", units="1")]
     kind: Kind
     verdict: Verdict
     status: Status
@@ -75,18 +80,18 @@ class SurveyedPoint(NamedTuple):
 
     """
 
-    w: tuple[float, ...]
-    enclosure: Box | None
+    w: Annotated[tuple[float, ...], axes("weight", units="weight")]
+    enclosure: Annotated[Box | None, axes("weight", "end", units="weight")]
     exact: bool
     sampled: bool
-    loss: float
-    loss_error: float
+    loss: Annotated[float, axes(units="loss")]
+    loss_error: Annotated[float, axes(units="loss")]
     shape: str
-    eigenvalues: tuple[float, ...]
-    behaviours: tuple[Behaviour, ...]
+    eigenvalues: Annotated[tuple[float, ...], axes("eigenvalue", units="loss/weight^2")]
+    behaviours: Annotated[tuple[Behaviour, ...], axes("behaviour", prefix="")]
 
     @property
-    def proved(self) -> bool:
+    def proved(self) -> Annotated[bool, axes()]:
         """Whether the point is proved to exist."""
         return self.enclosure is not None or self.exact
 
@@ -109,9 +114,9 @@ class HallucinatedPoint(NamedTuple):
     """
 
     rule: str
-    w: tuple[float, ...]
-    ascent: tuple[float, ...]
-    multipliers: tuple[Number, ...]
+    w: Annotated[tuple[float, ...], axes("weight", units="weight")]
+    ascent: Annotated[tuple[float, ...], axes("weight", units="weight")]
+    multipliers: Annotated[tuple[Number, ...], axes("hallucinated_mode", units="1")]
     kind: Kind | None
     verdict: Verdict
 
@@ -137,19 +142,25 @@ class Survey(AbstractRecord):
         undecided: parts of the box about which nothing is proved, and why.
         hallucinated: fixed points of USAM and SAM elsewhere; None where they were not looked for.
         hallucinated_note: how that search went for each rule.
+        weights: their names, of a loss with a formula; else empty.
 
     """
 
-    loss: str
-    box: Box
-    rules: tuple[str, ...]
+    rows: ClassVar[Names] = ("point", "behaviour")
+    printed: ClassVar[Names] = ("w", "loss", "shape", "rule", "kind", "verdict", "flow", "status")
+    loss: str = eqx.field(metadata=axes(rename={"loss": "loss_name"}))
+    box: Box = eqx.field(metadata=axes("weight", "end", units="weight"))
+    rules: tuple[str, ...] = eqx.field(metadata=axes("asked", rename={"rules": "rules_asked"}))
     rho: float
     lr: float
     momentum: float
-    verdict: Verdict
+    verdict: Verdict = eqx.field(metadata=axes(rename={"verdict": "points_verdict"}))
     note: str
-    points: tuple[SurveyedPoint, ...]
-    undecided: tuple[Undecided, ...]
-    hallucinated: tuple[HallucinatedPoint, ...] | None
+    points: tuple[SurveyedPoint, ...] = eqx.field(metadata=axes("point", prefix=""))
+    undecided: tuple[Undecided, ...] = eqx.field(metadata=axes("undecided"))
+    hallucinated: tuple[HallucinatedPoint, ...] | None = eqx.field(metadata=axes("hallucinated"))
     hallucinated_note: str
     provenance: Provenance
+    weights: tuple[str, ...] = eqx.field(
+        static=True, default=(), metadata=axes("weight", rename={"weights": "weight"})
+    )

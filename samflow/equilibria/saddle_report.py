@@ -27,6 +27,7 @@ from samflow.equilibria.saddle_records import (
 )
 from samflow.equilibria.stability import classify, kind_of
 from samflow.losses.base import AbstractLoss
+from samflow.losses.expression import weight_names
 from samflow.proofs._certify import certify_fixed_points
 from samflow.proofs.balls import Span, exact, hull, working_precision
 from samflow.proofs.certificates import CertifiedPoint
@@ -144,6 +145,7 @@ def survey(
         provenance=provenance(
             f"critical points of {loss.name}", rho=rho, lr=lr, momentum=momentum, box=box
         ),
+        weights=weight_names(loss),
     )
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -19,7 +19,7 @@ from samflow.equilibria.nonsmooth.flows import practical_flow
 from samflow.equilibria.nonsmooth.records import Nonsmooth
 from samflow.orbits._iterate import start_states
 from samflow.proofs.certificates import CertifiedPoint
-from samflow.records import AbstractRecord, Provenance, axes, provenance
+from samflow.records import AbstractRecord, Names, Provenance, axes, provenance
 from samflow.systems import AbstractFlow, AbstractMap, AbstractSystem, Flow, Map
 from samflow.systems.base import check_system
 
@@ -65,13 +65,17 @@ class Stability(AbstractRecord):
 
     """
 
-    state: Float[Array, " state"] = eqx.field(metadata=axes("state"))
+    rows: ClassVar[Names] = ()
+    printed: ClassVar[Names] = ("state", "kind", "status", "spectrum", "margin")
+    state: Float[Array, " state"] = eqx.field(metadata=axes("component"))
     kind: Kind = eqx.field(static=True)
     status: Status = eqx.field(static=True)
     spectrum: np.ndarray = eqx.field(metadata=axes("mode"))
     margin: float
-    distance: float
-    curvature: Float[Array, " dim"] | None = eqx.field(metadata=axes("dim"))
+    distance: float = eqx.field(metadata=axes(units="weight"))
+    curvature: Float[Array, " dim"] | None = eqx.field(
+        metadata=axes("eigenvalue", units="loss/weight^2")
+    )
     discrete: bool = eqx.field(static=True)
     local: Nonsmooth | None = eqx.field(static=True)
     provenance: Provenance = eqx.field(static=True)

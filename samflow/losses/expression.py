@@ -84,6 +84,11 @@ class ExpressionLoss(AbstractLoss):
         return gradient is not None and all(part.total_degree() <= 1 for part in gradient)
 
 
+def weight_names(loss: Any) -> tuple[str, ...]:
+    """Return what the formula of a loss calls its weights; () for a loss without one."""
+    return tuple(map(str, loss.symbols)) if isinstance(loss, ExpressionLoss) else ()
+
+
 def evaluate(expressions: tuple[sympy.Expr, ...], symbols: tuple[Any, ...], w: Any) -> list[Any]:
     """Return the values of `expressions` at `w`, an array (dim,) or `Components`.
 

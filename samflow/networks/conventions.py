@@ -84,7 +84,7 @@ class Convention(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-_ROWS = "Rows are those of PyTorch, (out, in) and OIHW: a kernel (in, out) has inputs for rows."
+_ROWS = "Names are those of PyTorch, (out, in) and OIHW: a kernel (in, out) has inputs for rows."
 
 CONVENTIONS: dict[str, Convention] = {
     "google": Convention(

@@ -5,7 +5,7 @@ are removed between two calls of the compiled program, so that they cost nothing
 """
 
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
 import jax
@@ -24,7 +24,7 @@ from samflow.noise.paths import MAX_BYTES, Progress, block_step, check_draws
 from samflow.noise.survival import Survival, kaplan_meier
 from samflow.orbits._iterate import start_states
 from samflow.orbits.blocks import on_components, pack, select, squared_norm, unpack
-from samflow.records import AbstractRecord, Provenance, axes, provenance
+from samflow.records import AbstractRecord, Names, Provenance, axes, provenance
 from samflow.systems.base import check_system
 from samflow.systems.stochastic_map import AbstractStochasticMap
 
@@ -60,12 +60,13 @@ class EscapeTimes(AbstractRecord):
 
     """
 
-    radius: float = eqx.field(static=True)
-    max_steps: int = eqx.field(static=True)
+    rows: ClassVar[Names] = ("path",)
+    radius: float = eqx.field(static=True, metadata=axes(units="weight"))
+    max_steps: int = eqx.field(static=True, metadata=axes(units="step"))
     provenance: Provenance = eqx.field(static=True)
     survival: Survival
-    times: Int[Array, " path"] = eqx.field(metadata=axes("path"))
-    status: Int[Array, " path"] = eqx.field(metadata=axes("path"))
+    times: Int[Array, " path"] = eqx.field(metadata=axes("path", units="step"))
+    status: Int[Array, " path"] = eqx.field(metadata=axes("path", words=Status))
 
     def count(self) -> dict[str, int]:
         """Return how many paths ended in each way."""

@@ -1,7 +1,7 @@
 """Second moments near a critical point: exact for the linearised random map."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
 import jax
@@ -14,7 +14,7 @@ from samflow import _checks
 from samflow._status import Status
 from samflow._types import ArrayLike, Matrix, Point
 from samflow.losses.finite_sum import FiniteSum
-from samflow.records import AbstractRecord, Provenance, axes, provenance
+from samflow.records import AbstractRecord, Names, Provenance, axes, provenance
 from samflow.systems.base import check_fixed
 from samflow.systems.gradient_noise import AdditiveNoise, MiniBatch, TiltedLoss
 from samflow.systems.map import Map
@@ -41,12 +41,15 @@ class SecondMoment(AbstractRecord):
 
     """
 
+    rows: ClassVar[Names] = ("kept",)
     status: Status = eqx.field(static=True)
     provenance: Provenance = eqx.field(static=True)
-    steps: Int[Array, " kept"] = eqx.field(metadata=axes("kept"))
-    mean: Float[Array, "kept dim"] = eqx.field(metadata=axes("kept", "weight"))
-    second: Float[Array, "kept dim dim"] = eqx.field(metadata=axes("kept", "weight", "weight_2"))
-    radius: Float[Array, ""] = eqx.field(metadata=axes())
+    steps: Int[Array, " kept"] = eqx.field(metadata=axes("kept", units="step"))
+    mean: Float[Array, "kept dim"] = eqx.field(metadata=axes("kept", "weight", units="weight"))
+    second: Float[Array, "kept dim dim"] = eqx.field(
+        metadata=axes("kept", "weight", "weight_2", units="weight^2")
+    )
+    radius: Float[Array, ""] = eqx.field(metadata=axes(units="1"))
 
 
 class _Linear(NamedTuple):

@@ -5,7 +5,7 @@ begins, one array per coordinate; random numbers are made in the loop from (key,
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
 import jax
@@ -20,7 +20,7 @@ from samflow._schedule import check_steps
 from samflow._types import ArrayLike, Point
 from samflow.orbits._iterate import start_states
 from samflow.orbits.blocks import on_components, pack, unpack
-from samflow.records import AbstractRecord, Provenance, axes, provenance
+from samflow.records import AbstractRecord, Names, Provenance, axes, provenance
 from samflow.systems.base import check_system
 from samflow.systems.stochastic_map import AbstractStochasticMap
 
@@ -51,14 +51,19 @@ class PathMoments(AbstractRecord):
 
     """
 
+    rows: ClassVar[Names] = ("kept",)
     num_paths: int = eqx.field(static=True)
     provenance: Provenance = eqx.field(static=True)
-    steps: Int[Array, " kept"] = eqx.field(metadata=axes("kept"))
-    mean: Float[Array, "kept dim"] = eqx.field(metadata=axes("kept", "weight"))
-    mean_error: Float[Array, "kept dim"] = eqx.field(metadata=axes("kept", "weight"))
-    second: Float[Array, "kept dim dim"] = eqx.field(metadata=axes("kept", "weight", "weight_2"))
+    steps: Int[Array, " kept"] = eqx.field(metadata=axes("kept", units="step"))
+    mean: Float[Array, "kept dim"] = eqx.field(metadata=axes("kept", "weight", units="weight"))
+    mean_error: Float[Array, "kept dim"] = eqx.field(
+        metadata=axes("kept", "weight", units="weight")
+    )
+    second: Float[Array, "kept dim dim"] = eqx.field(
+        metadata=axes("kept", "weight", "weight_2", units="weight^2")
+    )
     second_error: Float[Array, "kept dim dim"] = eqx.field(
-        metadata=axes("kept", "weight", "weight_2")
+        metadata=axes("kept", "weight", "weight_2", units="weight^2")
     )
     lost: Int[Array, " kept"] = eqx.field(metadata=axes("kept"))
 
@@ -73,10 +78,11 @@ class Paths(AbstractRecord):
 
     """
 
+    rows: ClassVar[Names] = ("path", "kept")
     dim: int = eqx.field(static=True)
     provenance: Provenance = eqx.field(static=True)
     states: Float[Array, "paths kept state"] = eqx.field(metadata=axes("path", "kept", "state"))
-    steps: Int[Array, " kept"] = eqx.field(metadata=axes("kept"))
+    steps: Int[Array, " kept"] = eqx.field(metadata=axes("kept", units="step"))
 
     @property
     def w(self) -> Float[Array, "paths kept dim"]:

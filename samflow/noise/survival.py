@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from typing import ClassVar
 
 import equinox as eqx
 import jax
@@ -10,7 +11,7 @@ from jaxtyping import Array, Float, Int
 
 from samflow import _checks
 from samflow._types import ArrayLike
-from samflow.records import AbstractRecord, Provenance, axes, provenance
+from samflow.records import AbstractRecord, Names, Provenance, axes, provenance
 
 LEVEL = 0.95
 
@@ -40,20 +41,21 @@ class Survival(AbstractRecord):
 
     """
 
+    rows: ClassVar[Names] = ("time",)
     escaped: int = eqx.field(static=True)
     censored: int = eqx.field(static=True)
-    horizon: float = eqx.field(static=True)
-    median: float = eqx.field(static=True)
-    median_low: float = eqx.field(static=True)
-    median_high: float = eqx.field(static=True)
+    horizon: float = eqx.field(static=True, metadata=axes(units="step"))
+    median: float = eqx.field(static=True, metadata=axes(units="step"))
+    median_low: float = eqx.field(static=True, metadata=axes(units="step"))
+    median_high: float = eqx.field(static=True, metadata=axes(units="step"))
     reason: str = eqx.field(static=True)
-    mean: float = eqx.field(static=True)
-    mean_error: float = eqx.field(static=True)
+    mean: float = eqx.field(static=True, metadata=axes(units="step"))
+    mean_error: float = eqx.field(static=True, metadata=axes(units="step"))
     provenance: Provenance = eqx.field(static=True)
-    times: Float[Array, " time"] = eqx.field(metadata=axes("time"))
-    survival: Float[Array, " time"] = eqx.field(metadata=axes("time"))
-    low: Float[Array, " time"] = eqx.field(metadata=axes("time"))
-    high: Float[Array, " time"] = eqx.field(metadata=axes("time"))
+    times: Float[Array, " time"] = eqx.field(metadata=axes("time", units="step"))
+    survival: Float[Array, " time"] = eqx.field(metadata=axes("time", units="1"))
+    low: Float[Array, " time"] = eqx.field(metadata=axes("time", units="1"))
+    high: Float[Array, " time"] = eqx.field(metadata=axes("time", units="1"))
     at_risk: Int[Array, " time"] = eqx.field(metadata=axes("time"))
 
     def at(self, t: ArrayLike) -> Float[np.ndarray, "..."]:

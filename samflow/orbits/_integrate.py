@@ -1,6 +1,7 @@
 """Solutions of flows and of stochastic differential equations, by diffrax."""
 
 import math
+from typing import ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -9,9 +10,10 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from samflow import _checks
 from samflow._random import key_words
 from samflow._schedule import check_times
+from samflow._status import Status
 from samflow._types import ArrayLike
 from samflow.orbits._iterate import start_states
-from samflow.records import AbstractRecord, Provenance, axes, provenance
+from samflow.records import AbstractRecord, Names, Provenance, axes, provenance
 from samflow.rules import is_normalised
 from samflow.systems.base import AbstractFlow, check_fixed, check_system
 from samflow.systems.diffusion import AbstractDiffusion
@@ -35,11 +37,12 @@ class Trajectory(AbstractRecord):
 
     """
 
-    times: Float[Array, " kept"] = eqx.field(metadata=axes("kept"))
+    rows: ClassVar[Names] = ("kept",)
+    times: Float[Array, " kept"] = eqx.field(metadata=axes("kept", units="time"))
     states: Float[Array, "*batch kept state"] = eqx.field(metadata=axes("kept", "state"))
-    status: Int[Array, "*batch"] = eqx.field(metadata=axes())
-    stopped_at: Float[Array, "*batch"] = eqx.field(metadata=axes())
-    arrived_at: Float[Array, "*batch"] = eqx.field(metadata=axes())
+    status: Int[Array, "*batch"] = eqx.field(metadata=axes(words=Status))
+    stopped_at: Float[Array, "*batch"] = eqx.field(metadata=axes(units="time"))
+    arrived_at: Float[Array, "*batch"] = eqx.field(metadata=axes(units="time"))
     provenance: Provenance = eqx.field(static=True)
 
     @property

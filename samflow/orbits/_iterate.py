@@ -7,7 +7,7 @@ computed again, step by step, to find where.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
 import jax
@@ -30,7 +30,7 @@ from samflow.orbits.blocks import (
     squared_norm,
     unpack,
 )
-from samflow.records import AbstractRecord, Provenance, axes, provenance
+from samflow.records import AbstractRecord, Names, Provenance, axes, provenance
 from samflow.systems.base import AbstractMap, check_system
 from samflow.systems.leaves import Varied
 
@@ -51,11 +51,12 @@ class Orbit(AbstractRecord):
 
     """
 
+    rows: ClassVar[Names] = ("kept",)
     states: Float[Array, "*batch kept state"] = eqx.field(metadata=axes("kept", "state"))
-    steps: Int[Array, " kept"] = eqx.field(metadata=axes("kept"))
+    steps: Int[Array, " kept"] = eqx.field(metadata=axes("kept", units="step"))
     final: Float[Array, "*batch state"] = eqx.field(metadata=axes("state"))
-    status: Int[Array, "*batch"] = eqx.field(metadata=axes())
-    stopped_at: Int[Array, "*batch"] = eqx.field(metadata=axes())
+    status: Int[Array, "*batch"] = eqx.field(metadata=axes(words=Status))
+    stopped_at: Int[Array, "*batch"] = eqx.field(metadata=axes(units="step"))
     dim: int = eqx.field(static=True)
     provenance: Provenance = eqx.field(static=True)
 

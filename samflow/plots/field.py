@@ -1,6 +1,6 @@
 """The motion of a planar system on a grid, and the curves where one component of it vanishes."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 from samflow import _checks
 from samflow._types import Box
-from samflow.records import AbstractRecord, Provenance, axes, provenance
+from samflow.records import AbstractRecord, Names, Provenance, axes, provenance
 from samflow.systems import AbstractFlow, AbstractMap, AbstractSystem
 from samflow.systems.base import check_system
 
@@ -33,10 +33,11 @@ class Field(AbstractRecord):
 
     """
 
-    x: Float[np.ndarray, " nx"] = eqx.field(metadata=axes("x"))
-    y: Float[np.ndarray, " ny"] = eqx.field(metadata=axes("y"))
+    rows: ClassVar[Names] = ("y", "x")
+    x: Float[np.ndarray, " nx"] = eqx.field(metadata=axes("x", units="weight"))
+    y: Float[np.ndarray, " ny"] = eqx.field(metadata=axes("y", units="weight"))
     motion: Float[np.ndarray, "2 ny nx"] = eqx.field(metadata=axes("component", "y", "x"))
-    loss: Float[np.ndarray, "ny nx"] | None = eqx.field(metadata=axes("y", "x"))
+    loss: Float[np.ndarray, "ny nx"] | None = eqx.field(metadata=axes("y", "x", units="loss"))
     discrete: bool = eqx.field(static=True)
     provenance: Provenance = eqx.field(static=True)
 

@@ -1,10 +1,11 @@
 """Orbits of normalised SAM that provably leave a neighbourhood, in balls at rising precision."""
 
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 from flint import arb, arb_mat
 
+from samflow._axes import axes
 from samflow._types import Box
 from samflow.proofs._steps import Matrix, column, length, vector
 from samflow.proofs.balls import (
@@ -36,10 +37,10 @@ class Escape(NamedTuple):
 
     """
 
-    direction: tuple[float, ...]
-    length: float
-    num_steps: int
-    left: Box
+    direction: Annotated[tuple[float, ...], axes("weight", units="1")]
+    length: Annotated[float, axes(units="weight")]
+    num_steps: Annotated[int, axes(units="step")]
+    left: Annotated[Box, axes("weight", "end", units="weight")]
     undefined: bool
 
 

@@ -2,10 +2,11 @@
 
 import itertools
 import math
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 
+from samflow._axes import axes
 from samflow._types import Box
 from samflow.proofs._cones import Budget, falls, keeps
 from samflow.proofs._escapes import Escape, prove_escape
@@ -86,15 +87,15 @@ class Trap(NamedTuple):
 
     """
 
-    part: Box
+    part: Annotated[Box, axes("parameter", "end", labels={"parameter": ("rho", "lr")})]
     form: str
-    rows: tuple[tuple[float, ...], ...]
-    shift: tuple[float, ...]
+    rows: Annotated[tuple[tuple[float, ...], ...], axes("row", "weight")]
+    shift: Annotated[tuple[float, ...], axes("row")]
     num_returns: int
     outer: float
-    num_steps: int
-    radius: float
-    entered_from: float
+    num_steps: Annotated[int, axes(units="step")]
+    radius: Annotated[float, axes(units="weight")]
+    entered_from: Annotated[float, axes(units="weight")]
 
 
 class Failure(NamedTuple):

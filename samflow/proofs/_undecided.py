@@ -1,10 +1,11 @@
 """Parts of a box that a proof leaves undecided."""
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 
+from samflow._axes import axes
 from samflow._types import Box
 
 DEGENERATE = "undecided at the smallest width: degenerate, not isolated, or an edge of the domain"
@@ -26,7 +27,7 @@ _MAX_PARTS = 16
 class Undecided(NamedTuple):
     """A part of the box about which nothing is claimed, and why."""
 
-    box: Box
+    box: Annotated[Box, axes("weight", "end", units="weight")]
     reason: str
 
     def to_dict(self) -> dict[str, Any]:

@@ -2,21 +2,23 @@
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
+
+import equinox as eqx
 
 from samflow._status import Kind, Verdict
 from samflow._types import Box
 from samflow.proofs._undecided import Undecided
 from samflow.proofs.balls import Span
-from samflow.records import AbstractRecord, Provenance, plain
+from samflow.records import AbstractRecord, Names, Provenance, axes, plain
 from samflow.theory.windows import Window
 
 
 class ComplexSpan(NamedTuple):
     """A rectangle of the complex plane."""
 
-    real: Span
-    imag: Span
+    real: Annotated[Span, axes("end")]
+    imag: Annotated[Span, axes("end")]
 
 
 @dataclass(frozen=True)
@@ -43,17 +45,17 @@ class CertifiedPoint:
 
     """
 
-    enclosure: Box
-    midpoint: tuple[float, ...]
-    ascent: Box
+    enclosure: Annotated[Box, axes("weight", "end", units="weight")]
+    midpoint: Annotated[tuple[float, ...], axes("weight", units="weight")]
+    ascent: Annotated[Box, axes("weight", "end", units="weight")]
     origin: str
-    loss: Span
-    hessian: tuple[Span, ...]
+    loss: Annotated[Span, axes("end", units="loss")]
+    hessian: Annotated[tuple[Span, ...], axes("eigenvalue", "end", units="loss/weight^2")]
     index: int | None
-    eigenvalues: tuple[ComplexSpan, ...]
+    eigenvalues: Annotated[tuple[ComplexSpan, ...], axes("mode")]
     kind: Kind | None
     kind_verdict: Verdict
-    windows: tuple[Window, ...]
+    windows: Annotated[tuple[Window, ...], axes("window", prefix="window_")]
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain numbers, texts and lists; an unbounded end of an interval is None."""
@@ -79,10 +81,12 @@ class Certificate(AbstractRecord):
 
     """
 
+    rows: ClassVar[Names] = ("point",)
+    printed: ClassVar[Names] = ("midpoint", "origin", "kind", "kind_verdict")
     verdict: Verdict
-    points: tuple[CertifiedPoint, ...]
-    inconclusive: tuple[Undecided, ...]
-    box: Box
+    points: tuple[CertifiedPoint, ...] = eqx.field(metadata=axes("point", prefix=""))
+    inconclusive: tuple[Undecided, ...] = eqx.field(metadata=axes("part"))
+    box: Box = eqx.field(metadata=axes("weight", "end", units="weight"))
     covers: str
     boxes_examined: int
     method: str

@@ -6,8 +6,9 @@ extremes on a rectangle are at the corners: four numbers an eigenvalue decide a 
 
 import itertools
 from collections import deque
-from typing import Any
+from typing import Any, ClassVar
 
+import equinox as eqx
 import flint
 import numpy as np
 import sympy
@@ -22,7 +23,7 @@ from samflow.proofs._ranges import checked_range, halves, shown
 from samflow.proofs.balls import Ball, Balls, Span, exact, spans, working_precision
 from samflow.proofs.enclosures import Dynamics, ascent_eigenvalue, symmetric_eigenvalues
 from samflow.proofs.equations import GradientEquations
-from samflow.records import AbstractRecord, Provenance, provenance
+from samflow.records import AbstractRecord, Names, Provenance, axes, provenance
 
 _CLAIMS = (Kind.attracting, Kind.repelling, Kind.saddle)
 _MAX_RECTANGLES = 400
@@ -51,14 +52,16 @@ class StabilityClaim(AbstractRecord):
 
     """
 
+    rows: ClassVar[Names] = ()
+    printed: ClassVar[Names] = ("verdict", "claim", "rho", "lr", "reason")
     verdict: Verdict
     claim: str
-    point: Box | None
-    hessian: tuple[Span, ...]
-    rho: Span
-    lr: Span | None
-    fails: Box | None
-    undecided: Box | None
+    point: Box | None = eqx.field(metadata=axes("weight", "end", units="weight"))
+    hessian: tuple[Span, ...] = eqx.field(metadata=axes("eigenvalue", "end", units="loss/weight^2"))
+    rho: Span = eqx.field(metadata=axes("end"))
+    lr: Span | None = eqx.field(metadata=axes("end"))
+    fails: Box | None = eqx.field(metadata=axes("parameter", "end"))
+    undecided: Box | None = eqx.field(metadata=axes("parameter", "end"))
     reason: str
     provenance: Provenance
 

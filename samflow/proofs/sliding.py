@@ -5,8 +5,9 @@ S(e) = eᵀH g(w* + rho e) for SAM: where S > 0 on the unit sphere, every soluti
 in finite time and stays. docs/theory, "Sliding".
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
+import equinox as eqx
 import flint
 import numpy as np
 from flint import arb
@@ -19,7 +20,7 @@ from samflow.proofs._kept_radius import kept_radius
 from samflow.proofs._near import critical_point
 from samflow.proofs._sliding_search import Search
 from samflow.proofs.balls import Span, span, spans, working_precision
-from samflow.records import AbstractRecord, Provenance, provenance
+from samflow.records import AbstractRecord, Names, Provenance, axes, provenance
 from samflow.rules.critical import AscentStep
 from samflow.systems.flow import Flow
 
@@ -68,19 +69,21 @@ class SlidingProof(AbstractRecord):
 
     """
 
+    rows: ClassVar[Names] = ()
+    printed: ClassVar[Names] = ("verdict", "rho", "least", "rho_end", "radius", "time", "reason")
     verdict: Verdict
-    point: Box | None
+    point: Box | None = eqx.field(metadata=axes("weight", "end", units="weight"))
     rho: float
-    least: Span | None
-    direction: tuple[float, ...] | None
-    quadratic: Span | None
-    leaves: tuple[float, ...] | None
-    rho_end: Span | None
-    end_direction: tuple[float, ...] | None
+    least: Span | None = eqx.field(metadata=axes("end", units="loss/weight/time"))
+    direction: tuple[float, ...] | None = eqx.field(metadata=axes("weight", units="1"))
+    quadratic: Span | None = eqx.field(metadata=axes("end", units="loss/weight/time"))
+    leaves: tuple[float, ...] | None = eqx.field(metadata=axes("weight", units="1"))
+    rho_end: Span | None = eqx.field(metadata=axes("end"))
+    end_direction: tuple[float, ...] | None = eqx.field(metadata=axes("weight", units="1"))
     rho_range: float | None
-    near: Span | None
-    radius: float | None
-    time: float | None
+    near: Span | None = eqx.field(metadata=axes("end"))
+    radius: float | None = eqx.field(metadata=axes(units="loss/weight"))
+    time: float | None = eqx.field(metadata=axes(units="time"))
     radius_limit: str
     reason: str
     provenance: Provenance

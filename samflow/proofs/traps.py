@@ -3,8 +3,9 @@
 import itertools
 import math
 from collections import deque
-from typing import Any
+from typing import Any, ClassVar
 
+import equinox as eqx
 import flint
 import numpy as np
 import sympy
@@ -31,7 +32,7 @@ from samflow.proofs.balls import (
 from samflow.proofs.enclosures import symmetric_eigenvalues
 from samflow.proofs.equations import GradientEquations
 from samflow.proofs.search import find_zeros
-from samflow.records import AbstractRecord, Provenance, provenance
+from samflow.records import AbstractRecord, Names, Provenance, axes, provenance
 from samflow.rules import Ascent
 from samflow.systems import Map
 from samflow.systems.base import check_system
@@ -76,20 +77,34 @@ class TrapClaim(AbstractRecord):
 
     """
 
+    rows: ClassVar[Names] = ()
+    printed: ClassVar[Names] = (
+        "verdict",
+        "rho",
+        "lr",
+        "within",
+        "radius",
+        "entered_from",
+        "num_steps",
+    )
     verdict: Verdict
-    point: Box | None
-    hessian: tuple[Span, ...]
-    rho: Span
-    lr: Span
-    within: float
-    radius: float
-    entered_from: float
-    num_steps: int | None
-    traps: tuple[Trap, ...]
-    fails: tuple[float, float] | None
+    point: Box | None = eqx.field(metadata=axes("weight", "end", units="weight"))
+    hessian: tuple[Span, ...] = eqx.field(metadata=axes("eigenvalue", "end", units="loss/weight^2"))
+    rho: Span = eqx.field(metadata=axes("end"))
+    lr: Span = eqx.field(metadata=axes("end"))
+    within: float = eqx.field(metadata=axes(units="weight"))
+    radius: float = eqx.field(metadata=axes(units="weight"))
+    entered_from: float = eqx.field(metadata=axes(units="weight"))
+    num_steps: int | None = eqx.field(metadata=axes(units="step"))
+    traps: tuple[Trap, ...] = eqx.field(metadata=axes("trap", prefix="trap_"))
+    fails: tuple[float, float] | None = eqx.field(
+        metadata=axes("parameter", labels={"parameter": ("rho", "lr")})
+    )
     escape: Escape | None
-    undecided: Box | None
-    where: Box | None
+    undecided: Box | None = eqx.field(
+        metadata=axes("parameter", "end", labels={"parameter": ("rho", "lr")})
+    )
+    where: Box | None = eqx.field(metadata=axes("weight", "end", units="weight"))
     reason: str
     provenance: Provenance
 

@@ -1,5 +1,7 @@
 """How well SAM's ascent points along the sharpest direction: |cos(g, v₁)|."""
 
+from typing import ClassVar
+
 import equinox as eqx
 import numpy as np
 from jaxtyping import PRNGKeyArray
@@ -10,7 +12,7 @@ from samflow._status import Status
 from samflow._types import ArrayLike, NumpyArray, Point
 from samflow.losses.base import AbstractLoss
 from samflow.losses.evaluation import gradient
-from samflow.records import AbstractRecord, Provenance, provenance
+from samflow.records import AbstractRecord, Names, Provenance, axes, provenance
 from samflow.spectra.krylov import Ritz, lanczos, settled
 from samflow.spectra.multipliers import CRITICAL
 from samflow.spectra.products import hessian_product
@@ -37,11 +39,12 @@ class AscentAlignment(AbstractRecord):
 
     """
 
-    cosine: float = eqx.field(static=True)
-    error: float = eqx.field(static=True)
-    eigenvalue: float = eqx.field(static=True)
+    rows: ClassVar[Names] = ()
+    cosine: float = eqx.field(static=True, metadata=axes(units="1"))
+    error: float = eqx.field(static=True, metadata=axes(units="1"))
+    eigenvalue: float = eqx.field(static=True, metadata=axes(units="loss/weight^2"))
     multiplicity: int | None = eqx.field(static=True)
-    gradient_norm: float = eqx.field(static=True)
+    gradient_norm: float = eqx.field(static=True, metadata=axes(units="loss/weight"))
     status: Status = eqx.field(static=True)
     provenance: Provenance = eqx.field(static=True)
 

@@ -1,6 +1,6 @@
 """The trace of a loss's Hessian from products H v, with an error bar."""
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import equinox as eqx
 import jax
@@ -15,7 +15,7 @@ from samflow._random import key_words
 from samflow._status import Status
 from samflow._types import ArrayLike, NumpyArray
 from samflow.losses.base import AbstractLoss
-from samflow.records import AbstractRecord, Provenance, axes, provenance
+from samflow.records import AbstractRecord, Names, Provenance, axes, provenance
 from samflow.spectra.krylov import Product
 from samflow.spectra.products import hessian_product
 
@@ -42,14 +42,15 @@ class Trace(AbstractRecord):
 
     """
 
+    rows: ClassVar[Names] = ()
     status: Status = eqx.field(static=True)
     num_products: int = eqx.field(static=True)
     method: str = eqx.field(static=True)
     provenance: Provenance = eqx.field(static=True)
-    value: Float[Array, ""] = eqx.field(metadata=axes())
-    standard_error: Float[Array, ""] = eqx.field(metadata=axes())
-    interval: Float[Array, "2"] = eqx.field(metadata=axes("end"))
-    estimates: Float[Array, " m"] = eqx.field(metadata=axes("probe"))
+    value: Float[Array, ""] = eqx.field(metadata=axes(units="loss/weight^2"))
+    standard_error: Float[Array, ""] = eqx.field(metadata=axes(units="loss/weight^2"))
+    interval: Float[Array, "2"] = eqx.field(metadata=axes("end", units="loss/weight^2"))
+    estimates: Float[Array, " m"] = eqx.field(metadata=axes("probe", units="loss/weight^2"))
 
     def __str__(self) -> str:
         """Return the value with its interval."""

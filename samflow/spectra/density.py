@@ -1,6 +1,6 @@
 """The spectral density of a loss's Hessian by stochastic Lanczos quadrature, with its errors."""
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ from samflow._random import key_words
 from samflow._status import Status
 from samflow._types import ArrayLike, NumpyArray
 from samflow.losses.base import AbstractLoss
-from samflow.records import AbstractRecord, Provenance, axes, provenance
+from samflow.records import AbstractRecord, Names, Provenance, axes, provenance
 from samflow.spectra.curvature import gaussian
 from samflow.spectra.krylov import lanczos
 from samflow.spectra.products import hessian_product
@@ -77,17 +77,20 @@ class SpectralDensity(AbstractRecord):
 
     """
 
+    rows: ClassVar[Names] = ("grid",)
     dim: int = eqx.field(static=True)
     num_products: int = eqx.field(static=True)
     provenance: Provenance = eqx.field(static=True)
-    nodes: Float[Array, "p s"] = eqx.field(metadata=axes("probe", "node"))
-    weights: Float[Array, "p s"] = eqx.field(metadata=axes("probe", "node"))
-    residuals: Float[Array, "p s"] = eqx.field(metadata=axes("probe", "node"))
-    grid: Float[Array, " g"] = eqx.field(metadata=axes("grid"))
-    density: Float[Array, " g"] = eqx.field(metadata=axes("grid"))
-    density_error: Float[Array, " g"] = eqx.field(metadata=axes("grid"))
-    bandwidth: Float[Array, ""] = eqx.field(metadata=axes())
-    status: Int[Array, " p"] = eqx.field(metadata=axes("probe"))
+    nodes: Float[Array, "p s"] = eqx.field(metadata=axes("probe", "node", units="loss/weight^2"))
+    weights: Float[Array, "p s"] = eqx.field(metadata=axes("probe", "node", units="1"))
+    residuals: Float[Array, "p s"] = eqx.field(
+        metadata=axes("probe", "node", units="loss/weight^2")
+    )
+    grid: Float[Array, " g"] = eqx.field(metadata=axes("grid", units="loss/weight^2"))
+    density: Float[Array, " g"] = eqx.field(metadata=axes("grid", units="weight^2/loss"))
+    density_error: Float[Array, " g"] = eqx.field(metadata=axes("grid", units="weight^2/loss"))
+    bandwidth: Float[Array, ""] = eqx.field(metadata=axes(units="loss/weight^2"))
+    status: Int[Array, " p"] = eqx.field(metadata=axes("probe", words=Status))
 
     def moment(self, k: int) -> tuple[float, float]:
         """Return tr(Hᵏ)/dim and its standard error over the probes; for k ≤ 2s − 1.

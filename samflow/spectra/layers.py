@@ -1,6 +1,6 @@
 """Traces of a network's Hessian by layer, from products H v with the whole Hessian."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import equinox as eqx
 import jax
@@ -15,7 +15,7 @@ from samflow._random import key_words
 from samflow._status import Status
 from samflow._types import ArrayLike, NumpyArray
 from samflow.losses.network_base import AbstractNetworkLoss
-from samflow.records import AbstractRecord, Provenance, axes, provenance
+from samflow.records import AbstractRecord, Names, Provenance, axes, provenance
 from samflow.spectra.products import hessian_product
 
 FEWEST_PROBES = 3
@@ -37,15 +37,18 @@ class LayerTraces(AbstractRecord):
 
     """
 
-    names: tuple[str, ...] = eqx.field(static=True)
+    rows: ClassVar[Names] = ("layer",)
+    names: tuple[str, ...] = eqx.field(
+        static=True, metadata=axes("layer", rename={"names": "layer"})
+    )
     num_products: int = eqx.field(static=True)
     method: str = eqx.field(static=True)
     provenance: Provenance = eqx.field(static=True)
     sizes: Int[Array, " m"] = eqx.field(metadata=axes("layer"))
-    values: Float[Array, " m"] = eqx.field(metadata=axes("layer"))
-    standard_errors: Float[Array, " m"] = eqx.field(metadata=axes("layer"))
-    intervals: Float[Array, "m 2"] = eqx.field(metadata=axes("layer", "end"))
-    status: Int[Array, " m"] = eqx.field(metadata=axes("layer"))
+    values: Float[Array, " m"] = eqx.field(metadata=axes("layer", units="loss/weight^2"))
+    standard_errors: Float[Array, " m"] = eqx.field(metadata=axes("layer", units="loss/weight^2"))
+    intervals: Float[Array, "m 2"] = eqx.field(metadata=axes("layer", "end", units="loss/weight^2"))
+    status: Int[Array, " m"] = eqx.field(metadata=axes("layer", words=Status))
 
     def __str__(self) -> str:
         """Return a line per layer: its name, its trace and the interval."""

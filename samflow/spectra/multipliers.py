@@ -1,5 +1,7 @@
 """The extreme multipliers of an update at a checkpoint, beside their closed form."""
 
+from typing import ClassVar
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -12,7 +14,7 @@ from samflow._random import numpy_generator
 from samflow._status import Status
 from samflow._types import ArrayLike, NumpyArray, Point
 from samflow.losses.eager import compiled
-from samflow.records import AbstractRecord, Provenance, axes, provenance
+from samflow.records import AbstractRecord, Names, Provenance, axes, provenance
 from samflow.rules import Ascent
 from samflow.spectra.directions import roots
 from samflow.spectra.krylov import Product, Ritz, arnoldi, settled
@@ -57,20 +59,23 @@ class Multipliers(AbstractRecord):
 
     """
 
+    rows: ClassVar[Names] = ("multiplier",)
     exact: bool = eqx.field(static=True)
     statement: str = eqx.field(static=True)
     num_products: int = eqx.field(static=True)
     method: str = eqx.field(static=True)
     provenance: Provenance = eqx.field(static=True)
-    values: Complex[Array, " k"] = eqx.field(metadata=axes("multiplier"))
+    values: Complex[Array, " k"] = eqx.field(metadata=axes("multiplier", units="1"))
     vectors: Complex[Array, "k state"] = eqx.field(metadata=axes("multiplier", "state"))
-    residuals: Float[Array, " k"] = eqx.field(metadata=axes("multiplier"))
-    curvature: Float[Array, " k"] = eqx.field(metadata=axes("multiplier"))
-    curvature_residuals: Float[Array, " k"] = eqx.field(metadata=axes("multiplier"))
-    closed_form: Complex[Array, " k"] = eqx.field(metadata=axes("multiplier"))
-    gap: Float[Array, " k"] = eqx.field(metadata=axes("multiplier"))
-    gradient_norm: Float[Array, ""] = eqx.field(metadata=axes())
-    status: Int[Array, " k"] = eqx.field(metadata=axes("multiplier"))
+    residuals: Float[Array, " k"] = eqx.field(metadata=axes("multiplier", units="1"))
+    curvature: Float[Array, " k"] = eqx.field(metadata=axes("multiplier", units="loss/weight^2"))
+    curvature_residuals: Float[Array, " k"] = eqx.field(
+        metadata=axes("multiplier", units="loss/weight^2")
+    )
+    closed_form: Complex[Array, " k"] = eqx.field(metadata=axes("multiplier", units="1"))
+    gap: Float[Array, " k"] = eqx.field(metadata=axes("multiplier", units="1"))
+    gradient_norm: Float[Array, ""] = eqx.field(metadata=axes(units="loss/weight"))
+    status: Int[Array, " k"] = eqx.field(metadata=axes("multiplier", words=Status))
 
     def __str__(self) -> str:
         """Return a line a multiplier, and what the closed form is worth."""

@@ -1,7 +1,7 @@
 """Extreme eigenvalues of a loss's Hessian, without forming it where it is large."""
 
 import warnings
-from typing import Literal
+from typing import ClassVar, Literal
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ from samflow.losses.base import AbstractLoss
 from samflow.losses.eager import compiled
 from samflow.losses.function import FunctionLoss
 from samflow.losses.network_base import AbstractNetworkLoss
-from samflow.records import AbstractRecord, Provenance, axes, provenance
+from samflow.records import AbstractRecord, Names, Provenance, axes, provenance
 from samflow.spectra.differences import gradient_difference
 from samflow.spectra.krylov import Product, Ritz, Stopped, lanczos, settled
 from samflow.spectra.products import hessian_product
@@ -45,13 +45,14 @@ class Eigenpairs(AbstractRecord):
 
     """
 
+    rows: ClassVar[Names] = ("pair",)
     num_products: int = eqx.field(static=True)
     method: str = eqx.field(static=True)
     provenance: Provenance = eqx.field(static=True)
-    values: Float[Array, " m"] = eqx.field(metadata=axes("pair"))
+    values: Float[Array, " m"] = eqx.field(metadata=axes("pair", units="loss/weight^2"))
     vectors: Float[Array, "m dim"] = eqx.field(metadata=axes("pair", "weight"))
-    residuals: Float[Array, " m"] = eqx.field(metadata=axes("pair"))
-    status: Int[Array, " m"] = eqx.field(metadata=axes("pair"))
+    residuals: Float[Array, " m"] = eqx.field(metadata=axes("pair", units="loss/weight^2"))
+    status: Int[Array, " m"] = eqx.field(metadata=axes("pair", words=Status))
 
 
 def extreme_eigenpairs(

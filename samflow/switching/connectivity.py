@@ -1,11 +1,12 @@
 """Linear connectivity: the barrier of the loss between two points."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 
 from samflow import _checks
+from samflow._axes import axes
 from samflow._types import ArrayLike, Point
 from samflow.losses.base import AbstractLoss
 from samflow.losses.evaluation import value
@@ -22,9 +23,9 @@ class Barrier(NamedTuple):
 
     """
 
-    height: float
-    position: float
-    losses: np.ndarray
+    height: Annotated[float, axes(units="loss")]
+    position: Annotated[float, axes(units="1")]
+    losses: Annotated[np.ndarray, axes("place", units="loss")]
 
 
 def line_barrier(

@@ -1,10 +1,12 @@
 """Rates of exponential growth and decay, from the stretch of data that is exponential."""
 
 import math
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 from scipy import stats
+
+from samflow._axes import axes
 
 SPREADS = (0.001, 0.01, 0.05)
 """Two local slopes of one window differ by at most this part of the window's median slope; the
@@ -26,11 +28,11 @@ class Rate(NamedTuple):
 
     """
 
-    slope: float
-    low: float
-    high: float
-    start: int
-    stop: int
+    slope: Annotated[float, axes(units="1/step")]
+    low: Annotated[float, axes(units="1/step")]
+    high: Annotated[float, axes(units="1/step")]
+    start: Annotated[int, axes(units="step")]
+    stop: Annotated[int, axes(units="step")]
 
     @property
     def found(self) -> bool:

@@ -1,5 +1,7 @@
 """The record of a late switch: the four predictions, and what was seen of the run."""
 
+from typing import ClassVar
+
 import equinox as eqx
 import numpy as np
 from jaxtyping import Array, Float
@@ -7,7 +9,7 @@ from jaxtyping import Array, Float
 from samflow import _checks
 from samflow._status import Status
 from samflow._types import NumpyArray
-from samflow.records import AbstractRecord, Provenance, axes
+from samflow.records import AbstractRecord, Names, Provenance, axes
 from samflow.spectra.curvature import Trace
 from samflow.switching.claims import ClaimVerdict, PhaseClaim
 from samflow.switching.connectivity import Barrier
@@ -15,6 +17,8 @@ from samflow.switching.rates import Rate
 
 COLUMNS = ("train loss", "train error", "test loss", "test error", "adversarial error")
 """What is measured along a run; NaN where it makes no sense or was not asked for."""
+_ENDS = ("at the switch", "at the end")
+_WHEN = {"when": _ENDS}
 
 
 class LateSwitch(AbstractRecord):
@@ -56,33 +60,59 @@ class LateSwitch(AbstractRecord):
 
     """
 
-    phases: tuple[PhaseClaim, ...] = eqx.field(static=True)
+    rows: ClassVar[Names] = ("phase",)
+    printed: ClassVar[Names] = (
+        "phase",
+        "phase_statement",
+        "phase_verdict",
+        "phase_predicted",
+        "phase_measured",
+        "phase_tolerance",
+    )
+    phases: tuple[PhaseClaim, ...] = eqx.field(
+        static=True, metadata=axes("phase", prefix="phase_", rename={"name": "phase"})
+    )
     status: Status = eqx.field(static=True)
-    converged_at: int = eqx.field(static=True)
-    sharpness: tuple[float, float] = eqx.field(static=True)
-    sharpness_residual: tuple[float, float] = eqx.field(static=True)
-    edge: float = eqx.field(static=True)
-    effective_curvature: float = eqx.field(static=True)
-    gradient_norm: tuple[float, float] = eqx.field(static=True)
-    peak: float = eqx.field(static=True)
+    converged_at: int = eqx.field(static=True, metadata=axes(units="step"))
+    sharpness: tuple[float, float] = eqx.field(
+        static=True, metadata=axes("when", units="loss/weight^2", labels=_WHEN)
+    )
+    sharpness_residual: tuple[float, float] = eqx.field(
+        static=True, metadata=axes("when", units="loss/weight^2", labels=_WHEN)
+    )
+    edge: float = eqx.field(static=True, metadata=axes(units="loss/weight^2"))
+    effective_curvature: float = eqx.field(static=True, metadata=axes(units="loss/weight^2"))
+    gradient_norm: tuple[float, float] = eqx.field(
+        static=True, metadata=axes("when", units="loss/weight", labels=_WHEN)
+    )
+    peak: float = eqx.field(static=True, metadata=axes(units="loss"))
     escape: Rate = eqx.field(static=True)
     convergence: Rate = eqx.field(static=True)
     provenance: Provenance = eqx.field(static=True)
-    barrier: Barrier
+    barrier: Barrier = eqx.field(metadata=axes(units="loss"))
     barrier_recomputed: Barrier | None
-    start: Float[Array, " dim"] = eqx.field(metadata=axes("weight"))
-    end: Float[Array, " dim"] = eqx.field(metadata=axes("weight"))
-    loss: NumpyArray = eqx.field(metadata=axes("state"))
-    along: NumpyArray = eqx.field(metadata=axes("made"))
-    escaping: NumpyArray = eqx.field(metadata=axes("step"))
-    converging: NumpyArray = eqx.field(metadata=axes("tail"))
-    epochs: NumpyArray = eqx.field(metadata=axes("time"), default_factory=lambda: np.zeros(0, int))
-    measured: NumpyArray = eqx.field(
-        metadata=axes("time", "column"), default_factory=lambda: np.zeros((0, len(COLUMNS)))
+    start: Float[Array, " dim"] = eqx.field(metadata=axes("weight", units="weight"))
+    end: Float[Array, " dim"] = eqx.field(metadata=axes("weight", units="weight"))
+    loss: NumpyArray = eqx.field(metadata=axes("state", units="loss"))
+    along: NumpyArray = eqx.field(metadata=axes("made", units="weight"))
+    escaping: NumpyArray = eqx.field(metadata=axes("step", units="weight"))
+    converging: NumpyArray = eqx.field(metadata=axes("tail", units="weight"))
+    epochs: NumpyArray = eqx.field(
+        default_factory=lambda: np.zeros(0, int), metadata=axes("time", units="epoch")
     )
-    trace: tuple[Trace, Trace] | None = None
-    failed_at: tuple[int, int] | None = eqx.field(static=True, default=None)
-    notes: tuple[str, ...] = eqx.field(static=True, default=())
+    measured: NumpyArray = eqx.field(
+        default_factory=lambda: np.zeros((0, len(COLUMNS))),
+        metadata=axes("time", "column", labels={"column": COLUMNS}),
+    )
+    trace: tuple[Trace, Trace] | None = eqx.field(
+        default=None, metadata=axes("when", labels=_WHEN, rename={"probe": "trace_probe"})
+    )
+    failed_at: tuple[int, int] | None = eqx.field(
+        static=True, default=None, metadata=axes("failure", labels={"failure": ("epoch", "step")})
+    )
+    notes: tuple[str, ...] = eqx.field(
+        static=True, default=(), metadata=axes("note", rename={"notes": "note"})
+    )
 
     @property
     def holds(self) -> bool:
@@ -125,9 +155,6 @@ class LateSwitch(AbstractRecord):
         if rows:
             lines += table_lines(("epoch", *(COLUMNS[i] for i in kept)), rows)
         return "\n".join([*lines, *self.notes])
-
-
-_ENDS = ("at the switch", "at the end")
 
 
 def table_lines(titles: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:

@@ -1,7 +1,7 @@
 """The record of a sweep over the epoch of a switch, with intervals over seeds."""
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import numpy as np
@@ -11,7 +11,7 @@ from scipy import stats
 from samflow import _checks
 from samflow._status import Status
 from samflow._types import NumpyArray
-from samflow.records import AbstractRecord, Provenance, axes
+from samflow.records import AbstractRecord, Names, Provenance, axes
 from samflow.switching.records import table_lines
 
 
@@ -39,21 +39,32 @@ class SwitchSweep(AbstractRecord):
 
     """
 
-    total_epochs: int = eqx.field(static=True)
+    rows: ClassVar[Names] = ("arm", "seed")
+    total_epochs: int = eqx.field(static=True, metadata=axes(units="epoch"))
     before: str = eqx.field(static=True)
     after: str = eqx.field(static=True)
     provenance: Provenance = eqx.field(static=True)
-    switch_epochs: Int[NumpyArray, " arm"] = eqx.field(metadata=axes("arm"))
-    sharpness: Float[NumpyArray, "arm seed"] = eqx.field(metadata=axes("arm", "seed"))
-    sharpness_residual: Float[NumpyArray, "arm seed"] = eqx.field(metadata=axes("arm", "seed"))
-    switch_sharpness: Float[NumpyArray, "arm seed"] = eqx.field(metadata=axes("arm", "seed"))
-    train_loss: Float[NumpyArray, "arm seed"] = eqx.field(metadata=axes("arm", "seed"))
-    train_error: Float[NumpyArray, "arm seed"] = eqx.field(metadata=axes("arm", "seed"))
-    test_loss: Float[NumpyArray, "arm seed"] = eqx.field(metadata=axes("arm", "seed"))
-    test_error: Float[NumpyArray, "arm seed"] = eqx.field(metadata=axes("arm", "seed"))
-    adversarial_error: Float[NumpyArray, "arm seed"] = eqx.field(metadata=axes("arm", "seed"))
-    barrier: Float[NumpyArray, "arm seed"] = eqx.field(metadata=axes("arm", "seed"))
-    status: Int[NumpyArray, "arm seed"] = eqx.field(metadata=axes("arm", "seed"))
+    switch_epochs: Int[NumpyArray, " arm"] = eqx.field(metadata=axes("arm", units="epoch"))
+    sharpness: Float[NumpyArray, "arm seed"] = eqx.field(
+        metadata=axes("arm", "seed", units="loss/weight^2")
+    )
+    sharpness_residual: Float[NumpyArray, "arm seed"] = eqx.field(
+        metadata=axes("arm", "seed", units="loss/weight^2")
+    )
+    switch_sharpness: Float[NumpyArray, "arm seed"] = eqx.field(
+        metadata=axes("arm", "seed", units="loss/weight^2")
+    )
+    train_loss: Float[NumpyArray, "arm seed"] = eqx.field(
+        metadata=axes("arm", "seed", units="loss")
+    )
+    train_error: Float[NumpyArray, "arm seed"] = eqx.field(metadata=axes("arm", "seed", units="1"))
+    test_loss: Float[NumpyArray, "arm seed"] = eqx.field(metadata=axes("arm", "seed", units="loss"))
+    test_error: Float[NumpyArray, "arm seed"] = eqx.field(metadata=axes("arm", "seed", units="1"))
+    adversarial_error: Float[NumpyArray, "arm seed"] = eqx.field(
+        metadata=axes("arm", "seed", units="1")
+    )
+    barrier: Float[NumpyArray, "arm seed"] = eqx.field(metadata=axes("arm", "seed", units="loss"))
+    status: Int[NumpyArray, "arm seed"] = eqx.field(metadata=axes("arm", "seed", words=Status))
 
     def interval(self, name: str, *, level: float = 0.95) -> NumpyArray:
         """Return (low, mean, high) of a quantity over seeds, one row an arm, by Student's t.

@@ -3,10 +3,11 @@
 import enum
 import functools
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Annotated, Any
 
 import sympy
 
+from samflow._axes import axes
 from samflow.theory.conditions import CUBIC, edge, effective_curvature, flip_threshold
 from samflow.theory.symbols import lam, latex, lr, rho, text
 
@@ -47,8 +48,8 @@ class Endpoint:
     event: Event
     closed: bool = False
     eigenvalue: sympy.Expr | None = None
-    enclosure: tuple[float, float] | None = None
-    direction: tuple[float, ...] | None = None
+    enclosure: Annotated[tuple[float, float] | None, axes("end")] = None
+    direction: Annotated[tuple[float, ...] | None, axes("weight", units="1")] = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return numbers and texts by name; infinity becomes None, a formula its text."""
@@ -86,7 +87,7 @@ class Window:
     decided: bool = True
 
     @property
-    def name(self) -> str:
+    def name(self) -> Annotated[str, axes(rename={"name": "parameter"})]:
         """The argument that sets the parameter: rho, lr, momentum or eps."""
         return _ARGUMENTS[str(self.parameter)]
 

@@ -341,7 +341,7 @@ def test_records_become_datasets_and_json(ensemble, tmp_path):
     found = ensemble[2]
     data = found.to_dataset()
     assert data["exponents"].dims == ("batch_0", "exponent")
-    assert data.attrs["unit"] == "step"
+    assert data["unit"] == "step"
     assert data.attrs["num_steps"] == "600"
     data.to_netcdf(tmp_path / "lyapunov.nc", engine="h5netcdf")
     assert '"kaplan_yorke"' in found.to_json()

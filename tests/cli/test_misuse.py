@@ -92,7 +92,7 @@ MISUSE = {
 PATHS = {
     "no such folder": ("missing/result.json", ["missing", "Make"]),
     "a folder": (".", ["'.'"]),
-    "unknown suffix": ("result.csv", ["result.csv", ".json"]),
+    "unknown suffix": ("result.xlsx", ["result.xlsx", ".json"]),
 }
 
 

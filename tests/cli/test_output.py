@@ -1,10 +1,15 @@
-"""What a person who waits is told: how much is done, and when the rest will be."""
+"""What a person who waits is told, and what a command leaves behind."""
 
 import io
+import json
+from typing import ClassVar
 
+import equinox as eqx
+import numpy as np
 import pytest
 
 from samflow.cli import output
+from samflow.records import AbstractRecord, Names, Provenance, axes
 
 
 @pytest.fixture
@@ -45,3 +50,31 @@ def test_a_log_file_is_spared(monkeypatch):
     monkeypatch.setattr(output.sys, "stderr", stream)
     output.Meter(2)("gd")
     assert stream.getvalue() == ""
+
+
+class Counted(AbstractRecord):
+    rows: ClassVar[Names] = ("item",)
+    number: np.ndarray = eqx.field(metadata=axes("item"))
+    provenance: Provenance = (("system", "counting"), ("samflow", "0"))
+
+
+@pytest.mark.parametrize(
+    ("suffix", "begins"),
+    [
+        (".json", b'{\n  "number": ['),
+        (".txt", b"told\n"),
+        (".csv", b"number\n1\n2\n"),
+        (".tex", b"\\begin{tabular}{r}\n"),
+        (".nc", b"\x89HDF"),
+    ],
+)
+def test_a_record_is_written_in_the_format_of_the_suffix(suffix, begins, tmp_path, capsys):
+    path = tmp_path / f"found{suffix}"
+    output.deliver(["told"], Counted(np.array([1, 2])), as_json=False, path=path)
+    assert path.read_bytes().startswith(begins)
+    assert capsys.readouterr().out == ""
+
+
+def test_the_json_of_a_record_is_printed(capsys):
+    output.deliver(["told"], Counted(np.array([1, 2])), as_json=True, path=None)
+    assert json.loads(capsys.readouterr().out)["number"] == [1, 2]

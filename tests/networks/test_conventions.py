@@ -131,7 +131,7 @@ def asam(tensors, data, sgd, decay):
 
 
 def gcsam(tensors, data, sgd, decay):
-    """Rows of matrices less their mean, divided by the norm of the raw gradient plus 1e-12."""
+    """Names of matrices less their mean, divided by the norm of the raw gradient plus 1e-12."""
     gradient = gradient_of(data.x, data.y)
     g = gradient(tensors)
     centred = [t - t.mean(axis=1, keepdims=True) if t.ndim == 2 else t for t in g]

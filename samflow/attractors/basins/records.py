@@ -1,7 +1,7 @@
 """Basins of attraction: which start ends where."""
 
 import enum
-from typing import Any, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import equinox as eqx
 import numpy as np
@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 
 from samflow._status import Kind
 from samflow._types import Box
-from samflow.records import AbstractRecord, Provenance, axes
+from samflow.records import AbstractRecord, Names, Provenance, axes
 
 
 class Ending(enum.IntEnum):
@@ -43,7 +43,7 @@ class Attractor(NamedTuple):
     """
 
     kind: Kind
-    points: np.ndarray
+    points: Annotated[np.ndarray, axes("cycle_point", "state")]
     period: int
     reach: float
     found: str
@@ -63,6 +63,16 @@ class Share(NamedTuple):
     high: float
 
 
+class Outcome(NamedTuple):
+    """A way in which starts end: its label, what that means, and the `Share` of the starts."""
+
+    label: int
+    name: str
+    fraction: float
+    low: float
+    high: float
+
+
 class Basins(AbstractRecord):
     """Where the orbits from the points of a box end.
 
@@ -77,12 +87,15 @@ class Basins(AbstractRecord):
 
     """
 
-    starts: Float[np.ndarray, "starts dim"] = eqx.field(metadata=axes("start", "dim"))
+    rows: ClassVar[Names] = ("outcome",)
+    starts: Float[np.ndarray, "starts dim"] = eqx.field(
+        metadata=axes("start", "weight", units="weight")
+    )
     labels: Int[np.ndarray, " starts"] = eqx.field(metadata=axes("start"))
     steps: Float[np.ndarray, " starts"] = eqx.field(metadata=axes("start"))
-    attractors: tuple[Attractor, ...]
-    shape: tuple[int, ...] = eqx.field(static=True)
-    box: Box = eqx.field(static=True)
+    attractors: tuple[Attractor, ...] = eqx.field(metadata=axes("attractor"))
+    shape: tuple[int, ...] = eqx.field(static=True, metadata=axes("weight"))
+    box: Box = eqx.field(static=True, metadata=axes("weight", "end", units="weight"))
     provenance: Provenance = eqx.field(static=True)
 
     @property
@@ -105,6 +118,12 @@ class Basins(AbstractRecord):
         """
         n = len(self.labels)
         return {label: _wilson(int((self.labels == label).sum()), n) for label in self.names()}
+
+    @property
+    def outcomes(self) -> Annotated[tuple[Outcome, ...], axes("outcome", prefix="outcome_")]:
+        """Each attractor and each ending that occurs, with its share of the starts."""
+        names = self.names()
+        return tuple(Outcome(label, names[label], *each) for label, each in self.shares().items())
 
     def to_dict(self) -> dict[str, Any]:
         """Return counts and attractors, and labels as a list."""

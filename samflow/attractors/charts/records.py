@@ -1,13 +1,13 @@
 """What a rule does at a critical point, over a plane of rho and lr."""
 
 from collections import Counter
-from typing import NamedTuple
+from typing import Annotated, ClassVar, NamedTuple
 
 import equinox as eqx
 import numpy as np
 from jaxtyping import Float
 
-from samflow.records import AbstractRecord, Provenance, axes
+from samflow.records import AbstractRecord, Names, Provenance, axes
 
 _SHOWN = 6
 """Words that are printed with their share."""
@@ -24,8 +24,8 @@ class Boundary(NamedTuple):
     """
 
     name: str
-    rho: np.ndarray
-    lr: np.ndarray
+    rho: Annotated[np.ndarray, axes("along")]
+    lr: Annotated[np.ndarray, axes("along")]
 
 
 class Chart(AbstractRecord):
@@ -48,15 +48,16 @@ class Chart(AbstractRecord):
 
     """
 
+    rows: ClassVar[Names] = ("rho", "lr")
     rho: Float[np.ndarray, " rho"] = eqx.field(metadata=axes("rho"))
     lr: Float[np.ndarray, " lr"] = eqx.field(metadata=axes("lr"))
     what: np.ndarray = eqx.field(metadata=axes("rho", "lr"))
     binding: np.ndarray = eqx.field(metadata=axes("rho", "lr"))
     period: np.ndarray = eqx.field(metadata=axes("rho", "lr"))
     exponent: np.ndarray = eqx.field(metadata=axes("rho", "lr"))
-    sharpness: np.ndarray = eqx.field(metadata=axes("rho", "lr"))
-    boundaries: tuple[Boundary, ...]
-    point: tuple[float, ...] = eqx.field(static=True)
+    sharpness: np.ndarray = eqx.field(metadata=axes("rho", "lr", units="loss/weight^2"))
+    boundaries: tuple[Boundary, ...] = eqx.field(metadata=axes("boundary"))
+    point: tuple[float, ...] = eqx.field(static=True, metadata=axes("weight", units="weight"))
     by_jacobian: bool = eqx.field(static=True)
     provenance: Provenance = eqx.field(static=True)
 

@@ -1,14 +1,14 @@
 """A branch of fixed points or cycles, and the bifurcations on it."""
 
 import enum
-from typing import Any, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import equinox as eqx
 import numpy as np
 from jaxtyping import Complex, Float
 
 from samflow._status import Kind, Status
-from samflow.records import AbstractRecord, Provenance, axes
+from samflow.records import AbstractRecord, Names, Provenance, axes
 from samflow.systems.leaves import Leaf
 
 
@@ -55,15 +55,15 @@ class SpecialPoint(NamedTuple):
 
     kind: Bifurcation
     parameter: float
-    interval: tuple[float, float]
+    interval: Annotated[tuple[float, float], axes("end")]
     error: float
-    state: tuple[float, ...]
-    spectrum: tuple[complex, ...]
+    state: Annotated[tuple[float, ...], axes("state")]
+    spectrum: Annotated[tuple[complex, ...], axes("event_mode", units="1")]
     coefficient: float
     criticality: str
     status: Status
     index: int
-    direction: tuple[float, ...]
+    direction: Annotated[tuple[float, ...], axes("event_unknown")]
 
     def __str__(self) -> str:
         """Return one line, as `supercritical flip at 0.3675 ± 1e-15, coefficient 1.2`."""
@@ -95,19 +95,34 @@ class Branch(AbstractRecord):
 
     """
 
+    rows: ClassVar[Names] = ("event",)
+    printed: ClassVar[Names] = (
+        "event_kind",
+        "event_parameter",
+        "event_error",
+        "event_coefficient",
+        "event_criticality",
+        "event_status",
+    )
     states: Float[np.ndarray, "points state"] = eqx.field(metadata=axes("point", "state"))
     cycles: Float[np.ndarray, "points period state"] = eqx.field(
         metadata=axes("point", "phase", "state")
     )
     parameter: Float[np.ndarray, " points"] = eqx.field(metadata=axes("point"))
     spectrum: Complex[np.ndarray, "points state"] = eqx.field(metadata=axes("point", "mode"))
-    kinds: tuple[Kind, ...] = eqx.field(static=True)
-    special: tuple[SpecialPoint, ...] = eqx.field(static=True)
-    ends: tuple[Status, Status] = eqx.field(static=True)
-    leaf: Leaf = eqx.field(static=True)
+    kinds: tuple[Kind, ...] = eqx.field(
+        static=True, metadata=axes("point", rename={"kinds": "kind"})
+    )
+    special: tuple[SpecialPoint, ...] = eqx.field(
+        static=True, metadata=axes("event", prefix="event_")
+    )
+    ends: tuple[Status, Status] = eqx.field(
+        static=True, metadata=axes("end_of_branch", labels={"end_of_branch": ("first", "last")})
+    )
+    leaf: Leaf = eqx.field(static=True, metadata=axes(prefix="parameter_"))
     period: int = eqx.field(static=True)
     discrete: bool = eqx.field(static=True)
-    bounds: tuple[float, float] = eqx.field(static=True)
+    bounds: tuple[float, float] = eqx.field(static=True, metadata=axes("end"))
     unit: Float[np.ndarray, " unknowns"] = eqx.field(metadata=axes("unknown"))
     provenance: Provenance = eqx.field(static=True)
 

@@ -2,7 +2,7 @@
 
 import enum
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Annotated, ClassVar, NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ from samflow.attractors.continuation.curve import Bound, Curve, Point, walk
 from samflow.attractors.continuation.equations import CriticalEquations, RestEquations
 from samflow.attractors.continuation.events import Root, roots
 from samflow.attractors.continuation.records import Bifurcation, Branch, SpecialPoint
-from samflow.records import AbstractRecord, Provenance, axes, provenance
+from samflow.records import AbstractRecord, Names, Provenance, axes, provenance
 from samflow.systems import AbstractFlow, AbstractMap
 from samflow.systems.base import check_system
 from samflow.systems.leaves import Leaf, Selector, find_leaf
@@ -57,8 +57,8 @@ class CurvePoint(NamedTuple):
     """
 
     kind: Codimension2
-    parameters: tuple[float, float]
-    state: tuple[float, ...]
+    parameters: Annotated[tuple[float, float], axes("parameter")]
+    state: Annotated[tuple[float, ...], axes("state")]
     error: float
     status: Status
 
@@ -83,13 +83,21 @@ class BifurcationCurve(AbstractRecord):
 
     """
 
+    rows: ClassVar[Names] = ("event",)
+    printed: ClassVar[Names] = ("event_kind", "event_parameters", "event_error", "event_status")
     parameters: Float[np.ndarray, "points 2"] = eqx.field(metadata=axes("point", "parameter"))
     states: Float[np.ndarray, "points state"] = eqx.field(metadata=axes("point", "state"))
     spectrum: Complex[np.ndarray, "points state"] = eqx.field(metadata=axes("point", "mode"))
     kind: Bifurcation = eqx.field(static=True)
-    special: tuple[CurvePoint, ...] = eqx.field(static=True)
-    ends: tuple[Status, Status] = eqx.field(static=True)
-    names: tuple[str, str] = eqx.field(static=True)
+    special: tuple[CurvePoint, ...] = eqx.field(
+        static=True, metadata=axes("event", prefix="event_")
+    )
+    ends: tuple[Status, Status] = eqx.field(
+        static=True, metadata=axes("end_of_curve", labels={"end_of_curve": ("first", "last")})
+    )
+    names: tuple[str, str] = eqx.field(
+        static=True, metadata=axes("parameter", rename={"names": "parameter"})
+    )
     period: int = eqx.field(static=True)
     provenance: Provenance = eqx.field(static=True)
 

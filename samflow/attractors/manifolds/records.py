@@ -1,12 +1,13 @@
 """Invariant curves of a saddle."""
 
 import enum
+from typing import ClassVar
 
 import equinox as eqx
 import numpy as np
 from jaxtyping import Float
 
-from samflow.records import AbstractRecord, Provenance, axes
+from samflow.records import AbstractRecord, Names, Provenance, axes
 
 
 class End(enum.StrEnum):
@@ -30,8 +31,10 @@ class Arm(eqx.Module):
 
     """
 
-    points: Float[np.ndarray, "points 2"]
-    error: float
+    points: Float[np.ndarray, "points 2"] = eqx.field(
+        metadata=axes("along", "weight", units="weight")
+    )
+    error: float = eqx.field(metadata=axes(units="weight"))
     end: End = eqx.field(static=True)
 
 
@@ -46,9 +49,17 @@ class Manifolds(AbstractRecord):
 
     """
 
-    saddle: Float[np.ndarray, " 2"] = eqx.field(metadata=axes("weight"))
-    stable: tuple[Arm, Arm]
-    unstable: tuple[Arm, Arm]
+    rows: ClassVar[Names] = ("arm",)
+    printed: ClassVar[Names] = (
+        "arm",
+        "stable_error",
+        "stable_end",
+        "unstable_error",
+        "unstable_end",
+    )
+    saddle: Float[np.ndarray, " 2"] = eqx.field(metadata=axes("weight", units="weight"))
+    stable: tuple[Arm, Arm] = eqx.field(metadata=axes("arm", rename={"along": "stable_along"}))
+    unstable: tuple[Arm, Arm] = eqx.field(metadata=axes("arm", rename={"along": "unstable_along"}))
     spectrum: Float[np.ndarray, " 2"] = eqx.field(metadata=axes("mode"))
     provenance: Provenance = eqx.field(static=True)
 

@@ -5,7 +5,7 @@ from typing import Any
 import equinox as eqx
 import numpy as np
 
-from samflow.records import AbstractRecord, Provenance
+from samflow.records import AbstractRecord, Names, Provenance, as_array, attributes
 
 
 class Sweep(AbstractRecord):
@@ -34,16 +34,20 @@ class Sweep(AbstractRecord):
         """How many values each parameter has."""
         return tuple(len(values) for values in self.axes.values())
 
+    @property
+    def rows(self) -> Names:
+        """A row for each cell of the grid."""
+        return tuple(self.axes)
+
     def to_dataset(self) -> Any:
         """Return an xarray Dataset with the parameters as coordinates."""
         import xarray
 
-        variables = {}
+        variables: dict[str, Any] = {"quantity": self.quantity, "compiled": self.compiled}
         for name, array in self.values.items():
             more = tuple(f"{name}_{i}" for i in range(array.ndim - len(self.axes)))
-            variables[name] = ((*self.axes, *more), array)
-        attributes = dict(self.provenance) | {"quantity": self.quantity}
-        return xarray.Dataset(variables, coords=dict(self.axes), attrs=attributes)
+            variables[name] = ((*self.axes, *more), as_array(array))
+        return xarray.Dataset(variables, coords=dict(self.axes), attrs=attributes(self))
 
     def __str__(self) -> str:
         """Return one line: what over which axes, and what is in it."""

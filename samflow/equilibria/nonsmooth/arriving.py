@@ -1,9 +1,11 @@
 """How a flow comes to a critical point at which its rule jumps, or leaves it: the record."""
 
 import enum
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
+
+from samflow._axes import axes
 
 OF_QUADRATIC_PART = " (of the quadratic part)"
 _SHOWN = 4
@@ -53,16 +55,16 @@ class Sliding(NamedTuple):
 
     evidence: Evidence
     finite_time: bool | None = None
-    radius: float | None = None
-    quadratic_radius: float | None = None
-    least: tuple[float, float] | None = None
-    direction: tuple[float, ...] | None = None
-    rho_end: tuple[float, float] | None = None
-    end_direction: tuple[float, ...] | None = None
-    near: tuple[float, float] | None = None
-    leaves: tuple[float, ...] | None = None
+    radius: Annotated[float | None, axes(units="loss/weight")] = None
+    quadratic_radius: Annotated[float | None, axes(units="loss/weight")] = None
+    least: Annotated[tuple[float, float] | None, axes("end", units="loss/weight/time")] = None
+    direction: Annotated[tuple[float, ...] | None, axes("weight", units="1")] = None
+    rho_end: Annotated[tuple[float, float] | None, axes("end")] = None
+    end_direction: Annotated[tuple[float, ...] | None, axes("weight", units="1")] = None
+    near: Annotated[tuple[float, float] | None, axes("end")] = None
+    leaves: Annotated[tuple[float, ...] | None, axes("weight", units="1")] = None
     reason: str = ""
-    measured: float | None = None
+    measured: Annotated[float | None, axes(units="loss/weight")] = None
 
     @property
     def exact(self) -> bool:

@@ -2,10 +2,11 @@
 
 from collections import Counter
 from fractions import Fraction
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 
+from samflow._axes import axes
 from samflow._status import Kind
 from samflow.equilibria.nonsmooth.arriving import OF_QUADRATIC_PART, Sliding, told
 
@@ -25,12 +26,12 @@ class Cycle(NamedTuple):
 
     """
 
-    direction: tuple[float, ...]
-    curvature: float
+    direction: Annotated[tuple[float, ...], axes("weight", units="1")]
+    curvature: Annotated[float, axes(units="loss/weight^2")]
     multiplicity: int
-    radius: float
-    gradient: float
-    multipliers: tuple[complex, ...]
+    radius: Annotated[float, axes(units="weight")]
+    gradient: Annotated[float, axes(units="loss/weight")]
+    multipliers: Annotated[tuple[complex, ...], axes("cycle_mode", units="1")]
     attracts: bool | None
 
 
@@ -52,11 +53,11 @@ class LossCycle(NamedTuple):
 
     period: int
     negative: int
-    curvature: float
-    nearest: float
-    farthest: float
-    multipliers: tuple[complex, ...]
-    residual: float
+    curvature: Annotated[float, axes(units="loss/weight^2")]
+    nearest: Annotated[float, axes(units="weight")]
+    farthest: Annotated[float, axes(units="weight")]
+    multipliers: Annotated[tuple[complex, ...], axes("loss_cycle_mode", units="1")]
+    residual: Annotated[float, axes(units="weight")]
 
     @property
     def rotation(self) -> Fraction:
@@ -85,8 +86,8 @@ class OnLoss(NamedTuple):
 
     """
 
-    cycles: tuple[LossCycle, ...]
-    outcomes: tuple[str, ...]
+    cycles: Annotated[tuple[LossCycle, ...], axes("loss_cycle")]
+    outcomes: Annotated[tuple[str, ...], axes("loss_start")]
     share: float
     max_period: int
     quadratic_rho: float | None = None
@@ -123,9 +124,9 @@ class Trap(NamedTuple):
 
     """
 
-    radius: float
-    entered_from: float
-    exponent: float | None
+    radius: Annotated[float, axes(units="loss/weight")]
+    entered_from: Annotated[float, axes(units="loss/weight")]
+    exponent: Annotated[float | None, axes(units="1/step")]
 
 
 class Nonsmooth(NamedTuple):
@@ -146,7 +147,7 @@ class Nonsmooth(NamedTuple):
     """
 
     kind: Kind
-    cycles: tuple[Cycle, ...] = ()
+    cycles: Annotated[tuple[Cycle, ...], axes("local_cycle")] = ()
     trap: Trap | None = None
     sliding: Sliding | None = None
     exact: bool = False

@@ -1,8 +1,10 @@
 """The parts of a diagnosis: how near a critical point is, and what each rule does."""
 
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
+
+from samflow._axes import axes
 
 AS_IMPLEMENTED = "practical-sam"
 """The rule whose place that of a convention takes."""
@@ -25,10 +27,10 @@ class Nearness(NamedTuple):
     """
 
     level: str
-    gradient_norm: float
-    least_distance: float
-    drift: float
-    steady_steps: float
+    gradient_norm: Annotated[float, axes(units="loss/weight")]
+    least_distance: Annotated[float, axes(units="weight")]
+    drift: Annotated[float, axes(units="1/step")]
+    steady_steps: Annotated[float, axes(units="step")]
     statement: str
 
 
@@ -81,16 +83,16 @@ class RuleStability(NamedTuple):
     num_open: int
     rho: float
     effective_rho: float
-    edge: float
-    scaled_curvature: float
-    limit: float
-    rho_window: tuple[float, float] | None
-    closed_form: np.ndarray
-    measured: np.ndarray
-    residual: np.ndarray
-    growth: np.ndarray
-    growth_low: np.ndarray
-    growth_high: np.ndarray
-    cycle_radius: float
+    edge: Annotated[float, axes(units="loss/weight^2")]
+    scaled_curvature: Annotated[float, axes(units="1")]
+    limit: Annotated[float, axes(units="1")]
+    rho_window: Annotated[tuple[float, float] | None, axes("end")]
+    closed_form: Annotated[np.ndarray, axes("pair", units="loss/weight^2")]
+    measured: Annotated[np.ndarray, axes("pair", units="loss/weight^2")]
+    residual: Annotated[np.ndarray, axes("pair", units="loss/weight^2")]
+    growth: Annotated[np.ndarray, axes("pair", units="1/step")]
+    growth_low: Annotated[np.ndarray, axes("pair", units="1/step")]
+    growth_high: Annotated[np.ndarray, axes("pair", units="1/step")]
+    cycle_radius: Annotated[float, axes(units="weight")]
     stabilised: int
     neutral: int

@@ -5,7 +5,7 @@ The answer comes first, then the numbers that carry it, then the caveats.
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
 import numpy as np
@@ -17,7 +17,7 @@ from samflow.losses.network_base import AbstractNetworkLoss
 from samflow.networks.diagnosis.records import Nearness, RuleStability
 from samflow.noise.interpolation.directional import MeanSquareAlong
 from samflow.noise.interpolation.mean_square import NORMAL_95, MeanSquareRate
-from samflow.records import AbstractRecord, Provenance, axes
+from samflow.records import AbstractRecord, Names, Provenance, axes
 from samflow.spectra.curvature import Trace
 from samflow.spectra.density import SpectralDensity
 from samflow.spectra.differences import Difference
@@ -74,6 +74,16 @@ class Diagnosis(AbstractRecord):
 
     """
 
+    rows: ClassVar[Names] = ("rule",)
+    printed: ClassVar[Names] = (
+        "rule",
+        "stability",
+        "largest_lr",
+        "edge",
+        "scaled_curvature",
+        "limit",
+        "stabilised",
+    )
     criterion: str = eqx.field(static=True)
     nearness: Nearness = eqx.field(static=True)
     lr: float = eqx.field(static=True)
@@ -83,17 +93,25 @@ class Diagnosis(AbstractRecord):
     neutral: int = eqx.field(static=True)
     rho_threshold: float = eqx.field(static=True)
     mismatch: float = eqx.field(static=True)
-    without_gradient: tuple[str, ...] = eqx.field(static=True)
-    layers: tuple[str, ...] = eqx.field(static=True)
-    notes: tuple[str, ...] = eqx.field(static=True)
+    without_gradient: tuple[str, ...] = eqx.field(
+        static=True, metadata=axes("array_without", rename={"without_gradient": "array_without"})
+    )
+    layers: tuple[str, ...] = eqx.field(
+        static=True, metadata=axes("array", rename={"layers": "array"})
+    )
+    notes: tuple[str, ...] = eqx.field(static=True, metadata=axes("note", rename={"notes": "note"}))
     provenance: Provenance = eqx.field(static=True)
-    rules: tuple[RuleStability, ...]
-    mean_square: tuple[MeanSquareRate | MeanSquareAlong | None, ...]
+    rules: tuple[RuleStability, ...] = eqx.field(
+        metadata=axes("rule", prefix="", rename={"neutral": "neutral_directions"})
+    )
+    mean_square: tuple[MeanSquareRate | MeanSquareAlong | None, ...] = eqx.field(
+        metadata=axes("rule")
+    )
     pairs: Eigenpairs
-    trace: Trace | None
-    density: SpectralDensity | None
-    loss: Scalar = eqx.field(metadata=axes())
-    error: Scalar = eqx.field(metadata=axes())
+    trace: Trace | None = eqx.field(metadata=axes(rename={"probe": "trace_probe"}))
+    density: SpectralDensity | None = eqx.field(metadata=axes(rename={"probe": "density_probe"}))
+    loss: Scalar = eqx.field(metadata=axes(units="loss"))
+    error: Scalar = eqx.field(metadata=axes(units="1"))
     top_shares: Float[Array, " arrays"] = eqx.field(metadata=axes("array"))
     bottom_shares: Float[Array, " arrays"] = eqx.field(metadata=axes("array"))
 
@@ -118,7 +136,7 @@ class Diagnosis(AbstractRecord):
 
 
 class Table(NamedTuple):
-    """Rows of texts under a header."""
+    """Names of texts under a header."""
 
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]

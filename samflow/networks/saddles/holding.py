@@ -7,7 +7,7 @@ there is 1 for every rho, so that they neither grow nor shrink.
 
 import itertools
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -19,7 +19,7 @@ from samflow._status import Status
 from samflow._types import ArrayLike, NumpyArray
 from samflow.networks.saddles.symmetries import SymmetrySaddle
 from samflow.orbits._iterate import iterate
-from samflow.records import AbstractRecord, Provenance, axes, provenance
+from samflow.records import AbstractRecord, Names, Provenance, axes, provenance
 from samflow.rules import USAM
 from samflow.systems import Map
 from samflow.systems.base import check_fixed
@@ -75,6 +75,7 @@ class HoldingThreshold(AbstractRecord):
 
     """
 
+    rows: ClassVar[Names] = ("orbit",)
     num_orbits: int = eqx.field(static=True)
     status: Status = eqx.field(static=True)
     provenance: Provenance = eqx.field(static=True)

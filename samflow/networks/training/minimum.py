@@ -1,6 +1,7 @@
 """Training to a small gradient by full-batch gradient descent."""
 
 from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 import equinox as eqx
 from jaxtyping import Array, Float
@@ -11,7 +12,7 @@ from samflow._status import Status
 from samflow._types import ArrayLike, Point, Scalar
 from samflow.losses.base import AbstractLoss
 from samflow.orbits._iterate import iterate
-from samflow.records import AbstractRecord, Provenance, axes, provenance
+from samflow.records import AbstractRecord, Names, Provenance, axes, provenance
 from samflow.rules import GD
 from samflow.spectra.spectrum import Eigenpairs, extreme_eigenpairs
 from samflow.systems import Map
@@ -37,14 +38,15 @@ class Training(AbstractRecord):
 
     """
 
+    rows: ClassVar[Names] = ()
     sharpness: Eigenpairs
     status: Status = eqx.field(static=True)
-    num_steps: tuple[int, ...] = eqx.field(static=True)
-    lrs: tuple[float, ...] = eqx.field(static=True)
+    num_steps: tuple[int, ...] = eqx.field(static=True, metadata=axes("stage", units="step"))
+    lrs: tuple[float, ...] = eqx.field(static=True, metadata=axes("stage", rename={"lrs": "lr"}))
     provenance: Provenance = eqx.field(static=True)
-    w: Float[Array, " dim"] = eqx.field(metadata=axes("weight"))
-    loss: Scalar = eqx.field(metadata=axes())
-    gradient_norm: Scalar = eqx.field(metadata=axes())
+    w: Float[Array, " dim"] = eqx.field(metadata=axes("weight", units="weight"))
+    loss: Scalar = eqx.field(metadata=axes(units="loss"))
+    gradient_norm: Scalar = eqx.field(metadata=axes(units="loss/weight"))
 
 
 def train_to_minimum(

@@ -43,7 +43,7 @@ _DAMAGED = (
 )
 """What NumPy and its readers raise on bytes that are no whole file of theirs."""
 _COMPARED_ROWS = 4096
-"""Rows of an array of data that enter its fingerprint."""
+"""Names of an array of data that enter its fingerprint."""
 _COMPARED_STEPS = [*range(256), *(n * 2**k for k in range(6, 28) for n in (4, 5, 6, 7))]
 """Steps at which the values of a schedule enter its fingerprint."""
 

@@ -1,6 +1,7 @@
 """Alignment of gradient noise with the Hessian, and the bounds on stability that follow from it."""
 
 import math
+from typing import ClassVar
 
 import equinox as eqx
 import numpy as np
@@ -13,7 +14,7 @@ from samflow.noise.interpolation import batch_jacobians
 from samflow.noise.interpolation.batch_moments import BatchMoments
 from samflow.noise.interpolation.batch_operator import batches, has_closed_form
 from samflow.noise.interpolation.linearisation import Linearisation, linearise
-from samflow.records import AbstractRecord, Provenance, provenance
+from samflow.records import AbstractRecord, Names, Provenance, axes, provenance
 from samflow.systems.base import check_fixed
 from samflow.systems.stochastic_map import StochasticMap
 
@@ -34,13 +35,14 @@ class AlignmentBound(AbstractRecord):
 
     """
 
-    alignment: float = eqx.field(static=True)
-    hessian_norm: float = eqx.field(static=True)
+    rows: ClassVar[Names] = ()
+    alignment: float = eqx.field(static=True, metadata=axes(units="1"))
+    hessian_norm: float = eqx.field(static=True, metadata=axes(units="loss/weight^2"))
     noise_share: float = eqx.field(static=True)
     value: float = eqx.field(static=True)
     violated: bool = eqx.field(static=True)
     lr: float = eqx.field(static=True)
-    gradient_norm: float = eqx.field(static=True)
+    gradient_norm: float = eqx.field(static=True, metadata=axes(units="loss/weight"))
     status: Status = eqx.field(static=True)
     provenance: Provenance = eqx.field(static=True)
 

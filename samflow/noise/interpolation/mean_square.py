@@ -1,7 +1,7 @@
 """Mean-square stability of a minimum that fits every example, under batches drawn at random."""
 
 import math
-from typing import Literal
+from typing import ClassVar, Literal
 
 import equinox as eqx
 import numpy as np
@@ -21,7 +21,7 @@ from samflow.noise.interpolation.batch_operator import (
     update,
 )
 from samflow.noise.interpolation.linearisation import Linearisation, linearise
-from samflow.records import AbstractRecord, Provenance, provenance
+from samflow.records import AbstractRecord, Names, Provenance, axes, provenance
 from samflow.systems.base import check_fixed
 from samflow.systems.stochastic_map import StochasticMap
 
@@ -57,15 +57,16 @@ class MeanSquareRate(AbstractRecord):
 
     """
 
-    rate: float = eqx.field(static=True)
-    radius: float = eqx.field(static=True)
-    standard_error: float = eqx.field(static=True)
+    rows: ClassVar[Names] = ()
+    rate: float = eqx.field(static=True, metadata=axes(units="1/step"))
+    radius: float = eqx.field(static=True, metadata=axes(units="1"))
+    standard_error: float = eqx.field(static=True, metadata=axes(units="1"))
     residual: float = eqx.field(static=True)
     stability: str = eqx.field(static=True)
     expectation: str = eqx.field(static=True)
     method: str = eqx.field(static=True)
     span_dim: int = eqx.field(static=True)
-    gradient_norm: float = eqx.field(static=True)
+    gradient_norm: float = eqx.field(static=True, metadata=axes(units="loss/weight"))
     misfit: float = eqx.field(static=True)
     status: Status = eqx.field(static=True)
     provenance: Provenance = eqx.field(static=True)

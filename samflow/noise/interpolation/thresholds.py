@@ -1,7 +1,7 @@
 """The largest step size, or radius, at which an interpolating minimum is mean-square stable."""
 
 import math
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ from samflow.noise.interpolation.batch_moments import BatchMoments
 from samflow.noise.interpolation.batch_operator import batches, critical_lr, has_closed_form, update
 from samflow.noise.interpolation.linearisation import Linearisation, linearise
 from samflow.noise.interpolation.mean_square import exact
-from samflow.records import AbstractRecord, Provenance, provenance
+from samflow.records import AbstractRecord, Names, Provenance, provenance
 from samflow.rules import Ascent
 from samflow.systems.base import check_fixed
 from samflow.systems.stochastic_map import StochasticMap
@@ -44,6 +44,7 @@ class StabilityThreshold(AbstractRecord):
 
     """
 
+    rows: ClassVar[Names] = ()
     parameter: str = eqx.field(static=True)
     low: float = eqx.field(static=True)
     high: float = eqx.field(static=True)

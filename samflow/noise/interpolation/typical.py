@@ -1,6 +1,7 @@
 """The typical rate near an interpolating minimum: the top Lyapunov exponent of a random product."""
 
 from collections.abc import Callable
+from typing import ClassVar
 
 import equinox as eqx
 import jax
@@ -19,7 +20,7 @@ from samflow.noise.interpolation import batch_jacobians
 from samflow.noise.interpolation.batch_operator import batches, has_closed_form, update
 from samflow.noise.interpolation.linearisation import linearise
 from samflow.noise.paths import check_draws
-from samflow.records import AbstractRecord, Provenance, axes, provenance
+from samflow.records import AbstractRecord, Names, Provenance, axes, provenance
 from samflow.systems.base import check_fixed
 from samflow.systems.stochastic_map import StochasticMap
 
@@ -49,16 +50,17 @@ class TypicalRate(AbstractRecord):
 
     """
 
-    rate: float = eqx.field(static=True)
-    standard_error: float = eqx.field(static=True)
-    interval: tuple[float, float] = eqx.field(static=True)
+    rows: ClassVar[Names] = ()
+    rate: float = eqx.field(static=True, metadata=axes(units="1/step"))
+    standard_error: float = eqx.field(static=True, metadata=axes(units="1/step"))
+    interval: tuple[float, float] = eqx.field(static=True, metadata=axes("end", units="1/step"))
     stability: str = eqx.field(static=True)
-    num_steps: int = eqx.field(static=True)
-    gradient_norm: float = eqx.field(static=True)
+    num_steps: int = eqx.field(static=True, metadata=axes(units="step"))
+    gradient_norm: float = eqx.field(static=True, metadata=axes(units="loss/weight"))
     misfit: float = eqx.field(static=True)
     status: Status = eqx.field(static=True)
     provenance: Provenance = eqx.field(static=True)
-    chains: Float[Array, " chain"] = eqx.field(metadata=axes("chain"))
+    chains: Float[Array, " chain"] = eqx.field(metadata=axes("chain", units="1/step"))
 
     def __str__(self) -> str:
         """Return rate, interval and verdict on one line."""
