@@ -127,7 +127,10 @@ def test_many_starts_find_the_hallucinated_points_of_a_function(rho):
     assert not tried.complete
     assert tried.hallucinated.sum() == proved.hallucinated.sum() == {0.2: 22, 1.0: 34}[rho]
     np.testing.assert_allclose(tried.w, proved.w, atol=1e-9)
-    assert tried.kinds == proved.kinds
+    for by_orbits, by_proof in zip(tried.kinds, proved.kinds, strict=True):
+        # That a solution leaves can be proved of a formula alone.
+        leaves = by_proof is sf.Kind.saddle and by_orbits is sf.Kind.undefined
+        assert by_orbits is by_proof or leaves
 
 
 def test_many_starts_find_those_whose_ascent_points_lie_outside_the_box():

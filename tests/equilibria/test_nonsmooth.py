@@ -179,8 +179,14 @@ def test_rules_near_sam_are_held_where_sam_is(made, trap, none):
     assert sf.classify(none, [0.0, 0.0]).kind is sf.Kind.undefined
     still = sf.Flow(sf.losses.saddle((1.0, -0.5)), made(rho=0.0))
     assert sf.classify(still, [0.0, 0.0]).kind is sf.Kind.undefined
+    # With momentum no theory is stated: what is there is located, as orbits see it.
     heavy = sf.Map(sf.losses.saddle((1.0, -0.5)), made(rho=0.1), lr=0.1, momentum=0.5)
-    assert sf.classify(heavy, [0.0, 0.0]).kind is sf.Kind.undefined
+    found = sf.classify(heavy, [0.0, 0.0])
+    assert (found.kind, found.local.cycles) == (sf.Kind.cycle, ())
+    (cycle,) = found.local.cycles_on_loss
+    seen = sf.fate(heavy, [0.0, 0.0], num_starts=8)
+    assert (seen.outcome, int(seen.period[0])) == ("cycle", cycle.period)
+    np.testing.assert_allclose(seen.farthest, cycle.farthest, rtol=1e-6)
 
 
 @pytest.mark.parametrize(

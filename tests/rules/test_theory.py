@@ -209,8 +209,16 @@ def test_the_step_that_a_rule_states_for_proofs_is_its_direction(name):
     made = rule(name, rho=0.2, **({"eps": 0.5} if name == "practical-sam" else {}))
     step = made.ascent_step(loss)
     stated = {"sam", "n-sam", "dnsam", "m-sam", "asam", "ssam", "pgn", "practical-sam"}
-    assert (step is not None) == (name in stated)
+    in_the_limit = {"unified-sam", "monge-sam"}
+    assert (step is not None) == (name in stated | in_the_limit)
     if step is None:
+        return
+    assert step.limit_only == (name in in_the_limit)
+    if step.limit_only:  # at a critical point alone: its limit from every side
+        e = np.array([0.6, -0.8])
+        limit = made.limit(loss, np.array([0.0, 1.0]), e)
+        expected = np.asarray(loss.gradient(np.array([0.0, 1.0]) + step.rho * e))
+        np.testing.assert_allclose(limit, expected, rtol=1e-12)
         return
     for w in (np.array([0.3, -0.8]), np.array([1.7, 0.4])):
         g = np.asarray(loss.gradient(w))
