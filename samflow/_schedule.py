@@ -1,5 +1,6 @@
 """Hyperparameters that change: functions of the step of a map, or of the time of a flow."""
 
+import textwrap
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, TypeVar
 
@@ -17,7 +18,10 @@ _AT_ONCE = 4096
 _TIMES = 1001
 """Evenly spaced times at which a function of time is looked at."""
 _EXCERPT = 160
-"""Characters that are quoted of another's message."""
+"""Characters that are quoted of another's message, up to the end of a word."""
+_ROUNDING = 64 * float(jnp.finfo(jnp.float32).eps)
+"""Relative to the largest value of a schedule: negative values of this size count as 0. That of
+single precision, in which a schedule may compute also where the run does not."""
 
 _Tree = TypeVar("_Tree")
 
@@ -54,12 +58,26 @@ class Schedule(eqx.Module):
         return named.replace("<locals>.", "")
 
     def at(self, step: Any) -> Scalar:
-        """Return the value at a step or a time."""
-        return _value(self.function, jnp.asarray(step))
+        """Return the value at a step or a time; 0 where rounding has made it negative.
+
+        A negative value that is not known to be one of rounding is refused where the step and the
+        function are not traced. Where they are, the run has looked at all values before.
+        """
+        step = jnp.asarray(step)
+        value, used = _value(self, step)
+        if not (_checks.is_traced(value) or value.ndim) and float(value) < 0 and self._from_zero:
+            self.check(step, step + 1, 1, "step" if step.dtype.kind in "iu" else "time")
+        return used
+
+    @property
+    def _from_zero(self) -> bool:
+        """Whether 0 is the least value that is allowed."""
+        holds = self.requirement[0]
+        return bool(holds(0.0)) and not holds(-_ROUNDING)
 
     def describe(self) -> str:
         """Return the name of the function and the first value."""
-        first = self.at(0)
+        first, _ = _value(self, jnp.asarray(0))
         value = "" if _checks.is_traced(first) or first.ndim else f" from {float(first):g}"
         return f"schedule {self.label}{value}"
 
@@ -83,7 +101,8 @@ class Schedule(eqx.Module):
         return first
 
     def _not_in_jax(self, error: Exception) -> _checks.ArgumentError:
-        told = " ".join(str(error).split())[:_EXCERPT].rstrip(".")
+        told = " ".join(str(error).split()).split(". ")[0]
+        told = textwrap.shorten(told, _EXCERPT, placeholder=" …").rstrip(".")
         return _checks.ArgumentError(
             f"Argument `{self.name}` must be a number or a function in JAX of the step, but "
             f"{self.label} raises {type(error).__name__} at every step: {told}. JAX has "
@@ -169,8 +188,10 @@ def check_times(found: Sequence[Schedule], times: Array) -> Array:
 
 
 @eqx.filter_jit
-def _value(function: Callable[[Array], Any], step: Array) -> Scalar:
-    return jnp.asarray(function(step), float)
+def _value(schedule: Schedule, step: Array) -> tuple[Scalar, Scalar]:
+    """Return what the function returns, and what is used for it: 0 where it may not be negative."""
+    value = jnp.asarray(schedule.function(step), float)
+    return value, jnp.maximum(value, 0.0) if schedule._from_zero else value
 
 
 @eqx.filter_jit
@@ -179,16 +200,39 @@ def _first_bad(
 ) -> tuple[Array, Array, Array]:
     """Return whether a value is out of range, at which step or time first, and that value."""
 
-    def look(carry: tuple[Array, ...]) -> tuple[Array, ...]:
-        places = spacing * jnp.minimum(carry[0] + jnp.arange(_AT_ONCE), end - 1)
-        values = jax.vmap(schedule.at)(places)
-        bad = ~(jnp.isfinite(values) & schedule.requirement[0](values))
-        i = jnp.argmax(bad)
-        return carry[0] + _AT_ONCE, bad[i], places[i], values[i]
+    def values_at(begin: Array) -> tuple[Array, Array]:
+        places = spacing * jnp.minimum(begin + jnp.arange(_AT_ONCE), end - 1)
+        return places, jax.vmap(lambda k: _value(schedule, k)[0])(places)
 
-    def going(carry: tuple[Array, ...]) -> Array:
-        return (carry[0] < end) & ~carry[1]
+    def search(least: Any) -> tuple[Array, Array, Array]:
+        def look(carry: tuple[Array, ...]) -> tuple[Array, ...]:
+            places, values = values_at(carry[0])
+            zero = (values < 0) & (values >= least)
+            holds = schedule.requirement[0](jnp.where(zero, 0.0, values))
+            bad = ~(jnp.isfinite(values) & holds)
+            i = jnp.argmax(bad)
+            return carry[0] + _AT_ONCE, bad[i], places[i], values[i]
 
-    begin = (first, jnp.asarray(False), spacing * first, jnp.asarray(0.0))
-    _, found, where, value = jax.lax.while_loop(going, look, begin)
-    return found, where, value
+        def going(carry: tuple[Array, ...]) -> Array:
+            return (carry[0] < end) & ~carry[1]
+
+        begin = (first, jnp.asarray(False), spacing * first, jnp.asarray(0.0))
+        _, found, where, value = jax.lax.while_loop(going, look, begin)
+        return found, where, value
+
+    def largest() -> Array:
+        """Return the size of the values from 0 on, which a run that goes on later has too."""
+
+        def look(carry: tuple[Array, Array]) -> tuple[Array, Array]:
+            sizes = jnp.abs(values_at(carry[0])[1])
+            sizes = jnp.where(jnp.isfinite(sizes), sizes, 0.0)
+            return carry[0] + _AT_ONCE, jnp.maximum(carry[1], jnp.max(sizes))
+
+        begin = (jnp.zeros_like(end), jnp.asarray(0.0))
+        return jax.lax.while_loop(lambda carry: carry[0] < end, look, begin)[1]
+
+    exactly = search(0.0)
+    if not schedule._from_zero:
+        return exactly
+    again = lambda: search(-_ROUNDING * largest())  # noqa: E731
+    return jax.lax.cond(exactly[0] & (exactly[2] < 0), again, lambda: exactly)

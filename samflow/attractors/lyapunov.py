@@ -24,9 +24,8 @@ class Lyapunov(AbstractRecord):
     """Lyapunov exponents; for an ensemble every array has a leading axis of members.
 
     Attributes:
-        exponents: in the order in which Gram–Schmidt gives them, which is descending up to the
-            error of a finite average; per step of a map, per unit of time of a flow. All NaN
-            unless the status is `reached end`. A stretch of exactly 0 on the way gives −inf.
+        exponents: descending; per step of a map, per unit of time of a flow. All NaN unless the
+            status is `reached end`. A stretch of exactly 0 on the way gives −inf.
         standard_error: of each exponent as a mean over 20 batches of the orbit that are taken for
             independent: √(Σ(mᵢ − m)²/(20·19)). No bound: correlations between batches, a
             transient that is still in the average and the finite length of the orbit can all
@@ -152,6 +151,11 @@ def lyapunov_spectrum(
         when Gram–Schmidt leaves nothing but rounding. A Jacobian that is singular only up to
         rounding can give some large negative number instead, around −36 a step.
 
+        A vector that contraction draws onto an invariant line to the last digit stays on it, as
+        on the diagonal of a symmetric map, also where the line repels later. The exponents are the
+        same in number and size, but with `num_exponents` below `state_dim` the largest may be
+        missing.
+
         In single precision the sums have five or six digits and a stretch under 3e-16 counts
         as 0. There a chaotic orbit becomes periodic after some 1e4 steps by rounding. Its average
         is then that of the cycle, which the standard error does not show.
@@ -250,6 +254,10 @@ def _averages(growth: Growth, length: float, dim: int, single: bool) -> tuple[Ar
     well = (growth.status == Status.reached_end)[:, None, None]
     logs = jnp.where(well, growth.logs, jnp.nan)
     exponents = (jnp.sum(logs, axis=-2) / length).astype(logs.dtype)
+    # Gram–Schmidt's order is another where a vector has been drawn onto an invariant line exactly.
+    order = jnp.argsort(-exponents, axis=-1)
+    exponents = jnp.take_along_axis(exponents, order, axis=-1)
+    logs = jnp.take_along_axis(logs, order[:, None, :], axis=-1)
     error = _standard_error(logs, growth.lengths, exponents)
     dimension, total = kaplan_yorke(exponents, dim), jnp.sum(exponents, axis=-1)
     arrays = exponents, error, dimension, total, growth.status, growth.stopped_at

@@ -298,7 +298,7 @@ def _trap(found: "TrapClaim") -> str:
             else f"go farther than {found.within:.3g}"
         )
         return f"orbits from arbitrarily near {how}: proved"
-    return f"nothing proved by a short search ({found.reason}); `sf.certify_trap` searches longer"
+    return f"nothing proved by a short search ({found.why()}); `sf.certify_trap` searches longer"
 
 
 def _summary(found: "Survey") -> list[str]:

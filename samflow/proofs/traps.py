@@ -110,11 +110,13 @@ class TrapClaim(AbstractRecord):
 
     def summary(self) -> str:
         """Say in one line what is proved."""
-        text = f"trap for every rho in {shown(self.rho)} and lr in {shown(self.lr)}: {self.verdict}"
+        ball = "" if math.isnan(self.within) else f" within {self.within:.3g} of the critical point"
+        ranges = f"rho in {shown(self.rho)} and lr in {shown(self.lr)}"
+        text = f"trap{ball} for every {ranges}: {self.verdict}"
         if self.verdict is Verdict.proved:
             steps = f" in at most {self.num_steps} steps" if self.num_steps else ""
             return (
-                f"{text}: orbits stay within {self.radius:.3g} of the critical point, and come "
+                f"{text}: orbits stay within {self.radius:.3g} of the point, and come "
                 f"there from within {self.entered_from:.3g}{steps}"
             )
         if self.escape is not None and self.fails is not None:
@@ -123,7 +125,16 @@ class TrapClaim(AbstractRecord):
             if self.escape.undefined:
                 how = f"come to where the map is undefined in {self.escape.num_steps} steps"
             return f"{text}: at rho {rho:g}, lr {lr:g} orbits from arbitrarily near {how}"
-        return f"{text} ({self.reason})"
+        return f"{text} ({self.why()})"
+
+    def why(self) -> str:
+        """Return the reason with the place, where there is one: the middle of `where`."""
+        if self.where is None:
+            return self.reason
+        place = ", ".join(f"{0.5 * (low + high):.4g}" for low, high in self.where)
+        place = place if len(self.where) == 1 else f"({place})"
+        joint = ", near" if self.reason == NEIGHBOUR else "; not decided near"
+        return f"{self.reason}{joint} {place}"
 
 
 def certify_trap(
@@ -221,7 +232,16 @@ def _unsupported(system: Map) -> str:
     if not isinstance(system.loss, ExpressionLoss):
         return "the loss is not given by a formula"
     if system.rule.ascent not in (Ascent.unit, Ascent.over_whole):
-        return f"the rule {system.rule.name} does not state that its ascent is rho g/‖g‖ (`ascent`)"
+        if system.rule.ascent.is_linear:
+            rho = "" if system.rule.ascent is Ascent.gradient else " with rho=0"
+            return (
+                f"the map of {system.rule.name} has a Jacobian at a critical point: use "
+                f"`sf.certify_stability`{rho}"
+            )
+        return (
+            f"the rule {system.rule.name} does not state that its ascent is rho g/‖g‖ (`ascent`), "
+            "as the supported rules SAM, NSAM and DNSAM do"
+        )
     if system.momentum is not None:
         return "the map has momentum"
     return "" if system.weight_decay is None else "the map has weight decay"

@@ -500,3 +500,24 @@ def test_functions_that_break_their_promise_are_refused():
         elementwise(lambda z: (z[0], z[1], z[0]), 2).step(columns)
     with pytest.raises(TypeError):
         sf.FunctionFlow(lambda z: jnp.ones((2, 2)) @ z, dim=2, elementwise=True).velocity(columns)
+
+
+def test_exponents_are_descending_where_an_orbit_falls_onto_a_diagonal():
+    """SAM about the maximum of cos x + cos y comes to y = −x exactly, and its frame with it.
+
+    There the map is that of one weight, and its exponent is the smaller one; the other is across.
+    """
+    loss = sf.loss("cos(x) + cos(y)")
+    sam = sf.Map(loss, sf.SAM(rho=2.0), lr=0.01)
+    found = sf.lyapunov_spectrum(sam, [0.1, 0.2], num_steps=1000, num_transient=1000)
+    x = sf.iterate(sam, [0.1, 0.2], num_steps=1000).final_w
+    assert float(x[0]) == -float(x[1])
+    path = np.asarray(sf.iterate(sam, x, num_steps=999, keep_every=1).w)
+    jacobians = np.asarray(jax.jit(jax.vmap(sam.jacobian))(jnp.asarray(path)))
+    along, across = (
+        np.log(np.abs(jacobians[:, 0, 0] + sign * jacobians[:, 0, 1])).mean() for sign in (-1, 1)
+    )
+    assert across > along + 1
+    # The pair (log |a − b|, log |a + b|) of the symmetric matrices ((a, b), (b, a)).
+    np.testing.assert_allclose(found.exponents, [across, along], rtol=1e-6, atol=1e-6)
+    assert found.standard_error[0] > found.standard_error[1]

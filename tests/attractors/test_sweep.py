@@ -1,5 +1,6 @@
 """Sweeps against the same analyses cell by cell, and against closed forms."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -49,6 +50,60 @@ def test_periods_of_sam_at_a_minimum():
     assert sf.sweep(flat, {"lr": [0.1]}, "period", w0=[0.9])["period"].tolist() == [1]
     trap = sf.sweep(WELL, {"lr": [0.1]}, "period", w0=[0.001])  # chaotic about the maximum
     assert trap["period"].tolist() == [0]
+
+
+def falling(k):
+    return jnp.where(k < 20, 0.25, 0.05)
+
+
+@pytest.mark.parametrize("num_steps", [30, 10])
+def test_orbits_follow_a_schedule(num_steps):
+    """Step k of every cell has the lr of step k; in 10 steps the drop to 0.05 is not met."""
+    system = sf.Map(WELL.loss, sf.SAM(rho=0.1), lr=falling)
+    grid = {"rho": RHO[:2]}
+    found = sf.sweep(system, grid, "orbit", w0=[1.001], num_steps=num_steps)
+    for final, rho in zip(found["final"], RHO, strict=False):
+        one = sf.Map(WELL.loss, sf.SAM(rho=rho), lr=falling)
+        alone = sf.iterate(one, [1.001], num_steps=num_steps)
+        np.testing.assert_allclose(final, alone.final, rtol=1e-9)  # as above
+
+
+def test_what_a_schedule_ends_in():
+    """At rho = .1 the period is 2 at lr .25 and 7 at .05, which the last steps have."""
+    system = sf.Map(WELL.loss, sf.SAM(rho=0.1), lr=falling)
+    grid = {"rho": [0.1]}
+    assert sf.sweep(system, grid, "period", w0=[1.001], num_steps=4000)["period"].tolist() == [7]
+    descent = sf.Map(WELL.loss, sf.USAM(rho=0.0), lr=falling)
+    ends = sf.sweep(descent, {"rho": [0.0]}, "sharpness", w0=[1.3], num_steps=2000)
+    assert abs(ends["sharpness"][0] - 2) < 1e-9  # 3y² − 1 at y = 1
+    rising = sf.Map(WELL.loss, sf.USAM(rho=0.0), lr=lambda k: jnp.where(k < 20, 0.1, 9.0))
+    gone = sf.sweep(rising, {"rho": [0.0]}, "escaped", w0=[1.3], num_steps=2000)
+    assert gone["escaped"].tolist() == [True]
+    assert gone["stopped_at"].item() > 20
+
+
+@pytest.mark.parametrize("of", ["exponent", "classify", "fate", lambda s: s.rule.rho])
+def test_what_asks_about_one_map_refuses_a_schedule(of):
+    system = sf.Map(WELL.loss, sf.SAM(rho=0.1), lr=falling)
+    with pytest.raises(ArgumentError, match=r"must not change, but the lr of this system"):
+        sf.sweep(system, {"rho": [0.1]}, of, w0=[1.001])
+
+
+def test_schedules_of_a_sweep_are_checked():
+    """At all steps that are made, `max_period` more for periods, with the numbers of each cell."""
+    system = sf.Map(WELL.loss, sf.SAM(rho=0.1), lr=lambda k: 0.1 - 0.01 * k)
+    grid = {"rho": [0.1]}
+    sf.sweep(system, grid, "orbit", w0=[1.001], num_steps=10)
+    with pytest.raises(ArgumentError, match=r"`lr` must be .* at step 11\."):
+        sf.sweep(system, grid, "orbit", w0=[1.001], num_steps=30)
+    with pytest.raises(ArgumentError, match=r"`lr` must be .* at step 11\."):
+        sf.sweep(system, grid, "period", w0=[1.001], num_steps=10)
+    with pytest.raises(ArgumentError, match=r"^Argument `grid` .* but its lr is a schedule\.$"):
+        sf.sweep(system, {"lr": [0.1]}, "orbit", w0=[1.001])
+    line = jax.tree_util.Partial(lambda k, slope: 0.1 - slope * k, slope=0.0)
+    system = sf.Map(WELL.loss, sf.SAM(rho=0.1), lr=line)
+    with pytest.raises(ArgumentError, match=r"`lr` must be .* at step 11\."):
+        sf.sweep(system, {"slope": [0.0, 0.01]}, "orbit", w0=[1.001], num_steps=30)
 
 
 def test_sharpness_and_escape():

@@ -1,6 +1,7 @@
 """Traps of normalised SAM: proved sets, refuting orbits, and what is refused."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import samflow as sf
 from analysis.proved_traps import Polynomial, certify, contradicts
 from samflow import Verdict, losses
 from samflow._checks import ArgumentError
+from samflow.cli import saddle_text
 from samflow.proofs import certify_trap, traps
 from samflow.rules import NSAM, SAM, USAM, PracticalSAM
 
@@ -166,8 +168,10 @@ def test_three_dimensions():
 def test_the_region_decides_what_refuted_means():
     """The first images of starts near the saddle are up to 0.0139 away and more."""
     system = sam(losses.beale(), rho=0.05, lr=0.01)
-    assert certify_trap(system, [0.0, 1.0], within=0.01).verdict is Verdict.refuted
-    assert certify_trap(system, [0.0, 1.0], within=0.02).verdict is Verdict.proved
+    for within, verdict in ((0.01, Verdict.refuted), (0.02, Verdict.proved)):
+        found = certify_trap(system, [0.0, 1.0], within=within)
+        assert found.verdict is verdict
+        assert found.summary().startswith(f"trap within {within:g} of the critical point for every")
 
 
 def test_another_critical_point_in_the_region_is_named():
@@ -177,6 +181,12 @@ def test_another_critical_point_in_the_region_is_named():
     assert found.reason == traps.NEIGHBOUR
     assert found.where is not None
     assert abs(found.where[0][0]) == pytest.approx(np.pi)
+    place = f"{np.sign(found.where[0][0]) * np.pi:.4g}"
+    told = f"another critical point lies in the region, near {place}"
+    assert found.summary().endswith(f": inconclusive ({told})")
+    assert f"({told})" in saddle_text._trap(found)
+    nowhere = certify_trap(sam(sf.loss("x + y**2")), [0.0, 0.0])
+    assert f"({traps.NO_POINT})" in saddle_text._trap(nowhere)
 
 
 def test_an_ascent_out_of_the_domain_refutes():
@@ -210,16 +220,20 @@ def test_causes_have_names(loss, w, reason):
     [
         (sam(saddle(1.0, -1.0), momentum=0.9), "momentum"),
         (sam(saddle(1.0, -1.0), weight_decay=0.1), "weight decay"),
-        (sf.Map(saddle(1.0, -1.0), USAM(rho=0.1), lr=0.1), "ascent"),
-        (sf.Map(saddle(1.0, -1.0), sf.GD(), lr=0.1), "ascent"),
-        (sf.Map(saddle(1.0, -1.0), PracticalSAM(rho=0.1, eps=1e-3), lr=0.1), "ascent"),
+        (sf.Map(saddle(1.0, -1.0), USAM(rho=0.1), lr=0.1), "of usam .* `sf.certify_stability`$"),
+        (sf.Map(saddle(1.0, -1.0), sf.GD(), lr=0.1), "use `sf.certify_stability` with rho=0$"),
+        (
+            sf.Map(saddle(1.0, -1.0), PracticalSAM(rho=0.1, eps=1e-3), lr=0.1),
+            "its ascent is .* as the supported rules SAM, NSAM and DNSAM do",
+        ),
         (sam(sf.loss(lambda w: w @ w, dim=2)), "formula"),
     ],
 )
 def test_what_is_not_supported_says_so(system, reason):
     found = certify_trap(system, [0.0, 0.0])
     assert found.verdict is Verdict.unsupported
-    assert reason in found.reason
+    assert re.search(reason, found.reason)
+    assert found.reason in found.summary()
 
 
 def test_the_same_rule_by_another_name():
@@ -255,3 +269,5 @@ def test_the_budget_ends_the_search():
     assert found.verdict is Verdict.inconclusive
     assert found.reason == "the budget of cells was spent"
     assert found.where is not None
+    place = ", ".join(f"{np.mean(ends):.4g}" for ends in found.where)
+    assert found.summary().endswith(f"({found.reason}; not decided near ({place}))")

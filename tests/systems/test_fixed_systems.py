@@ -27,8 +27,9 @@ FOLLOW = {
     "load_state",
     "train",
     "switch",
+    "sweep",
 }
-"""What follows schedules, or has no need of a map."""
+"""What follows schedules (`sweep` in part, see its tests), or has no need of a map."""
 DRAW = {"draw_levels", "eigen_directions", "nullclines"}
 """What draws a record of a system, which nothing makes of one that changes."""
 

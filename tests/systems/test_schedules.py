@@ -236,6 +236,52 @@ def test_each_hyperparameter_has_its_own_range():
             sf.iterate(system, START, num_steps=1, first_step=11)
 
 
+@pytest.mark.parametrize("num_steps", [10, 50])
+def test_rounding_below_0_counts_as_0(num_steps):
+    """`optax` computes (a − 0)·(1 − k/n) + 0, compiled with a fused product, a little below 0."""
+    linear = optax.linear_schedule(0.01, 0.0, num_steps)
+    assert -1e-17 < float(jax.jit(linear)(num_steps)) < 0
+    settings = [{"lr": linear}, {"rule": sf.SAM(linear)}]
+    settings += [{"lr": optax.polynomial_schedule(0.01, 0.0, 2, num_steps)}]
+    for setting in settings:
+        system = sf.Map(BEALE, **({"rule": sf.GD(), "lr": 1e-3} | setting))
+        assert not any(np.signbit(each.at(num_steps)) for each in system.schedules)
+        last = sf.iterate(system, START, num_steps=num_steps + 3)
+        on = sf.iterate(system, START, num_steps=num_steps)
+        # The steps after the last have lr 0, also if the run begins there.
+        on = sf.iterate(system, on.final, num_steps=3, first_step=num_steps)
+        np.testing.assert_array_equal(on.final, last.final)
+
+
+def test_what_rounding_cannot_make_is_refused():
+    """64 roundings of single precision, 7.6e-6 of the largest value, are the bound."""
+    for share, fine in ((1e-6, True), (2e-5, False)):
+        for scale in (1e-9, 1.0):
+            lr = lambda k, s=scale, c=share: s * jnp.where(k < 5, 1e-3, -1e-3 * c)  # noqa: E731
+            system = sf.Map(BEALE, sf.GD(), lr=lr)
+            if fine:
+                sf.iterate(system, START, num_steps=9)
+                assert float(system.at(7).lr) == 0
+                continue
+            with pytest.raises(ArgumentError, match=r"at least 0 at every step, .* at step 5\."):
+                sf.iterate(system, START, num_steps=9)
+            with pytest.raises(ArgumentError, match=r"at step 7\."):
+                system.at(7)
+    step = {  # the first at which a + (b − a)·s(k) < 0: s = k/50, or 1 − (1 − k/50)²
+        optax.linear_schedule(0.01, -0.0001, 50): 50,
+        optax.linear_schedule(0.01, -0.01, 50): 26,
+        optax.polynomial_schedule(0.01, -0.01, 2, 50): 15,
+    }
+    for made, first in step.items():
+        with pytest.raises(ArgumentError, match=rf"at step {first}\."):
+            sf.iterate(sf.Map(BEALE, sf.GD(), lr=made), START, num_steps=60)
+
+
+def test_a_message_ends_with_a_whole_word():
+    with pytest.raises(ArgumentError, match=r"array with shape bool\[\]\. JAX has `jnp.where`"):
+        sf.Map(BEALE, sf.GD(), lr=lambda k: 0.1 if k < 3 else 0.2)
+
+
 def test_a_step_size_of_0_is_a_step_of_a_schedule_and_no_step_size():
     assert float(LR(NUM)) == 0
     sf.iterate(sf.Map(BEALE, sf.GD(), lr=LR), START, num_steps=NUM + 1)

@@ -11,6 +11,7 @@ from jax.errors import ConcretizationTypeError, TracerArrayConversionError
 from jaxtyping import Array
 
 from samflow import _checks
+from samflow._schedule import check_steps
 from samflow._types import ArrayLike
 from samflow.attractors.sweep import measures
 from samflow.attractors.sweep.measures import Cells, Found, Options
@@ -18,7 +19,7 @@ from samflow.attractors.sweep.records import Sweep
 from samflow.orbits._iterate import start_states
 from samflow.records import provenance
 from samflow.systems import AbstractMap, AbstractSystem
-from samflow.systems.base import check_system
+from samflow.systems.base import check_fixed, check_system
 from samflow.systems.leaves import Leaf, Varied, find_leaf
 
 _OWN_BLOCK = 1024
@@ -61,7 +62,8 @@ def sweep(
     ===========  ===================================================================
 
     Args:
-        system: the system whose numbers are replaced.
+        system: the system whose numbers are replaced. A map may have schedules for "orbit",
+            "escaped", "sharpness" and "period"; step k is that of `system.at(k)`.
         grid: the values of each parameter, a row of numbers by its name: "rho", "lr", or any
             other number of the system. The grid is their product.
         of: the analysis.
@@ -78,12 +80,12 @@ def sweep(
 
     Raises:
         ArgumentError: for an unknown analysis or parameter, values out of the parameter's range
-            or not finite, an analysis of maps for a flow, and a start that is refused by
-            `iterate`.
+            or not finite, an analysis of maps for a flow, a schedule where one system is meant
+            or in the grid, and a start that is refused by `iterate`.
 
     """
     _checks.double_precision("`sweep`")
-    check_system(system)
+    check_system(system, changing=True)
     leaves, axes = _axes(system, grid)
     cells = _cells(system, leaves, axes, w0)
     total = len(cells.starts)
@@ -100,10 +102,16 @@ def sweep(
             _checks.positive("escape_radius", escape_radius),
             _checks.count("max_period", max_period),
         )
+        if measure.changing:
+            last = options.num_steps + (options.max_period if of == "period" else 0)
+            _check_schedules(cells, last)
+        else:
+            check_fixed(system)
         run: Callable[[Cells], Found] = lambda part: measure.function(part, options)  # noqa: E731
         found = _in_blocks(run, cells, measure.block, progress)
         name, compiled = of, measure.compiled
     elif callable(of):
+        check_fixed(system)
         found, compiled = _function(of, cells, progress)
         name = getattr(of, "__name__", type(of).__name__)
     else:
@@ -128,7 +136,12 @@ def _axes(
             f"[0, 0.1]}}, but is {_checks.excerpt(grid)}."
         )
     leaves, axes = [], {}
+    scheduled = {schedule.name for schedule in system.schedules}
     for name, values in grid.items():
+        if name in scheduled:
+            raise _checks.ArgumentError(
+                f"Argument `grid` must name numbers of the system, but its {name} is a schedule."
+            )
         leaf = find_leaf(system, name, "grid")
         try:
             row = np.atleast_1d(_checks.real_numbers(values))
@@ -146,6 +159,15 @@ def _axes(
         leaves.append(leaf)
         axes[name] = row
     return leaves, axes
+
+
+def _check_schedules(cells: Cells, num_steps: int) -> None:
+    """Refuse schedules that are out of range; of every cell, if their own numbers are varied."""
+    marks = [object() for _ in cells.varied.indices]
+    inside = jax.tree.leaves(cells.varied.given(cells.system, marks).schedules)
+    differ = any(leaf is mark for leaf in inside for mark in marks)
+    for i in range(len(cells.starts) if differ else 1):
+        check_steps(cells.one(i).schedules, 0, num_steps)
 
 
 def _in_range(name: str, row: np.ndarray) -> None:

@@ -57,15 +57,17 @@ class Cells(NamedTuple):
 Found = dict[str, np.ndarray]
 
 
-def _iterated(cells: Cells, options: Options, kept: int = 0) -> tuple[Array, Array, Array, Array]:
-    """Return states kept, final states, statuses and step counts."""
+def _iterated(
+    cells: Cells, options: Options, kept: int = 0, first: int = 0
+) -> tuple[Array, Array, Array, Array]:
+    """Return states kept, final states, statuses and step counts; the first step has a number."""
     settings = MapSettings(
         kept or options.num_steps,
         1 if kept else options.num_steps,
         50,
         0.0,
         options.escape_radius,
-        0,
+        first,
     )
     settings = jax.tree.map(jnp.asarray, settings)
     one = jnp.asarray(1.0)
@@ -117,7 +119,8 @@ def period(cells: Cells, options: Options) -> Found:
     """The least period up to `max_period` of what the orbit ends in; 0 where there is none."""
     _, final, status, _ = _iterated(cells, options)
     after = cells._replace(starts=final)
-    states, _, later, _ = map(np.asarray, _iterated(after, options, kept=options.max_period))
+    more = _iterated(after, options, kept=options.max_period, first=options.num_steps)
+    states, _, later, _ = map(np.asarray, more)
     last = states[:, -1:]
     size = np.abs(last).max(axis=(1, 2)) + np.ptp(states, axis=1).max(axis=1)
     gaps = np.abs(states[:, -2::-1] - last).max(axis=2)
@@ -216,6 +219,7 @@ class Measure(NamedTuple):
         block: how many cells at once: one program, and one report of progress.
         maps: whether it is of maps alone.
         compiled: whether a block is one program.
+        changing: whether the map may have schedules.
 
     """
 
@@ -223,13 +227,14 @@ class Measure(NamedTuple):
     block: int = 4096
     maps: bool = True
     compiled: bool = True
+    changing: bool = False
 
 
 MEASURES = {
-    "orbit": Measure(orbit),
-    "escaped": Measure(escaped),
-    "sharpness": Measure(sharpness),
-    "period": Measure(period),
+    "orbit": Measure(orbit, changing=True),
+    "escaped": Measure(escaped, changing=True),
+    "sharpness": Measure(sharpness, changing=True),
+    "period": Measure(period, changing=True),
     "exponent": Measure(exponent),
     "classify": Measure(stability, maps=False),
     "fate": Measure(fates, block=1, maps=False, compiled=False),
