@@ -108,12 +108,12 @@ def told(flow: Sliding) -> list[str]:
 def _ends(flow: Sliding) -> list[str]:
     """Say up to which rho this holds, and the quadratic part is near."""
     parts = []
-    if flow.rho_end is not None and flow.evidence is not Evidence.exact:
+    if flow.rho_end is not None and flow.rho_end[0] > 0 and flow.evidence is not Evidence.exact:
         low, high = flow.rho_end
         beyond = np.isfinite(high) and flow.end_direction is None
         why = ", where an ascent point leaves the domain" if beyond else ""
         parts.append(f"‖g‖ falls in every direction for {rho_range(low, high)}{why}")
-    if flow.near is not None and flow.evidence is not Evidence.exact:
+    if flow.near is not None and flow.near[0] > 0 and flow.evidence is not Evidence.exact:
         low, high = flow.near
         parts.append(f"the quadratic part is within 1 % for {rho_range(low, high)}")
     return parts
@@ -123,7 +123,7 @@ def rho_range(low: float, high: float) -> str:
     """Say up to which rho something holds, to the digits that its enclosure has."""
     if not np.isfinite(high):
         return f"rho up to {low:.6g} at least"
-    for digits in range(6, 1, -1):
+    for digits in range(6, 2, -1):
         if f"{low:.{digits}g}" == f"{high:.{digits}g}":
             return f"rho < {low:.{digits}g}"
     return f"rho < {low:.4g} at least, {high:.4g} at most"
