@@ -202,7 +202,7 @@ def _falling_window(sliding: Sliding) -> theory.Window | None:
     if sliding.rho_end is None:
         return None
     low, high = sliding.rho_end
-    proved = sliding.evidence is Evidence.proved
+    proved = (sliding.end_evidence or sliding.evidence) is Evidence.proved
     if not low > 0:
         return None
     # Where the two are far apart only the lower one is known, and not what happens there.

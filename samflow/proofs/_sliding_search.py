@@ -33,7 +33,7 @@ _STEP, _TRIES, _FEW = 1.5, 12, 200
 """A failing rho is looked for in steps of a factor, so many times with so many cells."""
 
 OUTSIDE = "an ascent point leaves the domain of the loss"
-UNDECIDED = "the least S was not told from 0"
+UNDECIDED = "not decided: the least S was not told from 0"
 GROWS = "‖g‖ grows from some directions; no solution that leaves was proved"
 
 
@@ -144,6 +144,8 @@ class Search:
             return {"near": (np.inf, np.inf)}
         level = float(self.rate.quadratic)
         below = self._first_failure(top, (1 - _NEAR) * level)
+        if not below.low > 0:
+            return {"near": (0.0, below.high)}
         # The least S is not too large as long as S is not, in either direction of the weakest λ.
         rhos = np.linspace(0.0, min(below.low, top), _PARTS + 1)
         for before, after in itertools.pairwise(rhos.tolist()):
