@@ -25,7 +25,7 @@ NEUTRAL = 1e-9
 """Relative: a Hessian eigenvalue at most this times the largest counts as 0, and a multiplier this
 near to the unit circle as neutral."""
 _CLOSE = 1e-2
-"""Relative: the ends of an enclosure nearer than this are shown as one number."""
+"""Relative: what ends a window is known if its enclosure is narrower than this."""
 
 
 class Formula(NamedTuple):
@@ -202,17 +202,17 @@ def _falling_window(sliding: Sliding) -> theory.Window | None:
     if sliding.rho_end is None:
         return None
     low, high = sliding.rho_end
-    proved = sliding.evidence is Evidence.proved
-    if not np.isfinite(high):
-        end = replace(TO_INFINITY, enclosure=(low, high) if proved else None)
-        return theory.Window(rho, ABOVE_ZERO, end)
-    # Where the two are far apart only the lower one is known to be inside.
-    value = 0.5 * (low + high) if high - low <= _CLOSE * high else low
+    proved = (sliding.end_evidence or sliding.evidence) is Evidence.proved
+    if not low > 0:
+        return None
+    # Where the two are far apart only the lower one is known, and not what happens there.
+    known = np.isfinite(high) and high - low <= _CLOSE * high
+    fails = theory.Event.outside if sliding.end_direction is None else theory.Event.grows
     end = theory.Endpoint(
-        value=sympy.Float(value),
-        event=theory.Event.outside if sliding.end_direction is None else theory.Event.grows,
+        value=sympy.Float(low),
+        event=fails if known else theory.Event.unknown,
         enclosure=(low, high) if proved else None,
-        direction=sliding.end_direction,
+        direction=sliding.end_direction if known else None,
     )
     return theory.Window(rho, ABOVE_ZERO, end)
 

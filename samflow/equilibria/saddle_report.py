@@ -17,7 +17,7 @@ from samflow.equilibria._fate import fate
 from samflow.equilibria.exact_zeros import exact_zero, rounding_of_loss
 from samflow.equilibria.fixed_points import MULTISTART, find_fixed_points
 from samflow.equilibria.nonsmooth.arriving import Sliding
-from samflow.equilibria.nonsmooth.flows import proved_flow
+from samflow.equilibria.nonsmooth.flows import proved_flow, undecided
 from samflow.equilibria.saddle_records import (
     Behaviour,
     HallucinatedPoint,
@@ -314,7 +314,7 @@ def _flow(system: Map, place: _Place) -> tuple[Kind | None, Sliding | None]:
             return kind, None
     flow = Flow(system.loss, system.rule)
     local = proved_flow(flow, np.asarray(place.w), brief=True)
-    if local is None:
+    if local is None or undecided(local):
         found = classify(flow, place.w)
         return found.kind, None if found.local is None else found.local.sliding
     return local.kind, local.sliding

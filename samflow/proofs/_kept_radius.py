@@ -50,7 +50,7 @@ def kept_radius(search: Search, least: float) -> dict[str, Any]:
         floor=floor,
     )
     if not kept.low > 0:
-        return {"radius": 0.0, "radius_limit": "no radius was proved with so many cells"}
+        return {"radius": 0.0, "radius_limit": "too few cells"}
     cells = [Cell(patch, ((kept.low, kept.low),)) for patch in sphere(dim)]
     shortest = minimise(Lengths(around), cells, rtol=_RTOL, max_cells=search.max_cells)
     # Less than ‖g‖ on the boundary of what was examined, which solutions then do not reach.

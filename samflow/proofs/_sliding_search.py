@@ -33,7 +33,7 @@ _STEP, _TRIES, _FEW = 1.5, 12, 200
 """A failing rho is looked for in steps of a factor, so many times with so many cells."""
 
 OUTSIDE = "an ascent point leaves the domain of the loss"
-UNDECIDED = "the least S was not told from 0"
+UNDECIDED = "not decided: the least S was not told from 0"
 GROWS = "‖g‖ grows from some directions; no solution that leaves was proved"
 
 
@@ -101,25 +101,41 @@ class Search:
             return {"rho_range": np.inf, "rho_end": (np.inf, np.inf)}
         found = self._first_failure(top, 0.0)
         high, direction = found.high, found.direction
-        if found.first is not None and found.examined >= self.max_cells:
+        if found.first is not None and (found.examined >= self.max_cells or not np.isfinite(high)):
             high, direction = self._failing(found.low, found.high, direction, top)
+        if direction is None and np.isfinite(high):
+            high = self._leaving_domain(found.low, high)
         return {"rho_range": top, "rho_end": (found.low, high), "end_direction": direction}
 
     def _failing(
         self, low: float, high: float, direction: tuple[float, ...] | None, top: float
     ) -> tuple[float, tuple[float, ...] | None]:
-        """Return a smaller rho at which S < 0 somewhere, where the proof from below stopped."""
+        """Return a smaller rho that fails, where the proof from below stopped.
+
+        There S < 0 in a direction, or an ascent point leaves the domain, without a direction.
+        """
         rho = low if low > 0 else top / _FIRST_RHO
         for _ in range(_TRIES):
             rho = min(rho * _STEP, top)
             if rho >= high:
                 break
             found = self._minimum(rho, _FEW)
+            if found.undefined is not None:
+                return rho, None
             if found.high < 0:
                 return rho, found.direction
-            if found.undefined is not None or rho == top:
+            if rho == top:
                 break
         return high, direction
+
+    def _leaving_domain(self, low: float, high: float) -> float:
+        """Return a rho nearer to `low` than `high` at which an ascent point leaves the domain."""
+        for _ in range(_TRIES):
+            rho = 0.5 * (low + high)
+            if self._minimum(rho, _FEW).undefined is None:
+                break
+            high = rho
+        return high
 
     def near(self) -> dict[str, Any]:
         """Enclose the rho up to which the least S/rho is within 1 % of the quadratic part's."""
@@ -128,6 +144,8 @@ class Search:
             return {"near": (np.inf, np.inf)}
         level = float(self.rate.quadratic)
         below = self._first_failure(top, (1 - _NEAR) * level)
+        if not below.low > 0:
+            return {"near": (0.0, below.high)}
         # The least S is not too large as long as S is not, in either direction of the weakest λ.
         rhos = np.linspace(0.0, min(below.low, top), _PARTS + 1)
         for before, after in itertools.pairwise(rhos.tolist()):

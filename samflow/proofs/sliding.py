@@ -88,6 +88,30 @@ class SlidingProof(AbstractRecord):
     reason: str
     provenance: Provenance
 
+    def summary(self) -> str:
+        """Say in one line what is proved."""
+        text = f"held at rho {self.rho:g}: {self.verdict}"
+        if self.leaves is not None:
+            text += f", a solution leaves along {_vector(self.leaves)}"
+        if self.reason:
+            text += f" ({self.reason})"
+        if self.radius:
+            text += f"; kept from ‖g‖ ≤ {self.radius:.6g}"
+            text += f", by the time {self.time:.6g}" if self._arrives else ""
+        if self.rho_end is not None and self.rho_end[0] > 0:
+            low, high = self.rho_end
+            text += f"; ‖g‖ falls from every direction for every rho up to {low:.6g}"
+            text += f", not at {high:.6g}" if high < float("inf") else ""
+        return text
+
+    @property
+    def _arrives(self) -> bool:
+        return self.time is not None and self.time < float("inf")
+
+
+def _vector(direction: tuple[float, ...]) -> str:
+    return f"({', '.join(f'{round(x, 6) + 0.0:.3g}' for x in direction)})"
+
 
 def certify_sliding(
     flow: Flow,

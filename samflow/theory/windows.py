@@ -25,6 +25,8 @@ class Event(enum.StrEnum):
     """‖g‖ no longer falls from every direction; in a flow that jumps at the point."""
     outside = "outside"
     """An ascent point leaves the domain of the loss."""
+    unknown = "unknown"
+    """What is known ends: the proof or the search came no further."""
     none = "none"
     """Nothing: the end of the parameter's own domain, or infinity."""
 
@@ -192,6 +194,9 @@ def _shown(end: Endpoint, flow: bool) -> str:
         return f"{number} (‖g‖ grows along ({shown}))"
     if end.event is Event.outside:
         return f"{number} (an ascent point leaves the domain)"
+    if end.event is Event.unknown:
+        known = end.enclosure[1] if end.enclosure else float("inf")
+        return f"{number} (not known {f'up to {known:.6g}' if known < float('inf') else 'beyond'})"
     if end.eigenvalue is None:
         return number
     happens = ": an eigenvalue passes 0" if flow else f" {_EVENTS[end.event]}"

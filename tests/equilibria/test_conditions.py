@@ -6,6 +6,8 @@ import pytest
 import samflow as sf
 from samflow import rules, theory
 from samflow._checks import ArgumentError
+from samflow.equilibria import _conditions
+from samflow.equilibria.nonsmooth import arriving
 from tests.references import BEALE_SADDLE, BEALE_THRESHOLD
 
 
@@ -218,6 +220,30 @@ def test_the_window_of_a_quadratic_and_of_a_domain():
     assert edge.high.event is theory.Event.outside
     assert edge.high.enclosure[0] == pytest.approx(1, abs=1e-3)
     assert "an ascent point leaves the domain" in edge.describe()
+
+
+@pytest.mark.parametrize("rho", [0.5, 1.5])
+def test_the_window_ends_where_the_ascent_point_leaves_the_domain_at_any_rho(rho):
+    """On log(1 + x) − x/2 + y² the ascent from 1 leaves the domain at rho = 2."""
+    loss = sf.loss("log(1 + x) - x/2 + y**2")
+    high = sf.conditions(sf.Flow(loss, sf.SAM(rho=rho)), [1.0, 0.0]).rho_window.high
+    low, above = high.enclosure
+    assert high.event is theory.Event.outside
+    assert low <= 2 <= above
+    assert float(high.value) == low  # no more than is proved
+    assert above - low < 0.01 * low
+
+
+def test_a_window_says_how_far_it_is_known():
+    """S > 0 at every rho on ½x² + ¼x⁴: what ends is the search. A proof may end below a failure."""
+    flow = sf.Flow(sf.loss("x**2/2 + x**4/4"), sf.SAM(rho=0.5))
+    window = sf.conditions(flow, [0.0]).rho_window
+    assert window.high.event is theory.Event.unknown
+    assert window.high.enclosure == (float(window.high.value), float("inf"))
+    assert "(not known beyond)" in window.describe()
+    open_end = arriving.Sliding(arriving.Evidence.proved, rho_end=(1.0, 2.0), end_direction=(1.0,))
+    assert "1 (not known up to 2)" in _conditions._falling_window(open_end).describe()
+    assert _conditions._falling_window(open_end._replace(rho_end=(0.0, 2.0))) is None
 
 
 def test_without_a_formula_the_window_is_bracketed_by_minimisation():

@@ -7,7 +7,7 @@ import pytest
 
 import samflow as sf
 from samflow import rules, theory
-from samflow.equilibria.nonsmooth.arriving import Evidence
+from samflow.equilibria.nonsmooth.arriving import Evidence, Sliding
 
 HEAVY, NESTEROV = {"momentum": 0.6}, {"momentum": 0.6, "nesterov": True}
 
@@ -315,6 +315,40 @@ def test_the_flow_at_the_quartic_saddle_on_both_sides_of_rho_1(rho, kind, said):
     assert said in str(found)
     assert "‖g‖ falls in every direction for rho < 1" in str(found)
     assert "the quadratic part is within 1 % for rho < 0.1" in str(found)
+
+
+def test_the_rate_that_is_printed_is_the_proved_end():
+    """At rho 1.2 the quartic's least S is 1.2(1 − 1.44) = −0.528; at a maximum with rho 1 it is 0.
+
+    Where nothing tells the sign no number is printed.
+    """
+    enclosures = {
+        (-0.6, -0.5): "‖g‖ first grows at 0.5 or more",
+        (-0.5, -0.5): "‖g‖ first grows at 0.5",
+        (0.5, 0.6): "‖g‖ falls at 0.5 or more, slowest",
+        (-4e4, 4.0): "",
+        (-5e-324, 0.0): "",
+    }
+    for least, said in enclosures.items():
+        assert str(Sliding(Evidence.proved, least=least)) == said
+    undecided = str(sf.classify(sf.Flow(sf.loss("x**4/4 - x**2/2"), sf.SAM(rho=1.0)), [0.0]))
+    assert "neither falls nor grows, to rounding, along (1)" in undecided
+    assert "first grows" not in undecided
+
+
+def test_where_the_proof_is_undecided_minimisation_answers():
+    """Rosenbrock's minimum in 5 dimensions: dense sampling has the end between 0.01 and 0.02."""
+    loss, w = sf.losses.rosenbrock(5), [1.0] * 5
+    beyond = sf.classify(sf.Flow(loss, sf.SAM(rho=0.05)), w)
+    assert (beyond.kind, beyond.local.sliding.evidence) == (sf.Kind.undefined, Evidence.minimised)
+    assert "‖g‖ grows from some directions: by minimisation over the sphere" in str(beyond)
+    assert beyond.local.sliding.least[0] == pytest.approx(-0.173, abs=0.003)  # sampled: −0.170
+    flow = sf.Flow(loss, sf.SAM(rho=0.003))
+    below = sf.classify(flow, w)
+    assert (below.kind, below.local.sliding.evidence) == (sf.Kind.sliding, Evidence.proved)
+    window = sf.conditions(flow, w).rho_window
+    assert 0.01 < float(window.high.value) < 0.02
+    assert window.high.enclosure is None  # found by minimisation, not proved
 
 
 def test_a_loss_that_is_no_formula_is_classified_by_minimisation():

@@ -143,6 +143,19 @@ def test_units_of_loss_and_weights_do_not_matter(factor):
     np.testing.assert_allclose(proof.rho_end, np.array(plain.rho_end) * factor, rtol=1e-9)
 
 
+def test_the_summary_says_what_is_proved_in_one_line():
+    held = proof_of(QUARTIC, [0, 0], 0.5, end=True, near=False, radius=True).summary()
+    assert held.startswith("held at rho 0.5: proved; kept from ‖g‖ ≤ 0.3")
+    assert "‖g‖ falls from every direction for every rho up to 0.9999" in held
+    lost = proof_of(QUARTIC, [0, 0], 1.2).summary()
+    assert lost == "held at rho 1.2: refuted, a solution leaves along (0, 1)"
+    saddle = sf.losses.saddle((1.0, -0.5))
+    rule = sf.rules.PracticalSAM(rho=0.1, eps=0.07)  # beyond rho|λ₋| = 0.05
+    unknown = certify_sliding(sf.Flow(saddle, rule), [0, 0], end=False, near=False, max_cells=300)
+    assert unknown.summary() == f"held at rho 0.1: inconclusive ({unknown.reason})"
+    assert unknown.reason == "no radius was proved: too few cells"
+
+
 def test_a_quadratic_loss_has_no_end():
     proof = proof_of(sf.losses.saddle((1.0, -0.5)), [0, 0], 0.1, end=True)
     assert proof.verdict is Verdict.proved

@@ -42,10 +42,11 @@ class Sliding(NamedTuple):
         rho_end: the first rho at which the least S is 0, as an interval: for every rho up to low
             S > 0 in all directions, at high it is not. high is infinite where nothing fails up to
             low. None where it was not looked for.
+        end_evidence: what `rho_end` rests on where that is not `evidence`; None where it is.
         end_direction: the direction that binds at `rho_end`; None where nothing does, or where an
             ascent point leaves the domain of the loss there.
         near: the rho, as an interval, up to which the least S is that of the quadratic part to
-            within 1 %; None where it was not looked for.
+            within 1 %, as is proved; None where it was not looked for.
         leaves: a direction in which a solution is proved to leave; None where there is none.
         reason: why nothing more is known; empty otherwise.
         measured: the radius in ‖Hw‖ that was measured on the loss itself, an upper estimate; None
@@ -60,6 +61,7 @@ class Sliding(NamedTuple):
     least: Annotated[tuple[float, float] | None, axes("end", units="loss/weight/time")] = None
     direction: Annotated[tuple[float, ...] | None, axes("weight", units="1")] = None
     rho_end: Annotated[tuple[float, float] | None, axes("end")] = None
+    end_evidence: Evidence | None = None
     end_direction: Annotated[tuple[float, ...] | None, axes("weight", units="1")] = None
     near: Annotated[tuple[float, float] | None, axes("end")] = None
     leaves: Annotated[tuple[float, ...] | None, axes("weight", units="1")] = None
@@ -92,28 +94,35 @@ def told(flow: Sliding) -> list[str]:
         else:
             start = f", from ‖g‖ < {flow.radius:.6g} at least" if flow.radius else ""
             parts = [f"{how}{start}: {flow.evidence}"]
-    finite = flow.least is not None and np.isfinite(flow.least).all()
-    if finite and flow.least is not None and flow.evidence is not Evidence.exact:
-        verb = "falls" if flow.least[0] > 0 else "first grows"
-        size = abs(flow.least[1] if flow.least[0] > 0 else flow.least[0])
-        where = "" if flow.direction is None else f" along {vector(flow.direction)}"
-        slowest = ", slowest" if flow.least[0] > 0 else ""
-        parts.append(f"‖g‖ {verb} at {size:.5g}{slowest}{where}")
+    parts += _rate(flow)
     parts += _ends(flow)
     if flow.measured is not None:
         parts.append(f"measured {flow.measured:.6g}")
     return parts
 
 
+def _rate(flow: Sliding) -> list[str]:
+    """Say at which rate ‖g‖ falls or grows: the proved end; nothing if the sign is not known."""
+    if flow.least is None or flow.evidence is Evidence.exact or not np.isfinite(flow.least).all():
+        return []
+    low, high = flow.least
+    where = "" if flow.direction is None else f" along {vector(flow.direction)}"
+    bound = "" if f"{low:.5g}" == f"{high:.5g}" else " or more"
+    if low > 0:
+        return [f"‖g‖ falls at {low:.5g}{bound}, slowest{where}"]
+    return [f"‖g‖ first grows at {-high:.5g}{bound}{where}"] if high < 0 else []
+
+
 def _ends(flow: Sliding) -> list[str]:
     """Say up to which rho this holds, and the quadratic part is near."""
     parts = []
-    if flow.rho_end is not None and flow.evidence is not Evidence.exact:
+    if flow.rho_end is not None and flow.rho_end[0] > 0 and flow.evidence is not Evidence.exact:
         low, high = flow.rho_end
         beyond = np.isfinite(high) and flow.end_direction is None
         why = ", where an ascent point leaves the domain" if beyond else ""
-        parts.append(f"‖g‖ falls in every direction for {rho_range(low, high)}{why}")
-    if flow.near is not None and flow.evidence is not Evidence.exact:
+        how = "" if flow.end_evidence is None else f": {flow.end_evidence}"
+        parts.append(f"‖g‖ falls in every direction for {rho_range(low, high)}{why}{how}")
+    if flow.near is not None and flow.near[0] > 0 and flow.evidence is not Evidence.exact:
         low, high = flow.near
         parts.append(f"the quadratic part is within 1 % for {rho_range(low, high)}")
     return parts
@@ -123,7 +132,7 @@ def rho_range(low: float, high: float) -> str:
     """Say up to which rho something holds, to the digits that its enclosure has."""
     if not np.isfinite(high):
         return f"rho up to {low:.6g} at least"
-    for digits in range(6, 1, -1):
+    for digits in range(6, 2, -1):
         if f"{low:.{digits}g}" == f"{high:.{digits}g}":
             return f"rho < {low:.{digits}g}"
     return f"rho < {low:.4g} at least, {high:.4g} at most"

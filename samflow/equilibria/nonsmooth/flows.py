@@ -14,6 +14,7 @@ from samflow.equilibria.nonsmooth.records import Nonsmooth
 from samflow.equilibria.nonsmooth.sphere import end_in_rho, least_rate
 from samflow.losses.expression import ExpressionLoss
 from samflow.losses.quadratic import is_quadratic
+from samflow.proofs._sliding_search import UNDECIDED
 from samflow.proofs.sliding import certify_sliding
 from samflow.rules import GD, is_normalised
 from samflow.rules.critical import EQUAL, Attraction, LinearAscent
@@ -21,6 +22,10 @@ from samflow.systems import Flow
 
 _PLANE, _ROUGH = 2, 0.5
 """In more dimensions a brief proof tells the sign of the least S, and its size within a factor."""
+_MOST = 4
+"""In more dimensions the searches in rho come to nothing with so few cells."""
+_CLOSE = 1e-2
+"""Relative: the width of an enclosure of the end in rho that minimisation need not improve."""
 _CELLS = 1500
 """Of each search of a proof: a few tenths of a second in two dimensions."""
 
@@ -38,12 +43,14 @@ def holds_flow(
         return _on_quadratic(system, w, hessian, ascent, known)
     radius = _sliding_radius(hessian, ascent) if known is None and ascent is not None else None
     proof = proved_flow(system, np.asarray(w))
+    quadratic = radius if known is None else known.radius
+    jumps = (known is None or known.kind is Kind.sliding) and is_normalised(system.rule)
     if proof is not None and proof.sliding is not None:
-        quadratic = radius if known is None else known.radius
-        return proof._replace(sliding=proof.sliding._replace(quadratic_radius=quadratic))
-    jumps = known is None or known.kind is Kind.sliding
-    if jumps and is_normalised(system.rule):
-        quadratic = radius if known is None else known.radius
+        if not jumps or not undecided(proof):
+            return proof._replace(sliding=proof.sliding._replace(quadratic_radius=quadratic))
+        found = _by_minimisation(system, w, hessian, ascent, quadratic)
+        return _beside(found, proof.sliding)
+    if jumps:
         return _by_minimisation(system, w, hessian, ascent, quadratic)
     if known is None:
         return Nonsmooth(Kind.undefined)
@@ -58,19 +65,19 @@ def proved_flow(system: Flow, w: np.ndarray, *, brief: bool = False) -> Nonsmoot
         system: a flow of a rule that jumps at critical points.
         w: a critical point.
         brief: whether to leave out the radius, how near the quadratic part is, and in more than two
-            dimensions the end in rho.
+            dimensions the end in rho. In more than four dimensions only the radius is sought.
 
     """
     step = system.rule.ascent_step(system.loss)
     formula = isinstance(system.loss, ExpressionLoss) and not is_quadratic(system.loss)
     if not formula or step is None or step.eps:
         return None
-    plane = system.dim <= _PLANE
+    plane, many = system.dim <= _PLANE, system.dim > _MOST
     proof = certify_sliding(
         system,
         w,
-        end=plane or not brief,
-        near=not brief,
+        end=plane or not (brief or many),
+        near=not (brief or many),
         radius=not brief,
         max_cells=_CELLS,
         rtol=_ROUGH if brief and not plane else None,
@@ -96,6 +103,23 @@ def proved_flow(system: Flow, w: np.ndarray, *, brief: bool = False) -> Nonsmoot
     return Nonsmooth(kind, sliding=sliding, exact=True)
 
 
+def undecided(found: Nonsmooth) -> bool:
+    """Say whether a proof had too few cells for the sign of the least S."""
+    return found.sliding is not None and found.sliding.reason == UNDECIDED
+
+
+def _beside(found: Nonsmooth, proved: Sliding) -> Nonsmooth:
+    """Return what minimisation found at the rule's rho with what is proved about others."""
+    sliding = found.sliding
+    if sliding is None:
+        return found
+    sliding = sliding._replace(near=proved.near)
+    if proved.rho_end is not None and proved.rho_end[0] > 0:
+        ends = {"rho_end": proved.rho_end, "end_direction": proved.end_direction}
+        sliding = sliding._replace(**ends, end_evidence=Evidence.proved)
+    return found._replace(sliding=sliding)
+
+
 def practical_flow(system: Flow, w: np.ndarray) -> Sliding | None:
     """Return what is proved of a rule with eps beyond its Jacobian; None for other rules.
 
@@ -114,7 +138,12 @@ def practical_flow(system: Flow, w: np.ndarray) -> Sliding | None:
 def with_end(found: Nonsmooth, system: Flow, w: Array, hessian: np.ndarray) -> Nonsmooth:
     """Return `found` with the end in rho, where minimisation has to look for it."""
     sliding = found.sliding
-    if sliding is None or sliding.evidence is not Evidence.minimised or sliding.least is None:
+    if sliding is None or sliding.least is None:
+        return found
+    ends = sliding.rho_end
+    if sliding.evidence is Evidence.proved and ends is not None:
+        return found
+    if ends is not None and ends[1] - ends[0] <= _CLOSE * ends[0]:
         return found
     rule = system.rule
     ascent = rule.linear_ascent(system.loss, np.asarray(w))
@@ -122,7 +151,9 @@ def with_end(found: Nonsmooth, system: Flow, w: Array, hessian: np.ndarray) -> N
         return found
     length = bending_length(Flow(system.loss, GD()), w)
     end = end_in_rho(rule, system.loss, w, hessian, ascent, length=length)
-    sliding = sliding._replace(rho_end=(end.low, end.high), end_direction=end.direction)
+    how = None if sliding.evidence is Evidence.minimised else Evidence.minimised
+    ends = {"rho_end": (end.low, end.high), "end_direction": end.direction}
+    sliding = sliding._replace(**ends, end_evidence=how)
     return found._replace(sliding=sliding)
 
 
@@ -161,6 +192,8 @@ def _by_minimisation(
         least=(found.value, found.value),
         direction=found.direction,
     )
+    if found.sign < 0:
+        sliding = sliding._replace(reason=f"‖g‖ grows from some directions: {sliding.evidence}")
     if found.sign == 0:
         known = not np.isnan(found.value)
         reason = "‖g‖ neither falls nor grows, to rounding," if known else "there is no limit"
