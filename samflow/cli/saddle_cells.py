@@ -43,7 +43,7 @@ def by_theory(behaviour: "Behaviour") -> str:
     if behaviour.kind in HOLD:
         return _attractor(behaviour)
     if behaviour.local is not None and behaviour.local.two_cycle is not None:
-        return "no attracting cycle"
+        return "no attracting cycle located"
     names = {"attracting": "attractor", "undefined": "not known"}
     kind = names.get(behaviour.kind, str(behaviour.kind))
     cycles = () if behaviour.local is None else behaviour.local.cycles_on_loss
@@ -53,6 +53,16 @@ def by_theory(behaviour: "Behaviour") -> str:
 def has_no_jacobian(behaviour: "Behaviour") -> bool:
     """Say whether the rule jumps at the point."""
     return behaviour.status == Status.not_differentiable
+
+
+def is_held(behaviour: "Behaviour") -> bool:
+    """Say whether all orbits from near the point are proved to stay there."""
+    return behaviour.trap is not None and behaviour.trap.verdict == "proved"
+
+
+def is_let_go(behaviour: "Behaviour") -> bool:
+    """Say whether orbits from arbitrarily near are proved to leave."""
+    return behaviour.trap is not None and behaviour.trap.escape is not None
 
 
 def _multipliers(behaviour: "Behaviour") -> str:
@@ -70,9 +80,11 @@ def _attractor(behaviour: "Behaviour") -> str:
     if local is None:
         return "undecided"
     if local.on_loss is not None and local.decided_on_loss:
-        return "\n".join(map(str, local.cycles_on_loss)) or local.on_loss.turning
-    if local.on_loss is not None and local.two_cycle is not None:
-        return f"no cycle on the loss: {local.on_loss.without}"
+        turning = ",\n".join(filter(None, [local.on_loss.turning, local.on_loss.measured]))
+        return "\n".join(map(str, local.cycles_on_loss)) or turning
+    known = local.two_cycle is not None or local.trap is not None
+    if local.on_loss is not None and known and behaviour.kind == "undefined":
+        return f"no cycle located on the loss: {local.on_loss.without}"
     for cycle in local.cycles:
         if cycle.attracts:
             several = f" ({cycle.multiplicity}-fold)" if cycle.multiplicity > 1 else ""
@@ -81,7 +93,9 @@ def _attractor(behaviour: "Behaviour") -> str:
     if local.trap is not None and local.trap.exponent is not None:
         exponent = local.trap.exponent
         inside = f"‖g‖ ≤ {local.trap.radius:.6g}, Lyapunov exponent {exponent:.6g}"
-        return _of(f"chaotic trap, {inside}", local.whose)
+        measured = "" if local.on_loss is None else local.on_loss.measured
+        text = _of(f"chaotic trap, {inside}", local.whose)
+        return f"{text}\n{measured}" if measured else text
     if local.trap is not None:
         return _of(f"trap, ‖g‖ ≤ {local.trap.radius:.6g}", local.whose)
     return "no 2-cycle attracts" if local.cycles else "not known"

@@ -16,6 +16,8 @@ from samflow.cli.saddle_cells import (
     classified_row,
     flow_word,
     has_no_jacobian,
+    is_held,
+    is_let_go,
     number,
 )
 
@@ -312,8 +314,8 @@ def _summary(found: "Survey") -> list[str]:
             + (
                 "."
                 if exact
-                else "; for the loss itself it is not a proof. The cycles of maps are located on "
-                "the loss itself, from orbits beside the point."
+                else "; of the loss itself only what is marked as proved is a proof. The cycles of "
+                "maps are located on the loss itself, from orbits beside the point."
             )
         )
     from samflow.equilibria.saddle_report import hallucinating
@@ -335,15 +337,29 @@ def _held(found: "Survey") -> list[str]:
         if fates:
             text = f"orbits stay near {sum(seen <= _STAYS for seen in fates)} of {len(fates)}"
         elif all(b.status == Status.not_differentiable for b in behaviours):
-            held = sum(b.kind in HOLD for b in behaviours)
-            text = f"held near {held} of {len(behaviours)}"
-            if not all(b.local is not None and b.local.decided_on_loss for b in behaviours):
-                text += ", by the quadratic part of the loss or by cycles located on it"
+            text = _by_theory_or_proof(behaviours)
         else:
             held = sum(b.kind == "attracting" for b in behaviours)
             text = f"attracted to {held} of {len(behaviours)}"
         said.setdefault(text, []).append(rule.upper())
     return [f"{', '.join(rules)}: {text}" for text, rules in said.items()]
+
+
+def _by_theory_or_proof(behaviours: Sequence["Behaviour"]) -> str:
+    """Say near how many points a rule without a Jacobian is held: a proof overrules the kind."""
+    proved = sum(is_held(b) for b in behaviours)
+    gone = sum(is_let_go(b) for b in behaviours)
+    rest = [b for b in behaviours if not (is_held(b) or is_let_go(b))]
+    held = proved + sum(b.kind in HOLD for b in rest)
+    text = f"held near {held} of {len(behaviours)}"
+    text += f" ({proved} proved)" if proved else ""
+    text += f", let go by {gone} (proved)" if gone else ""
+    if not all(b.local is not None and b.local.decided_on_loss for b in rest):
+        text += (
+            f"{'; the rest' if proved or gone else ','} by the quadratic part of the loss or by "
+        )
+        text += "cycles located on it"
+    return text
 
 
 def _arriving(found: "Survey") -> list[str]:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from samflow._status import Kind
+from samflow.equilibria.following import LONGEST_PERIOD
 from samflow.equilibria.nonsmooth.records import Nonsmooth
 
 _EXPECTED = {
@@ -33,19 +34,29 @@ def disagreement(
     if kind in (Kind.repelling, Kind.saddle):
         differ = bool(known) and all(fates[i] in _COMES for i in known)
     elif kind in _EXPECTED:
-        differ = any(fates[i] not in _EXPECTED[kind] for i in known)
-        if kind is Kind.cycle and local is not None and not differ:
-            differ = any(not _on_a_cycle(local, int(periods[i]), float(far[i])) for i in known)
+        if kind is Kind.cycle and local is not None:
+            # Orbits on a cycle of a longer period than is looked for in them are seen as trapped.
+            seen = {"cycle", "trap"}
+            differ = any(
+                fates[i] not in seen or not _on_a_cycle(local, int(periods[i]), float(far[i]))
+                for i in known
+            )
+        else:
+            differ = any(fates[i] not in _EXPECTED[kind] for i in known)
     else:
         differ = False
     return f"orbits differ from theory, which predicts: {_said(kind, local)}" if differ else ""
 
 
 def _on_a_cycle(local: Nonsmooth, period: int, far: float) -> bool:
-    """Say whether a cycle of this period and largest distance is one of those that are known."""
+    """Say whether a cycle of this period and largest distance is one of those that are known.
+
+    Period 0, of an orbit without a period that was seen, agrees with the longer ones.
+    """
     if local.on_loss is not None:
         return any(
-            cycle.period == period and abs(far - cycle.farthest) <= _SEEN * cycle.farthest
+            (cycle.period == period if period else cycle.period > LONGEST_PERIOD)
+            and abs(far - cycle.farthest) <= _SEEN * cycle.farthest
             for cycle in local.cycles_on_loss
         )
     radii = [cycle.radius for cycle in local.cycles if cycle.attracts]

@@ -14,7 +14,8 @@ from samflow.systems import AbstractFlow, AbstractMap, AbstractSystem
 
 WINDOW = 256
 """Consecutive states at the end of an orbit, in which periods are looked for."""
-_LONGEST_PERIOD = 64
+LONGEST_PERIOD = 64
+"""The longest period that is seen in a window."""
 _REPEATS = 1e-6
 """A window repeats itself if states one period apart differ by no more, relative to its size."""
 _SLOW = 1e-3
@@ -222,9 +223,9 @@ def _periods(windows: np.ndarray, w: np.ndarray) -> tuple[np.ndarray, np.ndarray
     And by how much states one period apart differ, relative to the largest distance from w.
     """
     far = np.linalg.norm(windows - w, axis=2).max(axis=1)
-    gaps = np.full((len(windows), 1 + _LONGEST_PERIOD), np.inf)
+    gaps = np.full((len(windows), 1 + LONGEST_PERIOD), np.inf)
     with np.errstate(all="ignore"):
-        for period in range(1, 1 + _LONGEST_PERIOD):
+        for period in range(1, 1 + LONGEST_PERIOD):
             apart = np.abs(windows[:, period:] - windows[:, :-period]).max(axis=(1, 2))
             gaps[:, period] = apart / far
     gaps[~np.isfinite(gaps)] = np.inf  # at the point itself, which is judged before

@@ -118,7 +118,8 @@ class Stability(AbstractRecord):
     def __str__(self) -> str:
         """Return one line with the kind, the spectrum and, where there is none, the reason."""
         if self.status is Status.not_differentiable and self._known_without_jacobian:
-            return f"{self.kind}: no Jacobian; {self.local}"
+            whose = "" if self.local is None or self.kind is Kind.undefined else self.local.whose
+            return f"{self.kind}{whose}: no Jacobian; {self.local}"
         if self.kind is Kind.undefined:
             return f"{self.kind}: {self.status.message}"
         name = "multipliers" if self.discrete else "eigenvalues"

@@ -64,7 +64,7 @@ def test_saddle_prints_everything_asked_for_and_no_colour_codes(capsys):
         "GD attracts for no lr: λ = -27.75 grows at every lr",
         "no Jacobian",
         "2-cycle, rotation 1/2 along λ = 27.75",
-        "for the loss itself it is not a proof",
+        "of the loss itself only what is marked as proved is a proof",
     ):
         assert piece in " ".join(out.split())
     assert "\x1b" not in out
@@ -258,18 +258,36 @@ def test_rules_are_compared_point_by_point_first_and_points_alike_come_once(caps
     assert "(0, -1) ×2" in first
     assert rest.count("2 minima alike") == 1
     assert rest.count("Hessian eigenvalues: 1, 2") == 1
-    assert rest.count("7-cycle, rotation 3/7 along λ = 2") == 1
+    assert rest.count("7-cycle, rotation 4/7 along λ = 2") == 1
     assert "differ" not in out
     assert max(map(len, out.splitlines())) <= 100
     assert not any(line != line.rstrip() for line in out.splitlines())
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--loss", "quartic", "--rho", "1.1"], "SAM: held near 0 of 3, let go by 3 (proved)"),
+        (["--loss", "quartic", "--rho", "0.1"], "SAM: held near 3 of 3 (3 proved)"),
+        (
+            ["--loss", "log(1+x) - x/2 + y**2", "--rho", "2.5"],
+            "SAM: held near 0 of 1, let go by 1 (proved)",
+        ),
+    ],
+)
+def test_the_summary_says_what_is_proved_of_traps(capsys, arguments, said):
+    assert run(["saddle", *arguments, "--rule", "sam"]) == 0
+    assert said in capsys.readouterr().out.splitlines()
+
+
 def test_where_orbits_differ_from_theory_a_star_and_a_sentence_say_so(capsys):
-    arguments = ["saddle", "--loss", "(x**2 - 1)**2/4", "--box=-0.4,0.4", "--rho", "1.5"]
+    arguments = ["saddle", "--loss", "quartic", "--box=-0.4,0.4", "--rho", "3"]
     assert run([*arguments, "--lr", "0.1", "--rule", "sam", "--simulate"]) == 0
     first, rest = capsys.readouterr().out.split("* differs from theory, see below")
-    assert ["SAM", "elsewhere", "*"] in [line.split() for line in first.splitlines()]
-    said = "SAM: orbits differ from theory, which predicts: chaotic trap (of the quadratic part)."
+    assert any(
+        line.split()[:2] == ["SAM", "leaves"] and line.endswith("*") for line in first.splitlines()
+    )
+    said = "SAM: orbits differ from theory, which predicts: a 2-cycle, rotation 1/2 along λ = 1,"
     assert rest.count(said) == 1
 
 

@@ -226,8 +226,14 @@ def test_a_displacement_is_the_difference_of_states(momentum):
 @pytest.mark.parametrize(
     ("loss", "rho", "lr", "w", "said"),
     [
-        # Every orbit rests at ±1/2; theory's chaos is that of −x²/2.
-        (sf.loss("(x**2 - 1)**2/4"), 1.5, 0.1, [0.0], "chaotic trap (of the quadratic part)"),
+        # Along y the ascent reaches beyond the minima: what does not come to the cycle leaves.
+        (
+            sf.losses.quartic(),
+            3.0,
+            0.1,
+            [0.0, 0.0],
+            "a 2-cycle, rotation 1/2 along λ = 1, 0.158 to 0.158 away",
+        ),
         # A 7-cycle, and a 2-cycle far from that of the quadratic part, which `classify` locates.
         (sf.losses.quartic(), 0.1, 0.05, [0.0, 1.0], None),
         (sf.losses.beale(), 0.05, 0.01, [3.0, 0.5], None),

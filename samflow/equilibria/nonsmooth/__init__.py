@@ -56,15 +56,19 @@ def _kind(quadratic: Kind, on_loss: OnLoss) -> Kind:
     """Return what the point is on the loss, by what it is on the quadratic part.
 
     That an orbit still turns is taken for a rotation only where the quadratic part has a cycle that
-    holds it: away from a weak saddle orbits are slow. A trap of the quadratic part stands unless no
-    orbit turns on the loss.
+    holds it: away from a weak saddle orbits are slow. A trap of the quadratic part stands where
+    orbits turn on the loss and part from each other; where they do not part, it is a rotation.
     """
     if on_loss.cycles:
         return Kind.cycle
     turns = "turns" in on_loss.outcomes
     if quadratic is Kind.cycle:
         return Kind.rotation if turns else Kind.undefined
-    return Kind.undefined if quadratic in _TRAPS and not turns else quadratic
+    if quadratic not in _TRAPS:
+        return quadratic
+    if not turns:
+        return Kind.undefined
+    return quadratic if on_loss.growth is not None and on_loss.growth > 0 else Kind.rotation
 
 
 _TRAPS = (Kind.trap, Kind.chaotic_trap)

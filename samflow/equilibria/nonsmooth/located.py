@@ -1,7 +1,8 @@
 """Cycles of a map on the loss itself, about a critical point where its rule has no Jacobian.
 
-Orbits from beside the point settle; the order in which they change sides suggests a period q, and
-Newton's method on q steps locates the cycle. Its multipliers are those of the map on the loss.
+Orbits from beside the point settle; the order in which they change sides, or the recurrence of
+their states where they stay on one side, suggests a period q, and Newton's method on q steps
+locates the cycle. Its multipliers are those of the map on the loss.
 """
 
 from collections.abc import Callable
@@ -36,8 +37,14 @@ _BESIDE = 1e-3
 """Distance of the starts in units of the ascent step; and of a start on a 2-cycle, of its size."""
 _RANDOM = 4
 """Starts in random directions, beside four along the last eigenvector."""
+_STARTS = 4 + _RANDOM
 _LEAVE = 5.0
 """An orbit has left that is farther than so many ascent steps."""
+_RECURS = 1e-3
+"""States a period apart differ by no more than this part of the orbit's size."""
+_FEW = 5.0
+"""A cycle within so many of its steps of the point is one about it, on whichever side it lies."""
+_LYAPUNOV_STEPS = 16 * WINDOW
 
 
 Jacobian = Callable[[np.ndarray], np.ndarray]
@@ -82,10 +89,10 @@ def locate(
     """
     if (length := system.rule.ascent_length(w)) == 0:
         return None
-    point = _Point(np.asarray(w), *np.linalg.eigh(hessian), length)
+    point = _oriented(system, _Point(np.asarray(w), *np.linalg.eigh(hessian), length))
     starts = jnp.asarray(_starts(point, radius))
     states = np.asarray(jax.vmap(system.lift)(starts))
-    found: dict[int, LossCycle] = {}
+    found: dict[int, tuple[LossCycle, bool]] = {}
     outcomes = [""] * len(states)
     share = np.nan
     with np.errstate(all="ignore"):  # orbits that leave may overflow
@@ -105,13 +112,19 @@ def locate(
             if turning:
                 late = np.concatenate(gradients[settling // 2 :], axis=1)
                 share = float((point.sides(late)[0][turning] < 0).mean())
-                share = min(share, 1 - share)
+            staying = [i for i, outcome in enumerate(outcomes) if outcome == "one side"]
             wanted = {i: _period(sides[i]) for i in turning}
+            wanted |= {i: _recurrence(window.states[i] / units(system)) for i in staying}
+            rests = {i for i in staying if wanted[i] == 1}
             found |= _newton(system, jacobian, point, window, wanted)
-            if all(i in found for i in turning):
+            if all(i in found or i in rests for i in turning + staying):
                 break
-    outcomes = ["cycle" if i in found else outcome for i, outcome in enumerate(outcomes)]
-    return OnLoss(_distinct(list(found.values())), tuple(outcomes), share, MAX_PERIOD)
+        turning = [i for i in turning if i not in found]
+        growth = _growth(system, window.states[turning, -1]) if turning else None
+    for i, (_, about) in found.items():
+        outcomes[i] = "cycle" if about else "elsewhere"
+    cycles = _distinct([cycle for cycle, about in found.values() if about])
+    return OnLoss(cycles, tuple(outcomes), share, MAX_PERIOD, growth=growth)
 
 
 class _Point(NamedTuple):
@@ -126,14 +139,15 @@ class _Point(NamedTuple):
         """Return ±1 for each step, on which side of the point it begins, and of which eigenvalue.
 
         The side is the sign of the gradient along the eigenvector along which it changes most on
-        the orbit, over λ: that of z where the motion is along one line.
+        the orbit, over λ: that of z where the motion is along one line. The eigenvector points
+        to the steeper side, see `_oriented`.
         """
         parts = gradients @ self.vectors  # (starts, steps, dim)
         main = np.argmax(np.nan_to_num(parts.var(axis=1), posinf=0.0), axis=1)
-        vectors = self.vectors[:, main]
-        largest = np.argmax(np.abs(vectors), axis=0)
-        turn = np.sign(vectors[largest, np.arange(len(main))]) * np.sign(self.lams[main])
-        along = turn[:, None] * np.take_along_axis(parts, main[:, None, None], axis=2)[..., 0]
+        along = (
+            np.sign(self.lams[main])[:, None]
+            * np.take_along_axis(parts, main[:, None, None], axis=2)[..., 0]
+        )
         return np.where(np.isfinite(along), np.sign(along), 0.0), self.lams[main]
 
     def outcome(self, path: np.ndarray, sides: np.ndarray) -> str:
@@ -145,6 +159,26 @@ class _Point(NamedTuple):
         if not near:
             return "leaves"
         return "turns" if (sides > 0).any() and (sides < 0).any() else "one side"
+
+
+def _oriented(system: Map, point: _Point) -> _Point:
+    """Turn each eigenvector to the side on which the slope an ascent step away is the steeper.
+
+    So points that mirror each other have one rotation number. Where both slopes are one to
+    rounding, or not both are defined, the largest entry is positive.
+    """
+    vectors = point.vectors
+    largest = np.argmax(np.abs(vectors), axis=0)
+    vectors = vectors * np.sign(vectors[largest, np.arange(len(largest))])
+    ends = point.w + point.length * np.concatenate([vectors.T, -vectors.T])
+    padded = np.resize(ends, (-(-len(ends) // _STARTS) * _STARTS, len(point.w)))
+    states = np.asarray(jax.vmap(system.lift)(jnp.asarray(padded)))
+    with np.errstate(all="ignore"):
+        looks = [_look(system, states[i : i + _STARTS]) for i in range(0, len(states), _STARTS)]
+        slopes = np.concatenate([look.gradients[:, 0] for look in looks])[: len(ends)]
+        ahead, behind = np.abs((slopes.reshape(2, *vectors.shape) * vectors.T).sum(axis=2))
+        turned = behind - ahead > EQUAL * behind
+    return point._replace(vectors=vectors * np.where(turned, -1.0, 1.0))
 
 
 def _starts(point: _Point, radius: float) -> np.ndarray:
@@ -164,16 +198,19 @@ def _newton(
     point: _Point,
     window: _Window,
     wanted: dict[int, int | None],
-) -> dict[int, LossCycle]:
-    """Locate the cycle of the period that each start's sides suggest, or of twice that."""
+) -> dict[int, tuple[LossCycle, bool]]:
+    """Locate the cycle of the period that is suggested for each start, or of twice that.
+
+    And say of each whether it is one about the point.
+    """
     unit = units(system)
     before, _ = point.sides(window.gradients)
-    found: dict[int, LossCycle] = {}
+    found: dict[int, tuple[LossCycle, bool]] = {}
     for factor in (1, 2):
         periods = {
             i: q * factor
             for i, q in wanted.items()
-            if q is not None and q * factor <= MAX_PERIOD and i not in found
+            if q is not None and 1 < q * factor <= MAX_PERIOD and i not in found
         }
         if not periods:
             continue
@@ -198,8 +235,9 @@ def _newton(
                 _product(jacobian, here.states[i, :q]) * unit / unit[:, None]
             )
             if np.abs(multipliers[0]) < 1 - EQUAL:
-                away = np.linalg.norm(here.states[i, :q, : system.dim] - point.w, axis=1)
-                found[i] = LossCycle(
+                path = here.states[i, : q + 1, : system.dim]
+                away = np.linalg.norm(path[:q] - point.w, axis=1)
+                cycle = LossCycle(
                     period=q,
                     negative=int((seen[i, :q] < 0).sum()),
                     curvature=float(lams[i]),
@@ -208,7 +246,20 @@ def _newton(
                     multipliers=tuple(map(complex, multipliers)),
                     residual=float(np.abs((here.states[i, q] - here.states[i, 0]) / unit).max()),
                 )
+                found[i] = cycle, _is_about(path - point.w, here.gradients[i, :q])
     return found
+
+
+def _is_about(path: np.ndarray, gradients: np.ndarray) -> bool:
+    """Say whether a cycle turns about the point, or lies within a few of its steps of it.
+
+    The gradient is 0 at the point: about it gradients differ from their mean by more than that is.
+    """
+    mean = gradients.mean(axis=0)
+    spread = np.linalg.norm(gradients - mean, axis=1).max()
+    step = np.linalg.norm(np.diff(path, axis=0), axis=1).max()
+    near = np.linalg.norm(path, axis=1).min() <= _FEW * step
+    return bool(near or np.linalg.norm(mean) <= spread)
 
 
 def _closes(path: np.ndarray, q: int) -> bool:
@@ -228,6 +279,23 @@ def _period(sides: np.ndarray) -> int | None:
     """Return the least period of the order of sides, up to MAX_PERIOD; None where there is none."""
     lengths = range(1, MAX_PERIOD + 1)
     return next((q for q in lengths if (sides[q:] == sides[:-q]).all()), None)
+
+
+def _recurrence(states: np.ndarray) -> int | None:
+    """Return the least number of steps after which states come back; 1 at rest, None for none."""
+    size = np.ptp(states, axis=0).max()
+    if size <= _ROUNDING * np.abs(states).max():
+        return 1
+    lengths = range(1, MAX_PERIOD + 1)
+    return next(
+        (q for q in lengths if np.abs(states[q:] - states[:-q]).max() <= _RECURS * size), None
+    )
+
+
+def _growth(system: Map, states: np.ndarray) -> float:
+    """Return the mean over orbits of the Lyapunov exponent: by how much tangents grow a step."""
+    turns = np.random.default_rng(1).normal(size=states.shape) * units(system)
+    return float(np.mean(_tangents(system, jnp.asarray(states), jnp.asarray(turns))))
 
 
 def _product(jacobian: Jacobian, states: np.ndarray) -> np.ndarray:
@@ -269,6 +337,21 @@ def _paths(system: Map, states: Array) -> tuple[Array, Array]:
         return jnp.concatenate([path, end[None]]), gradients
 
     return jax.vmap(one)(states)
+
+
+@eqx.filter_jit
+def _tangents(system: Map, states: Array, tangents: Array) -> Array:
+    def one(z: Array, v: Array) -> Array:
+        def step(carry: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], Array]:
+            z, v = carry
+            z, v = jax.jvp(system.step, (z,), (v,))
+            size = jnp.linalg.norm(v)
+            return (z, v / size), jnp.log(size)
+
+        start = (z, v / jnp.linalg.norm(v))
+        return lax.scan(step, start, length=_LYAPUNOV_STEPS)[1].mean()
+
+    return jax.vmap(one)(states, tangents)
 
 
 def _look(system: Map, states: np.ndarray) -> _Window:

@@ -41,7 +41,8 @@ class LossCycle(NamedTuple):
     Attributes:
         period: q.
         negative: of the q steps so many begin on the negative side. The sides are those of the
-            eigenvector along which the gradient changes most, turned so that its largest entry is
+            eigenvector along which the gradient changes most. It points to the side where the
+            slope an ascent step away is the steeper; if both are equal, its largest entry is
             positive.
         curvature: its eigenvalue.
         nearest: least distance of its points from the critical point.
@@ -61,15 +62,15 @@ class LossCycle(NamedTuple):
 
     @property
     def rotation(self) -> Fraction:
-        """The rotation number: the share of steps on the side with fewer, at most 1/2."""
-        return Fraction(min(self.negative, self.period - self.negative), self.period)
+        """The rotation number: the share of steps that begin on the negative side."""
+        return Fraction(self.negative, self.period)
 
     def __str__(self) -> str:
-        """Return a line, as in `7-cycle, rotation 3/7 along λ = 2, 0.000562 to 0.0111 away`."""
+        """Return a line, as in `7-cycle, rotation 4/7 along λ = 2, 0.000562 to 0.0111 away`."""
         away = f"{self.nearest:.3g} to {self.farthest:.3g} away"
-        return (
-            f"{self.period}-cycle, rotation {self.rotation} along λ = {self.curvature:.6g}, {away}"
-        )
+        turns = 0 < self.negative < self.period
+        motion = f"rotation {self.rotation}" if turns else "on one side"
+        return f"{self.period}-cycle, {motion} along λ = {self.curvature:.6g}, {away}"
 
 
 class OnLoss(NamedTuple):
@@ -78,11 +79,14 @@ class OnLoss(NamedTuple):
     Attributes:
         cycles: the attracting cycles that they come to, located.
         outcomes: for each start "cycle", "turns" (stays near and changes sides, but no cycle was
-            located), "one side" (stays near without changing sides), "leaves", or "undefined".
-        share: of steps that begin on the side with fewer, of the orbits that change sides.
+            located), "one side" (stays near without changing sides, and no cycle was located),
+            "elsewhere" (came to a cycle that is not about the point), "leaves", or "undefined".
+        share: of steps that begin on the negative side, of the orbits that change sides.
         max_period: the longest period that was looked for.
         quadratic_rho: the rho up to which the quadratic part's 2-cycle is the loss's to 1 %, to
             leading order; None where it has none that attracts, or where that is not known.
+        growth: the Lyapunov exponent measured on the loss, the mean over orbits that change sides
+            and come to no cycle; None where there are none.
 
     """
 
@@ -91,11 +95,17 @@ class OnLoss(NamedTuple):
     share: float
     max_period: int
     quadratic_rho: float | None = None
+    growth: Annotated[float | None, axes(units="1/step")] = None
 
     @property
     def turning(self) -> str:
         """Say that orbits stay and change sides, but that no cycle was located."""
         return f"rotation {self.share:.4g}, no cycle up to period {self.max_period}"
+
+    @property
+    def measured(self) -> str:
+        """Say how fast orbits near each other part on the loss; empty where none were followed."""
+        return "" if self.growth is None else f"Lyapunov exponent {self.growth:.3g} on the loss"
 
     @property
     def without(self) -> str:
@@ -105,6 +115,7 @@ class OnLoss(NamedTuple):
             "one side": "stay on one side",
             "undefined": "meet a point where the rule is not defined",
             "turns": "change sides without one",
+            "elsewhere": "come to a cycle about another point",
         }
         counts = Counter(self.outcomes)
         return "orbits " + ", ".join(
@@ -166,6 +177,14 @@ class Nonsmooth(NamedTuple):
         return self.on_loss is not None and self.kind in (Kind.cycle, Kind.rotation)
 
     @property
+    def refuted_by_orbits(self) -> bool:
+        """Whether orbits on the loss do otherwise than the quadratic part has it."""
+        if self.on_loss is None:
+            return False
+        away = {"leaves", "elsewhere", "undefined"} & set(self.on_loss.outcomes)
+        return bool(away) or self.kind is Kind.undefined
+
+    @property
     def cycles_on_loss(self) -> tuple[LossCycle, ...]:
         """The attracting cycles on the loss itself, as far as they are located."""
         return () if self.on_loss is None else self.on_loss.cycles
@@ -194,9 +213,12 @@ def _sentences(found: Nonsmooth) -> list[str]:
         inside = f"‖g‖ ≤ {found.trap.radius:.6g}"
         start = found.trap.entered_from
         start = f"‖g‖ < {start:.6g}" if np.isfinite(start) else "everywhere"
-        parts.append(f"kept in {inside} from {start}{whose}")
-        if found.trap.exponent is not None:
-            parts.append(f"Lyapunov exponent {found.trap.exponent:.6g}{whose}")
+        if not found.refuted_by_orbits:
+            parts.append(f"kept in {inside} from {start}{whose}")
+        if found.kind is Kind.chaotic_trap and found.trap.exponent is not None:
+            exponent = f"Lyapunov exponent {found.trap.exponent:.6g}{whose}"
+            on_loss = "" if found.on_loss is None else found.on_loss.measured
+            parts += [on_loss, exponent] if on_loss else [exponent]
     if found.sliding is not None:
         parts += told(found.sliding)
     return parts
@@ -211,13 +233,16 @@ def _of_loss(found: Nonsmooth) -> list[str]:
         named = [f"{each}, multiplier {abs(each.multipliers[0]):.3g}" for each in cycles]
         return [f"attracting on the loss: {' and '.join(named)}"]
     if found.kind is Kind.rotation:
-        return [on_loss.turning]
+        return [", ".join(filter(None, [on_loss.turning, on_loss.measured]))]
     if found.two_cycle is not None or (found.trap is not None and found.kind is Kind.undefined):
-        return [f"no attracting cycle on the loss: {on_loss.without}"]
+        return [f"no attracting cycle was located on the loss: {on_loss.without}"]
     return []
 
 
 def _up_to(found: Nonsmooth) -> str:
     """Say up to which rho the 2-cycle of the quadratic part is the loss's."""
     rho = None if found.on_loss is None else found.on_loss.quadratic_rho
-    return "" if rho is None else f"{OF_QUADRATIC_PART[:-1]}, to 1 % for rho < {rho:.3g})"
+    if rho is None:
+        return ""
+    said = "for every rho" if np.isinf(rho) else f"for rho below about {rho:.3g}"
+    return f"{OF_QUADRATIC_PART[:-1]}, to 1 % {said})"
