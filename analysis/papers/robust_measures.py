@@ -68,6 +68,7 @@ class Record(NamedTuple):
 
     Attributes:
         found: the networks.
+        whole: over all networks, by measure.
         taus: by group and measure.
         along: by group, measure and axis, over pairs that differ in that axis alone.
         control: τ of random numbers in the place of a measure.
@@ -75,6 +76,7 @@ class Record(NamedTuple):
     """
 
     found: Networks
+    whole: dict[str, Tau]
     taus: dict[tuple[str, str], Tau]
     along: dict[tuple[str, str, str], Tau]
     control: Tau
@@ -100,8 +102,10 @@ def ranked(found: Networks) -> Record:
             taus[group, name] = kendall(values, gap, configurations(rows))
             for axis in ("rho", "weight decay"):
                 along[group, name, axis] = kendall_along(values, gap, rows, AXES.index(axis))
+    alike = configurations(found.rows)
+    whole = {name: kendall(every, found.gap, alike) for name, every in found.measures.items()}
     drawn = np.random.default_rng(1).standard_normal(len(found.gap))
-    return Record(found, taus, along, kendall(drawn, found.gap, configurations(found.rows)))
+    return Record(found, whole, taus, along, kendall(drawn, found.gap, alike))
 
 
 def configurations(rows: np.ndarray) -> np.ndarray:
@@ -191,6 +195,10 @@ def _index(record: Record) -> Claim:
         for name, said in others.items()
         if (group, name) in record.taus
     )
+    if len({of for of, _ in record.taus}) > 1:
+        beside += (
+            f"; of the index over all {len(record.found.gap)} networks {record.whole['index']}"
+        )
     return _study.beside(
         "index",
         f"τ of the weight-curvature index with the robust gap, of networks {group}, with the "

@@ -132,6 +132,7 @@ def planted(sign, index):
 def test_a_sign_that_two_causes_turn_is_told_by_cause(monkeypatch):
     monkeypatch.setattr(robust_measures, "NUM_RESAMPLES", 200)
     record = planted(1, 1)
+    assert record.whole["index"].sign == "negative"  # that of the larger cause
     group = "trained under attack"
     assert record.along[group, "λ_max", "rho"].sign == "positive"
     assert record.along[group, "λ_max", "weight decay"].sign == "negative"
@@ -139,8 +140,12 @@ def test_a_sign_that_two_causes_turn_is_told_by_cause(monkeypatch):
     assert [c.verdict for c in robust_measures.judge(record)] == [HOLDS, DISAGREES, DISAGREES]
     found = [c.verdict for c in robust_measures.judge(planted(-1, 1))]
     assert found == [HOLDS, HOLDS, DISAGREES]
-    found = [c.verdict for c in robust_measures.judge(planted(-1, -1))]
-    assert found == [HOLDS, DISAGREES, HOLDS]
+    turned = planted(-1, -1)
+    assert [c.verdict for c in robust_measures.judge(turned)] == [HOLDS, DISAGREES, HOLDS]
+    # Opposite signs in two groups of one size cancel over all networks.
+    assert turned.whole["index"].sign == "undecided"
+    text = f"of the index over all {len(turned.found.gap)} networks {turned.whole['index']}"
+    assert text in robust_measures.judge(turned)[1].statement
 
 
 def test_pairs_along_an_axis_differ_in_nothing_else():
