@@ -156,8 +156,9 @@ def classify(
             Jacobian to change by half of itself. No quadratic has one; there 1e-13 is near enough.
         measure: where a flow slides, also measure its radius of attraction on the loss itself
             (`measured_attraction_radius`): seconds at first, then less than one. Of a flow with
-            eps, prove the radius within which ‖g‖ falls for ever: half a second. None: prove it
-            at an attracting point of a formula in up to three dimensions, and measure nothing.
+            eps, prove the radius within which ‖g‖ falls for ever: seconds. None: measure nothing;
+            prove a radius, in half a second and perhaps a smaller one, at an attracting point of a
+            formula in up to three dimensions.
 
     Returns:
         A `Stability`. At a critical point of normalised SAM there is no Jacobian: the status is
@@ -234,12 +235,13 @@ def classify(
             critical = _newton_step(hessian, slope)[1] <= tol * size
             beside = (system, position, hessian, _jacobian_of(system), kind)
             local = cycles_beside(*beside) if critical else None
-    if measure is None and kind is Kind.attracting and isinstance(system, Flow):
+    brief = measure is None
+    if brief and kind is Kind.attracting and isinstance(system, Flow):
         slope = np.asarray(system.loss.gradient(system.position(z)))
         critical = _newton_step(hessian, slope)[1] <= tol * size
         measure = critical and brief_radius(system)
     if measure and isinstance(system, Flow):
-        kept = practical_flow(system, np.asarray(system.position(z)))
+        kept = practical_flow(system, np.asarray(system.position(z)), brief=brief)
         local = None if kept is None else Nonsmooth(kind, sliding=kept, exact=True)
     found = (z, kind, Status.located, spectrum[order], margin, distance, curvature)
     return Stability(*found, discrete, local, where)

@@ -343,6 +343,8 @@ def test_practical_sam_attracts_from_a_proved_radius_and_sam_may_be_let_go(rho, 
     assert ("with eps = 0 a solution leaves along (0, 1): proved" in str(found)) is lost
     if lost:
         assert 1.9e-12 < radius < 2e-12
+    else:  # SAM's own radius at this rho is 0.34
+        assert 0.3 < sf.conditions(flow, [0.0, 0.0]).sliding.radius < 0.36
     still = sf.Flow(sf.losses.saddle((1.0, 2.0)), rules.PracticalSAM(rho=0.0))
     assert sf.classify(still, [0.0, 0.0]).local is None
 

@@ -30,6 +30,8 @@ _MOST = 4
 """In more dimensions the searches in rho come to nothing with so few cells."""
 _CLOSE = 1e-2
 """Relative: the width of an enclosure of the end in rho that minimisation need not improve."""
+_MORE_CELLS = 6000
+"""For the radius of a rule with eps, whose ascent grows from 0 to rho over many octaves of ‖g‖."""
 _CELLS = 1500
 """Of each search of a proof: a few tenths of a second in two dimensions."""
 
@@ -124,17 +126,24 @@ def _beside(found: Nonsmooth, proved: Sliding) -> Nonsmooth:
     return found._replace(sliding=sliding)
 
 
-def practical_flow(system: Flow, w: np.ndarray) -> Sliding | None:
+def practical_flow(system: Flow, w: np.ndarray, *, brief: bool = False) -> Sliding | None:
     """Return what is proved of a rule with eps beyond its Jacobian; None for other rules.
 
     Within the radius ‖g‖ falls for ever, past eps, where the rule is USAM, and beyond, where it is
     SAM.
+
+    Args:
+        system: the flow.
+        w: a critical point.
+        brief: whether to stop after half a second, with a smaller radius; else after a few seconds.
+
     """
     step = system.rule.ascent_step(system.loss)
     # Without an ascent the Jacobian says all.
     if step is None or not (step.eps and step.rho) or not isinstance(system.loss, ExpressionLoss):
         return None
-    proof = certify_sliding(system, w, end=False, near=False, max_cells=_CELLS)
+    most = _CELLS if brief else _MORE_CELLS
+    proof = certify_sliding(system, w, end=False, near=False, max_cells=most)
     kept = Sliding(Evidence.proved, without_eps=_without_eps(system, w))
     if proof.verdict is not Verdict.proved:
         return kept._replace(reason=proof.reason or proof.radius_limit)
