@@ -191,7 +191,7 @@ def fate(
     )
     if not (compare and _needs_comparison(system, w)):
         return found
-    known = classify(system, w)
+    known = classify(system, w, measure=False)
     return found.beside(known.kind, known.local)
 
 

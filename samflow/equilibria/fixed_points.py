@@ -256,7 +256,7 @@ def _classified(
     system: AbstractSystem, point: np.ndarray, width: float, proof: CertifiedPoint | None
 ) -> Stability:
     """Return what a point is: by proof where there is one, else in floating point."""
-    found = classify(system, point, scale=width)
+    found = classify(system, point, scale=width, measure=False)
     if proof is None or proof.kind_verdict is not Verdict.proved:
         return found
     return by_proof(found, proof)

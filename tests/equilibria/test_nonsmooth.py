@@ -336,6 +336,26 @@ def test_the_rate_that_is_printed_is_the_proved_end():
     assert "first grows" not in undecided
 
 
+@pytest.mark.parametrize(("rho", "lost"), [(0.5, False), (1.5, True)])
+def test_practical_sam_attracts_from_a_proved_radius_and_sam_may_be_let_go(rho, lost):
+    """The quartic's saddle: with eps = 1e-12 λ = −1 attracts at both rho, SAM is held up to 1.
+
+    Along y with rho > 1 ‖g‖ falls as long as the ascent aρ is below 1: ‖g‖ < eps/(rho − 1) = 2e-12.
+    """
+    flow = sf.Flow(sf.losses.quartic(), rules.PracticalSAM(rho=rho))
+    found = sf.classify(flow, [0.0, 0.0])
+    assert found.kind is sf.Kind.attracting
+    radius = found.local.sliding.radius
+    assert f"from ‖g‖ < {radius:.6g} at least: proved" in str(found)
+    assert ("with eps = 0 a solution leaves along (0, 1): proved" in str(found)) is lost
+    if lost:
+        assert 1.9e-12 < radius < 2e-12
+    else:  # SAM's own radius at this rho is 0.34
+        assert 0.3 < sf.conditions(flow, [0.0, 0.0]).sliding.radius < 0.36
+    still = sf.Flow(sf.losses.saddle((1.0, 2.0)), rules.PracticalSAM(rho=0.0))
+    assert sf.classify(still, [0.0, 0.0]).local is None
+
+
 def test_where_the_proof_is_undecided_minimisation_answers():
     """Rosenbrock's minimum in 5 dimensions: dense sampling has the end between 0.01 and 0.02."""
     loss, w = sf.losses.rosenbrock(5), [1.0] * 5

@@ -162,7 +162,7 @@ def stability(cells: Cells, options: Options) -> Found:
     for i in range(len(motion)):
         known = _kind(motion[i], jacobian[i], np.asarray(cells.starts[i]), discrete)
         if known is None or np.isfinite(singular[i]):
-            found = classify(cells.one(i), cells.starts[i])
+            found = classify(cells.one(i), cells.starts[i], measure=False)
             kinds[i], margins[i] = str(found.kind), found.margin
             statuses[i] = found.status.label
         else:

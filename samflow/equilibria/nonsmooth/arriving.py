@@ -48,6 +48,8 @@ class Sliding(NamedTuple):
         near: the rho, as an interval, up to which the least S is that of the quadratic part to
             within 1 %, as is proved; None where it was not looked for.
         leaves: a direction in which a solution is proved to leave; None where there is none.
+        without_eps: of a rule with eps, a direction in which a solution leaves where eps is 0, as
+            is proved; None where there is none.
         reason: why nothing more is known; empty otherwise.
         measured: the radius in ‖Hw‖ that was measured on the loss itself, an upper estimate; None
             where it was not asked for, or where nothing within the largest radius tried fails.
@@ -65,6 +67,7 @@ class Sliding(NamedTuple):
     end_direction: Annotated[tuple[float, ...] | None, axes("weight", units="1")] = None
     near: Annotated[tuple[float, float] | None, axes("end")] = None
     leaves: Annotated[tuple[float, ...] | None, axes("weight", units="1")] = None
+    without_eps: Annotated[tuple[float, ...] | None, axes("weight", units="1")] = None
     reason: str = ""
     measured: Annotated[float | None, axes(units="loss/weight")] = None
 
@@ -94,6 +97,9 @@ def told(flow: Sliding) -> list[str]:
         else:
             start = f", from ‖g‖ < {flow.radius:.6g} at least" if flow.radius else ""
             parts = [f"{how}{start}: {flow.evidence}"]
+    if flow.without_eps is not None:
+        along = vector(flow.without_eps)
+        parts.append(f"with eps = 0 a solution leaves along {along}: {Evidence.proved}")
     parts += _rate(flow)
     parts += _ends(flow)
     if flow.measured is not None:

@@ -4,6 +4,8 @@ On a quadratic loss by closed forms, on a formula by proof, and else by minimisa
 of the rate at which ‖g‖ falls. A rule may know of itself what its flow does to the quadratic part.
 """
 
+import equinox as eqx
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
@@ -22,10 +24,14 @@ from samflow.systems import Flow
 
 _PLANE, _ROUGH = 2, 0.5
 """In more dimensions a brief proof tells the sign of the least S, and its size within a factor."""
+_FEW = 3
+"""In up to so many dimensions the radius of a rule with eps is always sought."""
 _MOST = 4
 """In more dimensions the searches in rho come to nothing with so few cells."""
 _CLOSE = 1e-2
 """Relative: the width of an enclosure of the end in rho that minimisation need not improve."""
+_MORE_CELLS = 6000
+"""For the radius of a rule with eps, whose ascent grows from 0 to rho over many octaves of ‖g‖."""
 _CELLS = 1500
 """Of each search of a proof: a few tenths of a second in two dimensions."""
 
@@ -120,19 +126,40 @@ def _beside(found: Nonsmooth, proved: Sliding) -> Nonsmooth:
     return found._replace(sliding=sliding)
 
 
-def practical_flow(system: Flow, w: np.ndarray) -> Sliding | None:
+def practical_flow(system: Flow, w: np.ndarray, *, brief: bool = False) -> Sliding | None:
     """Return what is proved of a rule with eps beyond its Jacobian; None for other rules.
 
     Within the radius ‖g‖ falls for ever, past eps, where the rule is USAM, and beyond, where it is
     SAM.
+
+    Args:
+        system: the flow.
+        w: a critical point.
+        brief: whether to stop after half a second, with a smaller radius; else after a few seconds.
+
     """
     step = system.rule.ascent_step(system.loss)
-    if step is None or not step.eps or not isinstance(system.loss, ExpressionLoss):
+    # Without an ascent the Jacobian says all.
+    if step is None or not (step.eps and step.rho) or not isinstance(system.loss, ExpressionLoss):
         return None
-    proof = certify_sliding(system, w, end=False, near=False, max_cells=_CELLS)
+    most = _CELLS if brief else _MORE_CELLS
+    proof = certify_sliding(system, w, end=False, near=False, max_cells=most)
+    kept = Sliding(Evidence.proved, without_eps=_without_eps(system, w))
     if proof.verdict is not Verdict.proved:
-        return Sliding(Evidence.proved, reason=proof.reason or proof.radius_limit)
-    return Sliding(Evidence.proved, finite_time=False, radius=proof.radius)
+        return kept._replace(reason=proof.reason or proof.radius_limit)
+    return kept._replace(finite_time=False, radius=proof.radius)
+
+
+def brief_radius(system: Flow) -> bool:
+    """Say whether the radius of a rule with eps is proved in a few tenths of a second."""
+    return system.dim <= _FEW and isinstance(system.loss, ExpressionLoss)
+
+
+def _without_eps(system: Flow, w: np.ndarray) -> tuple[float, ...] | None:
+    """Return the direction in which a solution is proved to leave where eps is 0."""
+    rule = eqx.tree_at(lambda rule: rule.eps, system.rule, jnp.zeros(()))
+    options = {"end": False, "near": False, "radius": False, "max_cells": _CELLS}
+    return certify_sliding(Flow(system.loss, rule), w, **options).leaves
 
 
 def with_end(found: Nonsmooth, system: Flow, w: Array, hessian: np.ndarray) -> Nonsmooth:
