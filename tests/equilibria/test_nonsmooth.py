@@ -180,7 +180,10 @@ def test_rules_near_sam_are_held_where_sam_is(made, trap, none):
     still = sf.Flow(sf.losses.saddle((1.0, -0.5)), made(rho=0.0))
     assert sf.classify(still, [0.0, 0.0]).kind is sf.Kind.undefined
     heavy = sf.Map(sf.losses.saddle((1.0, -0.5)), made(rho=0.1), lr=0.1, momentum=0.5)
-    assert sf.classify(heavy, [0.0, 0.0]).kind is sf.Kind.undefined
+    local = sf.classify(heavy, [0.0, 0.0]).local
+    # Nothing by the rule's own theory, but orbits come to cycles.
+    assert (local.cycles, local.trap, local.kind) == ((), None, sf.Kind.cycle)
+    assert local.cycles_on_loss[0].period == 2
 
 
 @pytest.mark.parametrize(
