@@ -235,6 +235,9 @@ def test_orbits_on_another_cycle_or_at_another_distance_differ_from_what_is_loca
         local = found.local._replace(on_loss=found.local.on_loss._replace(cycles=(cycle,)))
         seen = (["trap"], np.array([0]), np.array([distance]))
         assert (disagreement(sf.Kind.cycle, local, *seen) == "") is agrees
+        # As VaSSO's at the saddle of the quartic: some starts turn beside the cycle of others.
+        beside = local._replace(on_loss=local.on_loss._replace(outcomes=("cycle", "turns")))
+        assert disagreement(sf.Kind.cycle, beside, *seen) == ""
     assert "rotation" in said(sf.Kind.rotation, "leaves", 0, 1.0)
 
 
