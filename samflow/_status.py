@@ -95,8 +95,7 @@ class Kind(enum.StrEnum):
     Normalised SAM has no Jacobian at a critical point. What holds it there instead is `sliding`
     for the flow, and for the map an attracting cycle about the point (`cycle`), or an invariant
     ball: a `chaotic_trap` where chaos is proved, a `trap` where it is not. `rotation` means that
-    orbits turn about the point on the loss itself, on no cycle of a period that was looked for, and
-    are not seen to part.
+    orbits turn about the point on the loss itself, on no cycle of a period that was looked for.
     `undefined` means that there is no Jacobian and that none of these is known.
     """
 

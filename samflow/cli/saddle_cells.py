@@ -18,7 +18,7 @@ def classified_row(behaviour: "Behaviour") -> list[str]:
     proof = "yes" if behaviour.verdict == "proved" else "no"
     if local is not None and has_no_jacobian(behaviour):
         proof = "in theory" if local.exact else "quadratic part"
-        if local.decided_on_loss:
+        if local.decided_on_loss or (local.on_loss is not None and behaviour.kind == "undefined"):
             proof = "located" if local.cycles_on_loss else "observed"
     return [_multipliers(behaviour), str(behaviour.kind), _attractor(behaviour), proof]
 

@@ -336,6 +336,8 @@ def _held(found: "Survey") -> list[str]:
         fates = [set(b.fate.fates) for b in behaviours if b.fate is not None]
         if fates:
             text = f"orbits stay near {sum(seen <= _STAYS for seen in fates)} of {len(fates)}"
+            gone = sum(map(is_let_go, behaviours))
+            text += f", let go by {gone} (proved)" * bool(gone)
         elif all(b.status == Status.not_differentiable for b in behaviours):
             text = _by_theory_or_proof(behaviours)
         else:
@@ -347,8 +349,7 @@ def _held(found: "Survey") -> list[str]:
 
 def _by_theory_or_proof(behaviours: Sequence["Behaviour"]) -> str:
     """Say near how many points a rule without a Jacobian is held: a proof overrules the kind."""
-    proved = sum(is_held(b) for b in behaviours)
-    gone = sum(is_let_go(b) for b in behaviours)
+    proved, gone = sum(map(is_held, behaviours)), sum(map(is_let_go, behaviours))
     rest = [b for b in behaviours if not (is_held(b) or is_let_go(b))]
     held = proved + sum(b.kind in HOLD for b in rest)
     text = f"held near {held} of {len(behaviours)}"

@@ -51,9 +51,12 @@ def disagreement(
 def _on_a_cycle(local: Nonsmooth, period: int, far: float) -> bool:
     """Say whether a cycle of this period and largest distance is one of those that are known.
 
-    Period 0, of an orbit without a period that was seen, agrees with the longer ones.
+    Period 0, of an orbit without a period that was seen, agrees with the longer ones, and with
+    anything where orbits that turn on no located cycle are known beside.
     """
     if local.on_loss is not None:
+        if not period and "turns" in local.on_loss.outcomes:
+            return True
         return any(
             (cycle.period == period if period else cycle.period > LONGEST_PERIOD)
             and abs(far - cycle.farthest) <= _SEEN * cycle.farthest

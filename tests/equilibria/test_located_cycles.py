@@ -228,6 +228,16 @@ def test_orbits_on_another_cycle_or_at_another_distance_differ_from_what_is_loca
         text = said(sf.Kind.cycle, fates, period, distance)
         assert text.startswith("orbits differ from theory, which predicts: a 7-cycle, rotation 4/7")
     assert said(sf.Kind.rotation, "trap", 0, far) == ""
+    # A period longer than 64 is not looked for in orbits, as ASAM's 106 on the quartic: they are
+    # seen as trapped. The distances tell.
+    for period, distance, agrees in ((65, far, True), (64, far, False), (65, 1.02 * far, False)):
+        cycle = found.local.on_loss.cycles[0]._replace(period=period)
+        local = found.local._replace(on_loss=found.local.on_loss._replace(cycles=(cycle,)))
+        seen = (["trap"], np.array([0]), np.array([distance]))
+        assert (disagreement(sf.Kind.cycle, local, *seen) == "") is agrees
+        # As VaSSO's at the saddle of the quartic: some starts turn beside the cycle of others.
+        beside = local._replace(on_loss=local.on_loss._replace(outcomes=("cycle", "turns")))
+        assert disagreement(sf.Kind.cycle, beside, *seen) == ""
     assert "rotation" in said(sf.Kind.rotation, "leaves", 0, 1.0)
 
 
