@@ -8,19 +8,22 @@ import numpy as np
 import sympy
 
 from samflow import _checks, theory
-from samflow._status import Kind, Status
+from samflow._status import Kind, Status, Verdict
 from samflow._types import ArrayLike
 from samflow.equilibria.nonsmooth.arriving import Evidence, Sliding
 from samflow.equilibria.nonsmooth.flows import practical_flow, with_end
 from samflow.equilibria.stability import classify
+from samflow.proofs.traps import certify_trap
 from samflow.records import AbstractRecord, Names, Provenance, axes, provenance
-from samflow.rules import GD, is_normalised
+from samflow.rules import GD, Ascent, is_normalised
 from samflow.systems import AbstractSystem, Flow, Map
 from samflow.systems.base import check_fixed
 from samflow.systems.hyperparameters import theory_settings
 from samflow.theory.symbols import eps, rho
 from samflow.theory.windows import ABOVE_ZERO, TO_INFINITY
 
+_TRAP_DIM, _TRAP_CELLS, _TRAP_STEPS = 3, 1000, 500
+"""How long a trap of SAM's map is searched: half a second or so."""
 NEUTRAL = 1e-9
 """Relative: a Hessian eigenvalue at most this times the largest counts as 0, and a multiplier this
 near to the unit circle as neutral."""
@@ -54,6 +57,8 @@ class Conditions(AbstractRecord):
         sliding: of the flow of a rule that jumps at the point, what is known of it there, and what
             that rests on; of the flow of practical SAM on a formula the radius that is proved to be
             kept; None for others.
+        trap: of the map of SAM on a formula, without momentum and in up to three dimensions: what
+            a short search of `certify_trap` proves at its own rho and lr; empty for others.
         kind: theory's verdict at the point for the system as it is; None without a point, or
             where theory has none.
         status: located; not differentiable (normalised SAM has no Jacobian at a critical point,
@@ -86,6 +91,7 @@ class Conditions(AbstractRecord):
     momentum_window: theory.Window | None = eqx.field(static=True, metadata=axes(hidden=True))
     eps_window: theory.Window | None = eqx.field(static=True, metadata=axes(hidden=True))
     sliding: Sliding | None = eqx.field(static=True)
+    trap: str = eqx.field(static=True)
     kind: Kind | None = eqx.field(static=True)
     status: Status = eqx.field(static=True)
     closed_forms: str = eqx.field(static=True)
@@ -113,6 +119,7 @@ class Conditions(AbstractRecord):
         flow = self.lr_window is None
         lines += [window.describe(flow=flow) for window in self.windows]
         lines += [f"{self.kind}: {self.sliding}"] if self.sliding is not None else []
+        lines += [self.trap] if self.trap else []
         return "\n".join(lines)
 
 
@@ -121,7 +128,8 @@ def conditions(system: AbstractSystem, w: ArrayLike | None = None) -> Conditions
 
     Of GD, USAM, two-step and Hessian USAM, of practical SAM, which at a critical point is USAM
     with ρ/ε for ρ, and of the flows of normalised SAM and its relatives, on the loss itself. Of
-    other rules `status` says why there are none.
+    SAM's map it says what is proved at its own rho and lr; give ranges to `certify_trap`. Of other
+    rules `status` says why there are none.
 
     >>> import jax; jax.config.update("jax_enable_x64", True)
     >>> import samflow as sf
@@ -170,10 +178,20 @@ def conditions(system: AbstractSystem, w: ArrayLike | None = None) -> Conditions
         flat = NEUTRAL * max(abs(value) for value in curvature)  # in the unit of the Hessian
         windows = _windows(system, curvature, flat)
         kind = theory.kind(curvature, tolerance=NEUTRAL, **theory_settings(system))
+    trap = "" if w is None or status is not Status.not_differentiable else _trap(system, w)
     forms, sliding = system.rule.closed_forms, None
     if isinstance(system, Flow) and w is not None and kind is not None:
         sliding = practical_flow(system, np.asarray(w, dtype=float))
-    return Conditions(formulas, curvature, *windows, sliding, kind, status, forms, where)
+    return Conditions(formulas, curvature, *windows, sliding, trap, kind, status, forms, where)
+
+
+def _trap(system: Map | Flow, w: Any) -> str:
+    """Say what a short search proves of SAM's map; empty where none can be made."""
+    tried = isinstance(system, Map) and system.rule.ascent is Ascent.unit
+    if not tried or system.momentum is not None or system.dim > _TRAP_DIM:
+        return ""
+    found = certify_trap(system, w, max_cells=_TRAP_CELLS, max_steps=_TRAP_STEPS)
+    return "" if found.verdict is Verdict.unsupported else found.summary()
 
 
 def _of_sliding(
@@ -192,7 +210,9 @@ def _of_sliding(
     status = Status.not_differentiable if window is None else Status.located
     forms = system.rule.closed_forms
     nothing = (None, None, None)
-    return Conditions((), curvature, window, *nothing, sliding, found.kind, status, forms, where)
+    return Conditions(
+        (), curvature, window, *nothing, sliding, "", found.kind, status, forms, where
+    )
 
 
 def _falling_window(sliding: Sliding) -> theory.Window | None:

@@ -253,3 +253,17 @@ def test_without_a_formula_the_window_is_bracketed_by_minimisation():
     # Bisected to 1e-4 of rho.
     assert float(found.rho_window.high.value) == pytest.approx(1, abs=2e-4)
     assert "by minimisation over the sphere" in str(found)
+
+
+def test_of_sams_map_it_says_what_is_proved_at_its_own_rho_and_lr():
+    """The quartic's saddle holds SAM's map for rho < 1 at small lr, and lets it go beyond."""
+    for rho, verdict in ((0.5, "proved"), (1.2, "refuted")):
+        made = sf.Map(sf.losses.quartic(), sf.SAM(rho=rho), lr=0.01)
+        found = sf.conditions(made, [0.0, 0.0])
+        assert verdict in found.trap
+        assert found.trap in str(found)
+    assert sf.conditions(made).trap == ""
+    assert (
+        sf.conditions(sf.Map(made.loss, sf.SAM(rho=0.5), lr=0.01, momentum=0.5), [0.0, 0.0]).trap
+        == ""
+    )
