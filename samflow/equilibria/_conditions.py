@@ -187,8 +187,9 @@ def conditions(system: AbstractSystem, w: ArrayLike | None = None) -> Conditions
 
 def _trap(system: Map | Flow, w: Any) -> str:
     """Say what a short search proves of SAM's map; empty where none can be made."""
-    tried = isinstance(system, Map) and system.rule.ascent is Ascent.unit
-    if not tried or system.momentum is not None or system.dim > _TRAP_DIM:
+    if not isinstance(system, Map) or system.momentum is not None:
+        return ""
+    if system.rule.ascent is not Ascent.unit or system.dim > _TRAP_DIM:
         return ""
     found = certify_trap(system, w, max_cells=_TRAP_CELLS, max_steps=_TRAP_STEPS)
     return "" if found.verdict is Verdict.unsupported else found.summary()
