@@ -45,6 +45,8 @@ _SAME = 1e-6
 """Points nearer than this, relative to the box, are one point found twice."""
 _TRAP_DIM, _TRAP_CELLS, _TRAP_STEPS = 3, 300, 100
 """How long a trap of SAM's map is searched: a tenth of a second or so a point."""
+_AT_MINIMUM = 100
+"""Cells at a minimum, of which fewer people ask whether it holds SAM."""
 
 
 def survey(
@@ -258,7 +260,8 @@ def _trap(system: Map, place: _Place) -> TrapClaim | None:
     tried = system.rule.ascent is Ascent.unit and system.momentum is None
     if not tried or system.dim > _TRAP_DIM or _shape(place.spans) == "degenerate":
         return None
-    found = certify_trap(system, place.w, max_cells=_TRAP_CELLS, max_steps=_TRAP_STEPS)
+    cells = _AT_MINIMUM if _shape(place.spans) == "minimum" else _TRAP_CELLS
+    found = certify_trap(system, place.w, max_cells=cells, max_steps=_TRAP_STEPS)
     return None if found.verdict is Verdict.unsupported else found
 
 
