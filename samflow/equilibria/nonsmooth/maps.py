@@ -130,11 +130,13 @@ def _flip(scheme: str, momentum: float) -> Any:
 
 def _generalised(left: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the real eigenpairs of left u = ν right u, with unit vectors."""
-    import scipy.linalg  # slow to import, and seldom needed
-
     if np.linalg.eigvalsh(right)[0] > 0:
-        values, vectors = scipy.linalg.eigh(left, right)
+        root = np.linalg.inv(np.linalg.cholesky(right))
+        values, vectors = np.linalg.eigh(root @ left @ root.T)
+        vectors = root.T @ vectors
     else:  # beyond the flip of gradient descent: not definite, eigenvalues may be complex
+        import scipy.linalg  # slow to import, and seldom needed
+
         found: Any = scipy.linalg.eig(left, right)
         real = np.isfinite(found[0]) & (np.abs(np.imag(found[0])) <= EQUAL * np.abs(found[0]))
         values, vectors = np.real(found[0][real]), np.real(found[1][:, real])
