@@ -46,6 +46,7 @@ class Limits(NamedTuple):
     num_images: int
 
 
+@np.errstate(over="ignore", invalid="ignore")  # images that run away; none is kept
 def grow(system: AbstractMap, saddle: np.ndarray, start: np.ndarray, limits: Limits) -> Arm:
     """Return the arm that begins at `saddle` and goes through `start`, which is beside it."""
     image = np.asarray(system.step(start))
