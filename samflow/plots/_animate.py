@@ -106,7 +106,7 @@ def animate(
             gather(each, box, starts=starts, manifolds=manifolds, **computed) for each in systems
         ]
         if single:
-            record = shown[0].orbits if orbits is None else orbits
+            record: Any = shown[0].orbits if orbits is None else orbits
             numbers = _frames(record, _checks.count("frames", frames))
             film = _running(figure, shown[0], look, record, numbers, titles)
         else:

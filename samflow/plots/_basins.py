@@ -161,11 +161,14 @@ def draw_basins(ax: Axes, found: Basins, look: dict[int, Region]) -> None:
 
 
 def draw_cycles(ax: Axes, found: Basins, colour: Any) -> None:
-    """Draw the points of the cycles among the attractors."""
+    """Draw the points of the cycles among the attractors, as far as they lie in the box."""
+    low, high = np.array(found.box).T
     for attractor in found.attractors:
-        if attractor.period > 1:
+        points = _points(attractor)
+        seen = points[((points >= low) & (points <= high)).all(axis=1)]
+        if attractor.period > 1 and len(seen):
             ax.plot(
-                *_points(attractor).T,
+                *seen.T,
                 linestyle="none",
                 marker="o",
                 color=colour,
@@ -219,7 +222,7 @@ def _group_name(group: Sequence[Attractor]) -> str:
     periods = {one.period for one in group}
     if len(periods) == 1 and group[0].kind is Kind.cycle:
         return f"basin of the {group[0].period}-cycle about ({at})"
-    return f"basin of ({at}) or a cycle by it" if len(periods) > 1 else f"basin of ({at})"
+    return f"basin of {'or about ' if len(periods) > 1 else ''}({at})"
 
 
 def _printed(text: str) -> str:

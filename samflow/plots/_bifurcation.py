@@ -70,8 +70,8 @@ def bifurcation(
         )
     legend = _checks.known("legend", legend, style.LEGENDS)
     height = observable if callable(observable) else lambda states: states[..., observable]
-    numbered = not callable(observable) and observable >= 0
-    named = f"$w_{observable + 1}$" if numbered else ""
+    entry = -1 if callable(observable) else observable
+    named = f"$w_{entry + 1}$" if entry >= 0 else ""
     (parameter,) = names
     with style.styled():
         figure = style.sized_figure(size, (style.COLUMN, 2.7)) if ax is None else None

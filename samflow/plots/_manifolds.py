@@ -77,15 +77,28 @@ def listed(found: Any, name: str) -> tuple[Manifolds, ...]:
 
 
 def draw_manifolds(
-    ax: Axes, curves: Sequence[Manifolds], chosen: Palette, *, unstable: bool = True
+    ax: Axes,
+    curves: Sequence[Manifolds],
+    chosen: Palette,
+    *,
+    unstable: bool = True,
+    resolved: float = np.inf,
 ) -> None:
-    """Draw the stable arms of all saddles, and the unstable ones unless told not to."""
-    for found in curves:
-        for arm in found.unstable if unstable else ():
-            look: Any = {"linestyle": (0, (4, 1.6)), "linewidth": 0.8, "zorder": 4.6}
-            colour = chosen["unstable curve"]
-            ax.plot(*arm.points.T, color=colour, label=_UNSTABLE, gid=_UNSTABLE, **look)
-        for arm in found.stable:
-            look = {"linewidth": 1.2, "zorder": 4.5}
-            colour = chosen["stable curve"]
-            ax.plot(*arm.points.T, color=colour, label=_STABLE, gid=_STABLE, **look)
+    """Draw the stable arms of all saddles, and the unstable ones unless told not to.
+
+    Arms whose error is above `resolved` are left out, and the legend says so.
+    """
+    looks: Any = (
+        ("stable", _STABLE, {"linewidth": 1.2, "zorder": 4.5}),
+        ("unstable", _UNSTABLE, {"linestyle": (0, (4, 1.6)), "linewidth": 0.8, "zorder": 4.6}),
+    )
+    left_out = False
+    for name, label, look in looks if unstable else looks[:1]:
+        colour = chosen[f"{name} curve"]
+        for arm in (arm for found in curves for arm in getattr(found, name)):
+            if arm.error <= resolved:  # NaN, too, is left out
+                ax.plot(*arm.points.T, color=colour, label=label, gid=label, **look)
+            else:
+                left_out = True
+    if left_out:
+        ax.plot([], [], linestyle="none", label="(curves not resolved: left out)", zorder=4.7)

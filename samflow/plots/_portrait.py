@@ -59,7 +59,8 @@ def portrait(
         basins: a record of `sf.basins`, drawn beneath; or True, to compute one of 120 × 120 starts.
         manifolds: records of `sf.manifolds`: stable curves, which separate basins, are solid,
             unstable ones dashed. Or True, to compute those of every saddle with a Jacobian in the
-            box, with 20,000 points an arm at most.
+            box, with 20,000 points an arm at most. An arm whose error is above 1 % of the box, as
+            where it folds without end, is left out, and the legend says so.
         levels: values of the loss at which to draw level sets. Or their number: they are then
             drawn at quantiles of the loss in the box, and through its saddles.
         layers: which of `samflow.plots.LAYERS` to draw. By default all; over basins no levels,

@@ -109,24 +109,25 @@ def _draw_epochs(ax: Axes, found: Any) -> None:
 
 
 def _draw_motion(ax: Axes, found: Any) -> None:
+    thin: Any = {"color": style.BLACK, "linewidth": 0.9, "zorder": 2.5}
+    thick: Any = {"color": style.SKY, "linewidth": 2.4, "zorder": 2}
     looks = (
-        ("escaping", found.escape, "P1", style.VERMILION, "at the switch"),
-        ("converging", found.convergence, "P4", style.BLUE, "at the end"),
+        ("escaping", found.escape, "P1", thin, "at the switch"),
+        ("converging", found.convergence, "P4", thick, "at the end"),
     )
     claims = {claim.name: claim for claim in found.phases}
     largest: list[float] = []
-    for name, rate, claim, colour, where in looks:
+    for name, rate, claim, look, where in looks:
         values = np.abs(np.asarray(getattr(found, name)))
         values = np.where(values > 0, values, np.nan)
         label = rf"motion along $v$ {where}"
         largest.append(np.nanmax(values, initial=0.0))
-        ax.plot(values, color=colour, linewidth=0.9, label=label, zorder=2, gid=name)
+        ax.plot(values, label=label, gid=name, **look)
         predicted = claims[claim].predicted if claim in claims else np.nan
         if rate.found and np.isfinite(predicted):
             steps = np.arange(rate.start, rate.stop + 1)
             line = _SHIFT * values[rate.start] * np.exp(predicted * (steps - rate.start))
-            look: Any = {"color": style.GREY, "linestyle": "--", "zorder": 3, "gid": claim}
-            ax.plot(steps, line, label="predicted slope", **look)
+            ax.plot(steps, line, "--", color=style.VERMILION, label="predicted slope", gid=claim)
     ax.set_yscale("log")
     if np.isfinite(largest).all() and max(largest) > 0:
         _from_rounding_on(ax, np.array([_ROUNDING**2 * max(largest), _SHIFT * max(largest)]))

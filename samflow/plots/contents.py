@@ -34,6 +34,10 @@ _RESOLUTION = 120
 _CURVE_POINTS = 20_000
 """Points an arm of curves that are not given: one that folds without end stops early."""
 
+_RESOLVED = 0.01
+"""Curves with a larger error, as a part of the box, are left out: they would show a tangle that is
+not there, or not all of it."""
+
 
 class Contents(NamedTuple):
     """All that a portrait of one system shows."""
@@ -138,7 +142,8 @@ def draw_contents(
     if "nullclines" in look.layers:
         pair = colours["first nullcline"], colours["second nullcline"]
         layers.draw_nullclines(ax, shown.system, shown.field, colours=pair)
-    _manifolds.draw_manifolds(ax, shown.manifolds, colours)
+    extent = float(np.ptp(np.array(shown.box), axis=1).max())
+    _manifolds.draw_manifolds(ax, shown.manifolds, colours, resolved=_RESOLVED * extent)
     if shown.orbits is not None:
         layers.draw_orbits(ax, shown.orbits, colour=colours["orbits"])
     if "directions" in look.layers:

@@ -204,7 +204,7 @@ def _rendered(figure: Figure, kind: str) -> bytes:
 def _as_pgf(figure: Figure) -> bytes:
     """Return PGF, in the fonts of the document that includes it."""
     buffer = io.BytesIO()
-    own = {"pgf.texsystem": latex(), "pgf.rcfonts": False, "font.family": "serif"}
+    own: Any = {"pgf.texsystem": latex(), "pgf.rcfonts": False, "font.family": "serif"}
     with styled(), matplotlib.rc_context(own), _tex_commands(figure):
         figure.savefig(buffer, format="pgf")
     return buffer.getvalue()

@@ -152,7 +152,8 @@ def _legend(figure: Figure, axes: Iterable[Axes], where: str, columns: int) -> N
     if entries:
         labels = sorted(entries, key=lambda label: _height(entries[label]))
         handles = [entries[label] for label in labels]
-        legend = figure.legend(handles, labels, loc=f"outside {where}", ncols=columns)
+        place: Any = f"outside {where}"
+        legend = figure.legend(handles, labels, loc=place, ncols=columns)
         legend.set_gid(f"columns {columns}")
 
 
@@ -175,5 +176,6 @@ def _pack(legend: Legend, figure: Figure) -> None:
         parts = [items[i : i + rows] for i in range(0, len(items), rows)]
         columns[:] = [VPacker(pad=0, sep=gap, align="baseline", children=part) for part in parts]
         box.set_figure(figure)
-        if legend.get_tightbbox().width <= figure.bbox.width:
+        extent: Any = legend.get_tightbbox()
+        if extent.width <= figure.bbox.width:
             return
