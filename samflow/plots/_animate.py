@@ -98,6 +98,7 @@ def animate(
     legend = _checks.known("legend", legend, style.LEGENDS)
     rate = _checks.positive("per_second", per_second)
     dots = _checks.positive("dots_per_inch", dots_per_inch)
+    number = _checks.count("frames", frames)
     look = make_look(layers, levels, colours, basins=basins, manifolds=manifolds)
     computed: Any = {"length": length, "fixed_points": None, "basins": basins}
     with style.styled():
@@ -107,7 +108,7 @@ def animate(
         ]
         if single:
             record: Any = shown[0].orbits if orbits is None else orbits
-            numbers = _frames(record, _checks.count("frames", frames))
+            numbers = _frames(record, number)
             film = _running(figure, shown[0], look, record, numbers, titles)
         else:
             numbers = np.arange(len(shown))
@@ -128,7 +129,7 @@ def animate(
 def _target(path: str | os.PathLike[str]) -> Path:
     """Return the path with its ending, if such a file can be written here."""
     path, found = Path(path), shutil.which("ffmpeg") is not None
-    if not path.suffix.removeprefix(".").isalpha():
+    if not path.suffix[1:2].isalpha():  # none, or part of a stem as in rho=0.5
         path = path.with_name(path.name + (".mp4" if found else ".gif"))
     path = _checks.writable("path", path, ENDINGS)
     if path.suffix == ".mp4" and not found:
