@@ -6,6 +6,7 @@ import pytest
 import samflow as sf
 from samflow import plots
 from samflow._checks import ArgumentError
+from samflow._status import Kind
 from samflow.attractors import OrbitDiagram, orbit_diagram
 
 WELL = sf.loss("-y**2/2 + y**4/4")
@@ -36,7 +37,9 @@ def test_branches_orbits_and_the_pitchfork_are_where_the_records_say(branch, orb
     solid = [line for line in ax.lines if line.get_label() == "attracting"]
     drawn = np.concatenate([line.get_xydata() for line in solid])
     drawn = drawn[np.isfinite(drawn[:, 1])]
-    assert drawn[:, 0].min() == pytest.approx(1.0, abs=1e-6)
+    attracts = np.array([kind is Kind.attracting for kind in branch.kinds])
+    assert np.array_equal(drawn[:, 0], branch.parameter[attracts])
+    assert np.array_equal(attracts, branch.parameter > 1)
     (mark,) = [line for line in ax.lines if line.get_label() == "pitchfork"]
     assert mark.get_xydata()[0] == pytest.approx([1.0, 0.0], abs=1e-6)
     assert (ax.get_xlabel(), ax.get_ylabel(), ax.get_title()) == (r"$\rho$", "$w_1$", "A well")
