@@ -6,9 +6,8 @@ import typer
 from rich.text import Text
 
 from samflow.cli import options
-from samflow.cli.output import checked_path, deliver, progress, say, writing
+from samflow.cli.output import deliver, picture_path, progress, say, writing
 
-_SUFFIXES = (".pdf", ".png", ".svg")
 _NUM_VALUES = 300
 _NUM_KEPT = 64
 _BESIDE = 1e-3
@@ -43,7 +42,7 @@ Depth = Annotated[
     ),
 ]
 Picture = Annotated[
-    str, typer.Option("--output", "-o", help="File for the picture: .pdf, .png or .svg.")
+    str, typer.Option("--output", "-o", help=f"File for the picture: {options.PICTURES}.")
 ]
 
 
@@ -65,7 +64,7 @@ def command(
     json: options.AsJson = False,
 ) -> int:
     """Follow fixed points of a map along a hyperparameter; draw them and print bifurcations."""
-    path = checked_path(output, _SUFFIXES)
+    path = picture_path(output)
     assert path is not None  # --output is required
     import numpy as np
 

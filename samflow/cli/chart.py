@@ -6,9 +6,7 @@ import typer
 from rich.text import Text
 
 from samflow.cli import options
-from samflow.cli.output import checked_path, deliver, writing
-
-_SUFFIXES = (".pdf", ".png", ".svg")
+from samflow.cli.output import deliver, picture_path, writing
 
 Point = Annotated[str, typer.Option("--point", help="The critical point, such as 0,1.")]
 RhoRange = Annotated[str, typer.Option("--rho", help="Lowest and highest radius, such as 0,0.3.")]
@@ -17,7 +15,7 @@ LrRange = Annotated[
 ]
 Resolution = Annotated[int, options.whole_option("--resolution", help="Values of rho, and of lr.")]
 Picture = Annotated[
-    str, typer.Option("--output", "-o", help="File for the picture: .pdf, .png or .svg.")
+    str, typer.Option("--output", "-o", help=f"File for the picture: {options.PICTURES}.")
 ]
 
 
@@ -35,7 +33,7 @@ def command(
     json: options.AsJson = False,
 ) -> int:
     """Draw what a critical point is for a rule, over a plane of rho and lr."""
-    path = checked_path(output, _SUFFIXES)
+    path = picture_path(output)
     assert path is not None  # --output is required
     import numpy as np
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from samflow.cli.output import say
+from samflow.cli.output import PICTURE_SUFFIXES, say
 
 if TYPE_CHECKING:
     from samflow._types import Box
@@ -87,6 +87,9 @@ OutputOfRecord = Annotated[
         "booktabs), or all arrays in .nc (netCDF).",
     ),
 ]
+
+PICTURES = f"{', '.join(PICTURE_SUFFIXES[:-1])} or {PICTURE_SUFFIXES[-1]} (needs LaTeX)"
+"""How help texts list the formats of pictures."""
 
 _HALF_WIDTH = 3.0
 MOST_SEED = 2**63

@@ -26,6 +26,9 @@ TEXT_SUFFIXES = (".json", ".txt")
 RECORD_SUFFIXES = (*TEXT_SUFFIXES, ".csv", ".tex", ".nc")
 """Of a command whose result is one record."""
 
+PICTURE_SUFFIXES = (".pdf", ".svg", ".png", ".eps", ".pgf")
+FILM_SUFFIXES = (".mp4", ".gif")
+
 
 class Meter:
     """Tells a person who waits what is being done, how much of it is, and when the rest will be.
@@ -59,6 +62,25 @@ def checked_path(output: str | None, suffixes: Sequence[str]) -> Path | None:
             "Argument `-o` must be given if stdout is closed, because the result would be lost."
         )
     return None if output is None else _checks.writable("-o", output, suffixes)
+
+
+def picture_path(
+    output: str | None, *, more: Sequence[str] = (), films: bool = False
+) -> Path | None:
+    """Return the path given with -o if it can be a picture: ask before any work is done.
+
+    `more` are other suffixes that the command writes, `films` whether it writes films.
+    """
+    path = checked_path(output, (*more, *PICTURE_SUFFIXES, *(FILM_SUFFIXES if films else ())))
+    if path is not None and path.suffix == ".pgf":
+        from samflow.plots.files import check_latex
+
+        check_latex()
+    if path is not None and path.suffix == ".mp4":
+        from samflow.plots import film_path
+
+        film_path(path)
+    return path
 
 
 def deliver(
@@ -142,11 +164,14 @@ def _text(content: Sequence[RenderableType], file: Any) -> str:
 
 
 __all__ = [
+    "FILM_SUFFIXES",
+    "PICTURE_SUFFIXES",
     "RECORD_SUFFIXES",
     "TEXT_SUFFIXES",
     "checked_path",
     "deliver",
     "indented",
+    "picture_path",
     "progress",
     "say",
     "table_of",
