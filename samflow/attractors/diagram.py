@@ -52,6 +52,7 @@ class OrbitDiagram(AbstractRecord):
         return values[finite], self.states[finite]
 
 
+@_checks.untraced()
 def orbit_diagram(
     system: AbstractMap,
     w0: ArrayLike,

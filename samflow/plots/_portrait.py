@@ -40,6 +40,7 @@ _STREAM_DENSITY = 0.32
 """Density of streamlines, in matplotlib's units, for each inch of a panel's width."""
 
 
+@_checks.untraced(None)
 def portrait(
     system: AbstractSystem,
     box: Any,

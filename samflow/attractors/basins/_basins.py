@@ -27,6 +27,7 @@ _ENDINGS = {
 }
 
 
+@_checks.untraced()
 def basins(
     system: AbstractSystem,
     box: Any,

@@ -22,6 +22,7 @@ _LEFT = 5.0
 """An orbit that ends farther away than so many steps are long has left."""
 
 
+@_checks.untraced(None)
 def stability_chart(
     loss: AbstractLoss,
     rule: AbstractRule,

@@ -24,6 +24,7 @@ _PERIODIC = 1e-9
 _BESIDE = 1e-3
 
 
+@_checks.untraced()
 def families(
     system: AbstractMap | AbstractFlow,
     w0: ArrayLike,

@@ -29,6 +29,7 @@ _GROWN = 10.0
 _MOST_IMAGES = 100_000
 
 
+@_checks.untraced()
 def manifolds(
     system: AbstractMap | AbstractFlow,
     w: ArrayLike,

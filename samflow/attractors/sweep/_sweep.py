@@ -3,30 +3,25 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.errors import ConcretizationTypeError, TracerArrayConversionError
-from jaxtyping import Array
 
 from samflow import _checks
 from samflow._schedule import check_steps
 from samflow._types import ArrayLike
-from samflow.attractors.sweep import measures
-from samflow.attractors.sweep.measures import Cells, Found, Options
+from samflow.attractors.sweep import functions, measures
+from samflow.attractors.sweep.measures import Cells, Options
 from samflow.attractors.sweep.records import Sweep
 from samflow.orbits._iterate import start_states
 from samflow.records import provenance
+from samflow.records.variables import Variables
 from samflow.systems import AbstractMap, AbstractSystem
 from samflow.systems.base import check_fixed, check_system
-from samflow.systems.leaves import Leaf, Varied, find_leaf
-
-_OWN_BLOCK = 1024
-_AT_ONCE = 64
-_NOT_TRACEABLE = (ConcretizationTypeError, TracerArrayConversionError, _checks.ArgumentError)
+from samflow.systems.leaves import Leaf, Varied, check_values, find_leaf
 
 
+@_checks.untraced(None)
 def sweep(
     system: AbstractSystem,
     grid: Mapping[str, ArrayLike],
@@ -58,7 +53,7 @@ def sweep(
     "exponent"   the largest Lyapunov exponent over `num_steps`, status
     "classify"   kind, margin and status of the point `w0`
     "fate"       outcome and period of orbits that begin near `w0`
-    a function   what it returns of the system: a number, text, array, or dict of these
+    a function   what it returns of the system: a number, text, array, record, or dict of these
     ===========  ===================================================================
 
     Args:
@@ -76,7 +71,9 @@ def sweep(
     Returns:
         A `Sweep`; what fails in a cell is its status. All analyses but "fate" run the grid in one
         compiled program, and so does a function that JAX can trace. Another function, as one that
-        calls `classify`, is called cell by cell; `compiled` says which.
+        calls `classify`, is called cell by cell; `compiled` says which. Of a record there are the
+        variables of its Dataset; where cells have different numbers of items, as of fixed points,
+        the rest is NaN or an empty word.
 
     Raises:
         ArgumentError: for an unknown analysis or parameter, values out of the parameter's range
@@ -88,7 +85,6 @@ def sweep(
     check_system(system, changing=True)
     leaves, axes = _axes(system, grid)
     cells = _cells(system, leaves, axes, w0)
-    total = len(cells.starts)
     if isinstance(of, str):
         measure = measures.known(of)
         if measure.maps and not isinstance(system, AbstractMap):
@@ -107,23 +103,31 @@ def sweep(
             _check_schedules(cells, last)
         else:
             check_fixed(system)
-        run: Callable[[Cells], Found] = lambda part: measure.function(part, options)  # noqa: E731
-        found = _in_blocks(run, cells, measure.block, progress)
-        name, compiled = of, measure.compiled
+        run = lambda part: functions.named(measure.function(part, options))  # noqa: E731
+        name, block, compiled = of, measure.block, measure.compiled
     elif callable(of):
         check_fixed(system)
-        found, compiled = _function(of, cells, progress)
-        name = getattr(of, "__name__", type(of).__name__)
+        compiled = functions.is_traceable(of, cells)
+        apply = functions.together if compiled else functions.cell_by_cell
+        run = lambda part: apply(of, part)  # noqa: E731
+        name, block = getattr(of, "__name__", type(of).__name__), functions.BLOCK if compiled else 1
     else:
         raise _checks.ArgumentError(
             f"Argument `of` must be the name of an analysis ({', '.join(measures.MEASURES)}) or a "
             f"function of the system, but is {_checks.excerpt(of)}."
         )
+    found = _in_blocks(run, cells, block, progress)
     shape = tuple(len(values) for values in axes.values())
-    shaped = {key: array.reshape(*shape, *array.shape[1:]) for key, array in found.items()}
+    shaped = {
+        name: each.values.reshape(*shape, *each.values.shape[1:]) for name, each in found.items()
+    }
+    dims = {name: each.dims[1:] for name, each in found.items()}
+    units = {
+        name: each.attributes["units"] for name, each in found.items() if "units" in each.attributes
+    }
     settings = {"of": name, "num_steps": num_steps, "w0": None if w0 is None else np.asarray(w0)}
-    assert all(len(array) == total for array in found.values())
-    return Sweep(axes, shaped, name, compiled, provenance(system.describe(), **settings))
+    where = provenance(system.describe(), **settings)
+    return Sweep(axes, shaped, name, compiled, where, dims, units)
 
 
 def _axes(
@@ -142,6 +146,11 @@ def _axes(
             raise _checks.ArgumentError(
                 f"Argument `grid` must name numbers of the system, but its {name} is a schedule."
             )
+        if name in ("momentum", "weight_decay") and getattr(system, name, 0.0) is None:
+            raise _checks.ArgumentError(
+                f"Argument `grid` must name numbers of the system, but it has no {name}. Make it "
+                f"with any value but 0, as {name}=0.5. The grid replaces it, also by 0."
+            )
         leaf = find_leaf(system, name, "grid")
         try:
             row = np.atleast_1d(_checks.real_numbers(values))
@@ -154,8 +163,7 @@ def _axes(
                 f"Argument `grid` must have a row of finite numbers for {name}, but has "
                 f"{_checks.excerpt(values)}."
             )
-        if name in ("rho", "lr", "momentum", "weight_decay", "eps"):
-            _in_range(name, row)
+        check_values(system, leaf, (row.min(), row.max()))
         leaves.append(leaf)
         axes[name] = row
     return leaves, axes
@@ -168,17 +176,6 @@ def _check_schedules(cells: Cells, num_steps: int) -> None:
     differ = any(leaf is mark for leaf in inside for mark in marks)
     for i in range(len(cells.starts) if differ else 1):
         check_steps(cells.one(i).schedules, 0, num_steps)
-
-
-def _in_range(name: str, row: np.ndarray) -> None:
-    """Refuse hyperparameters that the constructors refuse."""
-    for value in (row.min(), row.max()):
-        if name == "lr":
-            _checks.positive(name, value)
-        elif name == "momentum":
-            _checks.fraction(name, value)
-        else:
-            _checks.nonnegative(name, value)
 
 
 def _cells(
@@ -199,62 +196,23 @@ def _cells(
 
 
 def _in_blocks(
-    run: Callable[[Cells], Found],
+    run: Callable[[Cells], Variables],
     cells: Cells,
     block: int,
     progress: Callable[[int, int], None],
-) -> Found:
+) -> Variables:
     """Run blocks of cells of one size, the last one filled, and join what they return."""
     total = len(cells.starts)
     size = min(block, total)
-    parts: list[Found] = []
+    parts: list[Variables] = []
     for begin in range(0, total, size):
         chosen = np.minimum(np.arange(begin, begin + size), total - 1)
         values = tuple(value[chosen] for value in cells.varied.values)
         part = Cells(cells.system, cells.varied._replace(values=values), cells.starts[chosen])
         used = min(size, total - begin)
-        parts.append({name: array[:used] for name, array in run(part).items()})
+        found = run(part)
+        parts.append(
+            {name: each._replace(values=each.values[:used]) for name, each in found.items()}
+        )
         progress(begin + used, total)
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
-
-def _function(
-    of: Callable[[Any], Any], cells: Cells, progress: Callable[[int, int], None]
-) -> tuple[Found, bool]:
-    """Return what a function finds in all cells, and whether in one program."""
-    try:
-        first = [value[0] for value in cells.varied.values]
-        jax.eval_shape(lambda values: _named(of(cells.varied.given(cells.system, values))), first)
-    except _NOT_TRACEABLE:
-        single: Callable[[Cells], Found] = lambda part: _stack([_named(of(part.one(0)))])  # noqa: E731
-        return _in_blocks(single, cells, 1, progress), False
-    together: Callable[[Cells], Found] = lambda part: {  # noqa: E731
-        name: np.asarray(array)
-        for name, array in _all_at_once(of, part.system, part.varied).items()
-    }
-    return _in_blocks(together, cells, _OWN_BLOCK, progress), True
-
-
-@eqx.filter_jit
-def _all_at_once(of: Callable[[Any], Any], system: Any, varied: Varied) -> dict[str, Array]:
-    def one(values: Any) -> dict[str, Any]:
-        return _named(of(varied.given(system, values)))
-
-    return jax.lax.map(one, varied.values, batch_size=_AT_ONCE)
-
-
-def _named(found: Any) -> dict[str, Any]:
-    """Return what a function returned as values by name."""
-    if hasattr(found, "_asdict"):
-        return found._asdict()
-    return dict(found) if isinstance(found, Mapping) else {"value": found}
-
-
-def _stack(found: list[dict[str, Any]]) -> Found:
-    """Return one array a name; texts stay texts."""
-    return {
-        name: np.array([str(one[name]) for one in found])
-        if isinstance(found[0][name], str)
-        else np.stack([np.asarray(one[name]) for one in found])
-        for name in found[0]
-    }
+    return functions.joined(parts)
