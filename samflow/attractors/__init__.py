@@ -1,7 +1,7 @@
 """Lyapunov exponents, branches along a parameter, sweeps over several."""
 
 from samflow.attractors.basins import Attractor, Basins, Boundary, Ending, Share, basins, boundary
-from samflow.attractors.charts import Chart, stability_chart
+from samflow.attractors.charts import AttractorChart, Chart, stability_chart
 from samflow.attractors.continuation import (
     Bifurcation,
     BifurcationCurve,
@@ -22,6 +22,7 @@ from samflow.attractors.sweep import Sweep, sweep
 __all__ = [
     "Arm",
     "Attractor",
+    "AttractorChart",
     "Basins",
     "Bifurcation",
     "BifurcationCurve",
