@@ -118,7 +118,7 @@ class Orbits:
         size = states.shape[1]
         visited = watch(self._system, states, region.stays)
         inside = region.holds(visited.reshape(-1, size)).reshape(visited.shape[:2])
-        return inside.all(axis=1)
+        return np.all(inside, axis=1)
 
     def _settle(self, found: np.ndarray) -> None:
         """Give labels to the undecided orbits that are decided by `found`."""

@@ -39,8 +39,8 @@ class Region(NamedTuple):
 
     """
 
-    centres: np.ndarray
-    metrics: np.ndarray
+    centres: Annotated[np.ndarray, axes("ellipsoid", "state")]
+    metrics: Annotated[np.ndarray, axes("ellipsoid", "row", "state")]
     stays: int
 
     def holds(self, states: np.ndarray) -> np.ndarray:
