@@ -1,30 +1,19 @@
 """Which start of a box ends where."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from samflow import _checks
-from samflow._status import Status
-from samflow.attractors.basins.known import Known, from_fixed_points, from_orbits
+from samflow.attractors.basins.finding import SCOUTS, find_attractors
+from samflow.attractors.basins.labelling import label
 from samflow.attractors.basins.records import Basins, Ending
 from samflow.equilibria import FixedPoints, find_fixed_points
-from samflow.orbits import integrate, iterate
 from samflow.records import provenance
-from samflow.systems import AbstractFlow, AbstractMap, AbstractSystem
+from samflow.systems import AbstractFlow, AbstractSystem
 from samflow.systems.base import check_system
-
-_FIRST_STEPS = 250
-"""Steps of the first round; each later one makes twice as many."""
-_FIRST_TIME = 10.0
-_LOOKED_AT = 256
-"""Orbits in which cycles are looked for, after each round."""
-_ENDINGS = {
-    Status.diverged: Ending.diverged,
-    Status.not_finite: Ending.not_finite,
-    Status.undefined: Ending.undefined,
-}
 
 
 def basins(
@@ -85,18 +74,23 @@ def basins(
     starts, shape = _starts(np.array(sides), resolution, num_samples, seed)
     steps = _checks.count("max_steps", max_steps)
     time = _checks.positive("t1", t1)
+    longest = time if isinstance(system, AbstractFlow) else steps
     extent = float(np.ptp(np.array(sides), axis=1).max())
     points = find_fixed_points(system, sides) if fixed_points is None else fixed_points
-    known = from_fixed_points(system, points, extent)
-    run = _Run(system, starts, known, extent)
-    if isinstance(system, AbstractMap):
-        run.follow_map(steps, progress)
-    else:
-        assert isinstance(system, AbstractFlow)
-        run.follow_flow(time, progress)
+    find = functools.partial(find_attractors, system, longest=longest, extent=extent)
+    found = find(_some(starts, seed), points=points)
+    labels = label(system, starts, found, longest=longest, progress=progress)
+    # A start that came to nothing may have come to an attractor that no scout came to.
+    while (open_ := np.flatnonzero(labels.labels == Ending.unresolved)).size:
+        more = find(_some(labels.states[open_], seed), known=found)
+        if len(more) == len(found):
+            break
+        found = more
+        again = label(system, starts[open_], found, longest=longest)
+        for whole, part in zip(labels, again, strict=True):
+            whole[open_] = part
     where = provenance(system.describe(), box=sides, max_steps=steps)
-    attractors = tuple(one.attractor for one in run.known)
-    return Basins(starts, run.labels, run.steps, attractors, shape, sides, where)
+    return Basins(starts, labels.labels, labels.steps, found, shape, sides, where)
 
 
 def _starts(
@@ -137,86 +131,9 @@ def _starts(
     return sides[:, 0] + (sides[:, 1] - sides[:, 0]) * random.random((number, dim)), ()
 
 
-class _Run:
-    """The state of all orbits: which are decided, and where the others are."""
-
-    def __init__(
-        self, system: AbstractSystem, starts: np.ndarray, known: list[Known], extent: float
-    ) -> None:
-        self._system, self._extent, self.known = system, extent, known
-        self._states = starts
-        self._open = np.arange(len(starts))
-        self._seen = np.full(len(starts), -1)
-        """Where each orbit was at the last check, for attractors at which it must stay."""
-        self.labels = np.full(len(starts), int(Ending.unresolved))
-        self.steps = np.full(len(starts), -1.0)
-
-    def follow_map(self, max_steps: int, progress: Callable[[int, int], None]) -> None:
-        """Make rounds of steps until all are decided or `max_steps` are made."""
-        assert isinstance(self._system, AbstractMap)
-        made, length = 0, _FIRST_STEPS
-        while len(self._open) and made < max_steps:
-            length = min(length, max_steps - made)
-            found = iterate(self._system, _padded(self._states[self._open], made), num_steps=length)
-            made, number = made + length, len(self._open)
-            final, status = np.asarray(found.final)[:number], np.asarray(found.status)[:number]
-            if made == length:
-                self._states = np.zeros((len(self.labels), final.shape[1]))
-            self._decide(final, status, made)
-            self._look_for_cycles(made)
-            length *= 2
-            progress(len(self.labels) - len(self._open), len(self.labels))
-
-    def follow_flow(self, t1: float, progress: Callable[[int, int], None]) -> None:
-        """Integrate over rounds of time until all are decided or `t1` is reached."""
-        assert isinstance(self._system, AbstractFlow)
-        time, length = 0.0, _FIRST_TIME
-        while len(self._open) and time < t1:
-            length = min(length, t1 - time)
-            found = integrate(
-                self._system, _padded(self._states[self._open], 0), t1=length, num_times=2
-            )
-            time, number = time + length, len(self._open)
-            final = np.asarray(found.states)[:number, -1]
-            self._decide(final, np.asarray(found.status)[:number], time)
-            length *= 4
-            progress(len(self.labels) - len(self._open), len(self.labels))
-
-    def _decide(self, final: np.ndarray, status: np.ndarray, when: float) -> None:
-        """Give labels to the orbits that have ended or come to an attractor."""
-        chosen = self._open
-        label = np.full(len(chosen), int(Ending.unresolved))
-        near = np.full(len(chosen), -1)
-        for code, ending in _ENDINGS.items():
-            label[status == code] = int(ending)
-        for i, one in enumerate(self.known):
-            inside = one.holds(final) & (label == Ending.unresolved)
-            label[inside & (not one.stays or self._seen[chosen] == i)] = i
-            near[inside] = i
-        self._seen[chosen] = near
-        self._states[chosen] = final
-        done = label != Ending.unresolved
-        self.labels[chosen[done]] = label[done]
-        self.steps[chosen[done]] = when
-        self._open = chosen[~done]
-
-    def _look_for_cycles(self, when: float) -> None:
-        """Add the cycles that open orbits move on, and label the orbits that are there."""
-        assert isinstance(self._system, AbstractMap)
-        if not len(self._open):
-            return
-        some = self._open[:: max(1, len(self._open) // _LOOKED_AT)][:_LOOKED_AT]
-        new = from_orbits(self._system, _padded(self._states[some], 1), self.known, self._extent)
-        self.known += new
-        if new:
-            here = self._states[self._open]
-            self._decide(here, np.full(len(here), int(Status.out_of_steps)), when)
-
-
-def _padded(states: np.ndarray, made: int) -> np.ndarray:
-    """Return the states filled to a power of two after the first round: few sizes are compiled."""
-    if not made:
+def _some(states: np.ndarray, seed: int) -> np.ndarray:
+    """Return at most `SCOUTS` of the states, drawn at random."""
+    if len(states) <= SCOUTS:
         return states
-    size = 1 << int(np.ceil(np.log2(max(len(states), 16))))
-    filling = np.broadcast_to(states[-1], (size - len(states), states.shape[1]))
-    return np.concatenate([states, filling])
+    random = np.random.default_rng(seed)
+    return states[np.sort(random.choice(len(states), SCOUTS, replace=False))]

@@ -28,6 +28,35 @@ class Ending(enum.IntEnum):
         return self.name.replace("_", " ")
 
 
+class Region(NamedTuple):
+    """A union of ellipsoids (z − centre)ᵀ metric (z − centre) ≤ 1: an orbit in it has come.
+
+    Attributes:
+        centres: shape (ellipsoids, state).
+        metrics: shape (ellipsoids, state, state).
+        stays: how many steps an orbit must be in it at each of them, where nothing says that it
+            does not leave; 0 where the map or flow keeps the region.
+
+    """
+
+    centres: Annotated[np.ndarray, axes("ellipsoid", "state")]
+    metrics: Annotated[np.ndarray, axes("ellipsoid", "row", "state")]
+    stays: int
+
+    def holds(self, states: np.ndarray) -> np.ndarray:
+        """Say of states (N, state) whether they lie in it."""
+        inside = np.zeros(len(states), bool)
+        for centre, metric in zip(self.centres, self.metrics, strict=True):
+            away = states - centre
+            inside |= np.einsum("ni,ij,nj->n", away, metric, away) <= 1
+        return inside
+
+    @property
+    def reach(self) -> float:
+        """The least radius of the largest balls in the ellipsoids."""
+        return float(1 / np.sqrt(np.linalg.eigvalsh(self.metrics)[:, -1].max()))
+
+
 class Attractor(NamedTuple):
     """What orbits come to.
 
@@ -38,7 +67,8 @@ class Attractor(NamedTuple):
         period: of a cycle; 1 for a fixed point, 0 where there is none.
         reach: orbits within this distance of a point of it, in the units of `points`, count as
             having come to it.
-        found: "fixed point", "cycle" or "orbit": how it was found.
+        found: "fixed point" or "orbit": how it was found.
+        region: orbits in it have come to the attractor.
 
     """
 
@@ -47,6 +77,7 @@ class Attractor(NamedTuple):
     period: int
     reach: float
     found: str
+    region: Annotated[Region, axes(hidden=True)]
 
     def __str__(self) -> str:
         """Return kind, period and the first point."""
@@ -128,6 +159,10 @@ class Basins(AbstractRecord):
     def to_dict(self) -> dict[str, Any]:
         """Return counts and attractors, and labels as a list."""
         made = super().to_dict()
+        made["attractors"] = [
+            {name: value for name, value in one.items() if name != "region"}
+            for one in made["attractors"]
+        ]
         made["shares"] = {self.names()[k]: v._asdict() for k, v in self.shares().items()}
         return made
 
