@@ -1,6 +1,7 @@
 """Basins of attraction: which start ends where."""
 
 import enum
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, NamedTuple
 
 import equinox as eqx
@@ -21,6 +22,8 @@ class Ending(enum.IntEnum):
     not_finite = -3
     undefined = -4
     """It met a point where the system is not defined."""
+    missing = -5
+    """It is in a chunk of a store that is not computed yet."""
 
     @property
     def label(self) -> str:
@@ -136,10 +139,7 @@ class Basins(AbstractRecord):
 
     def names(self) -> dict[int, str]:
         """Return what each label that occurs means."""
-        made = {i: str(attractor) for i, attractor in enumerate(self.attractors)}
-        made |= {int(ending): ending.label for ending in Ending}
-        present = set(self.labels.tolist()) | set(range(len(self.attractors)))
-        return {label: made[label] for label in sorted(present, key=_order)}
+        return names_of(self.attractors, np.unique(self.labels).tolist())
 
     def shares(self) -> dict[int, Share]:
         """Return the share of each label that occurs.
@@ -148,7 +148,7 @@ class Basins(AbstractRecord):
         too wide.
         """
         n = len(self.labels)
-        return {label: _wilson(int((self.labels == label).sum()), n) for label in self.names()}
+        return {label: wilson(int((self.labels == label).sum()), n) for label in self.names()}
 
     @property
     def outcomes(self) -> Annotated[tuple[Outcome, ...], axes("outcome", prefix="outcome_")]:
@@ -168,20 +168,38 @@ class Basins(AbstractRecord):
 
     def __str__(self) -> str:
         """Return one line for each attractor and ending, with its share."""
-        shares = self.shares()
-        lines = [f"{len(self.labels)} starts, {len(self.attractors)} attractors"]
-        for label, name in self.names().items():
-            part = shares[label]
-            lines.append(f"  {name}: {part.fraction:.2%} [{part.low:.2%}, {part.high:.2%}]")
-        return "\n".join(lines)
+        values, times = np.unique(self.labels, return_counts=True)
+        counts = dict(zip(values.tolist(), times.tolist(), strict=True))
+        return told(len(self.labels), self.attractors, counts)
+
+
+def names_of(attractors: Sequence[Attractor], present: Iterable[int]) -> dict[int, str]:
+    """Return what each attractor, and each ending that is present, is called, in their order."""
+    made = {i: str(attractor) for i, attractor in enumerate(attractors)}
+    made |= {int(ending): ending.label for ending in Ending}
+    shown = set(map(int, present)) | set(range(len(attractors)))
+    return {label: made[label] for label in sorted(shown, key=_order)}
+
+
+def told(starts: int, attractors: Sequence[Attractor], counts: Mapping[int, int]) -> str:
+    """Return one line for each attractor and ending, with its share."""
+    lines = [f"{starts} starts, {len(attractors)} attractors"]
+    total = sum(counts.values())
+    for label, name in names_of(attractors, counts).items():
+        part = wilson(counts.get(label, 0), total)
+        lines.append(f"  {name}: {part.fraction:.2%} [{part.low:.2%}, {part.high:.2%}]")
+    return "\n".join(lines)
 
 
 def _order(label: int) -> tuple[bool, int]:
     return label < 0, abs(label)
 
 
-def _wilson(count: int, n: int) -> Share:
+def wilson(count: int, n: int) -> Share:
+    """Return a share with its interval; of nothing, NaN."""
     from scipy.stats import binomtest  # slow to import, and seldom needed
 
+    if not n:
+        return Share(np.nan, np.nan, np.nan)
     interval = binomtest(count, n).proportion_ci(method="wilson")
     return Share(count / n, float(interval.low), float(interval.high))

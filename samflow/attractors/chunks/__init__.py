@@ -4,6 +4,7 @@ from samflow.attractors.chunks.filling import Job, check_part, run, share
 from samflow.attractors.chunks.fingerprint import of_array, of_function, of_program, of_system
 from samflow.attractors.chunks.layout import Layout, chunk_cells, layout
 from samflow.attractors.chunks.memory import check_memory
+from samflow.attractors.chunks.plain import from_plain, to_plain
 from samflow.attractors.chunks.slices import Slices
 from samflow.attractors.chunks.store import Chunks, find, open_chunks
 
@@ -16,6 +17,7 @@ __all__ = [
     "check_part",
     "chunk_cells",
     "find",
+    "from_plain",
     "layout",
     "of_array",
     "of_function",
@@ -24,4 +26,5 @@ __all__ = [
     "open_chunks",
     "run",
     "share",
+    "to_plain",
 ]

@@ -14,7 +14,7 @@ from samflow.attractors.chunks.store import Chunks, Found
 
 Part = tuple[int, int]
 """(i, n): the i-th, from 1, of n parts that share the chunks."""
-Compute = Callable[[Layout, int, int], Found]
+Compute = Callable[[Chunks | None, Layout, int, int], Found]
 
 
 class Job(NamedTuple):
@@ -28,9 +28,10 @@ class Job(NamedTuple):
         cut: whether the user wants these chunks and no others.
         coordinates: values along axes, by name.
         dims: names of the axes.
-        details: what else the record needs, as JSON.
+        details: makes what else the record needs, as JSON, when the store is made.
         provenance: of the record.
         fill: what arrays hold where nothing is computed.
+        arrays: examples of what is kept of cells; None where the first chunk tells.
 
     """
 
@@ -41,15 +42,16 @@ class Job(NamedTuple):
     cut: bool
     coordinates: Mapping[str, np.ndarray]
     dims: Sequence[str]
-    details: Mapping[str, Any]
+    details: Callable[[], Mapping[str, Any]]
     provenance: Sequence[tuple[str, str]]
     fill: Mapping[str, Any] | None = None
+    arrays: Mapping[str, np.ndarray] | None = None
 
     def create(self, arrays: Mapping[str, np.ndarray]) -> Chunks:
         """Make the store."""
         return store.create(
             self.path, self.record, self.request, self.layout, arrays,
-            coordinates=self.coordinates, dims=self.dims, details=self.details,
+            coordinates=self.coordinates, dims=self.dims, details=self.details(),
             provenance=self.provenance, fill=self.fill,
         )  # fmt: skip
 
@@ -103,7 +105,8 @@ def run(
 
     Args:
         job: what, and where.
-        compute: the cells of a layout from one number to below another.
+        compute: the cells of a store (None where it is not made yet) and a layout, from one number
+            to below another.
         part: which chunks.
         progress: is called with how many cells of this process are done, of how many; first with
             those that were there.
@@ -125,11 +128,13 @@ def run(
     if made:
         progress(made, total)
     try:
+        if chunks is None and job.arrays is not None:
+            chunks = job.create(job.arrays)
         for k in mine:
             if done[k]:
                 continue
             if chunks is None or not chunks.has(k):
-                found = compute(job.layout, *ranges[k])
+                found = compute(chunks, job.layout, *ranges[k])
                 chunks = job.create(found) if chunks is None else chunks
                 chunks.write(k, found)
             made += sizes[k]

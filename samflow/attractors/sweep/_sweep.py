@@ -194,9 +194,9 @@ def sweep(
     }
     details = {"quantity": found.name, "compiled": found.compiled}
     cut = chunk_cells is not None
-    job = chunks.Job(store, "Sweep", request, plan, cut, axes, tuple(axes), details, where)
+    job = chunks.Job(store, "Sweep", request, plan, cut, axes, tuple(axes), lambda: details, where)
 
-    def compute(plan: chunks.Layout, begin: int, end: int) -> Found:
+    def compute(store: Any, plan: chunks.Layout, begin: int, end: int) -> Found:
         nothing: Callable[[int, int], None] = lambda done, total: None  # noqa: E731
         size = min(found.block, plan.cells)
         return _in_blocks(found.run, cells, size, nothing, begin, end)
