@@ -26,6 +26,7 @@ from samflow.attractors.continuation import (
 from samflow.attractors.diagram import OrbitDiagram, orbit_diagram
 from samflow.attractors.lyapunov import Lyapunov, kaplan_yorke, lyapunov_spectrum
 from samflow.attractors.manifolds import Arm, End, Manifolds, manifolds
+from samflow.attractors.opening import open_store
 from samflow.attractors.sweep import StoredSweep, Sweep, sweep
 
 __all__ = [
@@ -57,6 +58,7 @@ __all__ = [
     "kaplan_yorke",
     "lyapunov_spectrum",
     "manifolds",
+    "open_store",
     "orbit_diagram",
     "stability_chart",
     "sweep",
