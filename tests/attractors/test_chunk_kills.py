@@ -28,6 +28,7 @@ WRITER = """
     plan = chunks.layout((40, 6), 4)
 
     def compute(store, plan, begin, end):
+        time.sleep(0.01)
         words = np.array([f"cell {{k}}" for k in range(begin, end)])
         return {{"value": np.sqrt(np.arange(begin, end)), "word": words}}
 
