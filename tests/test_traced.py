@@ -14,7 +14,7 @@ import samflow as sf
 from samflow._checks import ArgumentError
 
 PAGE = Path(__file__).parents[1] / "docs" / "tour" / "global-dynamics.md"
-WITHOUT_NUMBERS = {"loss", "rule", "load_dataset"}
+WITHOUT_NUMBERS = {"loss", "rule", "load_dataset", "open_store"}
 """What makes things and has no analysis to do."""
 QUARTIC = sf.loss("x**2/2 - y**2/2 + y**4/4")
 RHO = jnp.array([0.2, 1.5])

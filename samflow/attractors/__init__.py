@@ -1,6 +1,15 @@
 """Lyapunov exponents, branches along a parameter, sweeps over several."""
 
-from samflow.attractors.basins import Attractor, Basins, Boundary, Ending, Share, basins, boundary
+from samflow.attractors.basins import (
+    Attractor,
+    Basins,
+    Boundary,
+    Ending,
+    Share,
+    StoredBasins,
+    basins,
+    boundary,
+)
 from samflow.attractors.charts import AttractorChart, Chart, stability_chart
 from samflow.attractors.continuation import (
     Bifurcation,
@@ -17,7 +26,8 @@ from samflow.attractors.continuation import (
 from samflow.attractors.diagram import OrbitDiagram, orbit_diagram
 from samflow.attractors.lyapunov import Lyapunov, kaplan_yorke, lyapunov_spectrum
 from samflow.attractors.manifolds import Arm, End, Manifolds, manifolds
-from samflow.attractors.sweep import Sweep, sweep
+from samflow.attractors.opening import open_store
+from samflow.attractors.sweep import StoredSweep, Sweep, sweep
 
 __all__ = [
     "Arm",
@@ -38,6 +48,8 @@ __all__ = [
     "OrbitDiagram",
     "Share",
     "SpecialPoint",
+    "StoredBasins",
+    "StoredSweep",
     "Sweep",
     "basins",
     "boundary",
@@ -47,6 +59,7 @@ __all__ = [
     "kaplan_yorke",
     "lyapunov_spectrum",
     "manifolds",
+    "open_store",
     "orbit_diagram",
     "stability_chart",
     "sweep",

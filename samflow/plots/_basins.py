@@ -8,7 +8,7 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
 from samflow import _checks
-from samflow.attractors import Basins, Ending, Manifolds
+from samflow.attractors import Basins, Ending, Manifolds, StoredBasins
 from samflow.plots import style
 
 _COLOURS = ("#A6CEE3", "#FDD0A2", "#B2DF8A", "#CAB2D6", "#FFE699", "#F4B6C2", "#9FD5CE", "#D9C2A7")
@@ -17,16 +17,23 @@ _ENDINGS = {
     Ending.diverged: "#FFFFFF",
     Ending.not_finite: "#EEEEEE",
     Ending.undefined: style.PALE,
+    Ending.missing: style.BLACK,
 }
+_PIXELS = 1600
+"""Cells of a stored grid along each axis that are drawn, at least: more than a page shows."""
 
 
 def basins(
-    found: Basins, *, separatrices: tuple[Manifolds, ...] = (), ax: Axes | None = None
+    found: Basins | StoredBasins,
+    *,
+    separatrices: tuple[Manifolds, ...] = (),
+    ax: Axes | None = None,
 ) -> Figure:
     """Draw the basins of a system with two weights.
 
     Args:
-        found: of `sf.basins` on a grid.
+        found: of `sf.basins` on a grid. Of a stored one a cell of each pixel is read; what is not
+            computed yet is "missing".
         separatrices: invariant curves, of which the stable arms are drawn.
         ax: where to draw, as beneath a portrait; on a new figure with a legend when not given.
 
@@ -39,6 +46,8 @@ def basins(
             f"Argument `found` must be on a grid of two weights, but its grid is "
             f"{found.shape or 'a sample'}."
         )
+    if isinstance(found, StoredBasins):
+        found = found.load(every=max(1, max(found.shape) // _PIXELS))
     with style.styled():
         figure = style.new_figure(style.COLUMN, 3.6) if ax is None else None
         panel = ax if figure is None else figure.add_subplot()

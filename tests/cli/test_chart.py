@@ -27,7 +27,16 @@ def test_pictures_tables_and_text(capsys, tmp_path):
 def test_other_numbers(capsys, tmp_path):
     picture = tmp_path / "a.svg"
     arguments = ["chart", "--loss", "beale", "--point", "0,1", "--resolution", "3"]
-    others = ["--rule", "practical-sam", "--rho", "0.05", "--set", "eps=0.5,2", "--lr", "0.001,0.01"]
+    others = [
+        "--rule",
+        "practical-sam",
+        "--rho",
+        "0.05",
+        "--set",
+        "eps=0.5,2",
+        "--lr",
+        "0.001,0.01",
+    ]
     assert run([*arguments, *others, "-o", str(picture)]) == 0
     # 27.75 rho > eps where it attracts, for small lr: 1.3875 is between
     assert "λ = -27.75 passes +1" in capsys.readouterr().out

@@ -9,6 +9,7 @@ import numpy as np
 from jax.errors import ConcretizationTypeError, TracerArrayConversionError
 
 from samflow import _checks
+from samflow.attractors.chunks import check_memory
 from samflow.attractors.sweep.measures import Cells
 from samflow.records import AbstractRecord
 from samflow.records.variables import Variable, Variables, as_array, stacked, variables_of
@@ -19,20 +20,11 @@ CELL = "cell"
 BLOCK = 1024
 """Cells of a function that are computed together."""
 _AT_ONCE = 64
-_NOT_TRACEABLE = (ConcretizationTypeError, TracerArrayConversionError, _checks.ArgumentError)
-_NOT_TRACEABLE += (TypeError,)  # it returns texts
+NOT_TRACEABLE = (ConcretizationTypeError, TracerArrayConversionError, _checks.ArgumentError)
+NOT_TRACEABLE += (TypeError,)  # it returns texts
+"""What a function raises that JAX cannot trace; if it is wrong, it raises it again with numbers."""
 
 Function = Callable[[Any], Any]
-
-
-def is_traceable(of: Function, cells: Cells) -> bool:
-    """Say whether JAX can trace a function of the system, and what it returns is arrays."""
-    first = [value[0] for value in cells.varied.values]
-    try:
-        jax.eval_shape(lambda values: of(cells.varied.given(cells.system, values)), first)
-    except _NOT_TRACEABLE:
-        return False
-    return True
 
 
 def together(of: Function, cells: Cells) -> Variables:
@@ -85,20 +77,55 @@ def cell_by_cell(of: Function, cells: Cells) -> Variables:
     return stacked([variables(of(cells.one(i))) for i in range(len(cells.starts))], CELL)
 
 
-def joined(parts: list[Variables]) -> Variables:
-    """Return the variables of all blocks; what some cells have more of than others is filled."""
-    shapes = [{name: (each.dims, each.values.shape[1:]) for name, each in p.items()} for p in parts]
-    if all(shape == shapes[0] for shape in shapes):
-        return {
-            name: first._replace(values=np.concatenate([part[name].values for part in parts]))
-            for name, first in parts[0].items()
-        }
-    rows = [
-        {name: Variable(v.dims[1:], v.values[i], *v[2:]) for name, v in part.items()}
-        for part in parts
-        for i in range(len(next(iter(part.values())).values))
+class Joined:
+    """The variables of all cells, filled block by block."""
+
+    def __init__(self, total: int) -> None:
+        """Wait for `total` cells."""
+        self.total, self.done = total, 0
+        self._whole: Variables = {}
+        self._rows: list[Variables] | None = None
+
+    def add(self, part: Variables, used: int) -> None:
+        """Add the first cells of a block.
+
+        Raises:
+            ArgumentError: where all cells would not fit into memory.
+
+        """
+        if not self._whole:
+            size = sum(each.values.nbytes / len(each.values) for each in part.values())
+            check_memory(size * self.total, self.total, "cells")
+            for name, each in part.items():
+                values = np.empty((self.total, *each.values.shape[1:]), each.values.dtype)
+                self._whole[name] = each._replace(values=values)
+        if self._rows is None and _layout(part) != _layout(self._whole):
+            self._rows = _split(self._whole, self.done)
+        if self._rows is not None:
+            self._rows += _split(part, used)
+        else:
+            for name, each in part.items():
+                old = self._whole[name].values
+                wide = old.astype(np.result_type(old, each.values), copy=False)  # a longer word
+                wide[self.done : self.done + used] = each.values[:used]
+                self._whole[name] = each._replace(values=wide)
+        self.done += used
+
+    def variables(self) -> Variables:
+        """Return them; what some cells have more of than others is filled."""
+        return self._whole if self._rows is None else stacked(self._rows, CELL)
+
+
+def _layout(found: Variables) -> dict[str, tuple[Any, ...]]:
+    return {name: (each.dims, each.values.shape[1:]) for name, each in found.items()}
+
+
+def _split(found: Variables, number: int) -> list[Variables]:
+    """Return the variables of each of the first cells."""
+    return [
+        {name: Variable(v.dims[1:], v.values[i], *v[2:]) for name, v in found.items()}
+        for i in range(number)
     ]
-    return stacked(rows, CELL)
 
 
 def named(found: Mapping[str, np.ndarray]) -> Variables:

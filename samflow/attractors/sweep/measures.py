@@ -77,7 +77,9 @@ def _iterated(
 
 def words(codes: Any) -> np.ndarray:
     """Return statuses as words."""
-    return np.array([Status(int(code)).label for code in np.ravel(codes)])
+    labels, codes = np.array([status.label for status in Status]), np.ravel(codes)
+    longest = max(len(labels[code]) for code in np.unique(codes))
+    return labels.astype(f"U{longest}")[codes]
 
 
 def orbit(cells: Cells, options: Options) -> Found:
@@ -220,6 +222,7 @@ class Measure(NamedTuple):
         maps: whether it is of maps alone.
         compiled: whether a block is one program.
         changing: whether the map may have schedules.
+        steps: whether it makes `num_steps` steps in each cell.
 
     """
 
@@ -228,6 +231,7 @@ class Measure(NamedTuple):
     maps: bool = True
     compiled: bool = True
     changing: bool = False
+    steps: bool = True
 
 
 MEASURES = {
@@ -236,7 +240,7 @@ MEASURES = {
     "sharpness": Measure(sharpness, changing=True),
     "period": Measure(period, changing=True),
     "exponent": Measure(exponent),
-    "classify": Measure(stability, maps=False),
+    "classify": Measure(stability, maps=False, steps=False),
     "fate": Measure(fates, block=1, maps=False, compiled=False),
 }
 """Every analysis that `sweep` knows by name."""
