@@ -10,6 +10,8 @@ import typer
 from samflow.cli.output import PICTURE_SUFFIXES, say
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from samflow._types import Box
     from samflow.losses import AbstractLoss
     from samflow.systems import Flow, Map
@@ -90,6 +92,17 @@ OutputOfRecord = Annotated[
 
 PICTURES = f"{', '.join(PICTURE_SUFFIXES[:-1])} or {PICTURE_SUFFIXES[-1]} (needs LaTeX)"
 """How help texts list the formats of pictures."""
+
+Outputs = Annotated[
+    list[str],
+    typer.Option(
+        "--output",
+        "-o",
+        help=f"File for the picture: {PICTURES}; or for the result: .json, .txt, "
+        "a table in .csv or .tex (LaTeX with booktabs), or all arrays in .nc (netCDF). Repeat the "
+        "option for several.",
+    ),
+]
 
 _HALF_WIDTH = 3.0
 MOST_SEED = 2**63
@@ -211,6 +224,14 @@ def make_range(name: str, text: str) -> tuple[float, float]:
             f"Argument `{name}` must be two numbers, the lower first, such as 0,2, but is {text!r}."
         )
     return ends[0], ends[1]
+
+
+def make_row(name: str, text: str, resolution: int) -> "np.ndarray":
+    """Return the number that `text` spells, or so many evenly spaced ones of a range low,high."""
+    import numpy as np
+
+    ends = numbers(name, text)
+    return np.array(ends[0]) if len(ends) == 1 else np.linspace(*make_range(name, text), resolution)
 
 
 def numbers(name: str, text: str) -> list[float]:

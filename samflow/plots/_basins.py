@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from samflow import _checks
 from samflow._status import Kind
-from samflow.attractors import Attractor, Basins, Ending, Manifolds
+from samflow.attractors import Attractor, Basins, Ending, Manifolds, StoredBasins
 from samflow.plots import style
 from samflow.plots._manifolds import draw_manifolds, listed
 from samflow.plots.colours import Palette, palette
@@ -23,8 +23,11 @@ _ENDINGS = {
     Ending.unresolved: "//////",
     Ending.not_finite: "......",
     Ending.undefined: "xxxxxx",
+    Ending.missing: "++++++",
 }
 """Starts without an attractor are white; lines and dots tell why."""
+_PIXELS = 1600
+"""Cells of a stored grid along each axis that are drawn, at least: more than a page shows."""
 _NEAR = 0.05
 """Attractors of several systems count as one where their centres are this near, as a part of the
 box."""
@@ -42,7 +45,7 @@ class Region(NamedTuple):
 
 
 def basins(
-    found: Basins,
+    found: Basins | StoredBasins,
     *,
     separatrices: Manifolds | Sequence[Manifolds] = (),
     colours: Palette | None = None,
@@ -54,7 +57,8 @@ def basins(
     """Draw the basins of a system with two weights, and its attractors as dots.
 
     Args:
-        found: of `sf.basins` on a grid.
+        found: of `sf.basins` on a grid. Of a stored one a cell of each pixel is read; what is not
+            computed yet is "missing".
         separatrices: invariant curves, of which the stable arms are drawn.
         colours: in the place of the default ones, as `{"basins": ["white", "0.8"]}`.
         title: over the picture.
@@ -67,6 +71,8 @@ def basins(
 
     """
     check_grid(found)
+    if isinstance(found, StoredBasins):
+        found = found.load(every=max(1, max(found.shape) // _PIXELS))
     curves = listed(separatrices, "separatrices")
     chosen = palette(colours)
     legend = _checks.known("legend", legend, style.LEGENDS)
@@ -98,7 +104,8 @@ def basins(
 
 def check_grid(found: Any, name: str = "found") -> None:
     """Refuse what is no record of basins on a grid of two weights."""
-    _checks.instance(name, found, Basins, "Give what `sf.basins` returns.")
+    if not isinstance(found, StoredBasins):
+        _checks.instance(name, found, Basins, "Give what `sf.basins` returns.")
     if len(found.shape) != 2:
         raise _checks.ArgumentError(
             f"Argument `{name}` must be on a grid of two weights, but its grid is "

@@ -19,6 +19,7 @@ from samflow.systems import AbstractMap, AbstractSystem
 _PANELS_A_ROW = 3
 
 
+@_checks.untraced(None)
 def portrait(
     system: AbstractSystem,
     box: Any,

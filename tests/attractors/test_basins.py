@@ -7,6 +7,7 @@ import pytest
 import samflow as sf
 from samflow._checks import ArgumentError
 from samflow.attractors import Ending, basins, boundary
+from samflow.attractors.basins import label
 
 QUARTIC = sf.loss("x**2/2 - y**2/2 + y**4/4")
 BOX = [(-2.0, 2.0)] * 2
@@ -25,6 +26,16 @@ def test_exactly_two_attractors_on_the_quartic(lr):
     if lr < 0.1:  # no step passes over the saddle's stable curve, y = 0
         assert settled.all()
         np.testing.assert_array_equal(found.labels == upper, found.starts[:, 1] > 0)
+
+
+def test_starts_are_labelled_in_any_parts():
+    """The labels of the whole are those of its parts, to the bit: also at an lr that jumps."""
+    system = sf.Map(QUARTIC, sf.GD(), lr=0.9)
+    found = basins(system, BOX, 24)
+    for part in (slice(0, 100), slice(100, 576)):
+        again = label(system, found.starts[part], found.attractors, longest=200_000)
+        np.testing.assert_array_equal(again.labels, found.labels[part])
+        np.testing.assert_array_equal(again.steps, found.steps[part])
 
 
 def test_usam_has_five_attractors_at_rho_6():

@@ -5,14 +5,13 @@ shortens every vector in the norm √(zᵀPz), AᵀPA − P = −1 (Stein's equa
 spheres, not proved. So an orbit is known to have come long before it has converged.
 """
 
-from typing import NamedTuple
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from samflow.attractors.basins.records import Region
 from samflow.systems import AbstractFlow, AbstractMap, AbstractSystem
 
 _DIRECTIONS = 64
@@ -22,41 +21,33 @@ _MARGIN = 0.5
 """The part of the largest size that holds which is used."""
 
 
-class Region(NamedTuple):
-    """An ellipsoid (z − centre)ᵀ P (z − centre) ≤ size² about a point.
-
-    Attributes:
-        centre: shape (state,).
-        metric: P.
-        size: its radius in that norm; 0 where none was found.
-
-    """
-
-    centre: np.ndarray
-    metric: np.ndarray
-    size: float
-
-    def holds(self, states: np.ndarray) -> np.ndarray:
-        """Say of states (N, state) whether they lie in it."""
-        away = states - self.centre
-        return np.einsum("ni,ij,nj->n", away, self.metric, away) <= self.size**2
-
-    @property
-    def reach(self) -> float:
-        """The radius of the largest ball in it."""
-        return float(self.size / np.sqrt(np.linalg.eigvalsh(self.metric)[-1]))
-
-
-def contracting(system: AbstractSystem, centre: np.ndarray, period: int, largest: float) -> Region:
-    """Return a region about an attracting fixed point, or a point of a cycle.
+def contracting(
+    system: AbstractSystem, points: np.ndarray, period: int, largest: float
+) -> Region | None:
+    """Return a region about an attracting fixed point or cycle; None where none was found.
 
     Args:
         system: the map or flow.
-        centre: the point.
+        points: the fixed point, or points of the cycle, shape (points, state).
         period: of the cycle.
         largest: a length: how large the region may be.
 
     """
+    found = [metric for z in points if (metric := _metric(system, z, period, largest)) is not None]
+    if len(found) < len(points):
+        return None
+    return Region(np.array(points), np.array(found), 0)
+
+
+def ball(centre: np.ndarray, radius: float, stays: int) -> Region:
+    """Return a ball in which an orbit must stay for a number of steps."""
+    return Region(centre[None], np.eye(len(centre))[None] / radius**2, stays)
+
+
+def _metric(
+    system: AbstractSystem, centre: np.ndarray, period: int, largest: float
+) -> np.ndarray | None:
+    """Return the metric of a kept ellipsoid about one point, or None."""
     import scipy.linalg  # slow to import, and seldom needed
 
     z = jnp.asarray(centre)
@@ -69,7 +60,7 @@ def contracting(system: AbstractSystem, centre: np.ndarray, period: int, largest
     metric = 0.5 * (metric + metric.T)
     values, vectors = np.linalg.eigh(metric)
     if not (np.isfinite(metric).all() and values[0] > 0):
-        return Region(centre, identity, 0.0)
+        return None
     root = vectors / np.sqrt(values)  # from the unit sphere onto the ellipsoid
     random = np.random.default_rng(0).normal(size=(_DIRECTIONS, len(centre)))
     units = np.vstack([identity, -identity, random])
@@ -80,13 +71,9 @@ def contracting(system: AbstractSystem, centre: np.ndarray, period: int, largest
     falls = np.all(falls, axis=1)
     # It must fall at every smaller size, too.
     good = np.logical_and.accumulate(falls[::-1])[::-1]
-    size = float(_MARGIN * whole * _SIZES[np.argmax(good)]) if good.any() else 0.0
-    return Region(centre, metric, size)
-
-
-def ball(centre: np.ndarray, radius: float) -> Region:
-    """Return a ball."""
-    return Region(centre, np.eye(len(centre)), radius)
+    if not good.any():
+        return None
+    return metric / (_MARGIN * whole * _SIZES[np.argmax(good)]) ** 2
 
 
 def advance(system: AbstractMap, z: Array, period: int) -> Array:

@@ -1,6 +1,7 @@
 """Basins of attraction: which start ends where."""
 
 import enum
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, NamedTuple
 
 import equinox as eqx
@@ -21,11 +22,42 @@ class Ending(enum.IntEnum):
     not_finite = -3
     undefined = -4
     """It met a point where the system is not defined."""
+    missing = -5
+    """It is in a chunk of a store that is not computed yet."""
 
     @property
     def label(self) -> str:
         """The name as people read it."""
         return self.name.replace("_", " ")
+
+
+class Region(NamedTuple):
+    """A union of ellipsoids (z − centre)ᵀ metric (z − centre) ≤ 1: an orbit in it has come.
+
+    Attributes:
+        centres: shape (ellipsoids, state).
+        metrics: shape (ellipsoids, state, state).
+        stays: how many steps an orbit must be in it at each of them, where nothing says that it
+            does not leave; 0 where the map or flow keeps the region.
+
+    """
+
+    centres: Annotated[np.ndarray, axes("ellipsoid", "state")]
+    metrics: Annotated[np.ndarray, axes("ellipsoid", "row", "state")]
+    stays: int
+
+    def holds(self, states: np.ndarray) -> np.ndarray:
+        """Say of states (N, state) whether they lie in it."""
+        inside = np.zeros(len(states), bool)
+        for centre, metric in zip(self.centres, self.metrics, strict=True):
+            away = states - centre
+            inside |= np.einsum("ni,ij,nj->n", away, metric, away) <= 1
+        return inside
+
+    @property
+    def reach(self) -> float:
+        """The least radius of the largest balls in the ellipsoids."""
+        return float(1 / np.sqrt(np.linalg.eigvalsh(self.metrics)[:, -1].max()))
 
 
 class Attractor(NamedTuple):
@@ -38,7 +70,8 @@ class Attractor(NamedTuple):
         period: of a cycle; 1 for a fixed point, 0 where there is none.
         reach: orbits within this distance of a point of it, in the units of `points`, count as
             having come to it.
-        found: "fixed point", "cycle" or "orbit": how it was found.
+        found: "fixed point" or "orbit": how it was found.
+        region: orbits in it have come to the attractor.
 
     """
 
@@ -47,6 +80,7 @@ class Attractor(NamedTuple):
     period: int
     reach: float
     found: str
+    region: Annotated[Region, axes(hidden=True)]
 
     def __str__(self) -> str:
         """Return kind, period and the first point."""
@@ -105,10 +139,7 @@ class Basins(AbstractRecord):
 
     def names(self) -> dict[int, str]:
         """Return what each label that occurs means."""
-        made = {i: str(attractor) for i, attractor in enumerate(self.attractors)}
-        made |= {int(ending): ending.label for ending in Ending}
-        present = set(self.labels.tolist()) | set(range(len(self.attractors)))
-        return {label: made[label] for label in sorted(present, key=_order)}
+        return names_of(self.attractors, np.unique(self.labels).tolist())
 
     def shares(self) -> dict[int, Share]:
         """Return the share of each label that occurs.
@@ -117,7 +148,7 @@ class Basins(AbstractRecord):
         too wide.
         """
         n = len(self.labels)
-        return {label: _wilson(int((self.labels == label).sum()), n) for label in self.names()}
+        return {label: wilson(int((self.labels == label).sum()), n) for label in self.names()}
 
     @property
     def outcomes(self) -> Annotated[tuple[Outcome, ...], axes("outcome", prefix="outcome_")]:
@@ -128,25 +159,47 @@ class Basins(AbstractRecord):
     def to_dict(self) -> dict[str, Any]:
         """Return counts and attractors, and labels as a list."""
         made = super().to_dict()
+        made["attractors"] = [
+            {name: value for name, value in one.items() if name != "region"}
+            for one in made["attractors"]
+        ]
         made["shares"] = {self.names()[k]: v._asdict() for k, v in self.shares().items()}
         return made
 
     def __str__(self) -> str:
         """Return one line for each attractor and ending, with its share."""
-        shares = self.shares()
-        lines = [f"{len(self.labels)} starts, {len(self.attractors)} attractors"]
-        for label, name in self.names().items():
-            part = shares[label]
-            lines.append(f"  {name}: {part.fraction:.2%} [{part.low:.2%}, {part.high:.2%}]")
-        return "\n".join(lines)
+        values, times = np.unique(self.labels, return_counts=True)
+        counts = dict(zip(values.tolist(), times.tolist(), strict=True))
+        return told(len(self.labels), self.attractors, counts)
+
+
+def names_of(attractors: Sequence[Attractor], present: Iterable[int]) -> dict[int, str]:
+    """Return what each attractor, and each ending that is present, is called, in their order."""
+    made = {i: str(attractor) for i, attractor in enumerate(attractors)}
+    made |= {int(ending): ending.label for ending in Ending}
+    shown = set(map(int, present)) | set(range(len(attractors)))
+    return {label: made[label] for label in sorted(shown, key=_order)}
+
+
+def told(starts: int, attractors: Sequence[Attractor], counts: Mapping[int, int]) -> str:
+    """Return one line for each attractor and ending, with its share."""
+    lines = [f"{starts} starts, {len(attractors)} attractors"]
+    total = sum(counts.values())
+    for label, name in names_of(attractors, counts).items():
+        part = wilson(counts.get(label, 0), total)
+        lines.append(f"  {name}: {part.fraction:.2%} [{part.low:.2%}, {part.high:.2%}]")
+    return "\n".join(lines)
 
 
 def _order(label: int) -> tuple[bool, int]:
     return label < 0, abs(label)
 
 
-def _wilson(count: int, n: int) -> Share:
+def wilson(count: int, n: int) -> Share:
+    """Return a share with its interval; of nothing, NaN."""
     from scipy.stats import binomtest  # slow to import, and seldom needed
 
+    if not n:
+        return Share(np.nan, np.nan, np.nan)
     interval = binomtest(count, n).proportion_ci(method="wilson")
     return Share(count / n, float(interval.low), float(interval.high))

@@ -31,6 +31,7 @@ _SAME = 128
 """The number of images is a multiple of this: few numbers are compiled."""
 
 
+@_checks.untraced()
 def manifolds(
     system: AbstractMap | AbstractFlow,
     w: ArrayLike,

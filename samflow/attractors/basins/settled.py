@@ -1,0 +1,48 @@
+"""What orbits have settled on, where that is no fixed point."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from samflow._status import Kind
+from samflow.attractors.basins.capture import contracting
+from samflow.attractors.basins.labelling import watch
+from samflow.attractors.basins.records import Attractor
+from samflow.systems import AbstractMap
+
+LONGEST = 64
+_REPEATS = 1e-9
+"""Relative: an orbit that comes so near to where it was is periodic."""
+_MOVES = 1e-6
+"""Relative: and one that moves so little in a step is no cycle, but slow."""
+
+
+def periods(states: np.ndarray) -> np.ndarray:
+    """Return the least period of each orbit (N, steps, state), 0 where there is none."""
+    last = states[:, -1:]
+    gaps = np.abs(states[:, -2::-1] - last).max(axis=2)
+    size = np.abs(states).max(axis=(1, 2))[:, None]
+    near = gaps <= _REPEATS * size
+    moves = gaps[:, :1] > _MOVES * np.ptp(states, axis=1).max(axis=1, keepdims=True)
+    near &= moves | (np.arange(near.shape[1]) == 0)
+    return np.where(near.any(axis=1), 1 + near.argmax(axis=1), 0)
+
+
+def cycles(
+    system: AbstractMap, states: np.ndarray, known: Sequence[Attractor], extent: float
+) -> list[Attractor]:
+    """Return the attracting cycles that orbits at `states` (N, state) move on, each once.
+
+    A slow orbit near a fixed point is no cycle: it moves by less than a millionth of what a cycle
+    would in a step, and is left to go on.
+    """
+    orbits = watch(system, states, LONGEST)
+    found: list[Attractor] = []
+    for one, period in zip(orbits, periods(orbits).tolist(), strict=True):
+        if period < 2 or any(k.region.holds(one[-1:])[0] for k in [*known, *found]):
+            continue
+        cycle = one[-period:]
+        region = contracting(system, cycle, period, extent)
+        if region is not None:
+            found.append(Attractor(Kind.cycle, cycle, period, region.reach, "orbit", region))
+    return found
