@@ -1,19 +1,29 @@
 """Which attractor each start comes to, of attractors that are given; every start by itself."""
 
+import functools
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from samflow._status import Status
-from samflow.attractors.basins.records import Attractor, Ending
-from samflow.orbits import integrate, iterate
-from samflow.orbits._iterate import start_states
+from samflow.attractors.basins.records import Attractor, Ending, Region
+from samflow.orbits._integrate import solve_flow
+from samflow.orbits._iterate import MapSettings, run_map, start_states
 from samflow.systems import AbstractFlow, AbstractMap, AbstractSystem
+from samflow.systems.leaves import Varied
 
 FIRST_STEPS = 250
 """Steps of the first round; each later one makes twice as many."""
 FIRST_TIME = 10.0
+SLAB, _LARGE_SLAB, _MANY = 512, 16384, 65536
+"""Orbits are followed in parts of the first size, of more than the last in parts of the second."""
+ESCAPE_RADIUS = 1e6
+_CHECK_EVERY = 50
+"""Steps between looks at which orbits have left."""
+_RTOL, _ATOL, _MOST_STEPS = 1e-8, 1e-10, 100_000
 _ENDINGS = {
     Status.diverged: Ending.diverged,
     Status.not_finite: Ending.not_finite,
@@ -91,7 +101,7 @@ class Orbits:
     def advance(self) -> None:
         """Follow the undecided orbits for a round, twice as long as the last one."""
         length = min(self._length, self._longest - self.made)
-        final, status = follow(self._system, self.states, length, padded=self.made > 0)
+        final, status = follow(self._system, self.states, length)
         self._length *= 4 if isinstance(self._system, AbstractFlow) else 2
         self.made += length
         self.labels.states[self.open] = final
@@ -104,21 +114,16 @@ class Orbits:
         """Label the orbits that have come to one of the attractors."""
         states = self.states
         found = np.full(len(states), int(Ending.unresolved))
-        for i, attractor in enumerate(attractors):
+        # Regions that are kept decide first: an orbit may pass another region on its way to one.
+        for i in sorted(range(len(attractors)), key=lambda i: attractors[i].region.stays):
+            region = attractors[i].region
             left = np.flatnonzero(found == Ending.unresolved)
-            here = left[attractor.region.holds(states[left])]
-            if len(here) and attractor.region.stays:
-                here = here[self._stay(states[here], attractor)]
+            here = left[region.holds(states[left])]
+            if len(here) and region.stays:
+                others = [*attractors[:i], *attractors[i + 1 :]]
+                here = here[_stay(self._system, states[here], region, others)]
             found[here] = i
         self._settle(found)
-
-    def _stay(self, states: np.ndarray, attractor: Attractor) -> np.ndarray:
-        """Say of states in an attractor's region whether their orbits stay there for a time."""
-        region = attractor.region
-        size = states.shape[1]
-        visited = watch(self._system, states, region.stays)
-        inside = region.holds(visited.reshape(-1, size)).reshape(visited.shape[:2])
-        return np.all(inside, axis=1)
 
     def _settle(self, found: np.ndarray) -> None:
         """Give labels to the undecided orbits that are decided by `found`."""
@@ -129,35 +134,71 @@ class Orbits:
         self.open = self.open[~done]
 
 
+def _stay(
+    system: AbstractSystem, states: np.ndarray, region: Region, others: Sequence[Attractor]
+) -> np.ndarray:
+    """Say of states in a region whether their orbits stay, and not only about another attractor."""
+    visited = watch(system, states, region.stays, every=region.every)
+    points = visited.reshape(-1, visited.shape[2])
+
+    def always(region: Region) -> np.ndarray:
+        return np.all(region.holds(points).reshape(visited.shape[:2]), axis=1)
+
+    stay = always(region)
+    for other in others:
+        inside = other.points[region.holds(other.points)]
+        if len(inside) and len(region.centres) > 1:
+            stay &= ~always(region.about(inside))
+    return stay
+
+
 def follow(
-    system: AbstractSystem, states: np.ndarray, length: float, *, padded: bool
+    system: AbstractSystem, states: np.ndarray, length: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return where orbits are after a number of steps or a time, and the status of each."""
+    run = functools.partial(_run, system, length=length, times=1)
+    _, final, status = _in_slabs(run, states)
+    return final, status
+
+
+def watch(
+    system: AbstractSystem, states: np.ndarray, times: int, *, every: float = 1, slab: int = SLAB
+) -> np.ndarray:
+    """Return states of orbits, `every` so many steps or so much time; (N, times + 1, state)."""
+    run = functools.partial(_run, system, length=times * every, times=times)
+    kept, final, status = _in_slabs(run, states, slab)
+    # Of a map, what follows a state at rest is not kept: it is the same.
+    rests = status == Status.converged
+    return np.where((rests[:, None] & np.isnan(kept).any(axis=2))[..., None], final[:, None], kept)
+
+
+def _run(
+    system: AbstractSystem, states: np.ndarray, *, length: float, times: int
+) -> tuple[Any, ...]:
+    """Return states at a number of times, the last state, and the status of each orbit.
+
+    Orbits are followed on from anywhere: the domain of the loss is asked for at the start alone.
+    """
+    if isinstance(system, AbstractMap):
+        every = int(length) // times
+        settings = MapSettings(int(length), every, _CHECK_EVERY, 0.0, ESCAPE_RADIUS, 0)
+        settings = jax.tree.map(jnp.asarray, settings)
+        one = jnp.asarray(1.0)
+        return run_map(system, jnp.asarray(states), settings, times + 1, Varied(), one)[:3]
+    assert isinstance(system, AbstractFlow)
+    moments = jnp.linspace(0.0, length, times + 1)
+    settings = (moments, *map(jnp.asarray, (_RTOL, _ATOL, ESCAPE_RADIUS)))
+    kept, status, _, _ = solve_flow(system, jnp.asarray(states), settings, _MOST_STEPS)
+    return kept, kept[:, -1], status
+
+
+def _in_slabs(
+    run: Callable[[np.ndarray], tuple[Any, ...]], states: np.ndarray, slab: int | None = None
+) -> tuple[Any, ...]:
+    """Return what `run` returns of states, run in parts of few sizes, each compiled once."""
     number = len(states)
-    states = padded_states(states) if padded else states
-    if isinstance(system, AbstractMap):
-        orbit = iterate(system, states, num_steps=int(length))
-        final, status = orbit.final, orbit.status
-    else:
-        assert isinstance(system, AbstractFlow)
-        solution = integrate(system, states, t1=length, num_times=2)
-        final, status = solution.states[:, -1], solution.status
-    return np.asarray(final)[:number], np.asarray(status)[:number]
-
-
-def watch(system: AbstractSystem, states: np.ndarray, times: int) -> np.ndarray:
-    """Return the next states of orbits, shape (N, times + 1, state)."""
-    number, states = len(states), padded_states(states)
-    if isinstance(system, AbstractMap):
-        kept = iterate(system, states, num_steps=times, keep_every=1).states
-    else:
-        assert isinstance(system, AbstractFlow)
-        kept = integrate(system, states, t1=FIRST_TIME, num_times=times + 1).states
-    return np.asarray(kept)[:number]
-
-
-def padded_states(states: np.ndarray) -> np.ndarray:
-    """Return the states filled up to a power of two, so that few sizes are compiled."""
-    size = 1 << int(np.ceil(np.log2(max(len(states), 16))))
-    filling = np.broadcast_to(states[-1], (size - len(states), states.shape[1]))
-    return np.concatenate([states, filling])
+    size = slab or (_LARGE_SLAB if number > _MANY else SLAB)
+    filling = np.broadcast_to(states[-1], (-number % size, states.shape[1]))
+    parts = np.concatenate([states, filling]).reshape(-1, size, states.shape[1])
+    found = zip(*(map(np.asarray, run(part)) for part in parts), strict=True)
+    return tuple(np.concatenate(each)[:number] for each in found)
