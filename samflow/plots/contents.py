@@ -132,7 +132,7 @@ def draw_contents(
         if regions is None:
             (regions,) = _basins.shared_regions([shown.basins], colours)
         _basins.draw_basins(ax, shown.basins, regions)
-        _basins.draw_cycles(ax, shown.basins, colours["fixed points"])
+        _basins.draw_attractors(ax, shown.basins, colours["fixed points"])
     if "levels" in look.layers:
         given = shown.field, shown.system, shown.fixed_points, look.levels
         layers.draw_levels(ax, *given, colour=colours["levels"])

@@ -1,5 +1,7 @@
 """Basins and invariant curves under portraits, and several portraits beside each other."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
@@ -140,6 +142,19 @@ def test_more_attractors_than_colours_still_differ():
     (look,) = shared_regions([found], palette(None))
     assert len({(region.colour, region.hatch) for region in look.values()}) == len(look)
     plots.basins(found).draw_without_rendering()
+
+
+def test_strange_attractors_are_drawn_by_their_points(gd):
+    system, found, _ = gd
+    cloud = np.array([[0.1, 0.5], [-0.1, 1.5], [0.0, 3.0]])
+    strange = found.attractors[1]._replace(kind=Kind.chaotic, period=0, points=cloud)
+    record = replace(found, attractors=(found.attractors[0], strange))
+    (ax,) = plots.portrait(system, BOX, basins=record).axes
+    (dots,) = lines(ax, "strange")
+    assert np.array_equal(dots, cloud[:2])  # the third is outside the box
+    labels = ax.get_legend_handles_labels()[1]
+    assert "chaotic attractor" in labels
+    assert "basin of chaotic attractor about (0, 1.67)" in labels
 
 
 def test_curves_that_are_not_resolved_are_left_out_and_that_is_said(gd):
