@@ -71,8 +71,7 @@ def basins(
 
     """
     check_grid(found)
-    if isinstance(found, StoredBasins):
-        found = found.load(every=max(1, max(found.shape) // _PIXELS))
+    found = loaded(found)
     curves = listed(separatrices, "separatrices")
     chosen = palette(colours)
     legend = _checks.known("legend", legend, style.LEGENDS)
@@ -111,6 +110,13 @@ def check_grid(found: Any, name: str = "found") -> None:
             f"Argument `{name}` must be on a grid of two weights, but its grid is "
             f"{found.shape or 'a sample'}."
         )
+
+
+def loaded(found: Basins | StoredBasins) -> Basins:
+    """Return a record in memory: of a stored one a cell of each pixel."""
+    if isinstance(found, StoredBasins):
+        return found.load(every=max(1, max(found.shape) // _PIXELS))
+    return found
 
 
 def regions(

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from samflow import _checks
 from samflow._status import Kind
 from samflow._types import ArrayLike, Box
-from samflow.attractors import Basins, Manifolds
+from samflow.attractors import Basins, Manifolds, StoredBasins
 from samflow.attractors import basins as find_basins
 from samflow.attractors import manifolds as find_manifolds
 from samflow.equilibria import FixedPoints, find_fixed_points
@@ -66,7 +66,7 @@ def gather(
     starts: ArrayLike | None,
     length: float | None,
     fixed_points: FixedPoints | None,
-    basins: Basins | bool,
+    basins: Basins | StoredBasins | bool,
     manifolds: Manifolds | Sequence[Manifolds] | bool,
 ) -> Contents:
     """Check what is given and compute what is not."""
@@ -74,6 +74,7 @@ def gather(
     sides = _checks.box("box", box, 2)
     if not isinstance(basins, bool):
         _basins.check_grid(basins, "basins")
+        basins = _basins.loaded(basins)
         _check_system(system, basins, "basins")
     curves = () if isinstance(manifolds, bool) else _manifolds.listed(manifolds, "manifolds")
     for each in curves:
