@@ -11,7 +11,7 @@ import numpy as np
 from samflow._status import Status
 from samflow.attractors.basins.records import Attractor, Ending, Region
 from samflow.orbits._integrate import solve_flow
-from samflow.orbits._iterate import MapSettings, run_map, start_states
+from samflow.orbits._iterate import MapSettings, run_map
 from samflow.systems import AbstractFlow, AbstractMap, AbstractSystem
 from samflow.systems.leaves import Varied
 
@@ -85,7 +85,8 @@ class Orbits:
         self.made = 0.0
         self.open = np.arange(number)
         unresolved = np.full(number, int(Ending.unresolved))
-        states = np.array(start_states(system, starts))
+        rest = starts.shape[1] != system.state_dim
+        states = np.array(jax.vmap(system.lift)(jnp.asarray(starts)) if rest else starts, float)
         self.labels = Labels(unresolved, np.full(number, -1.0), states)
 
     @property

@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 
 from samflow._status import Kind
 from samflow._types import Box
+from samflow.attractors.basins.refinement import Refinement
 from samflow.records import AbstractRecord, Names, Provenance, axes
 
 _FEW = 64
@@ -141,10 +142,12 @@ class Basins(AbstractRecord):
     Attributes:
         starts: the weights of each start, shape (starts, dim).
         labels: the number of its attractor, or a negative `Ending`, shape (starts,).
-        steps: after how many steps (or which time) it was seen to be there; -1 if never.
+        steps: after how many steps (or which time) it was seen to be there; -1 if never, or if
+            the start was not followed.
         attractors: in the order of their numbers.
         shape: of the grid, one number a weight; empty where the starts are a random sample.
-        box: the box.
+        box: the box; a weight that is held has the same number twice.
+        refinement: how the grid was refined; None where every start was followed.
         system_name: what was followed.
 
     """
@@ -158,12 +161,14 @@ class Basins(AbstractRecord):
     attractors: tuple[Attractor, ...] = eqx.field(metadata=axes("attractor"))
     shape: tuple[int, ...] = eqx.field(static=True, metadata=axes("weight"))
     box: Box = eqx.field(static=True, metadata=axes("weight", "end", units="weight"))
+    refinement: Refinement | None = eqx.field(metadata=axes())
     provenance: Provenance = eqx.field(static=True)
 
     @property
     def grid(self) -> Int[np.ndarray, " *shape"]:
-        """The labels on the grid, one axis a weight."""
-        return self.labels.reshape(self.shape)
+        """The labels on the grid, one axis a weight that varies."""
+        varies = [low < high for low, high in self.box]
+        return self.labels.reshape([n for n, each in zip(self.shape, varies, strict=True) if each])
 
     def names(self) -> dict[int, str]:
         """Return what each label that occurs means."""
@@ -200,7 +205,10 @@ class Basins(AbstractRecord):
     def __str__(self) -> str:
         """Return one line for each attractor and ending, with its share."""
         shares = self.shares()
-        lines = [f"{len(self.labels)} starts, {len(self.attractors)} attractors"]
+        number = len(self.attractors)
+        lines = [f"{len(self.labels)} starts, {number} attractor{'' if number == 1 else 's'}"]
+        if self.refinement is not None:
+            lines[0] += f"; {self.refinement}"
         for label, name in self.names().items():
             part = shares[label]
             lines.append(f"  {name}: {part.fraction:.2%} [{part.low:.2%}, {part.high:.2%}]")
