@@ -18,6 +18,7 @@ _ENDINGS = {
     Ending.not_finite: "#EEEEEE",
     Ending.undefined: style.PALE,
     Ending.missing: style.BLACK,
+    Ending.outside: "#F7F7F7",
 }
 _PIXELS = 1600
 """Cells of a stored grid along each axis that are drawn, at least: more than a page shows."""

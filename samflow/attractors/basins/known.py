@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from samflow._status import Kind
+from samflow._status import Kind, Status
 from samflow.attractors.basins.capture import ball, contracting
 from samflow.attractors.basins.records import Attractor, Region
 from samflow.attractors.basins.settled import LONGEST, periods
@@ -15,6 +15,7 @@ _HELD = (Kind.sliding, Kind.cycle, Kind.rotation, Kind.chaotic_trap, Kind.trap)
 _BESIDE = 1e-3
 """How far from such a point orbits begin that tell how far from it they stay, in units of rho."""
 _SETTLE, _WATCH, _STARTS = 5000, 2000, 16
+_LOST = (Status.diverged, Status.not_finite, Status.undefined)
 _WIDER = 1.5
 """An orbit is held by such a point if it stays within so many times the distance seen."""
 _STAYS = 256
@@ -53,8 +54,12 @@ def _held(system: AbstractSystem, kind: Kind, state: np.ndarray, extent: float) 
     random = np.random.default_rng(0).normal(size=(_STARTS, system.dim))
     random /= np.linalg.norm(random, axis=1, keepdims=True)
     begin = np.asarray(system.position(state)) + _BESIDE * rho * random
-    settled = iterate(system, begin, num_steps=_SETTLE)
-    orbit = iterate(system, settled.final, num_steps=_WATCH, keep_every=1)
+    settled = iterate(system, begin, num_steps=_SETTLE, anywhere=True)
+    lost = np.isin(np.asarray(settled.status), _LOST)
+    if lost.all():
+        return None
+    later = np.asarray(settled.final)[~lost]
+    orbit = iterate(system, later, num_steps=_WATCH, keep_every=1, anywhere=True)
     away = np.linalg.norm(np.asarray(orbit.states) - state, axis=2).max(axis=1)
     stayed = away[np.isfinite(away) & (away < extent)]
     if not len(stayed):

@@ -1,9 +1,12 @@
 """Which attractor each start comes to, of attractors that are given; every start by itself."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import equinox as eqx
+import jax
 import numpy as np
+from jaxtyping import Array
 
 from samflow._status import Status
 from samflow.attractors.basins.records import Attractor, Ending
@@ -18,6 +21,7 @@ _ENDINGS = {
     Status.diverged: Ending.diverged,
     Status.not_finite: Ending.not_finite,
     Status.undefined: Ending.undefined,
+    Status.step_size_vanished: Ending.undefined,
 }
 
 
@@ -75,8 +79,9 @@ class Orbits:
         self.made = 0.0
         self.open = np.arange(number)
         unresolved = np.full(number, int(Ending.unresolved))
-        states = np.array(start_states(system, starts))
+        states = np.array(start_states(system, starts, anywhere=True))
         self.labels = Labels(unresolved, np.full(number, -1.0), states)
+        self._settle(np.where(outside(system, starts), int(Ending.outside), self._undefined()))
 
     @property
     def going(self) -> bool:
@@ -96,9 +101,22 @@ class Orbits:
         self.made += length
         self.labels.states[self.open] = final
         ended = np.full(len(final), int(Ending.unresolved))
+        ended[~np.isfinite(final).all(axis=1)] = int(Ending.not_finite)
         for code, ending in _ENDINGS.items():
             ended[status == code] = int(ending)
         self._settle(ended)
+        self._settle(self._undefined())
+
+    def _undefined(self) -> np.ndarray:
+        """Label the undecided orbits that are at a point where the loss has no value.
+
+        Its gradient may have one there: 1/x is the derivative of log x, and goes on below 0.
+        """
+        found = np.full(len(self.open), int(Ending.unresolved))
+        if len(found) and hasattr(self._system, "loss"):
+            lost = np.isnan(_losses(self._system, padded_states(self.states)))[: len(found)]
+            found[lost] = int(Ending.undefined)
+        return found
 
     def decide(self, attractors: Sequence[Attractor]) -> None:
         """Label the orbits that have come to one of the attractors."""
@@ -129,6 +147,21 @@ class Orbits:
         self.open = self.open[~done]
 
 
+def outside(system: AbstractSystem, starts: np.ndarray) -> np.ndarray:
+    """Say of starts whether they lie outside the domain that the loss declares."""
+    domain = getattr(getattr(system, "loss", None), "domain", None)
+    if domain is None:
+        return np.zeros(len(starts), bool)
+    low, high = np.array(domain).T
+    w = starts[:, : system.dim]
+    return ~np.all((low <= w) & (w <= high), axis=1)
+
+
+@eqx.filter_jit
+def _losses(system: Any, states: Array) -> Array:
+    return jax.lax.map(lambda z: system.loss(system.position(z)), states, batch_size=1024)
+
+
 def follow(
     system: AbstractSystem, states: np.ndarray, length: float, *, padded: bool
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -136,11 +169,11 @@ def follow(
     number = len(states)
     states = padded_states(states) if padded else states
     if isinstance(system, AbstractMap):
-        orbit = iterate(system, states, num_steps=int(length))
+        orbit = iterate(system, states, num_steps=int(length), anywhere=True)
         final, status = orbit.final, orbit.status
     else:
         assert isinstance(system, AbstractFlow)
-        solution = integrate(system, states, t1=length, num_times=2)
+        solution = integrate(system, states, t1=length, num_times=2, anywhere=True)
         final, status = solution.states[:, -1], solution.status
     return np.asarray(final)[:number], np.asarray(status)[:number]
 
@@ -149,10 +182,11 @@ def watch(system: AbstractSystem, states: np.ndarray, times: int) -> np.ndarray:
     """Return the next states of orbits, shape (N, times + 1, state)."""
     number, states = len(states), padded_states(states)
     if isinstance(system, AbstractMap):
-        kept = iterate(system, states, num_steps=times, keep_every=1).states
+        kept = iterate(system, states, num_steps=times, keep_every=1, anywhere=True).states
     else:
         assert isinstance(system, AbstractFlow)
-        kept = integrate(system, states, t1=FIRST_TIME, num_times=times + 1).states
+        number_kept = times + 1
+        kept = integrate(system, states, t1=FIRST_TIME, num_times=number_kept, anywhere=True).states
     return np.asarray(kept)[:number]
 
 

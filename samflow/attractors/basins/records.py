@@ -21,9 +21,11 @@ class Ending(enum.IntEnum):
     diverged = -2
     not_finite = -3
     undefined = -4
-    """It met a point where the system is not defined."""
+    """It met a point where the loss or the system is not defined, as log x at x ≤ 0."""
     missing = -5
     """It is in a chunk of a store that is not computed yet."""
+    outside = -6
+    """It begins outside the domain that the loss declares, and is not followed."""
 
     @property
     def label(self) -> str:
