@@ -1,5 +1,10 @@
 """Lyapunov exponents, branches along a parameter, sweeps over several."""
 
+from samflow.attractors._bifurcation_diagram import (
+    BifurcationDiagram,
+    BranchEvent,
+    bifurcation_diagram,
+)
 from samflow.attractors.basins import (
     Attractor,
     Basins,
@@ -10,7 +15,7 @@ from samflow.attractors.basins import (
     basins,
     boundary,
 )
-from samflow.attractors.charts import Chart, stability_chart
+from samflow.attractors.charts import AttractorChart, Chart, stability_chart
 from samflow.attractors.continuation import (
     Bifurcation,
     BifurcationCurve,
@@ -32,11 +37,14 @@ from samflow.attractors.sweep import StoredSweep, Sweep, sweep
 __all__ = [
     "Arm",
     "Attractor",
+    "AttractorChart",
     "Basins",
     "Bifurcation",
     "BifurcationCurve",
+    "BifurcationDiagram",
     "Boundary",
     "Branch",
+    "BranchEvent",
     "Chart",
     "Codimension2",
     "CurvePoint",
@@ -51,6 +59,7 @@ __all__ = [
     "StoredSweep",
     "Sweep",
     "basins",
+    "bifurcation_diagram",
     "boundary",
     "continue_bifurcation",
     "continue_branch",

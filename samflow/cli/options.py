@@ -10,6 +10,8 @@ import typer
 from samflow.cli.output import say
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from samflow._types import Box
     from samflow.losses import AbstractLoss
     from samflow.systems import Flow, Map
@@ -85,6 +87,17 @@ OutputOfRecord = Annotated[
         "-o",
         help="File to write to instead of stdout: .json, .txt, a table in .csv or .tex (LaTeX with "
         "booktabs), or all arrays in .nc (netCDF).",
+    ),
+]
+
+Outputs = Annotated[
+    list[str],
+    typer.Option(
+        "--output",
+        "-o",
+        help="File for the picture (.pdf, .png, .svg, .eps, .pgf), or for the result: .json, .txt, "
+        "a table in .csv or .tex (LaTeX with booktabs), or all arrays in .nc (netCDF). Repeat the "
+        "option for several.",
     ),
 ]
 
@@ -208,6 +221,14 @@ def make_range(name: str, text: str) -> tuple[float, float]:
             f"Argument `{name}` must be two numbers, the lower first, such as 0,2, but is {text!r}."
         )
     return ends[0], ends[1]
+
+
+def make_row(name: str, text: str, resolution: int) -> "np.ndarray":
+    """Return the number that `text` spells, or so many evenly spaced ones of a range low,high."""
+    import numpy as np
+
+    ends = numbers(name, text)
+    return np.array(ends[0]) if len(ends) == 1 else np.linspace(*make_range(name, text), resolution)
 
 
 def numbers(name: str, text: str) -> list[float]:

@@ -65,6 +65,7 @@ def basins(
 ) -> StoredBasins: ...
 
 
+@_checks.untraced()
 def basins(
     system: AbstractSystem,
     box: Any,

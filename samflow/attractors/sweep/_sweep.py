@@ -3,32 +3,28 @@
 import math
 import os
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple, overload
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.errors import ConcretizationTypeError, TracerArrayConversionError
 from jaxtyping import Array
 
 from samflow import _checks
 from samflow._schedule import check_steps
 from samflow._types import ArrayLike
 from samflow.attractors import chunks
-from samflow.attractors.sweep import measures
+from samflow.attractors.sweep import functions, measures
 from samflow.attractors.sweep.measures import Cells, Found, Options
 from samflow.attractors.sweep.records import Sweep
 from samflow.attractors.sweep.stored import StoredSweep
 from samflow.orbits._iterate import start_states
-from samflow.records import provenance
+from samflow.records import Provenance, provenance
+from samflow.records.variables import Variables
 from samflow.systems import AbstractMap, AbstractSystem
 from samflow.systems.base import check_fixed, check_system
-from samflow.systems.leaves import Leaf, Varied, find_leaf
-
-_OWN_BLOCK = 1024
-_AT_ONCE = 64
-_NOT_TRACEABLE = (ConcretizationTypeError, TracerArrayConversionError, _checks.ArgumentError)
+from samflow.systems.leaves import Leaf, Varied, check_values, find_leaf
 
 
 class _Analysis(NamedTuple):
@@ -45,7 +41,7 @@ class _Analysis(NamedTuple):
     """
 
     name: str
-    run: Callable[[Cells], Found]
+    run: Callable[[Cells], Variables]
     block: int
     compiled: bool
     steps: int
@@ -86,6 +82,7 @@ def sweep(
 ) -> StoredSweep: ...
 
 
+@_checks.untraced(None)
 def sweep(
     system: AbstractSystem,
     grid: Mapping[str, ArrayLike],
@@ -120,7 +117,7 @@ def sweep(
     "exponent"   the largest Lyapunov exponent over `num_steps`, status
     "classify"   kind, margin and status of the point `w0`
     "fate"       outcome and period of orbits that begin near `w0`
-    a function   what it returns of the system: a number, text, array, or dict of these
+    a function   what it returns of the system: a number, text, array, record, or dict of these
     ===========  ===================================================================
 
     Args:
@@ -145,7 +142,9 @@ def sweep(
         A `Sweep`, or with `store` a `StoredSweep`, which reads what it is asked for. What fails in
         a cell is its status. All analyses but "fate" run the grid in one compiled program, and so
         does a function that JAX can trace. Another function, as one that calls `classify`, is
-        called cell by cell; `compiled` says which.
+        called cell by cell; `compiled` says which. Of a record there are the variables of its
+        Dataset; where cells have different numbers of items, as of fixed points, the rest is NaN
+        or an empty word. A store takes one number of items alone.
 
     Raises:
         ArgumentError: for an unknown analysis or parameter, values out of the parameter's range
@@ -177,10 +176,7 @@ def sweep(
             raise _checks.ArgumentError(
                 "Arguments `part` and `chunk_cells` are of a `store`: give its path."
             )
-        values = _in_blocks(found.run, cells, found.block, progress)
-        shape = tuple(len(values) for values in axes.values())
-        shaped = {key: array.reshape(*shape, *array.shape[1:]) for key, array in values.items()}
-        return Sweep(axes, shaped, found.name, found.compiled, where)
+        return _in_memory(found, axes, _in_blocks(found.run, cells, found.block, progress), where)
     size = chunks.chunk_cells(
         cells.total, chunk_cells, steps=found.steps, width=system.state_dim, together=found.compiled
     )
@@ -199,9 +195,24 @@ def sweep(
     def compute(store: Any, plan: chunks.Layout, begin: int, end: int) -> Found:
         nothing: Callable[[int, int], None] = lambda done, total: None  # noqa: E731
         size = min(found.block, plan.cells)
-        return _in_blocks(found.run, cells, size, nothing, begin, end)
+        variables = _in_blocks(found.run, cells, size, nothing, begin, end)
+        return {name: each.values for name, each in variables.items()}
 
     return StoredSweep(chunks.run(job, compute, part, progress))
+
+
+def _in_memory(
+    analysis: _Analysis, axes: dict[str, np.ndarray], found: Variables, where: Provenance
+) -> Sweep:
+    """Return the sweep of what was found in all cells."""
+    shape = tuple(len(values) for values in axes.values())
+    shaped, dims, units = {}, {}, {}
+    for name, each in found.items():
+        shaped[name] = each.values.reshape(*shape, *each.values.shape[1:])
+        dims[name] = each.dims[1:]
+        if "units" in each.attributes:
+            units[name] = each.attributes["units"]
+    return Sweep(axes, shaped, analysis.name, analysis.compiled, where, dims, units)
 
 
 def _analysis(
@@ -228,7 +239,7 @@ def _analysis(
         settings = {"of": of, **{name: str(value) for name, value in options._asdict().items()}}
         return _Analysis(
             of,
-            lambda part: measure.function(part, options),
+            lambda part: functions.named(measure.function(part, options)),
             measure.block,
             measure.compiled,
             options.num_steps if measure.steps else 1,
@@ -259,6 +270,11 @@ def _axes(
             raise _checks.ArgumentError(
                 f"Argument `grid` must name numbers of the system, but its {name} is a schedule."
             )
+        if name in ("momentum", "weight_decay") and getattr(system, name, 0.0) is None:
+            raise _checks.ArgumentError(
+                f"Argument `grid` must name numbers of the system, but it has no {name}. Make it "
+                f"with any value but 0, as {name}=0.5. The grid replaces it, also by 0."
+            )
         leaf = find_leaf(system, name, "grid")
         try:
             row = np.atleast_1d(_checks.real_numbers(values))
@@ -271,8 +287,7 @@ def _axes(
                 f"Argument `grid` must have a row of finite numbers for {name}, but has "
                 f"{_checks.excerpt(values)}."
             )
-        if name in ("rho", "lr", "momentum", "weight_decay", "eps"):
-            _in_range(name, row)
+        check_values(system, leaf, (row.min(), row.max()))
         leaves.append(leaf)
         axes[name] = row
     return leaves, axes
@@ -285,17 +300,6 @@ def _check_schedules(cells: "_Grid", num_steps: int) -> None:
     differ = any(leaf is mark for leaf in inside for mark in marks)
     for i in range(cells.total if differ else 1):
         check_steps(cells.block(np.array([i])).one(0).schedules, 0, num_steps)
-
-
-def _in_range(name: str, row: np.ndarray) -> None:
-    """Refuse hyperparameters that the constructors refuse."""
-    for value in (row.min(), row.max()):
-        if name == "lr":
-            _checks.positive(name, value)
-        elif name == "momentum":
-            _checks.fraction(name, value)
-        else:
-            _checks.nonnegative(name, value)
 
 
 class _Grid(NamedTuple):
@@ -346,31 +350,22 @@ def _cells(
 
 
 def _in_blocks(
-    run: Callable[[Cells], Found],
+    run: Callable[[Cells], Variables],
     cells: _Grid,
     block: int,
     progress: Callable[[int, int], None],
     first: int = 0,
     beyond: int | None = None,
-) -> Found:
+) -> Variables:
     """Run blocks of one size over a range of cells, the last one filled; join what they return."""
     beyond = cells.total if beyond is None else beyond
-    total = beyond - first
     block = min(block, cells.total)
-    joined: Found = {}
+    whole = functions.Joined(beyond - first)
     for begin in range(first, beyond, block):
         part = run(cells.block(np.minimum(np.arange(begin, begin + block), beyond - 1)))
-        end = min(begin + block, beyond)
-        if not joined:
-            size = sum(array.nbytes / len(array) for array in part.values())
-            chunks.check_memory(size * total, total, "cells")
-            joined = {n: np.empty((total, *a.shape[1:]), a.dtype) for n, a in part.items()}
-        for name, array in part.items():
-            wide = np.result_type(joined[name], array)  # a longer word than before
-            joined[name] = joined[name].astype(wide, copy=False)
-            joined[name][begin - first : end - first] = array[: end - begin]
-        progress(end - first, total)
-    return joined
+        whole.add(part, min(block, beyond - begin))
+        progress(whole.done, whole.total)
+    return whole.variables()
 
 
 def _function(of: Callable[[Any], Any], cells: _Grid) -> _Analysis:
@@ -378,43 +373,10 @@ def _function(of: Callable[[Any], Any], cells: _Grid) -> _Analysis:
     name = getattr(of, "__name__", type(of).__name__)
     one = cells.block(np.array([0]))
     values = [value[0] for value in one.varied.values]
-    at: Callable[[Any], dict[str, Any]] = lambda values: _named(  # noqa: E731
-        of(one.varied.given(cells.system, values))
-    )
     try:
-        program = chunks.of_program(at, values)
-    except _NOT_TRACEABLE:
-        single: Callable[[Cells], Found] = lambda part: _stack([_named(of(part.one(0)))])  # noqa: E731
+        program = chunks.of_program(lambda v: of(one.varied.given(cells.system, v)), values)
+    except functions.NOT_TRACEABLE:
         settings = {"of": name, "code of the function": chunks.of_function(of)}
-        return _Analysis(name, single, 1, False, 1, settings)
-    together: Callable[[Cells], Found] = lambda part: {  # noqa: E731
-        name: np.asarray(array)
-        for name, array in _all_at_once(of, part.system, part.varied).items()
-    }
+        return _Analysis(name, partial(functions.cell_by_cell, of), 1, False, 1, settings)
     settings = {"of": name, "code of the function": program}
-    return _Analysis(name, together, _OWN_BLOCK, True, 1000, settings)
-
-
-@eqx.filter_jit
-def _all_at_once(of: Callable[[Any], Any], system: Any, varied: Varied) -> dict[str, Array]:
-    def one(values: Any) -> dict[str, Any]:
-        return _named(of(varied.given(system, values)))
-
-    return jax.lax.map(one, varied.values, batch_size=_AT_ONCE)
-
-
-def _named(found: Any) -> dict[str, Any]:
-    """Return what a function returned as values by name."""
-    if hasattr(found, "_asdict"):
-        return found._asdict()
-    return dict(found) if isinstance(found, Mapping) else {"value": found}
-
-
-def _stack(found: list[dict[str, Any]]) -> Found:
-    """Return one array a name; texts stay texts."""
-    return {
-        name: np.array([str(one[name]) for one in found])
-        if isinstance(found[0][name], str)
-        else np.stack([np.asarray(one[name]) for one in found])
-        for name in found[0]
-    }
+    return _Analysis(name, partial(functions.together, of), functions.BLOCK, True, 1000, settings)
