@@ -304,7 +304,8 @@ def test_an_interrupt_says_how_to_go_on(tmp_path):
     with pytest.raises(KeyboardInterrupt) as caught:
         swept(tmp_path / "s.zarr", chunk_cells=7, progress=interrupt)
     assert caught.value.__notes__ == [
-        f"2 of 5 chunks are in {str(tmp_path / 's.zarr')!r}: the same call computes the others."
+        f"2 of 5 chunks are in {str(tmp_path / 's.zarr')!r}. The same call or command computes "
+        "the others."
     ]
     assert swept(tmp_path / "s.zarr").load().to_dataset().identical(swept().to_dataset())
 

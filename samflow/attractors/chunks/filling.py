@@ -143,8 +143,8 @@ def run(
         if chunks is not None:
             there = int(chunks.done().sum())
             error.add_note(
-                f"{there} of {job.layout.count} chunks are in {str(job.path)!r}: the same call "
-                "computes the others."
+                f"{there} of {job.layout.count} chunks are in {str(job.path)!r}. The same call or "
+                "command computes the others."
             )
         raise
     assert chunks is not None

@@ -46,12 +46,7 @@ class Chunks:
 
     def done(self) -> np.ndarray:
         """Return for each chunk whether it is computed."""
-        found = np.zeros(self.layout.count, bool)
-        with contextlib.suppress(FileNotFoundError):
-            for name in os.listdir(self.path / DONE / "c"):
-                if name.isdigit() and int(name) < len(found):
-                    found[int(name)] = True
-        return found
+        return done_in(self.path)
 
     def has(self, number: int) -> bool:
         """Say whether a chunk is computed."""
@@ -62,6 +57,10 @@ class Chunks:
         """What is needed to compute the record again."""
         attributes = self._group.attrs.items()
         return tuple((key, value) for key, value in attributes if key not in ("record", _STORE))
+
+    def counts(self) -> dict[str, int]:
+        """Return how many chunks there are, and how many are missing."""
+        return {"chunks": self.layout.count, "missing": len(self.missing)}
 
     def told_missing(self) -> str:
         """Return a sentence about the chunks that are missing, on a line of its own, or nothing."""
@@ -132,6 +131,26 @@ def open_chunks(path: str | os.PathLike[str]) -> Chunks:
             f"{f'is {what}' if path.exists() else 'does not exist'}."
         )
     return Chunks(path, zarr.open_group(path, mode="r+" if _writable(path) else "r"))
+
+
+def done_in(path: str | os.PathLike[str]) -> np.ndarray:
+    """Return for each chunk of a store whether it is computed; zarr is not needed for this."""
+    path = Path(path)
+    kept = json.loads(json.loads((path / "zarr.json").read_bytes())["attributes"][_STORE])
+    found = np.zeros(Layout(tuple(kept["shape"]), tuple(kept["chunk"])).count, bool)
+    with contextlib.suppress(FileNotFoundError):
+        for name in os.listdir(path / DONE / "c"):
+            if name.isdigit() and int(name) < len(found):
+                found[int(name)] = True
+    return found
+
+
+def progress_of(path: str | os.PathLike[str]) -> tuple[int, int] | None:
+    """Return how many chunks of a store are computed, of how many; None where there is no store."""
+    if not is_store(Path(path)):
+        return None
+    done = done_in(path)
+    return int(done.sum()), len(done)
 
 
 def is_store(path: Path) -> bool:
