@@ -15,6 +15,7 @@ from samflow._types import ArrayLike
 from samflow.attractors import _flow_growth, _map_growth
 from samflow.attractors._map_growth import Growth
 from samflow.orbits._iterate import start_states
+from samflow.orbits.blocks import devices_for
 from samflow.records import AbstractRecord, Names, Provenance, axes, provenance
 from samflow.systems.base import AbstractFlow, AbstractMap, check_fixed, check_system
 from samflow.systems.leaves import Varied
@@ -194,9 +195,9 @@ def _of_map(
     counts = jnp.asarray(num_steps), jnp.asarray(before)
     settings = _map_growth.MapSettings(*counts, given["escape_radius"])
     z0, k = start_states(system, w0), _how_many(num_exponents, system.state_dim)
-    growth = _map_growth.map_growth(
-        system, jnp.atleast_2d(z0), k, settings, Varied(), jnp.asarray(1.0)
-    )
+    batch = jnp.atleast_2d(z0)
+    devices = devices_for(batch, _map_growth.PER_DEVICE)
+    growth = _map_growth.map_growth(system, batch, k, settings, Varied(), devices)
     where = provenance(system.describe(), num_steps=num_steps, num_transient=before)
     return _record(growth, z0, float(num_steps), "step", where)
 
