@@ -26,6 +26,7 @@ from samflow.orbits.blocks import (
     all_zero,
     any_of,
     devices_for,
+    gathered,
     on_components,
     over_blocks,
     select,
@@ -144,7 +145,7 @@ def iterate(
     kept = 1 + num_steps // keep_every
     begun = {"first_step": first_step} if first_step else {}
     devices = devices_for(batch, _PER_DEVICE)
-    ended = run_map(system, batch, settings, kept, Varied(), devices)
+    ended = gathered(run_map(system, batch, settings, kept, Varied(), devices), devices)
     states, final, status, stopped_at = ended
     if z0.ndim == 1:
         states, final, status, stopped_at = states[0], final[0], status[0], stopped_at[0]

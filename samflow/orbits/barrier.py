@@ -8,7 +8,7 @@ more than it saves. benchmarks/ensembles.py and benchmarks/lyapunov.py measure t
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import equinox as eqx
 import jax
@@ -69,7 +69,7 @@ def _gradient(formula: Any, loss: ExpressionLoss, w: tuple[Any, ...]) -> tuple[A
 def _gradient_and_change(
     formula: Any, loss: ExpressionLoss, primals: tuple[Any], tangents: tuple[Any]
 ) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-    n, hessian = len(formula), loss.hessian_formula
+    n, hessian = len(formula), cast(Any, loss.hessian_formula)
     upper = [(i, j) for i in range(n) for j in range(i, n)]
     both = (*formula, *(hessian[entry] for entry in upper))
     compute = lambda *w: tuple(evaluate(both, loss.symbols, w))  # noqa: E731

@@ -63,7 +63,7 @@ def all_zero(z: Any) -> Array:
 
 
 def any_of(which: Array) -> Array:
-    """Say whether any member is in `which`, in a form that XLA on a CPU computes in wide vectors."""
+    """Say whether any member is in `which`, in a form that XLA computes in wide vectors."""
     odd = which.size % _WIDTH or which.ndim == 0
     return jnp.any(which) if odd else jnp.any(jnp.any(which.reshape(-1, _WIDTH), axis=0))
 
@@ -121,6 +121,11 @@ def devices_for(states: Any, at_least: int) -> Devices:
     if _checks.is_traced(states) or _checks.is_traced(jnp.zeros(())) or placed:
         return ()
     return devices if 1 < len(devices) <= len(states) // at_least else ()
+
+
+def gathered(values: Any, devices: Devices) -> Any:
+    """Return what `over_blocks` made on several devices on the first of them."""
+    return jax.device_put(values, devices[0]) if devices else values
 
 
 def over_members(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -38,7 +38,7 @@ _ELEMENTWISE = """
     log log1p logistic lt max min mul ne neg nextafter not or pow rem round rsqrt select_n
     shift_left shift_right_arithmetic shift_right_logical sign sin sinh sqrt square stop_gradient
     sub tan tanh xor
-    broadcast_in_dim concatenate expand_dims iota reshape slice split squeeze stack transpose
+    broadcast_in_dim concatenate expand_dims iota reshape reshard slice split squeeze stack transpose
     reduce_and reduce_max reduce_min reduce_or reduce_sum
     closed_call cond custom_jvp_call custom_vjp_call jit pjit scan while
 """
@@ -99,7 +99,8 @@ def tuned(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.cache
     def alone() -> Callable[..., Any]:
-        return eqx.filter_jit(function, compiler_options=_OPTIONS) if _takes_options() else plain
+        options: Any = {"compiler_options": _OPTIONS} if _takes_options() else {}
+        return eqx.filter_jit(function, **options) if options else plain
 
     @functools.wraps(function)
     def call(*args: Any) -> Any:
