@@ -69,7 +69,9 @@ def basins(
 
     """
     check_grid(found)
+    missing = ""
     if isinstance(found, StoredBasins):
+        missing = f"missing ({len(found.missing)} of {found.chunks.layout.count} chunks)"
         found = found.load(every=max(1, max(found.shape) // _PIXELS))
     curves = listed(separatrices, "separatrices")
     chosen = palette(colours)
@@ -79,6 +81,7 @@ def basins(
         panel = ax if figure is None else figure.add_subplot()
         assert panel is not None
         names = {label: _printed(name) for label, name in found.names().items()}
+        names |= {Ending.missing: missing} if Ending.missing in names and missing else {}
         draw_basins(panel, found, regions(names, list(names), chosen))
         for i, attractor in enumerate(found.attractors):
             panel.plot(

@@ -160,7 +160,10 @@ def test_functions_are_known_by_their_code(tmp_path):
     def word(system):
         return "large" if float(system.lr) > 0.2 else "small"
 
-    for of, name in ((step, "a.zarr"), (word, "b.zarr")):
+    def orbit(system):
+        return sf.iterate(system, point, num_steps=3)
+
+    for of, name in ((step, "a.zarr"), (word, "b.zarr"), (orbit, "c.zarr")):
         whole = sf.sweep(WELL, grid, of)
         found = sf.sweep(WELL, grid, of, store=tmp_path / name, chunk_cells=2)
         assert found.compiled == whole.compiled

@@ -99,6 +99,10 @@ class Chunks:
             array[place] = values.reshape(*sizes, *values.shape[1:])
         self._group[DONE][number] = True
 
+    def more_dims(self, name: str) -> tuple[str, ...]:
+        """Return the names of the further axes of an array."""
+        return tuple(self._group[name].metadata.dimension_names)[len(self.dims) :]
+
     def slices(self, name: str) -> Slices:
         """Return an array that reads what is asked of it."""
         _checks.known("name", name, self.names)
@@ -232,6 +236,7 @@ def create(
     details: Mapping[str, Any],
     provenance: Sequence[tuple[str, str]],
     fill: Mapping[str, Any] | None = None,
+    more_dims: Mapping[str, tuple[str, ...]] | None = None,
 ) -> Chunks:
     """Make a store without chunks; return the one that another process made first, if so.
 
@@ -247,6 +252,7 @@ def create(
         provenance: of the record.
         fill: what arrays hold where nothing is computed; NaN, an empty word, False and the least
             integer by default.
+        more_dims: names of the further axes of arrays, by name.
 
     """
     zarr, path = _zarr(), Path(path)
@@ -271,13 +277,14 @@ def create(
         for name, example in arrays.items():
             more = example.shape[1:]
             words = example.dtype.kind == "U"
+            own = (more_dims or {}).get(name) or tuple(f"{name}_{i}" for i in range(len(more)))
             group.create_array(
                 name,
                 shape=(*layout.shape, *more),
                 chunks=(*layout.chunk, *(max(n, 1) for n in more)),
                 dtype=str if words else example.dtype,
                 fill_value=(fill or {}).get(name, _fill(example.dtype)),
-                dimension_names=(*dims, *(f"{name}_{i}" for i in range(len(more)))),
+                dimension_names=(*dims, *own),
                 compressors=zarr.codecs.ZstdCodec(level=1, checksum=True),
             )
         group.create_array(

@@ -68,8 +68,15 @@ class StoredSweep:
             for each in arrays.values()
         )
         check_memory(size, math.prod(self.shape), "cells")
-        values = {name: np.asarray(array) for name, array in arrays.items()}
-        return Sweep(self.axes, values, self.quantity, self.compiled, self.chunks.provenance)
+        return Sweep(
+            self.axes,
+            {name: np.asarray(array) for name, array in arrays.items()},
+            self.quantity,
+            self.compiled,
+            self.chunks.provenance,
+            {name: self.chunks.more_dims(name) for name in self.names},
+            self.chunks.details.get("units", {}),
+        )
 
     def summary(self) -> str:
         """Return what over which axes, and what is in it."""
