@@ -18,7 +18,7 @@ from samflow.attractors import _map_growth
 from samflow.equilibria import classify, fate
 from samflow.equilibria.stability import EIGENVALUE_ERROR
 from samflow.orbits._iterate import MapSettings, run_map
-from samflow.orbits.blocks import Devices, devices_for, gathered, over_devices
+from samflow.orbits.blocks import Devices, devices_for, over_devices
 from samflow.systems import AbstractMap, AbstractSystem
 from samflow.systems.leaves import Varied
 
@@ -79,8 +79,9 @@ def iterated(
     settings = jax.tree.map(jnp.asarray, settings)
     devices = devices_for(cells.starts, PER_DEVICE)
     found = run_map(cells.system, cells.starts, settings, kept + 1, cells.varied, devices)
-    states, final, status, stopped_at = gathered(found, devices)
-    return states, final, status, stopped_at
+    states, final, status, stopped_at = found
+    # Not on one device, so that what is done with them next is shared, too.
+    return states, jnp.asarray(np.asarray(final)), status, stopped_at
 
 
 def in_cells(
