@@ -71,9 +71,9 @@ def command(
 
     made = options.make_loss(loss, dim=dim, eigenvalues=eigenvalues)
     _checks.known("--of", of, MEASURES)
-    numbers, ranges = options.make_numbers(
-        {"--rho": rho, "--lr": lr, "--momentum": momentum}, others or [], resolution
-    )
+    number = _checks.count("--resolution", resolution, minimum=2)
+    texts = {"--rho": rho, "--lr": lr, "--momentum": momentum}
+    numbers, ranges = options.make_numbers(texts, others or [], number)
     if not ranges:
         raise _checks.ArgumentError(
             "One of `--rho`, `--lr`, `--momentum` and `--set` must be a range, such as 0,0.3, but "

@@ -313,6 +313,24 @@ def test_an_interrupt_says_how_to_go_on(tmp_path):
     assert swept(tmp_path / "s.zarr").load().to_dataset().identical(swept().to_dataset())
 
 
+def test_a_full_disk_is_one_sentence_and_what_is_there_stays(tmp_path, monkeypatch):
+    from zarr.storage import _local
+
+    put = _local._put
+
+    def full(path, *arguments, **settings):
+        if "final" in path.parts and path.name != "zarr.json" and path.parent.name == "3":
+            raise OSError(28, "No space left on device")
+        return put(path, *arguments, **settings)
+
+    monkeypatch.setattr(_local, "_put", full)
+    with pytest.raises(ArgumentError, match=r"cannot .No space left on device.\. Chunks that are"):
+        swept(tmp_path / "s.zarr", chunk_cells=7)
+    monkeypatch.undo()
+    assert sf.open_store(tmp_path / "s.zarr").missing == (3, 4)
+    assert swept(tmp_path / "s.zarr").load().to_dataset().identical(swept().to_dataset())
+
+
 def test_a_missing_zarr_is_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "zarr", None)
     with pytest.raises(ImportError, match=r"needs zarr, .* pip install 'samflow\[scale\]'"):

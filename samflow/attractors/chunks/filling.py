@@ -1,7 +1,8 @@
 """Which chunks are whose, and the loop that computes them."""
 
+import contextlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -97,6 +98,19 @@ def share(count: int, part: Part | None) -> range:
     return range(first, count, n * processes)
 
 
+@contextlib.contextmanager
+def writing(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Say, as misuse, that a store cannot be written: a full disk, or a folder that went away."""
+    try:
+        yield
+    except OSError as error:
+        raise _checks.ArgumentError(
+            f"Argument `store` must be a folder that can be written, but {str(path)!r} cannot "
+            f"({error.strerror or error}). Chunks that are there stay. Make room and call again, or "
+            "give another path."
+        ) from error
+
+
 def run(
     job: Job,
     compute: Compute,
@@ -131,14 +145,16 @@ def run(
         progress(made, total)
     try:
         if chunks is None and job.arrays is not None:
-            chunks = job.create(job.arrays)
+            with writing(job.path):
+                chunks = job.create(job.arrays)
         for k in mine:
             if done[k]:
                 continue
             if chunks is None or not chunks.has(k):
                 found = compute(chunks, job.layout, *ranges[k])
-                chunks = job.create(found) if chunks is None else chunks
-                chunks.write(k, found)
+                with writing(job.path):
+                    chunks = job.create(found) if chunks is None else chunks
+                    chunks.write(k, found)
             made += sizes[k]
             progress(made, total)
     except KeyboardInterrupt as error:
