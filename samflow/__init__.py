@@ -37,6 +37,7 @@ _HOME = {
     "basins": "attractors",
     "continue_branch": "attractors",
     "manifolds": "attractors",
+    "open_store": "attractors",
     "lyapunov_spectrum": "attractors",
     "stability_chart": "attractors",
     "sweep": "attractors",
@@ -49,6 +50,7 @@ _HOME = {
     "two_phase": "switching",
     "load_dataset": "records",
     "portrait": "plots",
+    "portraits": "plots",
     "Kind": "_status",
     "Status": "_status",
     "Verdict": "_status",
@@ -81,6 +83,7 @@ if TYPE_CHECKING:
         continue_branch,
         lyapunov_spectrum,
         manifolds,
+        open_store,
         stability_chart,
         sweep,
         switch_branch,
@@ -96,7 +99,7 @@ if TYPE_CHECKING:
     from samflow.losses import loss
     from samflow.noise import escape_time, mean_square_rate, typical_rate
     from samflow.orbits import integrate, iterate
-    from samflow.plots import portrait
+    from samflow.plots import portrait, portraits
     from samflow.proofs import (
         certify_fixed_points,
         certify_sliding,
@@ -155,9 +158,11 @@ __all__ = [
     "mean_square_rate",
     "networks",
     "noise",
+    "open_store",
     "orbits",
     "plots",
     "portrait",
+    "portraits",
     "proofs",
     "records",
     "rule",

@@ -123,6 +123,7 @@ class Conditions(AbstractRecord):
         return "\n".join(lines)
 
 
+@_checks.untraced()
 def conditions(system: AbstractSystem, w: ArrayLike | None = None) -> Conditions:
     """Return the stability conditions of a system's critical points, in symbols and at `w`.
 

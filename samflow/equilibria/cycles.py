@@ -94,6 +94,7 @@ class Cycles(AbstractRecord):
         return found + (f": {kinds}" if kinds else "")
 
 
+@_checks.untraced()
 def find_cycles(
     system: AbstractMap,
     box: Any = None,

@@ -114,6 +114,7 @@ class FixedPoints(AbstractRecord):
         return text + (f"; {elsewhere} hallucinated" if elsewhere else "")
 
 
+@_checks.untraced()
 def find_fixed_points(
     system: AbstractSystem,
     box: Any,

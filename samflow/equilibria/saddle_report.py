@@ -49,6 +49,7 @@ _AT_MINIMUM = 100
 """Cells at a minimum, of which fewer people ask whether it holds SAM."""
 
 
+@_checks.untraced(None)
 def survey(
     loss: AbstractLoss,
     box: Any,

@@ -128,6 +128,7 @@ class Stability(AbstractRecord):
         return f"{self.kind}, {name} {shown}, margin {self.margin:.6g}{beside}"
 
 
+@_checks.untraced('"classify", w0=w')
 def classify(
     system: AbstractSystem,
     w: ArrayLike,

@@ -89,6 +89,7 @@ class EscapeTimes(AbstractRecord):
         return float(np.mean(np.asarray(self.status) == Status.escaped))
 
 
+@_checks.untraced()
 def escape_time(
     system: AbstractStochasticMap,
     w: ArrayLike,

@@ -63,6 +63,7 @@ def integrate(
     max_steps: int = 100_000,
     key: PRNGKeyArray | None = None,
     dt: float | None = None,
+    anywhere: bool = False,
 ) -> Trajectory:
     """Integrate a flow, or a stochastic differential equation, from time 0 to t1.
 
@@ -91,6 +92,8 @@ def integrate(
         dt: largest step of a diffusion; a whole number of steps lies between two times kept. By
             default t1/1000. The error is O(√dt) for a path, O(dt) where σ is constant and for
             expectations.
+        anywhere: take starts outside the loss's domain, too, as a solution of a flow that has left
+            it.
 
     Returns:
         A `Trajectory`. For a normalised rule the arrival has an error of the order of the
@@ -123,16 +126,17 @@ def integrate(
             f"Argument `{'dt' if key is None else 'key'}` must be left out for a flow, which is "
             "deterministic and solved with adaptive steps."
         )
+    length = "traced" if _checks.is_traced(t1) else _checks.positive("t1", t1)
     t1 = _checks.positive_array("t1", t1)
     times = jnp.linspace(0.0, t1, _checks.count("num_times", num_times, minimum=2))
     tolerances = _checks.positive_array("rtol", rtol), _checks.positive_array("atol", atol)
     radius = _checks.positive_array("escape_radius", escape_radius)
     max_steps = _checks.count("max_steps", max_steps)
-    z0 = start_states(system.at(0.0), w0)
+    z0 = start_states(system.at(0.0), w0, anywhere=anywhere)
     settings = (check_times(system.schedules, times), *tolerances, radius)
-    solved = solve_flow(system, jnp.atleast_2d(z0), settings, max_steps)
+    solved = _solve(system, jnp.atleast_2d(z0), settings, max_steps)
     states, status, stopped_at, arrived_at = (a[0] if z0.ndim == 1 else a for a in solved)
-    where = provenance(system.describe(), t1=float(t1), rtol=rtol, atol=atol, solver="Tsit5")
+    where = provenance(system.describe(), t1=length, rtol=rtol, atol=atol, solver="Tsit5")
     return Trajectory(times, states, status, stopped_at, arrived_at, where)
 
 
@@ -153,12 +157,12 @@ def _diffuse(
             "Argument `key` must be given for a diffusion, such as `jax.random.key(0)`."
         )
     key_words(key)
-    t1 = _checks.positive_array("t1", t1)
+    t1 = _checks.positive("t1", t1)
     num_times = _checks.count("num_times", num_times, minimum=2)
-    step = _checks.positive_array("dt", t1 / 1000 if dt is None else dt)
+    step = _checks.positive("dt", t1 / 1000 if dt is None else dt)
     radius = _checks.positive_array("escape_radius", escape_radius)
     # Rounding must not add a step where dt divides the interval.
-    substeps = max(1, math.ceil(float(t1) / (num_times - 1) / float(step) * (1 - 1e-12)))
+    substeps = max(1, math.ceil(t1 / (num_times - 1) / step * (1 - 1e-12)))
     if substeps * (num_times - 1) > _checks.count("max_steps", max_steps):
         raise _checks.ArgumentError(
             f"Argument `max_steps` must be at least the number of steps, "
@@ -169,24 +173,15 @@ def _diffuse(
     settings = _diffuse.DiffusionSettings(times, jnp.asarray(substeps), radius)
     solved = _diffuse.diffuse(system, jnp.atleast_2d(z0), key, settings)
     states, status, stopped_at = (a[0] if z0.ndim == 1 else a for a in solved)
-    taken = float(t1) / (substeps * (num_times - 1))
-    where = provenance(system.describe(), t1=float(t1), dt=taken, solver="Euler-Maruyama")
+    taken = t1 / (substeps * (num_times - 1))
+    where = provenance(system.describe(), t1=t1, dt=taken, solver="Euler-Maruyama")
     never = jnp.full(status.shape, jnp.inf)
     return Trajectory(times, states, status, stopped_at, never, where)
 
 
-def solve_flow(
+def _solve(
     system: AbstractFlow, z0: Array, settings: tuple[Array, ...], max_steps: int
 ) -> tuple[Array, ...]:
-    """Return states, status, stopped_at and arrived_at of solutions from states (N, dim).
-
-    Args:
-        system: the flow.
-        z0: starts, wherever they are: the loss's domain is not asked for.
-        settings: times at which states are kept, rtol, atol and escape radius.
-        max_steps: number of steps, in each phase, after which the solver gives up.
-
-    """
     from samflow.orbits import segments  # diffrax: those who only iterate need not wait
     from samflow.orbits.filippov import solution  # diffrax: those who only iterate need not wait
 

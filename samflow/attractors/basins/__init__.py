@@ -5,6 +5,7 @@ from samflow.attractors.basins.boundary import Boundary, boundary
 from samflow.attractors.basins.finding import find_attractors
 from samflow.attractors.basins.labelling import Labels, label
 from samflow.attractors.basins.records import Attractor, Basins, Ending, Region, Share
+from samflow.attractors.basins.stored import StoredBasins
 
 __all__ = [
     "Attractor",
@@ -14,6 +15,7 @@ __all__ = [
     "Labels",
     "Region",
     "Share",
+    "StoredBasins",
     "basins",
     "boundary",
     "find_attractors",

@@ -1,29 +1,73 @@
 """Which start of a box ends where."""
 
+import os
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, overload
 
-import equinox as eqx
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
 
 from samflow import _checks
-from samflow._types import Box
-from samflow.attractors.basins.finding import SCOUTS, find_attractors
-from samflow.attractors.basins.labelling import SLAB, Labels, label
-from samflow.attractors.basins.records import Attractor, Basins, Ending
+from samflow.attractors import chunks
+from samflow.attractors.basins import stored
+from samflow.attractors.basins.records import Attractor, Basins
 from samflow.attractors.basins.refinement import refine as refined
-from samflow.attractors.basins.starts import sides_of, starts_in
-from samflow.equilibria import FixedPoints, find_fixed_points
-from samflow.losses.base import AbstractLoss
-from samflow.losses.eager import AbstractEagerLoss
+from samflow.attractors.basins.search import Search
+from samflow.attractors.basins.starts import Starts, make_starts, sides_of
+from samflow.attractors.basins.stored import StoredBasins
+from samflow.equilibria import FixedPoints
 from samflow.records import provenance
 from samflow.systems import AbstractFlow, AbstractSystem
 from samflow.systems.base import check_system
 
+Progress = Callable[[int, int], None]
 
+_SEARCHED = 10_000
+"""Starts from which attractors of a store are looked for, at most."""
+_COPIES = 8
+"""Arrays of all states that are in memory at once, at most."""
+
+
+@overload
+def basins(
+    system: AbstractSystem,
+    box: Any,
+    resolution: int | tuple[int, ...] | None = ...,
+    *,
+    num_samples: int | None = ...,
+    refine: bool = ...,
+    attractors: Basins | Sequence[Attractor] | None = ...,
+    max_steps: int = ...,
+    t1: float = ...,
+    fixed_points: FixedPoints | None = ...,
+    seed: int = ...,
+    progress: Progress = ...,
+    store: None = ...,
+    part: None = ...,
+    chunk_cells: None = ...,
+) -> Basins: ...
+
+
+@overload
+def basins(
+    system: AbstractSystem,
+    box: Any,
+    resolution: int | tuple[int, ...] | None = ...,
+    *,
+    num_samples: int | None = ...,
+    refine: bool = ...,
+    attractors: Basins | Sequence[Attractor] | None = ...,
+    max_steps: int = ...,
+    t1: float = ...,
+    fixed_points: FixedPoints | None = ...,
+    seed: int = ...,
+    progress: Progress = ...,
+    store: str | os.PathLike[str],
+    part: tuple[int, int] | None = ...,
+    chunk_cells: int | None = ...,
+) -> StoredBasins: ...
+
+
+@_checks.untraced()
 def basins(
     system: AbstractSystem,
     box: Any,
@@ -36,8 +80,11 @@ def basins(
     t1: float = 1e4,
     fixed_points: FixedPoints | None = None,
     seed: int = 0,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-) -> Basins:
+    progress: Progress = lambda done, total: None,
+    store: str | os.PathLike[str] | None = None,
+    part: tuple[int, int] | None = None,
+    chunk_cells: int | None = None,
+) -> Basins | StoredBasins:
     """Follow orbits from all over a box and say which attractor each comes to.
 
     >>> import jax; jax.config.update("jax_enable_x64", True)
@@ -82,54 +129,90 @@ def basins(
         fixed_points: a record of the system, in this or a larger box; by default they are
             searched for.
         seed: of the sample, and of the starts with which attractors are looked for.
-        progress: is called after each round with how many starts are decided, of how many.
+        progress: is called after each round with how many starts are decided, of how many; with
+            a store after each chunk.
+        store: a folder for chunks of the starts, each written when it is done (zarr). Attractors
+            are looked for first, once, from up to 10,000 of the starts. The same call goes on where
+            it was stopped, and ends with the same bits.
+        part: with a store: (i, n) labels the i-th, from 1, of n parts of the chunks, so that n
+            calls, at any time and place, share the work. Where JAX runs in several processes
+            (`jax.distributed`), they share it without being told.
+        chunk_cells: with a store: starts of a chunk at most.
 
     Returns:
-        A `Basins`. Starts at which the loss is not defined are `undefined`. Not guaranteed: that
-        attractors are all found whose basins are smaller than some 1/500 of the box, or that a
-        chaotic transient of 100,000 steps is none. Not looked for: strange attractors of flows, in
-        more than 16 dimensions, and of more than 2 or 3 dimensions themselves; orbits on them are
-        `unresolved`, and so are those that rest on a continuum of fixed points.
+        A `Basins`, or with `store` a `StoredBasins`, which reads what it is asked for. Not
+        guaranteed: that attractors are all found whose basins are smaller than some 1/500 of the
+        box, or that a chaotic transient of 100,000 steps is none. Not looked for: strange
+        attractors of flows, in more than 16 dimensions, and of more than 2 or 3 dimensions
+        themselves; orbits on them are `unresolved`, and so are those that rest on a continuum of
+        fixed points.
 
     Raises:
         ArgumentError: for a wrong box, a grid where more than two weights vary, both `resolution`
-            and `num_samples`, `refine` without a grid, attractors of another system, or single
-            precision.
+            and `num_samples`, `refine` without a grid or with a store, attractors of another
+            system, single precision, more starts than fit into memory without a store, the
+            store of another request (which says in what it differs), a store that cannot be
+            written, and a part that is none.
+        ImportError: for a store where zarr is not installed.
 
     """
     _checks.double_precision("`basins`")
     check_system(system)
     sides = sides_of(box, system.dim)
-    starts, shape = starts_in(np.array(sides), resolution, num_samples, seed)
-    steps, time = _checks.count("max_steps", max_steps), _checks.positive("t1", t1)
-    if refine and not shape:
+    starts = make_starts(np.array(sides), resolution, num_samples, seed)
+    if refine and (not starts.shape or store is not None):
         raise _checks.ArgumentError(
-            "Argument `refine` needs a grid, but the starts are a sample. Give `resolution`, or a "
-            "number instead of a pair in `box` for each weight that is held."
+            "Argument `refine` needs a grid in memory: give `resolution`, or a number instead of "
+            "a pair in `box` for each weight that is held, and no `store`."
         )
+    steps = _checks.count("max_steps", max_steps)
+    time = _checks.positive("t1", t1)
+    where = provenance(system.describe(), box=sides, max_steps=steps)
     known = _known(system, attractors)
-    run = _Run(system, sides, time if isinstance(system, AbstractFlow) else steps, seed, progress)
-    within = run.defined(starts)
-    if known is None:
-        points = run.fixed_points() if fixed_points is None else fixed_points
-        run.find(starts[within], points)
-    else:
-        run.attractors = known
-    labels = np.full(len(starts), int(Ending.undefined))
-    made = np.full(len(starts), -1.0)
-    refinement = None
+    search = Search(system, sides, time if isinstance(system, AbstractFlow) else steps, seed)
+
+    def find(scouts: np.ndarray) -> None:
+        if known is None:
+            search.find(scouts, search.fixed_points() if fixed_points is None else fixed_points)
+        else:
+            search.attractors = known
+
+    if store is not None:
+        settings = {"max_steps": str(steps), "t1": str(time), "fixed points": "searched for"}
+        if fixed_points is not None:
+            settings["fixed points"] = chunks.of_array(fixed_points.w)
+        if known is not None:
+            points = [one.points.ravel() for one in known]
+            settings["attractors"] = chunks.of_array(np.concatenate([np.zeros(0), *points]))
+
+        def found() -> tuple[Attractor, ...]:
+            some = _some(starts)
+            find(some)
+            search.label(some)
+            return search.attractors
+
+        return stored.run(
+            system, starts, found, longest=search.longest, path=store, part=part,
+            chunk_cells=chunk_cells, request=settings, provenance=where, progress=progress,
+        )  # fmt: skip
+    if part is not None or chunk_cells is not None:
+        raise _checks.ArgumentError(
+            "Arguments `part` and `chunk_cells` are of a `store`: give its path."
+        )
+    chunks.check_memory(8 * starts.total * _COPIES * system.state_dim, starts.total, "starts")
+    every = starts.range(0, starts.total)
+    find(every)
+    if not refine:
+        labels, made, _ = search.label(every, progress)
+        return Basins(every, labels, made, search.attractors, starts.shape, sides, where)
+    made = np.full(starts.total, -1.0)
 
     def follow(numbers: np.ndarray) -> np.ndarray:
-        chosen = numbers[within[numbers]]
-        labels[chosen], made[chosen] = run.label(starts[chosen])
-        return labels[numbers]
+        labels, made[numbers], _ = search.label(every[numbers], progress)
+        return labels
 
-    if refine:
-        labels, refinement = refined(follow, shape, seed)
-    else:
-        follow(np.arange(len(starts)))
-    where = provenance(system.describe(), box=sides, max_steps=steps)
-    return Basins(starts, labels, made, run.attractors, shape, sides, refinement, where)
+    labels, how = refined(follow, starts.shape, seed)
+    return Basins(every, labels, made, search.attractors, starts.shape, sides, where, how)
 
 
 def _known(
@@ -145,83 +228,9 @@ def _known(
     return attractors.attractors
 
 
-class _Run:
-    """Labels starts with attractors that may become more."""
-
-    def __init__(
-        self,
-        system: AbstractSystem,
-        sides: Box,
-        longest: float,
-        seed: int,
-        progress: Callable[[int, int], None],
-    ) -> None:
-        self._system, self._sides, self._longest = system, sides, longest
-        self._seed, self._progress = seed, progress
-        self._extent = max(high - low for low, high in sides)
-        self._domain = getattr(getattr(system, "loss", None), "domain", None)
-        self.attractors: tuple[Attractor, ...] = ()
-
-    def defined(self, starts: np.ndarray) -> np.ndarray:
-        """Say at which starts the loss is defined: in its domain, and not NaN."""
-        good = np.ones(len(starts), bool)
-        if self._domain is not None:
-            low, high = np.array(self._domain).T
-            good = np.all((starts >= low) & (starts <= high), axis=1)
-        loss = getattr(self._system, "loss", None)
-        if isinstance(loss, AbstractLoss) and not isinstance(loss, AbstractEagerLoss):
-            good &= ~np.isnan(np.asarray(_values(loss, jnp.asarray(starts))))
-        return good
-
-    def fixed_points(self) -> FixedPoints | None:
-        """Search the box, of a weight that is held all of its extent about it."""
-        sides = np.array(self._sides)
-        held = sides[:, 0] == sides[:, 1]
-        sides[held] += self._extent * np.array([-1, 1])
-        if self._domain is not None:
-            low, high = np.array(self._domain).T
-            sides = np.clip(sides, low[:, None], high[:, None])
-            if not (sides[:, 0] < sides[:, 1]).all():
-                return None
-        return find_fixed_points(self._system, sides)
-
-    def find(self, starts: np.ndarray, points: FixedPoints | None = None) -> bool:
-        """Look for attractors; say whether there are new ones."""
-        if not len(starts):
-            return False
-        if len(starts) > SCOUTS:
-            random = np.random.default_rng(self._seed)
-            starts = starts[np.sort(random.choice(len(starts), SCOUTS, replace=False))]
-        before = len(self.attractors)
-        self.attractors = find_attractors(
-            self._system,
-            starts,
-            longest=self._longest,
-            extent=self._extent,
-            points=points,
-            known=self.attractors,
-        )
-        return len(self.attractors) > before
-
-    def label(self, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the label of each start, and after how many steps it was known."""
-        if not len(starts):
-            return np.zeros(0, int), np.zeros(0)
-        found = self._label(starts)
-        # A start that came to nothing may have come to an attractor that no scout came to.
-        while (left := np.flatnonzero(found.labels == Ending.unresolved)).size:
-            if not self.find(found.states[left]):
-                break
-            again = self._label(starts[left])
-            for whole, part in zip(found, again, strict=True):
-                whole[left] = part
-        return found.labels, found.steps
-
-    def _label(self, starts: np.ndarray) -> Labels:
-        longest, progress = self._longest, self._progress
-        return label(self._system, starts, self.attractors, longest=longest, progress=progress)
-
-
-@eqx.filter_jit
-def _values(loss: AbstractLoss, starts: Array) -> Array:
-    return jax.lax.map(loss, starts, batch_size=SLAB)
+def _some(starts: Starts) -> np.ndarray:
+    """Return the starts from which attractors are looked for: all, or some thousand of them."""
+    if starts.total <= _SEARCHED:
+        return starts.range(0, starts.total)
+    random = np.random.default_rng(starts.seed)
+    return starts.at(np.sort(random.choice(starts.total, _SEARCHED, replace=False)))

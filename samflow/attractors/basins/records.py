@@ -1,6 +1,7 @@
 """Basins of attraction: which start ends where."""
 
 import enum
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, NamedTuple
 
 import equinox as eqx
@@ -24,7 +25,11 @@ class Ending(enum.IntEnum):
     diverged = -2
     not_finite = -3
     undefined = -4
-    """It met a point where the system is not defined."""
+    """It met a point where the loss or the system is not defined, as log x at x ≤ 0."""
+    missing = -5
+    """It is in a chunk of a store that is not computed yet."""
+    outside = -6
+    """It begins outside the domain that the loss declares, and is not followed."""
 
     @property
     def label(self) -> str:
@@ -161,8 +166,8 @@ class Basins(AbstractRecord):
     attractors: tuple[Attractor, ...] = eqx.field(metadata=axes("attractor"))
     shape: tuple[int, ...] = eqx.field(static=True, metadata=axes("weight"))
     box: Box = eqx.field(static=True, metadata=axes("weight", "end", units="weight"))
-    refinement: Refinement | None = eqx.field(metadata=axes())
     provenance: Provenance = eqx.field(static=True)
+    refinement: Refinement | None = eqx.field(default=None, metadata=axes())
 
     @property
     def grid(self) -> Int[np.ndarray, " *shape"]:
@@ -172,10 +177,7 @@ class Basins(AbstractRecord):
 
     def names(self) -> dict[int, str]:
         """Return what each label that occurs means."""
-        made = {i: str(attractor) for i, attractor in enumerate(self.attractors)}
-        made |= {int(ending): ending.label for ending in Ending}
-        present = set(self.labels.tolist()) | set(range(len(self.attractors)))
-        return {label: made[label] for label in sorted(present, key=_order)}
+        return names_of(self.attractors, np.unique(self.labels).tolist())
 
     def shares(self) -> dict[int, Share]:
         """Return the share of each label that occurs.
@@ -184,7 +186,7 @@ class Basins(AbstractRecord):
         too wide.
         """
         n = len(self.labels)
-        return {label: _wilson(int((self.labels == label).sum()), n) for label in self.names()}
+        return {label: wilson(int((self.labels == label).sum()), n) for label in self.names()}
 
     @property
     def outcomes(self) -> Annotated[tuple[Outcome, ...], axes("outcome", prefix="outcome_")]:
@@ -204,23 +206,41 @@ class Basins(AbstractRecord):
 
     def __str__(self) -> str:
         """Return one line for each attractor and ending, with its share."""
-        shares = self.shares()
-        number = len(self.attractors)
-        lines = [f"{len(self.labels)} starts, {number} attractor{'' if number == 1 else 's'}"]
-        if self.refinement is not None:
-            lines[0] += f"; {self.refinement}"
-        for label, name in self.names().items():
-            part = shares[label]
-            lines.append(f"  {name}: {part.fraction:.2%} [{part.low:.2%}, {part.high:.2%}]")
-        return "\n".join(lines)
+        values, times = np.unique(self.labels, return_counts=True)
+        counts = dict(zip(values.tolist(), times.tolist(), strict=True))
+        first, *rest = told(len(self.labels), self.attractors, counts).split("\n")
+        how = "" if self.refinement is None else f"; {self.refinement}"
+        return "\n".join([first + how, *rest])
+
+
+def names_of(attractors: Sequence[Attractor], present: Iterable[int]) -> dict[int, str]:
+    """Return what each attractor, and each ending that is present, is called, in their order."""
+    made = {i: str(attractor) for i, attractor in enumerate(attractors)}
+    made |= {int(ending): ending.label for ending in Ending}
+    shown = set(map(int, present)) | set(range(len(attractors)))
+    return {label: made[label] for label in sorted(shown, key=_order)}
+
+
+def told(starts: int, attractors: Sequence[Attractor], counts: Mapping[int, int]) -> str:
+    """Return one line for each attractor and ending, with its share."""
+    number = len(attractors)
+    lines = [f"{starts} starts, {number} attractor{'' if number == 1 else 's'}"]
+    total = sum(counts.values())
+    for label, name in names_of(attractors, counts).items():
+        part = wilson(counts.get(label, 0), total)
+        lines.append(f"  {name}: {part.fraction:.2%} [{part.low:.2%}, {part.high:.2%}]")
+    return "\n".join(lines)
 
 
 def _order(label: int) -> tuple[bool, int]:
     return label < 0, abs(label)
 
 
-def _wilson(count: int, n: int) -> Share:
+def wilson(count: int, n: int) -> Share:
+    """Return a share with its interval; of nothing, NaN."""
     from scipy.stats import binomtest  # slow to import, and seldom needed
 
+    if not n:
+        return Share(np.nan, np.nan, np.nan)
     interval = binomtest(count, n).proportion_ci(method="wilson")
     return Share(count / n, float(interval.low), float(interval.high))

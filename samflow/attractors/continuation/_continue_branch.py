@@ -41,6 +41,7 @@ class Settings(NamedTuple):
     num_points: int
 
 
+@_checks.untraced()
 def continue_branch(
     system: AbstractMap | AbstractFlow,
     w0: ArrayLike,

@@ -21,6 +21,7 @@ SWITCHABLE = (
 """Where another branch of fixed points or cycles begins."""
 
 
+@_checks.untraced(None)
 def switch_branch(
     system: AbstractMap | AbstractFlow,
     branch: Branch,

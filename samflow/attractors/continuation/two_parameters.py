@@ -117,6 +117,7 @@ class BifurcationCurve(AbstractRecord):
         return "\n".join([line, *(f"  {point}" for point in self.special)])
 
 
+@_checks.untraced(None)
 def continue_bifurcation(
     system: AbstractMap | AbstractFlow,
     branch: Branch,
