@@ -63,6 +63,7 @@ def integrate(
     max_steps: int = 100_000,
     key: PRNGKeyArray | None = None,
     dt: float | None = None,
+    anywhere: bool = False,
 ) -> Trajectory:
     """Integrate a flow, or a stochastic differential equation, from time 0 to t1.
 
@@ -91,6 +92,8 @@ def integrate(
         dt: largest step of a diffusion; a whole number of steps lies between two times kept. By
             default t1/1000. The error is O(√dt) for a path, O(dt) where σ is constant and for
             expectations.
+        anywhere: take starts outside the loss's domain, too, as a solution of a flow that has left
+            it.
 
     Returns:
         A `Trajectory`. For a normalised rule the arrival has an error of the order of the
@@ -129,9 +132,9 @@ def integrate(
     tolerances = _checks.positive_array("rtol", rtol), _checks.positive_array("atol", atol)
     radius = _checks.positive_array("escape_radius", escape_radius)
     max_steps = _checks.count("max_steps", max_steps)
-    z0 = start_states(system.at(0.0), w0)
+    z0 = start_states(system.at(0.0), w0, anywhere=anywhere)
     settings = (check_times(system.schedules, times), *tolerances, radius)
-    solved = solve_flow(system, jnp.atleast_2d(z0), settings, max_steps)
+    solved = _solve(system, jnp.atleast_2d(z0), settings, max_steps)
     states, status, stopped_at, arrived_at = (a[0] if z0.ndim == 1 else a for a in solved)
     where = provenance(system.describe(), t1=length, rtol=rtol, atol=atol, solver="Tsit5")
     return Trajectory(times, states, status, stopped_at, arrived_at, where)
@@ -176,18 +179,9 @@ def _diffuse(
     return Trajectory(times, states, status, stopped_at, never, where)
 
 
-def solve_flow(
+def _solve(
     system: AbstractFlow, z0: Array, settings: tuple[Array, ...], max_steps: int
 ) -> tuple[Array, ...]:
-    """Return states, status, stopped_at and arrived_at of solutions from states (N, dim).
-
-    Args:
-        system: the flow.
-        z0: starts, wherever they are: the loss's domain is not asked for.
-        settings: times at which states are kept, rtol, atol and escape radius.
-        max_steps: number of steps, in each phase, after which the solver gives up.
-
-    """
     from samflow.orbits import segments  # diffrax: those who only iterate need not wait
     from samflow.orbits.filippov import solution  # diffrax: those who only iterate need not wait
 

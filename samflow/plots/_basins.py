@@ -24,6 +24,7 @@ _ENDINGS = {
     Ending.not_finite: "......",
     Ending.undefined: "xxxxxx",
     Ending.missing: "++++++",
+    Ending.outside: "------",
 }
 """Starts without an attractor are white; lines and dots tell why."""
 _PIXELS = 1600
@@ -71,6 +72,9 @@ def basins(
 
     """
     check_grid(found)
+    missing = ""
+    if isinstance(found, StoredBasins):
+        missing = f"missing ({len(found.missing)} of {found.chunks.layout.count} chunks)"
     found = loaded(found)
     curves = listed(separatrices, "separatrices")
     chosen = palette(colours)
@@ -80,6 +84,7 @@ def basins(
         panel = ax if figure is None else figure.add_subplot()
         assert panel is not None
         names = {label: _printed(name) for label, name in found.names().items()}
+        names |= {Ending.missing: missing} if Ending.missing in names and missing else {}
         draw_basins(panel, found, regions(names, list(names), chosen))
         for i, attractor in enumerate(found.attractors):
             panel.plot(

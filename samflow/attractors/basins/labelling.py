@@ -1,33 +1,30 @@
 """Which attractor each start comes to, of attractors that are given; every start by itself."""
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 
 from samflow._status import Status
 from samflow.attractors.basins.records import Attractor, Ending, Region
-from samflow.orbits._integrate import solve_flow
-from samflow.orbits._iterate import MapSettings, run_map, start_states
+from samflow.orbits import integrate, iterate
+from samflow.orbits._iterate import start_states
 from samflow.systems import AbstractFlow, AbstractMap, AbstractSystem
-from samflow.systems.leaves import Varied
 
 FIRST_STEPS = 250
 """Steps of the first round; each later one makes twice as many."""
 FIRST_TIME = 10.0
 SLAB, _LARGE_SLAB, _MANY = 512, 16384, 65536
 """Orbits are followed in parts of the first size, of more than the last in parts of the second."""
-ESCAPE_RADIUS = 1e6
-_CHECK_EVERY = 50
-"""Steps between looks at which orbits have left."""
-_RTOL, _ATOL, _MOST_STEPS = 1e-8, 1e-10, 100_000
 _ENDINGS = {
     Status.diverged: Ending.diverged,
     Status.not_finite: Ending.not_finite,
     Status.undefined: Ending.undefined,
+    Status.step_size_vanished: Ending.undefined,
 }
 
 
@@ -85,8 +82,9 @@ class Orbits:
         self.made = 0.0
         self.open = np.arange(number)
         unresolved = np.full(number, int(Ending.unresolved))
-        states = np.array(start_states(system, starts))
+        states = np.array(start_states(system, starts, anywhere=True))
         self.labels = Labels(unresolved, np.full(number, -1.0), states)
+        self._settle(np.where(outside(system, starts), int(Ending.outside), self._undefined()))
 
     @property
     def going(self) -> bool:
@@ -106,9 +104,21 @@ class Orbits:
         self.made += length
         self.labels.states[self.open] = final
         ended = np.full(len(final), int(Ending.unresolved))
+        ended[~np.isfinite(final).all(axis=1)] = int(Ending.not_finite)
         for code, ending in _ENDINGS.items():
             ended[status == code] = int(ending)
         self._settle(ended)
+        self._settle(self._undefined())
+
+    def _undefined(self) -> np.ndarray:
+        """Label the undecided orbits that are at a point where the loss has no value.
+
+        Its gradient may have one there: 1/x is the derivative of log x, and goes on below 0.
+        """
+        found = np.full(len(self.open), int(Ending.unresolved))
+        if len(found) and hasattr(self._system, "loss"):
+            found[_has_no_value(self._system, self.states)] = int(Ending.undefined)
+        return found
 
     def decide(self, attractors: Sequence[Attractor]) -> None:
         """Label the orbits that have come to one of the attractors."""
@@ -134,6 +144,26 @@ class Orbits:
         self.open = self.open[~done]
 
 
+def outside(system: AbstractSystem, starts: np.ndarray) -> np.ndarray:
+    """Say of starts whether they lie outside the domain that the loss declares."""
+    domain = getattr(getattr(system, "loss", None), "domain", None)
+    if domain is None:
+        return np.zeros(len(starts), bool)
+    low, high = np.array(domain).T
+    w = starts[:, : system.dim]
+    return ~np.all((low <= w) & (w <= high), axis=1)
+
+
+def _has_no_value(system: Any, states: np.ndarray) -> np.ndarray:
+    """Say of states whether the loss is NaN there."""
+    return np.isnan(_in_slabs(lambda part: (_losses(system, jnp.asarray(part)),), states)[0])
+
+
+@eqx.filter_jit
+def _losses(system: Any, states: Array) -> Array:
+    return jax.lax.map(lambda z: system.loss(system.position(z)), states, batch_size=1024)
+
+
 def _stay(
     system: AbstractSystem, states: np.ndarray, region: Region, others: Sequence[Attractor]
 ) -> np.ndarray:
@@ -156,40 +186,38 @@ def follow(
     system: AbstractSystem, states: np.ndarray, length: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return where orbits are after a number of steps or a time, and the status of each."""
-    run = functools.partial(_run, system, length=length, times=1)
-    _, final, status = _in_slabs(run, states)
-    return final, status
+
+    def run(part: np.ndarray) -> tuple[Any, Any]:
+        if isinstance(system, AbstractMap):
+            orbit = iterate(system, part, num_steps=int(length), anywhere=True)
+            return orbit.final, orbit.status
+        assert isinstance(system, AbstractFlow)
+        solution = integrate(system, part, t1=length, num_times=2, anywhere=True)
+        return solution.states[:, -1], solution.status
+
+    return _in_slabs(run, states)
 
 
 def watch(
     system: AbstractSystem, states: np.ndarray, times: int, *, every: float = 1, slab: int = SLAB
 ) -> np.ndarray:
     """Return states of orbits, `every` so many steps or so much time; (N, times + 1, state)."""
-    run = functools.partial(_run, system, length=times * every, times=times)
-    kept, final, status = _in_slabs(run, states, slab)
-    # Of a map, what follows a state at rest is not kept: it is the same.
-    rests = status == Status.converged
-    return np.where((rests[:, None] & np.isnan(kept).any(axis=2))[..., None], final[:, None], kept)
 
+    def run(part: np.ndarray) -> tuple[Any]:
+        if isinstance(system, AbstractMap):
+            steps = int(every)
+            length = times * steps
+            orbits = iterate(system, part, num_steps=length, keep_every=steps, anywhere=True)
+            kept = np.array(orbits.states)
+            rests = np.asarray(orbits.status) == Status.converged  # what follows is not kept
+            final = np.asarray(orbits.final)[rests][:, None]
+            kept[rests] = np.where(np.isnan(kept[rests]), final, kept[rests])
+            return (kept,)
+        assert isinstance(system, AbstractFlow)
+        t1, number = times * every, times + 1
+        return (integrate(system, part, t1=t1, num_times=number, anywhere=True).states,)
 
-def _run(
-    system: AbstractSystem, states: np.ndarray, *, length: float, times: int
-) -> tuple[Any, ...]:
-    """Return states at a number of times, the last state, and the status of each orbit.
-
-    Orbits are followed on from anywhere: the domain of the loss is asked for at the start alone.
-    """
-    if isinstance(system, AbstractMap):
-        every = int(length) // times
-        settings = MapSettings(int(length), every, _CHECK_EVERY, 0.0, ESCAPE_RADIUS, 0)
-        settings = jax.tree.map(jnp.asarray, settings)
-        one = jnp.asarray(1.0)
-        return run_map(system, jnp.asarray(states), settings, times + 1, Varied(), one)[:3]
-    assert isinstance(system, AbstractFlow)
-    moments = jnp.linspace(0.0, length, times + 1)
-    settings = (moments, *map(jnp.asarray, (_RTOL, _ATOL, ESCAPE_RADIUS)))
-    kept, status, _, _ = solve_flow(system, jnp.asarray(states), settings, _MOST_STEPS)
-    return kept, kept[:, -1], status
+    return _in_slabs(run, states, slab)[0]
 
 
 def _in_slabs(
@@ -198,6 +226,7 @@ def _in_slabs(
     """Return what `run` returns of states, run in parts of few sizes, each compiled once."""
     number = len(states)
     size = slab or (_LARGE_SLAB if number > _MANY else SLAB)
+    size *= jax.local_device_count()  # among which `iterate` shares orbits
     filling = np.broadcast_to(states[-1], (-number % size, states.shape[1]))
     parts = np.concatenate([states, filling]).reshape(-1, size, states.shape[1])
     found = zip(*(map(np.asarray, run(part)) for part in parts), strict=True)
