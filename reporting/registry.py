@@ -88,6 +88,7 @@ FIGURES = Modules(
         "beale",
         "crossing",
         "threshold",
+        "separatrices",
         "saddle-cycles",
         "staircase",
         "hallucinated",

@@ -119,6 +119,7 @@ COSTS = {
     "figure beale": 5.0,
     "figure crossing": 2.5,
     "figure threshold": 10.0,
+    "figure separatrices": 15.0,
     "figure saddle-cycles": 1.0,
     "figure staircase": 1.0,
     "figure hallucinated": 6.0,

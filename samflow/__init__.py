@@ -50,6 +50,7 @@ _HOME = {
     "two_phase": "switching",
     "load_dataset": "records",
     "portrait": "plots",
+    "portraits": "plots",
     "Kind": "_status",
     "Status": "_status",
     "Verdict": "_status",
@@ -98,7 +99,7 @@ if TYPE_CHECKING:
     from samflow.losses import loss
     from samflow.noise import escape_time, mean_square_rate, typical_rate
     from samflow.orbits import integrate, iterate
-    from samflow.plots import portrait
+    from samflow.plots import portrait, portraits
     from samflow.proofs import (
         certify_fixed_points,
         certify_sliding,
@@ -161,6 +162,7 @@ __all__ = [
     "orbits",
     "plots",
     "portrait",
+    "portraits",
     "proofs",
     "records",
     "rule",

@@ -97,16 +97,10 @@ def command(
     around = points + _BESIDE * (1 + np.abs(points))
     values = np.linspace(low, high, _NUM_VALUES)
     orbits = orbit_diagram(system, around, parameter, values[values > 0], num_kept=_NUM_KEPT)
-    where, states = orbits.points()
     if not branches:
         say("No branch was found: no point is a fixed point with a Jacobian, nor near a cycle.")
         return 1
-    figure = sf.plots.branches(
-        branches,
-        observable=column,
-        orbits=(where, states[:, column]),
-        ylabel=f"weight {column + 1}",
-    )
+    figure = sf.plots.bifurcation(branches, observable=column, orbits=orbits)
     with writing(path):
         sf.plots.save(figure, path)
     lines = [Text(line) for branch in branches for line in str(branch).splitlines()]

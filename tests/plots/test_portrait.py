@@ -11,7 +11,8 @@ import samflow as sf
 from samflow import plots
 from samflow._checks import ArgumentError
 from samflow._status import Kind
-from samflow.plots._portrait import level_values, title
+from samflow.plots._portrait import name_of
+from samflow.plots.layers import level_values
 
 BOX = ((-1.5, 1.5), (-1.5, 1.5))
 
@@ -98,7 +99,8 @@ def test_critical_points_of_normalised_sam_have_marks_of_their_own_and_no_direct
     here = [line.get_xydata().mean(axis=0) for line in ax.lines if "eigen" in str(line.get_gid())]
     for critical in (-1, 0, 1):
         assert all(np.linalg.norm(centre - [0, critical]) > 0.05 for centre in here)
-    assert kinds[0] in ax.get_legend_handles_labels()[1]
+    labels = [text for text in ax.get_legend_handles_labels()[1] if kinds[0] in text]
+    assert [text.endswith("(attracting)") for text in labels] == [True]
 
 
 def test_a_flow_has_streamlines_and_a_map_has_arrows_of_one_length():
@@ -204,7 +206,7 @@ def test_axes_given_are_drawn_on_and_bear_the_names_of_the_weights():
 
 def test_titles_use_the_symbols_of_the_theory():
     system = sf.Map(sf.losses.saddle(), sf.USAM(rho=0.5), lr=0.1, momentum=0.9)
-    assert title(system) == "USAM map, $ρ=0.5$, $η=0.1$, $β=0.9$"
+    assert name_of(system) == r"USAM map, $\rho=0.5$, $\eta=0.1$, $\beta=0.9$"
 
 
 def test_drawing_leaves_the_settings_of_matplotlib_alone():

@@ -75,8 +75,9 @@ def _inflated(stream):
         return b""
 
 
-@pytest.mark.parametrize("name", ["p.pgf", "p.eps", "p.pdff", "p.PDF"])
+@pytest.mark.parametrize("name", ["p.ps", "p.jpg", "p.pdff", "p.PDF"])
 def test_an_ending_that_is_no_format_is_refused(figure, tmp_path, name):
-    with pytest.raises(ArgumentError, match=r"must end in \.pdf, \.png, \.svg or have no ending"):
+    endings = r"\.pdf, \.svg, \.png, \.eps, \.pgf"
+    with pytest.raises(ArgumentError, match=rf"must end in {endings} or have no ending"):
         plots.save(figure, tmp_path / name)
     assert list(tmp_path.iterdir()) == []
