@@ -24,6 +24,7 @@ _HOME = {
     "StochasticMap": "systems",
     "integrate": "orbits",
     "iterate": "orbits",
+    "stroboscopic_map": "orbits",
     "certify_fixed_points": "proofs",
     "certify_sliding": "proofs",
     "certify_stability": "proofs",
@@ -98,7 +99,7 @@ if TYPE_CHECKING:
     )
     from samflow.losses import loss
     from samflow.noise import escape_time, mean_square_rate, typical_rate
-    from samflow.orbits import integrate, iterate
+    from samflow.orbits import integrate, iterate, stroboscopic_map
     from samflow.plots import portrait, portraits
     from samflow.proofs import (
         certify_fixed_points,
@@ -169,6 +170,7 @@ __all__ = [
     "rules",
     "spectra",
     "stability_chart",
+    "stroboscopic_map",
     "survey",
     "sweep",
     "sweep_switch",

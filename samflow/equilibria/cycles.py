@@ -15,12 +15,13 @@ from jaxtyping import Array, Bool, Complex, Float, Int
 from samflow import _checks
 from samflow._status import Kind, Status
 from samflow._types import Box
-from samflow.equilibria._units import Unitless, box_width, power_of_two, units
+from samflow.equilibria._units import Unitless, bounded, box_width, power_of_two, unitless, units
 from samflow.equilibria.newton import DISTINCT, Ends, distinct, shoot, unit_points
 from samflow.equilibria.stability import EIGENVALUE_ERROR, kind_of
 from samflow.losses.base import AbstractLoss
 from samflow.records import AbstractRecord, Names, Provenance, axes, provenance
 from samflow.systems import AbstractMap
+from samflow.systems.angles import rebased, shortest
 from samflow.systems.base import check_system
 
 _GUESSES = ("random points", "orbits", "their tails", "planes through critical points")
@@ -165,14 +166,16 @@ def find_cycles(
     guesses, damped = _guesses(system, period, random, low, high)
     length = power_of_two(box_width(box))
     unit = length * units(system)
-    unitless = tuple((a / length, b / length) for a, b in box)
+    sides = tuple((a / length, b / length) for a, b in box)
+    made = unitless(bounded(system, box), unit)
     ends = shoot(
-        Unitless(system, jnp.asarray(unit)),
+        made,
         guesses / unit,
         damped,
-        jnp.asarray(box_width(unitless)),
+        jnp.asarray(box_width(sides)),
     )
-    found, note = _select(ends, dim, unitless, tol, len(guesses) // num_starts)
+    ends = ends._replace(points=rebased(made, ends.points, sides))
+    found, note = _select(made, ends, sides, tol, len(guesses) // num_starts)
     return _record(ends, found, tol, unit, dim, note, box, where)
 
 
@@ -235,24 +238,29 @@ def _plane(
     return jnp.where(found, end, w), jnp.stack([rows[i], jnp.where(i == j, 0.0, rows[j])])
 
 
-def _select(ends: Ends, dim: int, box: Box, tol: float, num_kinds: int) -> tuple[np.ndarray, str]:
+def _select(
+    system: Unitless, ends: Ends, box: Box, tol: float, num_kinds: int
+) -> tuple[np.ndarray, str]:
     """Return which ends are cycles, one for each cycle, and how the search went."""
+    dim = system.dim
     points, error, width = np.asarray(ends.points), np.asarray(ends.error), box_width(box)
     starts, period, _ = points.shape
-    size = np.ptp(points, axis=1).max(axis=1) if period > 1 else np.full(starts, width)
+    apart = shortest(system, points - points[:, :1])
+    size = np.ptp(apart, axis=1).max(axis=1) if period > 1 else np.full(starts, width)
     small = np.asarray(ends.residual) <= tol * _scale(points, width)
     accurate = (error <= _ACCURATE * width) & (small | (error <= DISTINCT * size))
     accurate &= np.asarray(ends.defined)
     minimal = np.ones(starts, dtype=bool)
     for q in range(1, period):
         if period % q == 0:
-            gap = np.abs(points - np.roll(points, q, axis=1)).max(axis=(1, 2))
+            gap = np.abs(shortest(system, points - np.roll(points, q, axis=1))).max(axis=(1, 2))
             minimal &= gap > 2 * error + DISTINCT * size
     low, high = np.asarray(box).T
     w = points[..., :dim]
     inside = ((w >= low) & (w <= high)).all(axis=2).any(axis=1)
     index = np.flatnonzero(accurate & minimal & inside)
-    group = index[distinct(points[index], error[index], size[index])]
+    turned = partial(shortest, system)
+    group = index[distinct(points[index], error[index], size[index], turned)]
     kind = index // (starts // num_kinds)
     shares = [f"{len(np.unique(group[kind == k]))} from {_GUESSES[k]}" for k in range(num_kinds)]
     note = (

@@ -21,6 +21,7 @@ from samflow.orbits._iterate import start_states
 from samflow.proofs.certificates import CertifiedPoint
 from samflow.records import AbstractRecord, Names, Provenance, axes, provenance
 from samflow.systems import AbstractFlow, AbstractMap, AbstractSystem, Flow, Map
+from samflow.systems.angles import shortest
 from samflow.systems.base import check_system
 
 _SINGULAR_DISTANCE = 1e-9
@@ -311,7 +312,7 @@ def _linearise(system: AbstractSystem, z: Array) -> tuple[Array, ...]:
     Last how far the rule is from where it is not smooth.
     """
     if isinstance(system, AbstractMap):
-        motion = system.step(z) - z
+        motion = shortest(system, system.step(z) - z)
     else:
         assert isinstance(system, AbstractFlow)
         motion = system.velocity(z)

@@ -45,7 +45,8 @@ class Orbit(AbstractRecord):
         states: the states kept, NaN after an orbit has ended (see `stopped_at`).
         steps: the step number of each kept state, `first_step` for the start.
         final: the last state reached; for a diverged orbit the first one outside the ball.
-        status: converged, out of steps, diverged, not finite or undefined, one per orbit.
+        status: converged, out of steps, diverged, not finite or undefined, one per orbit; of a map
+            that a flow makes also why the integration of a step failed.
         stopped_at: the step number of `final`: for `diverged`, `not finite` and `undefined` the
             step at which it happened, for `converged` the step at which it was seen.
 
@@ -214,14 +215,16 @@ def run_map(
 
 
 class _Functions(NamedTuple):
-    """Of a block: from an array (block, state), and the step and the singularity after that.
+    """Of a block: from an array (block, state), the step and the singularity after that.
 
-    The latter two take a packed block and the number of steps made before.
+    These two take a packed block and the number of steps made before; so does `failure`, which says
+    why the image is not finite, of a map that knows. It is None of others.
     """
 
     pack: Any
     step: Any
     singularity: Any
+    failure: Any
     changes: bool
 
 
@@ -244,7 +247,9 @@ def _functions(
 
     step = each(lambda here, z: step_with_barrier(here, one)(z) if apart else here.step(z))
     singularity = each(lambda here, z: here.singularity(z))
-    return _Functions(split if apart else lambda a: a, step, singularity, changes)
+    told: Any = getattr(system, "step_status", None)
+    failure = None if told is None else each(lambda here, z: here.step_status(z))
+    return _Functions(split if apart else lambda a: a, step, singularity, failure, changes)
 
 
 def _run_block(
@@ -330,6 +335,8 @@ def _replay(
         finite = jnp.isfinite(squared_norm(z))
         singular = functions.singularity(carry.z, carry.step) <= 0
         broken = jnp.where(singular, Status.undefined, Status.not_finite)
+        if functions.failure is not None:
+            broken = functions.failure(carry.z, carry.step)
         cause = jnp.where(finite, Status.diverged, broken)
         carry = carry._replace(step=carry.step + 1, z=z, previous=carry.z)
         return _stop(carry, outside, cause, z, carry.step)
