@@ -22,6 +22,7 @@ _HOME = {
     "FunctionMap": "systems",
     "Map": "systems",
     "StochasticMap": "systems",
+    "central_flow": "orbits",
     "integrate": "orbits",
     "iterate": "orbits",
     "certify_fixed_points": "proofs",
@@ -95,7 +96,7 @@ if TYPE_CHECKING:
     )
     from samflow.losses import loss
     from samflow.noise import escape_time, mean_square_rate, typical_rate
-    from samflow.orbits import integrate, iterate
+    from samflow.orbits import central_flow, integrate, iterate
     from samflow.plots import portrait
     from samflow.proofs import (
         certify_fixed_points,
@@ -132,6 +133,7 @@ __all__ = [
     "Verdict",
     "attractors",
     "basins",
+    "central_flow",
     "certify_fixed_points",
     "certify_sliding",
     "certify_stability",

@@ -32,6 +32,8 @@ class Status(enum.IntEnum):
     unbounded = 20
 
     no_gradient = 21
+    unbalanced = 22
+    too_few_pairs = 23
 
     def __str__(self) -> str:
         """Return the label, not the integer."""
@@ -77,6 +79,8 @@ _MESSAGES = {
     Status.border: "A point of the cycle met a point where the system is not smooth.",
     Status.unbounded: "The branch went further from 0 than 10,000 of its own lengths.",
     Status.no_gradient: "The gradient is 0 up to rounding: it has no direction.",
+    Status.unbalanced: "An eigenvalue is at the edge, and no oscillation would keep it there.",
+    Status.too_few_pairs: "More eigenvalues may be at the edge than are watched.",
 }
 
 
