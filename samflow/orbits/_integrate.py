@@ -130,16 +130,16 @@ def integrate(
             f"Argument `{'dt' if key is None else 'key'}` must be left out for a flow, which is "
             "deterministic and solved with adaptive steps."
         )
-    t0, t1 = _interval(t0, t1)
-    times = jnp.linspace(t0, t1, _checks.count("num_times", num_times, minimum=2))
+    start, end = _interval(t0, t1)
+    times = jnp.linspace(start, end, _checks.count("num_times", num_times, minimum=2))
     tolerances = _checks.positive_array("rtol", rtol), _checks.positive_array("atol", atol)
     radius = _checks.positive_array("escape_radius", escape_radius)
     max_steps = _checks.count("max_steps", max_steps)
-    z0 = start_states(system.at(t0), w0)
+    z0 = start_states(system.at(start), w0)
     settings = (check_times(system.schedules, times), *tolerances, radius)
     solved = _solve(system, jnp.atleast_2d(z0), settings, max_steps)
     states, status, stopped_at, arrived_at = (a[0] if z0.ndim == 1 else a for a in solved)
-    begun = {} if not _checks.is_traced(t0) and float(t0) == 0 else {"t0": _said(t0)}
+    begun = {} if _said(t0) == 0 else {"t0": _said(t0)}
     where = provenance(
         system.describe(), t1=_said(t1), rtol=rtol, atol=atol, solver="Tsit5", **begun
     )
@@ -159,7 +159,7 @@ def _said(time: Any) -> float | str:
 def _interval(t0: Any, t1: Any) -> tuple[Array, Array]:
     """Return initial and final time as arrays; the second must be later."""
     start = _checks.scalar_array("t0", t0, _checks.REAL, "")
-    if not _checks.is_traced(t0) and float(start) == 0:
+    if not _checks.is_traced(t0) and float(t0) == 0:
         return start, _checks.positive_array("t1", t1)
     later = (lambda v: v > start, "finite and greater than t0")
     return start, _checks.scalar_array("t1", t1, later, "")
