@@ -100,13 +100,16 @@ class Verdict(enum.StrEnum):
 
 
 class Kind(enum.StrEnum):
-    """What a fixed point is for the system at hand.
+    """What a fixed point, or an attractor, is for the system at hand.
 
     Normalised SAM has no Jacobian at a critical point. What holds it there instead is `sliding`
     for the flow, and for the map an attracting cycle about the point (`cycle`), or an invariant
     ball: a `chaotic_trap` where chaos is proved, a `trap` where it is not. `rotation` means that
     orbits turn about the point on the loss itself, on no cycle of a period that was looked for.
     `undefined` means that there is no Jacobian and that none of these is known.
+
+    Attractors that orbits are found on are also a `cycle`, `quasiperiodic` (an invariant circle or
+    torus: the largest Lyapunov exponent is 0) or `chaotic` (it is positive).
     """
 
     attracting = "attracting"
@@ -119,3 +122,5 @@ class Kind(enum.StrEnum):
     chaotic_trap = "chaotic trap"
     trap = "trap"
     undefined = "undefined"
+    quasiperiodic = "quasiperiodic"
+    chaotic = "chaotic"

@@ -1,5 +1,10 @@
 """Lyapunov exponents, branches along a parameter, sweeps over several."""
 
+from samflow.attractors._bifurcation_diagram import (
+    BifurcationDiagram,
+    BranchEvent,
+    bifurcation_diagram,
+)
 from samflow.attractors.basins import (
     Attractor,
     Basins,
@@ -36,8 +41,10 @@ __all__ = [
     "Basins",
     "Bifurcation",
     "BifurcationCurve",
+    "BifurcationDiagram",
     "Boundary",
     "Branch",
+    "BranchEvent",
     "Chart",
     "Codimension2",
     "CurvePoint",
@@ -52,6 +59,7 @@ __all__ = [
     "StoredSweep",
     "Sweep",
     "basins",
+    "bifurcation_diagram",
     "boundary",
     "continue_bifurcation",
     "continue_branch",

@@ -40,20 +40,11 @@ GradientNorm = Annotated[
         "--gradient-norm", help="Draw SAM's edge of stability at this norm of the gradient."
     ),
 ]
-Output = Annotated[
-    list[str],
-    typer.Option(
-        "--output",
-        "-o",
-        help="File for the picture (.pdf, .png, .svg) or for the result (.json, .txt, .csv, .tex, "
-        ".nc). Repeat the option for several.",
-    ),
-]
 
 
 def command(
     loss: options.Loss,
-    output: Output,
+    output: options.Outputs,
     point: Point = None,
     rho: Rho = "0,0.3",
     lr: Lr = "0.001,0.05",

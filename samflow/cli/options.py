@@ -90,6 +90,17 @@ OutputOfRecord = Annotated[
     ),
 ]
 
+Outputs = Annotated[
+    list[str],
+    typer.Option(
+        "--output",
+        "-o",
+        help="File for the picture (.pdf, .png, .svg, .eps, .pgf), or for the result: .json, .txt, "
+        "a table in .csv or .tex (LaTeX with booktabs), or all arrays in .nc (netCDF). Repeat the "
+        "option for several.",
+    ),
+]
+
 _HALF_WIDTH = 3.0
 MOST_SEED = 2**63
 

@@ -27,7 +27,7 @@ _WIDTH = 100
 TEXT_SUFFIXES = (".json", ".txt")
 RECORD_SUFFIXES = (*TEXT_SUFFIXES, ".csv", ".tex", ".nc")
 """Of a command whose result is one record."""
-PICTURE_SUFFIXES = (".pdf", ".png", ".svg")
+PICTURE_SUFFIXES = (".pdf", ".png", ".svg", ".eps", ".pgf")
 PICTURES_AND_RECORDS = (*PICTURE_SUFFIXES, *RECORD_SUFFIXES)
 """Of a command that draws a record."""
 

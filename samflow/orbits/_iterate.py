@@ -87,6 +87,7 @@ def iterate(
     escape_radius: float = 1e6,
     check_every: int = 50,
     first_step: int = 0,
+    anywhere: bool = False,
 ) -> Orbit:
     """Iterate a map from weights (velocity 0) or full states, one start or an ensemble.
 
@@ -106,6 +107,7 @@ def iterate(
         check_every: steps between checks.
         first_step: the number of the first step, for a map with schedules. An orbit is continued
             from `final` and `stopped_at` of its first part.
+        anywhere: take starts outside the loss's domain, too, as an orbit that has left it.
 
     Returns:
         An `Orbit`. Nothing is raised for an orbit that fails: its status says what happened.
@@ -129,7 +131,7 @@ def iterate(
             f"Argument `tol` must be 0 for a map with schedules, but is {float(tol):g}: a small "
             "update may come from a small lr."
         )
-    z0 = start_states(system.at(first_step), w0)
+    z0 = start_states(system.at(first_step), w0, anywhere=anywhere)
     batch = jnp.atleast_2d(z0)
     first = check_steps(system.schedules, first_step, num_steps)
     settings = MapSettings(
@@ -153,10 +155,12 @@ def iterate(
     )
 
 
-def start_states(system: Any, w0: ArrayLike, name: str = "w0") -> Float[Array, "*batch state"]:
+def start_states(
+    system: Any, w0: ArrayLike, name: str = "w0", *, anywhere: bool = False
+) -> Float[Array, "*batch state"]:
     """Return `w0` as states: weights are lifted to rest, full states are taken as they are."""
     width = _width(w0)
-    domain = getattr(getattr(system, "loss", None), "domain", None)
+    domain = None if anywhere else getattr(getattr(system, "loss", None), "domain", None)
     if width == system.state_dim != system.dim:
         z0 = _checks.point(name, w0, system.state_dim, batched=True)
         _checks.inside(name, z0[..., : system.dim], domain)

@@ -24,10 +24,11 @@ _ENDINGS = {
     Ending.not_finite: "......",
     Ending.undefined: "xxxxxx",
     Ending.missing: "++++++",
+    Ending.outside: "------",
 }
+"""Starts without an attractor are white; lines and dots tell why."""
 _PIXELS = 1600
 """Cells of a stored grid along each axis that are drawn, at least: more than a page shows."""
-"""Starts without an attractor are white; lines and dots tell why."""
 _NEAR = 0.05
 """Attractors of several systems count as one where their centres are this near, as a part of the
 box."""

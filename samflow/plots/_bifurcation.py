@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 
 from samflow import _checks
 from samflow._status import Kind
-from samflow.attractors import Bifurcation, Branch, OrbitDiagram
+from samflow.attractors import Bifurcation, BifurcationDiagram, Branch, OrbitDiagram
+from samflow.attractors._bifurcation_diagram import parts
 from samflow.plots import style
 
 _MARKS: dict[Bifurcation, tuple[str, str]] = {
@@ -26,7 +27,7 @@ _SYMBOLS = {"rho": r"$\rho$", "lr": r"$\eta$", "momentum": r"$\beta$"}
 
 
 def bifurcation(
-    found: Branch | Sequence[Branch],
+    found: BifurcationDiagram | Branch | Sequence[Branch],
     *,
     observable: int | Callable[[Any], Any] = 0,
     orbits: OrbitDiagram | None = None,
@@ -40,7 +41,7 @@ def bifurcation(
     """Draw branches: solid where they attract, dashed elsewhere, with their bifurcations.
 
     Args:
-        found: branches in one parameter; may be none if `orbits` are given.
+        found: a diagram; or branches in one parameter, may be none if `orbits` are given.
         observable: which entry of a state is drawn, or a function from states (N, state) to
             numbers (N,).
         orbits: where orbits of the map end, along the same parameter, as dots behind.
@@ -55,7 +56,8 @@ def bifurcation(
         ArgumentError: for nothing to draw, or records along different parameters.
 
     """
-    branches = [found] if isinstance(found, Branch) else list(found)
+    branches, own = parts(found)
+    orbits = own if orbits is None else orbits
     for branch in branches:
         _checks.instance("found", branch, Branch, "Give what `sf.continue_branch` returns.")
     if orbits is not None:

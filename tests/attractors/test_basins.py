@@ -120,6 +120,35 @@ def test_a_straight_boundary_has_dimension_1():
     assert measured.boundary_entropy < 0.55  # mean of −Σ p log p over cuts of a square: about .5
 
 
+@pytest.mark.parametrize("make", [lambda *of: sf.Map(*of, lr=0.1), sf.Flow])
+def test_where_a_formula_has_no_value_orbits_are_undefined(make):
+    """x − log x is for x > 0, where all orbits go to (1, 0); its gradient is finite below, too."""
+    system = make(sf.loss("x - log(x) + y**2/2"), sf.GD())
+    found = basins(system, [(-1.0, 3.0), (-1.0, 1.0)], 8)
+    assert len(found.attractors) == 1
+    inside = found.starts[:, 0] > 0
+    assert set(found.labels[inside]) == {0}
+    assert set(found.labels[~inside]) == {int(Ending.undefined)}
+    assert set(found.steps[~inside]) == {0}
+
+
+@pytest.mark.parametrize(("lr", "leaves"), [(6.0, True), (3.0, False)])
+def test_an_orbit_that_jumps_out_of_where_the_formula_has_a_value_is_undefined(lr, leaves):
+    """GD on x − log x: x⁺ = x − lr + lr/x is < 0 for x in (1.27, 4.73) if lr = 6; never if < 4."""
+    system = sf.Map(sf.loss("x - log(x)"), sf.GD(), lr=lr)
+    found = basins(system, [(1.3, 4.7)], 16, max_steps=250)
+    assert set((found.labels == Ending.undefined).tolist()) == {leaves}
+
+
+def test_starts_outside_the_domain_of_the_loss_are_not_followed():
+    """Beale's is [−4.5, 4.5]²; orbits that leave it later go on, here to 4 % beyond."""
+    system = sf.Map(sf.losses.beale(), sf.GD(), lr=0.002)
+    found = basins(system, [(-6.0, 6.0)] * 2, 12, max_steps=4000)
+    beyond = np.any(np.abs(found.starts) > 4.5, axis=1)
+    np.testing.assert_array_equal(found.labels == Ending.outside, beyond)
+    assert (found.labels[~beyond] >= 0).any()
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -334,3 +334,19 @@ def test_the_dataset_of_a_store_is_saved_as_netcdf(tmp_path):
     data = swept(tmp_path / "s.zarr").to_dataset()
     data["final"].to_netcdf(tmp_path / "final.nc", engine="h5netcdf")
     assert json.loads(data.attrs["store"])["shape"] == [5, 6]
+
+
+@pytest.mark.parametrize("about", [{"w": [0.0, 1.0]}, {"box": (-2, 2), "num_starts": 2}])
+def test_a_chart_in_chunks_is_the_chart(about, tmp_path):
+    given = {"rho": [0.5, 2.0, 3.0], "lr": [0.1, 0.3], "num_steps": 60, **about}
+    usam = sf.USAM(rho=0.1)
+    whole = sf.stability_chart(QUARTIC.loss, usam, **given)
+    path = tmp_path / "c.zarr"
+    half = sf.stability_chart(QUARTIC.loss, usam, **given, store=path, chunk_cells=2, part=(1, 2))
+    assert (half.what[1] == "missing").all()  # the second of three rows
+    np.testing.assert_array_equal(half.what[::2], whole.what[::2])
+    again = sf.stability_chart(QUARTIC.loss, usam, **given, store=path)
+    assert again.to_dataset().equals(whole.to_dataset())
+    assert sf.open_store(path)["what" if "w" in about else "at_points"].shape[:2] == (3, 2)
+    with pytest.raises(ArgumentError, match="num_steps 60, not 61"):
+        sf.stability_chart(QUARTIC.loss, usam, **given | {"num_steps": 61}, store=path)

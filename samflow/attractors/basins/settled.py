@@ -5,12 +5,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from samflow._status import Kind
-from samflow.attractors.basins.capture import contracting
+from samflow.attractors.basins.capture import contracting, exponent, polished
 from samflow.attractors.basins.labelling import watch
 from samflow.attractors.basins.records import Attractor
 from samflow.systems import AbstractMap
 
-LONGEST = 64
+LONGEST = 64  # as `STAYS`, so that one program serves both
 _REPEATS = 1e-9
 """Relative: an orbit that comes so near to where it was is periodic."""
 _MOVES = 1e-6
@@ -39,10 +39,13 @@ def cycles(
     orbits = watch(system, states, LONGEST)
     found: list[Attractor] = []
     for one, period in zip(orbits, periods(orbits).tolist(), strict=True):
-        if period < 2 or any(k.region.holds(one[-1:])[0] for k in [*known, *found]):
+        # A cycle may lie between the strands of a chaotic attractor, in a region not kept.
+        kept = (k.region for k in [*known, *found] if not k.region.stays)
+        if period < 2 or any(region.holds(one[-1:])[0] for region in kept):
             continue
-        cycle = one[-period:]
+        cycle = polished(system, one[-period:])
         region = contracting(system, cycle, period, extent)
         if region is not None:
-            found.append(Attractor(Kind.cycle, cycle, period, region.reach, "orbit", region))
+            rate = exponent(system, cycle[0], period)
+            found.append(Attractor(Kind.cycle, cycle, period, region.reach, "orbit", rate, region))
     return found

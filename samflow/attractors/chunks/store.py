@@ -84,7 +84,7 @@ class Chunks:
         sizes = tuple(part.stop - part.start for part in place)
         for name in self.names:
             array = self._group[name]
-            values = np.asarray(found[name])
+            values = np.ascontiguousarray(found[name])  # zarr takes texts in the order of memory
             if values.dtype.kind == "U":
                 values = values.astype(np.dtypes.StringDType())
             elif not np.can_cast(values.dtype, array.dtype, "same_kind"):

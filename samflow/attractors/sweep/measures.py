@@ -27,6 +27,10 @@ _NEAR = 1e-6
 """As `tol` of `classify`: how near to a fixed point a point must be."""
 
 
+ESCAPE_RADIUS = 1e6
+"""As in `iterate`."""
+
+
 class Options(NamedTuple):
     """Settings of the named analyses.
 
@@ -57,7 +61,7 @@ class Cells(NamedTuple):
 Found = dict[str, np.ndarray]
 
 
-def _iterated(
+def iterated(
     cells: Cells, options: Options, kept: int = 0, first: int = 0
 ) -> tuple[Array, Array, Array, Array]:
     """Return states kept, final states, statuses and step counts; the first step has a number."""
@@ -84,7 +88,7 @@ def words(codes: Any) -> np.ndarray:
 
 def orbit(cells: Cells, options: Options) -> Found:
     """The last state of the orbit, how it ended and after how many steps."""
-    _, final, status, stopped = _iterated(cells, options)
+    _, final, status, stopped = iterated(cells, options)
     return {
         "final": np.asarray(final),
         "status": words(status),
@@ -94,14 +98,14 @@ def orbit(cells: Cells, options: Options) -> Found:
 
 def escaped(cells: Cells, options: Options) -> Found:
     """Whether the orbit left the ball of the escape radius, and at which step."""
-    _, _, status, stopped = _iterated(cells, options)
+    _, _, status, stopped = iterated(cells, options)
     gone = np.asarray(status) == Status.diverged
     return {"escaped": gone, "status": words(status), "stopped_at": np.asarray(stopped)}
 
 
 def sharpness(cells: Cells, options: Options) -> Found:
     """The largest eigenvalue of the loss's Hessian where the orbit ends; NaN where it is lost."""
-    _, final, status, _ = _iterated(cells, options)
+    _, final, status, _ = iterated(cells, options)
     values = np.array(_sharpness(cells.system, cells.varied, final))
     lost = ~np.isin(np.asarray(status), [Status.converged, Status.out_of_steps])
     values[lost] = np.nan
@@ -119,9 +123,9 @@ def _sharpness(system: Any, varied: Varied, final: Array) -> Array:
 
 def period(cells: Cells, options: Options) -> Found:
     """The least period up to `max_period` of what the orbit ends in; 0 where there is none."""
-    _, final, status, _ = _iterated(cells, options)
+    _, final, status, _ = iterated(cells, options)
     after = cells._replace(starts=final)
-    more = _iterated(after, options, kept=options.max_period, first=options.num_steps)
+    more = iterated(after, options, kept=options.max_period, first=options.num_steps)
     states, _, later, _ = map(np.asarray, more)
     last = states[:, -1:]
     size = np.abs(last).max(axis=(1, 2)) + np.ptp(states, axis=1).max(axis=1)
