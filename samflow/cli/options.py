@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from samflow.cli.output import say
+from samflow.cli.output import PICTURE_SUFFIXES, say
 
 if TYPE_CHECKING:
     import numpy as np
@@ -89,6 +89,9 @@ OutputOfRecord = Annotated[
         "booktabs), or all arrays in .nc (netCDF).",
     ),
 ]
+
+PICTURES = f"{', '.join(PICTURE_SUFFIXES[:-1])} or {PICTURE_SUFFIXES[-1]} (needs LaTeX)"
+"""How help texts list the formats of pictures."""
 
 Outputs = Annotated[
     list[str],

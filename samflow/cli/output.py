@@ -28,8 +28,7 @@ TEXT_SUFFIXES = (".json", ".txt")
 RECORD_SUFFIXES = (*TEXT_SUFFIXES, ".csv", ".tex", ".nc")
 """Of a command whose result is one record."""
 PICTURE_SUFFIXES = (".pdf", ".png", ".svg", ".eps", ".pgf")
-PICTURES_AND_RECORDS = (*PICTURE_SUFFIXES, *RECORD_SUFFIXES)
-"""Of a command that draws a record."""
+FILM_SUFFIXES = (".mp4", ".gif")
 
 
 class Meter:
@@ -67,8 +66,8 @@ def checked_path(output: str | None, suffixes: Sequence[str]) -> Path | None:
 
 
 def checked_paths(output: Sequence[str], suffixes: Sequence[str]) -> list[Path]:
-    """Return the paths given with -o, each once, if files can be made there."""
-    paths = [checked_path(name, suffixes) for name in dict.fromkeys(output)]
+    """Return the paths given with -o, of pictures and others, each once, if files can be made there."""
+    paths = [picture_path(name, more=suffixes) for name in dict.fromkeys(output)]
     return [path for path in paths if path is not None]
 
 
@@ -94,6 +93,25 @@ def deliver_all(
         deliver(content, result, as_json=False, path=path)
     if as_json or not others:
         deliver(content, result, as_json=as_json, path=None)
+
+
+def picture_path(
+    output: str | None, *, more: Sequence[str] = (), films: bool = False
+) -> Path | None:
+    """Return the path given with -o if it can be a picture: ask before any work is done.
+
+    `more` are other suffixes that the command writes, `films` whether it writes films.
+    """
+    path = checked_path(output, (*more, *PICTURE_SUFFIXES, *(FILM_SUFFIXES if films else ())))
+    if path is not None and path.suffix == ".pgf":
+        from samflow.plots.files import check_latex
+
+        check_latex()
+    if path is not None and path.suffix == ".mp4":
+        from samflow.plots import film_path
+
+        film_path(path)
+    return path
 
 
 def deliver(
@@ -177,7 +195,7 @@ def _text(content: Sequence[RenderableType], file: Any) -> str:
 
 
 __all__ = [
-    "PICTURES_AND_RECORDS",
+    "FILM_SUFFIXES",
     "PICTURE_SUFFIXES",
     "RECORD_SUFFIXES",
     "TEXT_SUFFIXES",
@@ -186,6 +204,7 @@ __all__ = [
     "deliver",
     "deliver_all",
     "indented",
+    "picture_path",
     "progress",
     "say",
     "table_of",

@@ -123,6 +123,7 @@ def portraits(
     layers: Collection[str] | None = None,
     colours: Palette | None = None,
     titles: Sequence[str] | None = None,
+    title: str = "",
     size: tuple[float, float] | None = None,
     legend: str = "below",
 ) -> Figure:
@@ -149,6 +150,7 @@ def portraits(
         layers: as for `portrait`.
         colours: as for `portrait`.
         titles: one for each system; by default its name and hyperparameters.
+        title: over all of them.
         size: width and height in inches of the whole figure; two columns of a journal wide by
             default.
         legend: "below", "right" or "none".
@@ -201,6 +203,8 @@ def portraits(
             draw_contents(panel, each, look, None if each.basins is None else next(regions))
             panel.set_title(name_of(each.system) if titles is None else titles[i])
             panel.label_outer()
+        if title:
+            figure.suptitle(title, fontsize=style.RC["axes.titlesize"])
         style.place_legend(figure, panels[:number], legend, columns=4)
     return figure
 
