@@ -74,8 +74,7 @@ def iterated(
         first,
     )
     settings = jax.tree.map(jnp.asarray, settings)
-    one = jnp.asarray(1.0)
-    found = run_map(cells.system, cells.starts, settings, kept + 1, cells.varied, one)
+    found = run_map(cells.system, cells.starts, settings, kept + 1, cells.varied)
     return found[0], found[1], found[2], found[3]
 
 
@@ -146,9 +145,7 @@ def exponent(cells: Cells, options: Options) -> Found:
     """The largest Lyapunov exponent of a map, as `lyapunov_spectrum`, without a transient."""
     settings = _map_growth.MapSettings(options.num_steps, 0, options.escape_radius)
     settings = jax.tree.map(jnp.asarray, settings)
-    growth = _map_growth.map_growth(
-        cells.system, cells.starts, 1, settings, cells.varied, jnp.asarray(1.0)
-    )
+    growth = _map_growth.map_growth(cells.system, cells.starts, 1, settings, cells.varied)
     sums = np.asarray(jnp.sum(growth.logs, axis=-2))[:, 0] / options.num_steps
     well = np.asarray(growth.status) == Status.reached_end
     return {"exponent": np.where(well, sums, np.nan), "status": words(growth.status)}
