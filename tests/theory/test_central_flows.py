@@ -141,6 +141,32 @@ def test_deviations_grow_as_the_multipliers_of_the_two_cycle_say(ascent, lr, mom
     assert (measured > 0) == (predicted > 0) == grows
 
 
+def test_a_third_derivative_across_enters_by_the_flip_coefficient():
+    lr, pulled, quartic_now = 0.3, 1e-4, -10.0
+    edge = 2 / lr
+    x = np.sqrt(edge - 1)
+    found = []
+    for third in (0.0, 6.0):
+
+        def step(w, third=third):
+            cubic = third * w[1] ** 2 / 2 + quartic_now * w[1] ** 3 / 6
+            g = np.array([w[0] * w[1] ** 2 - pulled, (1 + w[0] ** 2) * w[1] + cubic])
+            return w - lr * g
+
+        y = np.sqrt(pulled / x)
+        w = fsolve(lambda w: step(step(w)) - w, [x, y], xtol=1e-14)
+        assert abs(w[1]) > y / 2
+        h = 1e-6
+        moved = [(step(step(w + h * e)) - step(step(w - h * e))) / (2 * h) for e in np.eye(2)]
+        measured = 0.5 * np.log(np.abs(np.linalg.eigvals(np.array(moved).T)).max())
+        values = {pull: -pulled, bend: 0, lam: edge, steepening: 2 * x, steepening_slope: 2}
+        values[quartic] = quartic_now - 1.5 * lr * third**2
+        form = numbers(theory.edge_form("gd"), values)
+        assert measured == pytest.approx(float(theory.deviation_growth(form, lr=lr)), rel=0.02)
+        found.append(measured)
+    assert found[0] > 0 > found[1]  # the third derivative turns the sign
+
+
 def test_oscillations_about_the_edge_have_the_flow_as_their_average():
     # d log A/dk = ηℓ, dℓ/dk = η(α − ½bA²): averages over a period, however far from rest.
     eta, alpha, push = 0.2, 0.01, 3.0
