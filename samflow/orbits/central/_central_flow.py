@@ -59,8 +59,8 @@ class CentralFlow(AbstractRecord):
     curvature: Float[Array, "kept pair"] = eqx.field(metadata=axes("kept", "pair"))
     sharpness: Float[Array, " kept"] = eqx.field(metadata=axes("kept", units="loss/weight^2"))
     edge: Float[Array, " kept"] = eqx.field(metadata=axes("kept", units="loss/weight^2"))
-    variance: Float[Array, "kept pair pair_2"] = eqx.field(
-        metadata=axes("kept", "pair", "pair_2", units="weight^2")
+    variance: Float[Array, "kept pair other"] = eqx.field(
+        metadata=axes("kept", "pair", "other", units="weight^2")
     )
     loss: Float[Array, " kept"] = eqx.field(metadata=axes("kept", units="loss"))
     mean_loss: Float[Array, " kept"] = eqx.field(metadata=axes("kept", units="loss"))
