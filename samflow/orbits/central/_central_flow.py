@@ -59,8 +59,8 @@ class CentralFlow(AbstractRecord):
     curvature: Float[Array, "kept pair"] = eqx.field(metadata=axes("kept", "pair"))
     sharpness: Float[Array, " kept"] = eqx.field(metadata=axes("kept", units="loss/weight^2"))
     edge: Float[Array, " kept"] = eqx.field(metadata=axes("kept", units="loss/weight^2"))
-    variance: Float[Array, "kept pair pair_2"] = eqx.field(
-        metadata=axes("kept", "pair", "pair_2", units="weight^2")
+    variance: Float[Array, "kept pair other"] = eqx.field(
+        metadata=axes("kept", "pair", "other", units="weight^2")
     )
     loss: Float[Array, " kept"] = eqx.field(metadata=axes("kept", units="loss"))
     mean_loss: Float[Array, " kept"] = eqx.field(metadata=axes("kept", units="loss"))
@@ -195,11 +195,12 @@ def central_flow(
         if part % substeps == 0:
             progress(step)
         state = moved(system, *state, found, stepping)
+    first = kept[0] if kept else _observed(system, w, found, stepping)
     count = 1 + num_steps // keep_every
     settings = {"num_steps": num_steps, "substeps": substeps, "num_pairs": pairs}
     return CentralFlow(
         steps=keep_every * jnp.arange(count),
-        **{name: _padded([each[name] for each in kept], count) for name in kept[0]},
+        **{name: _padded([each[name] for each in kept], first[name], count) for name in first},
         limit=stepping.limit,
         status=status,
         stopped_at=step,
@@ -215,7 +216,8 @@ def _check_rule(system: Map) -> None:
     if is_eager(system.loss):
         raise _checks.ArgumentError(
             f"Argument `system` must have a loss in JAX, but {system.loss.name} is computed "
-            "outside of it: a central flow needs third derivatives. Use `sf.losses.network`, not in chunks."
+            "outside of it: a central flow needs third derivatives. Use `sf.losses.network`, not "
+            "in chunks."
         )
     if is_normalised(system.rule) and system.rule.ascent is not Ascent.unit:
         raise _checks.ArgumentError(
@@ -277,8 +279,7 @@ def edge_of_usam(rho: float, limit: float) -> float:
     return 2 * limit / (1 + math.sqrt(1 + 4 * rho * limit))
 
 
-def _padded(values: list[Any], count: int) -> Array:
-    """Return an array of the values, with NaN after the last of them."""
-    array = np.asarray(values, dtype=float)
-    missing = np.full((count - len(array), *array.shape[1:]), np.nan)
-    return jnp.asarray(np.concatenate([array, missing]))
+def _padded(values: list[Any], like: Any, count: int) -> Array:
+    """Return an array of the values, all of the shape of `like`, with NaN after the last."""
+    missing = [np.full(np.shape(like), np.nan)] * (count - len(values))
+    return jnp.asarray(np.array([*values, *missing], dtype=float))

@@ -2,10 +2,10 @@
 
     Find Σ ⪰ 0 with Y = C + R[Σ] ⪰ 0 and ⟨Σ, Y⟩ = 0,   C symmetric, R linear.
 
-Both matrices are parts of one symmetric M: Σ = M₊ and Y = M₋, M = M₊ − M₋. What is left is Robinson's
-normal equation C + R[M₊] = M₋: k(k + 1)/2 equations and no inequality, which Powell's hybrid method
-of MINPACK solves (`scipy.optimize.root`). A convex solver would not do: away from critical points R
-of a sharpness-aware rule is not symmetric, so that there is nothing to minimise.
+Both matrices are parts of one symmetric M: Σ = M₊ and Y = M₋, M = M₊ − M₋. What is left is
+Robinson's normal equation C + R[M₊] = M₋: k(k + 1)/2 equations and no inequality, which Powell's
+hybrid method of MINPACK solves (`scipy.optimize.root`). A convex solver would not do: away from
+critical points R of a sharpness-aware rule is not symmetric, so that there is nothing to minimise.
 
 Source: Robinson, Normal Maps Induced by Linear Transformations (1992).
 """

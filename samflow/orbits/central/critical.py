@@ -13,6 +13,7 @@ import numpy as np
 
 from samflow._types import NumpyArray, Point
 from samflow.rules import Ascent
+from samflow.spectra.krylov import orthogonal
 from samflow.systems import Map
 
 DENSE_DIM = 32
@@ -23,6 +24,9 @@ _TOL = 1e-4
 _MOST_ROUNDS = 60
 _WIDEST = 5
 """Blocks that a basis may have."""
+
+_DEPENDENT = 1e-10
+"""A row of which no more than this part is left depends on others."""
 
 
 class Modes(NamedTuple):
@@ -141,7 +145,7 @@ def _galerkin(product: Any, block: NumpyArray, count: int) -> tuple[NumpyArray, 
     Source: Davidson (1975); Saad, Numerical Methods for Large Eigenvalue Problems (2011), 8.4.
     """
     size = len(block)
-    basis = _orthonormal(block)
+    basis = _orthonormal(block, block[:0])
     images, residual = product(basis), np.nan
     values, vectors = np.full(size, np.nan), np.full_like(basis, np.nan)
     for _ in range(_MOST_ROUNDS):
@@ -157,17 +161,25 @@ def _galerkin(product: Any, block: NumpyArray, count: int) -> tuple[NumpyArray, 
         if residual <= _TOL:
             break
         if len(basis) >= _WIDEST * size:
-            basis, mix = np.linalg.qr(vectors.T)
-            basis, images = basis.T, np.linalg.solve(mix.T, moved)
+            basis = _orthonormal(vectors, vectors[:0])
+            images = np.linalg.solve(vectors @ basis.T, moved)
         new = _orthonormal(rest, basis)
         basis, images = np.vstack([basis, new]), np.vstack([images, product(new)])
     return values, vectors, residual
 
 
-def _orthonormal(rows: NumpyArray, against: NumpyArray | None = None) -> NumpyArray:
-    """Return an orthonormal basis of the rows, orthogonal to those of `against`."""
-    for _ in range(2):  # two passes are enough
-        if against is not None:
-            rows = rows - (rows @ against.T) @ against
-        rows = np.linalg.qr(rows.T)[0].T
-    return rows
+def _orthonormal(rows: NumpyArray, against: NumpyArray) -> NumpyArray:
+    """Return an orthonormal basis of the rows, orthogonal to those of `against`.
+
+    Row by row: LAPACK's QR of so few rows waits for threads most of the time. A row that depends on
+    others is replaced by a random one.
+    """
+    generator, done = np.random.default_rng(0), len(against)
+    basis = np.vstack([against, np.empty_like(rows)])
+    for row in rows:
+        new = orthogonal(row, basis[:done])
+        if not np.linalg.norm(new) > _DEPENDENT * np.linalg.norm(row):
+            new = orthogonal(generator.standard_normal(len(row)), basis[:done])
+        basis[done] = new / np.linalg.norm(new)
+        done += 1
+    return basis[len(against) :]

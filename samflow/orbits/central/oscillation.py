@@ -13,7 +13,7 @@ from samflow.orbits.central import complementarity
 from samflow.orbits.central.critical import Modes, bend, direction_at, leading_modes, slope
 from samflow.systems import Map
 
-_NEAR = 0.1
+_NEAR = 0.03
 """Eigenvalues this near to the limit, as a part of it, enter the complementarity problem."""
 
 _ABOVE = 0.02
