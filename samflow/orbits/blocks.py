@@ -116,10 +116,11 @@ def devices_for(states: Any, at_least: int) -> Devices:
     where JAX may choose: not inside of a transformation, nor where the states have been put on
     devices by hand.
     """
-    devices = tuple(jax.local_devices())
-    placed = getattr(states, "committed", False)
-    if _checks.is_traced(states) or _checks.is_traced(jnp.zeros(())) or placed:
+    if _checks.is_traced(states) or _checks.is_traced(jnp.zeros(())):
+        return ()  # what is traced cannot be asked where it is
+    if getattr(states, "committed", False):
         return ()
+    devices = tuple(jax.local_devices())
     return devices if 1 < len(devices) <= len(states) // at_least else ()
 
 
