@@ -6,7 +6,7 @@ import typer
 from rich.text import Text
 
 from samflow.cli import options
-from samflow.cli.output import deliver, picture_path, progress, writing
+from samflow.cli.output import PICTURE_SUFFIXES, checked_path, deliver, progress, writing
 
 Flow = Annotated[bool, typer.Option("--flow", help="Follow the rule's flow instead of its map.")]
 Resolution = Annotated[
@@ -40,7 +40,7 @@ def command(
     json: options.AsJson = False,
 ) -> int:
     """Follow orbits from all over a box; print the attractors and the share of each basin."""
-    path = picture_path(output)
+    path = checked_path(output, PICTURE_SUFFIXES)
     import samflow as sf
     from samflow import _checks
 

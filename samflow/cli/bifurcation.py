@@ -6,7 +6,7 @@ import typer
 from rich.text import Text
 
 from samflow.cli import options
-from samflow.cli.output import RECORD_SUFFIXES, checked_paths, deliver_all, progress, say
+from samflow.cli.output import PICTURES_AND_RECORDS, checked_paths, deliver_all, progress, say
 
 Parameter = Annotated[
     str,
@@ -56,7 +56,7 @@ def command(
     json: options.AsJson = False,
 ) -> int:
     """Follow fixed points of a map along a hyperparameter; draw them and print bifurcations."""
-    paths = checked_paths(output, RECORD_SUFFIXES)
+    paths = checked_paths(output, PICTURES_AND_RECORDS)
     import numpy as np
 
     import samflow as sf

@@ -6,7 +6,7 @@ import typer
 from rich.text import Text
 
 from samflow.cli import options
-from samflow.cli.output import RECORD_SUFFIXES, checked_paths, deliver_all, progress
+from samflow.cli.output import checked_paths, deliver_all, progress
 
 Point = Annotated[
     str | None,
@@ -62,7 +62,7 @@ def command(
 
     Two of --rho, --lr, --momentum and --set are ranges.
     """
-    paths = checked_paths(output, RECORD_SUFFIXES)
+    paths = checked_paths(output, PICTURES_AND_RECORDS)
     import samflow as sf
     from samflow import _checks
 

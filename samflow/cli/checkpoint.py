@@ -11,8 +11,8 @@ from samflow.cli._renaming import renamings, with_remedy
 from samflow.cli.output import (
     PICTURE_SUFFIXES,
     RECORD_SUFFIXES,
+    checked_path,
     deliver,
-    picture_path,
     progress,
     say,
     table_of,
@@ -218,7 +218,7 @@ def command(
     point: elsewhere they move on by themselves. usam is SAM without normalisation and ascends by
     rho·g; practical-sam ascends by rho·g/(‖g‖ + 1e-12).
     """
-    path = picture_path(output, more=RECORD_SUFFIXES)
+    path = checked_path(output, (*RECORD_SUFFIXES, *PICTURE_SUFFIXES))
     options.check_hyperparameters(rho=rho, lr=lr, momentum=momentum)
     picture = path is not None and path.suffix in PICTURE_SUFFIXES
     from samflow import Status, networks

@@ -98,7 +98,7 @@ Outputs = Annotated[
     typer.Option(
         "--output",
         "-o",
-        help="File for the picture (.pdf, .png, .svg, .eps, .pgf), or for the result: .json, .txt, "
+        help=f"File for the picture: {PICTURES}; or for the result: .json, .txt, "
         "a table in .csv or .tex (LaTeX with booktabs), or all arrays in .nc (netCDF). Repeat the "
         "option for several.",
     ),

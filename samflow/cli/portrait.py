@@ -8,7 +8,14 @@ import typer
 from rich.text import Text
 
 from samflow.cli import options
-from samflow.cli.output import FILM_SUFFIXES, Meter, deliver, picture_path, writing
+from samflow.cli.output import (
+    FILM_SUFFIXES,
+    PICTURE_SUFFIXES,
+    Meter,
+    checked_path,
+    deliver,
+    writing,
+)
 from samflow.cli.output import progress as tell
 
 _LR = 0.01
@@ -122,7 +129,7 @@ def command(
     json: options.AsJson = False,
 ) -> int:
     """Draw phase portraits of a loss with two weights and print the fixed points."""
-    path = picture_path(output, films=True)
+    path = checked_path(output, (*PICTURE_SUFFIXES, *FILM_SUFFIXES))
     assert path is not None  # --output is required
     import samflow as sf
     from samflow import _checks

@@ -33,6 +33,9 @@ _NEAR = 0.05
 """Attractors of several systems count as one where their centres are this near, as a part of the
 box."""
 
+_ZERO = 1e-6
+"""A coordinate smaller than this part of the box is printed as 0."""
+
 
 class Region(NamedTuple):
     """How all starts that end alike are drawn, and what the legend says."""
@@ -221,19 +224,22 @@ def shared_regions(records: Sequence[Basins], chosen: Palette) -> list[dict[int,
             if label < 0:
                 look |= regions({label: name}, order, chosen)
             else:
-                shown = {place[label]: _group_name(groups[place[label]])}
+                extent = np.ptp(np.array(found.box), axis=1)
+                shown = {place[label]: _group_name(groups[place[label]], extent)}
                 look[label] = regions(shown, order, chosen)[place[label]]
         made.append(look)
     return made
 
 
-def _group_name(group: Sequence[Attractor]) -> str:
-    """Return what a legend says of attractors at one place."""
+def _group_name(group: Sequence[Attractor], extent: np.ndarray) -> str:
+    """Return what a legend says of attractors at one place, in a box with sides `extent`."""
     point = next((one for one in group if one.period == 1), group[0])
-    at = _printed(", ".join(f"{x:.3g}" for x in _centre(point) + 0.0))
+    centre = _centre(point)
+    centre = np.where(np.abs(centre) < _ZERO * extent, 0.0, centre)
+    at = _printed(", ".join(f"{x:.3g}" for x in centre))
     periods = {one.period for one in group}
     if len(periods) == 1 and group[0].kind is Kind.cycle:
-        return f"basin of the {group[0].period}-cycle about ({at})"
+        return f"basin of {group[0].period}-cycle about ({at})"
     return f"basin of {'or about ' if len(periods) > 1 else ''}({at})"
 
 
