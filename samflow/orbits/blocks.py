@@ -109,6 +109,28 @@ def over_blocks(
     return tuple(jnp.reshape(a, (-1, *a.shape[2:]))[:members] for a in made)
 
 
+def over_devices(run: Callable[..., Any], arrays: Sequence[Array], devices: Devices) -> Any:
+    """Return `run(*arrays)`, of arrays with a leading axis N, each device with its share of N.
+
+    Args:
+        run: returns arrays with that axis, each entry made of the same entry of the arrays.
+        arrays: one entry a member.
+        devices: see `devices_for`; with none `run` is called as it is.
+
+    """
+    if not devices:
+        return run(*arrays)
+    members, shares = len(arrays[0]), len(devices)
+
+    def filled(array: Array) -> Array:
+        filling = jnp.broadcast_to(array[-1], (-members % shares, *array.shape[1:]))
+        return jnp.concatenate([array, filling])
+
+    mesh, spec = Mesh(np.array(devices), ("members",)), PartitionSpec("members")
+    mapped = jax.shard_map(run, mesh=mesh, in_specs=spec, out_specs=spec, check_vma=False)
+    return jax.tree.map(lambda a: a[:members], mapped(*map(filled, arrays)))
+
+
 def devices_for(states: Any, at_least: int) -> Devices:
     """Return the local devices that an ensemble is shared among, none to leave it where it is.
 
@@ -117,7 +139,7 @@ def devices_for(states: Any, at_least: int) -> Devices:
     devices by hand.
     """
     if _checks.is_traced(states) or _checks.is_traced(jnp.zeros(())):
-        return ()  # what is traced cannot be asked where it is
+        return ()
     if getattr(states, "committed", False):
         return ()
     devices = tuple(jax.local_devices())

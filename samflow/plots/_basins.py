@@ -71,6 +71,9 @@ def basins(
         ArgumentError: for basins that are not on a grid of two weights.
 
     """
+    missing = ""
+    if isinstance(found, StoredBasins):
+        missing = f"missing ({len(found.missing)} of {found.chunks.layout.count} chunks)"
     found = on_grid(found)
     curves = listed(separatrices, "separatrices")
     chosen = palette(colours)
@@ -80,6 +83,7 @@ def basins(
         panel = ax if figure is None else figure.add_subplot()
         assert panel is not None
         names = {label: _printed(name) for label, name in found.names().items()}
+        names |= {Ending.missing: missing} if Ending.missing in names and missing else {}
         draw_basins(panel, found, regions(names, list(names), chosen))
         for i, attractor in enumerate(found.attractors):
             panel.plot(

@@ -160,7 +160,10 @@ def test_functions_are_known_by_their_code(tmp_path):
     def word(system):
         return "large" if float(system.lr) > 0.2 else "small"
 
-    for of, name in ((step, "a.zarr"), (word, "b.zarr")):
+    def orbit(system):
+        return sf.iterate(system, point, num_steps=3)
+
+    for of, name in ((step, "a.zarr"), (word, "b.zarr"), (orbit, "c.zarr")):
         whole = sf.sweep(WELL, grid, of)
         found = sf.sweep(WELL, grid, of, store=tmp_path / name, chunk_cells=2)
         assert found.compiled == whole.compiled
@@ -304,7 +307,8 @@ def test_an_interrupt_says_how_to_go_on(tmp_path):
     with pytest.raises(KeyboardInterrupt) as caught:
         swept(tmp_path / "s.zarr", chunk_cells=7, progress=interrupt)
     assert caught.value.__notes__ == [
-        f"2 of 5 chunks are in {str(tmp_path / 's.zarr')!r}: the same call computes the others."
+        f"2 of 5 chunks are in {str(tmp_path / 's.zarr')!r}. The same call or command computes "
+        "the others."
     ]
     assert swept(tmp_path / "s.zarr").load().to_dataset().identical(swept().to_dataset())
 

@@ -234,6 +234,7 @@ def _in_slabs(
     """Return what `run` returns of states, run in parts of few sizes, each compiled once."""
     number = len(states)
     size = slab or (_LARGE_SLAB if number > _MANY else SLAB)
+    size *= jax.local_device_count()  # among which `iterate` shares orbits
     filling = np.broadcast_to(states[-1], (-number % size, states.shape[1]))
     parts = np.concatenate([states, filling]).reshape(-1, size, states.shape[1])
     found = zip(*(map(np.asarray, run(part)) for part in parts), strict=True)

@@ -32,6 +32,7 @@ class Job(NamedTuple):
         provenance: of the record.
         fill: what arrays hold where nothing is computed.
         arrays: examples of what is kept of cells; None where the first chunk tells.
+        more_dims: makes the names of the further axes of arrays, by name, when the store is made.
 
     """
 
@@ -46,13 +47,14 @@ class Job(NamedTuple):
     provenance: Sequence[tuple[str, str]]
     fill: Mapping[str, Any] | None = None
     arrays: Mapping[str, np.ndarray] | None = None
+    more_dims: Callable[[], Mapping[str, tuple[str, ...]]] = dict
 
     def create(self, arrays: Mapping[str, np.ndarray]) -> Chunks:
         """Make the store."""
         return store.create(
             self.path, self.record, self.request, self.layout, arrays,
             coordinates=self.coordinates, dims=self.dims, details=self.details(),
-            provenance=self.provenance, fill=self.fill,
+            provenance=self.provenance, fill=self.fill, more_dims=self.more_dims(),
         )  # fmt: skip
 
 
@@ -143,8 +145,8 @@ def run(
         if chunks is not None:
             there = int(chunks.done().sum())
             error.add_note(
-                f"{there} of {job.layout.count} chunks are in {str(job.path)!r}: the same call "
-                "computes the others."
+                f"{there} of {job.layout.count} chunks are in {str(job.path)!r}. The same call or "
+                "command computes the others."
             )
         raise
     assert chunks is not None
