@@ -17,6 +17,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from samflow import _checks
+from samflow._kernel import tuned
 from samflow._schedule import check_steps
 from samflow._status import Status
 from samflow._types import ArrayLike
@@ -34,7 +35,6 @@ from samflow.orbits.blocks import (
     squared_norm,
     unpack,
 )
-from samflow.orbits.kernel import tuned
 from samflow.records import AbstractRecord, Names, Provenance, axes, provenance
 from samflow.systems.base import AbstractMap, check_system
 from samflow.systems.leaves import Varied
