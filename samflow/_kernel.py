@@ -110,7 +110,7 @@ def tuned(function: Callable[..., Any]) -> Callable[..., Any]:
         inside = _checks.is_traced(jnp.zeros(()))
         return (plain if inside else alone())(*args)
 
-    call.alone = alone  # pyright: ignore[reportFunctionMemberAccess]
+    call.alone = alone  # pyright: ignore[reportAttributeAccessIssue]
     return call
 
 
