@@ -17,6 +17,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from samflow import _checks
+from samflow._kernel import fused, tuned
 from samflow._schedule import check_steps
 from samflow._status import Status
 from samflow._types import ArrayLike
@@ -34,7 +35,6 @@ from samflow.orbits.blocks import (
     squared_norm,
     unpack,
 )
-from samflow.orbits.kernel import tuned
 from samflow.records import AbstractRecord, Names, Provenance, axes, provenance
 from samflow.systems.base import AbstractMap, check_system
 from samflow.systems.leaves import Varied
@@ -42,6 +42,8 @@ from samflow.systems.leaves import Varied
 _BLOCK = 128
 _PER_DEVICE = 4 * _BLOCK
 """Members from which on it is worth to use another device."""
+_AT_ONCE = 16
+"""Steps of one orbit that are one body of a loop."""
 _RUNNING = -1
 
 
@@ -232,6 +234,9 @@ def run_map(
         functions = _functions(system, varied, values, settings.first_step)
         return _run_block(functions, block, settings, kept)
 
+    if len(z0) == 1 and on_components(system):  # as scalars, which stay in registers
+        made = fused(run)(z0[0], *(value[0] for value in varied.values))
+        return tuple(a[None] for a in made)
     record, *ended = over_blocks(run, z0, _BLOCK, varied.values, devices)
     return record, *ended
 
@@ -277,14 +282,14 @@ def _functions(
 def _run_block(
     functions: _Functions, block: Array, settings: MapSettings, kept: int
 ) -> tuple[Any, ...]:
-    size = block.shape[0]
+    members = block.shape[:-1]
     z = functions.pack(block)
     carry = _Carry(
         step=jnp.asarray(0),
         left=jnp.asarray(True),
         z=z,
-        status=jnp.full(size, _RUNNING),
-        stopped_at=jnp.zeros(size, int),
+        status=jnp.full(members, _RUNNING),
+        stopped_at=jnp.zeros(members, int),
         final=z,
     )
 
@@ -292,7 +297,7 @@ def _run_block(
         until = jnp.minimum(index * settings.keep_every, settings.num_steps)
         carry = _advance(functions, carry, until, settings)
         running = (carry.status == _RUNNING) | (carry.stopped_at == until)
-        return carry, jnp.where(running[:, None], unpack(carry.z), jnp.nan)
+        return carry, jnp.where(running[..., None], unpack(carry.z), jnp.nan)
 
     # The round after the last record makes the remaining steps; its state is not kept.
     carry, rows = lax.scan(next_record, carry, jnp.arange(1, kept + 1))
@@ -301,7 +306,7 @@ def _run_block(
     final = unpack(select(running, carry.z, carry.final))
     status = jnp.where(running, Status.out_of_steps, carry.status)
     stopped_at = jnp.where(running, carry.step, carry.stopped_at)
-    return jnp.swapaxes(record, 0, 1), final, status, stopped_at
+    return jnp.moveaxis(record, 0, -2), final, status, stopped_at
 
 
 def _advance(functions: _Functions, carry: _Carry, until: Any, settings: MapSettings) -> _Carry:
@@ -313,7 +318,7 @@ def _advance(functions: _Functions, carry: _Carry, until: Any, settings: MapSett
     def chunk(carry: _Carry) -> _Carry:
         length = jnp.minimum(settings.check_every, until - carry.step)
         step = lambda i, z: functions.step(z, carry.step + i)  # noqa: E731
-        before = lax.fori_loop(0, length - 1, step, carry.z)
+        before = _several(step, length - 1, carry.z)
         after = step(length - 1, before)
         new = carry._replace(step=carry.step + length, z=after)
         running = carry.status == _RUNNING
@@ -324,14 +329,29 @@ def _advance(functions: _Functions, carry: _Carry, until: Any, settings: MapSett
 
         def ended() -> _Carry:
             marked = lax.cond(
-                jnp.any(lost), lambda: _replay(functions, carry, new, lost, settings), lambda: new
+                any_of(lost), lambda: _replay(functions, carry, new, lost, settings), lambda: new
             )
             marked = _stop(marked, still, Status.converged, after, new.step)
-            return marked._replace(left=jnp.any(marked.status == _RUNNING))
+            return marked._replace(left=any_of(marked.status == _RUNNING))
 
         return lax.cond(any_of(lost | still), ended, lambda: new)
 
     return lax.while_loop(going, chunk, carry)
+
+
+def _several(step: Callable[[Any, Any], Any], count: Any, z: Any) -> Any:
+    """Return z after `count` steps; one orbit stays in registers for several of them."""
+    if jnp.ndim(jax.tree.leaves(z)[0]):
+        return lax.fori_loop(0, count, step, z)
+
+    def together(j: Any, z: Any) -> Any:
+        for i in range(_AT_ONCE):
+            z = step(_AT_ONCE * j + i, z)
+        return z
+
+    done = count // _AT_ONCE
+    z = lax.fori_loop(0, done, together, z)
+    return lax.fori_loop(done * _AT_ONCE, count, step, z)
 
 
 def _still(change: Any, tol: Any) -> Array:

@@ -17,7 +17,7 @@ from jaxtyping import Array
 
 from samflow import _checks
 from samflow._components import Components
-from samflow.orbits.kernel import fused
+from samflow._kernel import fused
 
 _MOST_COMPONENTS = 8
 """States of more coordinates run as arrays: the registers are full by then."""
