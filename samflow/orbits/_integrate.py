@@ -130,16 +130,16 @@ def integrate(
             f"Argument `{'dt' if key is None else 'key'}` must be left out for a flow, which is "
             "deterministic and solved with adaptive steps."
         )
-    t0, t1 = _interval(t0, t1)
-    times = jnp.linspace(t0, t1, _checks.count("num_times", num_times, minimum=2))
+    begin, end = _interval(t0, t1)
+    times = jnp.linspace(begin, end, _checks.count("num_times", num_times, minimum=2))
     tolerances = _checks.positive_array("rtol", rtol), _checks.positive_array("atol", atol)
     radius = _checks.positive_array("escape_radius", escape_radius)
     max_steps = _checks.count("max_steps", max_steps)
-    z0 = start_states(system.at(t0), w0)
+    z0 = start_states(system.at(begin), w0)
     settings = (check_times(system.schedules, times), *tolerances, radius)
     solved = _solve(system, jnp.atleast_2d(z0), settings, max_steps)
     states, status, stopped_at, arrived_at = (a[0] if z0.ndim == 1 else a for a in solved)
-    begun = {"t0": float(t0)} if float(t0) else {}
+    begun = {"t0": float(begin)} if float(begin) else {}
     where = provenance(
         system.describe(), t1=float(t1), rtol=rtol, atol=atol, solver="Tsit5", **begun
     )

@@ -4,7 +4,7 @@ Derivatives are those of the solver's own steps, by forward mode and to any orde
 solve ż = f(z) are made for the variational equation too.
 """
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -43,7 +43,7 @@ class Solver(eqx.Module):
         nearer = jnp.minimum(self.escape_radius, radius)
         return eqx.tree_at(lambda s: s.escape_radius, self, nearer)
 
-    def outside(self, flow: AbstractFlow, z: Array) -> Array:
+    def outside(self, flow: Any, z: Array) -> Array:
         """Say whether a state is beyond the escape radius, or is not finite."""
         return ~(jnp.sum((z * on_lines(flow)) ** 2) <= self.escape_radius**2)
 
@@ -82,7 +82,15 @@ class _Carry(NamedTuple):
     status: Array
 
 
-def advance(flow: AbstractFlow, z: Array, t0: Any, duration: Any, solver: Solver) -> End:
+class Field(Protocol):
+    """What is solved: a flow, or a field with more coordinates."""
+
+    def at(self, step: Any, /) -> Any:
+        """Return the field at a time."""
+        ...
+
+
+def advance(flow: Field, z: Array, t0: Any, duration: Any, solver: Solver) -> End:
     """Return φ(t0 + duration; t0, z), with derivatives by forward mode in everything.
 
     The status is `reached_end`, or `diverged`, `not_finite`, `step_size_vanished` or
