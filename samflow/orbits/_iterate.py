@@ -274,9 +274,13 @@ def _functions(
 
     step = each(lambda here, z: step_with_barrier(here)(z) if apart else here.step(z))
     singularity = each(lambda here, z: here.singularity(z))
-    told: Any = getattr(system, "step_status", None)
-    failure = None if told is None else each(lambda here, z: here.step_status(z))
+    told = hasattr(system, "step_status")
+    failure = each(lambda here, z: _step_status(here, z)) if told else None
     return _Functions(split if apart else lambda a: a, step, singularity, failure, changes)
+
+
+def _step_status(system: Any, z: Any) -> Any:
+    return system.step_status(z)
 
 
 def _run_block(

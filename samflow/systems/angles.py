@@ -53,7 +53,8 @@ def wrap_into(angles: Angles | None, z: V) -> V:
     if angles is None:
         return z
     if isinstance(z, Components):
-        return Components(*(_into(one, part) for one, part in zip(angles, z, strict=True)))
+        made: Any = Components(*(_into(one, part) for one, part in zip(angles, z, strict=True)))
+        return made
     numbers: Any = jnp if isinstance(z, jax.Array) else np
     return numbers.stack([_into(one, z[..., i]) for i, one in enumerate(angles)], axis=-1)
 

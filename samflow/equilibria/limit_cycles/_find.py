@@ -19,6 +19,7 @@ from samflow.rules import Ascent
 from samflow.systems import AbstractFlow, Flow
 from samflow.systems.angles import angles_of, rebased, shortest
 
+_AT_ONCE = 4
 _MOST = 12
 """Guesses that are solved from, in each direction of time."""
 _ACCURATE = 1e-6
@@ -77,12 +78,15 @@ def _excluded(flow: AbstractFlow) -> str:
 
 
 def _shot(flow: AbstractFlow, guesses: list[Guess]) -> Shot:
-    """Solve from guesses, padded to a power of two: few sizes are compiled."""
-    size = 1 << int(np.ceil(np.log2(max(len(guesses), 4))))
+    """Solve from guesses, some at a time: one program serves any number."""
+    size, made = -(-len(guesses) // _AT_ONCE) * _AT_ONCE, []
     padded = [guesses[min(i, len(guesses) - 1)] for i in range(size)]
-    points = jnp.asarray(np.stack([guess.points for guess in padded]))
-    ends = shoot(flow, points, jnp.asarray([guess.period for guess in padded]))
-    return Shot(*(np.asarray(part)[: len(guesses)] for part in ends))  # pyright: ignore
+    for begin in range(0, size, _AT_ONCE):
+        some = padded[begin : begin + _AT_ONCE]
+        points = jnp.asarray(np.stack([guess.points for guess in some]))
+        made.append(shoot(flow, points, jnp.asarray([guess.period for guess in some])))
+    joined = (np.concatenate(parts)[: len(guesses)] for parts in zip(*made, strict=True))
+    return Shot(*joined)  # pyright: ignore
 
 
 def _repeats(flow: AbstractFlow, points: np.ndarray) -> int:
@@ -120,7 +124,9 @@ def _select(
     low, high = np.array(box).T
     inside = ((along >= low) & (along <= high)).all(axis=2).any(axis=1)
     chosen: list[int] = []
-    for i in sorted(np.flatnonzero(well & inside), key=lambda i: shot.moved[i] / extents[i]):
+    for i in sorted(
+        np.flatnonzero(well & inside).tolist(), key=lambda i: shot.moved[i] / extents[i]
+    ):
         if not any(_alike(flow, shot, i, j, float(extents[j])) for j in chosen):
             chosen.append(i)
     return np.array(chosen, int), int((well & ~inside).sum()), int((~well).sum())
@@ -159,12 +165,13 @@ def _record(
         np.asarray(part)[order] for part in picked
     )
     values, logs = np.full((number, n), np.nan + 0j), np.full((number, n), np.nan)
-    kinds, trivial = [], np.full(number, np.nan)
+    kinds, trivial, margin = [], np.full(number, np.nan), np.full(number, np.nan)
     for i in range(number):
         values[i], logs[i] = multipliers(derivatives[i])
         along_cycle = int(np.argmin(np.abs(values[i] - 1)))
         trivial[i] = abs(values[i][along_cycle] - 1)
         others = np.delete(logs[i], along_cycle)
+        margin[i] = -np.expm1(others.max(initial=-np.inf))
         kinds.append(kind_of(others, _HYPERBOLIC + 10 * float(trivial[i])))
         along[i] = _from_the_least(rebased(flow, along[i], box))
     extents = np.ptp(along, axis=1).max(axis=1) if number else np.zeros(0)
@@ -180,6 +187,7 @@ def _record(
         divergence=total,
         liouville_error=np.abs(logs.sum(axis=1) - total),
         kinds=tuple(kinds),
+        margin=margin,
         winding=np.rint(turns / np.array(lengths)).astype(int),
         residual=residual,
         error=moved,

@@ -116,7 +116,7 @@ def near_returns(flow: AbstractFlow, starts: np.ndarray, width: float, sign: flo
         )
         found = smooth_segments(timed, jnp.asarray(states), settings, max_steps=_MAX_STEPS)
         orbits, status = np.asarray(found[0]), np.asarray(found[1])
-        for i in np.flatnonzero(open_):
+        for i in np.flatnonzero(open_).tolist():
             if status[i] != Status.reached_end:
                 open_[i], lost = False, lost + 1
                 latest.pop(i, None)

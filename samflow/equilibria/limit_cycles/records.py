@@ -28,6 +28,7 @@ class LimitCycles(AbstractRecord):
             the log |multiplier|.
         liouville_error: by how much it is not: both are computed independently.
         kinds: by the other multipliers: attracting, repelling, saddle or nonhyperbolic.
+        margin: 1 − max |multiplier| of the others, positive exactly where attracting.
         winding: how many times each coordinate goes around, if it is an angle; else 0.
         residual: the largest distance by which a segment of the cycle misses the next.
         error: estimate of how far points are from the true cycle's: by how much they moved when
@@ -57,6 +58,7 @@ class LimitCycles(AbstractRecord):
     kinds: tuple[Kind, ...] = eqx.field(
         static=True, metadata=axes("cycle", rename={"kinds": "kind"})
     )
+    margin: Float[np.ndarray, " cycles"] = eqx.field(metadata=axes("cycle"))
     winding: Int[np.ndarray, "cycles state"] = eqx.field(metadata=axes("cycle", "state"))
     residual: Float[np.ndarray, " cycles"] = eqx.field(metadata=axes("cycle"))
     error: Float[np.ndarray, " cycles"] = eqx.field(metadata=axes("cycle"))

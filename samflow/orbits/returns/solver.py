@@ -1,10 +1,11 @@
 """The solution of a flow after a given time, with its derivatives.
 
-Derivatives are those of the solver's own steps, by forward mode and to any order: the steps that
-solve ż = f(z) are made for the variational equation too.
+Derivatives come from the variational equation, solved together with ż = f(z) under the same control
+of the error. Those of the steps that were made for z alone can be wrong: at a fixed point z has no
+error, whatever the step. They are of forward mode, and of any order.
 """
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -43,9 +44,12 @@ class Solver(eqx.Module):
         nearer = jnp.minimum(self.escape_radius, radius)
         return eqx.tree_at(lambda s: s.escape_radius, self, nearer)
 
-    def outside(self, flow: AbstractFlow, z: Array) -> Array:
-        """Say whether a state is beyond the escape radius, or is not finite."""
-        return ~(jnp.sum((z * on_lines(flow)) ** 2) <= self.escape_radius**2)
+    def outside(self, lines: Any, z: Array) -> Array:
+        """Say whether a state is beyond the escape radius, or is not finite.
+
+        Of it `lines` has 1 for each coordinate that counts and 0 for an angle.
+        """
+        return ~(jnp.sum((z * lines) ** 2) <= self.escape_radius**2)
 
 
 def make_solver(rtol: Any, atol: Any, escape_radius: Any, max_steps: Any) -> Solver:
@@ -74,46 +78,107 @@ class End(NamedTuple):
     status: Array
 
 
+class Flowing(Protocol):
+    """What is solved: a flow, or a field with more coordinates."""
+
+    def at(self, step: Any, /) -> Any:
+        """Return the field at a time."""
+        ...
+
+
+class _Scaled(eqx.Module):
+    """A field over a duration that counts as 1, so that it is differentiated like any number."""
+
+    flow: Any
+    t0: Any
+    duration: Any
+
+    @property
+    def lines(self) -> Any:
+        """Which coordinates count for the escape radius."""
+        return on_lines(self.flow)
+
+    def slope(self, s: Any, y: Array) -> Array:
+        """Return dy/ds of states (1, n)."""
+        velocity = self.flow.at(self.t0 + s * self.duration).velocity(y[0])
+        return self.duration * velocity[None]
+
+
+class _Variation(eqx.Module):
+    """A field and its derivative along a change of its numbers and of the state.
+
+    The states are (2 blocks, n): those of the field, then their change.
+    """
+
+    field: Any
+    change: Any
+
+    @property
+    def lines(self) -> Any:
+        """Those of the field: no radius bounds a derivative."""
+        return self.field.lines
+
+    def slope(self, s: Any, y: Array) -> Array:
+        """Return dy/ds."""
+        z, dz = jnp.split(y, 2)
+        both = eqx.filter_jvp(lambda f, z: f.slope(s, z), (self.field, z), (self.change, dz))
+        return jnp.concatenate(both)
+
+
 class _Carry(NamedTuple):
     s: Array
     h: Array
-    z: Array
+    y: Array
     steps: Array
     status: Array
 
 
-def advance(flow: AbstractFlow, z: Array, t0: Any, duration: Any, solver: Solver) -> End:
+def advance(flow: Flowing, z: Array, t0: Any, duration: Any, solver: Solver) -> End:
     """Return φ(t0 + duration; t0, z), with derivatives by forward mode in everything.
 
     The status is `reached_end`, or `diverged`, `not_finite`, `step_size_vanished` or
     `solver_out_of_steps`.
     """
+    y, status = _solve(_Scaled(flow, jnp.asarray(t0, float), duration), z[None], solver)
+    return End(y[0], status)
 
-    # Time is counted in durations, so that the duration can be differentiated like any number.
-    def field(s: Any, y: Array) -> Array:
-        return duration * flow.at(t0 + s * duration).velocity(y)
+
+@eqx.filter_custom_jvp
+def _solve(field: Any, y: Array, solver: Solver) -> tuple[Array, Array]:
+    """Return the states (blocks, n) at s = 1, NaN where that was not reached, and the status."""
+    solver = lax.stop_gradient(solver)
 
     def one(carry: _Carry) -> _Carry:
         left = 1.0 - carry.s
         last = carry.h >= left
         h = jnp.where(last, left, carry.h)
-        after, error = runge_kutta.step(field, carry.s, h, carry.z)
-        keep, longer = runge_kutta.judge(carry.z, after, error, h, solver.rtol, solver.atol)
+        after, error = runge_kutta.step(field.slope, carry.s, h, carry.y)
+        keep, longer = runge_kutta.judge(carry.y, after, error, h, solver.rtol, solver.atol)
         s = jnp.where(keep, jnp.where(last, 1.0, carry.s + h), carry.s)
-        z = jnp.where(keep, after, carry.z)
+        y = jnp.where(keep, after, carry.y)
         status = jnp.where(s >= 1.0, Status.reached_end, RUNNING)
         spent = (carry.steps + 1 >= solver.max_steps) & (s < 1.0)
         status = jnp.where(spent, Status.solver_out_of_steps, status)
         vanished = ~keep & (longer < runge_kutta.SMALLEST)
         status = jnp.where(vanished, Status.step_size_vanished, status)
-        status = jnp.where(solver.outside(flow, z), Status.diverged, status)
-        return _Carry(s, longer, z, carry.steps + 1, status)
+        status = jnp.where(solver.outside(field.lines, y[0]), Status.diverged, status)
+        return _Carry(s, longer, y, carry.steps + 1, status)
 
-    slope = field(0.0, z)
-    h = runge_kutta.first_step(slope, z, solver.rtol, solver.atol)
+    slope = field.slope(0.0, y)
+    h = runge_kutta.first_step(slope, y, solver.rtol, solver.atol)
     begin = jnp.where(jnp.all(jnp.isfinite(slope)), RUNNING, Status.not_finite)
-    begin = jnp.where(solver.outside(flow, z), Status.diverged, begin)
-    begin = jnp.where(jnp.all(jnp.isfinite(z)), begin, Status.not_finite)
-    carry = _Carry(jnp.zeros_like(h), h, z, jnp.asarray(0), begin)
+    begin = jnp.where(solver.outside(field.lines, y[0]), Status.diverged, begin)
+    begin = jnp.where(jnp.all(jnp.isfinite(y)), begin, Status.not_finite)
+    carry = _Carry(jnp.zeros_like(h), h, y, jnp.asarray(0), begin)
     end = lax.while_loop(lambda carry: carry.status == RUNNING, one, carry)
-    return End(jnp.where(end.status == Status.reached_end, end.z, jnp.nan), end.status)
+    return jnp.where(end.status == Status.reached_end, end.y, jnp.nan), end.status
+
+
+@_solve.def_jvp
+def _solve_jvp(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Any, Any]:
+    field, y, solver = primals
+    change, dy, _ = tangents
+    dy = jnp.zeros_like(y) if dy is None else dy
+    both, _ = _solve(_Variation(field, change), jnp.concatenate([y, dy]), solver)
+    # The solution itself is made again: JAX asks that it does not depend on the change.
+    return _solve(field, y, solver), (jnp.split(both, 2)[1], None)
