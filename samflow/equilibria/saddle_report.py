@@ -15,8 +15,6 @@ from samflow._status import Kind, Status, Verdict
 from samflow._types import Box
 from samflow.equilibria._conditions import NEUTRAL
 from samflow.equilibria._fate import fate
-from samflow.equilibria.continua.across import hessians_at
-from samflow.equilibria.continua.gathered import described
 from samflow.equilibria.exact_zeros import enclosed_zero, exact_zero, rounding_of_loss
 from samflow.equilibria.fixed_points import Search, Searched, searched
 from samflow.equilibria.nonsmooth.arriving import Sliding
@@ -128,6 +126,8 @@ def survey(
             progress(name)
             made = Map(loss, rule(name, rho=rho), lr=lr, momentum=momentum)
             if search is not None and search.geometries:
+                from samflow.equilibria.continua.gathered import described  # seldom needed
+
                 continua += described(made, search.geometries, where)
             follow = [simulate and place not in unfollowed for place in places]
             behaviours.append(
@@ -232,6 +232,8 @@ def _unproved_places(
 
 def _measured(system: Map, points: np.ndarray, *, sampled: bool) -> list[_Place]:
     """Return critical points (k, dim) with their spectra in floating point."""
+    from samflow.equilibria.continua.across import hessians_at  # seldom needed
+
     loss, places = system.loss, []
     values = np.asarray(eqx.filter_jit(jax.vmap(loss))(jnp.asarray(points)))
     for w, value, hessian in zip(points, values, hessians_at(loss, points), strict=True):

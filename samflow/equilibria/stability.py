@@ -136,7 +136,7 @@ class Stability(AbstractRecord):
         shown = ", ".join(_shown(value) for value in self.spectrum)
         beside = "" if self.local is None else f"; {self.local}"
         beside += "" if self.higher is None else f"; {self.higher}"
-        return f"{self.kind}, {name} {shown}, margin {self.margin:.6g}{beside}"
+        return f"{self.kind}, {name} {shown}, margin {self.margin + 0.0:.6g}{beside}"
 
 
 def classify(

@@ -14,7 +14,7 @@ from samflow.orbits import integrate, iterate
 from samflow.orbits._integrate import Trajectory
 from samflow.orbits._iterate import Orbit
 from samflow.plots.field import Field, nullclines, sample_field
-from samflow.plots.marks import draw_eigen_directions, draw_fixed_points
+from samflow.plots.marks import draw_continua, draw_eigen_directions, draw_fixed_points
 from samflow.plots.style import (
     BLUE,
     COLUMN,
@@ -56,8 +56,9 @@ def portrait(
     The field is drawn as streamlines for a flow. For a map it is drawn as arrows of equal
     length, which show the direction of one step and not its size; with momentum, of a step from
     velocity 0. Fixed points have a mark for each kind (`samflow.plots.MARKERS`) and their
-    eigen-directions. A critical point of normalised SAM, where there is no Jacobian, gets its own
-    mark and no directions. What is not finite is left blank.
+    eigen-directions; curves of fixed points are lines, solid where they attract across. A
+    critical point of normalised SAM, where there is no Jacobian, gets its own mark and no
+    directions. What is not finite is left blank.
 
     >>> import jax; jax.config.update("jax_enable_x64", True)
     >>> import samflow as sf
@@ -100,6 +101,7 @@ def portrait(
             draw_nullclines(panel, system, field)
         if orbits is not None:
             draw_orbits(panel, orbits)
+        draw_continua(panel, fixed_points)
         draw_eigen_directions(panel, system, fixed_points)
         draw_fixed_points(panel, fixed_points)
         if figure is not None:

@@ -49,6 +49,22 @@ def test_degenerate_critical_points_of_a_formula(text, verdict, order, coefficie
     assert flow.coefficient == pytest.approx(coefficient / 0.25, rel=1e-14)
 
 
+@pytest.mark.parametrize("text", ["(y - x**2)**2 - x**5", "x**4 + y**2 + x**2*y"])
+def test_degenerate_critical_points_of_usam_have_the_order_of_gd(text):
+    """The second is ¾x⁴ where y is best; the map of USAM itself is reduced, with its own rho."""
+    base = higher(gd(text), [0.0, 0.0])
+    for rho in (0.5, 3.0):
+        found = higher(sf.Map(sf.loss(text), sf.USAM(rho=rho), lr=0.0625), [0.0, 0.0])
+        assert (found.verdict, found.order, found.evidence) == (
+            base.verdict,
+            base.order,
+            Verdict.proved,
+        )
+        assert found.coefficient == pytest.approx(base.coefficient / 4, rel=1e-14)
+    if "x**4" in text:
+        assert base.coefficient == pytest.approx(-0.25 * 4 * 0.75, rel=1e-14)
+
+
 @pytest.mark.parametrize(
     "text", ["x**4 + y**2", "x**3 + y**2", "y**2 - x**4", "(y - x**2)**2 - x**5"]
 )
@@ -214,7 +230,7 @@ def test_functions_are_differentiated_on_demand(verdict):
 
 
 def test_a_complex_pair_is_decided_by_its_lyapunov_coefficient():
-    """The delayed logistic map at r = 2 (Kuznetsov 2004, example 4.2): supercritical."""
+    """The delayed logistic map at r = 2 (Kuznetsov 2004, chapter 4): supercritical."""
     delayed = sf.FunctionMap(lambda z: jnp.array([2 * z[0] * (1 - z[1]), z[0]]), dim=2)
     found = higher(delayed, [0.5, 0.5], order=3)
     assert (found.verdict, found.directions) == ("attracting", 2)

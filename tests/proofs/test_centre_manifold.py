@@ -54,7 +54,7 @@ def test_what_is_no_rational_number_is_refused(formula):
 
 
 def test_a_centre_manifold_by_hand():
-    """x⁺ = x + xy, y⁺ = y/2 + x²: h = 2x² + h₄x⁴, r = x + 2x³ + h₄x⁵ (Kuznetsov 2004, p. 180).
+    """x⁺ = x + xy, y⁺ = y/2 + x²: h = 2x² + h₄x⁴, r = x + 2x³ + h₄x⁵.
 
     h(r) = h/2 + x² at order 4: 2·2·2 + h₄ = h₄/2, so h₄ = −16.
     """
@@ -71,7 +71,7 @@ def test_a_centre_manifold_by_hand():
 
 
 def test_the_centre_manifold_of_a_flow_by_hand():
-    """ẋ = xy, ẏ = −y − x² (Wiggins, section 18): h = −x² − 2x⁴, ṡ = −s³ − 2s⁵."""
+    """ẋ = xy, ẏ = −y − x²: h = −x² − 2x⁴, ṡ = −s³ − 2s⁵."""
     centre = Centre(0, [fmpq(1), fmpq(0)], [fmpq(1), fmpq(0)], discrete=False)
     jacobian = [[fmpq(0), fmpq(0)], [fmpq(0), fmpq(-1)]]
 
