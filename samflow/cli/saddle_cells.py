@@ -25,7 +25,11 @@ def classified_row(behaviour: "Behaviour") -> list[str]:
         proof = "in theory" if local.exact else "quadratic part"
         if local.decided_on_loss or (local.on_loss is not None and behaviour.kind == "undefined"):
             proof = "located" if local.cycles_on_loss else "observed"
-    return [_multipliers(behaviour), str(behaviour.kind), _attractor(behaviour), proof]
+    kind, higher = str(behaviour.kind), behaviour.higher
+    if higher is not None:
+        kind += f"\n{higher.brief}"
+        proof = "yes" if higher.evidence == "proved" else "no"
+    return [_multipliers(behaviour), kind, _attractor(behaviour), proof]
 
 
 def flow_word(behaviour: "Behaviour") -> str:
@@ -51,6 +55,8 @@ def by_theory(behaviour: "Behaviour") -> str:
         return "no attracting cycle located"
     names = {"attracting": "attractor", "undefined": "not known"}
     kind = names.get(behaviour.kind, str(behaviour.kind))
+    if behaviour.higher is not None:
+        kind = f"{kind}: {behaviour.higher.brief}"
     cycles = () if behaviour.local is None else behaviour.local.cycles_on_loss
     return "\n".join([f"{kind}, and about it", *map(str, cycles)]) if cycles else kind
 
@@ -80,7 +86,11 @@ def _multipliers(behaviour: "Behaviour") -> str:
 
 def _attractor(behaviour: "Behaviour") -> str:
     if behaviour.status != Status.not_differentiable:
-        return "yes" if behaviour.kind == "attracting" else "no"
+        higher = behaviour.higher
+        if higher is not None and not higher.decided:
+            return "undecided"
+        kind = behaviour.kind if higher is None else higher.verdict
+        return "yes" if kind == "attracting" else "from one side" if kind == "semi-stable" else "no"
     local = behaviour.local
     if local is None:
         return "undecided"

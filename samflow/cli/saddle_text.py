@@ -215,6 +215,11 @@ def _thresholds(point: "SurveyedPoint") -> list[str]:
         for window in (behaviour.rho_window, behaviour.lr_window)
         if window is not None
     ]
+    beyond: dict[str, list[str]] = {}
+    for behaviour in point.behaviours:
+        if behaviour.higher is not None:
+            beyond.setdefault(str(behaviour.higher), []).append(behaviour.rule.upper())
+    lines += [f"{', '.join(rules)}: {text}" for text, rules in beyond.items()]
     flows: dict[str, list[str]] = {}
     for behaviour in point.behaviours:
         if behaviour.sliding is not None and str(behaviour.sliding):
@@ -288,7 +293,10 @@ def _held(found: "Survey") -> list[str]:
         elif all(b.status == Status.not_differentiable for b in behaviours):
             text = _by_theory_or_proof(behaviours)
         else:
-            held = sum(b.kind == "attracting" for b in behaviours)
+            held = sum(
+                (b.kind if b.higher is None else b.higher.verdict) == "attracting"
+                for b in behaviours
+            )
             text = f"attracted to {held} of {len(behaviours)}"
         said.setdefault(text, []).append(rule.upper())
     return [f"{', '.join(rules)}: {text}" for text, rules in said.items()]

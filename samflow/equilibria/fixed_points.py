@@ -124,7 +124,9 @@ class FixedPoints(AbstractRecord):
         """
         alone = [s for s, sampled in zip(self.stability, self.sampled, strict=True) if not sampled]
         whose = ["" if s.local is None else s.local.whose for s in alone]
-        counts = Counter(f"{s.kind}{of}" for s, of in zip(alone, whose, strict=True))
+        higher = ["" if s.higher is None else f" ({s.higher.brief})" for s in alone]
+        parts = zip(alone, whose, higher, strict=True)
+        counts = Counter(f"{s.kind}{of}{beyond}" for s, of, beyond in parts)
         kinds = ", ".join(f"{many} {kind}" for kind, many in sorted(counts.items()))
         sure = "all, proved" if self.complete else f"{self.method}, more may exist"
         noun = "fixed point" if len(alone) == 1 else "fixed points"

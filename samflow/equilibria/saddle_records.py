@@ -9,6 +9,7 @@ from samflow._status import Kind, Status, Verdict
 from samflow._types import Box
 from samflow.equilibria._fate import Fate
 from samflow.equilibria.continua.records import Continuum
+from samflow.equilibria.higher import HigherOrder
 from samflow.equilibria.nonsmooth.arriving import Sliding
 from samflow.equilibria.nonsmooth.records import Nonsmooth
 from samflow.proofs._undecided import Undecided
@@ -46,6 +47,7 @@ class Behaviour(NamedTuple):
         trap: what `certify_trap` proves of the map on the loss itself with a small budget; None
             for other rules than SAM, with momentum, and in more than three dimensions.
         fate: what became of orbits from near the point; None where none were followed.
+        higher: at an isolated nonhyperbolic point what higher orders decide; None elsewhere.
 
     """
 
@@ -61,6 +63,7 @@ class Behaviour(NamedTuple):
     sliding: Sliding | None
     trap: TrapClaim | None
     fate: Fate | None
+    higher: HigherOrder | None = None
 
 
 class SurveyedPoint(NamedTuple):

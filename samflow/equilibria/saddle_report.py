@@ -15,8 +15,6 @@ from samflow._status import Kind, Status, Verdict
 from samflow._types import Box
 from samflow.equilibria._conditions import NEUTRAL
 from samflow.equilibria._fate import fate
-from samflow.equilibria.continua.across import hessians_at
-from samflow.equilibria.continua.gathered import described
 from samflow.equilibria.exact_zeros import enclosed_zero, exact_zero, rounding_of_loss
 from samflow.equilibria.fixed_points import Search, Searched, searched
 from samflow.equilibria.nonsmooth.arriving import Sliding
@@ -46,6 +44,10 @@ _FOLLOWED = 3
 """From so many samples of each curve of critical points orbits are followed; others are alike."""
 _SAME = 1e-6
 """Points nearer than this, relative to the box, are one point found twice."""
+_ROUNDED = 1e-12
+"""Relative: a rational point this near to a proved one is it."""
+_ORDER = 9
+"""Orders looked at where linearisation does not decide."""
 _TRAP_DIM, _TRAP_CELLS, _TRAP_STEPS = 3, 300, 100
 """How long a trap of SAM's map is searched: a tenth of a second or so a point."""
 _AT_MINIMUM = 100
@@ -125,6 +127,8 @@ def survey(
             progress(name)
             made = Map(loss, rule(name, rho=rho), lr=lr, momentum=momentum)
             if search is not None and search.geometries:
+                from samflow.equilibria.continua.gathered import described  # seldom needed
+
                 continua += described(made, search.geometries, where)
             follow = [simulate and place not in unfollowed for place in places]
             behaviours.append(
@@ -229,6 +233,8 @@ def _unproved_places(
 
 def _measured(system: Map, points: np.ndarray, *, sampled: bool) -> list[_Place]:
     """Return critical points (k, dim) with their spectra in floating point."""
+    from samflow.equilibria.continua.across import hessians_at  # seldom needed
+
     loss, places = system.loss, []
     values = np.asarray(eqx.filter_jit(jax.vmap(loss))(jnp.asarray(points)))
     for w, value, hessian in zip(points, values, hessians_at(loss, points), strict=True):
@@ -304,7 +310,15 @@ def _enclosed(system: Map, place: _Place, dynamics: Dynamics) -> Behaviour:
     in_lr = lr_window(lams, radius, dynamics)
     shown = tuple(Number(z.real, z.imag) for z in multipliers)
     name, nothing = system.rule.name, (None, None, None, None, None)
-    return Behaviour(name, shown, kind, verdict, Status.located, in_rho, in_lr, *nothing)
+    higher = None
+    if kind is Kind.nonhyperbolic and not place.sampled:
+        from samflow.equilibria.degenerate import higher_order  # seldom needed
+
+        state = np.asarray(system.lift(jnp.asarray(place.w)))
+        reach = _ROUNDED * max(1.0, float(np.abs(state).max())) if place.exact else 0.0
+        higher = higher_order(system, state, reach=reach, order=_ORDER, functions=False)
+    found = (name, shown, kind, verdict, Status.located, in_rho, in_lr)
+    return Behaviour(*found, *nothing, higher)
 
 
 def _computed(system: Map, place: _Place) -> Behaviour:
@@ -317,7 +331,8 @@ def _computed(system: Map, place: _Place) -> Behaviour:
     if found.status is Status.located:
         shown = tuple(Number(float(z.real), float(z.imag)) for z in found.multipliers)
     verdict, name, nothing = Verdict.unsupported, system.rule.name, (None, None, None, None)
-    return Behaviour(name, shown, kind, verdict, found.status, None, None, local, *nothing)
+    seen = (name, shown, kind, verdict, found.status, None, None, local)
+    return Behaviour(*seen, *nothing, None if place.sampled else found.higher)
 
 
 def _kind_of_flow(place: _Place, rho: float) -> Kind | None:
