@@ -11,6 +11,7 @@ from samflow._status import Status
 from samflow._types import NumpyArray, Point
 from samflow.orbits.central import complementarity
 from samflow.orbits.central.critical import Modes, bend, direction_at, leading_modes, slope
+from samflow.rules import Ascent
 from samflow.systems import Map
 
 _NEAR = 0.03
@@ -104,11 +105,14 @@ def at_edge(
         return nothing, Status.undefined
     u, v = ([jnp.asarray(row) for row in rows[:active]] for rows in (modes.right, modes.left))
     each = range(active)
-    slopes = np.array([[slope(system, w, v[i], u[j]) for j in each] for i in each])
-    bends = np.zeros_like(slopes)
+    bends = np.zeros((active, active, len(d)))
     for i in each:
         for j in range(i + 1):
             bends[i, j] = bends[j, i] = bend(system, w, u[i], u[j])
+    if system.rule.ascent is Ascent.none:  # d is a gradient
+        slopes = bends
+    else:
+        slopes = np.array([[slope(system, w, v[i], u[j]) for j in each] for i in each])
     time = stepping.time
     change = time * slopes @ stepping.slowed(d, modes)
     slack = limit * np.eye(active) - np.diag(modes.values[:active]) + (change + change.T) / 2
