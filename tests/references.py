@@ -31,3 +31,7 @@ LYAPUNOV_CAT = 0.9624236501192069  # ln((3 + √5)/2), the larger eigenvalue of 
 # dx = (x − x³) dt + √(2D) dB, D = .05: mean first passage from −1 to 1, and Kramers' formula.
 DOUBLE_WELL_PASSAGE = 729.67
 DOUBLE_WELL_KRAMERS = 659.38
+# Of the logistic map: Feigenbaum 1978; the flips are in Strogatz 1994, section 10.2.
+FEIGENBAUM_FLIPS = (3.0, 3.449490, 3.544090, 3.564407, 3.568759, 3.569692)
+FEIGENBAUM_LIMIT = 3.5699457  # r∞
+FEIGENBAUM_DELTA = 4.6692016  # the limit of the ratio of windows
