@@ -5,6 +5,8 @@ shortens every vector in the norm √(zᵀPz), AᵀPA − P = −1 (Stein's equa
 spheres, not proved. So an orbit is known to have come long before it has converged.
 """
 
+import warnings
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -77,11 +79,18 @@ def ball(centre: np.ndarray, radius: float, *, every: int = 0) -> Region:
 
 def exponent(system: AbstractSystem, point: np.ndarray, period: int) -> float:
     """Return the largest Lyapunov exponent of a fixed point, or of the cycle through a point."""
-    values = np.linalg.eigvals(_jacobian(system, point, period))
+    return _rate(system, _jacobian(system, point, period)) / period
+
+
+def _rate(system: AbstractSystem, jacobian: np.ndarray) -> float:
+    """Return the largest log |multiplier|, or real part of a flow; NaN where there is none."""
+    if not np.isfinite(jacobian).all():
+        return float("nan")
+    values = np.linalg.eigvals(jacobian)
     if isinstance(system, AbstractFlow):
         return float(values.real.max())
     with np.errstate(divide="ignore"):  # a multiplier of 0: superstable
-        return float(np.log(np.abs(values).max()) / period)
+        return float(np.log(np.abs(values).max()))
 
 
 def _metric(
@@ -92,10 +101,14 @@ def _metric(
 
     jacobian = _jacobian(system, centre, period)
     identity = np.eye(len(centre))
-    if isinstance(system, AbstractFlow):
-        metric = scipy.linalg.solve_continuous_lyapunov(jacobian.T, -identity)
-    else:
-        metric = scipy.linalg.solve_discrete_lyapunov(jacobian.T, identity)
+    if not _rate(system, jacobian) < 0:
+        return None
+    with warnings.catch_warnings():  # what is solved badly is not kept, which is tried below
+        warnings.simplefilter("ignore", scipy.linalg.LinAlgWarning)
+        if isinstance(system, AbstractFlow):
+            metric = scipy.linalg.solve_continuous_lyapunov(jacobian.T, -identity)
+        else:
+            metric = scipy.linalg.solve_discrete_lyapunov(jacobian.T, identity)
     metric = 0.5 * (metric + metric.T)
     values, vectors = np.linalg.eigh(metric)
     if not (np.isfinite(metric).all() and values[0] > 0):

@@ -96,6 +96,8 @@ class Attractor(NamedTuple):
         found: "fixed point" or "orbit": how it was found.
         exponent: the largest Lyapunov exponent, per step (flow: per unit of time); NaN where there
             is no Jacobian.
+        proved: of a fixed point whether it is proved to exist; of what holds orbits about a
+            critical point whether orbits in `region` are proved to come to it and to stay.
         region: orbits in it have come to the attractor.
 
     """
@@ -106,6 +108,7 @@ class Attractor(NamedTuple):
     reach: float
     found: str
     exponent: float
+    proved: bool
     region: Annotated[Region, axes(hidden=True)]
 
     def __str__(self) -> str:

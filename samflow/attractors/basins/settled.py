@@ -31,21 +31,30 @@ def periods(states: np.ndarray) -> np.ndarray:
 def cycles(
     system: AbstractMap, states: np.ndarray, known: Sequence[Attractor], extent: float
 ) -> list[Attractor]:
-    """Return the attracting cycles that orbits at `states` (N, state) move on, each once.
+    """Return the attracting fixed points and cycles that orbits have come to, each once.
 
-    A slow orbit near a fixed point is no cycle: it moves by less than a millionth of what a cycle
-    would in a step, and is left to go on.
+    Of fixed points these are the ones outside the box that was searched. A slow orbit near one is
+    no cycle: it moves by less than a millionth of what a cycle would in a step, and goes on.
     """
     orbits = watch(system, states, LONGEST)
     found: list[Attractor] = []
     for one, period in zip(orbits, periods(orbits).tolist(), strict=True):
         # A cycle may lie between the strands of a chaotic attractor, in a region not kept.
         kept = (k.region for k in [*known, *found] if not k.region.stays)
-        if period < 2 or any(region.holds(one[-1:])[0] for region in kept):
+        if period < 1 or any(region.holds(one[-period:]).any() for region in kept):
             continue
-        cycle = polished(system, one[-period:])
-        region = contracting(system, cycle, period, extent)
-        if region is not None:
-            rate = exponent(system, cycle[0], period)
-            found.append(Attractor(Kind.cycle, cycle, period, region.reach, "orbit", rate, region))
+        made = attracting_cycle(system, one[-period:], extent)
+        found += [] if made is None else [made]
     return found
+
+
+def attracting_cycle(system: AbstractMap, cycle: np.ndarray, extent: float) -> Attractor | None:
+    """Return a cycle (period, state) that orbits have nearly come to; None unless it attracts."""
+    cycle = polished(system, cycle)
+    period = len(cycle)
+    region = contracting(system, cycle, period, extent)
+    if region is None:
+        return None
+    kind = Kind.cycle if period > 1 else Kind.attracting
+    rate = exponent(system, cycle[0], period)
+    return Attractor(kind, cycle, period, region.reach, "orbit", rate, False, region)

@@ -13,10 +13,10 @@ import numpy as np
 from scipy.spatial import KDTree
 
 from samflow._status import Kind, Status
-from samflow.attractors.basins.capture import STAYS, contracting, polished
+from samflow.attractors.basins.capture import STAYS
 from samflow.attractors.basins.labelling import watch
 from samflow.attractors.basins.records import Attractor, Region
-from samflow.attractors.basins.settled import periods
+from samflow.attractors.basins.settled import LONGEST, attracting_cycle, periods
 from samflow.attractors.lyapunov import lyapunov_spectrum
 from samflow.systems import AbstractMap
 
@@ -31,12 +31,18 @@ _STRIDES = (1, 3, 7, 13, 31, 61)
 _SAME_EXTENT = 0.1
 _SAME_CIRCLE = 1e-3
 """How much the extents of both halves may differ: chaos fluctuates, what turns does not."""
+_DRIFT = 0.25
+"""Part of the extent by which the means of both halves may differ; of a steady drift it is ½."""
+_NEARLY = 0.05
+"""An orbit turns about a cycle if it comes so much nearer to where it was than one step does."""
 _CLOSE, _SHARE = 0.05, 0.95
 """Part of the extent within which so many points of each half have one of the other half."""
 _TURNS = 16
 """How often a settled orbit must have crossed half of its extent."""
+_FEWEST = 64
+"""States that tell whether an orbit has settled."""
 _STILL = 1e-9
-"""Part of the box: an orbit of a smaller extent is at rest."""
+"""Part of the box: an orbit of a smaller extent is at rest; likewise of a coordinate."""
 _THIN = 1e-3
 """Extents of a coordinate are at least this part of the largest."""
 _RADII = (0.005, 0.01, 0.02, 0.04, 0.08)
@@ -78,15 +84,20 @@ def wanderers(
     orbits = watch(system, some, TIMES, every=stride, slab=STATES)
     found: list[Attractor] = []
     refused = 0
-    for orbit in orbits:
+    for orbit, period in zip(orbits, periods(orbits).tolist(), strict=True):
+        if any(_same(orbit, one) for one in [*known, *found]):
+            continue
+        if period:
+            found += _long_cycle(system, orbit[-1:], extent)
+            continue
         settled = _settled(orbit, stride, extent)
-        if settled is None or any(_same(orbit, one) for one in [*known, *found]):
+        if settled is None:
             continue
         begin = orbit[1 :: len(orbit) // STATES][:STATES]
         growth = _growth(system, begin, settled.turn)
         if growth is not None and abs(growth.total) <= _CONSERVED:
             return []
-        new = growth and _attractor(system, begin, settled, growth, extent)
+        new = growth and _attractor(system, begin, settled, growth)
         found += [new] if new else []
         refused += new is None
         if refused == _REFUSED:
@@ -109,23 +120,31 @@ class _Settled(NamedTuple):
 
 def _settled(orbit: np.ndarray, stride: int, extent: float) -> _Settled | None:
     """Say how an orbit (times, state) moves on what it has settled on; None if it has not."""
-    if not np.isfinite(orbit).all():
+    if len(orbit) < _FEWEST or not np.isfinite(orbit).all():
         return None
-    first, second = np.array_split(orbit[1:], 2)
+    orbit = orbit[1:]
+    whole = np.ptp(orbit, axis=0)
+    if whole.max() <= _STILL * extent:
+        return None
+    first, second = np.array_split(orbit, 2)
+    moving = whole > _STILL * whole.max()
+    drift = np.abs(first.mean(axis=0) - second.mean(axis=0))[moving] / whole[moving]
     before, after = np.ptp(first, axis=0), np.ptp(second, axis=0)
-    sizes = np.maximum(before, after)
-    if sizes.max() <= _STILL * extent:
-        return None
-    sizes = np.maximum(sizes, _THIN * sizes.max())
+    sizes = np.maximum(whole, _THIN * whole.max())
     apart = float((np.abs(before - after) / sizes).max())
-    if not apart <= _SAME_EXTENT:
+    if not (apart <= _SAME_EXTENT and drift.max() <= _DRIFT):
         return None
-    first, second = first / sizes, second / sizes
     for one, other in ((first, second), (second, first)):
-        away = KDTree(one).query(other, distance_upper_bound=_CLOSE)[0]
+        away = KDTree(one / sizes).query(other / sizes, distance_upper_bound=_CLOSE)[0]
         if np.mean(np.isfinite(away)) < _SHARE:
             return None
-    turn = _turn(orbit[1:] / sizes)
+    lags = range(1, min(LONGEST, len(orbit) // 2) + 1)
+    gaps = [np.abs(orbit[lag:] - orbit[:-lag]).max() for lag in lags]
+    lag = int(np.argmin(gaps)) + 1
+    if gaps[lag - 1] <= _NEARLY * gaps[0]:  # small motion about a cycle has to be settled, too
+        inner = _settled(orbit[::lag], stride * lag, _STILL * extent)
+        return inner and _Settled(inner.turn, max(apart, inner.apart))
+    turn = _turn(orbit / sizes)
     return None if turn * _TURNS > len(orbit) else _Settled(turn * stride, apart)
 
 
@@ -174,33 +193,26 @@ def _growth(system: AbstractMap, begin: np.ndarray, turn: int) -> _Growth | None
 
 
 def _attractor(
-    system: AbstractMap, begin: np.ndarray, settled: _Settled, growth: _Growth, extent: float
+    system: AbstractMap, begin: np.ndarray, settled: _Settled, growth: _Growth
 ) -> Attractor | None:
     """Return what settled states are on; None where they may still converge."""
-    if growth.sign < 0:
-        return _long_cycle(system, begin, growth.largest, extent)
-    if growth.sign == 0 and settled.apart > _SAME_CIRCLE:
+    if growth.sign < 0 or (growth.sign == 0 and settled.apart > _SAME_CIRCLE):
         return None
     region = _region(system, begin, settled.turn)
     if region is None:
         return None
     kind = Kind.chaotic if growth.sign else Kind.quasiperiodic
-    return Attractor(kind, region.centres, 0, region.reach, "orbit", growth.largest, region)
+    return Attractor(kind, region.centres, 0, region.reach, "orbit", growth.largest, False, region)
 
 
-def _long_cycle(
-    system: AbstractMap, begin: np.ndarray, exponent: float, extent: float
-) -> Attractor | None:
-    """Return the cycle of up to `TIMES` steps that an orbit has come to, if it has."""
-    orbit = watch(system, begin, TIMES, slab=STATES)[:1]
+def _long_cycle(system: AbstractMap, state: np.ndarray, extent: float) -> list[Attractor]:
+    """Return the cycle of up to `TIMES` steps that an orbit has come to, if it attracts."""
+    orbit = watch(system, state, TIMES, slab=STATES)
     period = int(periods(orbit)[0])
-    if period < 2:
-        return None
-    cycle = polished(system, orbit[0, -period:])
-    region = contracting(system, cycle, period, extent)
-    if region is None:
-        return None
-    return Attractor(Kind.cycle, cycle, period, region.reach, "orbit", exponent, region)
+    if period < 1:
+        return []
+    made = attracting_cycle(system, orbit[0, -period:], extent)
+    return [] if made is None else [made]
 
 
 def _region(system: AbstractMap, begin: np.ndarray, turn: int) -> Region | None:
