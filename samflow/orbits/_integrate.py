@@ -137,7 +137,7 @@ def integrate(
     max_steps = _checks.count("max_steps", max_steps)
     z0 = start_states(system.at(start), w0)
     settings = (check_times(system.schedules, times), *tolerances, radius)
-    solved = solve_flow(system, jnp.atleast_2d(z0), settings, max_steps)
+    solved = _solve(system, jnp.atleast_2d(z0), settings, max_steps)
     states, status, stopped_at, arrived_at = (a[0] if z0.ndim == 1 else a for a in solved)
     begun = {} if _said(t0) == 0 else {"t0": _said(t0)}
     where = provenance(
@@ -204,18 +204,9 @@ def _diffuse(
     return Trajectory(times, states, status, stopped_at, never, where)
 
 
-def solve_flow(
+def _solve(
     system: AbstractFlow, z0: Array, settings: tuple[Array, ...], max_steps: int
 ) -> tuple[Array, ...]:
-    """Return states, status, stopped_at and arrived_at of solutions from states (N, dim).
-
-    Args:
-        system: the flow.
-        z0: starts, wherever they are: the loss's domain is not asked for.
-        settings: times at which states are kept, rtol, atol and escape radius.
-        max_steps: number of steps, in each phase, after which the solver gives up.
-
-    """
     from samflow.orbits import segments  # diffrax: those who only iterate need not wait
     from samflow.orbits.filippov import solution  # diffrax: those who only iterate need not wait
 

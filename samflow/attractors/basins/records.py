@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 
 from samflow._status import Kind
 from samflow._types import Box
+from samflow.attractors.basins.refinement import Refinement
 from samflow.records import AbstractRecord, Names, Provenance, axes
 
 _FEW = 64
@@ -146,10 +147,12 @@ class Basins(AbstractRecord):
     Attributes:
         starts: the weights of each start, shape (starts, dim).
         labels: the number of its attractor, or a negative `Ending`, shape (starts,).
-        steps: after how many steps (or which time) it was seen to be there; -1 if never.
+        steps: after how many steps (or which time) it was seen to be there; -1 if never, or if
+            the start was not followed.
         attractors: in the order of their numbers.
         shape: of the grid, one number a weight; empty where the starts are a random sample.
-        box: the box.
+        box: the box; a weight that is held has the same number twice.
+        refinement: how the grid was refined; None where every start was followed.
         system_name: what was followed.
 
     """
@@ -164,11 +167,13 @@ class Basins(AbstractRecord):
     shape: tuple[int, ...] = eqx.field(static=True, metadata=axes("weight"))
     box: Box = eqx.field(static=True, metadata=axes("weight", "end", units="weight"))
     provenance: Provenance = eqx.field(static=True)
+    refinement: Refinement | None = eqx.field(default=None, metadata=axes())
 
     @property
     def grid(self) -> Int[np.ndarray, " *shape"]:
-        """The labels on the grid, one axis a weight."""
-        return self.labels.reshape(self.shape)
+        """The labels on the grid, one axis a weight that varies."""
+        varies = [low < high for low, high in self.box]
+        return self.labels.reshape([n for n, each in zip(self.shape, varies, strict=True) if each])
 
     def names(self) -> dict[int, str]:
         """Return what each label that occurs means."""
@@ -203,7 +208,9 @@ class Basins(AbstractRecord):
         """Return one line for each attractor and ending, with its share."""
         values, times = np.unique(self.labels, return_counts=True)
         counts = dict(zip(values.tolist(), times.tolist(), strict=True))
-        return told(len(self.labels), self.attractors, counts)
+        first, *rest = told(len(self.labels), self.attractors, counts).split("\n")
+        how = "" if self.refinement is None else f"; {self.refinement}"
+        return "\n".join([first + how, *rest])
 
 
 def names_of(attractors: Sequence[Attractor], present: Iterable[int]) -> dict[int, str]:
@@ -216,7 +223,8 @@ def names_of(attractors: Sequence[Attractor], present: Iterable[int]) -> dict[in
 
 def told(starts: int, attractors: Sequence[Attractor], counts: Mapping[int, int]) -> str:
     """Return one line for each attractor and ending, with its share."""
-    lines = [f"{starts} starts, {len(attractors)} attractors"]
+    number = len(attractors)
+    lines = [f"{starts} starts, {number} attractor{'' if number == 1 else 's'}"]
     total = sum(counts.values())
     for label, name in names_of(attractors, counts).items():
         part = wilson(counts.get(label, 0), total)

@@ -13,6 +13,8 @@ from samflow.systems import AbstractMap
 LONGEST = 64  # as `STAYS`, so that one program serves both
 _REPEATS = 1e-9
 """Relative: an orbit that comes so near to where it was is periodic."""
+_SAME = 1e-7
+"""Relative: cycles that come so near to each other are one."""
 _MOVES = 1e-6
 """Relative: and one that moves so little in a step is no cycle, but slow."""
 
@@ -44,8 +46,15 @@ def cycles(
         if period < 1 or any(region.holds(one[-period:]).any() for region in kept):
             continue
         made = attracting_cycle(system, one[-period:], extent)
-        found += [] if made is None else [made]
+        if made is not None and not any(same_cycle(made, k) for k in [*known, *found]):
+            found.append(made)
     return found
+
+
+def same_cycle(one: Attractor, other: Attractor) -> bool:
+    """Say whether two cycles share a point, and so all."""
+    gaps = np.abs(other.points - one.points[0]).max(axis=1)
+    return bool(gaps.min() <= _SAME * np.abs(one.points).max())
 
 
 def attracting_cycle(system: AbstractMap, cycle: np.ndarray, extent: float) -> Attractor | None:

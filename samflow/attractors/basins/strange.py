@@ -16,7 +16,7 @@ from samflow._status import Kind, Status
 from samflow.attractors.basins.capture import STAYS
 from samflow.attractors.basins.labelling import watch
 from samflow.attractors.basins.records import Attractor, Region
-from samflow.attractors.basins.settled import LONGEST, attracting_cycle, periods
+from samflow.attractors.basins.settled import LONGEST, attracting_cycle, periods, same_cycle
 from samflow.attractors.lyapunov import lyapunov_spectrum
 from samflow.systems import AbstractMap
 
@@ -88,7 +88,9 @@ def wanderers(
         if any(_same(orbit, one) for one in [*known, *found]):
             continue
         if period:
-            found += _long_cycle(system, orbit[-1:], extent)
+            cycle = _long_cycle(system, orbit[-1:], extent)
+            if cycle is not None and not any(same_cycle(cycle, k) for k in [*known, *found]):
+                found.append(cycle)
             continue
         settled = _settled(orbit, stride, extent)
         if settled is None:
@@ -205,14 +207,11 @@ def _attractor(
     return Attractor(kind, region.centres, 0, region.reach, "orbit", growth.largest, False, region)
 
 
-def _long_cycle(system: AbstractMap, state: np.ndarray, extent: float) -> list[Attractor]:
+def _long_cycle(system: AbstractMap, state: np.ndarray, extent: float) -> Attractor | None:
     """Return the cycle of up to `TIMES` steps that an orbit has come to, if it attracts."""
     orbit = watch(system, state, TIMES, slab=STATES)
     period = int(periods(orbit)[0])
-    if period < 1:
-        return []
-    made = attracting_cycle(system, orbit[0, -period:], extent)
-    return [] if made is None else [made]
+    return attracting_cycle(system, orbit[0, -period:], extent) if period else None
 
 
 def _region(system: AbstractMap, begin: np.ndarray, turn: int) -> Region | None:
