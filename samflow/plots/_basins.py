@@ -179,25 +179,23 @@ def draw_basins(ax: Axes, found: Basins, look: dict[int, Region]) -> None:
         )
 
 
-def draw_cycles(ax: Axes, found: Basins, colour: Any) -> None:
-    """Draw the points of the cycles among the attractors, as far as they lie in the box."""
+def draw_attractors(ax: Axes, found: Basins, colour: Any) -> None:
+    """Draw the points of cycles and of strange attractors, as far as they lie in the box."""
     low, high = np.array(found.box).T
     for attractor in found.attractors:
         points = _points(attractor)
         seen = points[((points >= low) & (points <= high)).all(axis=1)]
-        if attractor.period > 1 and len(seen):
-            ax.plot(
-                *seen.T,
-                linestyle="none",
-                marker="o",
-                color=colour,
-                markersize=3.2,
-                markeredgecolor="white",
-                markeredgewidth=0.5,
-                label="points of an attracting cycle",
-                zorder=6.9,
-                gid="cycle",
-            )
+        if not len(seen):
+            continue
+        look: Any = {"linestyle": "none", "color": colour, "zorder": 6.9}
+        if attractor.period > 1:
+            look |= {"marker": "o", "markersize": 3.2, "markeredgecolor": "white"}
+            name = "points of an attracting cycle"
+            ax.plot(*seen.T, markeredgewidth=0.5, label=name, gid="cycle", **look)
+        elif attractor.kind in (Kind.chaotic, Kind.quasiperiodic):
+            name = f"{attractor.kind} attractor"
+            ax.plot(*seen.T, marker=".", markersize=1.0, markeredgewidth=0, gid="strange", **look)
+            ax.plot([], [], marker=".", markersize=3.0, label=name, **look)
 
 
 def shared_regions(records: Sequence[Basins], chosen: Palette) -> list[dict[int, Region]]:
@@ -242,6 +240,8 @@ def _group_name(group: Sequence[Attractor], extent: np.ndarray) -> str:
     centre = np.where(np.abs(centre) < _ZERO * extent, 0.0, centre)
     at = _printed(", ".join(f"{x:.3g}" for x in centre))
     periods = {one.period for one in group}
+    if point.kind in (Kind.chaotic, Kind.quasiperiodic):
+        return f"basin of {point.kind} attractor about ({at})"
     if len(periods) == 1 and group[0].kind is Kind.cycle:
         return f"basin of {group[0].period}-cycle about ({at})"
     return f"basin of {'or about ' if len(periods) > 1 else ''}({at})"
