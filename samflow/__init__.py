@@ -24,6 +24,9 @@ _HOME = {
     "StochasticMap": "systems",
     "integrate": "orbits",
     "iterate": "orbits",
+    "Section": "orbits",
+    "poincare_map": "orbits",
+    "poincare_section": "orbits",
     "stroboscopic_map": "orbits",
     "certify_fixed_points": "proofs",
     "certify_sliding": "proofs",
@@ -96,7 +99,14 @@ if TYPE_CHECKING:
     )
     from samflow.losses import loss
     from samflow.noise import escape_time, mean_square_rate, typical_rate
-    from samflow.orbits import integrate, iterate, stroboscopic_map
+    from samflow.orbits import (
+        Section,
+        integrate,
+        iterate,
+        poincare_map,
+        poincare_section,
+        stroboscopic_map,
+    )
     from samflow.plots import portrait
     from samflow.proofs import (
         certify_fixed_points,
@@ -128,6 +138,7 @@ __all__ = [
     "FunctionMap",
     "Kind",
     "Map",
+    "Section",
     "Status",
     "StochasticMap",
     "Verdict",
@@ -158,6 +169,8 @@ __all__ = [
     "noise",
     "orbits",
     "plots",
+    "poincare_map",
+    "poincare_section",
     "portrait",
     "proofs",
     "records",
