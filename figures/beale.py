@@ -23,6 +23,7 @@ LR = 1e-4
 RHOS = {"gd": 0.0, "usam": 0.05, "sam": 0.3}
 STARTS = ((0.5, 1.5), (-0.4, 0.5), (0.2, 0.9))
 BOX = ((-1.2, 3.8), (-0.1, 1.9))
+LAYERS = ("levels", "motion", "directions", "fixed points")
 _EARLY, _LATE = 4_000, 600_000
 
 
@@ -93,7 +94,7 @@ def draw() -> Figure:
 
 
 def _draw_portrait(ax: Axes, rule: str, early: Orbit, late: Orbit) -> None:
-    plots.portrait(system(rule), BOX, show_nullclines=False, ax=ax)
+    plots.portrait(system(rule), BOX, layers=LAYERS, ax=ax)
     plots.draw_orbits(ax, early)
     plots.draw_orbits(ax, late, mark_starts=False)
     ax.set_title(rule.upper() + (rf", $\rho={RHOS[rule]:g}$" if RHOS[rule] else ""))

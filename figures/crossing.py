@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 import samflow as sf
 from samflow import plots
 from samflow.orbits._iterate import Orbit
-from samflow.plots._portrait import draw_frame
+from samflow.plots.layers import draw_frame
 from samflow.plots.style import BLACK, DOUBLE_COLUMN, RULE_COLOURS, panel_letter
 
 NAME = "crossing"

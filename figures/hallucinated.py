@@ -11,7 +11,7 @@ import samflow as sf
 from samflow import plots
 from samflow._types import Box
 from samflow.equilibria import FixedPoints
-from samflow.plots._portrait import draw_frame, draw_motion
+from samflow.plots.layers import draw_frame, draw_motion
 from samflow.plots.marks import draw_mark
 from samflow.plots.style import (
     BLACK,

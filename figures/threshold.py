@@ -13,6 +13,7 @@ from samflow.rules import AbstractRule
 NAME = "threshold"
 STUDIES: tuple[str, ...] = ()
 
+LAYERS = ("levels", "motion", "directions", "fixed points")
 NAMES = ("GD", "USAM", "SAM")
 RHOS = (0.7, 1.5)
 BOX = ((-2.0, 2.0), (-2.0, 2.0))
@@ -60,7 +61,7 @@ def draw() -> Figure:
 def _draw_panel(ax: Axes, name: str, rule: AbstractRule, rho: float) -> None:
     flow = system(rule)
     starts = np.array(STARTS)
-    plots.portrait(flow, BOX, starts=starts, length=T1, show_nullclines=False, levels=8, ax=ax)
+    plots.portrait(flow, BOX, starts=starts, length=T1, layers=LAYERS, levels=8, ax=ax)
     ax.set(aspect="equal", xticks=range(-2, 3), yticks=range(-2, 3))
     ax.set_title(name + ("" if name == "GD" else rf", $\rho={rho:g}$"))
     if name != "SAM":

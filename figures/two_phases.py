@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 import samflow as sf
 from samflow import plots
-from samflow.plots._portrait import draw_frame
+from samflow.plots.layers import draw_frame
 from samflow.plots.style import (
     BLACK,
     BLUE,

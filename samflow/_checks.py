@@ -1,13 +1,14 @@
 """Checks of arguments at the door, in one wording: what, requirement, value received, remedy."""
 
 import difflib
+import functools
 import math
 import numbers
 import os
 import reprlib
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import equinox as eqx
 import jax
@@ -54,6 +55,58 @@ def excerpt(value: Any) -> str:
 def is_traced(value: Any) -> bool:
     """Say whether `value` is known only at run time, inside a transformation of JAX."""
     return isinstance(value, Tracer)
+
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+def untraced(of: str | None = "") -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
+    """Make a function refuse what JAX traces, and say what to call instead.
+
+    Args:
+        of: what stands for the function in `sweep`: by default a function that calls it. None if
+            it has no place there.
+
+    """
+
+    def decorate(function: Callable[_P, _R]) -> Callable[_P, _R]:
+        name = function.__name__
+        called = of or f"lambda system: sf.{name}(system, ...)"
+        remedy = (
+            "Call it with numbers, in a Python loop."
+            if of is None
+            else f'Use `sf.sweep(system, {{"rho": [...]}}, of={called})` for a grid of '
+            "hyperparameters, and a Python loop for other arguments."
+        )
+
+        @functools.wraps(function)
+        def checked(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+            if _holds_traced((args, kwargs)):
+                raise ArgumentError(
+                    f"`{name}` decides with numbers, but a JAX transformation such as vmap, jit "
+                    f"or grad traces some of its arguments. {remedy}"
+                )
+            return function(*args, **kwargs)
+
+        return checked
+
+    return decorate
+
+
+def _holds_traced(structure: Any, depth: int = 3) -> bool:
+    """Say whether a number in `structure`, or one that a function in it refers to, is traced."""
+    for leaf in jax.tree.leaves(structure):
+        if is_traced(leaf):
+            return True
+        for cell in (getattr(leaf, "__closure__", None) or ()) if depth else ():
+            try:
+                inside = cell.cell_contents
+            except ValueError:  # it is not assigned yet
+                continue
+            if _holds_traced(inside, depth - 1):
+                return True
+    return False
 
 
 Requirement = tuple[Callable[[Any], Any], str]

@@ -1,9 +1,9 @@
-"""Import of packages that only the optional extras `networks` and `torch` bring."""
+"""Import of packages that only the optional extras bring."""
 
 import importlib
 from typing import Any
 
-_EXTRAS = {"torch": "torch"}
+_EXTRAS = {"torch": "torch", "zarr": "scale"}
 """The extra that brings a package, where it is not `networks`."""
 
 

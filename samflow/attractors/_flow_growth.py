@@ -87,8 +87,7 @@ def _follow(
             t, t_next, carry.y, y, None, error, order, carry.controller
         )
         z, frame = y
-        orthogonal, lost = ops.orthogonalise(ops.from_array(frame), ops.none_lost(()))
-        frame, grown = ops.rescale(orthogonal, lost)
+        frame, grown = ops.rescale(ops.orthogonalise(ops.from_array(frame)))
         undefined = system.singularity(z) <= 0
         size = jnp.sum((z * on_lines(system)) ** 2)
         outside = ~(size <= settings.escape_radius**2)

@@ -5,16 +5,17 @@ from typing import ClassVar
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Float, Int
 
 from samflow import _checks
 from samflow._status import Status
 from samflow._types import ArrayLike
-from samflow.orbits import iterate
+from samflow.attractors.sweep.measures import ESCAPE_RADIUS, Cells, Options, iterated
+from samflow.orbits._iterate import start_states
 from samflow.records import AbstractRecord, Names, Provenance, axes, provenance
 from samflow.systems import AbstractMap
 from samflow.systems.base import check_system
-from samflow.systems.leaves import Leaf, Selector, find_leaf
+from samflow.systems.leaves import Leaf, Selector, Varied, check_values, find_leaf
 
 
 class OrbitDiagram(AbstractRecord):
@@ -52,6 +53,7 @@ class OrbitDiagram(AbstractRecord):
         return values[finite], self.states[finite]
 
 
+@_checks.untraced()
 def orbit_diagram(
     system: AbstractMap,
     w0: ArrayLike,
@@ -61,7 +63,7 @@ def orbit_diagram(
     num_transient: int = 1000,
     num_kept: int = 64,
 ) -> OrbitDiagram:
-    """Follow orbits at every value of a parameter and keep their last states.
+    """Follow orbits at every value of a parameter, all in one program; keep their last states.
 
     Args:
         system: the map.
@@ -73,7 +75,7 @@ def orbit_diagram(
 
     Raises:
         ArgumentError: for a flow, a parameter that the system has not, values that are not
-            finite, or starts that `iterate` refuses.
+            finite or that its constructor refuses, or starts that `iterate` refuses.
 
     """
     check_system(system, AbstractMap, "Orbits of flows come to rest: see `continue_branch`.")
@@ -84,32 +86,32 @@ def orbit_diagram(
         grid = np.atleast_1d(_checks.real_numbers(values))
     except TypeError as error:
         raise _checks.ArgumentError(f"Argument `values` must be numbers: {error}.") from error
-    if grid.ndim != 1 or not np.isfinite(grid).all():
+    if grid.ndim != 1 or not len(grid) or not np.isfinite(grid).all():
         raise _checks.ArgumentError(
             "Argument `values` must be finite numbers in one row, but is "
             f"{_checks.excerpt(values)}."
         )
-    states, statuses = [], []
+    check_values(system, leaf, (grid.min(), grid.max()))
+    starts = jnp.atleast_2d(start_states(system, w0))
+    shape = (len(grid), len(starts))
     dtype = jnp.asarray(leaf.value(system)).dtype
-    for value in grid:
-        here = leaf.replaced(system, jnp.asarray(value, dtype))
-        last, status = _last_states(here, jnp.atleast_2d(jnp.asarray(w0, float)), before, kept)
-        states.append(last)
-        statuses.append(status)
+    varied = Varied((leaf.index,), (jnp.repeat(jnp.asarray(grid, dtype), shape[1]),))
+    cells = Cells(system, varied, jnp.tile(starts, (len(grid), 1)))
+    states, statuses = _last_states(cells, before, kept)
     where = provenance(system.describe(), num_transient=before, num_kept=kept)
-    return OrbitDiagram(grid, np.stack(states), np.stack(statuses), leaf, where)
+    return OrbitDiagram(
+        grid, states.reshape(*shape, *states.shape[1:]), statuses.reshape(shape), leaf, where
+    )
 
 
-def _last_states(
-    system: AbstractMap, start: Array, before: int, kept: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return `kept` states after `before` steps, and how each orbit ended."""
-    status, lost = np.zeros(len(start), int), np.zeros(len(start), bool)
+def _last_states(cells: Cells, before: int, kept: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return `kept` states after `before` steps of all orbits, and how each ended."""
+    status = np.full(len(cells.starts), int(Status.out_of_steps))
     if before:
-        transient = iterate(system, start, num_steps=before)
-        start, status = transient.final, np.asarray(transient.status)
-        lost = ~np.isin(status, [Status.converged, Status.out_of_steps])
-    found = iterate(system, start, num_steps=kept, keep_every=1)
-    states = np.array(found.states[:, 1:])
+        _, final, ended, _ = iterated(cells, Options(before, ESCAPE_RADIUS, 1))
+        cells, status = cells._replace(starts=final), np.asarray(ended)
+    lost = ~np.isin(status, [Status.converged, Status.out_of_steps])
+    found, _, ended, _ = iterated(cells, Options(before, ESCAPE_RADIUS, 1), kept=kept)
+    states = np.array(found[:, 1:])
     states[lost] = np.nan  # it ended before; what it would do from there is not its own
-    return states, np.where(lost, status, np.asarray(found.status))
+    return states, np.where(lost, status, np.asarray(ended))

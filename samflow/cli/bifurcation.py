@@ -6,13 +6,7 @@ import typer
 from rich.text import Text
 
 from samflow.cli import options
-from samflow.cli.output import checked_path, deliver, progress, say, writing
-
-_SUFFIXES = (".pdf", ".png", ".svg")
-_NUM_VALUES = 300
-_NUM_KEPT = 64
-_BESIDE = 1e-3
-"""How far from each fixed point orbits begin, relative to 1 + |w|."""
+from samflow.cli.output import PICTURES_AND_RECORDS, checked_paths, deliver_all, progress, say
 
 Parameter = Annotated[
     str,
@@ -42,14 +36,11 @@ Depth = Annotated[
         help="How often to follow a branch that is born at a flip or a branch point; 1 by default.",
     ),
 ]
-Picture = Annotated[
-    str, typer.Option("--output", "-o", help="File for the picture: .pdf, .png or .svg.")
-]
 
 
 def command(
     loss: options.Loss,
-    output: Picture,
+    output: options.Outputs,
     parameter: Parameter = "rho",
     between: Range = "0,1",
     rule: options.Rule = "usam",
@@ -65,14 +56,11 @@ def command(
     json: options.AsJson = False,
 ) -> int:
     """Follow fixed points of a map along a hyperparameter; draw them and print bifurcations."""
-    path = checked_path(output, _SUFFIXES)
-    assert path is not None  # --output is required
+    paths = checked_paths(output, PICTURES_AND_RECORDS)
     import numpy as np
 
     import samflow as sf
     from samflow import _checks
-    from samflow.attractors import Branch, families, orbit_diagram
-    from samflow.records import to_json
 
     made = options.make_loss(loss, dim=dim, eigenvalues=eigenvalues)
     low, high = options.make_range("--range", between)
@@ -89,26 +77,13 @@ def command(
         points: Any = np.array([options.make_point("--start", start, made)])
     else:
         points = np.asarray(sf.find_fixed_points(system, options.make_box(box, made)).w)
-    branches: list[Branch] = []
-    for w in points:
-        progress(f"from {options.show_point(w.tolist())}")
-        branches += families(system, w, parameter, (low, high), rounds=rounds, known=branches)
-    progress("orbits")
-    around = points + _BESIDE * (1 + np.abs(points))
-    values = np.linspace(low, high, _NUM_VALUES)
-    orbits = orbit_diagram(system, around, parameter, values[values > 0], num_kept=_NUM_KEPT)
-    where, states = orbits.points()
-    if not branches:
+    found = sf.attractors.bifurcation_diagram(
+        system, points, parameter, (low, high), rounds=rounds, progress=progress
+    )
+    if not found.branches:
         say("No branch was found: no point is a fixed point with a Jacobian, nor near a cycle.")
         return 1
-    figure = sf.plots.branches(
-        branches,
-        observable=column,
-        orbits=(where, states[:, column]),
-        ylabel=f"weight {column + 1}",
-    )
-    with writing(path):
-        sf.plots.save(figure, path)
-    lines = [Text(line) for branch in branches for line in str(branch).splitlines()]
-    deliver(lines, to_json([branch.to_dict() for branch in branches]), as_json=json, path=None)
+    lines = [Text(line) for line in str(found).splitlines()]
+    draw = lambda: sf.plots.bifurcation(found, observable=column)  # noqa: E731
+    deliver_all(lines, found, draw, as_json=json, paths=paths)
     return 0

@@ -1,63 +1,106 @@
-"""`samflow chart`: what a critical point is over rho and lr, drawn with theory's curves."""
+"""`samflow chart`: what critical points are over rho and lr, drawn with theory's curves."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.text import Text
 
-from samflow.cli import options
-from samflow.cli.output import checked_path, deliver, writing
+from samflow.cli import chunks, options
+from samflow.cli.output import PICTURES_AND_RECORDS, checked_paths, deliver_all, progress
 
-_SUFFIXES = (".pdf", ".png", ".svg")
-
-Point = Annotated[str, typer.Option("--point", help="The critical point, such as 0,1.")]
-RhoRange = Annotated[str, typer.Option("--rho", help="Lowest and highest radius, such as 0,0.3.")]
-LrRange = Annotated[
-    str, typer.Option("--lr", help="Lowest and highest step size, such as 0.001,0.05.")
+Point = Annotated[
+    str | None,
+    typer.Option(
+        "--point", help="The critical point, such as 0,1. By default all critical points in --box."
+    ),
 ]
-Resolution = Annotated[int, options.whole_option("--resolution", help="Values of rho, and of lr.")]
-Picture = Annotated[
-    str, typer.Option("--output", "-o", help="File for the picture: .pdf, .png or .svg.")
+Rho = Annotated[
+    str, typer.Option("--rho", help="Radius: lowest and highest, such as 0,0.3; or one number.")
+]
+Lr = Annotated[
+    str, typer.Option("--lr", help="Step size: lowest and highest, such as 0.001,0.05; or one.")
+]
+Momentum = Annotated[
+    str, typer.Option("--momentum", help="Momentum: lowest and highest, such as 0,0.9; or one.")
+]
+Others = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        help="Another number of the rule or of the loss, such as eps=0.1, or eps=0.1,1 for a "
+        "range. Can be repeated.",
+    ),
+]
+Resolution = Annotated[
+    int, options.whole_option("--resolution", help="How many values each range has.")
+]
+GradientNorm = Annotated[
+    float | None,
+    options.number_option(
+        "--gradient-norm", help="Draw SAM's edge of stability at this norm of the gradient."
+    ),
 ]
 
 
 def command(
+    context: typer.Context,
     loss: options.Loss,
-    output: Picture,
-    point: Point,
-    rho: RhoRange = "0,0.3",
-    lr: LrRange = "0.001,0.05",
+    output: options.OutputsIfAny = None,
+    point: Point = None,
+    rho: Rho = "0,0.3",
+    lr: Lr = "0.001,0.05",
     rule: options.Rule = "usam",
-    momentum: options.Momentum = 0.0,
+    momentum: Momentum = "0",
+    others: Others = None,
+    box: options.BoxText = None,
     resolution: Resolution = 120,
+    gradient_norm: GradientNorm = None,
+    store: chunks.Store = None,
+    part: chunks.Part = None,
+    chunk_cells: chunks.ChunkCells = None,
     eigenvalues: options.Eigenvalues = None,
     dim: options.Dim = None,
     json: options.AsJson = False,
 ) -> int:
-    """Draw what a critical point is for a rule, over a plane of rho and lr."""
-    path = checked_path(output, _SUFFIXES)
-    assert path is not None  # --output is required
-    import numpy as np
+    """Draw what critical points are for a rule, over a plane of rho and lr, or of two others.
 
+    Two of --rho, --lr, --momentum and --set are ranges.
+    """
+    paths = checked_paths(output or (), PICTURES_AND_RECORDS)
     import samflow as sf
     from samflow import _checks
 
+    if not paths and store is None:
+        raise _checks.ArgumentError("Argument `-o` must be given, such as chart.png, or `--store`.")
     made = options.make_loss(loss, dim=dim, eigenvalues=eigenvalues)
-    low, high = options.make_range("--rho", rho)
-    slow, fast = options.make_range("--lr", lr)
-    _checks.nonnegative("--rho", low)
-    _checks.positive("--lr", slow)
     number = _checks.count("--resolution", resolution, minimum=2)
-    found = sf.stability_chart(
-        made,
-        sf.rule(rule, rho=high),
-        options.make_point("--point", point, made),
-        rho=np.linspace(low, high, number),
-        lr=np.linspace(slow, fast, number),
-        momentum=_checks.fraction("--momentum", momentum),
+    numbers, ranges = options.make_numbers(
+        {"--rho": rho, "--lr": lr, "--momentum": momentum}, others or [], number
     )
-    with writing(path):
-        sf.plots.save(sf.plots.chart(found), path)
+    if len(ranges) != 2:
+        raise _checks.ArgumentError(
+            "Two of `--rho`, `--lr`, `--momentum` and `--set` must be ranges, such as 0,0.3, but "
+            f"there are {len(ranges)}: {', '.join(ranges) or 'none'}. Give one number for the rest."
+        )
+    if gradient_norm is not None:
+        _checks.positive("--gradient-norm", gradient_norm)
+    chosen, given = options.rule_with(rule, numbers)
+    if point is not None and box is not None:
+        raise _checks.ArgumentError(
+            "Argument `--box` cannot be given with `--point`. Leave one of both out."
+        )
+    about: dict[str, Any] = {"gradient_norm": gradient_norm}
+    if point is None:
+        about["box"] = options.make_box(box, made)
+    else:
+        from samflow.attractors.charts.point import critical_point
+
+        where = options.make_point("--point", point, made)
+        about["w"] = critical_point("--point", made, where).w
+    progress("orbits")
+    about |= chunks.arguments(store, part, chunk_cells)
+    found = sf.stability_chart(made, chosen, progress=chunks.Meter("cells"), **about, **given)
+    chunks.say_missing(context, store)
     lines = [Text(str(found)), *(Text(line.name) for line in found.boundaries)]
-    deliver(lines, found.to_json(), as_json=json, path=None)
+    deliver_all(lines, found, lambda: sf.plots.chart(found), as_json=json, paths=paths)
     return 0

@@ -10,7 +10,15 @@ from rich.text import Text
 
 from samflow._status import Status
 from samflow.cli import options
-from samflow.cli.output import TEXT_SUFFIXES, Meter, checked_path, deliver, say, table_of
+from samflow.cli.output import (
+    RECORD_SUFFIXES,
+    TEXT_SUFFIXES,
+    Meter,
+    checked_path,
+    deliver,
+    say,
+    table_of,
+)
 
 if TYPE_CHECKING:
     from samflow.noise import AdditiveNoise, EscapeTimes
@@ -90,10 +98,10 @@ def command(
     eigenvalues: options.Eigenvalues = None,
     dim: options.Dim = None,
     json: options.AsJson = False,
-    output: options.Output = None,
+    output: options.OutputOfRecord = None,
 ) -> int:
     """Simulate when a rule and SGD leave a ball around a saddle: median time, interval, share."""
-    path = checked_path(output, TEXT_SUFFIXES)
+    path = checked_path(output, RECORD_SUFFIXES)
     options.check_hyperparameters(rho=rho, lr=lr, momentum=momentum)
     from samflow import _checks
 
@@ -132,8 +140,10 @@ def command(
     heading = (
         f"{made.name}: escape from the ball of radius {radius:g} about {options.show_point(centre)}"
     )
-    text = json_module.dumps(_plain(found, made.name, centre), indent=2, ensure_ascii=False)
-    deliver(render(heading, found), text, as_json=json, path=path)
+    result: Any = json_module.dumps(_plain(found, made.name, centre), indent=2, ensure_ascii=False)
+    if path is not None and path.suffix not in TEXT_SUFFIXES:
+        result = sf.noise.compare_escape(found, loss=made.name, point=centre)
+    deliver(render(heading, found), result, as_json=json, path=path)
     return _verdict(found)
 
 

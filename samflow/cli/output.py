@@ -4,7 +4,7 @@ import contextlib
 import io
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,8 @@ from samflow._text import printable, printable_json
 from samflow.cli.messages import progress, say
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from samflow.records import AbstractRecord
 
 _WIDTH = 100
@@ -25,6 +27,10 @@ _WIDTH = 100
 TEXT_SUFFIXES = (".json", ".txt")
 RECORD_SUFFIXES = (*TEXT_SUFFIXES, ".csv", ".tex", ".nc")
 """Of a command whose result is one record."""
+PICTURE_SUFFIXES = (".pdf", ".svg", ".png", ".eps", ".pgf")
+FILM_SUFFIXES = (".mp4", ".gif")
+PICTURES_AND_RECORDS = (*PICTURE_SUFFIXES, *RECORD_SUFFIXES)
+"""Of a command that draws a record."""
 
 
 class Meter:
@@ -51,14 +57,58 @@ class Meter:
 
 
 def checked_path(output: str | None, suffixes: Sequence[str]) -> Path | None:
-    """Return the path given with -o if a file can be made there: ask before any work is done."""
+    """Return the path given with -o if a file can be made there: ask before any work is done.
+
+    PGF is refused here where there is no LaTeX, and .mp4 where there is no ffmpeg.
+    """
     from samflow import _checks
 
     if output is None and sys.stdout is None:
         raise _checks.ArgumentError(
             "Argument `-o` must be given if stdout is closed, because the result would be lost."
         )
-    return None if output is None else _checks.writable("-o", output, suffixes)
+    if output is None:
+        return None
+    path = _checks.writable("-o", output, suffixes)
+    if path.suffix == ".pgf":
+        from samflow.plots.files import check_latex
+
+        check_latex()
+    elif path.suffix == ".mp4":
+        from samflow.plots import film_path
+
+        film_path(path)
+    return path
+
+
+def checked_paths(output: Sequence[str], suffixes: Sequence[str]) -> list[Path]:
+    """Return the paths given with -o, each once, if pictures or other files can be made there."""
+    paths = [checked_path(name, suffixes) for name in dict.fromkeys(output)]
+    return [path for path in paths if path is not None]
+
+
+def deliver_all(
+    content: Sequence[RenderableType],
+    result: "AbstractRecord",
+    draw: "Callable[[], Figure]",
+    *,
+    as_json: bool,
+    paths: Sequence[Path],
+) -> None:
+    """Write a record and its picture to all paths; print the result where no path is for it."""
+    pictures = [path for path in paths if path.suffix in PICTURE_SUFFIXES]
+    if pictures:
+        from samflow import plots
+
+        figure = draw()
+        for path in pictures:
+            with writing(path):
+                plots.save(figure, path)
+    others = [path for path in paths if path not in pictures]
+    for path in others:
+        deliver(content, result, as_json=False, path=path)
+    if as_json or not others:
+        deliver(content, result, as_json=as_json, path=None)
 
 
 def deliver(
@@ -142,10 +192,14 @@ def _text(content: Sequence[RenderableType], file: Any) -> str:
 
 
 __all__ = [
+    "PICTURES_AND_RECORDS",
+    "PICTURE_SUFFIXES",
     "RECORD_SUFFIXES",
     "TEXT_SUFFIXES",
     "checked_path",
+    "checked_paths",
     "deliver",
+    "deliver_all",
     "indented",
     "progress",
     "say",

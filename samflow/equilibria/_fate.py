@@ -97,6 +97,7 @@ class Fate(AbstractRecord):
         return dataclasses.replace(self, disagreement=text)
 
 
+@_checks.untraced('"fate", w0=w')
 def fate(
     system: AbstractSystem,
     w: ArrayLike,

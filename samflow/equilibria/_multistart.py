@@ -12,7 +12,7 @@ from jaxtyping import Array
 
 from samflow._types import Box
 from samflow.equilibria._units import bounded, box_width
-from samflow.equilibria.continua import on_continua
+from samflow.equilibria.continua.samples import on_continua
 from samflow.equilibria.newton import ERROR_IN_STEPS, distinct, unit_points
 from samflow.rules import Ascent, is_normalised
 from samflow.systems import AbstractFlow, AbstractMap, AbstractSystem, Flow, Map
@@ -140,6 +140,12 @@ def sampled_points(
     vanishes = jax.tree_util.Partial(equation, system)
     sampled[asked] = on_continua(vanishes, points[asked], box, solve, _BATCH)
     return sampled
+
+
+def vanishing(system: AbstractSystem, critical: bool) -> Any:
+    """Return what vanishes on a continuum: the gradient, or the motion, as a function of JAX."""
+    of_loss = isinstance(system, (Map, Flow)) and critical
+    return jax.tree_util.Partial(_gradient if of_loss else _motion, system)
 
 
 def _on_spheres(

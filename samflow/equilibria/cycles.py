@@ -121,6 +121,7 @@ def find_cycles(
 ) -> LimitCycles: ...
 
 
+@_checks.untraced()
 def find_cycles(
     system: AbstractMap | AbstractFlow,
     box: Any = None,

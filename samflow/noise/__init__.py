@@ -1,5 +1,6 @@
 """Noise at critical points: second moments, ensembles of paths, escape times, stable minima."""
 
+from samflow.noise.comparison import EscapeComparison, compare_escape
 from samflow.noise.escape import EscapeTimes, escape_time, escape_times
 from samflow.noise.interpolation._least_squares import least_squares
 from samflow.noise.interpolation.alignment import AlignmentBound, alignment_bound
@@ -30,6 +31,7 @@ __all__ = [
     "AdditiveNoise",
     "AlignmentBound",
     "ClippedBatch",
+    "EscapeComparison",
     "EscapeTimes",
     "MeanSquareAlong",
     "MeanSquareRate",
@@ -43,6 +45,7 @@ __all__ = [
     "alignment_bound",
     "chain_exit_time",
     "chain_survival",
+    "compare_escape",
     "data_noise",
     "escape_time",
     "escape_times",

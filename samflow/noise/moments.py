@@ -71,6 +71,7 @@ class _Linear(NamedTuple):
     kick: Matrix
 
 
+@_checks.untraced()
 def second_moment(
     system: StochasticMap,
     w: ArrayLike,

@@ -130,18 +130,18 @@ def integrate(
             f"Argument `{'dt' if key is None else 'key'}` must be left out for a flow, which is "
             "deterministic and solved with adaptive steps."
         )
-    begin, end = _interval(t0, t1)
-    times = jnp.linspace(begin, end, _checks.count("num_times", num_times, minimum=2))
+    start, end = _interval(t0, t1)
+    times = jnp.linspace(start, end, _checks.count("num_times", num_times, minimum=2))
     tolerances = _checks.positive_array("rtol", rtol), _checks.positive_array("atol", atol)
     radius = _checks.positive_array("escape_radius", escape_radius)
     max_steps = _checks.count("max_steps", max_steps)
-    z0 = start_states(system.at(begin), w0)
+    z0 = start_states(system.at(start), w0)
     settings = (check_times(system.schedules, times), *tolerances, radius)
-    solved = _solve(system, jnp.atleast_2d(z0), settings, max_steps)
+    solved = solve_flow(system, jnp.atleast_2d(z0), settings, max_steps)
     states, status, stopped_at, arrived_at = (a[0] if z0.ndim == 1 else a for a in solved)
-    begun = {"t0": float(begin)} if float(begin) else {}
+    begun = {} if _said(t0) == 0 else {"t0": _said(t0)}
     where = provenance(
-        system.describe(), t1=float(t1), rtol=rtol, atol=atol, solver="Tsit5", **begun
+        system.describe(), t1=_said(t1), rtol=rtol, atol=atol, solver="Tsit5", **begun
     )
     return Trajectory(times, states, status, stopped_at, arrived_at, where)
 
@@ -151,10 +151,15 @@ def jumps_somewhere(system: AbstractFlow) -> bool:
     return isinstance(system, Flow) and is_normalised(system.rule)
 
 
+def _said(time: Any) -> float | str:
+    """Return a time for the provenance."""
+    return "traced" if _checks.is_traced(time) else float(time)
+
+
 def _interval(t0: Any, t1: Any) -> tuple[Array, Array]:
     """Return initial and final time as arrays; the second must be later."""
     start = _checks.scalar_array("t0", t0, _checks.REAL, "")
-    if not _checks.is_traced(t0) and float(start) == 0:
+    if not _checks.is_traced(t0) and float(t0) == 0:
         return start, _checks.positive_array("t1", t1)
     later = (lambda v: v > start, "finite and greater than t0")
     return start, _checks.scalar_array("t1", t1, later, "")
@@ -177,12 +182,12 @@ def _diffuse(
             "Argument `key` must be given for a diffusion, such as `jax.random.key(0)`."
         )
     key_words(key)
-    t1 = _checks.positive_array("t1", t1)
+    t1 = _checks.positive("t1", t1)
     num_times = _checks.count("num_times", num_times, minimum=2)
-    step = _checks.positive_array("dt", t1 / 1000 if dt is None else dt)
+    step = _checks.positive("dt", t1 / 1000 if dt is None else dt)
     radius = _checks.positive_array("escape_radius", escape_radius)
     # Rounding must not add a step where dt divides the interval.
-    substeps = max(1, math.ceil(float(t1) / (num_times - 1) / float(step) * (1 - 1e-12)))
+    substeps = max(1, math.ceil(t1 / (num_times - 1) / step * (1 - 1e-12)))
     if substeps * (num_times - 1) > _checks.count("max_steps", max_steps):
         raise _checks.ArgumentError(
             f"Argument `max_steps` must be at least the number of steps, "
@@ -193,15 +198,24 @@ def _diffuse(
     settings = _diffuse.DiffusionSettings(times, jnp.asarray(substeps), radius)
     solved = _diffuse.diffuse(system, jnp.atleast_2d(z0), key, settings)
     states, status, stopped_at = (a[0] if z0.ndim == 1 else a for a in solved)
-    taken = float(t1) / (substeps * (num_times - 1))
-    where = provenance(system.describe(), t1=float(t1), dt=taken, solver="Euler-Maruyama")
+    taken = t1 / (substeps * (num_times - 1))
+    where = provenance(system.describe(), t1=t1, dt=taken, solver="Euler-Maruyama")
     never = jnp.full(status.shape, jnp.inf)
     return Trajectory(times, states, status, stopped_at, never, where)
 
 
-def _solve(
+def solve_flow(
     system: AbstractFlow, z0: Array, settings: tuple[Array, ...], max_steps: int
 ) -> tuple[Array, ...]:
+    """Return states, status, stopped_at and arrived_at of solutions from states (N, dim).
+
+    Args:
+        system: the flow.
+        z0: starts, wherever they are: the loss's domain is not asked for.
+        settings: times at which states are kept, rtol, atol and escape radius.
+        max_steps: number of steps, in each phase, after which the solver gives up.
+
+    """
     from samflow.orbits import segments  # diffrax: those who only iterate need not wait
     from samflow.orbits.filippov import solution  # diffrax: those who only iterate need not wait
 

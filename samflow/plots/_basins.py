@@ -1,96 +1,260 @@
-"""Figure of basins: a colour for each attractor, under the attractors and separatrices."""
+"""Basins in colour: a colour for each attractor, alone or under a portrait."""
 
-from typing import Any
+import re
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import ListedColormap
+from matplotlib.colors import ListedColormap, to_rgb
 from matplotlib.figure import Figure
 
 from samflow import _checks
-from samflow.attractors import Basins, Ending, Manifolds
+from samflow._status import Kind
+from samflow.attractors import Attractor, Basins, Ending, Manifolds, StoredBasins
 from samflow.plots import style
+from samflow.plots._manifolds import draw_manifolds, listed
+from samflow.plots.colours import Palette, palette
 
-_COLOURS = ("#A6CEE3", "#FDD0A2", "#B2DF8A", "#CAB2D6", "#FFE699", "#F4B6C2", "#9FD5CE", "#D9C2A7")
+_HATCHES = ("", "\\\\\\\\\\\\", "||||||")
+"""Once through the colours, they come again with lines over them."""
 _ENDINGS = {
-    Ending.unresolved: style.GREY,
-    Ending.diverged: "#FFFFFF",
-    Ending.not_finite: "#EEEEEE",
-    Ending.undefined: style.PALE,
+    Ending.diverged: "",
+    Ending.unresolved: "//////",
+    Ending.not_finite: "......",
+    Ending.undefined: "xxxxxx",
+    Ending.missing: "++++++",
+    Ending.outside: "------",
 }
+"""Starts without an attractor are white; lines and dots tell why."""
+_PIXELS = 1600
+"""Cells of a stored grid along each axis that are drawn, at least: more than a page shows."""
+_NEAR = 0.05
+"""Attractors of several systems count as one where their centres are this near, as a part of the
+box."""
+
+_ZERO = 1e-6
+"""A coordinate smaller than this part of the box is printed as 0."""
+
+
+class Region(NamedTuple):
+    """How all starts that end alike are drawn, and what the legend says."""
+
+    colour: Any
+    hatch: str
+    name: str
 
 
 def basins(
-    found: Basins, *, separatrices: tuple[Manifolds, ...] = (), ax: Axes | None = None
+    found: Basins | StoredBasins,
+    *,
+    separatrices: Manifolds | Sequence[Manifolds] = (),
+    colours: Palette | None = None,
+    title: str = "",
+    size: tuple[float, float] | None = None,
+    legend: str = "below",
+    ax: Axes | None = None,
 ) -> Figure:
-    """Draw the basins of a system with two weights.
+    """Draw the basins of a system with two weights, and its attractors as dots.
 
     Args:
-        found: of `sf.basins` on a grid.
+        found: of `sf.basins` on a grid. Of a stored one a cell of each pixel is read; what is not
+            computed yet is "missing".
         separatrices: invariant curves, of which the stable arms are drawn.
-        ax: where to draw, as beneath a portrait; on a new figure with a legend when not given.
+        colours: in the place of the default ones, as `{"basins": ["white", "0.8"]}`.
+        title: over the picture.
+        size: width and height in inches; one column by default.
+        legend: "below", "right" or "none"; on given axes none is drawn.
+        ax: where to draw; on a new figure when not given.
 
     Raises:
         ArgumentError: for basins that are not on a grid of two weights.
 
     """
-    if len(found.shape) != 2:
-        raise _checks.ArgumentError(
-            f"Argument `found` must be on a grid of two weights, but its grid is "
-            f"{found.shape or 'a sample'}."
-        )
+    missing = ""
+    if isinstance(found, StoredBasins):
+        missing = f"missing ({len(found.missing)} of {found.chunks.layout.count} chunks)"
+    found = on_grid(found)
+    curves = listed(separatrices, "separatrices")
+    chosen = palette(colours)
+    legend = _checks.known("legend", legend, style.LEGENDS)
     with style.styled():
-        figure = style.new_figure(style.COLUMN, 3.6) if ax is None else None
+        figure = style.sized_figure(size, (style.COLUMN, 3.6)) if ax is None else None
         panel = ax if figure is None else figure.add_subplot()
         assert panel is not None
-        _draw_colours(panel, found)
+        names = {label: _printed(name) for label, name in found.names().items()}
+        names |= {Ending.missing: missing} if Ending.missing in names and missing else {}
+        draw_basins(panel, found, regions(names, list(names), chosen))
         for i, attractor in enumerate(found.attractors):
-            points = np.atleast_2d(np.asarray(attractor.points))[:, :2]
             panel.plot(
-                *points.T,
+                *_points(attractor).T,
                 ".",
                 color=style.BLACK,
                 markersize=3,
                 zorder=6,
                 label="attractors" if i == 0 else None,
             )
-        for number, curves in enumerate(separatrices):
-            for arm in curves.stable:
-                panel.plot(
-                    *arm.points.T,
-                    color=style.BLACK,
-                    linewidth=0.8,
-                    zorder=5,
-                    label="stable curves of saddles" if number == 0 else None,
-                )
+        draw_manifolds(panel, curves, chosen, unstable=False)
+        (left, right), (bottom, top) = found.box
+        panel.set_title(title)
         if figure is not None:
-            (left, right), (bottom, top) = found.box
             panel.set(xlim=(left, right), ylim=(bottom, top), xlabel="$w_1$", ylabel="$w_2$")
-            style.legend_below(figure, [panel], columns=2)
+            style.place_legend(figure, [panel], legend, columns=2)
     made = figure or panel.get_figure(root=True)
     assert isinstance(made, Figure)
     return made
 
 
-def _draw_colours(ax: Axes, found: Basins) -> None:
-    names = found.names()
-    colours, codes = [], np.zeros(found.shape, int)
-    for k, (label, name) in enumerate(names.items()):
-        colour: Any = _COLOURS[label % len(_COLOURS)] if label >= 0 else _ENDINGS[Ending(label)]
-        codes[found.grid == label] = k
-        colours.append(colour)
-        ax.plot(
-            [], [], "s", color=colour, markeredgecolor=style.GREY, markeredgewidth=0.4, label=name
+def on_grid(found: Any, name: str = "found") -> Basins:
+    """Return basins on a grid of two weights, a cell for each pixel of stored ones.
+
+    What is no such record is refused.
+    """
+    if not isinstance(found, StoredBasins):
+        _checks.instance(name, found, Basins, "Give what `sf.basins` returns.")
+    if len(found.shape) != 2:
+        raise _checks.ArgumentError(
+            f"Argument `{name}` must be on a grid of two weights, but its grid is "
+            f"{found.shape or 'a sample'}."
         )
+    if isinstance(found, StoredBasins):
+        return found.load(every=max(1, max(found.shape) // _PIXELS))
+    return found
+
+
+def regions(
+    names: dict[int, str], order: Sequence[int], chosen: Palette, *, first: int = 0
+) -> dict[int, Region]:
+    """Return how each label is drawn: attractors by their place in `order`, from `first` on."""
+    colours = chosen["basins"]
+    made = {}
+    for label, name in names.items():
+        if label < 0:
+            made[label] = Region("white", _ENDINGS[Ending(label)], name)
+            continue
+        number = first + order.index(label)
+        lines = _HATCHES[number // len(colours) % len(_HATCHES)]
+        made[label] = Region(colours[number % len(colours)], lines, name)
+    return made
+
+
+def draw_basins(ax: Axes, found: Basins, look: dict[int, Region]) -> None:
+    """Draw each point of the grid in the colour of its label."""
+    codes = np.zeros(found.shape, int)
     (left, right), (bottom, top) = found.box
+    present = [label for label in look if label in found.names()]
+    for k, label in enumerate(present):
+        codes[found.grid == label] = k
     ax.imshow(
         codes.T,
         origin="lower",
         extent=(left, right, bottom, top),
-        cmap=ListedColormap(colours),
+        cmap=ListedColormap([to_rgb(look[label].colour) for label in present]),
         vmin=-0.5,
-        vmax=len(colours) - 0.5,
+        vmax=len(present) - 0.5,
         interpolation="nearest",
         aspect="auto",
         zorder=0,
+        gid="basins",
     )
+    x, y = (np.linspace(*side, n + 1)[:-1] for side, n in zip(found.box, found.shape, strict=True))
+    x, y = x + (right - left) / found.shape[0] / 2, y + (top - bottom) / found.shape[1] / 2
+    for label in present:
+        region = look[label]
+        here = (found.grid == label).T
+        if region.hatch and here.any() and min(found.shape) > 1:
+            hatched: Any = {"colors": "none", "hatches": [region.hatch], "zorder": 0.1}
+            drawn = ax.contourf(x, y, here.astype(float), levels=[0.5, 1.5], **hatched)
+            drawn.set_edgecolor(style.PALE)
+            drawn.set_linewidth(0)
+        ax.fill(
+            [],
+            [],
+            facecolor=region.colour,
+            edgecolor=style.GREY,
+            linewidth=0.4,
+            hatch=region.hatch,
+            label=region.name,
+            zorder=0.2 if label >= 0 else 0.3,
+        )
+
+
+def draw_cycles(ax: Axes, found: Basins, colour: Any) -> None:
+    """Draw the points of the cycles among the attractors, as far as they lie in the box."""
+    low, high = np.array(found.box).T
+    for attractor in found.attractors:
+        points = _points(attractor)
+        seen = points[((points >= low) & (points <= high)).all(axis=1)]
+        if attractor.period > 1 and len(seen):
+            ax.plot(
+                *seen.T,
+                linestyle="none",
+                marker="o",
+                color=colour,
+                markersize=3.2,
+                markeredgecolor="white",
+                markeredgewidth=0.5,
+                label="points of an attracting cycle",
+                zorder=6.9,
+                gid="cycle",
+            )
+
+
+def shared_regions(records: Sequence[Basins], chosen: Palette) -> list[dict[int, Region]]:
+    """Return for each record how its labels are drawn: one colour for attractors at one place.
+
+    Attractors of two systems are at one place if their centres are nearer than a twentieth of the
+    box in both weights. They may be of different kinds, as a minimum and the cycle of SAM about it.
+    """
+    groups: list[list[Attractor]] = []
+    where: list[dict[int, int]] = []
+    for found in records:
+        near = _NEAR * np.ptp(np.array(found.box), axis=1)
+        place = {}
+        for label, attractor in enumerate(found.attractors):
+            centre = _centre(attractor)
+            gaps = [np.abs(_centre(group[0]) - centre) / near for group in groups]
+            chosen_group = next((i for i, gap in enumerate(gaps) if (gap < 1).all()), len(groups))
+            if chosen_group == len(groups):
+                groups.append([])
+            groups[chosen_group].append(attractor)
+            place[label] = chosen_group
+        where.append(place)
+    order = list(range(len(groups)))
+    made = []
+    for found, place in zip(records, where, strict=True):
+        look: dict[int, Region] = {}
+        for label, name in found.names().items():
+            if label < 0:
+                look |= regions({label: name}, order, chosen)
+            else:
+                extent = np.ptp(np.array(found.box), axis=1)
+                shown = {place[label]: _group_name(groups[place[label]], extent)}
+                look[label] = regions(shown, order, chosen)[place[label]]
+        made.append(look)
+    return made
+
+
+def _group_name(group: Sequence[Attractor], extent: np.ndarray) -> str:
+    """Return what a legend says of attractors at one place, in a box with sides `extent`."""
+    point = next((one for one in group if one.period == 1), group[0])
+    centre = _centre(point)
+    centre = np.where(np.abs(centre) < _ZERO * extent, 0.0, centre)
+    at = _printed(", ".join(f"{x:.3g}" for x in centre))
+    periods = {one.period for one in group}
+    if len(periods) == 1 and group[0].kind is Kind.cycle:
+        return f"basin of {group[0].period}-cycle about ({at})"
+    return f"basin of {'or about ' if len(periods) > 1 else ''}({at})"
+
+
+def _printed(text: str) -> str:
+    """Return a text with minus signs before its numbers."""
+    return re.sub(r"-(?=\d)", "\N{MINUS SIGN}", text)
+
+
+def _points(attractor: Attractor) -> np.ndarray:
+    return np.atleast_2d(np.asarray(attractor.points))[:, :2]
+
+
+def _centre(attractor: Attractor) -> np.ndarray:
+    return _points(attractor).mean(axis=0)

@@ -1,10 +1,11 @@
-"""Figure of a chart: what a critical point is over rho and lr, with theory's curves on top."""
+"""Figure of a chart: what critical points are over two numbers, with theory's curves on top."""
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
-from samflow.attractors import Chart
+from samflow.attractors import AttractorChart, Chart
 from samflow.plots import style
 
 _KINDS = {
@@ -12,60 +13,79 @@ _KINDS = {
     "saddle": "#FDD0A2",
     "repelling": "#F4B6C2",
     "nonhyperbolic": "#FFFFFF",
+    "not a fixed point": "#FFFFFF",
+    "none": "#EEEEEE",
     "leaves": "#EEEEEE",
     "stays": "#CAB2D6",
     "longer cycle": "#BDBDBD",
+    "missing": "#666666",
 }
-_CYCLES = ("#B2DF8A", "#FFE699", "#9FD5CE", "#D9C2A7", "#C6DBEF", "#E7CB94", "#CEDB9C", "#DADAEB")
+_OTHERS = ("#B2DF8A", "#FFE699", "#9FD5CE", "#D9C2A7", "#C6DBEF", "#E7CB94", "#CEDB9C", "#DADAEB")
 _LONGEST = 8
 _LONG = "longer cycle"
-_LINES = ("-", "--", ":", "-.")
+_LINES = [
+    (line, colour)
+    for colour in (style.BLACK, style.BLUE, style.VERMILION)
+    for line in ("-", "--", ":", "-.")
+]
+_LABELS = {"rho": r"$\rho$", "lr": r"$\eta$", "momentum": r"$\beta$", "eps": r"$\varepsilon$"}
 
 
-def chart(found: Chart) -> Figure:
-    """Draw what the point is, a colour for each word, and theory's curves."""
+def chart(found: Chart | AttractorChart, *, ax: Axes | None = None) -> Figure:
+    """Draw what the points are, a colour for each word, and theory's curves.
+
+    Args:
+        found: of `sf.stability_chart`.
+        ax: where to draw; on a new figure with a legend when not given.
+
+    """
     with style.styled():
-        figure = style.new_figure(style.COLUMN, 3.2)
-        ax = figure.add_subplot()
-        short = np.vectorize(_shortened)(found.what)
-        words = sorted(set(short.ravel().tolist()), key=_order)
-        others = [word for word in words if word not in _KINDS]
-        colours = {word: _CYCLES[i % len(_CYCLES)] for i, word in enumerate(others)} | _KINDS
-        codes = np.zeros(short.shape, int)
-        for k, word in enumerate(words):
-            codes[short == word] = k
-            ax.plot(
-                [],
-                [],
-                "s",
-                color=colours[word],
-                markeredgecolor=style.GREY,
-                markeredgewidth=0.4,
-                label=word,
-            )
-        ax.pcolormesh(
-            found.rho,
-            found.lr,
-            codes.T,
-            cmap=ListedColormap([colours[word] for word in words]),
-            vmin=-0.5,
-            vmax=len(words) - 0.5,
-            shading="nearest",
-            rasterized=True,
-            zorder=0,
-        )
-        for i, line in enumerate(found.boundaries):
-            ax.plot(
-                line.rho,
-                line.lr,
-                _LINES[i % len(_LINES)],
-                color=style.BLACK,
-                linewidth=0.9,
-                label=line.name,
-            )
-        ax.set(xlabel=r"$\rho$", ylabel=r"$\eta$")
-        style.legend_below(figure, [ax], columns=2)
-    return figure
+        figure = style.new_figure(style.COLUMN, 3.2) if ax is None else None
+        panel = ax if figure is None else figure.add_subplot()
+        assert panel is not None
+        _draw_words(panel, found)
+        styles: dict[str, tuple[str, str]] = {}
+        for line in found.boundaries:
+            drawn, colour = styles.setdefault(line.group, _LINES[len(styles) % len(_LINES)])
+            panel.plot(line.x, line.y, drawn, color=colour, linewidth=0.9, label=line.group)
+        xlabel, ylabel = (_LABELS.get(name, name) for name in found.names)
+        panel.set(xlabel=xlabel, ylabel=ylabel)
+        panel.set(xlim=_ends(found.x), ylim=_ends(found.y))
+        if figure is not None:
+            style.legend_below(figure, [panel], columns=2)
+    made = figure or panel.get_figure(root=True)
+    assert isinstance(made, Figure)
+    return made
+
+
+def _draw_words(ax: Axes, found: Chart | AttractorChart) -> None:
+    short = np.vectorize(_shortened)(found.what)
+    words = sorted(set(short.ravel().tolist()), key=_order)
+    others = [word for word in words if word not in _KINDS]
+    colours = {word: _OTHERS[i % len(_OTHERS)] for i, word in enumerate(others)} | _KINDS
+    codes = np.zeros(short.shape, int)
+    for k, word in enumerate(words):
+        codes[short == word] = k
+        label = f"{word} ({(short == word).mean():.0%})" if word == "missing" else word
+        mark = {"markeredgecolor": style.GREY, "markeredgewidth": 0.4, "label": label}
+        ax.plot([], [], "s", color=colours[word], zorder=0, **mark)
+    ax.pcolormesh(
+        found.x,
+        found.y,
+        codes.T,
+        cmap=ListedColormap([colours[word] for word in words]),
+        vmin=-0.5,
+        vmax=len(words) - 0.5,
+        shading="nearest",
+        rasterized=True,
+        zorder=0,
+    )
+
+
+def _ends(values: np.ndarray) -> tuple[float, float]:
+    """Return the ends of an axis: cells are drawn whole, half a cell beyond."""
+    edge = (values[-1] - values[0]) / max(len(values) - 1, 1) / 2 or 0.5
+    return float(values[0] - edge), float(values[-1] + edge)
 
 
 def _shortened(word: str) -> str:

@@ -19,13 +19,15 @@ MARKERS: dict[Kind, dict[str, Any]] = {
     Kind.nonhyperbolic: {"marker": "s", "fillstyle": "none"},
     Kind.sliding: {"marker": "X", "fillstyle": "full"},
     Kind.cycle: {"marker": "P", "fillstyle": "full"},
-    Kind.rotation: {"marker": "P", "fillstyle": "none"},
+    Kind.rotation: {"marker": "p", "fillstyle": "full"},
     Kind.chaotic_trap: {"marker": "*", "fillstyle": "full"},
-    Kind.trap: {"marker": "*", "fillstyle": "none"},
+    Kind.trap: {"marker": "h", "fillstyle": "full"},
     Kind.undefined: {"marker": "X", "fillstyle": "none"},
 }
-"""How each kind is drawn: filled circle, open circle, half-filled diamond, open square; where there
-is no Jacobian a cross (sliding), a plus (2-cycle), a star (trap), an open cross (none of these)."""
+"""How each kind is drawn. What attracts or holds all orbits nearby is filled, what does not is
+open, a saddle is half filled. Where there is a Jacobian: circles, a diamond, a square. Where there
+is none: a cross (sliding), a plus (2-cycle), a pentagon (rotation), a star (chaotic trap), a
+hexagon (trap), an open cross (none of these)."""
 
 _WITHOUT_JACOBIAN = (
     Kind.sliding,
@@ -35,7 +37,15 @@ _WITHOUT_JACOBIAN = (
     Kind.trap,
     Kind.undefined,
 )
-_LABELS = {kind: str(kind) for kind in Kind} | {Kind.undefined: "undefined (no Jacobian)"}
+_LABELS = {kind: str(kind) for kind in Kind} | {
+    Kind.sliding: "sliding (attracting)",
+    Kind.cycle: "cycle about it (attracting)",
+    Kind.rotation: "rotation about it (holds orbits)",
+    Kind.chaotic_trap: "chaotic trap (holds orbits)",
+    Kind.trap: "trap (holds orbits)",
+    Kind.undefined: "no Jacobian, undecided",
+}
+"""What the legend says. Of a kind without a Jacobian it adds what nearby orbits do."""
 _ARM = 0.07
 """Length of an eigen-direction's arm, as a fraction of the box."""
 
@@ -67,7 +77,14 @@ def eigen_directions(system: AbstractSystem, stability: Stability) -> list[Eigen
     ]
 
 
-def draw_fixed_points(ax: Axes, fixed_points: FixedPoints, *, size: float = 5.0) -> None:
+def draw_fixed_points(
+    ax: Axes,
+    fixed_points: FixedPoints,
+    *,
+    size: float = 5.0,
+    colour: Any = BLACK,
+    hallucinated: Any = PURPLE,
+) -> None:
     """Draw one mark for each fixed point, by its kind.
 
     Fixed points that are not critical points of the loss ("hallucinated") have another colour.
@@ -75,14 +92,35 @@ def draw_fixed_points(ax: Axes, fixed_points: FixedPoints, *, size: float = 5.0)
     points = np.asarray(fixed_points.w)
     kinds, critical = np.array(fixed_points.kinds), np.asarray(fixed_points.critical)
     for kind in MARKERS:
-        for is_critical, colour in ((True, BLACK), (False, PURPLE)):
+        for is_critical, shade in ((True, colour), (False, hallucinated)):
             here = points[(kinds == kind) & (critical == is_critical)]
             if len(here):
-                draw_mark(ax, here, kind, colour=colour, hallucinated=not is_critical, size=size)
+                draw_mark(ax, here, kind, colour=shade, hallucinated=not is_critical, size=size)
+
+
+def draw_continua(ax: Axes, fixed_points: FixedPoints, *, colour: Any = BLACK) -> None:
+    """Draw each curve of fixed points: solid where it attracts across, dashed elsewhere."""
+    for curve in fixed_points.continua:
+        if curve.dimension > 1:
+            continue
+        arc = np.array([*curve.arc, *(change.arc for change in curve.changes)])
+        w = np.array([*curve.w, *(change.w for change in curve.changes)])
+        order = np.argsort(arc, kind="stable")
+        arc, w = arc[order], w[order]
+        for low, high, kind in curve.stretches:
+            ax.plot(
+                *w[(arc >= low) & (arc <= high)].T,
+                color=colour,
+                linewidth=1.6,
+                linestyle="solid" if kind is Kind.attracting else (0, (2.5, 1.2)),
+                label=f"curve of fixed points, across: {kind}",
+                zorder=5.5,
+                gid=f"continuum {kind}",
+            )
 
 
 def draw_mark(
-    ax: Axes, points: Any, kind: Kind, *, colour: str, hallucinated: bool, size: float
+    ax: Axes, points: Any, kind: Kind, *, colour: Any, hallucinated: bool, size: float
 ) -> None:
     """Draw the mark of `kind` at `points`, shape (N, 2)."""
     points = np.atleast_2d(np.asarray(points))
@@ -106,7 +144,13 @@ def draw_mark(
         line.set(fillstyle="full", markerfacecolor="white", markeredgecolor=colour)
 
 
-def draw_eigen_directions(ax: Axes, system: AbstractSystem, fixed_points: FixedPoints) -> None:
+def draw_eigen_directions(
+    ax: Axes,
+    system: AbstractSystem,
+    fixed_points: FixedPoints,
+    *,
+    colours: tuple[Any, Any] = (SKY, VERMILION),
+) -> None:
     """Draw the stable and unstable eigen-directions through each fixed point that has them."""
     extent = np.array([np.ptp(ax.get_xlim()), np.ptp(ax.get_ylim())])
     for stability in fixed_points.stability:
@@ -116,7 +160,7 @@ def draw_eigen_directions(ax: Axes, system: AbstractSystem, fixed_points: FixedP
             arm = _ARM * vector / np.linalg.norm(vector / extent)
             ax.plot(
                 *np.array([w - arm, w + arm]).T,
-                color=SKY if stable else VERMILION,
+                color=colours[0] if stable else colours[1],
                 linewidth=1.8,
                 solid_capstyle="round",
                 label=f"{'stable' if stable else 'unstable'} eigen-direction",

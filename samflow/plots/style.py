@@ -1,18 +1,18 @@
-"""Style and files of figures: journal sizes, colours, embedded fonts."""
+"""Style of figures: journal sizes, colours, fonts, and a layout that follows the size."""
 
-import io
-import os
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Iterable
+from itertools import pairwise
 from typing import Any
 
 import matplotlib
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from PIL import Image
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.legend import Legend
+from matplotlib.offsetbox import VPacker
 
 from samflow import _checks
-from samflow.records import write_whole
 
 COLUMN = 3.35
 """Width in inches of a figure of one journal column."""
@@ -47,6 +47,7 @@ RC: Any = {
     "legend.columnspacing": 1.4,
     "legend.labelspacing": 0.35,
     "axes.linewidth": 0.6,
+    "hatch.linewidth": 0.4,
     "axes.titlepad": 4.0,
     "axes.labelpad": 2.0,
     "axes.spines.top": True,
@@ -66,12 +67,26 @@ RC: Any = {
 }
 """Settings of matplotlib under which every figure is drawn and written; STIX comes with it."""
 
-FORMATS = ("pdf", "png", "svg")
-_METADATA: dict[str, dict[str, Any]] = {
-    "pdf": {"CreationDate": None},
-    "png": {},
-    "svg": {"Date": None},
-}
+LEGENDS = ("below", "right", "none")
+"""Where a legend may stand: under all panels, to their right, or nowhere."""
+
+
+class Layout(ConstrainedLayoutEngine):
+    """Constrained layout that depends on the figure alone, with legends that fit its width.
+
+    Each drawing lays out anew, from the grid on: the panels do not creep from one drawing to the
+    next, and a figure that gets another size has the layout of that size.
+    """
+
+    def execute(self, fig: Any) -> Any:
+        """Pack the legends under the figure, and place the panels beside all decorations."""
+        for legend in fig.legends:
+            _pack(legend, fig)
+        for ax in fig.axes:
+            if ax.get_subplotspec() is not None and ax.get_in_layout():
+                ax.set_position(ax.get_subplotspec().get_position(fig))
+                ax.set_in_layout(True)
+        return super().execute(fig)
 
 
 def styled() -> Any:
@@ -84,10 +99,23 @@ def styled() -> Any:
 
 def new_figure(width: float = COLUMN, height: float = 2.9) -> Figure:
     """Return an empty figure, `width` × `height` inches, that belongs to no window system."""
-    figure = Figure(figsize=(width, height), layout="constrained")
-    engine: Any = figure.get_layout_engine()
-    engine.set(w_pad=0.03, h_pad=0.05, wspace=0.03, hspace=0.03)
-    return figure
+    engine = Layout(w_pad=0.03, h_pad=0.05, wspace=0.03, hspace=0.03)
+    return Figure(figsize=(width, height), layout=engine)
+
+
+def sized_figure(size: Any, default: tuple[float, float]) -> Figure:
+    """Return an empty figure of `size`, (width, height) in inches, or of the default size."""
+    if size is None:
+        return new_figure(*default)
+    try:
+        width, height = size
+    except (TypeError, ValueError) as error:
+        raise _checks.ArgumentError(
+            "Argument `size` must be a pair (width, height) in inches, but is "
+            f"{_checks.excerpt(size)}."
+        ) from error
+    hint = "It is in inches: a column of a journal has about 3.3."
+    return new_figure(_checks.positive("size", width, hint), _checks.positive("size", height, hint))
 
 
 def panel_letter(ax: Axes, letter: str) -> None:
@@ -95,77 +123,60 @@ def panel_letter(ax: Axes, letter: str) -> None:
     ax.set_title(f"({letter})", loc="left", fontweight="bold")
 
 
-def legend_below(figure: Figure, axes: Iterable[Axes], *, columns: int) -> None:
+def legend_below(figure: Figure, axes: Iterable[Axes], *, columns: int = 5) -> None:
     """Put one legend for all of `axes` under the figure, where it covers no data.
 
-    Its entries stand in drawing order, the lowest `zorder` first.
+    Its entries stand in drawing order, the lowest `zorder` first. In a figure of `new_figure` it
+    has fewer columns than asked for where the figure is too narrow, also after a change of size.
     """
+    _legend(figure, axes, "lower center", columns)
+
+
+def legend_right(figure: Figure, axes: Iterable[Axes]) -> None:
+    """Put one legend for all of `axes` to their right, in one column."""
+    _legend(figure, axes, "right center", 1)
+
+
+def place_legend(figure: Figure, axes: Iterable[Axes], where: str, *, columns: int = 5) -> None:
+    """Put one legend for all of `axes` at one of `LEGENDS`."""
+    if where == "below":
+        legend_below(figure, axes, columns=columns)
+    elif where == "right":
+        legend_right(figure, axes)
+
+
+def _legend(figure: Figure, axes: Iterable[Axes], where: str, columns: int) -> None:
     entries: dict[str, Any] = {}
     for ax in axes:
         for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
             entries.setdefault(label, handle)
     if entries:
-        labels = sorted(entries, key=lambda label: entries[label].get_zorder())
+        labels = sorted(entries, key=lambda label: _height(entries[label]))
         handles = [entries[label] for label in labels]
-        figure.legend(handles, labels, loc="outside lower center", ncols=columns)
+        place: Any = f"outside {where}"
+        legend = figure.legend(handles, labels, loc=place, ncols=columns)
+        legend.set_gid(f"columns {columns}")
 
 
-def save(
-    figure: Figure,
-    path: str | os.PathLike[str],
-    *,
-    formats: Sequence[str] = ("pdf", "png"),
-) -> list[Path]:
-    """Write `figure` with embedded fonts, and return the paths written.
-
-    Each file is written completely or not at all, and only after every format has been drawn. The
-    same figure gives the same bytes: no dates, no random identifiers, and a layout that is settled
-    at the first save and stays.
-
-    Args:
-        figure: what to write.
-        path: a file that ends in .pdf, .png or .svg; or a stem to which `formats` are added. Any
-            other ending of letters alone is refused: it names a format, not part of a stem.
-        formats: which of pdf, png (300 dots per inch) and svg, for a stem.
-
-    Raises:
-        ArgumentError: for an unknown format or a path that cannot be written.
-
-    """
-    path = Path(path)
-    ending = path.suffix.removeprefix(".")
-    if ending in FORMATS:
-        wanted = {path: ending}
-    elif ending.isalpha():
-        raise _checks.ArgumentError(
-            f"Argument `path` must end in .{', .'.join(FORMATS)} or have no ending, but is "
-            f"{str(path)!r}. Matplotlib's `figure.savefig` writes other formats."
-        )
-    else:
-        known = [_checks.known("format", name, FORMATS) for name in formats]
-        wanted = {path.with_name(f"{path.name}.{name}"): name for name in known}
-    targets = {_checks.writable("path", target): name for target, name in wanted.items()}
-    with styled():
-        figure.draw_without_rendering()
-    figure.set_layout_engine("none")  # it would move the panels a little at every drawing
-    contents = {target: _rendered(figure, name) for target, name in targets.items()}
-    return [write_whole(target, content) for target, content in contents.items()]
+def _height(handle: Any) -> float:
+    """Return the zorder of an artist, or of the first part of a container such as an error bar."""
+    return (handle if isinstance(handle, Artist) else handle.get_children()[0]).get_zorder()
 
 
-def _rendered(figure: Figure, kind: str) -> bytes:
-    buffer = io.BytesIO()
-    with styled():
-        figure.savefig(buffer, format=kind, metadata=_METADATA[kind])
-    return _with_palette(buffer) if kind == "png" else buffer.getvalue()
-
-
-def _with_palette(png: io.BytesIO) -> bytes:
-    """Write a PNG again with 256 colours, spread over all that occur: a third of its size."""
-    smaller = io.BytesIO()
-    with Image.open(png) as image:
-        dpi = image.info["dpi"]
-        flat = image.convert("RGB").quantize(
-            256, Image.Quantize.MAXCOVERAGE, kmeans=1, dither=Image.Dither.NONE
-        )
-        flat.save(smaller, format="png", optimize=True, dpi=dpi)
-    return smaller.getvalue()
+def _pack(legend: Legend, figure: Figure) -> None:
+    """Pack the entries of a legend of ours into as many columns as the figure has room for."""
+    known, _, most = (legend.get_gid() or "").partition(" ")
+    if known != "columns":
+        return
+    box: Any = legend.get_children()[0].get_children()[-1]
+    columns = box.get_children()
+    items = [item for column in columns for item in column.get_children()]
+    gap = columns[0].sep
+    for number in range(min(int(most), len(items)), 0, -1):
+        ends = [len(items) * i // number for i in range(number + 1)]
+        parts = [items[i:j] for i, j in pairwise(ends)]
+        columns[:] = [VPacker(pad=0, sep=gap, align="baseline", children=part) for part in parts]
+        box.set_figure(figure)
+        extent: Any = legend.get_tightbbox()
+        if extent.width <= figure.bbox.width:
+            return

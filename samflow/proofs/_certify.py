@@ -38,6 +38,7 @@ COVERS = {
 """By the form of the rule, which fixed points a certificate speaks of."""
 
 
+@_checks.untraced()
 def certify_fixed_points(
     system: AbstractSystem, box: Any, *, max_boxes: int = 20_000, precision: int = 128
 ) -> Certificate:

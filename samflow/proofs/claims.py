@@ -73,6 +73,7 @@ class StabilityClaim(AbstractRecord):
         return f"{text} ({self.reason})" if self.reason else text
 
 
+@_checks.untraced(None)
 def certify_stability(
     loss: AbstractLoss,
     w: ArrayLike,

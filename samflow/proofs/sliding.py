@@ -113,6 +113,7 @@ def _vector(direction: tuple[float, ...]) -> str:
     return f"({', '.join(f'{round(x, 6) + 0.0:.3g}' for x in direction)})"
 
 
+@_checks.untraced()
 def certify_sliding(
     flow: Flow,
     w: ArrayLike,

@@ -137,6 +137,7 @@ class TrapClaim(AbstractRecord):
         return f"{self.reason}{joint} {place}"
 
 
+@_checks.untraced()
 def certify_trap(
     system: Map,
     w: ArrayLike,

@@ -41,6 +41,7 @@ Recompute = Callable[[Point], AbstractLoss]
 """Weights to the training loss with batch norm's statistics recomputed at these weights."""
 
 
+@_checks.untraced()
 def late_switch(
     system: Map,
     checkpoint: Checkpoint,

@@ -29,6 +29,7 @@ from samflow.systems.base import check_fixed
 _MEASURED = "measured"
 
 
+@_checks.untraced(None)
 def sweep_switch(
     before: Map,
     after: Map,

@@ -44,6 +44,7 @@ _NUM_POINTS = 101
 """Of the line from start to end."""
 
 
+@_checks.untraced()
 def two_phase(
     system: Map,
     w0: ArrayLike,

@@ -1,7 +1,8 @@
 """One number of a system, found by name or by a function, to be replaced by others."""
 
+import dataclasses
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -110,6 +111,24 @@ def find_leaf(system: AbstractSystem, selector: Selector, argument: str = "param
         f"Argument `{argument}` must return one number that the system keeps, but returned "
         f"{_checks.excerpt(selector(system))}. There are {', '.join(paths)}."
     )
+
+
+def check_values(system: AbstractSystem, leaf: Leaf, values: Iterable[Any]) -> None:
+    """Refuse values of a leaf that the constructor of the system or of its rule refuses.
+
+    Raises:
+        ArgumentError: of that constructor.
+
+    """
+    mark = _Mark()
+    marked: Any = leaf.replaced(system, mark)
+    for holds, owner in (
+        (marked, system),
+        (getattr(marked, "rule", None), getattr(system, "rule", None)),
+    ):
+        if owner is not None and getattr(holds, leaf.name, None) is mark:
+            for value in values:
+                dataclasses.replace(owner, **{leaf.name: float(value)})
 
 
 def _short(path: str) -> str:

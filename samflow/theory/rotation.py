@@ -134,14 +134,20 @@ def _xlogx(x: sympy.Expr) -> sympy.Expr:
     return sympy.Integer(0) if sign(x) == 0 else x * sympy.log(sympy.Abs(x))
 
 
-def rotation_word(share: Any) -> str:
-    """Return the signs of the cycle p/q, from its smallest positive point on.
+def rotation_word(share: Any, rank: int | None = None) -> str:
+    """Return the signs of the cycle p/q, from its smallest positive point on, or another.
 
     The q points in their order are turned by a step: of p negative ones the j-th smallest becomes
     the (j + q − p)-th, and each positive one falls by p places.
+
+    Args:
+        share: p/q with 0 < p < q.
+        rank: of the first point, from the smallest, 0; by default p, the smallest positive one.
+
     """
     share = _share(share)
-    return _word(share.numerator, share.denominator, share.numerator)
+    p, q = share.numerator, share.denominator
+    return _word(p, q, p if rank is None else rank)
 
 
 def rotation_interval(share: Any, *, plus: Any, minus: Any) -> tuple[sympy.Expr, sympy.Expr]:

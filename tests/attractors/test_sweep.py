@@ -155,6 +155,77 @@ def test_functions_in_one_program_and_cell_by_cell():
     np.testing.assert_allclose(together["value"], expected, rtol=1e-12)
 
 
+LEAVES = {
+    "momentum": (sf.Map(WELL.loss, sf.GD(), lr=0.1, momentum=0.5), [0.0, 0.9]),
+    "weight_decay": (sf.Map(WELL.loss, sf.GD(), lr=0.1, weight_decay=0.5), [0.0, 0.3]),
+    "lookahead": (sf.Map(WELL.loss, sf.rules.LookaheadSAM(0.1, lookahead=0.2), lr=0.1), [0.1, 0.3]),
+    "r": (
+        sf.FunctionMap(jax.tree_util.Partial(lambda z, r: r * z * (1 - z), r=3.0), dim=1),
+        [2.5, 3.2],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LEAVES)
+def test_any_number_of_a_system_is_swept(name):
+    """Each is in the grid what it is in a system that is made with it."""
+    system, values = LEAVES[name]
+    found = sf.sweep(system, {name: values}, "orbit", w0=[0.4], num_steps=20)["final"]
+    for value, final in zip(values, found, strict=True):
+        if name == "r":
+            alone = sf.FunctionMap(lambda z, r=value: r * z * (1 - z), dim=1)
+        elif name == "lookahead":
+            alone = sf.Map(system.loss, sf.rules.LookaheadSAM(0.1, lookahead=value), lr=0.1)
+        else:
+            alone = sf.Map(system.loss, sf.GD(), lr=0.1, **{name: value})
+        expected = sf.iterate(alone, [0.4], num_steps=20).final_w
+        np.testing.assert_allclose(final[:1], expected, rtol=1e-12)  # 20 contracting steps
+
+
+def test_what_the_constructor_refuses_is_refused_in_the_grid():
+    system, _ = LEAVES["lookahead"]
+    with pytest.raises(ArgumentError, match="Argument `lookahead` must be finite and at least 0"):
+        sf.sweep(system, {"lookahead": [0.1, -0.1]}, "orbit", w0=[0.4])
+    with pytest.raises(ArgumentError, match="as momentum=0"):
+        sf.sweep(WELL, {"momentum": [0.0, 0.9]}, "orbit", w0=[0.4])
+    with pytest.raises(ArgumentError, match=r"Argument `momentum` must be in \[0, 1\)"):
+        sf.sweep(LEAVES["momentum"][0], {"momentum": [0.0, 1.0]}, "orbit", w0=[0.4])
+
+
+def test_functions_of_flows_and_of_diffusions():
+    """Of ½x² + y²: the flow of USAM decays at λ(1 + ρλ); the noise of the diffusion is √lr."""
+    loss = sf.loss("x**2/2 + y**2")
+    flow, rho = sf.Flow(loss, sf.USAM(rho=0.1)), np.array([0.0, 0.5])
+    ends = sf.sweep(flow, {"rho": rho}, lambda s: sf.integrate(s, [1.0, 1.0], t1=1.0).states[-1])
+    assert ends.compiled
+    lam = np.array([1.0, 2.0])
+    expected = np.exp(-lam * (1 + rho[:, None] * lam))
+    np.testing.assert_allclose(ends["value"], expected, rtol=1e-6)  # rtol of `integrate` is 1e-8
+    noise = sf.noise.isotropic_noise(2, sigma=1.0)
+    diffusion = sf.Diffusion(loss, sf.GD(), lr=0.1, noise=noise)
+    found = sf.sweep(diffusion, {"lr": [0.01, 0.04]}, lambda s: s.diffusion(jnp.zeros(2)))
+    sizes = np.abs(np.linalg.det(found["value"])) ** 0.5
+    np.testing.assert_allclose(sizes, [0.1, 0.2], rtol=1e-12)
+
+
+def test_a_function_that_returns_a_record():
+    """The quartic has 5 fixed points under USAM at rho = 2, and 3 below 1: the rest is missing."""
+    system = sf.Map(sf.loss("x**2/2 - y**2/2 + y**4/4"), sf.USAM(rho=0.5), lr=0.05)
+    found = sf.sweep(system, {"rho": [0.5, 2.0]}, lambda s: sf.find_fixed_points(s, [(-2, 2)] * 2))
+    assert not found.compiled
+    data = found.to_dataset()
+    assert data["kind"].dims == ("rho", "point")
+    assert [int((row != "").sum()) for row in data["kind"].values] == [3, 5]
+    missing = np.isnan(data["w"].values).all(axis=-1)
+    np.testing.assert_array_equal(missing, data["kind"].values == "")
+    orbits = sf.sweep(WELL, {"rho": RHO}, lambda s: sf.iterate(s, [1.001], num_steps=9))
+    assert orbits.compiled
+    named = sf.sweep(WELL, {"rho": RHO}, "orbit", w0=[1.001], num_steps=9)
+    np.testing.assert_allclose(orbits["final"], named["final"], rtol=1e-12)
+    assert orbits["status"].tolist() == named["status"].tolist()
+    assert orbits.to_dataset()["states"].dims == ("rho", "kept", "state")
+
+
 def test_dataset_has_named_axes():
     found = sf.sweep(WELL, {"rho": RHO, "lr": LR}, "orbit", w0=[1.001], num_steps=5)
     data = found.to_dataset()
@@ -166,13 +237,17 @@ def test_dataset_has_named_axes():
 def test_a_last_block_that_is_not_full():
     """5 cells in blocks of 2: the filling is dropped."""
     from samflow.attractors.sweep._sweep import _axes, _cells, _in_blocks
+    from samflow.attractors.sweep.functions import named
 
     leaves, axes = _axes(WELL, {"lr": [0.1, 0.2, 0.3, 0.4, 0.5]})
     made = _cells(WELL, leaves, axes, [1.0])
     found = _in_blocks(
-        lambda part: {"lr": np.asarray(part.varied.values[0])}, made, 2, lambda n, total: None
+        lambda part: named({"lr": np.asarray(part.varied.values[0])}),
+        made,
+        2,
+        lambda n, total: None,
     )
-    assert found["lr"].tolist() == [0.1, 0.2, 0.3, 0.4, 0.5]
+    assert found["lr"].values.tolist() == [0.1, 0.2, 0.3, 0.4, 0.5]
 
 
 @pytest.mark.parametrize(

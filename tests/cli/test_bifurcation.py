@@ -2,8 +2,10 @@
 
 import json
 
+import numpy as np
 import pytest
 
+import samflow as sf
 from samflow.cli import run
 
 WELL = ["bifurcation", "--loss", "-y**2/2 + y**4/4", "--rho", "0.5", "--lr", "0.1"]
@@ -11,12 +13,20 @@ WELL = ["bifurcation", "--loss", "-y**2/2 + y**4/4", "--rho", "0.5", "--lr", "0.
 
 def test_pitchfork_and_picture(capsys, tmp_path):
     picture = tmp_path / "branches.pdf"
+    table, arrays = tmp_path / "events.csv", tmp_path / "branches.nc"
     arguments = ["--range", "0.1,2", "--start", "0", "-o", str(picture), "--json"]
-    assert run([*WELL, *arguments]) == 0
+    assert run([*WELL, *arguments, "-o", str(table), "-o", str(arrays)]) == 0
     out, _ = capsys.readouterr()
     assert picture.read_bytes().startswith(b"%PDF")
-    kinds = [point["kind"] for branch in json.loads(out) for point in branch["special"]]
+    found = json.loads(out)
+    kinds = [point["kind"] for branch in found["branches"] for point in branch["special"]]
     assert set(kinds) == {"pitchfork"}
+    assert [event["point"]["kind"] for event in found["events"]] == kinds
+    assert table.read_text().splitlines()[0].startswith("branch,period,kind,parameter,")
+    assert len(table.read_text().splitlines()) == 1 + len(kinds)
+    data = sf.load_dataset(arrays)
+    assert data["orbit_states"].dims == ("value", "start", "kept", "state")
+    np.testing.assert_allclose(data["parameter"], 1, atol=1e-8)  # of every pitchfork
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,10 @@
 
 import json
 
+import numpy as np
 import pytest
 
+import samflow as sf
 from samflow.cli import run
 
 QUARTIC = ["escape", "--loss", "quartic", "--lr", "0.05", "--paths", "400", "--rho", "0.5"]
@@ -42,6 +44,21 @@ def test_json_has_medians_counts_and_the_curve(capsys, tmp_path):
     capsys.readouterr()
     assert run(arguments) == 0
     assert "SAM: no median: the curve ends at 1, above 1/2" in capsys.readouterr().out
+
+
+def test_tables_and_arrays(tmp_path):
+    """A row for each rule; the arrays hold every path."""
+    arguments = [*QUARTIC, "--rule", "usam", "-o"]
+    for suffix in (".csv", ".nc", ".tex"):
+        assert run([*arguments, str(tmp_path / f"a{suffix}")]) == 0
+    header, *rows = (tmp_path / "a.csv").read_text().splitlines()
+    assert header.startswith("rule,median,interval_low,interval_high,share")
+    assert [row.split(",")[0] for row in rows] == ["gd", "usam"]
+    data = sf.load_dataset(tmp_path / "a.nc")
+    assert data["all_times"].dims == ("rule", "path")
+    inside = (data["all_status"] == "still inside").sum("path").values
+    np.testing.assert_array_equal(data["still_inside"].values, inside)
+    assert "toprule" in (tmp_path / "a.tex").read_text()
 
 
 def test_the_seed_decides_and_sgd_alone_is_one_row(capsys):

@@ -11,7 +11,8 @@ import samflow as sf
 from samflow import plots
 from samflow._checks import ArgumentError
 from samflow._status import Kind
-from samflow.plots._portrait import level_values, title
+from samflow.plots._portrait import name_of
+from samflow.plots.layers import level_values
 
 BOX = ((-1.5, 1.5), (-1.5, 1.5))
 
@@ -43,6 +44,18 @@ def test_each_fixed_point_has_one_mark_of_its_kind(trapped):
     assert np.array_equal(saddles, w[(kinds == Kind.saddle) & ~critical])
     assert saddles[:, 1] == pytest.approx([-np.sqrt(0.2), np.sqrt(0.2)], abs=1e-12)
     assert not drawn(ax, "fixed points saddle")
+
+
+def test_a_curve_of_fixed_points_is_a_line_for_each_stretch():
+    """GD on the valley at lr 0.4 is stable across where 1 + u² < 5."""
+    system = sf.Map(sf.losses.valley(), sf.GD(), lr=0.4)
+    found = sf.find_fixed_points(system, (-4, 4))
+    (ax,) = plots.portrait(system, (-4, 4), fixed_points=found).axes
+    (held,) = drawn(ax, "continuum attracting")
+    ends = held.get_xydata()[[0, -1]]
+    np.testing.assert_allclose(ends, [[-2, 0], [2, 0]], atol=1e-12)
+    assert [line.get_xydata()[:, 0].min() for line in drawn(ax, "continuum repelling")] == [-4, 2]
+    assert not any(str(line.get_gid()).startswith("fixed points") for line in ax.lines)
 
 
 def test_marks_of_different_kinds_differ():
@@ -98,7 +111,8 @@ def test_critical_points_of_normalised_sam_have_marks_of_their_own_and_no_direct
     here = [line.get_xydata().mean(axis=0) for line in ax.lines if "eigen" in str(line.get_gid())]
     for critical in (-1, 0, 1):
         assert all(np.linalg.norm(centre - [0, critical]) > 0.05 for centre in here)
-    assert kinds[0] in ax.get_legend_handles_labels()[1]
+    labels = [text for text in ax.get_legend_handles_labels()[1] if kinds[0] in text]
+    assert [text.endswith("(attracting)") for text in labels] == [True]
 
 
 def test_a_flow_has_streamlines_and_a_map_has_arrows_of_one_length():
@@ -204,7 +218,7 @@ def test_axes_given_are_drawn_on_and_bear_the_names_of_the_weights():
 
 def test_titles_use_the_symbols_of_the_theory():
     system = sf.Map(sf.losses.saddle(), sf.USAM(rho=0.5), lr=0.1, momentum=0.9)
-    assert title(system) == "USAM map, $ρ=0.5$, $η=0.1$, $β=0.9$"
+    assert name_of(system) == r"USAM map, $\rho=0.5$, $\eta=0.1$, $\beta=0.9$"
 
 
 def test_drawing_leaves_the_settings_of_matplotlib_alone():

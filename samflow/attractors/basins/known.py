@@ -1,127 +1,124 @@
-"""The attractors of a system: its fixed points first, then what orbits are seen to settle on."""
+"""The attractors among the fixed points and the critical points of a system."""
 
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import numpy as np
 
-from samflow._status import Kind
-from samflow.attractors.basins.capture import Region, ball, contracting
-from samflow.attractors.basins.records import Attractor
+from samflow._status import Kind, Verdict
+from samflow.attractors.basins.capture import ball, contracting, exponent, polished
+from samflow.attractors.basins.labelling import follow, watch
+from samflow.attractors.basins.records import Attractor, Region
+from samflow.attractors.basins.settled import LONGEST, cycles, periods
 from samflow.equilibria import FixedPoints
-from samflow.orbits import iterate
-from samflow.systems import AbstractFlow, AbstractMap, AbstractSystem, Map
+from samflow.proofs import certify_trap
+from samflow.systems import AbstractFlow, AbstractSystem, Map
 
 _HELD = (Kind.sliding, Kind.cycle, Kind.rotation, Kind.chaotic_trap, Kind.trap)
 """What holds orbits about a critical point without a Jacobian."""
+_CELLS, _STEPS = 4000, 500
+"""How hard a trap is tried to be proved: about a second at most."""
 _BESIDE = 1e-3
 """How far from such a point orbits begin that tell how far from it they stay, in units of rho."""
-_SETTLE, _WATCH, _STARTS = 5000, 2000, 16
+_SETTLE, _STARTS = 5000, 16
 _WIDER = 1.5
 """An orbit is held by such a point if it stays within so many times the distance seen."""
-_LONGEST = 64
-_REPEATS = 1e-9
-"""Relative: an orbit that comes so near to where it was is periodic."""
-_MOVES = 1e-6
-"""Relative: and one that moves so little in a step is no cycle, but slow."""
 _ARRIVED = 1e-6
 """Relative to the box: a sliding flow that ends this near to a critical point is held there."""
 
 
-class Known(NamedTuple):
-    """An attractor, the regions by which it is recognised, and how long an orbit must stay there.
-
-    Attributes:
-        attractor: what is reported.
-        regions: an orbit in one of them has come to the attractor.
-        stays: whether it must be there at two checks one after the other, since nothing says that
-            it does not leave.
-
-    """
-
-    attractor: Attractor
-    regions: tuple[Region, ...]
-    stays: bool
-
-    def holds(self, states: np.ndarray) -> np.ndarray:
-        """Say of states (N, state) whether they lie in a region."""
-        return np.any([region.holds(states) for region in self.regions], axis=0)
-
-
-def from_fixed_points(system: AbstractSystem, points: FixedPoints, extent: float) -> list[Known]:
-    """Return the attractors among the fixed points and the critical points."""
-    found = []
-    for stability in points.stability:
+def from_fixed_points(
+    system: AbstractSystem, points: FixedPoints, extent: float
+) -> list[Attractor]:
+    """Return the attractors among the fixed points and the critical points, in their order."""
+    found: list[tuple[int, Attractor]] = []
+    left = []
+    for i, (stability, sure) in enumerate(zip(points.stability, points.proved, strict=True)):
         state = np.asarray(stability.state)
         if stability.kind is Kind.attracting:
-            region = contracting(system, state, 1, extent)
-            if region.size > 0:
-                found.append(_point(state, region))
-        elif stability.kind in _HELD:
-            made = _held(system, stability.kind, state, extent)
-            found += [] if made is None else [made]
-    return found
+            region = contracting(system, state[None], 1, extent)
+            if region is not None:
+                rate = exponent(system, state, 1)
+                found.append((i, _made(stability.kind, state[None], region, rate, bool(sure), 1)))
+        elif stability.kind in _HELD and isinstance(system, AbstractFlow):
+            region = ball(state, _ARRIVED * extent)
+            found.append((i, _made(stability.kind, state[None], region, np.nan, bool(sure))))
+        elif stability.kind in _HELD and isinstance(system, Map):
+            trap = _proved(system, stability.kind, state, extent)
+            found += [] if trap is None else [(i, trap)]
+            left += [i] if trap is None else []
+    for i in left:
+        assert isinstance(system, Map)
+        known = [attractor for _, attractor in found]
+        held = _held(system, points, i, known, extent)
+        found += [(i, attractor) for attractor in held]
+    return [attractor for _, attractor in sorted(found, key=lambda pair: pair[0])]
 
 
-def _point(state: np.ndarray, region: Region) -> Known:
-    attractor = Attractor(Kind.attracting, state[None], 1, region.reach, "fixed point")
-    return Known(attractor, (region,), stays=False)
+def _made(
+    kind: Kind, points: np.ndarray, region: Region, rate: float, proved: bool, period: int = 0
+) -> Attractor:
+    return Attractor(kind, points, period, region.reach, "fixed point", rate, proved, region)
 
 
-def _held(system: AbstractSystem, kind: Kind, state: np.ndarray, extent: float) -> Known | None:
-    """Return what holds orbits about a critical point, with how far from it they stay."""
-    if isinstance(system, AbstractFlow):
-        region = ball(state, _ARRIVED * extent)
-        return Known(Attractor(kind, state[None], 0, region.size, "fixed point"), (region,), False)
-    assert isinstance(system, Map)
-    rho = system.rule.ascent_length(np.asarray(system.position(state))) or extent
+def _proved(system: Map, kind: Kind, state: np.ndarray, extent: float) -> Attractor | None:
+    """Return what a critical point holds if a trap about it is proved; see `certify_trap`."""
+    claim = certify_trap(system, state[: system.dim], max_cells=_CELLS, max_steps=_STEPS)
+    if claim.verdict is not Verdict.proved:
+        return None
+    (trap,) = claim.traps
+    if trap.form == "ellipsoid":
+        rows = np.array(trap.rows)
+        region = Region(state[None], (rows.T @ rows)[None] / trap.outer**2, 0, 1)
+    elif trap.num_returns == 1:
+        region = ball(state, trap.entered_from)
+    else:  # the box is left for some steps, in which orbits are within the radius
+        region = ball(state, trap.radius, every=4)
+    orbits = _beside(system, state)
+    period = int(np.bincount(periods(orbits)).argmax())
+    if not period:
+        return _made(kind, state[None], region, np.nan, True)
+    cycle = polished(system, orbits[0, -period:])
+    inner = contracting(system, cycle, period, extent)
+    if inner is not None and region.stays:
+        region = inner
+    elif inner is not None:
+        centres = np.concatenate([region.centres, inner.centres])
+        region = Region(centres, np.concatenate([region.metrics, inner.metrics]), 0, 1)
+    return _made(kind, cycle, region, exponent(system, cycle[0], period), True, period)
+
+
+def _beside(system: Map, state: np.ndarray) -> np.ndarray:
+    """Return what orbits from beside a critical point settle on, (starts, times, state)."""
+    at = np.asarray(system.position(state))
     random = np.random.default_rng(0).normal(size=(_STARTS, system.dim))
     random /= np.linalg.norm(random, axis=1, keepdims=True)
-    begin = np.asarray(system.position(state)) + _BESIDE * rho * random
-    settled = iterate(system, begin, num_steps=_SETTLE)
-    orbit = iterate(system, settled.final, num_steps=_WATCH, keep_every=1)
-    away = np.linalg.norm(np.asarray(orbit.states) - state, axis=2).max(axis=1)
-    stayed = away[np.isfinite(away) & (away < extent)]
-    if not len(stayed):
-        return None
-    region = ball(state, _WIDER * float(stayed.max()))
-    cycle = _period(np.asarray(orbit.states)[:, -_LONGEST - 1 :])
-    period = int(np.bincount(cycle).argmax()) if kind in (Kind.cycle, Kind.rotation) else 0
-    states = np.asarray(orbit.states)[0, -period:] if period else state[None]
-    return Known(Attractor(kind, states, period, region.size, "fixed point"), (region,), True)
+    length = system.rule.ascent_length(at) or float(np.linalg.norm(at)) or 1.0
+    begin = np.stack([np.asarray(system.lift(w)) for w in at + _BESIDE * length * random])
+    settled, _ = follow(system, begin, _SETTLE)
+    finite = np.isfinite(settled).all(axis=1)
+    return watch(system, settled[finite], LONGEST) if finite.any() else np.zeros((0, 1, len(state)))
 
 
-def _period(states: np.ndarray) -> np.ndarray:
-    """Return the least period of each orbit (N, steps, state), 0 where there is none."""
-    last = states[:, -1:]
-    gaps = np.abs(states[:, -2::-1] - last).max(axis=2)
-    size = np.abs(states).max(axis=(1, 2))[:, None]
-    near = gaps <= _REPEATS * size
-    moves = gaps[:, :1] > _MOVES * np.ptp(states, axis=1).max(axis=1, keepdims=True)
-    near &= moves | (np.arange(near.shape[1]) == 0)
-    return np.where(near.any(axis=1), 1 + near.argmax(axis=1), 0)
+def _held(
+    system: Map, points: FixedPoints, number: int, known: Sequence[Attractor], extent: float
+) -> list[Attractor]:
+    """Return what holds orbits about a critical point where no trap is proved.
 
-
-def from_orbits(
-    system: AbstractMap, states: np.ndarray, known: list[Known], extent: float
-) -> list[Known]:
-    """Return the attracting cycles that orbits at `states` (N, state) move on, each once.
-
-    A slow orbit near a fixed point is no cycle: it moves by less than a millionth of what a cycle
-    would in a step, and is left to go on.
+    These are the cycles that orbits from beside it come to; where they come to none, and stay
+    nearer than the next point, a ball that is as large as they go.
     """
-    orbit = np.asarray(iterate(system, states, num_steps=_LONGEST, keep_every=1).states)
-    periods = _period(orbit)
-    found: list[Known] = []
-    for one, period in zip(orbit, periods.tolist(), strict=True):
-        here = one[-1:]
-        if period < 2 or any(k.holds(here)[0] for k in [*known, *found]):
-            continue
-        cycle = one[-period:]
-        regions = tuple(contracting(system, z, period, extent) for z in cycle)
-        regions = tuple(region for region in regions if region.size > 0)
-        if not regions:
-            continue
-        reach = min(region.reach for region in regions)
-        attractor = Attractor(Kind.cycle, cycle, period, reach, "orbit")
-        found.append(Known(attractor, regions, stays=False))
-    return found
+    stability = points.stability[number]
+    state = np.asarray(stability.state)
+    orbits = _beside(system, state)
+    if not len(orbits):
+        return []
+    if found := cycles(system, orbits[:, -1], known, extent):
+        return [one._replace(found="fixed point") for one in found]
+    others = np.array([each.state for i, each in enumerate(points.stability) if i != number])
+    gaps = np.linalg.norm(others.reshape(-1, len(state)) - state, axis=1)
+    away = np.linalg.norm(orbits - state, axis=2).max(axis=1)
+    stayed = away[away < min([extent, *gaps])]
+    if not len(stayed):
+        return []
+    region = ball(state, _WIDER * float(stayed.max()), every=4)
+    return [_made(stability.kind, state[None], region, np.nan, False)]

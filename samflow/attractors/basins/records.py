@@ -1,6 +1,7 @@
 """Basins of attraction: which start ends where."""
 
 import enum
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, NamedTuple
 
 import equinox as eqx
@@ -11,6 +12,9 @@ from samflow._status import Kind
 from samflow._types import Box
 from samflow.records import AbstractRecord, Names, Provenance, axes
 
+_FEW = 64
+"""So many ellipsoids are tried one by one."""
+
 
 class Ending(enum.IntEnum):
     """What became of a start that came to no attractor; attractors count from 0 on."""
@@ -20,7 +24,11 @@ class Ending(enum.IntEnum):
     diverged = -2
     not_finite = -3
     undefined = -4
-    """It met a point where the system is not defined."""
+    """It met a point where the loss or the system is not defined, as log x at x ≤ 0."""
+    missing = -5
+    """It is in a chunk of a store that is not computed yet."""
+    outside = -6
+    """It begins outside the domain that the loss declares, and is not followed."""
 
     @property
     def label(self) -> str:
@@ -28,17 +36,69 @@ class Ending(enum.IntEnum):
         return self.name.replace("_", " ")
 
 
+class Region(NamedTuple):
+    """A union of ellipsoids (z − centre)ᵀ metric (z − centre) ≤ 1: an orbit in it has come.
+
+    Attributes:
+        centres: shape (ellipsoids, state).
+        metrics: shape (ellipsoids, state, state).
+        stays: how many steps an orbit must be in it at each of them, where nothing says that it
+            does not leave; 0 where the map or flow keeps the region.
+        every: how many steps, or how much time of a flow, lie between these.
+
+    """
+
+    centres: Annotated[np.ndarray, axes("ellipsoid", "state")]
+    metrics: Annotated[np.ndarray, axes("ellipsoid", "row", "state")]
+    stays: int
+    every: float
+
+    def holds(self, states: np.ndarray) -> np.ndarray:
+        """Say of states (N, state) whether they lie in it."""
+        inside = np.zeros(len(states), bool)
+        if len(self.centres) > _FEW and not np.ptp(self.metrics, axis=0).any():
+            from scipy.spatial import KDTree  # slow to import, and seldom needed
+
+            known = np.isfinite(states).all(axis=1)
+            root = np.linalg.cholesky(self.metrics[0])  # zᵀPz = ‖rootᵀ z‖²
+            tree = KDTree(self.centres @ root)
+            away = tree.query(states[known] @ root, distance_upper_bound=1.0)[0]
+            inside[known] = np.isfinite(away)
+            return inside
+        for centre, metric in zip(self.centres, self.metrics, strict=True):
+            away = states - centre
+            inside |= np.einsum("ni,ij,nj->n", away, metric, away) <= 1
+        return inside
+
+    def about(self, points: np.ndarray) -> "Region":
+        """Return the region of the first ellipsoid's form about other points."""
+        shape = (len(points), *self.metrics.shape[1:])
+        return self._replace(centres=points, metrics=np.broadcast_to(self.metrics[0], shape))
+
+    @property
+    def reach(self) -> float:
+        """The least radius of the largest balls in the ellipsoids."""
+        return float(1 / np.sqrt(np.linalg.eigvalsh(self.metrics)[:, -1].max()))
+
+
 class Attractor(NamedTuple):
     """What orbits come to.
 
     Attributes:
-        kind: attracting (a fixed point), cycle, rotation, trap, chaotic trap or sliding.
-        points: the fixed point, or all points of the cycle, shape (period, state); of a trap, a
-            rotation or sliding the critical point about which it lies.
+        kind: attracting (a fixed point), cycle, quasiperiodic or chaotic; about a critical point
+            of normalised SAM also rotation, trap, chaotic trap or sliding.
+        points: the fixed point, or all points of the cycle, shape (period, state); of a
+            quasiperiodic or chaotic attractor points on it; of a trap, a rotation or sliding the
+            critical point about which it lies.
         period: of a cycle; 1 for a fixed point, 0 where there is none.
         reach: orbits within this distance of a point of it, in the units of `points`, count as
             having come to it.
-        found: "fixed point", "cycle" or "orbit": how it was found.
+        found: "fixed point" or "orbit": how it was found.
+        exponent: the largest Lyapunov exponent, per step (flow: per unit of time); NaN where there
+            is no Jacobian.
+        proved: of a fixed point whether it is proved to exist; of what holds orbits about a
+            critical point whether orbits in `region` are proved to come to it and to stay.
+        region: orbits in it have come to the attractor.
 
     """
 
@@ -47,9 +107,16 @@ class Attractor(NamedTuple):
     period: int
     reach: float
     found: str
+    exponent: float
+    proved: bool
+    region: Annotated[Region, axes(hidden=True)]
 
     def __str__(self) -> str:
-        """Return kind, period and the first point."""
+        """Return kind, period and the first point, or where and how chaotic it is."""
+        if self.kind in (Kind.chaotic, Kind.quasiperiodic):
+            ends = zip(self.points.min(axis=0), self.points.max(axis=0), strict=True)
+            where = " × ".join(f"[{low:.3g}, {high:.3g}]" for low, high in ends)
+            return f"{self.kind} in {where}, exponent {self.exponent:.3g}"
         at = ", ".join(f"{x:.4g}" for x in self.points[0])
         of = f" of period {self.period}" if self.period > 1 else ""
         return f"{self.kind}{of} at ({at})"
@@ -105,10 +172,7 @@ class Basins(AbstractRecord):
 
     def names(self) -> dict[int, str]:
         """Return what each label that occurs means."""
-        made = {i: str(attractor) for i, attractor in enumerate(self.attractors)}
-        made |= {int(ending): ending.label for ending in Ending}
-        present = set(self.labels.tolist()) | set(range(len(self.attractors)))
-        return {label: made[label] for label in sorted(present, key=_order)}
+        return names_of(self.attractors, np.unique(self.labels).tolist())
 
     def shares(self) -> dict[int, Share]:
         """Return the share of each label that occurs.
@@ -117,7 +181,7 @@ class Basins(AbstractRecord):
         too wide.
         """
         n = len(self.labels)
-        return {label: _wilson(int((self.labels == label).sum()), n) for label in self.names()}
+        return {label: wilson(int((self.labels == label).sum()), n) for label in self.names()}
 
     @property
     def outcomes(self) -> Annotated[tuple[Outcome, ...], axes("outcome", prefix="outcome_")]:
@@ -128,25 +192,47 @@ class Basins(AbstractRecord):
     def to_dict(self) -> dict[str, Any]:
         """Return counts and attractors, and labels as a list."""
         made = super().to_dict()
+        made["attractors"] = [
+            {name: value for name, value in one.items() if name != "region"}
+            for one in made["attractors"]
+        ]
         made["shares"] = {self.names()[k]: v._asdict() for k, v in self.shares().items()}
         return made
 
     def __str__(self) -> str:
         """Return one line for each attractor and ending, with its share."""
-        shares = self.shares()
-        lines = [f"{len(self.labels)} starts, {len(self.attractors)} attractors"]
-        for label, name in self.names().items():
-            part = shares[label]
-            lines.append(f"  {name}: {part.fraction:.2%} [{part.low:.2%}, {part.high:.2%}]")
-        return "\n".join(lines)
+        values, times = np.unique(self.labels, return_counts=True)
+        counts = dict(zip(values.tolist(), times.tolist(), strict=True))
+        return told(len(self.labels), self.attractors, counts)
+
+
+def names_of(attractors: Sequence[Attractor], present: Iterable[int]) -> dict[int, str]:
+    """Return what each attractor, and each ending that is present, is called, in their order."""
+    made = {i: str(attractor) for i, attractor in enumerate(attractors)}
+    made |= {int(ending): ending.label for ending in Ending}
+    shown = set(map(int, present)) | set(range(len(attractors)))
+    return {label: made[label] for label in sorted(shown, key=_order)}
+
+
+def told(starts: int, attractors: Sequence[Attractor], counts: Mapping[int, int]) -> str:
+    """Return one line for each attractor and ending, with its share."""
+    lines = [f"{starts} starts, {len(attractors)} attractors"]
+    total = sum(counts.values())
+    for label, name in names_of(attractors, counts).items():
+        part = wilson(counts.get(label, 0), total)
+        lines.append(f"  {name}: {part.fraction:.2%} [{part.low:.2%}, {part.high:.2%}]")
+    return "\n".join(lines)
 
 
 def _order(label: int) -> tuple[bool, int]:
     return label < 0, abs(label)
 
 
-def _wilson(count: int, n: int) -> Share:
+def wilson(count: int, n: int) -> Share:
+    """Return a share with its interval; of nothing, NaN."""
     from scipy.stats import binomtest  # slow to import, and seldom needed
 
+    if not n:
+        return Share(np.nan, np.nan, np.nan)
     interval = binomtest(count, n).proportion_ci(method="wilson")
     return Share(count / n, float(interval.low), float(interval.high))

@@ -1,6 +1,6 @@
-"""Charts of a critical point over rho and lr."""
+"""Charts of critical points over rho and lr, or any two numbers."""
 
 from samflow.attractors.charts._chart import stability_chart
-from samflow.attractors.charts.records import Chart
+from samflow.attractors.charts.records import AttractorChart, Boundary, Chart
 
-__all__ = ["Chart", "stability_chart"]
+__all__ = ["AttractorChart", "Boundary", "Chart", "stability_chart"]

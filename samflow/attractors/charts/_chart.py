@@ -1,38 +1,57 @@
-"""What a critical point is over rho and lr, and what theory says of it."""
+"""What critical points are over a plane of two numbers, and what theory says of them."""
 
-import jax
-import jax.numpy as jnp
+import os
+from collections.abc import Callable
+from typing import Any, overload
+
 import numpy as np
 
-from samflow import _checks, theory
-from samflow._status import Status
+from samflow import _checks
 from samflow._types import ArrayLike
-from samflow.attractors.charts.records import Boundary, Chart
-from samflow.attractors.sweep import Sweep, sweep
-from samflow.equilibria import classify
+from samflow.attractors.charts import everywhere, point
+from samflow.attractors.charts.plane import make_plane
+from samflow.attractors.charts.records import AttractorChart, Chart
+from samflow.attractors.charts.stored import Place, in_chunks
+from samflow.attractors.chunks import of_array
 from samflow.losses.base import AbstractLoss
-from samflow.records import provenance
-from samflow.rules import GD
 from samflow.rules.base import AbstractRule
-from samflow.systems import Flow, Map
 
-_BESIDE = 1e-3
-"""How far from the point orbits begin, in units of the ascent length, else of 1 + ‖w‖."""
-_LEFT = 5.0
-"""An orbit that ends farther away than so many steps are long has left."""
+Progress = Callable[[int, int], None]
 
 
+@overload
+def stability_chart(
+    loss: AbstractLoss, rule: AbstractRule, w: ArrayLike, **numbers: Any
+) -> Chart: ...
+
+
+@overload
+def stability_chart(
+    loss: AbstractLoss, rule: AbstractRule, w: None = None, **numbers: Any
+) -> AttractorChart: ...
+
+
+@_checks.untraced(None)
 def stability_chart(
     loss: AbstractLoss,
     rule: AbstractRule,
-    w: ArrayLike,
+    w: ArrayLike | None = None,
     *,
-    rho: ArrayLike,
     lr: ArrayLike,
-    momentum: float = 0.0,
+    rho: ArrayLike | None = None,
+    momentum: ArrayLike = 0.0,
+    box: Any = None,
     num_steps: int = 2000,
-) -> Chart:
-    """Say what a critical point is for the map of a rule, over a grid of rho and lr.
+    num_starts: int = 16,
+    seed: int = 0,
+    gradient_norm: float | None = None,
+    progress: Progress = lambda done, total: None,
+    store: str | os.PathLike[str] | None = None,
+    part: tuple[int, int] | None = None,
+    chunk_cells: int | None = None,
+    **numbers: ArrayLike,
+) -> Chart | AttractorChart:
+    """Say what critical points are for the map of a rule, over a grid of two numbers.
 
     >>> import jax; jax.config.update("jax_enable_x64", True)
     >>> import samflow as sf
@@ -46,140 +65,83 @@ def stability_chart(
     A rule with a Jacobian at the point is classified by it, and `binding` names the condition that
     fails, or that is nearest to. One without, as SAM, is followed from beside the point.
 
+    Without `w` the critical points of a box are found, each is decided in this way, and random
+    starts are followed to see whether orbits end elsewhere:
+
+    >>> quartic = sf.loss("x**2/2 - y**2/2 + y**4/4")
+    >>> usam, box = sf.USAM(rho=0.1), (-2, 2)
+    >>> chart = stability_chart(quartic, usam, box=box, rho=[0.5, 2.0], lr=[0.1, 0.3])
+    >>> chart.what.tolist()
+    [['2 minima only', '2 minima only'], ['2 minima and saddle', 'saddle only']]
+
+    Theory's curves (`boundaries`) are 0 = ηU(λ) and ηU(λ) = κ for each eigenvalue of a rule with a
+    Jacobian. Of one without there is the rho at which its flow lets go, proved on the loss; of SAM
+    also the limits of the 2-cycle of the quadratic part, and on losses of one weight where cycles
+    of up to 8 steps begin and end on the loss itself (docs/theory, rotation). All are drawn where
+    both numbers are among rho, lr, momentum and eps.
+
     Args:
         loss: the loss.
-        rule: a rule with a `rho`; its own value plays no part.
-        w: the critical point.
-        rho: values of rho, a row.
-        lr: values of lr, a row, all > 0.
-        momentum: of the map.
-        num_steps: of the orbits for period, exponent and sharpness.
+        rule: a rule; its own numbers hold for what is not given.
+        w: the critical point. By default all in the box.
+        lr: step size, > 0. Two of lr, rho, momentum and `numbers` are rows of values.
+        rho: the rule's rho.
+        momentum: of the map, heavy ball.
+        box: without `w`: a pair (low, high) for each weight, or one for all. By default the
+            domain of the loss.
+        num_steps: of orbits.
+        num_starts: without `w`: random starts in the box.
+        seed: of these.
+        gradient_norm: at which to draw SAM's edge of stability (Long and Bartlett 2024).
+        progress: with a store: is called with how many cells are done, of how many.
+        store: a folder for chunks of the plane, each written when it is done (zarr), as of `sweep`.
+            The same call goes on where it was stopped.
+        part: with a store: (i, n) computes the i-th, from 1, of n parts of the chunks.
+        chunk_cells: with a store: cells of a chunk at most.
+        **numbers: other numbers of the rule, or of the loss, by name.
+
+    Returns:
+        A `Chart`; without `w` an `AttractorChart`. In cells that are not in the store yet the word
+        is "missing", whole numbers are −1, and others NaN.
+
+    Not guaranteed: orbits decide after `num_steps`. What leaves more slowly "stays", and an
+    attractor away from the points that no random start comes to is missed.
 
     Raises:
-        ArgumentError: for a rule without rho, a point that is not critical, or values out of
-            range.
+        ArgumentError: for a point that is not critical, no box, other than two rows, unknown
+            numbers, values out of range, or a store that `sweep` would refuse.
+        ImportError: for a store where zarr is not installed.
 
     """
     _checks.double_precision("`stability_chart`")
     _checks.instance("loss", loss, AbstractLoss, "Use `sf.loss` to make one.")
     _checks.instance("rule", rule, AbstractRule, "Use an instance, such as `sf.USAM(rho=0.1)`.")
-    if not hasattr(rule, "rho"):
-        raise _checks.ArgumentError(
-            f"Argument `rule` must have a rho, but is {rule.name}. Use `sf.USAM(rho=0.1)`, or "
-            "`sf.sweep` for other numbers."
+    _checks.count("num_steps", num_steps)
+    if gradient_norm is not None:
+        _checks.positive("gradient_norm", gradient_norm)
+    plane = make_plane(loss, rule, {"rho": rho, **numbers, "momentum": momentum, "lr": lr})
+    settings = {"num_steps": str(num_steps), "gradient_norm": str(gradient_norm)}
+    to = Place(store, part, chunk_cells, progress, settings)
+    if w is not None:
+        where = point.critical_point("w", loss, w)
+        cells = in_chunks(
+            plane,
+            lambda part: point.of_cells(part, where, num_steps, gradient_norm),
+            to.about(point=of_array(where.w)),
         )
-    at_point = classify(Flow(loss, GD()), w)
-    if at_point.status is not Status.located or at_point.curvature is None:
+        return point.chart(plane, where, cells, num_steps, gradient_norm)
+    domain = loss.domain if box is None else box
+    if domain is None:
         raise _checks.ArgumentError(
-            f"Argument `w` must be a critical point, but {_checks.excerpt(w)} is about "
-            f"{at_point.distance:.3g} away from one. Use `find_fixed_points`."
+            f"Argument `box` must be given without `w`, because {loss.name} has no domain of its "
+            "own."
         )
-    curvature = np.asarray(at_point.curvature)
-    point = np.asarray(at_point.state)
-    system = Map(loss, rule, lr=0.1, momentum=momentum)
-    grid = {"rho": rho, "lr": lr}
-    length = rule.ascent_length(point) or float(1 + np.linalg.norm(point))
-    start = point + _BESIDE * length * np.ones(len(point)) / np.sqrt(len(point))
-    periods = sweep(system, grid, "period", w0=start, num_steps=num_steps)
-    growth = sweep(system, grid, "exponent", w0=start, num_steps=num_steps)
-    ends = sweep(system, grid, "sharpness", w0=start, num_steps=num_steps)
-    rhos, lrs = periods.axes["rho"], periods.axes["lr"]
-    linear = rule.has_closed_form
-    if linear:
-        what = sweep(system, grid, "classify", w0=point)["kind"]
-        binding = _binding(system, curvature, rhos, lrs)
-    else:
-        final = sweep(system, grid, "orbit", w0=start, num_steps=num_steps)["final"]
-        away = np.linalg.norm(final[..., : len(point)] - point, axis=-1)
-        what = _by_orbits(periods, away > _LEFT * _jumps(loss, point, rhos, lrs))
-        binding = np.full(what.shape, "")
-    return Chart(
-        rho=rhos,
-        lr=lrs,
-        what=what,
-        binding=binding,
-        period=periods["period"],
-        exponent=growth["exponent"],
-        sharpness=ends["sharpness"],
-        boundaries=_boundaries(system, curvature, rhos, lrs) if linear else (),
-        point=tuple(point.tolist()),
-        by_jacobian=linear,
-        provenance=provenance(system.describe(), num_steps=num_steps),
+    sides = np.asarray(_checks.box("box", domain, loss.dim))
+    starts = everywhere.Starts(sides, _checks.count("num_starts", num_starts, minimum=0), seed)
+    found = everywhere.find_points(plane, starts)
+    cells = in_chunks(
+        plane,
+        lambda part: everywhere.of_cells(part, starts, found, num_steps),
+        to.about(box=of_array(sides), starts=f"{num_starts} of seed {seed}"),
     )
-
-
-def _jumps(loss: AbstractLoss, point: np.ndarray, rhos: np.ndarray, lrs: np.ndarray) -> np.ndarray:
-    """Return lr·max‖g(w + rho e)‖, e an eigenvector of H or −e: how long a step is beside w."""
-    vectors = np.linalg.eigh(np.asarray(loss.hessian(jnp.asarray(point))))[1].T
-    sides = np.concatenate([vectors, -vectors])
-    ascents = jnp.asarray(point + rhos[:, None, None] * sides)
-    gradients = np.asarray(jax.vmap(jax.vmap(loss.gradient))(ascents))
-    return np.linalg.norm(gradients, axis=-1).max(axis=1)[:, None] * lrs
-
-
-def _by_orbits(found: Sweep, far: np.ndarray) -> np.ndarray:
-    """Say what an orbit from beside the point does, from where it ends and its period."""
-    goes_on = [Status.converged.label, Status.out_of_steps.label]
-    left = far | ~np.isin(found["status"], goes_on)
-    period = found["period"]
-    names = {0: "stays", 1: "attracting"} | {
-        p: f"cycle of period {p}" for p in range(2, int(period.max()) + 1)
-    }
-    return np.where(left, "leaves", np.vectorize(names.get)(period))
-
-
-def _scaled(system: Map, curvature: np.ndarray, rhos: np.ndarray, lrs: np.ndarray) -> np.ndarray:
-    """Return ηU(λ), shape (rho, lr, λ)."""
-    import sympy
-
-    from samflow.theory.symbols import lam, rho
-
-    family = system.rule.family
-    assert family is not None  # the rule has a closed form
-    eps = float(getattr(system.rule, "eps", 1.0))
-    function = sympy.lambdify((lam, rho), theory.effective_curvature(family), "numpy")
-    radii = rhos / eps if "eps" in system.rule.windows else rhos
-    values = function(curvature[None, :], radii[:, None]) + 0 * radii[:, None]
-    return values[:, None, :] * lrs[None, :, None]
-
-
-def _flip(system: Map) -> float:
-    scheme = "none" if system.momentum is None else "heavy_ball"
-    beta = 0.0 if system.momentum is None else float(system.momentum)
-    return float(theory.evaluate(theory.flip_threshold(scheme), momentum=beta))
-
-
-def _binding(system: Map, curvature: np.ndarray, rhos: np.ndarray, lrs: np.ndarray) -> np.ndarray:
-    """Name the condition 0 < ηU(λ) < κ that fails most, or that is nearest to failing."""
-    kappa = _flip(system)
-    x = _scaled(system, curvature, rhos, lrs)
-    slack = np.stack([x, kappa - x], axis=-1)  # of each λ: passes +1, flips
-    worst = slack.reshape(*slack.shape[:2], -1).argmin(axis=-1)
-    names = [
-        name for lam in curvature for name in (f"λ = {lam:.6g} passes +1", f"λ = {lam:.6g} flips")
-    ]
-    return np.array(names)[worst]
-
-
-def _boundaries(
-    system: Map, curvature: np.ndarray, rhos: np.ndarray, lrs: np.ndarray
-) -> tuple[Boundary, ...]:
-    """Return U = 0 and ηU = κ of each eigenvalue, within the grid."""
-    kappa = _flip(system)
-    fine = np.linspace(rhos.min(), rhos.max(), 400)
-    one = np.array([1.0])
-    u = _scaled(system, curvature, fine, one)[:, 0]
-    found = []
-    for k, lam in enumerate(curvature):
-        signs = np.flatnonzero(np.diff(np.sign(u[:, k])) != 0)
-        for i in signs:
-            a, b = u[i, k], u[i + 1, k]
-            at = fine[i] - a * (fine[i + 1] - fine[i]) / (b - a)
-            ends = np.array([lrs.min(), lrs.max()])
-            found.append(Boundary(f"λ = {lam:.6g} passes +1", np.full(2, at), ends))
-        with np.errstate(divide="ignore"):
-            edge = np.where(u[:, k] > 0, kappa / u[:, k], np.nan)
-        inside = (edge >= lrs.min()) & (edge <= lrs.max())
-        if inside.any():
-            found.append(Boundary(f"λ = {lam:.6g} flips", fine, np.where(inside, edge, np.nan)))
-    return tuple(found)
+    return everywhere.chart(plane, starts, found, cells, num_steps, gradient_norm)

@@ -24,6 +24,7 @@ _PERIODIC = 1e-9
 _BESIDE = 1e-3
 
 
+@_checks.untraced()
 def families(
     system: AbstractMap | AbstractFlow,
     w0: ArrayLike,
@@ -120,6 +121,9 @@ def _switched(
         new = switch_branch(system, branch, at)
     except _checks.ArgumentError:
         return None
-    middle = len(new) // 2
-    place = (float(new.parameter[middle]), new.states[middle], new.period)
+    # Near the bifurcation all that meets there looks the same.
+    away = np.abs((new.states - np.asarray(at.state)) / new.unit[:-1]).max(axis=1)
+    away += np.abs(new.parameter - at.parameter) / new.unit[-1]
+    far = int(away.argmax())
+    place = (float(new.parameter[far]), new.states[far], new.period)
     return None if any(_holds(system, other, *place) for other in known) else new

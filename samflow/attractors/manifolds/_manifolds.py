@@ -27,8 +27,11 @@ _TOLERANCES = (1e-8, 1e-10)
 _GROWN = 10.0
 """Images of the first piece, in units of those that a linear map needs to cross the box."""
 _MOST_IMAGES = 100_000
+_SAME = 128
+"""The number of images is a multiple of this: few numbers are compiled."""
 
 
+@_checks.untraced()
 def manifolds(
     system: AbstractMap | AbstractFlow,
     w: ArrayLike,
@@ -120,7 +123,7 @@ def _arm(
     once: AbstractMap = Twice(system) if value < 0 else system
     rate = abs(np.log(abs(value))) * (2 if value < 0 else 1)
     across = np.log(1 / _BESIDE) / rate
-    images = min(int(np.ceil(_GROWN * across)) + 8, _MOST_IMAGES)
+    images = min(_SAME * int(np.ceil(_GROWN * across / _SAME + 0.1)), _MOST_IMAGES)
     z = jnp.asarray(saddle)
     return grow(
         Inverse(once, z, once.jacobian(z)) if stable else once,

@@ -7,7 +7,10 @@ images are near enough and turn little (after Hobson 1993).
 
 from typing import NamedTuple
 
+import equinox as eqx
+import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 
 from samflow._status import Status
 from samflow.attractors.manifolds.records import Arm, End
@@ -46,9 +49,10 @@ class Limits(NamedTuple):
     num_images: int
 
 
+@np.errstate(over="ignore", invalid="ignore")  # images that run away; none is kept
 def grow(system: AbstractMap, saddle: np.ndarray, start: np.ndarray, limits: Limits) -> Arm:
     """Return the arm that begins at `saddle` and goes through `start`, which is beside it."""
-    image = np.asarray(system.step(start))
+    image = np.asarray(_step(system, jnp.asarray(start)))
     if not np.isfinite(image).all():
         return Arm(np.vstack([saddle, start]), 0.0, End.no_inverse)
     shares = np.linspace(0.0, 1.0, _FIRST, endpoint=False)
@@ -77,13 +81,21 @@ def within(points: np.ndarray, limits: Limits) -> np.ndarray:
     return np.all((points >= limits.low) & (points <= limits.high), axis=-1)
 
 
+@eqx.filter_jit
+def _step(system: AbstractMap, z: Array) -> Array:
+    return system.step(z)
+
+
 def _domain(start: np.ndarray, image: np.ndarray, shares: np.ndarray) -> np.ndarray:
     return start + shares[:, None] * (image - start)
 
 
 def _images(system: AbstractMap, points: np.ndarray, limits: Limits) -> np.ndarray:
-    """Return D and its images, shape (points, images, 2); the number of points is padded."""
-    size = 1 << max(5, int(np.ceil(np.log2(len(points)))))
+    """Return D and its images, shape (points, images, 2).
+
+    The number of points is padded to one of few sizes, which are compiled.
+    """
+    size = _FIRST * 4 ** max(0, int(np.ceil(np.log2(len(points) / _FIRST) / 2)))
     padded = np.concatenate([points, np.broadcast_to(points[-1], (size - len(points), 2))])
     found = iterate(system, padded, num_steps=limits.num_images, keep_every=1, escape_radius=1e12)
     states = np.array(found.states)

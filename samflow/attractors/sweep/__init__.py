@@ -2,5 +2,6 @@
 
 from samflow.attractors.sweep._sweep import sweep
 from samflow.attractors.sweep.records import Sweep
+from samflow.attractors.sweep.stored import StoredSweep
 
-__all__ = ["Sweep", "sweep"]
+__all__ = ["StoredSweep", "Sweep", "sweep"]

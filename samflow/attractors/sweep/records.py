@@ -17,6 +17,8 @@ class Sweep(AbstractRecord):
             statuses are words.
         quantity: what was swept: the name of an analysis, or of a function.
         compiled: whether the whole grid ran in one program; else cell by cell.
+        dims: the names of further axes of the values, by name.
+        units: of values that have one, by name.
 
     """
 
@@ -25,6 +27,8 @@ class Sweep(AbstractRecord):
     quantity: str = eqx.field(static=True)
     compiled: bool = eqx.field(static=True)
     provenance: Provenance = eqx.field(static=True)
+    dims: dict[str, tuple[str, ...]] = eqx.field(default_factory=dict)
+    units: dict[str, str] = eqx.field(default_factory=dict)
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self.values[name]
@@ -45,8 +49,10 @@ class Sweep(AbstractRecord):
 
         variables: dict[str, Any] = {"quantity": self.quantity, "compiled": self.compiled}
         for name, array in self.values.items():
-            more = tuple(f"{name}_{i}" for i in range(array.ndim - len(self.axes)))
-            variables[name] = ((*self.axes, *more), as_array(array))
+            number = array.ndim - len(self.axes)
+            more = self.dims.get(name) or tuple(f"{name}_{i}" for i in range(number))
+            units = {"units": self.units[name]} if name in self.units else {}
+            variables[name] = ((*self.axes, *more), as_array(array), units)
         return xarray.Dataset(variables, coords=dict(self.axes), attrs=attributes(self))
 
     def __str__(self) -> str:

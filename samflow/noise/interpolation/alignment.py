@@ -55,6 +55,7 @@ class AlignmentBound(AbstractRecord):
         )
 
 
+@_checks.untraced()
 def alignment_bound(
     system: StochasticMap, w: ArrayLike, *, corrected: bool = False
 ) -> AlignmentBound:

@@ -89,6 +89,7 @@ class MeanSquareRate(AbstractRecord):
         return text
 
 
+@_checks.untraced()
 def mean_square_rate(
     system: StochasticMap,
     w: ArrayLike,

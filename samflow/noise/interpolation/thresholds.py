@@ -64,6 +64,7 @@ class StabilityThreshold(AbstractRecord):
         return (self.low + self.high) / 2
 
 
+@_checks.untraced()
 def stability_threshold(
     system: StochasticMap,
     w: ArrayLike,

@@ -69,6 +69,7 @@ class TypicalRate(AbstractRecord):
         return text if self.status is Status.reached_end else f"{text}; {self.status.label}"
 
 
+@_checks.untraced()
 def typical_rate(
     system: StochasticMap,
     w: ArrayLike,

@@ -1,0 +1,241 @@
+"""Which attractor each start comes to, of attractors that are given; every start by itself."""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from samflow._status import Status
+from samflow.attractors.basins.records import Attractor, Ending, Region
+from samflow.orbits._integrate import solve_flow
+from samflow.orbits._iterate import MapSettings, run_map, start_states
+from samflow.systems import AbstractFlow, AbstractMap, AbstractSystem
+from samflow.systems.leaves import Varied
+
+FIRST_STEPS = 250
+"""Steps of the first round; each later one makes twice as many."""
+FIRST_TIME = 10.0
+SLAB, _LARGE_SLAB, _MANY = 512, 16384, 65536
+"""Orbits are followed in parts of the first size, of more than the last in parts of the second."""
+ESCAPE_RADIUS = 1e6
+_CHECK_EVERY = 50
+"""Steps between looks at which orbits have left."""
+_RTOL, _ATOL, _MOST_STEPS = 1e-8, 1e-10, 100_000
+_ENDINGS = {
+    Status.diverged: Ending.diverged,
+    Status.not_finite: Ending.not_finite,
+    Status.undefined: Ending.undefined,
+    Status.step_size_vanished: Ending.undefined,
+}
+
+
+class Labels(NamedTuple):
+    """What became of each start.
+
+    Attributes:
+        labels: the number of its attractor, or a negative `Ending`, shape (starts,).
+        steps: after how many steps (or which time) it was seen to be there; -1 if never.
+        states: where each orbit was when it was last looked at, shape (starts, state).
+
+    """
+
+    labels: np.ndarray
+    steps: np.ndarray
+    states: np.ndarray
+
+
+def label(
+    system: AbstractSystem,
+    starts: np.ndarray,
+    attractors: Sequence[Attractor],
+    *,
+    longest: float,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Labels:
+    """Say to which of the attractors each start comes.
+
+    The result for a start does not depend on which others are given with it: starts may be
+    labelled in any parts.
+
+    Args:
+        system: the map or flow.
+        starts: weights (N, dim) or states (N, state).
+        attractors: of this system, as `find_attractors` returns them.
+        longest: how many steps, or how much time of a flow, orbits are followed at most.
+        progress: is called after each round with how many starts are decided, of how many.
+
+    """
+    orbits = Orbits(system, starts, longest)
+    while orbits.going:
+        orbits.advance()
+        orbits.decide(attractors)
+        progress(len(starts) - len(orbits.open), len(starts))
+    return orbits.labels
+
+
+class Orbits:
+    """The state of many orbits: which are decided, and where the others are."""
+
+    def __init__(self, system: AbstractSystem, starts: np.ndarray, longest: float) -> None:
+        self._system, self._longest = system, longest
+        number = len(starts)
+        self._length = FIRST_TIME if isinstance(system, AbstractFlow) else FIRST_STEPS
+        self.made = 0.0
+        self.open = np.arange(number)
+        unresolved = np.full(number, int(Ending.unresolved))
+        states = np.array(start_states(system, starts, anywhere=True))
+        self.labels = Labels(unresolved, np.full(number, -1.0), states)
+        self._settle(np.where(outside(system, starts), int(Ending.outside), self._undefined()))
+
+    @property
+    def going(self) -> bool:
+        """Whether any orbit is undecided and may be followed further."""
+        return len(self.open) > 0 and self.made < self._longest
+
+    @property
+    def states(self) -> np.ndarray:
+        """Where the undecided orbits are, shape (open, state)."""
+        return self.labels.states[self.open]
+
+    def advance(self) -> None:
+        """Follow the undecided orbits for a round, twice as long as the last one."""
+        length = min(self._length, self._longest - self.made)
+        final, status = follow(self._system, self.states, length)
+        self._length *= 4 if isinstance(self._system, AbstractFlow) else 2
+        self.made += length
+        self.labels.states[self.open] = final
+        ended = np.full(len(final), int(Ending.unresolved))
+        ended[~np.isfinite(final).all(axis=1)] = int(Ending.not_finite)
+        for code, ending in _ENDINGS.items():
+            ended[status == code] = int(ending)
+        self._settle(ended)
+        self._settle(self._undefined())
+
+    def _undefined(self) -> np.ndarray:
+        """Label the undecided orbits that are at a point where the loss has no value.
+
+        Its gradient may have one there: 1/x is the derivative of log x, and goes on below 0.
+        """
+        found = np.full(len(self.open), int(Ending.unresolved))
+        if len(found) and hasattr(self._system, "loss"):
+            found[_has_no_value(self._system, self.states)] = int(Ending.undefined)
+        return found
+
+    def decide(self, attractors: Sequence[Attractor]) -> None:
+        """Label the orbits that have come to one of the attractors."""
+        states = self.states
+        found = np.full(len(states), int(Ending.unresolved))
+        # Regions that are kept decide first: an orbit may pass another region on its way to one.
+        for i in sorted(range(len(attractors)), key=lambda i: attractors[i].region.stays):
+            region = attractors[i].region
+            left = np.flatnonzero(found == Ending.unresolved)
+            here = left[region.holds(states[left])]
+            if len(here) and region.stays:
+                others = [*attractors[:i], *attractors[i + 1 :]]
+                here = here[_stay(self._system, states[here], region, others)]
+            found[here] = i
+        self._settle(found)
+
+    def _settle(self, found: np.ndarray) -> None:
+        """Give labels to the undecided orbits that are decided by `found`."""
+        done = found != Ending.unresolved
+        chosen = self.open[done]
+        self.labels.labels[chosen] = found[done]
+        self.labels.steps[chosen] = self.made
+        self.open = self.open[~done]
+
+
+def outside(system: AbstractSystem, starts: np.ndarray) -> np.ndarray:
+    """Say of starts whether they lie outside the domain that the loss declares."""
+    domain = getattr(getattr(system, "loss", None), "domain", None)
+    if domain is None:
+        return np.zeros(len(starts), bool)
+    low, high = np.array(domain).T
+    w = starts[:, : system.dim]
+    return ~np.all((low <= w) & (w <= high), axis=1)
+
+
+def _has_no_value(system: Any, states: np.ndarray) -> np.ndarray:
+    """Say of states whether the loss is NaN there."""
+    return np.isnan(_in_slabs(lambda part: (_losses(system, jnp.asarray(part)),), states)[0])
+
+
+@eqx.filter_jit
+def _losses(system: Any, states: Array) -> Array:
+    return jax.lax.map(lambda z: system.loss(system.position(z)), states, batch_size=1024)
+
+
+def _stay(
+    system: AbstractSystem, states: np.ndarray, region: Region, others: Sequence[Attractor]
+) -> np.ndarray:
+    """Say of states in a region whether their orbits stay, and not only about another attractor."""
+    visited = watch(system, states, region.stays, every=region.every)
+    points = visited.reshape(-1, visited.shape[2])
+
+    def always(region: Region) -> np.ndarray:
+        return np.all(region.holds(points).reshape(visited.shape[:2]), axis=1)
+
+    stay = always(region)
+    for other in others:
+        inside = other.points[region.holds(other.points)]
+        if len(inside) and len(region.centres) > 1:
+            stay &= ~always(region.about(inside))
+    return stay
+
+
+def follow(
+    system: AbstractSystem, states: np.ndarray, length: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return where orbits are after a number of steps or a time, and the status of each."""
+    run = functools.partial(_run, system, length=length, times=1)
+    _, final, status = _in_slabs(run, states)
+    return final, status
+
+
+def watch(
+    system: AbstractSystem, states: np.ndarray, times: int, *, every: float = 1, slab: int = SLAB
+) -> np.ndarray:
+    """Return states of orbits, `every` so many steps or so much time; (N, times + 1, state)."""
+    run = functools.partial(_run, system, length=times * every, times=times)
+    kept, final, status = _in_slabs(run, states, slab)
+    # Of a map, what follows a state at rest is not kept: it is the same.
+    rests = status == Status.converged
+    return np.where((rests[:, None] & np.isnan(kept).any(axis=2))[..., None], final[:, None], kept)
+
+
+def _run(
+    system: AbstractSystem, states: np.ndarray, *, length: float, times: int
+) -> tuple[Any, ...]:
+    """Return states at a number of times, the last state, and the status of each orbit.
+
+    Orbits are followed on from anywhere: the domain of the loss is asked for at the start alone.
+    """
+    if isinstance(system, AbstractMap):
+        every = int(length) // times
+        settings = MapSettings(int(length), every, _CHECK_EVERY, 0.0, ESCAPE_RADIUS, 0)
+        settings = jax.tree.map(jnp.asarray, settings)
+        one = jnp.asarray(1.0)
+        return run_map(system, jnp.asarray(states), settings, times + 1, Varied(), one)[:3]
+    assert isinstance(system, AbstractFlow)
+    moments = jnp.linspace(0.0, length, times + 1)
+    settings = (moments, *map(jnp.asarray, (_RTOL, _ATOL, ESCAPE_RADIUS)))
+    kept, status, _, _ = solve_flow(system, jnp.asarray(states), settings, _MOST_STEPS)
+    return kept, kept[:, -1], status
+
+
+def _in_slabs(
+    run: Callable[[np.ndarray], tuple[Any, ...]], states: np.ndarray, slab: int | None = None
+) -> tuple[Any, ...]:
+    """Return what `run` returns of states, run in parts of few sizes, each compiled once."""
+    number = len(states)
+    size = slab or (_LARGE_SLAB if number > _MANY else SLAB)
+    size *= jax.local_device_count()  # among which `iterate` shares orbits
+    filling = np.broadcast_to(states[-1], (-number % size, states.shape[1]))
+    parts = np.concatenate([states, filling]).reshape(-1, size, states.shape[1])
+    found = zip(*(map(np.asarray, run(part)) for part in parts), strict=True)
+    return tuple(np.concatenate(each)[:number] for each in found)
