@@ -15,6 +15,7 @@ from samflow.attractors.basins.records import Attractor, Ending, Region
 from samflow.orbits._integrate import solve_flow
 from samflow.orbits._iterate import MapSettings, run_map, start_states
 from samflow.systems import AbstractFlow, AbstractMap, AbstractSystem
+from samflow.systems.angles import wrapped
 from samflow.systems.leaves import Varied
 
 FIRST_STEPS = 250
@@ -219,12 +220,12 @@ def _run(
         every = int(length) // times
         settings = MapSettings(int(length), every, _CHECK_EVERY, 0.0, ESCAPE_RADIUS, 0)
         settings = jax.tree.map(jnp.asarray, settings)
-        one = jnp.asarray(1.0)
-        return run_map(system, jnp.asarray(states), settings, times + 1, Varied(), one)[:3]
+        return run_map(system, jnp.asarray(states), settings, times + 1, Varied())[:3]
     assert isinstance(system, AbstractFlow)
     moments = jnp.linspace(0.0, length, times + 1)
     settings = (moments, *map(jnp.asarray, (_RTOL, _ATOL, ESCAPE_RADIUS)))
     kept, status, _, _ = solve_flow(system, jnp.asarray(states), settings, _MOST_STEPS)
+    kept = wrapped(system, kept)
     return kept, kept[:, -1], status
 
 
