@@ -64,6 +64,7 @@ def integrate(
     max_steps: int = 100_000,
     key: PRNGKeyArray | None = None,
     dt: float | None = None,
+    anywhere: bool = False,
 ) -> Trajectory:
     """Integrate a flow, or a stochastic differential equation, from time t0 to t1.
 
@@ -94,6 +95,8 @@ def integrate(
         dt: largest step of a diffusion; a whole number of steps lies between two times kept. By
             default t1/1000. The error is O(√dt) for a path, O(dt) where σ is constant and for
             expectations.
+        anywhere: take starts outside the loss's domain, too, as a solution of a flow that has left
+            it.
 
     Returns:
         A `Trajectory`. For a normalised rule the arrival has an error of the order of the
@@ -135,7 +138,7 @@ def integrate(
     tolerances = _checks.positive_array("rtol", rtol), _checks.positive_array("atol", atol)
     radius = _checks.positive_array("escape_radius", escape_radius)
     max_steps = _checks.count("max_steps", max_steps)
-    z0 = start_states(system.at(start), w0)
+    z0 = start_states(system.at(start), w0, anywhere=anywhere)
     settings = (check_times(system.schedules, times), *tolerances, radius)
     solved = _solve(system, jnp.atleast_2d(z0), settings, max_steps)
     states, status, stopped_at, arrived_at = (a[0] if z0.ndim == 1 else a for a in solved)
