@@ -5,7 +5,7 @@ Tsitouras' 5/4 method, a step size for every solution, in blocks. Diffrax runs i
 fastest of those known: `jax.vmap`, the state a tuple of coordinates, no reverse mode, only the end
 saved. Prints CPU times for one solution, and both ratios: more than 1 is faster than the peer.
 
-    python benchmarks/flows.py [--points 4096] [--runs 5] [--no-flags] [--json]
+    python benchmarks/flows.py [--points 10048] [--runs 5] [--no-flags] [--json]
 """
 
 import tempfile
@@ -91,7 +91,7 @@ def measure(library: Any, name: str, points: int, runs: int) -> dict[str, Any]:
 
 
 def main(
-    points: Annotated[int, typer.Option(help="Starts; rounded up to a multiple of 64.")] = 4096,
+    points: Annotated[int, typer.Option(help="Starts; rounded up to a multiple of 64.")] = 10_048,
     runs: peers.Runs = 5,
     flags: peers.Flags = True,
     as_json: peers.AsJson = False,
