@@ -4,6 +4,7 @@ import math
 from typing import Any, ClassVar
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
@@ -13,6 +14,7 @@ from samflow._schedule import check_times
 from samflow._status import Status
 from samflow._types import ArrayLike
 from samflow.orbits._iterate import start_states
+from samflow.orbits.blocks import devices_for, gathered
 from samflow.records import AbstractRecord, Names, Provenance, axes, provenance
 from samflow.rules import is_normalised
 from samflow.systems.base import AbstractFlow, check_fixed, check_system
@@ -210,16 +212,28 @@ def _diffuse(
 def _solve(
     system: AbstractFlow, z0: Array, settings: tuple[Array, ...], max_steps: int
 ) -> tuple[Array, ...]:
-    from samflow.orbits import segments  # diffrax: those who only iterate need not wait
-    from samflow.orbits.filippov import solution  # diffrax: those who only iterate need not wait
+    from samflow.orbits import _ensemble_flow, segments  # diffrax: who only iterates need not wait
+    from samflow.orbits.filippov import solution  # likewise
 
-    if not (isinstance(system, Flow) and solution.jumps(system)):
-        solved = segments.smooth_segments(
-            system, z0, segments.SolverSettings(*settings), max_steps=max_steps
-        )
-        return (*solved, jnp.full(z0.shape[0], jnp.inf))
-    times, *rest = settings
-    begin = times[0]  # it is autonomous: its time counts from 0
-    settings = (times - begin, *rest)
-    end = solution.follow(system, z0, segments.SolverSettings(*settings), max_steps=max_steps)
-    return end.states, end.status, begin + end.t, begin + end.arrived_at
+    never = jnp.full(z0.shape[0], jnp.inf)
+    begin = settings[0][0]
+    from_zero = segments.SolverSettings(settings[0] - begin, *settings[1:])  # where autonomous
+    if isinstance(system, Flow) and solution.jumps(system):
+        end = solution.follow(system, z0, from_zero, max_steps=max_steps)
+        return end.states, end.status, begin + end.t, begin + end.arrived_at
+    if _ensemble_flow.can_solve(system, z0) and not _is_traced(system, z0, settings):
+        devices = devices_for(z0, _ensemble_flow.PER_DEVICE)
+        most = jnp.asarray(max_steps)
+        solved = _ensemble_flow.flow_ensemble(system, z0, from_zero, most, devices)
+        states, status, stopped_at = gathered(solved, devices)
+        return states, status, begin + stopped_at, never
+    solved = segments.smooth_segments(
+        system, z0, segments.SolverSettings(*settings), max_steps=max_steps
+    )
+    return (*solved, never)
+
+
+def _is_traced(*trees: Any) -> bool:
+    """Say whether anything is traced: a derivative of a solution is diffrax's."""
+    leaves = (*jax.tree.leaves(trees), jnp.zeros(()))
+    return any(map(_checks.is_traced, leaves))
