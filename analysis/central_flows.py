@@ -45,7 +45,7 @@ class Case(NamedTuple):
 
 CASES = {
     "GD": Case(lambda: sf.GD(), 0.16, None, 7),
-    "heavy ball": Case(lambda: sf.GD(), 0.19, 0.5, 7),
+    "heavy ball": Case(lambda: sf.GD(), 0.18, 0.3, 7),
     "USAM": Case(lambda: sf.USAM(rho=0.02), 0.12, None, 5),
     "SAM": Case(lambda: sf.SAM(rho=0.02), 0.12, None, 2),
 }
@@ -235,7 +235,6 @@ def _network_claims(name: str, network: Network) -> list[Claim]:
     predicted, measured = ((each * tied).sum(1) / tied.sum(1) for each in (of_flow, of_run))
     gained = (network.loss - network.at_mean)[last]
     wanted = (network.predicted - network.at_mean)[last]
-    nearer = network.distance[last], network.plain_distance[last]
     return [
         _study.sampled(
             f"{name}: sharpness",
@@ -244,9 +243,10 @@ def _network_claims(name: str, network: Network) -> list[Claim]:
             predicted=float(predicted.mean()),
             measured=float(measured.mean()),
             error=_error(measured - predicted),
-            bias=0.01 * float(predicted.mean()),
-            reason=f"{sampling}; 1 % for what the flow leaves out. The largest alone is larger in "
-            "the mean, as the largest of several that fluctuate",
+            bias=_LEFT_OUT * float(predicted.mean()),
+            reason=f"{sampling}; {100 * _LEFT_OUT:g} % for what the flow leaves out, as the change "
+            "of H within an oscillation. The largest eigenvalue alone is larger in the mean, as "
+            "the largest of several that fluctuate",
             source=_COHEN if name == "GD" else None,
         ),
         _study.sampled(
@@ -260,16 +260,16 @@ def _network_claims(name: str, network: Network) -> list[Claim]:
         ),
         _study.below(
             f"{name}: distance",
-            f"{lasting} the largest distance of its average from the central flow, over the least "
-            "from the flow of the rule alone",
-            bound=1.0,
-            measured=float(nearer[0].max() / nearer[1].min()),
-            reason="a strict inequality",
+            f"{lasting} the mean distance of its average from the central flow, over that from the "
+            "flow of the rule alone",
+            bound=0.5,
+            measured=float(network.distance[last].mean() / network.plain_distance[last].mean()),
+            reason="nearer by half at least",
         ),
     ]
 
 
-_TIED = 0.02
+_TIED, _LEFT_OUT = 0.02, 0.03
 _BATCHES = 6
 
 

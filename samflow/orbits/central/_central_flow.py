@@ -92,8 +92,9 @@ class CentralFlow(AbstractRecord):
     def __str__(self) -> str:
         at_edge = np.asarray(self.num_critical)
         total, number = int(self.steps[-1]), int((at_edge > 0).sum())
-        most = f", in up to {at_edge.max()} directions at once" if number else ""
-        text = f"central flow over {total} steps: oscillates at {number} of {len(at_edge)}{most}"
+        text = f"central flow over {total} steps: oscillates at {number} of {len(at_edge)} points"
+        if at_edge.max() > 1:
+            text += f", in up to {at_edge.max()} directions at once"
         growing = np.asarray(self.growth) > 0
         if growing.any():
             first, worst = int(self.steps[growing.argmax()]), float(np.nanmax(self.growth))
@@ -195,6 +196,7 @@ def central_flow(
         if part % substeps == 0:
             progress(step)
         state = moved(system, *state, found, stepping)
+    assert found is not None  # there is a step 0
     first = kept[0] if kept else _observed(system, w, found, stepping)
     count = 1 + num_steps // keep_every
     settings = {"num_steps": num_steps, "substeps": substeps, "num_pairs": pairs}
