@@ -288,7 +288,7 @@ def _toy(toy: Any) -> Toy:
     x = math.sqrt(edge - 1)
     variance = 2 * _EPS / ((1 + _RHO * edge) ** 2 * 2 * x)
     system = sf.Map(toy, sf.USAM(rho=_RHO), lr=_LR)
-    flow = sf.central_flow(system, [x - 0.005, 0.0], num_steps=200, keep_every=200)
+    flow = sf.central_flow(system, [x - 0.002, 0.0], num_steps=100, keep_every=100)
     start = [x, math.sqrt(variance)]
     run = np.asarray(sf.iterate(system, start, num_steps=2 * _DAMPED, keep_every=1).w)[_DAMPED:]
     return Toy(
@@ -310,7 +310,7 @@ def _growth(toy: Any, lr: float) -> tuple[float, float]:
 
 
 def _bursts(toy: Any) -> Path:
-    lr, number = 0.3, 900
+    lr, number = 0.3, 750
     start = math.sqrt(2 / lr - 1) - 0.01
     system = sf.Map(toy, sf.GD(), lr=lr)
     flow = sf.central_flow(system, [start, 0.0], num_steps=number, keep_every=10)
@@ -337,7 +337,7 @@ def _covariance() -> tuple[np.ndarray, np.ndarray]:
 
 
 def _sam() -> tuple[tuple[float, float, float], Path]:
-    pull, start, number = 5e-3, 0.5, 300
+    pull, start, number = 5e-3, 0.5, 200
     loss = sf.loss(f"(1 + x**2)*(sqrt(1 + y**2) - 1) - {pull}*x")
     system = sf.Map(loss, sf.SAM(rho=_SAM["rho"]), lr=_SAM["lr"])
     flow = sf.central_flow(system, [start, 0.0], num_steps=number, keep_every=10)

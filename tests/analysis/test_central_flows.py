@@ -23,7 +23,7 @@ def record():
         critical=np.full(steps.size, 2),
         loss=0.105 + 0.001 * wave,
         predicted=np.full(steps.size, 0.105),
-        at_mean=np.full(steps.size, 0.1),
+        at_mean=0.1 + 1e-6 * (1000 - steps),
         distance=0.02 + 0.01 * wave,
         plain_distance=steps / 1000,
     )

@@ -46,7 +46,7 @@ class CentralFlow(AbstractRecord):
         rms_gradient: the predicted root mean square of ‖g‖ along the run, √(‖g‖² + ⟨H², Σ⟩).
         growth: logarithmic growth a step of deviations of the run from the flow, positive where
             they grow and the flow does not describe it for long; NaN off the edge, with more than
-            one critical direction, of SAM, and beyond 32 weights.
+            one critical direction, of SAM, and where a state has more than 64 numbers.
         status: reached end; unbalanced, too few pairs, residual too large, not finite, diverged,
             undefined: the flow ended at `stopped_at`, and points from there on are NaN.
         stopped_at: the last step of the flow.

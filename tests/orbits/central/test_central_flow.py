@@ -38,6 +38,11 @@ def toy_run(start, lr, steps, ascent=0.0):
     return np.array(points)
 
 
+def scaled_toy(w, size, loss_unit):
+    x, y = w / size
+    return loss_unit * ((1 + x**2) * (jnp.sqrt(1 + y**2) - 1) - EPS * x)
+
+
 def two_along(w, pulls):
     """½qᵀMq(1 − |q|²) − pulls·(a, b, c), with M = [[a, b], [b, c]] weights themselves."""
     a, b, c, y, z = w
@@ -227,6 +232,22 @@ def test_sams_oscillation_and_drift_on_the_valley():
     still = np.linalg.norm(np.asarray(flow.w[-1]) - [0.7, 0.0])
     assert float(jnp.nanmax(flow.distance(run)[1:])) < 0.02 * still
     assert np.isnan(flow.growth).all()
+
+
+@pytest.mark.parametrize("unit", [1e-4, 1e5])
+def test_the_flow_does_not_depend_on_units(unit):
+    # L → cL and w → kw: lr and USAM's rho scale by k²/c. c and k are 1e∓8 and 1e±4, say.
+    size, loss_unit = unit, unit**-2
+    scaled = of(scaled_toy, 2, size=size, loss_unit=loss_unit)
+    factor = size**2 / loss_unit
+    system = sf.Map(scaled, sf.USAM(rho=factor), lr=0.2 * factor)
+    flow = sf.central_flow(
+        system, [1.3 * size, 0.0], num_steps=80, keep_every=80, escape_radius=1e9
+    )
+    assert flow.status is sf.Status.reached_end
+    assert flow.w[-1, 0] == pytest.approx(1.304728427 * size, rel=1e-8)
+    assert flow.variance[-1, 0, 0] == pytest.approx(2.79685084e-5 * size**2, rel=1e-6)
+    assert flow.growth[-1] == pytest.approx(-1.0787949e-4, rel=1e-5)
 
 
 def test_arguments(toy):
