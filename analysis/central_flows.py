@@ -290,7 +290,7 @@ def _toy(toy: Any) -> Toy:
     system = sf.Map(toy, sf.USAM(rho=_RHO), lr=_LR)
     flow = sf.central_flow(system, [x - 0.002, 0.0], num_steps=100, keep_every=100)
     start = [x, math.sqrt(variance)]
-    run = np.asarray(sf.iterate(system, start, num_steps=2 * _DAMPED, keep_every=1).w)[_DAMPED:]
+    run = np.asarray(sf.iterate(system, start, num_steps=_DAMPED, keep_every=1).w)[_DAMPED // 2 :]
     return Toy(
         edge=edge,
         sharpness=(float(flow.sharpness[-1]), float(np.mean(1 + run[:, 0] ** 2))),
@@ -301,7 +301,7 @@ def _toy(toy: Any) -> Toy:
 def _growth(toy: Any, lr: float) -> tuple[float, float]:
     """Return the growth of deviations from the edge, by the flow and measured."""
     x = math.sqrt(2 / lr - 1)
-    system = sf.Map(toy, sf.GD(), lr=lr)
+    system = sf.Map(toy, sf.USAM(rho=0.0), lr=lr)  # GD, by the program that USAM has
     flow = sf.central_flow(system, [x, 0.0], num_steps=12, keep_every=12)
     start = [x - 1e-4, math.sqrt(_EPS / x)]
     run = np.asarray(sf.iterate(system, start, num_steps=_DAMPED, keep_every=1).w)[:, 0]
@@ -312,7 +312,7 @@ def _growth(toy: Any, lr: float) -> tuple[float, float]:
 def _bursts(toy: Any) -> Path:
     lr, number = 0.3, 750
     start = math.sqrt(2 / lr - 1) - 0.01
-    system = sf.Map(toy, sf.GD(), lr=lr)
+    system = sf.Map(toy, sf.USAM(rho=0.0), lr=lr)
     flow = sf.central_flow(system, [start, 0.0], num_steps=number, keep_every=10)
     run = sf.iterate(system, [start, 3e-3], num_steps=number, keep_every=10).w
     return Path(np.asarray(flow.steps), 1 + np.asarray(run)[:, 0] ** 2, np.asarray(flow.sharpness))
