@@ -82,7 +82,7 @@ def checked_path(output: str | None, suffixes: Sequence[str]) -> Path | None:
 
 
 def checked_paths(output: Sequence[str], suffixes: Sequence[str]) -> list[Path]:
-    """Return the paths given with -o, each once, if files can be made there."""
+    """Return the paths given with -o, each once, if pictures or other files can be made there."""
     paths = [checked_path(name, suffixes) for name in dict.fromkeys(output)]
     return [path for path in paths if path is not None]
 

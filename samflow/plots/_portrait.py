@@ -42,9 +42,10 @@ def portrait(
     The field is drawn as streamlines for a flow. For a map it is drawn as arrows of equal
     length, which show the direction of one step and not its size; with momentum, of a step from
     velocity 0. Fixed points have a mark for each kind (`samflow.plots.MARKERS`): filled where
-    nearby orbits are attracted or held, open where they are not, half filled for a saddle. A
-    critical point of normalised SAM, where there is no Jacobian, gets its own mark and no
-    eigen-directions. What is not finite is left blank.
+    nearby orbits are attracted or held, open where they are not, half filled for a saddle. Curves
+    of fixed points are lines, solid where they attract across. A critical point of normalised SAM,
+    where there is no Jacobian, gets its own mark and no eigen-directions. What is not finite is
+    left blank.
 
     >>> import jax; jax.config.update("jax_enable_x64", True)
     >>> import samflow as sf

@@ -14,6 +14,7 @@ from samflow.attractors.basins.records import Attractor, Ending, Region
 from samflow.orbits import integrate, iterate
 from samflow.orbits._iterate import start_states
 from samflow.systems import AbstractFlow, AbstractMap, AbstractSystem
+from samflow.systems.angles import wrapped
 
 FIRST_STEPS = 250
 """Steps of the first round; each later one makes twice as many."""
@@ -193,7 +194,7 @@ def follow(
             return orbit.final, orbit.status
         assert isinstance(system, AbstractFlow)
         solution = integrate(system, part, t1=length, num_times=2, anywhere=True)
-        return solution.states[:, -1], solution.status
+        return wrapped(system, solution.states[:, -1]), solution.status
 
     return _in_slabs(run, states)
 
@@ -215,7 +216,8 @@ def watch(
             return (kept,)
         assert isinstance(system, AbstractFlow)
         t1, number = times * every, times + 1
-        return (integrate(system, part, t1=t1, num_times=number, anywhere=True).states,)
+        solution = integrate(system, part, t1=t1, num_times=number, anywhere=True)
+        return (wrapped(system, solution.states),)
 
     return _in_slabs(run, states, slab)[0]
 
