@@ -22,8 +22,10 @@ _HOME = {
     "FunctionMap": "systems",
     "Map": "systems",
     "StochasticMap": "systems",
+    "central_flow": "orbits",
     "integrate": "orbits",
     "iterate": "orbits",
+    "stroboscopic_map": "orbits",
     "certify_fixed_points": "proofs",
     "certify_sliding": "proofs",
     "certify_stability": "proofs",
@@ -98,7 +100,7 @@ if TYPE_CHECKING:
     )
     from samflow.losses import loss
     from samflow.noise import escape_time, mean_square_rate, typical_rate
-    from samflow.orbits import integrate, iterate
+    from samflow.orbits import central_flow, integrate, iterate, stroboscopic_map
     from samflow.plots import portrait, portraits
     from samflow.proofs import (
         certify_fixed_points,
@@ -135,6 +137,7 @@ __all__ = [
     "Verdict",
     "attractors",
     "basins",
+    "central_flow",
     "certify_fixed_points",
     "certify_sliding",
     "certify_stability",
@@ -169,6 +172,7 @@ __all__ = [
     "rules",
     "spectra",
     "stability_chart",
+    "stroboscopic_map",
     "survey",
     "sweep",
     "sweep_switch",

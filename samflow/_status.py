@@ -32,6 +32,11 @@ class Status(enum.IntEnum):
     unbounded = 20
 
     no_gradient = 21
+    solver_out_of_steps = 22
+    not_periodic = 23
+    no_return = 24
+    unbalanced = 25
+    too_few_pairs = 26
 
     def __str__(self) -> str:
         """Return the label, not the integer."""
@@ -77,6 +82,11 @@ _MESSAGES = {
     Status.border: "A point of the cycle met a point where the system is not smooth.",
     Status.unbounded: "The branch went further from 0 than 10,000 of its own lengths.",
     Status.no_gradient: "The gradient is 0 up to rounding: it has no direction.",
+    Status.solver_out_of_steps: "The solver of a flow made all its steps before the time was over.",
+    Status.not_periodic: "The field at the end of the period is not that at its beginning.",
+    Status.no_return: "The orbit did not come back to the section in the time allowed.",
+    Status.unbalanced: "An eigenvalue is at the edge, and no oscillation would keep it there.",
+    Status.too_few_pairs: "More eigenvalues may be at the edge than are watched.",
 }
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Array
 
 from samflow._components import Components, inner
-from samflow.orbits.kernel import apart, stored
+from samflow._kernel import apart, stored
 
 if TYPE_CHECKING:  # type checkers would take abstract variables for constructor arguments
     from typing import ClassVar as AbstractVar

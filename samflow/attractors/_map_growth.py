@@ -13,6 +13,7 @@ from jax import lax
 from jaxtyping import Array
 
 from samflow._components import Components
+from samflow._kernel import apart, fused, tuned
 from samflow._status import Status
 from samflow.attractors._frames import MAX_COMPONENTS, AbstractFrames, PlaneFrames, frames
 from samflow.orbits.barrier import step_with_barrier
@@ -25,7 +26,6 @@ from samflow.orbits.blocks import (
     squared_norm,
     unpack,
 )
-from samflow.orbits.kernel import apart, fused, tuned
 from samflow.systems.base import AbstractMap
 from samflow.systems.leaves import Varied
 

@@ -6,9 +6,7 @@ import typer
 from rich.text import Text
 
 from samflow.cli import chunks, options
-from samflow.cli.output import checked_path, deliver, writing
-
-_SUFFIXES = (".pdf", ".png", ".svg")
+from samflow.cli.output import PICTURE_SUFFIXES, checked_path, deliver, writing
 
 Flow = Annotated[bool, typer.Option("--flow", help="Follow the rule's flow instead of its map.")]
 Resolution = Annotated[
@@ -22,7 +20,7 @@ Samples = Annotated[
 ]
 Picture = Annotated[
     str | None,
-    typer.Option("--output", "-o", help="File for the picture: .pdf, .png or .svg. Two weights."),
+    typer.Option("--output", "-o", help=f"File for the picture: {options.PICTURES}. Two weights."),
 ]
 
 
@@ -46,7 +44,7 @@ def command(
     json: options.AsJson = False,
 ) -> int:
     """Follow orbits from all over a box; print the attractors and the share of each basin."""
-    path = checked_path(output, _SUFFIXES)
+    path = checked_path(output, PICTURE_SUFFIXES)
     import samflow as sf
     from samflow import _checks
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from samflow.cli.output import say
+from samflow.cli.output import PICTURE_SUFFIXES, say
 
 if TYPE_CHECKING:
     import numpy as np
@@ -90,12 +90,14 @@ OutputOfRecord = Annotated[
     ),
 ]
 
+PICTURES = f"{', '.join(PICTURE_SUFFIXES[:-1])} or {PICTURE_SUFFIXES[-1]} (needs LaTeX)"
+"""How help texts list the formats of pictures."""
+
 _FILES: Any = typer.Option(
     "--output",
     "-o",
-    help="File for the picture (.pdf, .png, .svg, .eps, .pgf), or for the result: .json, .txt, a "
-    "table in .csv or .tex (LaTeX with booktabs), or all arrays in .nc (netCDF). Repeat the option "
-    "for several.",
+    help=f"File for the picture: {PICTURES}; or for the result: .json, .txt, a table in .csv or "
+    ".tex (LaTeX with booktabs), or all arrays in .nc (netCDF). Repeat the option for several.",
 )
 Outputs = Annotated[list[str], _FILES]
 OutputsIfAny = Annotated[list[str] | None, _FILES]

@@ -15,12 +15,12 @@ import jax
 import jax.numpy as jnp
 
 from samflow._components import Components
+from samflow._kernel import apart, stored
 from samflow._types import Matrix, Point, Scalar, Vector
 from samflow.losses import ExpressionLoss
 from samflow.losses._tape import tape
-from samflow.losses.base import AbstractDerivedLoss
+from samflow.losses.base import AbstractDerivedLoss, AbstractLoss
 from samflow.losses.expression import evaluate
-from samflow.orbits.kernel import apart, stored
 from samflow.systems import AbstractMap, Map
 
 _WORTHWHILE = 16
@@ -30,7 +30,7 @@ _WORTHWHILE = 16
 class _WithBarrier(AbstractDerivedLoss):
     """A loss that takes its gradient at stored points, except at `origin`."""
 
-    loss: ExpressionLoss
+    loss: AbstractLoss
     origin: Components
 
     def __call__(self, w: Point) -> Scalar:
@@ -82,6 +82,13 @@ def _gradient_and_change(
     )
 
 
+def _formula(loss: AbstractLoss) -> tuple[Any, Any] | None:
+    """Return the gradient's formula and its symbols, of a derived loss those of what it wraps."""
+    while isinstance(loss, AbstractDerivedLoss):
+        loss = loss.loss
+    return (loss.gradient_formula, loss.symbols) if isinstance(loss, ExpressionLoss) else None
+
+
 def step_with_barrier(
     system: AbstractMap, *, linearised: bool = False
 ) -> Callable[[Components], Vector]:
@@ -92,12 +99,15 @@ def step_with_barrier(
         linearised: whether it is for `jax.linearize`.
 
     """
-    if not isinstance(system, Map) or not isinstance(system.loss, ExpressionLoss):
+    if not isinstance(system, Map):
         return system.step
     loss = system.loss
     if linearised:
+        if not isinstance(loss, ExpressionLoss):
+            return system.step
         return eqx.tree_at(lambda s: s.loss, system, _Linearised(loss)).step
-    if len(tape(loss.gradient_formula, loss.symbols).operations) < _WORTHWHILE:
+    formula = _formula(loss)
+    if formula is None or len(tape(*formula).operations) < _WORTHWHILE:
         return system.step
 
     def step(z: Components) -> Vector:

@@ -17,7 +17,7 @@ from jaxtyping import Array
 
 from samflow import _checks
 from samflow._components import Components
-from samflow.orbits.kernel import fused
+from samflow._kernel import fused
 
 _MOST_COMPONENTS = 8
 """States of more coordinates run as arrays: the registers are full by then."""
@@ -140,9 +140,9 @@ def devices_for(states: Any, at_least: int) -> Devices:
     """
     if _checks.is_traced(states) or _checks.is_traced(jnp.zeros(())):
         return ()
-    devices = tuple(jax.local_devices())
     if getattr(states, "committed", False):
         return ()
+    devices = tuple(jax.local_devices())
     return devices if 1 < len(devices) <= len(states) // at_least else ()
 
 

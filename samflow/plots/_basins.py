@@ -33,6 +33,9 @@ _NEAR = 0.05
 """Attractors of several systems count as one where their centres are this near, as a part of the
 box."""
 
+_ZERO = 1e-6
+"""A coordinate smaller than this part of the box is printed as 0."""
+
 
 class Region(NamedTuple):
     """How all starts that end alike are drawn, and what the legend says."""
@@ -68,11 +71,10 @@ def basins(
         ArgumentError: for basins that are not on a grid of two weights.
 
     """
-    check_grid(found)
     missing = ""
     if isinstance(found, StoredBasins):
         missing = f"missing ({len(found.missing)} of {found.chunks.layout.count} chunks)"
-        found = found.load(every=max(1, max(found.shape) // _PIXELS))
+    found = on_grid(found)
     curves = listed(separatrices, "separatrices")
     chosen = palette(colours)
     legend = _checks.known("legend", legend, style.LEGENDS)
@@ -103,8 +105,11 @@ def basins(
     return made
 
 
-def check_grid(found: Any, name: str = "found") -> None:
-    """Refuse what is no record of basins on a grid of two weights."""
+def on_grid(found: Any, name: str = "found") -> Basins:
+    """Return basins on a grid of two weights, a cell for each pixel of stored ones.
+
+    What is no such record is refused.
+    """
     if not isinstance(found, StoredBasins):
         _checks.instance(name, found, Basins, "Give what `sf.basins` returns.")
     if len(found.shape) != 2:
@@ -112,6 +117,9 @@ def check_grid(found: Any, name: str = "found") -> None:
             f"Argument `{name}` must be on a grid of two weights, but its grid is "
             f"{found.shape or 'a sample'}."
         )
+    if isinstance(found, StoredBasins):
+        return found.load(every=max(1, max(found.shape) // _PIXELS))
+    return found
 
 
 def regions(
@@ -220,19 +228,22 @@ def shared_regions(records: Sequence[Basins], chosen: Palette) -> list[dict[int,
             if label < 0:
                 look |= regions({label: name}, order, chosen)
             else:
-                shown = {place[label]: _group_name(groups[place[label]])}
+                extent = np.ptp(np.array(found.box), axis=1)
+                shown = {place[label]: _group_name(groups[place[label]], extent)}
                 look[label] = regions(shown, order, chosen)[place[label]]
         made.append(look)
     return made
 
 
-def _group_name(group: Sequence[Attractor]) -> str:
-    """Return what a legend says of attractors at one place."""
+def _group_name(group: Sequence[Attractor], extent: np.ndarray) -> str:
+    """Return what a legend says of attractors at one place, in a box with sides `extent`."""
     point = next((one for one in group if one.period == 1), group[0])
-    at = _printed(", ".join(f"{x:.3g}" for x in _centre(point) + 0.0))
+    centre = _centre(point)
+    centre = np.where(np.abs(centre) < _ZERO * extent, 0.0, centre)
+    at = _printed(", ".join(f"{x:.3g}" for x in centre))
     periods = {one.period for one in group}
     if len(periods) == 1 and group[0].kind is Kind.cycle:
-        return f"basin of the {group[0].period}-cycle about ({at})"
+        return f"basin of {group[0].period}-cycle about ({at})"
     return f"basin of {'or about ' if len(periods) > 1 else ''}({at})"
 
 

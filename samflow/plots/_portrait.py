@@ -42,9 +42,10 @@ def portrait(
     The field is drawn as streamlines for a flow. For a map it is drawn as arrows of equal
     length, which show the direction of one step and not its size; with momentum, of a step from
     velocity 0. Fixed points have a mark for each kind (`samflow.plots.MARKERS`): filled where
-    nearby orbits are attracted or held, open where they are not, half filled for a saddle. A
-    critical point of normalised SAM, where there is no Jacobian, gets its own mark and no
-    eigen-directions. What is not finite is left blank.
+    nearby orbits are attracted or held, open where they are not, half filled for a saddle. Curves
+    of fixed points are lines, solid where they attract across. A critical point of normalised SAM,
+    where there is no Jacobian, gets its own mark and no eigen-directions. What is not finite is
+    left blank.
 
     >>> import jax; jax.config.update("jax_enable_x64", True)
     >>> import samflow as sf
@@ -123,6 +124,7 @@ def portraits(
     layers: Collection[str] | None = None,
     colours: Palette | None = None,
     titles: Sequence[str] | None = None,
+    title: str = "",
     size: tuple[float, float] | None = None,
     legend: str = "below",
 ) -> Figure:
@@ -149,6 +151,7 @@ def portraits(
         layers: as for `portrait`.
         colours: as for `portrait`.
         titles: one for each system; by default its name and hyperparameters.
+        title: over all of them.
         size: width and height in inches of the whole figure; two columns of a journal wide by
             default.
         legend: "below", "right" or "none".
@@ -201,6 +204,8 @@ def portraits(
             draw_contents(panel, each, look, None if each.basins is None else next(regions))
             panel.set_title(name_of(each.system) if titles is None else titles[i])
             panel.label_outer()
+        if title:
+            figure.suptitle(title, fontsize=style.RC["axes.titlesize"])
         style.place_legend(figure, panels[:number], legend, columns=4)
     return figure
 

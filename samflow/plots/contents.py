@@ -19,7 +19,7 @@ from samflow.orbits._iterate import Orbit
 from samflow.plots import _basins, _manifolds, layers
 from samflow.plots.colours import Palette, palette
 from samflow.plots.field import Field, sample_field
-from samflow.plots.marks import draw_eigen_directions, draw_fixed_points
+from samflow.plots.marks import draw_continua, draw_eigen_directions, draw_fixed_points
 from samflow.systems import AbstractFlow, AbstractMap, AbstractSystem
 
 LAYERS = ("levels", "motion", "nullclines", "directions", "fixed points")
@@ -73,7 +73,7 @@ def gather(
     field = sample_field(system, box)
     sides = _checks.box("box", box, 2)
     if not isinstance(basins, bool):
-        _basins.check_grid(basins, "basins")
+        basins = _basins.on_grid(basins, "basins")
         _check_system(system, basins, "basins")
     curves = () if isinstance(manifolds, bool) else _manifolds.listed(manifolds, "manifolds")
     for each in curves:
@@ -146,6 +146,8 @@ def draw_contents(
     _manifolds.draw_manifolds(ax, shown.manifolds, colours, resolved=_RESOLVED * extent)
     if shown.orbits is not None:
         layers.draw_orbits(ax, shown.orbits, colour=colours["orbits"])
+    if "fixed points" in look.layers:
+        draw_continua(ax, shown.fixed_points, colour=colours["fixed points"])
     if "directions" in look.layers:
         pair = colours["stable"], colours["unstable"]
         draw_eigen_directions(ax, shown.system, shown.fixed_points, colours=pair)

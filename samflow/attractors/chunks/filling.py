@@ -106,8 +106,8 @@ def writing(path: str | os.PathLike[str]) -> Iterator[None]:
     except OSError as error:
         raise _checks.ArgumentError(
             f"Argument `store` must be a folder that can be written, but {str(path)!r} cannot "
-            f"({error.strerror or error}). Chunks that are there stay. Make room and call again, or "
-            "give another path."
+            f"({error.strerror or error}). Chunks that are there stay. Make room, or give another "
+            "path."
         ) from error
 
 

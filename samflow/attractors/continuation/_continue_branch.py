@@ -27,8 +27,11 @@ _UNEXPLAINED = 1e-3
 """Steps in which a change of stability stays unexplained are halved down to this part."""
 _SHRUNK = 1e-5
 """Relative: a cycle whose points are so near to one another has shrunk to a shorter one."""
+_MEETS = 1e-2
+"""So has one that is nearer to it at the root than at both ends of the step by this factor."""
 _NEAR = 0.2
 """How far from `w0`, in units of the scale, the first point may be."""
+_ROUNDING = 8 * float(np.finfo(float).eps)
 _BORDER = 1e-2
 """A branch that stops while this near to a border, beside its start, has met it."""
 
@@ -205,24 +208,39 @@ class _Side:
     def _watch(self, old: Point, new: Point, length: float) -> bool:
         """Look at a step before it is taken; False has it halved."""
         found = roots(self._curve, self.tests.functions, old, new, length)
+        if found and any(self._is_outside(root.point) for root in found):
+            return False  # it turns back beyond a bound, on which a shorter step ends
         patient = length > _UNEXPLAINED * self._settings.max_step
         if found is None or not explained(self.tests, old, new, found):
             if patient:
                 return False
+            if found is None:
+                found = roots(self._curve, self.tests.functions, old, new, length, roughly=True)
             found = found or []
-        folds = [root for root in found if root.name == "fold"]
-        self.shrunk = next((root for root in folds if self._shrinks(root.point)), None)
+        turns = [root for root in found if root.name in ("fold", "branch")]
+        self.shrunk = next((root for root in turns if self._shrinks(old, root.point, new)), None)
         if self.shrunk is None:
             self.roots += [(self._steps, root) for root in merged(found)]
         self.borders.append(self._singularity(new))
         self._steps += 1
         return True
 
-    def _shrinks(self, point: Point) -> bool:
-        """Say whether a cycle's points coincide with others of it."""
-        equations: RestEquations = self._curve.equations
-        if equations.period == 1:
+    def _is_outside(self, point: Point) -> bool:
+        low, high = self._settings.bounds
+        rounding = _ROUNDING * max(abs(low), abs(high))
+        value = float(point.y[-1] * self._curve.unit[-1])
+        return not low - rounding <= value <= high + rounding
+
+    def _shrinks(self, old: Point, root: Point, new: Point) -> bool:
+        """Say whether a cycle's points come to coincide with others of it, and part beyond."""
+        if self._curve.equations.period == 1:
             return False
+        (before, size), (there, _), (after, _) = (self._gap(point) for point in (old, root, new))
+        return there <= max(_SHRUNK * size, _MEETS * min(before, after))
+
+    def _gap(self, point: Point) -> tuple[float, float]:
+        """Return how far a cycle is from one of a shorter period, and its size, at least 1."""
+        equations: RestEquations = self._curve.equations
         cycle = np.asarray(_orbit(equations, point.y * self._curve.unit))
         cycle = cycle / self._curve.unit[:-1]
         gaps = [
@@ -230,7 +248,7 @@ class _Side:
             for q in range(1, equations.period)
             if equations.period % q == 0
         ]
-        return min(gaps) <= _SHRUNK * max(1.0, np.abs(cycle).max())
+        return float(min(gaps)), max(1.0, float(np.abs(cycle).max()))
 
     def _singularity(self, point: Point) -> float:
         return float(_singularity(self._curve.equations, point.y * self._curve.unit))
@@ -264,6 +282,10 @@ def _record(
         special += [(end.index, 1.0, end) for end in _last(curve, side, place)]
     special.sort(key=lambda item: item[:2])
     y = np.stack([point.y for point in points]) * curve.unit
+    for end in (0, -1):
+        nearest = min(settings.bounds, key=lambda bound: abs(bound - y[end, -1]))
+        if abs(nearest - y[end, -1]) <= _ROUNDING * max(map(abs, settings.bounds)):
+            y[end, -1] = nearest  # it was solved there, in a unit of its own
     spectrum = np.stack([tests.spectrum(point) for point in points])
     equations: RestEquations = curve.equations
     where = provenance(
@@ -300,7 +322,7 @@ def _last(curve: Curve, side: _Side, place: Any) -> list[SpecialPoint]:
     else:
         return []
     spectrum = side.tests.spectrum(side.points[-1])
-    error = max(ends[1] - ends[0], 4 * np.finfo(float).eps * abs(value))
+    error = float(max(ends[1] - ends[0], 4 * np.finfo(float).eps * abs(value)))
     interval = (ends[0], ends[1])
     return [
         SpecialPoint(

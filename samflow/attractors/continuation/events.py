@@ -22,6 +22,8 @@ _COINCIDE = 1e-5
 
 _WIDTHS = (1e-12, 1e-10, 1e-8, 1e-6, 1e-4, 1e-2)
 """Half of the brackets tried about a root, as parts of a step."""
+_BESIDE = (0.0, 1e-9, 1e-7, 1e-5)
+"""Where Newton's method fails, as at a branch point, points so many steps further on stand in."""
 _NEUTRAL = 1e-9
 """Growth below this is that of a direction that stays neutral along the whole branch."""
 
@@ -99,14 +101,23 @@ def _bordered(point: Point) -> float:
 
 
 def roots(
-    curve: Curve, tests: dict[str, Callable[[Point], float]], old: Point, new: Point, length: float
+    curve: Curve,
+    tests: dict[str, Callable[[Point], float]],
+    old: Point,
+    new: Point,
+    length: float,
+    *,
+    roughly: bool = False,
 ) -> list[Root] | None:
-    """Return the roots of all tests on a step, in order; None where one cannot be located."""
+    """Return the roots of all tests on a step, in order; None where one cannot be located.
+
+    Beside a branch point Newton's method may fail; `roughly` then takes points farther from it.
+    """
     found = []
     for name, test in tests.items():
         if (test(old) > 0) == (test(new) > 0):
             continue
-        root = _root(curve, name, test, old, new, length)
+        root = _root(curve, name, test, (old, new, length), _BESIDE if roughly else _BESIDE[:2])
         if root is None:
             return None
         found.append(root)
@@ -114,18 +125,23 @@ def roots(
 
 
 def _root(
-    curve: Curve, name: str, test: Callable[[Point], float], old: Point, new: Point, length: float
+    curve: Curve,
+    name: str,
+    test: Callable[[Point], float],
+    step: tuple[Point, Point, float],
+    beside: tuple[float, ...],
 ) -> Root | None:
     """Return one root, by Brent's method on points of the curve."""
     import scipy.optimize  # slow to import, and seldom needed
 
+    old, new, length = step
     made: dict[float, Point] = {0.0: old, 1.0: new}
 
     def value(share: float) -> float:
         share = float(share)
         if share not in made:
-            # A branch point itself may not be found; its neighbour to rounding is.
-            found = curve.along(old, share * length) or curve.along(old, (share + 1e-9) * length)
+            tried = (curve.along(old, (share + off) * length) for off in beside)
+            found = next((point for point in tried if point is not None), None)
             if found is None:
                 raise ArithmeticError
             made[share] = found

@@ -1,5 +1,6 @@
 """From a bifurcation to the branch that is born there."""
 
+import jax.numpy as jnp
 import numpy as np
 
 from samflow import _checks
@@ -10,7 +11,7 @@ from samflow.attractors.continuation.records import Bifurcation, Branch, Special
 from samflow.systems import AbstractFlow, AbstractMap
 from samflow.systems.base import check_system
 
-_AWAY = (0.2, 0.05, 0.6)
+_AWAY = (0.2, 0.05, 0.01, 0.002, 0.6)
 """Distances from the bifurcation at which the new branch is tried, in longest steps."""
 SWITCHABLE = (
     Bifurcation.flip,
@@ -69,9 +70,21 @@ def switch_branch(
     direction = direction / np.linalg.norm(direction)
     for share in _AWAY:
         start = curve.corrected(here + share * step * direction, direction)
-        if start is not None and np.linalg.norm(start.y - here) < 4 * share * step:
+        if start is None or not np.linalg.norm(start.y - here) < 4 * share * step:
+            continue
+        if not branch.bounds[0] <= start.y[-1] * branch.unit[-1] <= branch.bounds[1]:
+            continue
+        if period == branch.period or _doubled(curve, start.y, share * step):
             return follow(curve, start, settings)
     raise _checks.ArgumentError(
         f"No point of another branch was found beside the {at.kind} at {branch.name} = "
         f"{at.parameter:g}. Try another `max_step`."
     )
+
+
+def _doubled(curve: Curve, y: np.ndarray, away: float) -> bool:
+    """Say whether a cycle of twice the period is one, and no shorter one gone round twice."""
+    equations: RestEquations = curve.equations
+    cycle = np.asarray(equations.orbit(jnp.asarray(y * curve.unit))) / curve.unit[:-1]
+    gap = np.abs(cycle - np.roll(cycle, equations.period // 2, axis=0)).max()
+    return bool(gap >= away)

@@ -4,7 +4,7 @@ Left to itself XLA calls one compiled function per output and step, from a sched
 more than a step of a small block. `fused` marks a computation so that all of it, loops included,
 becomes one function of machine code. Inside of it XLA still makes one loop over the block for each
 output, and computes again in each whatever that output needs: a gradient with n coordinates is
-computed n times. `stored` stops this for the values that it is given. tests/orbits/test_kernel.py
+computed n times. `stored` stops this for the values that it is given. tests/test_kernel.py
 counts both in compiled programs. On other devices the three functions here change nothing.
 
 What is computed is the same in any case, to rounding: XLA contracts a·b + c where it sees both.
@@ -38,8 +38,10 @@ _ELEMENTWISE = """
     log log1p logistic lt max min mul ne neg nextafter not or pow rem round rsqrt select_n
     shift_left shift_right_arithmetic shift_right_logical sign sin sinh sqrt square stop_gradient
     sub tan tanh xor
-    broadcast_in_dim concatenate expand_dims iota reshape reshard slice split squeeze stack transpose
+    bitcast_convert_type broadcast_in_dim concatenate expand_dims iota reshape reshard slice split
+    squeeze stack transpose
     reduce_and reduce_max reduce_min reduce_or reduce_sum
+    complex real imag
     closed_call cond custom_jvp_call custom_vjp_call jit pjit scan while
 """
 _KNOWN = frozenset(_ELEMENTWISE.split())
@@ -93,7 +95,8 @@ def stored(values: T) -> T:
 def tuned(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return `function` compiled by `eqx.filter_jit`, with options for loops over blocks.
 
-    JAX takes options for a whole program only: inside of another one there are none.
+    JAX takes options for a whole program only: inside of another one there are none. `alone()` of
+    what is returned is the function that has them.
     """
     plain = eqx.filter_jit(function)
 
@@ -107,6 +110,7 @@ def tuned(function: Callable[..., Any]) -> Callable[..., Any]:
         inside = _checks.is_traced(jnp.zeros(()))
         return (plain if inside else alone())(*args)
 
+    call.alone = alone  # pyright: ignore[reportAttributeAccessIssue]
     return call
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import samflow as sf
+from samflow import _kernel as kernel
 from samflow._components import Components
 from samflow.attractors import _map_growth
-from samflow.orbits import kernel
 from samflow.orbits._iterate import MapSettings, run_map
 from samflow.orbits.barrier import step_with_barrier
 from samflow.systems.leaves import Varied
