@@ -1,12 +1,19 @@
 """`samflow basins`: which start of a box ends where; drawn for two weights."""
 
+import functools
 from typing import Annotated, Any
 
 import typer
 from rich.text import Text
 
 from samflow.cli import chunks, options
-from samflow.cli.output import PICTURE_SUFFIXES, checked_path, deliver, writing
+from samflow.cli.output import (
+    PICTURE_SUFFIXES,
+    PICTURES_AND_RECORDS,
+    TEXT_SUFFIXES,
+    checked_paths,
+    deliver_all,
+)
 
 Flow = Annotated[bool, typer.Option("--flow", help="Follow the rule's flow instead of its map.")]
 Resolution = Annotated[
@@ -18,16 +25,28 @@ Samples = Annotated[
         "--samples", help="Number of random starts, for more than two weights; 10000 by default."
     ),
 ]
-Picture = Annotated[
+Refine = Annotated[
+    bool,
+    typer.Option(
+        "--refine",
+        help="Follow a coarse grid, and of finer ones only the cells that have a neighbour with "
+        "another label.",
+    ),
+]
+Zoom = Annotated[
     str | None,
-    typer.Option("--output", "-o", help=f"File for the picture: {options.PICTURES}. Two weights."),
+    typer.Option(
+        "--zoom",
+        help="A second box, given as --box, that is shown instead; attractors keep the numbers "
+        "and colours that they have in --box.",
+    ),
 ]
 
 
 def command(
     context: typer.Context,
     loss: options.Loss,
-    output: Picture = None,
+    output: options.OutputsIfAny = None,
     rule: options.Rule = "usam",
     rho: options.Rho = 0.05,
     lr: options.LearningRate = 0.01,
@@ -36,6 +55,8 @@ def command(
     box: options.BoxText = None,
     resolution: Resolution = 100,
     samples: Samples = None,
+    refine: Refine = False,
+    zoom: Zoom = None,
     store: chunks.Store = None,
     part: chunks.Part = None,
     chunk_cells: chunks.ChunkCells = None,
@@ -44,33 +65,39 @@ def command(
     json: options.AsJson = False,
 ) -> int:
     """Follow orbits from all over a box; print the attractors and the share of each basin."""
-    path = checked_path(output, PICTURE_SUFFIXES)
+    paths = checked_paths(output or [], PICTURES_AND_RECORDS)
     import samflow as sf
     from samflow import _checks
 
     made = options.make_loss(loss, dim=dim, eigenvalues=eigenvalues)
-    if path is not None and made.dim != 2:
+    if made.dim != 2 and any(path.suffix in PICTURE_SUFFIXES for path in paths):
         raise _checks.ArgumentError(
-            f"Argument `-o` needs a loss with two weights, but {made.name} has {made.dim}. Leave "
-            "it out."
+            f"Argument `-o` needs a loss with two weights for a picture, but {made.name} has "
+            f"{made.dim}. Leave it out, or give a file for the result, such as shares.csv."
         )
     system = (
         options.make_flow(made, rule, rho=rho)
         if flow
         else options.make_map(made, rule, rho=rho, lr=lr, momentum=momentum)
     )
-    found: Any = sf.basins(
+    if zoom is not None and store is not None:
+        raise _checks.ArgumentError("Argument `--zoom` has no store: leave out `--store`.")
+    follow: Any = functools.partial(
+        sf.basins,
         system,
-        options.make_box(box, made),
-        resolution if made.dim <= 2 else None,
+        resolution=resolution if made.dim <= 2 else None,
         num_samples=samples if made.dim > 2 else None,
         progress=chunks.Meter("starts decided"),
         **chunks.arguments(store, part, chunk_cells),
     )
-    if path is not None:
-        with writing(path):
-            sf.plots.save(sf.plots.basins(found), path)
+    inner = None if zoom is None else options.make_box(zoom, made, "--zoom")
+    found = follow(options.make_box(box, made), refine=refine)
+    if inner is not None:
+        found = follow(inner, refine=refine, attractors=found)
     chunks.say_missing(context, store)
     lines = [Text(line) for line in (found.summary() if store else str(found)).splitlines()]
-    deliver(lines, found.to_json(), as_json=json, path=None)
+    tables = {path.suffix for path in paths} - {*PICTURE_SUFFIXES, *TEXT_SUFFIXES}
+    result = found.load() if store and tables else found
+    draw = lambda: sf.plots.basins(found)  # noqa: E731
+    deliver_all(lines, result, draw, as_json=json, paths=paths)
     return 0

@@ -173,20 +173,20 @@ def check_seed(seed: int) -> None:
     _checks.count("--seed", seed, minimum=0, maximum=MOST_SEED)
 
 
-def make_box(text: str | None, loss: "AbstractLoss") -> "Box":
-    """Return the box that --box describes, or the one to look in without it."""
+def make_box(text: str | None, loss: "AbstractLoss", name: str = "--box") -> "Box":
+    """Return the box that an option describes, or the one to look in without it."""
     from samflow import _checks
 
     if text is not None:
-        ends = numbers("--box", text)
+        ends = numbers(name, text)
         if len(ends) == 2:
             ends = ends * loss.dim
         if len(ends) != 2 * loss.dim:
             raise _checks.ArgumentError(
-                f"Argument `--box` must be low,high, or one such pair for each of {loss.dim} "
+                f"Argument `{name}` must be low,high, or one such pair for each of {loss.dim} "
                 f"weights, but has {len(ends)} numbers: {text!r}."
             )
-        return _checks.box("--box", list(zip(ends[::2], ends[1::2], strict=True)), loss.dim)
+        return _checks.box(name, list(zip(ends[::2], ends[1::2], strict=True)), loss.dim)
     if loss.domain is not None:
         return loss.domain
     box = ((-_HALF_WIDTH, _HALF_WIDTH),) * loss.dim

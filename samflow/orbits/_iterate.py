@@ -40,7 +40,7 @@ from samflow.systems.base import AbstractMap, check_system
 from samflow.systems.leaves import Varied
 
 _BLOCK = 128
-_PER_DEVICE = 4 * _BLOCK
+PER_DEVICE = 4 * _BLOCK
 """Members from which on it is worth to use another device."""
 _AT_ONCE = 16
 """Steps of one orbit that are one body of a loop."""
@@ -149,7 +149,7 @@ def iterate(
     settings = jax.tree.map(jnp.asarray, settings)  # Python numbers would be constants
     kept = 1 + num_steps // keep_every
     begun = {"first_step": first_step} if first_step else {}
-    devices = devices_for(batch, _PER_DEVICE)
+    devices = devices_for(batch, PER_DEVICE)
     ended = gathered(run_map(system, batch, settings, kept, Varied(), devices), devices)
     states, final, status, stopped_at = ended
     if z0.ndim == 1:

@@ -213,7 +213,8 @@ def test_stored_basins_are_the_basins(tmp_path):
 def test_attractors_are_looked_for_once(tmp_path, monkeypatch):
     path = tmp_path / "b.zarr"
     before = sf.basins(QUARTIC, BOX, 12, store=path, chunk_cells=50, part=(1, 2)).attractors
-    monkeypatch.setattr(_basins, "_search", None)
+    for name in ("find", "label", "fixed_points"):
+        monkeypatch.setattr(_basins.Search, name, None)
     after = sf.basins(QUARTIC, BOX, 12, store=path, part=(2, 2)).attractors
     for one, other in zip(before, after, strict=True):
         assert str(one) == str(other)

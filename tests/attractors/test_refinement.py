@@ -106,14 +106,14 @@ def test_a_plane_through_three_weights():
 
 
 @pytest.mark.parametrize("box", [[(-6.0, 6.0)] * 2, [(5.0, 6.0)] * 2])
-def test_starts_outside_the_domain_are_undefined(box):
+def test_starts_outside_the_domain_are_said_to_be_there(box):
     """Beale's domain is [−4.5, 4.5]²: of the larger box 1 − .75² lie outside, of the other all."""
     found = basins(sf.Map(sf.losses.beale(), sf.GD(), lr=1e-3), box, 16, max_steps=8000)
     outside = np.abs(found.starts).max(axis=1) > 4.5
-    np.testing.assert_array_equal(found.labels == Ending.undefined, outside)
-    share = found.shares()[int(Ending.undefined)].fraction
+    np.testing.assert_array_equal(found.labels == Ending.outside, outside)
+    share = found.shares()[int(Ending.outside)].fraction
     assert share == pytest.approx(1 - 0.75**2 if box[0][0] < 0 else 1)
-    assert "undefined" in str(found)
+    assert "outside" in str(found)
 
 
 def test_a_loss_that_is_not_defined_everywhere():

@@ -93,7 +93,7 @@ def make_starts(
     """Return the starts on a grid, or in a sample.
 
     Raises:
-        ArgumentError: for both a grid and a sample, and for a grid in more than two weights.
+        ArgumentError: for both a grid and a sample, and for a grid where more than two vary.
 
     """
     varies = sides[:, 0] < sides[:, 1]
