@@ -117,7 +117,7 @@ def poincare_map(
     >>> oscillator = sf.FunctionFlow(lambda z: (z[1], (1 - z[0] ** 2) * z[1] - z[0]), dim=2)
     >>> upwards = sf.Section(normal=[0.0, 1.0], point=[0.0, 0.0])      # y = 0, crossed upwards
     >>> returns = poincare_map(oscillator, upwards, max_time=100.0)
-    >>> print(sf.classify(returns, sf.iterate(returns, [-1.0], num_steps=20).final))
+    >>> print(sf.classify(returns, [-2.00861986]))                     # van der Pol's cycle
     attracting, multipliers 0.000859695, margin 0.99914
 
     Args:
