@@ -109,6 +109,13 @@ def test_numbers_inside_a_transformation_are_taken():
     assert kinds == [sf.Kind.attracting]
 
 
+def test_a_function_may_hold_anything():
+    """A dict whose keys have no order is no tree of JAX."""
+    held = {1: "a", "b": 2}
+    loss = sf.loss(lambda w: len(held) * w @ w, dim=2)
+    assert sf.classify(sf.Map(loss, sf.GD(), lr=0.1), [0.0, 0.0]).kind is sf.Kind.attracting
+
+
 def test_derivatives_by_a_hyperparameter():
     """Of the last state, by rho, against a difference of two orbits."""
     last = lambda rho: sf.iterate(usam(rho), [0.4, 0.3], num_steps=7).final[1]  # noqa: E731

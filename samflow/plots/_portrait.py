@@ -110,6 +110,7 @@ def portrait(
     return made
 
 
+@_checks.untraced(None)
 def portraits(
     systems: Sequence[AbstractSystem],
     box: Any,
