@@ -4,6 +4,7 @@ from matplotlib.figure import Figure
 
 import samflow as sf
 from samflow import plots
+from samflow.plots.style import panel_letter
 
 NAME = "separatrices"
 STUDIES: tuple[str, ...] = ()
@@ -23,16 +24,20 @@ def caption() -> str:
     """Say what is seen."""
     return (
         "Basins on Beale's function at η = 0.01. Colours say where an orbit from there ends; from "
-        "what is white it diverges. The saddle (0, 1) of the loss is on the boundary of two basins "
-        "of GD. It attracts USAM (ρ = 0.05, above the threshold 4/111 ≈ 0.036), and holds orbits "
-        "of SAM (ρ = 0.3), which do not converge. On both sides of it are saddles of the rules "
-        "that are no critical points of the loss. Their stable curves (solid) are the boundaries, "
-        "as far as they are drawn: where the map folds, it has no inverse by which they could be "
-        "grown further."
+        "what is white it diverges, from what is dotted to numbers that overflow. (a) The saddle "
+        "(0, 1) of the loss is on the boundary of two basins of GD. (b) It attracts USAM "
+        "(ρ = 0.05, above the threshold 4/111 ≈ 0.036). (c) It holds orbits of SAM (ρ = 0.3), "
+        "which do not converge. On both sides of it are saddles of the rules that are no critical "
+        "points of the loss. Their stable curves (solid) bound the basin, as far as they are "
+        "drawn: where the map folds, it has no inverse by which they could be grown further."
     )
 
 
 def draw() -> Figure:
     """Draw the three portraits."""
     titles = [name.upper() + (rf", $\rho={rho:g}$" if rho else "") for name, rho in RHOS.items()]
-    return plots.portraits(systems(), BOX, basins=True, manifolds=True, titles=titles)
+    figure = plots.portraits(systems(), BOX, basins=True, manifolds=True, titles=titles)
+    with plots.styled():
+        for ax, letter in zip(figure.axes, "abc", strict=True):
+            panel_letter(ax, letter)
+    return figure

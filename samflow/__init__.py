@@ -22,8 +22,13 @@ _HOME = {
     "FunctionMap": "systems",
     "Map": "systems",
     "StochasticMap": "systems",
+    "central_flow": "orbits",
     "integrate": "orbits",
     "iterate": "orbits",
+    "Section": "orbits",
+    "poincare_map": "orbits",
+    "poincare_section": "orbits",
+    "stroboscopic_map": "orbits",
     "certify_fixed_points": "proofs",
     "certify_sliding": "proofs",
     "certify_stability": "proofs",
@@ -98,7 +103,15 @@ if TYPE_CHECKING:
     )
     from samflow.losses import loss
     from samflow.noise import escape_time, mean_square_rate, typical_rate
-    from samflow.orbits import integrate, iterate
+    from samflow.orbits import (
+        Section,
+        central_flow,
+        integrate,
+        iterate,
+        poincare_map,
+        poincare_section,
+        stroboscopic_map,
+    )
     from samflow.plots import portrait, portraits
     from samflow.proofs import (
         certify_fixed_points,
@@ -130,11 +143,13 @@ __all__ = [
     "FunctionMap",
     "Kind",
     "Map",
+    "Section",
     "Status",
     "StochasticMap",
     "Verdict",
     "attractors",
     "basins",
+    "central_flow",
     "certify_fixed_points",
     "certify_sliding",
     "certify_stability",
@@ -161,6 +176,8 @@ __all__ = [
     "open_store",
     "orbits",
     "plots",
+    "poincare_map",
+    "poincare_section",
     "portrait",
     "portraits",
     "proofs",
@@ -169,6 +186,7 @@ __all__ = [
     "rules",
     "spectra",
     "stability_chart",
+    "stroboscopic_map",
     "survey",
     "sweep",
     "sweep_switch",

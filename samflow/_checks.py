@@ -185,6 +185,7 @@ def _refuse_others(value: Any) -> None:
                 _refuse_others(each)
 
 
+REAL: Requirement = (lambda v: True, "finite")
 NONNEGATIVE: Requirement = (lambda v: v >= 0, "finite and at least 0")
 POSITIVE: Requirement = (lambda v: v > 0, "finite and greater than 0")
 FRACTION: Requirement = (lambda v: (v >= 0) & (v < 1), "in [0, 1)")

@@ -7,6 +7,7 @@ rounds, as here, it passes BigCrush, says that paper; with 20 it is the generato
 """
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -15,6 +16,7 @@ import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
 from samflow import _checks
+from samflow._kernel import apart, stored
 
 ROUNDS = 13
 _ROTATIONS = (13, 15, 26, 6, 17, 29, 16, 24)
@@ -24,27 +26,23 @@ MOST_DRAWS = 2**32
 
 
 class Words(NamedTuple):
-    """Random words of 64 bits in halves: entry j of each is one number, or one a member.
-
-    Numbers made of them are divided by `one`. Where the compiler does not know that it is 1, it
-    makes each number once, and not again for every coordinate that is computed from it.
-    """
+    """Random words of 64 bits in halves: entry j of each is one number, or one a member."""
 
     high: Any
     low: Any
-    one: Any = 1.0
 
     def __len__(self) -> int:
         return len(self.high)
 
     def split(self, count: int) -> "tuple[Words, Words]":
         """Return the first `count` words and the rest."""
-        first = Words(self.high[:count], self.low[:count], self.one)
-        return first, Words(self.high[count:], self.low[count:], self.one)
+        first = Words(self.high[:count], self.low[:count])
+        return first, Words(self.high[count:], self.low[count:])
 
     def uniform(self, j: Any) -> Array:
         """Return the number of (0, 1) that word j, or slice j of words, is."""
-        return uniform(self.high[j], self.low[j]) / self.one
+        numbers = uniform(self.high[j], self.low[j])
+        return stored(numbers) if isinstance(self.high, tuple) else numbers
 
 
 def numpy_generator(key: PRNGKeyArray | None) -> np.random.Generator:
@@ -68,9 +66,7 @@ def key_words(key: PRNGKeyArray) -> Array:
     return data
 
 
-def words(
-    key: Array, member: Any, step: Any, count: int, *, one: Any = 1.0, rounds: int = ROUNDS
-) -> Words:
+def words(key: Array, member: Any, step: Any, count: int, *, rounds: int = ROUNDS) -> Words:
     """Return `count` words for step number `step` of `member`.
 
     Args:
@@ -79,7 +75,6 @@ def words(
             array, one entry a member, gives tuples of `count` arrays of its shape.
         step: number of the step from 0 on; `step · count` must stay below 2³².
         count: words a step.
-        one: the number 1, traced where this is worth it; see `Words`.
         rounds: of the cipher.
 
     """
@@ -87,9 +82,22 @@ def words(
     first = jnp.asarray(step, jnp.uint32) * jnp.uint32(count)
     if member.ndim == 0:
         counters = first + jnp.arange(count, dtype=jnp.uint32)
-        return Words(*threefry(key, counters, member, rounds), one)
-    drawn = [threefry(key, first + jnp.uint32(j), member, rounds) for j in range(count)]
-    return Words(tuple(high for high, _ in drawn), tuple(low for _, low in drawn), one)
+        return Words(*threefry(key, counters, member, rounds))
+
+    @apart
+    def paired(counter: Array) -> Array:
+        # One loop makes both halves where they are one number, and in 32 bits is twice as wide.
+        return jax.lax.complex(
+            *(_as(jnp.float32, half) for half in threefry(key, counter, member, rounds))
+        )
+
+    pairs = [paired(first + jnp.uint32(j)) for j in range(count)]
+    drawn = [(_as(jnp.uint32, jnp.real(z)), _as(jnp.uint32, jnp.imag(z))) for z in pairs]
+    return Words(tuple(high for high, _ in drawn), tuple(low for _, low in drawn))
+
+
+def _as(dtype: Any, word: Array) -> Array:
+    return jax.lax.bitcast_convert_type(word, dtype)
 
 
 def threefry(key: Array, x: Array, y: Array, rounds: int = ROUNDS) -> tuple[Array, Array]:
@@ -124,21 +132,44 @@ def normals(drawn: Words) -> Any:
     which a normal number lies once in 1e17.
     """
     if isinstance(drawn.high, tuple):
-        pairs = range(0, len(drawn), 2)
-        found = [_box_muller(drawn.uniform(j), drawn.uniform(j + 1)) for j in pairs]
-        return tuple(number for pair in found for number in pair)
+        uniforms = [uniform(*halves) for halves in zip(drawn.high, drawn.low, strict=True)]
+        pairs = zip(uniforms[::2], uniforms[1::2], strict=True)
+        return tuple(number for pair in pairs for number in _box_muller(*pair, apart))
     radii, angles = drawn.uniform(slice(0, None, 2)), drawn.uniform(slice(1, None, 2))
-    return jnp.stack(_box_muller(radii, angles), axis=-1).reshape(-1)
+    return jnp.stack(_box_muller(radii, angles, lambda part: part), axis=-1).reshape(-1)
 
 
-def _box_muller(u: Array, v: Array) -> tuple[Array, Array]:
-    """Return √(−2 log u) (cos 2πv, sin 2πv)."""
+def _box_muller(u: Array, v: Array, part: Callable[[Any], Any]) -> tuple[Array, Array]:
+    """Return √(−2 log u) (cos 2πv, sin 2πv); what both share is computed by a `part`."""
     if u.dtype != jnp.float64:  # which XLA's own functions are fast in
         radius, angle = jnp.sqrt(-2 * jnp.log(u)), 2 * jnp.pi * v
         return radius * jnp.cos(angle), radius * jnp.sin(angle)
-    radius = jnp.sqrt(-2 * _log(u))
-    cosine, sine = _on_circle(v)
-    return radius * cosine, radius * sine
+    return part(_joined)(v, *part(_polar)(u, v))
+
+
+def _polar(u: Array, v: Array) -> tuple[Array, ...]:
+    """Return √(−2 log u), and cos and sin of the rest of 2πv up to the nearest quarter turn."""
+    _, rest = _quarters(v)
+    square = rest * rest
+    sine = rest * _horner(_SIN_TERMS, square)
+    return jnp.sqrt(-2 * _log(u)), _horner(_COS_TERMS, square), sine
+
+
+def _joined(v: Array, radius: Array, cosine: Array, sine: Array) -> tuple[Array, Array]:
+    """Return radius (cos 2πv, sin 2πv) from cos and sin of the rest."""
+    quarter, _ = _quarters(v)
+    odd = (quarter == 1) | (quarter == 3)
+    x, y = jnp.where(odd, sine, cosine), jnp.where(odd, cosine, sine)
+    return (
+        radius * jnp.where((quarter == 1) | (quarter == 2), -x, x),
+        radius * jnp.where((quarter == 2) | (quarter == 3), -y, y),
+    )
+
+
+def _quarters(v: Array) -> tuple[Array, Array]:
+    """Return the nearest number of quarter turns to v turns, and the rest."""
+    quarter = jnp.floor(4 * v + 0.5)
+    return quarter, 4 * v - quarter
 
 
 # XLA calls a scalar function for each double's log, cos and sin, and a loop with a call in it is
@@ -160,20 +191,6 @@ def _log(x: Array) -> Array:
     m = jax.lax.bitcast_convert_type((shifted & ((1 << 52) - 1)) + _HALF_BITS, x.dtype)
     s = (m - 1) / (m + 1)
     return n * math.log(2) + s * _horner(_LOG_TERMS, s * s)
-
-
-def _on_circle(v: Array) -> tuple[Array, Array]:
-    """Return (cos 2πv, sin 2πv) for 0 < v < 1: series in the nearest quarter turn's rest."""
-    quarter = jnp.floor(4 * v + 0.5)
-    rest = 4 * v - quarter
-    square = rest * rest
-    cosine, sine = _horner(_COS_TERMS, square), rest * _horner(_SIN_TERMS, square)
-    odd = (quarter == 1) | (quarter == 3)
-    x, y = jnp.where(odd, sine, cosine), jnp.where(odd, cosine, sine)
-    return (
-        jnp.where((quarter == 1) | (quarter == 2), -x, x),
-        jnp.where((quarter == 2) | (quarter == 3), -y, y),
-    )
 
 
 def _horner(terms: tuple[float, ...], x: Array) -> Array:

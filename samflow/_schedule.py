@@ -23,6 +23,9 @@ _ROUNDING = 64 * float(jnp.finfo(jnp.float32).eps)
 """Relative to the largest value of a schedule: negative values of this size count as 0. That of
 single precision, in which a schedule may compute also where the run does not."""
 
+ANYTHING: Requirement = (lambda value: True, "any number")
+"""What the time itself, as a schedule, must satisfy."""
+
 _Tree = TypeVar("_Tree")
 
 
@@ -87,6 +90,8 @@ class Schedule(eqx.Module):
         Where the schedule is traced, the run that comes after checks it.
         """
         first = jnp.asarray(first)
+        if self.requirement is ANYTHING:
+            return first
         try:
             found, where, value = _first_bad(self, first, jnp.asarray(end), jnp.asarray(spacing))
         except Exception as error:  # whatever the function raises
@@ -149,14 +154,14 @@ def hyperparameter(
     return _checks.scalar_array(name, value, requirement, hint)
 
 
-def schedules(tree: Any, but: type | tuple[()] = ()) -> tuple[Schedule, ...]:
+def schedules(tree: Any, but: type | tuple[type, ...] = ()) -> tuple[Schedule, ...]:
     """Return the schedules in a system or a rule; what is a `but` is not looked into."""
     stop = lambda node: isinstance(node, (Schedule, but))  # noqa: E731
     leaves = jax.tree.leaves(tree, is_leaf=stop)
     return tuple(leaf for leaf in leaves if isinstance(leaf, Schedule))
 
 
-def at(tree: _Tree, step: Any, but: type | tuple[()] = ()) -> _Tree:
+def at(tree: _Tree, step: Any, but: type | tuple[type, ...] = ()) -> _Tree:
     """Return a system or a rule with the value at `step` in the place of each schedule."""
     if not schedules(tree, but):
         return tree
@@ -177,14 +182,16 @@ def check_steps(found: Sequence[Schedule], first: Any, num_steps: Any) -> Array:
 
 
 def check_times(found: Sequence[Schedule], times: Array) -> Array:
-    """Return `times`; refuse schedules out of range at one of 1,001 times up to the last of them.
+    """Return `times`; refuse schedules out of range at one of 1,001 times between their ends.
 
     Between these times nothing is looked at.
     """
-    first: Any = 0
+    spacing = (times[-1] - times[0]) / (_TIMES - 1)
+    begin = times[0] / spacing
+    first: Any = begin
     for schedule in found:
-        first = schedule.check(first, _TIMES, times[-1] / (_TIMES - 1), "time")
-    return times + first
+        first = schedule.check(first, begin + _TIMES, spacing, "time")
+    return times + (first - begin)
 
 
 @eqx.filter_jit

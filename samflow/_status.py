@@ -32,6 +32,11 @@ class Status(enum.IntEnum):
     unbounded = 20
 
     no_gradient = 21
+    solver_out_of_steps = 22
+    not_periodic = 23
+    no_return = 24
+    unbalanced = 25
+    too_few_pairs = 26
 
     def __str__(self) -> str:
         """Return the label, not the integer."""
@@ -77,6 +82,11 @@ _MESSAGES = {
     Status.border: "A point of the cycle met a point where the system is not smooth.",
     Status.unbounded: "The branch went further from 0 than 10,000 of its own lengths.",
     Status.no_gradient: "The gradient is 0 up to rounding: it has no direction.",
+    Status.solver_out_of_steps: "The solver of a flow made all its steps before the time was over.",
+    Status.not_periodic: "The field at the end of the period is not that at its beginning.",
+    Status.no_return: "The orbit did not come back to the section in the time allowed.",
+    Status.unbalanced: "An eigenvalue is at the edge, and no oscillation would keep it there.",
+    Status.too_few_pairs: "More eigenvalues may be at the edge than are watched.",
 }
 
 
@@ -90,13 +100,16 @@ class Verdict(enum.StrEnum):
 
 
 class Kind(enum.StrEnum):
-    """What a fixed point is for the system at hand.
+    """What a fixed point, or an attractor, is for the system at hand.
 
     Normalised SAM has no Jacobian at a critical point. What holds it there instead is `sliding`
     for the flow, and for the map an attracting cycle about the point (`cycle`), or an invariant
     ball: a `chaotic_trap` where chaos is proved, a `trap` where it is not. `rotation` means that
     orbits turn about the point on the loss itself, on no cycle of a period that was looked for.
     `undefined` means that there is no Jacobian and that none of these is known.
+
+    Attractors that orbits are found on are also a `cycle`, `quasiperiodic` (an invariant circle or
+    torus: the largest Lyapunov exponent is 0) or `chaotic` (it is positive).
     """
 
     attracting = "attracting"
@@ -109,3 +122,5 @@ class Kind(enum.StrEnum):
     chaotic_trap = "chaotic trap"
     trap = "trap"
     undefined = "undefined"
+    quasiperiodic = "quasiperiodic"
+    chaotic = "chaotic"

@@ -31,6 +31,11 @@ LYAPUNOV_CAT = 0.9624236501192069  # ln((3 + √5)/2), the larger eigenvalue of 
 # dx = (x − x³) dt + √(2D) dB, D = .05: mean first passage from −1 to 1, and Kramers' formula.
 DOUBLE_WELL_PASSAGE = 729.67
 DOUBLE_WELL_KRAMERS = 659.38
+# Periods of x″ − mu(1 − x²)x′ + x = 0: Zonneveld 1966; that at mu = 1 to all digits.
+VAN_DER_POL = {1.0: 6.6632868593231, 5.0: 11.6122306678, 10.0: 19.0783695669}
+LORENZ_CYCLE = 1.5586522107162  # r = 28, the shortest, Viswanath 2003
+DUFFING_SHARES = (0.488, 0.512)  # omega = 1, f = .2, d = .15, beta = −1: of [−2, 2]²
+
 # Of the logistic map: Feigenbaum 1978; the flips are in Strogatz 1994, section 10.2.
 FEIGENBAUM_FLIPS = (3.0, 3.449490, 3.544090, 3.564407, 3.568759, 3.569692)
 FEIGENBAUM_LIMIT = 3.5699457  # r∞

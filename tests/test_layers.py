@@ -13,6 +13,7 @@ ROOT = Path(samflow.__file__).parent
 LAYERS = [
     {"_status", "_components", "_types", "_text", "_extras", "_axes"},
     {"_checks"},
+    {"_kernel"},
     {"_random", "_schedule"},
     {"records"},
     {"theory"},

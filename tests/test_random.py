@@ -25,9 +25,7 @@ KNOWN = {
 def drawn(members=4096, steps=64, count=2, seed=0):
     """Return normal numbers, shape (steps, count, members)."""
     key, ids = _random.key_words(jr.key(seed)), jnp.arange(members)
-    one_step = jax.jit(
-        lambda k: jnp.stack(_random.normals(_random.words(key, ids, k, count, one=jnp.ones(()))))
-    )
+    one_step = jax.jit(lambda k: jnp.stack(_random.normals(_random.words(key, ids, k, count))))
     return np.stack([np.asarray(one_step(k)) for k in range(steps)])
 
 
@@ -126,7 +124,8 @@ def test_series_are_the_functions():
     x = jnp.asarray(u)
     # A few units in the last place, and of log the same relative to its value near 1.
     np.testing.assert_allclose(_random._log(x), np.log(u), rtol=1e-15, atol=0)
-    cosine, sine = _random._on_circle(x)
+    _, *rest = _random._polar(x, x)
+    cosine, sine = _random._joined(x, jnp.ones(()), *rest)
     # NumPy's argument 2πv is itself rounded, to 2π · 1e-16.
     np.testing.assert_allclose(cosine, np.cos(2 * np.pi * u), atol=1.5e-15, rtol=0)
     np.testing.assert_allclose(sine, np.sin(2 * np.pi * u), atol=1.5e-15, rtol=0)

@@ -17,6 +17,7 @@ from samflow._status import Status
 from samflow.attractors._frames import frames
 from samflow.attractors._map_growth import NUM_BATCHES, Growth
 from samflow.orbits.segments import SMALLEST_STEP
+from samflow.systems.angles import on_lines
 from samflow.systems.base import AbstractFlow
 
 _RUNNING = -1
@@ -86,10 +87,9 @@ def _follow(
             t, t_next, carry.y, y, None, error, order, carry.controller
         )
         z, frame = y
-        orthogonal, lost = ops.orthogonalise(ops.from_array(frame), ops.none_lost(()))
-        frame, grown = ops.rescale(orthogonal, lost)
+        frame, grown = ops.rescale(ops.orthogonalise(ops.from_array(frame)))
         undefined = system.singularity(z) <= 0
-        size = jnp.sum(z * z)
+        size = jnp.sum((z * on_lines(system)) ** 2)
         outside = ~(size <= settings.escape_radius**2)
         beyond = jnp.where(jnp.isfinite(size), Status.diverged, Status.not_finite)
         spent = carry.steps + 1 >= settings.max_steps

@@ -3,10 +3,13 @@
 A frame is orthogonalised at every step and rescaled every few, so that a step takes no square root
 and no logarithm: the product of the stretches is the length of the vector. In few dimensions this
 is Gram–Schmidt in scalars, one array per coordinate; a library's QR in the loop costs 40 times
-more.
+more. In the plane the second vector is the first one, turned and stretched, and its stretch alone
+is carried along.
 """
 
 import abc
+import functools
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
@@ -15,6 +18,7 @@ import numpy as np
 from jaxtyping import Array
 
 from samflow._components import Components, inner
+from samflow._kernel import apart, stored
 
 if TYPE_CHECKING:  # type checkers would take abstract variables for constructor arguments
     from typing import ClassVar as AbstractVar
@@ -28,8 +32,8 @@ MAX_COMPONENTS = 4
 class AbstractFrames(eqx.Module):
     """The operations on frames of `size` vectors in `dim` dimensions, in one layout.
 
-    `lost` says of each vector whether a projection left only rounding errors: its stretch was 0 up
-    to rounding. Rescaling sets such a vector to 0 for good, and its log to −inf.
+    A vector of which a projection leaves only rounding errors, whose stretch thus is 0 up to
+    rounding, becomes 0 for good. Its log is −inf.
     """
 
     size: AbstractVar[int]
@@ -40,20 +44,20 @@ class AbstractFrames(eqx.Module):
         """Return an orthonormal frame in general position for every member of a block."""
 
     @abc.abstractmethod
-    def none_lost(self, shape: tuple[int, ...]) -> Any:
-        """Return `lost` with no vector lost."""
+    def orthogonalise(self, frame: Any) -> Any:
+        """Take from every vector its projections on those before it."""
 
     @abc.abstractmethod
-    def orthogonalise(self, frame: Any, lost: Any) -> tuple[Any, Any]:
-        """Take from every vector its projections on those before it; return what is lost now."""
-
-    @abc.abstractmethod
-    def rescale(self, frame: Any, lost: Any) -> tuple[Any, Any]:
+    def rescale(self, frame: Any) -> tuple[Any, Any]:
         """Return the vectors at length 1 and the logs of their lengths."""
 
     @abc.abstractmethod
     def renew(self, frame: Any, where: Array) -> Any:
         """Return an orthonormal frame with the vectors in `where` (..., size) begun anew."""
+
+    @abc.abstractmethod
+    def any_vector(self, holds: Callable[..., Any], *logs: Any) -> Any:
+        """Say of each member whether `holds` of the logs of any of its vectors."""
 
     @abc.abstractmethod
     def stack(self, logs: Any) -> Array:
@@ -84,29 +88,26 @@ class ScalarFrames(AbstractFrames):
         rows = _general_position(self.size, self.dim)
         return tuple(Components(*(jnp.full(shape, entry, dtype) for entry in row)) for row in rows)
 
-    def none_lost(self, shape: tuple[int, ...]) -> Any:
-        """Return one array per vector."""
-        return (jnp.zeros(shape, bool),) * self.size
-
-    def orthogonalise(self, frame: Any, lost: Any) -> tuple[Any, Any]:
+    def orthogonalise(self, frame: Any) -> Any:
         """Project, without dividing by lengths but for one reciprocal per vector."""
-        done, gone = [], []
-        for v, was_lost in zip(frame, lost, strict=True):
+        done = []
+        for v in frame:
             before = inner(v, v)
             for u, inverse in done:
-                v = v - (inner(u, v) * inverse) * u
-            left = inner(v, v)
-            nothing = left <= _rounding(left) ** 2 * before
-            gone.append(was_lost | nothing if done else was_lost)
+                share = inner(u, v) * inverse
+                v = v - (stored(share) if jnp.ndim(share) else share) * u
+            if done:
+                nothing = inner(v, v) <= _rounding(before) ** 2 * before
+                v = v.map(lambda a, nothing=nothing: jnp.where(nothing, 0.0, a))
             # The larger of the two: nothing is projected on a vector of length 0.
-            done.append((v, 1 / jnp.maximum(left, _smallest(left))))
-        return tuple(v for v, _ in done), tuple(gone)
+            done.append((v, 1 / jnp.maximum(inner(v, v), _smallest(before))))
+        return tuple(v for v, _ in done)
 
-    def rescale(self, frame: Any, lost: Any) -> tuple[Any, Any]:
+    def rescale(self, frame: Any) -> tuple[Any, Any]:
         """Divide by lengths, with one square root per vector."""
         vectors, logs = [], []
-        for v, gone in zip(frame, lost, strict=True):
-            factor, log = _factor_and_log(inner(v, v), gone)
+        for v in frame:
+            factor, log = _factor_and_log(inner(v, v))
             vectors.append(factor * v)
             logs.append(log)
         return tuple(vectors), tuple(logs)
@@ -118,7 +119,11 @@ class ScalarFrames(AbstractFrames):
             Components(*(jnp.where(where[..., i], p, q) for p, q in zip(row, v, strict=True)))
             for i, (row, v) in enumerate(zip(rows, frame, strict=True))
         )
-        return self.rescale(*self.orthogonalise(mixed, self.none_lost(where.shape[:-1])))[0]
+        return self.rescale(self.orthogonalise(mixed))[0]
+
+    def any_vector(self, holds: Callable[..., Any], *logs: Any) -> Any:
+        """Ask vector by vector."""
+        return functools.reduce(jnp.logical_or, map(holds, *logs))
 
     def stack(self, logs: Any) -> Array:
         """Stack the arrays of the vectors."""
@@ -135,6 +140,46 @@ class ScalarFrames(AbstractFrames):
         )
 
 
+class PlaneFrames(eqx.Module):
+    """A frame of two vectors in the plane between two rescalings: (u, t), with t u⊥ the second.
+
+    u⊥ is u turned by a right angle. With DF u = u' the second vector becomes the part of t DF u⊥
+    that is orthogonal to u', which is t' u'⊥ with t' = t (u' × DF u⊥)/‖u'‖².
+    """
+
+    def open(self, frame: Any) -> Any:
+        """Begin with an orthonormal frame of `ScalarFrames`, whose first vector is not 0."""
+        u, v = frame
+        return u, jnp.where(inner(v, v) > 0, jnp.ones_like(u[0]), 0.0)
+
+    def push(self, linear: Callable[[Any], Any], opened: Any) -> Any:
+        """Return the frame carried by DF, the function `linear`, and made orthogonal."""
+        u, t = opened
+        carried = linear(u)
+        stretch = lambda t, u, carried: t * _stretch(carried, linear(_turned(u)))  # noqa: E731
+        return carried, (apart(stretch) if jnp.ndim(t) else stretch)(t, u, carried)
+
+    def close(self, opened: Any) -> Any:
+        """Return the frame as `ScalarFrames` has it."""
+        u, t = opened
+        return u, t * _turned(u)
+
+
+def _stretch(carried: Components, other: Components) -> Any:
+    """Return (u' × DF u⊥)/‖u'‖², 0 where the product is rounding."""
+    area, squared = _cross(carried, other), inner(carried, carried)
+    nothing = area * area <= _rounding(area) ** 2 * squared * inner(other, other)
+    return jnp.where(nothing, 0.0, area) * (1 / jnp.maximum(squared, _smallest(squared)))
+
+
+def _turned(u: Components) -> Components:
+    return Components(-u[1], u[0])
+
+
+def _cross(u: Components, v: Components) -> Any:
+    return u[0] * v[1] - u[1] * v[0]
+
+
 class ArrayFrames(AbstractFrames):
     """Frames as arrays (..., size, dim), by Householder's QR."""
 
@@ -146,27 +191,28 @@ class ArrayFrames(AbstractFrames):
         rows = jnp.asarray(_general_position(self.size, self.dim), dtype)
         return jnp.broadcast_to(rows, (*shape, self.size, self.dim))
 
-    def none_lost(self, shape: tuple[int, ...]) -> Any:
-        """Return an array (..., size)."""
-        return jnp.zeros((*shape, self.size), bool)
-
-    def orthogonalise(self, frame: Any, lost: Any) -> tuple[Any, Any]:
+    def orthogonalise(self, frame: Any) -> Any:
         """Return the rows of Q with the lengths on the diagonal of R."""
         q, r = jnp.linalg.qr(jnp.swapaxes(frame, -1, -2))
         lengths = jnp.abs(jnp.diagonal(r, axis1=-2, axis2=-1))
         nothing = lengths <= _rounding(r) * jnp.linalg.norm(r, axis=-2)
-        return jnp.swapaxes(q * lengths[..., None, :], -1, -2), lost | nothing
+        lengths = jnp.where(nothing, 0.0, lengths)
+        return jnp.swapaxes(q * lengths[..., None, :], -1, -2)
 
-    def rescale(self, frame: Any, lost: Any) -> tuple[Any, Any]:
+    def rescale(self, frame: Any) -> tuple[Any, Any]:
         """Divide rows by their lengths."""
-        factor, logs = _factor_and_log(jnp.sum(frame * frame, axis=-1), lost)
+        factor, logs = _factor_and_log(jnp.sum(frame * frame, axis=-1))
         return factor[..., None] * frame, logs
 
     def renew(self, frame: Any, where: Array) -> Any:
         """Select, row by row, and make the choice orthonormal."""
         rows = jnp.asarray(_general_position(self.size, self.dim), frame.dtype)
         mixed = jnp.where(where[..., None], rows, frame)
-        return self.rescale(*self.orthogonalise(mixed, jnp.zeros_like(where)))[0]
+        return self.rescale(self.orthogonalise(mixed))[0]
+
+    def any_vector(self, holds: Callable[..., Any], *logs: Any) -> Any:
+        """Ask at once."""
+        return jnp.any(holds(*logs), axis=-1)
 
     def stack(self, logs: Any) -> Array:
         """Return `logs`."""
@@ -191,10 +237,10 @@ def _general_position(size: int, dim: int) -> np.ndarray:
     return np.linalg.qr(entries)[0].T[:size]
 
 
-def _factor_and_log(squared: Any, lost: Any) -> tuple[Any, Any]:
+def _factor_and_log(squared: Any) -> tuple[Any, Any]:
     """Return 1/length and log(length) from the square; 0 and −inf for a vector that is lost."""
     info = jnp.finfo(jnp.result_type(squared))
-    gone = lost | (squared <= info.tiny / info.eps)  # below, digits are lost to underflow
+    gone = squared <= info.tiny / info.eps  # below, digits are lost to underflow
     factor = jnp.sqrt(jnp.where(gone, 0.0, 1 / squared))
     return factor, 0.5 * jnp.log(jnp.where(gone, 0.0, squared))
 

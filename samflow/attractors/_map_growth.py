@@ -3,23 +3,29 @@
 The fast loop makes a group of steps of the map and of the frame between two rescalings, and checks
 the orbits once per chunk. A chunk is computed again with a rescaling at every step when a length
 has overflowed or underflowed, and step by step, without the frame, to find where an orbit was lost.
-The loop over groups is kept under 1024 bytes of traffic for Hénon's map (small counters, one square
-root for a factor): XLA compiles loops below that size as one function without any flag.
 """
 
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
 from samflow._components import Components
+from samflow._kernel import apart, fused, tuned
 from samflow._status import Status
-from samflow.attractors._frames import MAX_COMPONENTS, AbstractFrames, frames
+from samflow.attractors._frames import MAX_COMPONENTS, AbstractFrames, PlaneFrames, frames
 from samflow.orbits.barrier import step_with_barrier
-from samflow.orbits.blocks import over_blocks, over_members, split, squared_norm, unpack
+from samflow.orbits.blocks import (
+    Devices,
+    any_of,
+    over_blocks,
+    over_members,
+    split,
+    squared_norm,
+    unpack,
+)
 from samflow.systems.base import AbstractMap
 from samflow.systems.leaves import Varied
 
@@ -28,7 +34,11 @@ _GROUP = {4: 8, 8: 64}
 """Steps between rescalings, by bytes of a number: lengths stay in range while the stretch of a
 step is between 1/150 and 150 (geometric mean of a group); the group shrinks when one is not."""
 _CHUNK = 1024
-_BLOCK = 64
+_BLOCK = 128
+PER_DEVICE = _BLOCK
+"""Members from which on it is worth to use another device."""
+_AT_ONCE = 8
+"""Steps of one orbit that are one body of a loop."""
 _RUNNING = -1
 
 
@@ -71,14 +81,14 @@ class _Carry(NamedTuple):
     again: Any
 
 
-@eqx.filter_jit
+@tuned
 def map_growth(
     system: AbstractMap,
     z0: Array,
     num_exponents: int,
     settings: MapSettings,
     varied: Varied,
-    one: Array,
+    devices: Devices = (),
 ) -> Growth:
     """Follow orbits from the states z0 (N, state_dim) and the frames on them.
 
@@ -89,57 +99,81 @@ def map_growth(
     counts = jnp.concatenate([settings.num_transient[None], lengths])
 
     def run(block: Array, *values: Array) -> tuple[Array, ...]:
-        layout = _layout(system, varied, values, num_exponents, one)
+        layout = _layout(system, varied, values, num_exponents)
         return _run_block(layout, block, counts, settings)
 
     if len(z0) == 1:
-        logs, status, stopped_at = run(z0[0], *(value[0] for value in varied.values))
+        logs, status, stopped_at = fused(run)(z0[0], *(value[0] for value in varied.values))
         return Growth(logs[None], lengths, status[None], stopped_at[None])
-    logs, status, stopped_at = over_blocks(run, z0, _BLOCK, varied.values)
+    logs, status, stopped_at = over_blocks(run, z0, _BLOCK, varied.values, devices)
     return Growth(logs, lengths, status, stopped_at)
 
 
+class _Pushing(NamedTuple):
+    """How a frame goes along: `push` takes a state and what `open` makes of its frame."""
+
+    open: Any
+    push: Any
+    close: Any
+
+
 class _Layout(NamedTuple):
-    """How a block is laid out, and the functions on it; `shape` is that of its members."""
+    """How a block is laid out, and the functions on it.
+
+    `fast` is None, or does the same as `general` while the first vector is not lost.
+    """
 
     pack: Any
-    push: Any
     step: Any
     singularity: Any
     frames: AbstractFrames
+    general: _Pushing
+    fast: _Pushing | None
 
 
 def _layout(
-    system: AbstractMap, varied: Varied, values: tuple[Array, ...], num_exponents: int, one: Array
+    system: AbstractMap, varied: Varied, values: tuple[Array, ...], num_exponents: int
 ) -> _Layout:
     kept = frames(num_exponents, system.state_dim)
     if system.state_dim <= MAX_COMPONENTS:
-        step, singularity = _on_components(system, varied, values, one)
+        step, singularity = _on_components(system, varied, values)
 
         def push(z: Components, frame: Any) -> tuple[Any, Any]:
             moved, linear = jax.linearize(step, z)
-            return moved, tuple(linear(v) for v in frame)
+            return moved, kept.orthogonalise(tuple(linear(v) for v in frame))
 
-        return _Layout(
-            pack=split,
-            push=push,
-            step=step,
-            singularity=singularity,
-            frames=kept,
-        )
+        general, fast = _Pushing(_same, push, _same), None
+        if num_exponents == system.state_dim == 2:
+            plane = PlaneFrames()
+
+            def push_plane(z: Components, opened: Any) -> tuple[Any, Any]:
+                moved, linear = jax.linearize(step, z)
+                return moved, plane.push(linear, opened)
+
+            fast = _Pushing(plane.open, push_plane, plane.close)
+        return _Layout(split, step, singularity, kept, general, fast)
 
     def push_one(z: Array, frame: Array, *values: Array) -> tuple[Array, Array]:
         moved, linear = jax.linearize(varied.given(system, values).step, z)
         return moved, jax.vmap(linear)(frame)
 
+    def push_all(z: Array, frame: Array) -> tuple[Array, Array]:
+        moved, frame = over_members(push_one)(z, frame, *values)
+        return moved, kept.orthogonalise(frame)
+
     step, singularity = _on_arrays(system, varied)
     return _Layout(
-        pack=lambda a: a,
-        push=lambda z, frame: over_members(push_one)(z, frame, *values),
+        pack=_same,
         step=lambda z: step(z, *values),
         singularity=lambda z: singularity(z, *values),
         frames=kept,
+        general=_Pushing(_same, push_all, _same),
+        fast=None,
     )
+
+
+def _same(value: Any) -> Any:
+    return value
 
 
 def _on_arrays(system: AbstractMap, varied: Varied) -> tuple[Any, Any]:
@@ -149,12 +183,12 @@ def _on_arrays(system: AbstractMap, varied: Varied) -> tuple[Any, Any]:
 
 
 def _on_components(
-    system: AbstractMap, varied: Varied, values: tuple[Array, ...], one: Array
+    system: AbstractMap, varied: Varied, values: tuple[Array, ...]
 ) -> tuple[Any, Any]:
     """Return the step and the singularity on components, whichever layout the system takes."""
     if system.elementwise:
         here = varied.given(system, values)
-        return step_with_barrier(here, one), here.singularity
+        return step_with_barrier(here, linearised=True), here.singularity
     step, singularity = _on_arrays(system, varied)
     return lambda z: split(step(unpack(z), *values)), lambda z: singularity(unpack(z), *values)
 
@@ -165,7 +199,7 @@ def _run_block(
     """Run the transient and then the batches: `counts` holds their numbers of steps."""
     shape = block.shape[:-1]
     fresh = layout.frames.start(shape, block.dtype)
-    _, zeros = layout.frames.rescale(fresh, layout.frames.none_lost(shape))
+    _, zeros = layout.frames.rescale(fresh)
     zeros = jax.tree.map(jnp.zeros_like, zeros)
     carry = _Carry(
         step=jnp.zeros((), counts.dtype),
@@ -178,21 +212,23 @@ def _run_block(
         group=jnp.asarray(_GROUP[block.dtype.itemsize], jnp.int32),
         again=jnp.asarray(False),
     )
-    empty = layout.frames.stack(zeros)
-    sums = jnp.zeros((len(counts), *empty.shape), empty.dtype)
 
-    def stretch(index: Any, state: tuple[_Carry, Array]) -> tuple[_Carry, Array]:
-        carry, sums = state
+    def stretch(carry: _Carry, index: Any) -> tuple[_Carry, Any]:
         # A lost vector stays lost, except one lost in the transient, which is not counted.
         begin = jax.tree.map(
             lambda log: jnp.where(jnp.isfinite(log) | (index == 1), 0.0, log), carry.logs
         )
-        carry = _advance(layout, carry._replace(logs=begin), carry.step + counts[index], settings)
-        logs = layout.frames.stack(carry.logs)
-        anew = layout.frames.renew(carry.frame, ~jnp.isfinite(logs) & (index == 0))
-        return carry._replace(frame=anew), sums.at[index].set(logs)
+        count = jnp.sum(jnp.where(jnp.arange(len(counts)) == index, counts, 0))
+        carry = _advance(layout, carry._replace(logs=begin), carry.step + count, settings)
 
-    carry, sums = lax.fori_loop(0, len(counts), stretch, (carry, sums))
+        def anew() -> Any:
+            return layout.frames.renew(carry.frame, ~jnp.isfinite(layout.frames.stack(carry.logs)))
+
+        frame = lax.cond(index == 0, anew, lambda: carry.frame)
+        return carry._replace(frame=frame), carry.logs
+
+    carry, sums = lax.scan(stretch, carry, jnp.arange(len(counts)))
+    sums = layout.frames.stack(sums)
     running = carry.status == _RUNNING
     status = jnp.where(running, Status.reached_end, carry.status)
     stopped_at = jnp.where(running, carry.step, carry.stopped_at)
@@ -203,16 +239,17 @@ def _advance(layout: _Layout, carry: _Carry, until: Any, settings: MapSettings) 
     """Make steps up to number `until`, in chunks; stop if no orbit is left."""
 
     def going(carry: _Carry) -> Any:
-        return (carry.step < until) & jnp.any(carry.status == _RUNNING)
+        return (carry.step < until) & any_of(carry.status == _RUNNING)
 
     def chunk(carry: _Carry) -> _Carry:
         length = jnp.minimum(_CHUNK, until - carry.step).astype(jnp.int32)
         new = _steps(layout, carry, length, jnp.where(carry.again, 1, carry.group))
-        before, after = layout.frames.stack(carry.logs), layout.frames.stack(new.logs)
         well = (carry.status == _RUNNING) & ~_outside(layout, new, settings)
         # Lengths that leave the range of the numbers within a group need not do so in a step.
-        gone = jnp.any(jnp.isfinite(before) & ~jnp.isfinite(after), axis=-1)
-        rough = jnp.any(well & gone) & ~carry.again
+        gone = layout.frames.any_vector(
+            lambda before, after: jnp.isfinite(before) & ~jnp.isfinite(after), carry.logs, new.logs
+        )
+        rough = any_of(well & gone) & ~carry.again
         return lax.cond(
             rough,
             lambda: carry._replace(again=rough, group=jnp.maximum(1, carry.group // 4)),
@@ -224,21 +261,29 @@ def _advance(layout: _Layout, carry: _Carry, until: Any, settings: MapSettings) 
 
 def _steps(layout: _Layout, carry: _Carry, length: Any, size: Any) -> _Carry:
     """Make `length` steps of orbit and frame, rescaling the frame every `size`."""
-    ops = layout.frames
+    general = lambda: _groups(layout, layout.general, carry, length, size)  # noqa: E731
+    if layout.fast is None:
+        return general()
+    fast = layout.fast
+    lost = any_of(squared_norm(carry.frame[0]) == 0)
+    return lax.cond(carry.again | lost, general, lambda: _groups(layout, fast, carry, length, size))
 
-    def step(_: Any, state: tuple[Any, ...]) -> tuple[Any, ...]:
-        z, frame, lost, singular = state
+
+def _groups(layout: _Layout, way: _Pushing, carry: _Carry, length: Any, size: Any) -> _Carry:
+    one_orbit, usual = jnp.ndim(carry.status) == 0, way is layout.fast or layout.fast is None
+    at_once = (_AT_ONCE if one_orbit else 2) if usual else 1
+
+    def step(state: tuple[Any, ...]) -> tuple[Any, ...]:
+        z, opened, singular = state
         singular = singular | (layout.singularity(z) <= 0)
-        z, frame = layout.push(z, frame)
-        frame, lost = ops.orthogonalise(frame, lost)
-        return z, frame, lost, singular
+        return (*way.push(z, opened), singular)
 
     def group(index: Any, state: tuple[Any, ...]) -> tuple[Any, ...]:
         z, frame, logs, singular = state
         count = jnp.minimum(size, length - index * size)
-        none = ops.none_lost(jnp.shape(singular))
-        z, frame, lost, singular = lax.fori_loop(0, count, step, (z, frame, none, singular))
-        frame, grown = ops.rescale(frame, lost)
+        begin = (z, way.open(frame), singular)
+        z, opened, singular = _repeated(step, count, begin, at_once)
+        frame, grown = layout.frames.rescale(way.close(opened))
         return z, frame, jax.tree.map(jnp.add, logs, grown), singular
 
     state = (carry.z, carry.frame, carry.logs, carry.singular)
@@ -246,12 +291,30 @@ def _steps(layout: _Layout, carry: _Carry, length: Any, size: Any) -> _Carry:
     return carry._replace(step=carry.step + length, z=z, frame=frame, logs=logs, singular=singular)
 
 
+def _repeated(step: Any, count: Any, state: tuple[Any, ...], at_once: int) -> tuple[Any, ...]:
+    """Return the state after `count` steps, of which `at_once` make up the body of a loop.
+
+    Of two steps of a block neither needs a copy; one orbit stays in registers all the while.
+    """
+    step = apart(step) if jnp.ndim(state[2]) else step
+
+    def several(_: Any, state: tuple[Any, ...]) -> tuple[Any, ...]:
+        for _ in range(at_once):
+            state = step(state)
+        return state
+
+    state = lax.fori_loop(0, count // at_once, several, state)
+    if at_once == 1:
+        return state
+    return lax.fori_loop(0, count % at_once, lambda _, state: step(state), state)
+
+
 def _checked(layout: _Layout, old: _Carry, new: _Carry, settings: MapSettings) -> _Carry:
     """Check the orbits at the end of a chunk and record those that ended in it."""
     # Written so that NaN counts as broken; −inf is the log of a stretch of 0.
-    broken = ~jnp.all(layout.frames.stack(new.logs) < jnp.inf, axis=-1)
+    broken = layout.frames.any_vector(lambda log: ~(log < jnp.inf), new.logs)
     lost = (new.status == _RUNNING) & (_outside(layout, new, settings) | new.singular | broken)
-    return lax.cond(jnp.any(lost), lambda: _replay(layout, old, new, lost, settings), lambda: new)
+    return lax.cond(any_of(lost), lambda: _replay(layout, old, new, lost, settings), lambda: new)
 
 
 def _outside(layout: _Layout, carry: _Carry, settings: MapSettings) -> Any:

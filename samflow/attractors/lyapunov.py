@@ -6,6 +6,7 @@ from typing import Any, ClassVar, overload
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float, Int
 
 from samflow import _checks
@@ -15,6 +16,7 @@ from samflow._types import ArrayLike
 from samflow.attractors import _flow_growth, _map_growth
 from samflow.attractors._map_growth import Growth
 from samflow.orbits._iterate import start_states
+from samflow.orbits.blocks import devices_for, gathered
 from samflow.records import AbstractRecord, Names, Provenance, axes, provenance
 from samflow.systems.base import AbstractFlow, AbstractMap, check_fixed, check_system
 from samflow.systems.leaves import Varied
@@ -194,9 +196,10 @@ def _of_map(
     counts = jnp.asarray(num_steps), jnp.asarray(before)
     settings = _map_growth.MapSettings(*counts, given["escape_radius"])
     z0, k = start_states(system, w0), _how_many(num_exponents, system.state_dim)
-    growth = _map_growth.map_growth(
-        system, jnp.atleast_2d(z0), k, settings, Varied(), jnp.asarray(1.0)
-    )
+    batch = jnp.atleast_2d(z0)
+    devices = devices_for(batch, _map_growth.PER_DEVICE)
+    growth = _map_growth.map_growth(system, batch, k, settings, Varied(), devices)
+    growth = gathered(growth, devices)
     where = provenance(system.describe(), num_steps=num_steps, num_transient=before)
     return _record(growth, z0, float(num_steps), "step", where)
 
@@ -254,10 +257,15 @@ def _averages(growth: Growth, length: float, dim: int, single: bool) -> tuple[Ar
     well = (growth.status == Status.reached_end)[:, None, None]
     logs = jnp.where(well, growth.logs, jnp.nan)
     exponents = (jnp.sum(logs, axis=-2) / length).astype(logs.dtype)
+
+    def ordered() -> tuple[Array, Array]:
+        order = jnp.argsort(-exponents, axis=-1)
+        moved = jnp.take_along_axis(logs, order[:, None, :], axis=-1)
+        return jnp.take_along_axis(exponents, order, axis=-1), moved
+
     # Gram–Schmidt's order is another where a vector has been drawn onto an invariant line exactly.
-    order = jnp.argsort(-exponents, axis=-1)
-    exponents = jnp.take_along_axis(exponents, order, axis=-1)
-    logs = jnp.take_along_axis(logs, order[:, None, :], axis=-1)
+    other = jnp.any(exponents[:, 1:] > exponents[:, :-1])
+    exponents, logs = lax.cond(other, ordered, lambda: (exponents, logs))
     error = _standard_error(logs, growth.lengths, exponents)
     dimension, total = kaplan_yorke(exponents, dim), jnp.sum(exponents, axis=-1)
     arrays = exponents, error, dimension, total, growth.status, growth.stopped_at

@@ -56,8 +56,8 @@ def run(arguments: Sequence[str]) -> int:
     except BrokenPipeError:
         _silence(sys.stdout)
         return 141
-    except KeyboardInterrupt:
-        say("Interrupted.")
+    except KeyboardInterrupt as interrupt:
+        say(" ".join(["Interrupted.", *getattr(interrupt, "__notes__", ())]))
         return 130
     except Exception as error:
         if interrupted():  # modules in C make other errors of an interrupt while they are imported

@@ -17,6 +17,7 @@ from samflow.cli import (
     rules,
     saddle,
     stability,
+    sweep,
     two_phase,
 )
 
@@ -35,6 +36,7 @@ app.command("portrait")(portrait.command)
 app.command("basins")(basins.command)
 app.command("bifurcation")(bifurcation.command)
 app.command("chart")(chart.command)
+app.command("sweep")(sweep.command)
 app.command("checkpoint")(checkpoint.command)
 app.command("losses")(losses.command)
 app.command("rules")(rules.command)
@@ -58,7 +60,7 @@ def invoke(arguments: Sequence[str]) -> int:
     command = typer.main.get_command(app)
     # `command.main` has handlers of its own, with boxes around errors; this is what it calls.
     try:
-        with command.make_context("samflow", list(arguments)) as context:
+        with command.make_context("samflow", list(arguments), obj=tuple(arguments)) as context:
             code = command.invoke(context)
     except typer.Exit as leave:
         return leave.exit_code

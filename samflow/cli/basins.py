@@ -1,14 +1,12 @@
 """`samflow basins`: which start of a box ends where; drawn for two weights."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.text import Text
 
-from samflow.cli import options
-from samflow.cli.output import checked_path, deliver, progress, writing
-
-_SUFFIXES = (".pdf", ".png", ".svg")
+from samflow.cli import chunks, options
+from samflow.cli.output import PICTURE_SUFFIXES, checked_path, deliver, writing
 
 Flow = Annotated[bool, typer.Option("--flow", help="Follow the rule's flow instead of its map.")]
 Resolution = Annotated[
@@ -22,11 +20,12 @@ Samples = Annotated[
 ]
 Picture = Annotated[
     str | None,
-    typer.Option("--output", "-o", help="File for the picture: .pdf, .png or .svg. Two weights."),
+    typer.Option("--output", "-o", help=f"File for the picture: {options.PICTURES}. Two weights."),
 ]
 
 
 def command(
+    context: typer.Context,
     loss: options.Loss,
     output: Picture = None,
     rule: options.Rule = "usam",
@@ -37,12 +36,15 @@ def command(
     box: options.BoxText = None,
     resolution: Resolution = 100,
     samples: Samples = None,
+    store: chunks.Store = None,
+    part: chunks.Part = None,
+    chunk_cells: chunks.ChunkCells = None,
     eigenvalues: options.Eigenvalues = None,
     dim: options.Dim = None,
     json: options.AsJson = False,
 ) -> int:
     """Follow orbits from all over a box; print the attractors and the share of each basin."""
-    path = checked_path(output, _SUFFIXES)
+    path = checked_path(output, PICTURE_SUFFIXES)
     import samflow as sf
     from samflow import _checks
 
@@ -57,16 +59,18 @@ def command(
         if flow
         else options.make_map(made, rule, rho=rho, lr=lr, momentum=momentum)
     )
-    found = sf.basins(
+    found: Any = sf.basins(
         system,
         options.make_box(box, made),
         resolution if made.dim <= 2 else None,
         num_samples=samples if made.dim > 2 else None,
-        progress=lambda done, total: progress(f"{done} of {total} starts decided"),
+        progress=chunks.Meter("starts decided"),
+        **chunks.arguments(store, part, chunk_cells),
     )
     if path is not None:
         with writing(path):
             sf.plots.save(sf.plots.basins(found), path)
-    lines = [Text(line) for line in str(found).splitlines()]
+    chunks.say_missing(context, store)
+    lines = [Text(line) for line in (found.summary() if store else str(found)).splitlines()]
     deliver(lines, found.to_json(), as_json=json, path=None)
     return 0

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from samflow.cli import options
+from samflow.cli import chunks, options
 from samflow.cli.output import PICTURES_AND_RECORDS, checked_paths, deliver_all, progress
 
 Point = Annotated[
@@ -43,8 +43,9 @@ GradientNorm = Annotated[
 
 
 def command(
+    context: typer.Context,
     loss: options.Loss,
-    output: options.Outputs,
+    output: options.OutputsIfAny = None,
     point: Point = None,
     rho: Rho = "0,0.3",
     lr: Lr = "0.001,0.05",
@@ -54,6 +55,9 @@ def command(
     box: options.BoxText = None,
     resolution: Resolution = 120,
     gradient_norm: GradientNorm = None,
+    store: chunks.Store = None,
+    part: chunks.Part = None,
+    chunk_cells: chunks.ChunkCells = None,
     eigenvalues: options.Eigenvalues = None,
     dim: options.Dim = None,
     json: options.AsJson = False,
@@ -62,16 +66,25 @@ def command(
 
     Two of --rho, --lr, --momentum and --set are ranges.
     """
-    paths = checked_paths(output, PICTURES_AND_RECORDS)
+    paths = checked_paths(output or (), PICTURES_AND_RECORDS)
     import samflow as sf
     from samflow import _checks
 
+    if not paths and store is None:
+        raise _checks.ArgumentError("Argument `-o` must be given, such as chart.png, or `--store`.")
     made = options.make_loss(loss, dim=dim, eigenvalues=eigenvalues)
     number = _checks.count("--resolution", resolution, minimum=2)
-    numbers = _numbers({"--rho": rho, "--lr": lr, "--momentum": momentum}, others or [], number)
+    numbers, ranges = options.make_numbers(
+        {"--rho": rho, "--lr": lr, "--momentum": momentum}, others or [], number
+    )
+    if len(ranges) != 2:
+        raise _checks.ArgumentError(
+            "Two of `--rho`, `--lr`, `--momentum` and `--set` must be ranges, such as 0,0.3, but "
+            f"there are {len(ranges)}: {', '.join(ranges) or 'none'}. Give one number for the rest."
+        )
     if gradient_norm is not None:
         _checks.positive("--gradient-norm", gradient_norm)
-    chosen, given = _rule(rule, numbers)
+    chosen, given = options.rule_with(rule, numbers)
     if point is not None and box is not None:
         raise _checks.ArgumentError(
             "Argument `--box` cannot be given with `--point`. Leave one of both out."
@@ -85,49 +98,9 @@ def command(
         where = options.make_point("--point", point, made)
         about["w"] = critical_point("--point", made, where).w
     progress("orbits")
-    found = sf.stability_chart(made, chosen, **about, **given)
+    about |= chunks.arguments(store, part, chunk_cells)
+    found = sf.stability_chart(made, chosen, progress=chunks.Meter("cells"), **about, **given)
+    chunks.say_missing(context, store)
     lines = [Text(str(found)), *(Text(line.name) for line in found.boundaries)]
     deliver_all(lines, found, lambda: sf.plots.chart(found), as_json=json, paths=paths)
     return 0
-
-
-def _numbers(named: dict[str, str], others: list[str], resolution: int) -> dict[str, Any]:
-    """Return a number or a row of numbers by the name that `stability_chart` has for it."""
-    from samflow import _checks
-
-    for text in others:
-        name, equals, value = text.partition("=")
-        if not (equals and name.isidentifier()):
-            raise _checks.ArgumentError(
-                f"Argument `--set` must be name=value or name=low,high, but is {text!r}."
-            )
-        named[f"--set {name}"] = value
-    checks = {
-        "--rho": _checks.nonnegative,
-        "--lr": _checks.positive,
-        "--momentum": _checks.fraction,
-    }
-    found, ranges = {}, []
-    for option, text in named.items():
-        values = options.make_row(option, text, resolution)
-        for value in (values.min(), values.max()) if option in checks else ():
-            checks[option](option, value)
-        ranges += [option] if values.ndim else []
-        found[option.removeprefix("--").removeprefix("set ")] = values
-    if len(ranges) != 2:
-        raise _checks.ArgumentError(
-            "Two of `--rho`, `--lr`, `--momentum` and `--set` must be ranges, such as 0,0.3, but "
-            f"there are {len(ranges)}: {', '.join(ranges) or 'none'}. Give one number for the rest."
-        )
-    return found
-
-
-def _rule(name: str, numbers: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """Return the rule, and the numbers that it has; a rule without rho needs none."""
-    import samflow as sf
-
-    largest = float(numbers["rho"].max())
-    rule = sf.rule(name, rho=largest)
-    if not hasattr(rule, "rho") and not numbers["rho"].ndim:
-        numbers = {key: value for key, value in numbers.items() if key != "rho"}
-    return rule, numbers

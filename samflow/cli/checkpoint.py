@@ -9,6 +9,7 @@ from rich.text import Text
 from samflow.cli import options
 from samflow.cli._renaming import renamings, with_remedy
 from samflow.cli.output import (
+    PICTURE_SUFFIXES,
     RECORD_SUFFIXES,
     checked_path,
     deliver,
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from samflow.networks import Interrupted
     from samflow.networks.diagnosis.report import Table
 
-_PICTURES = (".pdf", ".png", ".svg")
 _DRAWN_PROBES, _DRAWN_STEPS = 4, 30
 """Of the density in a picture, unless --density-probes says otherwise: half of the time."""
 
@@ -175,7 +175,8 @@ Output = Annotated[
         "--output",
         "-o",
         help="Write the report to this file (.json, .txt), a table of the rules (.csv, "
-        ".tex), all arrays (.nc, netCDF), or a plot of the spectrum (.pdf, .png, .svg).",
+        ".tex), all arrays (.nc, netCDF), or a plot of the spectrum "
+        f"({options.PICTURES}).",
     ),
 ]
 
@@ -217,9 +218,9 @@ def command(
     point: elsewhere they move on by themselves. usam is SAM without normalisation and ascends by
     rho·g; practical-sam ascends by rho·g/(‖g‖ + 1e-12).
     """
-    path = checked_path(output, (*RECORD_SUFFIXES, *_PICTURES))
+    path = checked_path(output, (*RECORD_SUFFIXES, *PICTURE_SUFFIXES))
     options.check_hyperparameters(rho=rho, lr=lr, momentum=momentum)
-    picture = path is not None and path.suffix in _PICTURES
+    picture = path is not None and path.suffix in PICTURE_SUFFIXES
     from samflow import Status, networks
     from samflow.cli._own_code import own_code
     from samflow.cli.models import LossSettings, make_loss

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from samflow.cli.output import say
+from samflow.cli.output import PICTURE_SUFFIXES, say
 
 if TYPE_CHECKING:
     import numpy as np
@@ -90,16 +90,17 @@ OutputOfRecord = Annotated[
     ),
 ]
 
-Outputs = Annotated[
-    list[str],
-    typer.Option(
-        "--output",
-        "-o",
-        help="File for the picture (.pdf, .png, .svg, .eps, .pgf), or for the result: .json, .txt, "
-        "a table in .csv or .tex (LaTeX with booktabs), or all arrays in .nc (netCDF). Repeat the "
-        "option for several.",
-    ),
-]
+PICTURES = f"{', '.join(PICTURE_SUFFIXES[:-1])} or {PICTURE_SUFFIXES[-1]} (needs LaTeX)"
+"""How help texts list the formats of pictures."""
+
+_FILES: Any = typer.Option(
+    "--output",
+    "-o",
+    help=f"File for the picture: {PICTURES}; or for the result: .json, .txt, a table in .csv or "
+    ".tex (LaTeX with booktabs), or all arrays in .nc (netCDF). Repeat the option for several.",
+)
+Outputs = Annotated[list[str], _FILES]
+OutputsIfAny = Annotated[list[str] | None, _FILES]
 
 _HALF_WIDTH = 3.0
 MOST_SEED = 2**63
@@ -229,6 +230,53 @@ def make_row(name: str, text: str, resolution: int) -> "np.ndarray":
 
     ends = numbers(name, text)
     return np.array(ends[0]) if len(ends) == 1 else np.linspace(*make_range(name, text), resolution)
+
+
+def make_numbers(
+    named: dict[str, str], others: Sequence[str], resolution: int
+) -> tuple[dict[str, Any], list[str]]:
+    """Return a number or a row of numbers by its name, and the options that are ranges.
+
+    Args:
+        named: the texts of --rho, --lr, --momentum.
+        others: texts of --set: name=value or name=low,high.
+        resolution: how many values a range has.
+
+    """
+    from samflow import _checks
+
+    named = dict(named)
+    for text in others:
+        name, equals, value = text.partition("=")
+        if not (equals and name.isidentifier()):
+            raise _checks.ArgumentError(
+                f"Argument `--set` must be name=value or name=low,high, but is {text!r}."
+            )
+        named[f"--set {name}"] = value
+    checks = {
+        "--rho": _checks.nonnegative,
+        "--lr": _checks.positive,
+        "--momentum": _checks.fraction,
+    }
+    found, ranges = {}, []
+    for option, text in named.items():
+        values = make_row(option, text, resolution)
+        for value in (values.min(), values.max()) if option in checks else ():
+            checks[option](option, value)
+        ranges += [option] if values.ndim else []
+        found[option.removeprefix("--").removeprefix("set ")] = values
+    return found, ranges
+
+
+def rule_with(name: str, numbers: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Return the rule, and the numbers that it has; a rule without rho needs none."""
+    import samflow as sf
+
+    largest = float(numbers["rho"].max())
+    rule = sf.rule(name, rho=largest)
+    if not hasattr(rule, "rho") and not numbers["rho"].ndim:
+        numbers = {key: value for key, value in numbers.items() if key != "rho"}
+    return rule, numbers
 
 
 def numbers(name: str, text: str) -> list[float]:

@@ -27,7 +27,8 @@ _WIDTH = 100
 TEXT_SUFFIXES = (".json", ".txt")
 RECORD_SUFFIXES = (*TEXT_SUFFIXES, ".csv", ".tex", ".nc")
 """Of a command whose result is one record."""
-PICTURE_SUFFIXES = (".pdf", ".png", ".svg", ".eps", ".pgf")
+PICTURE_SUFFIXES = (".pdf", ".svg", ".png", ".eps", ".pgf")
+FILM_SUFFIXES = (".mp4", ".gif")
 PICTURES_AND_RECORDS = (*PICTURE_SUFFIXES, *RECORD_SUFFIXES)
 """Of a command that draws a record."""
 
@@ -56,18 +57,32 @@ class Meter:
 
 
 def checked_path(output: str | None, suffixes: Sequence[str]) -> Path | None:
-    """Return the path given with -o if a file can be made there: ask before any work is done."""
+    """Return the path given with -o if a file can be made there: ask before any work is done.
+
+    PGF is refused here where there is no LaTeX, and .mp4 where there is no ffmpeg.
+    """
     from samflow import _checks
 
     if output is None and sys.stdout is None:
         raise _checks.ArgumentError(
             "Argument `-o` must be given if stdout is closed, because the result would be lost."
         )
-    return None if output is None else _checks.writable("-o", output, suffixes)
+    if output is None:
+        return None
+    path = _checks.writable("-o", output, suffixes)
+    if path.suffix == ".pgf":
+        from samflow.plots.files import check_latex
+
+        check_latex()
+    elif path.suffix == ".mp4":
+        from samflow.plots import film_path
+
+        film_path(path)
+    return path
 
 
 def checked_paths(output: Sequence[str], suffixes: Sequence[str]) -> list[Path]:
-    """Return the paths given with -o, each once, if files can be made there."""
+    """Return the paths given with -o, each once, if pictures or other files can be made there."""
     paths = [checked_path(name, suffixes) for name in dict.fromkeys(output)]
     return [path for path in paths if path is not None]
 

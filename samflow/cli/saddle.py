@@ -54,7 +54,6 @@ def command(
     path = checked_path(output, RECORD_SUFFIXES)
     options.check_hyperparameters(rho=rho, lr=lr, momentum=momentum)
     made = options.make_loss(loss, dim=dim, eigenvalues=eigenvalues)
-    from samflow._status import Verdict
     from samflow.equilibria.saddle_report import survey
     from samflow.rules import RULES, known_rule
 
@@ -75,7 +74,7 @@ def command(
         progress=progress if simulate else lambda name: None,
     )
     deliver(render(found), found, as_json=json, path=path)
-    if not found.points and found.verdict is not Verdict.proved:
+    if not found.points and not found.complete:
         say("No critical point was found, nor a proof that there is none.")
         return 1
     return 0

@@ -1,11 +1,16 @@
 """The cells of the tables of `samflow saddle`: one rule at one critical point."""
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from samflow._status import Status
+from samflow.cli import options
 
 if TYPE_CHECKING:
-    from samflow.equilibria.saddle_records import Behaviour, Number
+    from samflow.equilibria.saddle_records import Behaviour, Number, SurveyedPoint
+
+_NOTHING = 1e-12
 
 _FLOWS = {"attracting": "attractor", "sliding": "slides", "undefined": "not known"}
 HOLD = {"cycle", "rotation", "trap", "chaotic trap"}
@@ -20,7 +25,11 @@ def classified_row(behaviour: "Behaviour") -> list[str]:
         proof = "in theory" if local.exact else "quadratic part"
         if local.decided_on_loss or (local.on_loss is not None and behaviour.kind == "undefined"):
             proof = "located" if local.cycles_on_loss else "observed"
-    return [_multipliers(behaviour), str(behaviour.kind), _attractor(behaviour), proof]
+    kind, higher = str(behaviour.kind), behaviour.higher
+    if higher is not None:
+        kind += f"\n{higher.brief}"
+        proof = "yes" if higher.evidence == "proved" else "no"
+    return [_multipliers(behaviour), kind, _attractor(behaviour), proof]
 
 
 def flow_word(behaviour: "Behaviour") -> str:
@@ -46,6 +55,8 @@ def by_theory(behaviour: "Behaviour") -> str:
         return "no attracting cycle located"
     names = {"attracting": "attractor", "undefined": "not known"}
     kind = names.get(behaviour.kind, str(behaviour.kind))
+    if behaviour.higher is not None:
+        kind = f"{kind}: {behaviour.higher.brief}"
     cycles = () if behaviour.local is None else behaviour.local.cycles_on_loss
     return "\n".join([f"{kind}, and about it", *map(str, cycles)]) if cycles else kind
 
@@ -75,7 +86,11 @@ def _multipliers(behaviour: "Behaviour") -> str:
 
 def _attractor(behaviour: "Behaviour") -> str:
     if behaviour.status != Status.not_differentiable:
-        return "yes" if behaviour.kind == "attracting" else "no"
+        higher = behaviour.higher
+        if higher is not None and not higher.decided:
+            return "undecided"
+        kind = behaviour.kind if higher is None else higher.verdict
+        return "yes" if kind == "attracting" else "from one side" if kind == "semi-stable" else "no"
     local = behaviour.local
     if local is None:
         return "undecided"
@@ -109,3 +124,39 @@ def _of(text: str, whose: str) -> str:
 def number(z: "Number") -> str:
     """Return a number, with its imaginary part if it has one."""
     return f"{z.real:.6g}" if z.imag == 0 else f"{z.real:.6g}{z.imag:+.6g}i"
+
+
+def loss_of(point: "SurveyedPoint") -> str:
+    """Return the loss, 0 where it is that to rounding."""
+    return "0" if abs(point.loss) <= point.loss_error else f"{point.loss:.6g}"
+
+
+def places(points: Sequence["SurveyedPoint"], named: int) -> str:
+    """Return where the points are, so many of them at most."""
+    shown = [options.show_point(_rounded(point)) for point in points]
+    if len(shown) > named:
+        return f"{', '.join(shown[: named - 1])}, ..."
+    return " and ".join(filter(None, [", ".join(shown[:-1]), shown[-1]]))
+
+
+def _rounded(point: "SurveyedPoint") -> list[float]:
+    """Return the coordinates; of one that is not proved, 0 where that is so to rounding."""
+    least = 0.0 if point.proved else _NOTHING * max(map(abs, point.w))
+    return [x if abs(x) > least else 0.0 for x in point.w]
+
+
+def is_followed(point: "SurveyedPoint") -> bool:
+    """Say whether orbits from near the point were followed."""
+    return any(behaviour.fate is not None for behaviour in point.behaviours)
+
+
+def outcomes_of(behaviour: "Behaviour") -> dict[str, int]:
+    """Return how many orbits met each fate, cycles by their period."""
+    fate = behaviour.fate
+    if fate is None:
+        return {}
+    names = [
+        f"cycle of period {period}" if name == "cycle" else name
+        for name, period in zip(fate.fates, fate.period.tolist(), strict=True)
+    ]
+    return dict(Counter(names).most_common())

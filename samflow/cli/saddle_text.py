@@ -16,29 +16,24 @@ from samflow.cli.saddle_cells import (
     classified_row,
     flow_word,
     has_no_jacobian,
+    is_followed,
     is_held,
     is_let_go,
+    loss_of,
     number,
+    outcomes_of,
+    places,
 )
+from samflow.cli.saddle_continua import distinct_sets, render_continua, render_samples
 
 if TYPE_CHECKING:
-    from samflow.equilibria.saddle_records import (
-        Behaviour,
-        Survey,
-        SurveyedPoint,
-    )
+    from samflow.equilibria.saddle_records import Behaviour, Survey, SurveyedPoint
     from samflow.proofs.traps import TrapClaim
 
 _NAMED = 4
 """Of points that are alike so many are named."""
 _COLUMNS = 4
 """Points beside each other in the comparison of rules: more go below."""
-_SHOWN = 3
-"""Of the samples of a curve so many are named."""
-_NOTHING = 1e-12
-_LOSSES = 6
-"""Curves of more losses than these are told together."""
-
 _STAYS = {"attractor", "cycle", "trap"}
 _PLURALS = {"minimum": "minima", "maximum": "maxima"}
 
@@ -56,7 +51,7 @@ def render(found: "Survey") -> list[RenderableType]:
     ]
     parts += [
         Text(f"not decided in {options.show_box(part.box)}: {part.reason}")
-        for part in found.undecided
+        for part in (() if found.complete else found.undecided)
     ]
     groups = _groups([point for point in found.points if not point.sampled])
     samples = [point for point in found.points if point.sampled]
@@ -64,7 +59,9 @@ def render(found: "Survey") -> list[RenderableType]:
         parts += _comparison(found, groups)
     for group in groups:
         parts += _point(group)
-    parts += _samples(samples) if samples else []
+    parts += render_continua(found, samples)
+    if samples and not found.continua:
+        parts += render_samples(samples)
     parts.append(Text())
     parts += [Text(line) for line in _summary(found)]
     if found.hallucinated is not None:
@@ -80,14 +77,24 @@ def _census(found: "Survey") -> str:
     where = f"in {options.show_box(found.box)}"
     if found.verdict == "proved":
         return f"exactly {count} {noun} {where}: proved" if count else f"no {noun} {where}: proved"
+    if not count and not samples and found.complete:
+        return f"no critical point {where}: proved, by exact algebra"
     if not count and not samples:
         return f"no critical point found {where}; there may be some. {found.note}"
-    text = f"{count} {noun} {where}, {proved} proved; there may be more. "
+    more = "all, by exact algebra. " if found.complete else "there may be more. "
+    text = f"{count} {noun} {where}, {proved} proved; {more}"
     if samples:
-        apart = f"{count} isolated {noun}, {proved} of them proved, and a" if count else "A"
-        text = f"{apart} curve or surface of critical points {where}, of which {samples} samples "
-        text += "were found; there may be more. "
-    return text + found.note
+        sets = Counter(one.noun for one in distinct_sets(found))
+        what = " and ".join(
+            f"{many} {noun}{'s' if many > 1 else ''}" for noun, many in sets.items()
+        )
+        what = f"{what} of critical points" if what else "a curve or surface of critical points"
+        apart = f"{count} isolated {noun}, {proved} of them proved, and {what}"
+        text = f"{apart if count else what} {where}; {more}"
+        if not sets:
+            sampled = f"of which {samples} samples were found"
+            text = f"{apart if count else what} {where}, {sampled}; {more}"
+    return text.strip() if found.complete else text + found.note
 
 
 def _groups(points: Sequence["SurveyedPoint"]) -> list[list["SurveyedPoint"]]:
@@ -95,7 +102,7 @@ def _groups(points: Sequence["SurveyedPoint"]) -> list[list["SurveyedPoint"]]:
     groups: dict[object, list[SurveyedPoint]] = {}
     for point in points:
         outcomes = [
-            None if b.fate is None else frozenset(_outcomes(b).items()) for b in point.behaviours
+            None if b.fate is None else frozenset(outcomes_of(b).items()) for b in point.behaviours
         ]
         rows = tuple(tuple(classified_row(b)) for b in point.behaviours)
         place = tuple(sorted(f"{abs(x):.6g}" for x in point.w))
@@ -109,39 +116,22 @@ def _facts(point: "SurveyedPoint") -> str:
         proof = "proved to exist"
     else:
         proof = "proved to exist by exact substitution" if point.exact else "not proved to exist"
-    return f"loss {_loss(point)}, {proof}"
-
-
-def _loss(point: "SurveyedPoint") -> str:
-    return "0" if abs(point.loss) <= point.loss_error else f"{point.loss:.6g}"
+    return f"loss {loss_of(point)}, {proof}"
 
 
 def _eigenvalues(point: "SurveyedPoint") -> str:
     return ", ".join(f"{lam:.6g}" for lam in point.eigenvalues)
 
 
-def _places(points: Sequence["SurveyedPoint"], named: int) -> str:
-    places = [options.show_point(_rounded(point)) for point in points]
-    if len(places) > named:
-        return f"{', '.join(places[: named - 1])}, ..."
-    return " and ".join(filter(None, [", ".join(places[:-1]), places[-1]]))
-
-
-def _rounded(point: "SurveyedPoint") -> list[float]:
-    """Return the coordinates; of one that is not proved, 0 where that is so to rounding."""
-    least = 0.0 if point.proved else _NOTHING * max(map(abs, point.w))
-    return [x if abs(x) > least else 0.0 for x in point.w]
-
-
 def _point(group: Sequence["SurveyedPoint"]) -> list[RenderableType]:
     point = group[0]
-    heading = Text(f"\n{_places(group, _NAMED)}  ", style="bold")
+    heading = Text(f"\n{places(group, _NAMED)}  ", style="bold")
     shape = point.shape
     if len(group) > 1:
         noun = _PLURALS.get(shape, "saddles" if shape == "saddle" else "degenerate points")
         shape = f"{len(group)} {noun} alike"
     heading.append(f"{shape}, {_facts(point)}", style="not bold")
-    table = _compared(point) if _seen(point) else _classified(point)
+    table = _compared(point) if is_followed(point) else _classified(point)
     lines = [f"Hessian eigenvalues: {_eigenvalues(point)}", "", table]
     said: dict[str, list[str]] = {}
     for b in point.behaviours:
@@ -152,43 +142,6 @@ def _point(group: Sequence["SurveyedPoint"]) -> list[RenderableType]:
     lines += ["", *differ] if differ else []
     lines += ["", *thresholds] if thresholds else []
     return [heading, *(indented(line) for line in lines)]
-
-
-def _seen(point: "SurveyedPoint") -> bool:
-    return any(behaviour.fate is not None for behaviour in point.behaviours)
-
-
-def _samples(points: Sequence["SurveyedPoint"]) -> list[RenderableType]:
-    """Return what is printed of critical points that are samples of curves or surfaces.
-
-    On each of these the loss is constant, so that points of one loss are taken together.
-    """
-    by_loss: dict[str, list[SurveyedPoint]] = {}
-    for point in points:
-        by_loss.setdefault(_loss(point), []).append(point)
-    if len(by_loss) > _LOSSES:
-        ends = sorted(by_loss, key=float)
-        by_loss = {f"{ends[0]} to {ends[-1]}": list(points)}
-    parts: list[RenderableType] = []
-    for loss, group in by_loss.items():
-        heading = Text(f"\n{_places(group, _SHOWN + 1)}  ", style="bold")
-        samples = "1 sample" if len(group) == 1 else f"{len(group)} samples"
-        heading.append(
-            f"{samples} of a curve or surface, found by Newton's method; loss {loss}",
-            style="not bold",
-        )
-        curvatures = [lam for point in group for lam in point.eigenvalues]
-        lines = [f"Hessian eigenvalues between {min(curvatures):.6g} and {max(curvatures):.6g}"]
-        followed = [point for point in group if _seen(point)]
-        for i, behaviour in enumerate(group[0].behaviours):
-            kinds = Counter(str(point.behaviours[i].kind) for point in group)
-            text = ", ".join(f"{kind} ({many})" for kind, many in kinds.most_common())
-            fates = Counter(name for point in followed for name in _outcomes(point.behaviours[i]))
-            if fates:
-                text += f"; orbits from near {len(followed)} of them: {', '.join(fates)}"
-            lines.append(f"{behaviour.rule.upper()}: {text}")
-        parts += [heading, *(indented(line) for line in lines)]
-    return parts
 
 
 def _comparison(
@@ -220,20 +173,8 @@ def _comparison(
     return parts[:-1] if groups else []
 
 
-def _outcomes(behaviour: "Behaviour") -> dict[str, int]:
-    """Return how many orbits met each fate, cycles by their period."""
-    fate = behaviour.fate
-    if fate is None:
-        return {}
-    names = [
-        f"cycle of period {period}" if name == "cycle" else name
-        for name, period in zip(fate.fates, fate.period.tolist(), strict=True)
-    ]
-    return dict(Counter(names).most_common())
-
-
 def _outcome(behaviour: "Behaviour") -> str:
-    outcomes = _outcomes(behaviour)
+    outcomes = outcomes_of(behaviour)
     if len(outcomes) == 1:
         return next(iter(outcomes))
     return ", ".join(f"{name} ({many})" for name, many in outcomes.items())
@@ -272,8 +213,13 @@ def _thresholds(point: "SurveyedPoint") -> list[str]:
         f"{behaviour.rule.upper()} {window.describe()}"
         for behaviour in point.behaviours
         for window in (behaviour.rho_window, behaviour.lr_window)
-        if window is not None
+        if window is not None and (window.decided or behaviour.higher is None)
     ]
+    beyond: dict[str, list[str]] = {}
+    for behaviour in point.behaviours:
+        if behaviour.higher is not None:
+            beyond.setdefault(str(behaviour.higher), []).append(behaviour.rule.upper())
+    lines += [f"{', '.join(rules)}: {text}" for text, rules in beyond.items()]
     flows: dict[str, list[str]] = {}
     for behaviour in point.behaviours:
         if behaviour.sliding is not None and str(behaviour.sliding):
@@ -328,11 +274,17 @@ def _summary(found: "Survey") -> list[str]:
     return lines
 
 
+def _isolated(found: "Survey") -> list["SurveyedPoint"]:
+    """Return the points that count: of a curve that was followed no sample does."""
+    return [point for point in found.points if not (point.sampled and found.continua)]
+
+
 def _held(found: "Survey") -> list[str]:
     """Say of how many points each rule is held; rules of which the same is said share a line."""
     said: dict[str, list[str]] = {}
-    for i, rule in enumerate(found.rules if found.points else ()):
-        behaviours = [point.behaviours[i] for point in found.points]
+    points = _isolated(found)
+    for i, rule in enumerate(found.rules if points else ()):
+        behaviours = [point.behaviours[i] for point in points]
         fates = [set(b.fate.fates) for b in behaviours if b.fate is not None]
         if fates:
             text = f"orbits stay near {sum(seen <= _STAYS for seen in fates)} of {len(fates)}"
@@ -341,7 +293,10 @@ def _held(found: "Survey") -> list[str]:
         elif all(b.status == Status.not_differentiable for b in behaviours):
             text = _by_theory_or_proof(behaviours)
         else:
-            held = sum(b.kind == "attracting" for b in behaviours)
+            held = sum(
+                (b.kind if b.higher is None else b.higher.verdict) == "attracting"
+                for b in behaviours
+            )
             text = f"attracted to {held} of {len(behaviours)}"
         said.setdefault(text, []).append(rule.upper())
     return [f"{', '.join(rules)}: {text}" for text, rules in said.items()]
@@ -366,8 +321,9 @@ def _by_theory_or_proof(behaviours: Sequence["Behaviour"]) -> str:
 def _arriving(found: "Survey") -> list[str]:
     """Say to how many points the flows come that jump there, and what that rests on."""
     said: dict[str, list[str]] = {}
-    for i, rule in enumerate(found.rules if found.points else ()):
-        behaviours = [point.behaviours[i] for point in found.points]
+    points = _isolated(found)
+    for i, rule in enumerate(found.rules if points else ()):
+        behaviours = [point.behaviours[i] for point in points]
         known = [b for b in behaviours if b.sliding is not None]
         if not known:
             continue

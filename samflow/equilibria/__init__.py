@@ -5,6 +5,7 @@ from samflow.equilibria._fate import Fate, fate
 from samflow.equilibria.attraction import AttractionRadius, measured_attraction_radius
 from samflow.equilibria.cycles import Cycles, find_cycles
 from samflow.equilibria.fixed_points import FixedPoints, find_fixed_points
+from samflow.equilibria.limit_cycles import LimitCycles
 from samflow.equilibria.saddle_report import survey
 from samflow.equilibria.stability import Stability, classify
 
@@ -14,6 +15,7 @@ __all__ = [
     "Cycles",
     "Fate",
     "FixedPoints",
+    "LimitCycles",
     "Stability",
     "classify",
     "conditions",

@@ -10,6 +10,7 @@ import sympy
 from samflow import _checks, theory
 from samflow._status import Kind, Status, Verdict
 from samflow._types import ArrayLike
+from samflow.equilibria.higher import HigherOrder
 from samflow.equilibria.nonsmooth.arriving import Evidence, Sliding
 from samflow.equilibria.nonsmooth.flows import practical_flow, with_end
 from samflow.equilibria.stability import classify
@@ -65,6 +66,7 @@ class Conditions(AbstractRecord):
             so no multipliers, and its map no windows); no closed form, where there is a Jacobian,
             or may be one, but no formula for its conditions here; or not a fixed point, where the
             rule moves the critical point.
+        higher: where `kind` is nonhyperbolic, what terms of higher order decide, as in `classify`.
         closed_forms: what samflow.theory has in closed form for the rule; empty where it has
             nothing.
 
@@ -96,6 +98,7 @@ class Conditions(AbstractRecord):
     status: Status = eqx.field(static=True)
     closed_forms: str = eqx.field(static=True)
     provenance: Provenance = eqx.field(static=True)
+    higher: HigherOrder | None = eqx.field(static=True, default=None)
 
     @property
     def windows(self) -> Annotated[tuple[theory.Window, ...], axes("window", prefix="")]:
@@ -120,6 +123,7 @@ class Conditions(AbstractRecord):
         lines += [window.describe(flow=flow) for window in self.windows]
         lines += [f"{self.kind}: {self.sliding}"] if self.sliding is not None else []
         lines += [self.trap] if self.trap else []
+        lines += [f"{self.kind}: {self.higher}"] if self.higher is not None else []
         return "\n".join(lines)
 
 
@@ -183,7 +187,9 @@ def conditions(system: AbstractSystem, w: ArrayLike | None = None) -> Conditions
     forms, sliding = system.rule.closed_forms, None
     if isinstance(system, Flow) and w is not None and kind is not None:
         sliding = practical_flow(system, np.asarray(w, dtype=float))
-    return Conditions(formulas, curvature, *windows, sliding, trap, kind, status, forms, where)
+    higher = classify(system, w).higher if w is not None and kind is Kind.nonhyperbolic else None
+    known = (sliding, trap, kind, status, forms, where)
+    return Conditions(formulas, curvature, *windows, *known, higher)
 
 
 def _trap(system: Map | Flow, w: Any) -> str:

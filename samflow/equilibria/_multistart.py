@@ -11,11 +11,12 @@ import numpy as np
 from jaxtyping import Array
 
 from samflow._types import Box
-from samflow.equilibria._units import box_width
-from samflow.equilibria.continua import on_continua
+from samflow.equilibria._units import bounded, box_width
+from samflow.equilibria.continua.samples import on_continua
 from samflow.equilibria.newton import ERROR_IN_STEPS, distinct, unit_points
 from samflow.rules import Ascent, is_normalised
 from samflow.systems import AbstractFlow, AbstractMap, AbstractSystem, Flow, Map
+from samflow.systems.angles import rebased, shortest
 
 _SPHERES = 8
 """How many times as many starts there are on spheres, which share them, as in the box."""
@@ -38,7 +39,7 @@ def _motion(system: AbstractSystem, w: Array) -> Array:
         decay = system.weight_decay if isinstance(system, Map) else None
         return jnp.asarray(d if decay is None else d + decay * w)
     if isinstance(system, AbstractMap):
-        return jnp.asarray(system.step(w) - w)
+        return shortest(system, jnp.asarray(system.step(w) - w))
     assert isinstance(system, AbstractFlow)
     return jnp.asarray(system.velocity(w))
 
@@ -108,9 +109,10 @@ def multistart(
     system: AbstractSystem, box: Box, num_starts: int, tol: float, key: Array
 ) -> tuple[np.ndarray, str]:
     """Return the distinct fixed points found in `box`, and how the search went."""
+    system = bounded(system, box)
     starts, width = _random_starts(key, box, num_starts), jnp.asarray(box_width(box))
     if not normalised(system):
-        return _kept(_solve(system, _motion, starts, width, tol), box)
+        return _kept(_solve(system, _motion, starts, width, tol), box, system)
     critical, note = _kept(_solve(system, _gradient, starts, width, tol), box)
     if _has_spheres(system):
         elsewhere, how = _on_spheres(system, critical, box, num_starts, tol, key)
@@ -138,6 +140,12 @@ def sampled_points(
     vanishes = jax.tree_util.Partial(equation, system)
     sampled[asked] = on_continua(vanishes, points[asked], box, solve, _BATCH)
     return sampled
+
+
+def vanishing(system: AbstractSystem, critical: bool) -> Any:
+    """Return what vanishes on a continuum: the gradient, or the motion, as a function of JAX."""
+    of_loss = isinstance(system, (Map, Flow)) and critical
+    return jax.tree_util.Partial(_gradient if of_loss else _motion, system)
 
 
 def _on_spheres(
@@ -212,9 +220,12 @@ def _power_of_two(value: Array) -> Array:
     return jnp.ldexp(1.0, exponent)
 
 
-def _kept(solutions: tuple[Array, Array, Array], box: Box) -> tuple[np.ndarray, str]:
-    """Return the distinct zeros in `box`, and how the starts ended."""
+def _kept(
+    solutions: tuple[Array, Array, Array], box: Box, system: AbstractSystem | None = None
+) -> tuple[np.ndarray, str]:
+    """Return the distinct zeros in `box`, and how the starts ended; angles of `system` turn."""
     ends, accurate, errors = (np.asarray(a) for a in solutions)
+    ends = rebased(system, ends, box)
     low, high = np.array(box).T
     inside = ((ends >= low) & (ends <= high)).all(axis=1)
     kept = accurate & inside
@@ -222,14 +233,20 @@ def _kept(solutions: tuple[Array, Array, Array], box: Box) -> tuple[np.ndarray, 
         f"Newton from {len(ends)} random starts: {int(kept.sum())} converged in the box, "
         f"{int((accurate & ~inside).sum())} outside it, {int((~accurate).sum())} did not converge."
     )
-    return distinct_points(ends[kept], box, errors[kept]), note
+    return distinct_points(ends[kept], box, errors[kept], system), note
 
 
-def distinct_points(points: np.ndarray, box: Box, errors: np.ndarray | None = None) -> np.ndarray:
+def distinct_points(
+    points: np.ndarray,
+    box: Box,
+    errors: np.ndarray | None = None,
+    system: AbstractSystem | None = None,
+) -> np.ndarray:
     """Keep the most accurate of every group of points that are one, relative to the box."""
     errors = np.zeros(len(points)) if errors is None else errors
     scale = np.array([high - low for low, high in box])
     sizes = np.ones(len(points))
-    group = distinct((points / scale)[:, None], errors / scale.min(), sizes)
+    turned = lambda apart: shortest(system, apart * scale) / scale  # noqa: E731
+    group = distinct((points / scale)[:, None], errors / scale.min(), sizes, turned)
     order = np.argsort(errors, kind="stable")
     return points[order[group[order] == order]]

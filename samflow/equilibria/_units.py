@@ -1,6 +1,7 @@
 """Lengths and units of a system, so that no verdict depends on those of weights and losses."""
 
 from collections.abc import Callable
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -11,10 +12,13 @@ from jaxtyping import Array, Float
 from samflow._types import Box, Scalar, V, Vector
 from samflow.losses.base import AbstractLoss
 from samflow.systems import AbstractFlow, AbstractMap, AbstractSystem, Flow, Map
+from samflow.systems.angles import Angles, angles_of
 
 _RADII = 2.0 ** np.arange(-110, 111, 2)
 """Distances at which a Jacobian is compared with that at a point: 1e-33 to 1e33."""
 _DIRECTIONS = 3
+_FAR = 10.0
+"""Solutions of flows are followed so many times the size of the box in a search."""
 _CHANGED = 0.5
 """The Jacobian has changed where it differs by this part of what it was."""
 
@@ -27,6 +31,14 @@ def box_width(box: Box) -> float:
 def power_of_two(value: float) -> float:
     """Return the power of two next to a positive number: a unit that divides without rounding."""
     return float(2.0 ** np.round(np.log2(value)))
+
+
+def bounded(system: Any, box: Box) -> Any:
+    """Return the system as a search in `box` follows it: of a flow, not far from the box."""
+    within = getattr(system, "within", None)
+    return (
+        system if within is None else within(_FAR * float(np.linalg.norm(np.abs(box).max(axis=1))))
+    )
 
 
 def units(system: AbstractSystem) -> Float[np.ndarray, " state"]:
@@ -46,6 +58,7 @@ class Unitless(AbstractMap):
 
     system: AbstractMap
     unit: Float[Array, " state"]
+    angles: Angles | None = eqx.field(static=True, default=None)
 
     @property
     def dim(self) -> int:
@@ -87,6 +100,17 @@ class Unitless(AbstractMap):
     def describe(self) -> str:
         """Say what the system is."""
         return self.system.describe()
+
+
+def unitless(system: AbstractMap, unit: np.ndarray) -> Unitless:
+    """Return the map in units of `unit`, its angles, too."""
+    angles = angles_of(system)
+    if angles is not None:
+        angles = tuple(
+            None if one is None else (one[0] / float(u), one[1] / float(u))
+            for one, u in zip(angles, unit, strict=True)
+        )
+    return Unitless(system, jnp.asarray(unit), angles)
 
 
 def ascent_length(system: AbstractSystem, w: Array) -> float:

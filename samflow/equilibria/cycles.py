@@ -1,8 +1,8 @@
-"""Where a map repeats itself: cycles, found by Newton's method from many starts."""
+"""Where a system repeats itself: cycles of maps, by Newton's method from many starts; of flows."""
 
 from collections import Counter
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, overload
 
 import equinox as eqx
 import jax
@@ -15,15 +15,19 @@ from jaxtyping import Array, Bool, Complex, Float, Int
 from samflow import _checks
 from samflow._status import Kind, Status
 from samflow._types import Box
-from samflow.equilibria._units import Unitless, box_width, power_of_two, units
+from samflow.equilibria._units import Unitless, bounded, box_width, power_of_two, unitless, units
+from samflow.equilibria.limit_cycles import LimitCycles, find_limit_cycles
 from samflow.equilibria.newton import DISTINCT, Ends, distinct, shoot, unit_points
 from samflow.equilibria.stability import EIGENVALUE_ERROR, kind_of
 from samflow.losses.base import AbstractLoss
 from samflow.records import AbstractRecord, Names, Provenance, axes, provenance
-from samflow.systems import AbstractMap
+from samflow.systems import AbstractFlow, AbstractMap
+from samflow.systems.angles import angles_of, rebased, shortest, unwrapped
 from samflow.systems.base import check_system
 
 _GUESSES = ("random points", "orbits", "their tails", "planes through critical points")
+_STARTS, _ORBITS = 256, 24
+"""How many by default: guesses of each kind of cycles of a map, and orbits of a flow."""
 _TAIL = 100
 """Steps after which an orbit is near what attracts it."""
 _DECADES = -5.0
@@ -47,6 +51,8 @@ class Cycles(AbstractRecord):
         kinds: attracting, repelling, saddle or nonhyperbolic, one a cycle; undefined where a
             point has no Jacobian.
         margin: 1 − max |multiplier|, positive exactly where attracting.
+        winding: how many times each coordinate goes around, if it is an angle; else 0. Of a
+            `FunctionMap` it is that of the images that its function returns.
         residual: the largest ‖F(zᵢ) − zᵢ₊₁‖ of each, with a velocity v as the length lr·v.
         error: estimate of how far the largest entry of the points is from the true cycle's.
         status: located, residual too large, or not differentiable, one a cycle.
@@ -67,6 +73,7 @@ class Cycles(AbstractRecord):
         static=True, metadata=axes("cycle", rename={"kinds": "kind"})
     )
     margin: Float[np.ndarray, " cycles"] = eqx.field(metadata=axes("cycle"))
+    winding: Int[np.ndarray, "cycles state"] = eqx.field(metadata=axes("cycle", "state"))
     residual: Float[np.ndarray, " cycles"] = eqx.field(metadata=axes("cycle"))
     error: Float[np.ndarray, " cycles"] = eqx.field(metadata=axes("cycle"))
     status: Int[np.ndarray, " cycles"] = eqx.field(metadata=axes("cycle", words=Status))
@@ -94,17 +101,40 @@ class Cycles(AbstractRecord):
         return found + (f": {kinds}" if kinds else "")
 
 
-@_checks.untraced()
+@overload
 def find_cycles(
     system: AbstractMap,
     box: Any = None,
     *,
     period: int,
-    num_starts: int = 256,
+    num_starts: int | None = ...,
+    tol: float = ...,
+    key: Array | None = ...,
+) -> Cycles: ...
+
+
+@overload
+def find_cycles(
+    system: AbstractFlow,
+    box: Any = None,
+    *,
+    num_starts: int | None = ...,
+    tol: float = ...,
+    key: Array | None = ...,
+) -> LimitCycles: ...
+
+
+@_checks.untraced()
+def find_cycles(
+    system: AbstractMap | AbstractFlow,
+    box: Any = None,
+    *,
+    period: int | None = None,
+    num_starts: int | None = None,
     tol: float = 1e-9,
     key: Array | None = None,
-) -> Cycles:
-    """Find and classify cycles of minimal period `period` with a point in `box`.
+) -> Cycles | LimitCycles:
+    """Find and classify cycles with a point in `box`: of a map those of one period, of a flow all.
 
     >>> import jax; jax.config.update("jax_enable_x64", True)
     >>> import samflow as sf
@@ -123,32 +153,81 @@ def find_cycles(
     - on a loss, random points of planes (and lines) through critical points along eigenvectors
       of the Hessian: on a quadratic these are invariant, and SAM's 2-cycles lie in them.
 
+    The periodic orbits of a flow, whose periods nobody knows, are looked for along orbits from
+    random points of the box, forwards in time and backwards, which finds in the plane what attracts
+    and what repels. Where an orbit comes back to where it was, Newton's method solves for the orbit
+    and its period (multiple shooting). In three dimensions and more, cycles that neither attract
+    nor repel are found only where orbits come by.
+
+    >>> oscillator = sf.FunctionFlow(lambda z: (z[1], (1 - z[0] ** 2) * z[1] - z[0]), dim=2)
+    >>> print(find_cycles(oscillator, (-4, 4)))                          # van der Pol
+    1 limit cycle (from orbits, more may exist): 1 attracting; period 6.663287
+    >>> print(find_cycles(sf.Flow(sf.losses.beale(), sf.GD())))
+    no limit cycles: the loss falls along every solution of its gradient flow that is not at rest.
+
     Nothing is proved: cycles can be missed, more of them the longer the period and the larger the
     multipliers, which for SAM's 2-cycle along a weak eigenvalue λ are about 4(λ_max/λ)⁴. Of a
     continuum of cycles, which are nonhyperbolic, some are returned.
 
-    Source: deflation, Farrell, Birkisson, Funke 2015; SAM's cycles, section 3 of docs/theory.
+    Source: deflation, Farrell, Birkisson, Funke 2015; SAM's cycles, section 3 of docs/theory;
+    shooting, Seydel, Practical Bifurcation and Stability Analysis (2010), chapter 7.
 
     Args:
-        system: a map, with momentum or memory or without.
-        period: 1 gives the fixed points that are not singular, of SAM the hallucinated ones too.
+        system: a map, with momentum or memory or without; or an autonomous flow.
         box: a pair (low, high) for each weight, or one for all; by default the loss's domain.
-        num_starts: guesses of each kind.
+        period: of the cycles of a map; left out for a flow. 1 gives the fixed points that are not
+            singular, of SAM the hallucinated ones too.
+        num_starts: guesses of each kind, 256 by default; of a flow orbits in each direction of
+            time, 24 by default.
         tol: largest accepted residual, relative to the width of the box and the largest |entry|
             of the points; a velocity v counts as the length lr·v.
         key: for the random guesses; by default a fixed one.
 
     Returns:
-        `Cycles`, in lexicographic order of their least points; empty where none was found.
+        `Cycles`, in lexicographic order of their least points, or `LimitCycles`, in the order of
+        their periods; empty where none was found. Of a gradient flow, which has none, that is a
+        theorem, and the record says so (`complete`).
 
     Raises:
-        ArgumentError: for a system that is no map, a period below 1, a wrong or missing box, or
-            single precision.
+        ArgumentError: for a map without a period, a flow with one, a flow that changes with the
+            time, a wrong or missing box, or single precision.
 
     """
     _checks.double_precision("`find_cycles`")
-    check_system(system, AbstractMap, "Cycles of a flow are not searched for.")
+    check_system(system)
+    tol, box = _checks.positive("tol", tol), _box(system, box)
+    if isinstance(system, AbstractFlow):
+        if period is not None:
+            raise _checks.ArgumentError(
+                f"Argument `period` must be left out for a flow, but is {period}: periods of its "
+                "cycles are found."
+            )
+        orbits = _checks.count("num_starts", _ORBITS if num_starts is None else num_starts)
+        return find_limit_cycles(system, box, orbits, tol, key)
+    check_system(system, AbstractMap, "Use a map or a flow.")
     period, dim = _checks.count("period", period), system.dim
+    num_starts = _checks.count("num_starts", _STARTS if num_starts is None else num_starts)
+    where = provenance(system.describe(), period=period, box=box, num_starts=num_starts, tol=tol)
+    random = unit_points(num_starts, period * (dim + 2) + 2, jr.key(0) if key is None else key)
+    low, high = jnp.asarray(box).T
+    guesses, damped = _guesses(system, period, random, low, high)
+    length = power_of_two(box_width(box))
+    unit = length * units(system)
+    sides = tuple((a / length, b / length) for a, b in box)
+    made = unitless(bounded(system, box), unit)
+    ends = shoot(
+        made,
+        guesses / unit,
+        damped,
+        jnp.asarray(box_width(sides)),
+    )
+    ends = ends._replace(points=rebased(made, ends.points, sides))
+    found, note = _select(made, ends, sides, tol, len(guesses) // num_starts)
+    return _record(system, ends, found, tol, unit, note, box, where)
+
+
+def _box(system: Any, box: Any) -> Box:
+    """Return the box, by default the domain of the loss."""
     if box is None:
         box = getattr(getattr(system, "loss", None), "domain", None)
     if box is None:
@@ -156,24 +235,7 @@ def find_cycles(
             f"Argument `box` must be given for {system.describe()}: it has no loss with a "
             "domain. Give one pair (low, high) for each weight, or one pair for all."
         )
-    box = _checks.box("box", box, dim)
-    num_starts = _checks.count("num_starts", num_starts)
-    tol = _checks.positive("tol", tol)
-    where = provenance(system.describe(), period=period, box=box, num_starts=num_starts, tol=tol)
-    random = unit_points(num_starts, period * (dim + 2) + 2, jr.key(0) if key is None else key)
-    low, high = jnp.asarray(box).T
-    guesses, damped = _guesses(system, period, random, low, high)
-    length = power_of_two(box_width(box))
-    unit = length * units(system)
-    unitless = tuple((a / length, b / length) for a, b in box)
-    ends = shoot(
-        Unitless(system, jnp.asarray(unit)),
-        guesses / unit,
-        damped,
-        jnp.asarray(box_width(unitless)),
-    )
-    found, note = _select(ends, dim, unitless, tol, len(guesses) // num_starts)
-    return _record(ends, found, tol, unit, dim, note, box, where)
+    return _checks.box("box", box, system.dim)
 
 
 @eqx.filter_jit
@@ -235,24 +297,29 @@ def _plane(
     return jnp.where(found, end, w), jnp.stack([rows[i], jnp.where(i == j, 0.0, rows[j])])
 
 
-def _select(ends: Ends, dim: int, box: Box, tol: float, num_kinds: int) -> tuple[np.ndarray, str]:
+def _select(
+    system: Unitless, ends: Ends, box: Box, tol: float, num_kinds: int
+) -> tuple[np.ndarray, str]:
     """Return which ends are cycles, one for each cycle, and how the search went."""
+    dim = system.dim
     points, error, width = np.asarray(ends.points), np.asarray(ends.error), box_width(box)
     starts, period, _ = points.shape
-    size = np.ptp(points, axis=1).max(axis=1) if period > 1 else np.full(starts, width)
+    apart = shortest(system, points - points[:, :1])
+    size = np.ptp(apart, axis=1).max(axis=1) if period > 1 else np.full(starts, width)
     small = np.asarray(ends.residual) <= tol * _scale(points, width)
     accurate = (error <= _ACCURATE * width) & (small | (error <= DISTINCT * size))
     accurate &= np.asarray(ends.defined)
     minimal = np.ones(starts, dtype=bool)
     for q in range(1, period):
         if period % q == 0:
-            gap = np.abs(points - np.roll(points, q, axis=1)).max(axis=(1, 2))
+            gap = np.abs(shortest(system, points - np.roll(points, q, axis=1))).max(axis=(1, 2))
             minimal &= gap > 2 * error + DISTINCT * size
     low, high = np.asarray(box).T
     w = points[..., :dim]
     inside = ((w >= low) & (w <= high)).all(axis=2).any(axis=1)
     index = np.flatnonzero(accurate & minimal & inside)
-    group = index[distinct(points[index], error[index], size[index])]
+    turned = partial(shortest, system)
+    group = index[distinct(points[index], error[index], size[index], turned)]
     kind = index // (starts // num_kinds)
     shares = [f"{len(np.unique(group[kind == k]))} from {_GUESSES[k]}" for k in range(num_kinds)]
     note = (
@@ -269,11 +336,11 @@ def _scale(points: np.ndarray, width: float) -> np.ndarray:
 
 
 def _record(
+    system: AbstractMap,
     ends: Ends,
     found: np.ndarray,
     tol: float,
     unit: np.ndarray,
-    dim: int,
     note: str,
     box: Box,
     where: Provenance,
@@ -300,16 +367,32 @@ def _record(
         multipliers=spectra[order],
         kinds=tuple(kinds[i] for i in order),
         margin=-growth.max(axis=1)[order],
+        winding=_winding(system, points[order] * unit),
         residual=residual[order] * length,
         error=error[order] * length,
         status=status[order],
         period=points.shape[1],
-        dim=dim,
+        dim=system.dim,
         complete=False,
         note=note,
         box=box,
         provenance=where,
     )
+
+
+def _winding(system: AbstractMap, points: np.ndarray) -> np.ndarray:
+    """Return how many times the angles of cycles (cycles, period, state) go around."""
+    angles = angles_of(system)
+    if angles is None or not len(points):
+        return np.zeros((len(points), points.shape[2]), int)
+    lengths = np.array([np.inf if one is None else one[1] - one[0] for one in angles])
+    moved = np.asarray(_images(unwrapped(system), jnp.asarray(points)))
+    return np.rint((moved - np.roll(points, -1, axis=1)).sum(axis=1) / lengths).astype(int)
+
+
+@eqx.filter_jit
+def _images(system: AbstractMap, points: Array) -> Array:
+    return jax.vmap(jax.vmap(system.step))(points)
 
 
 def _canonical(z: np.ndarray) -> np.ndarray:

@@ -12,8 +12,9 @@ from flint import arb
 from samflow._types import Box
 from samflow.losses.base import AbstractLoss
 from samflow.losses.expression import ExpressionLoss
-from samflow.proofs.balls import OutsideDomain, Program, exact, spans, working_precision
+from samflow.proofs.balls import Balls, OutsideDomain, Program, exact, spans, working_precision
 from samflow.proofs.enclosures import symmetric_eigenvalues
+from samflow.proofs.equations import GradientEquations
 
 _DENOMINATORS = (1, 2, 4, 6, 12, 60, 1000, 2**20)
 _NEAR = 1e-5
@@ -25,7 +26,7 @@ _LAST_PLACES = 2.0
 
 
 class ExactZero(NamedTuple):
-    """A rational point at which the gradient vanishes exactly.
+    """A point at which the gradient vanishes exactly: rational, or enclosed by algebra.
 
     Attributes:
         w: its coordinates as doubles; where one is no double, the nearest.
@@ -66,6 +67,19 @@ def exact_zero(loss: AbstractLoss, w: np.ndarray, size: np.ndarray) -> ExactZero
         if np.isfinite(hessian).all() and value.is_finite():
             return ExactZero(tuple(map(float, parts)), float(value), hessian)
     return None
+
+
+def enclosed_zero(loss: AbstractLoss, point: Balls) -> ExactZero | None:
+    """Return the zero of a formula's gradient that is proved to be alone in a ball of numbers."""
+    if not isinstance(loss, ExpressionLoss):
+        return None
+    with working_precision(_PRECISION):
+        equations = GradientEquations(loss.expression, loss.symbols)
+        value = equations.loss(point)[0]
+        hessian = spans(symmetric_eigenvalues(equations.hessian(point)))
+    if not (np.isfinite(hessian).all() and value.is_finite()):
+        return None
+    return ExactZero(tuple(0.0 if 0 in x else float(x) for x in point), float(value), hessian)
 
 
 def rounding_of_loss(loss: AbstractLoss, w: Sequence[float]) -> float:

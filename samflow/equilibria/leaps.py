@@ -17,6 +17,7 @@ from jaxtyping import Array, Bool, Float
 
 from samflow.losses.eager import AbstractEagerLoss
 from samflow.systems import AbstractFlow, AbstractSystem, Map
+from samflow.systems.angles import shortest
 
 MOST_STATES = 64
 """No leaps in more dimensions: each takes some Jacobians."""
@@ -209,4 +210,4 @@ def moved_by(system: Any, z: Array, by: Array) -> Array:
     here = z + by
     if isinstance(system, Map):
         return by + system.displacement(here)
-    return by + (system.step(here) - here)
+    return by + shortest(system, system.step(here) - here)

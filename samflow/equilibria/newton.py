@@ -13,6 +13,7 @@ which is infinite at cycles of a shorter period and has no other zeros than R. A
 does not turn the direction of Newton's step; it stretches the step by 1/(1 − (log M)′).
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -26,6 +27,7 @@ from jaxtyping import Array, Bool, Float
 
 from samflow._types import Scalar
 from samflow.systems import AbstractMap
+from samflow.systems.angles import shortest
 
 ERROR_IN_STEPS = 200.0
 """The error in units of the last Newton step, which it is m times at a zero of multiplicity m."""
@@ -113,7 +115,8 @@ def _search(
     fractions = jnp.asarray(_FRACTIONS)
 
     def log_deflation(z: Array) -> Array:
-        poles = [1 / jnp.sum((z - jnp.roll(z, q, axis=0)) ** 2) for q in shorter]
+        apart = [shortest(system, z - jnp.roll(z, q, axis=0)) for q in shorter]
+        poles = [1 / jnp.sum(each**2) for each in apart]
         return 0.5 * jnp.log1p(size**2 * sum(poles, jnp.zeros(())))
 
     def merit(z: Array) -> Array:
@@ -140,7 +143,7 @@ def _search(
 
 
 def _residual(system: AbstractMap, z: Array) -> Array:
-    return jax.vmap(system.step)(z) - jnp.roll(z, -1, axis=0)
+    return shortest(system, jax.vmap(system.step)(z) - jnp.roll(z, -1, axis=0))
 
 
 def _newton(system: AbstractMap, z: Array) -> _Newton:
@@ -182,7 +185,12 @@ def unit_points(num: int, dim: int, key: Array) -> Float[Array, "points dim"]:
     return jax.vmap(lambda k: jr.uniform(k, (dim,)))(keys)
 
 
-def distinct(points: np.ndarray, errors: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+def distinct(
+    points: np.ndarray,
+    errors: np.ndarray,
+    sizes: np.ndarray,
+    turned: Callable[[np.ndarray], np.ndarray] = lambda apart: apart,
+) -> np.ndarray:
     """Say which items are one: return for each the index of the most accurate of its group.
 
     Args:
@@ -190,13 +198,14 @@ def distinct(points: np.ndarray, errors: np.ndarray, sizes: np.ndarray) -> np.nd
             with a period of 1.
         errors: how far each may be from a solution, in the largest entry.
         sizes: the length that is called large for each; DISTINCT times it is small.
+        turned: takes differences, and returns them with angles taken the shorter way around.
 
     """
     group = np.full(len(points), -1)
     kept: list[int] = []
     for i in np.argsort(errors, kind="stable"):
         shifts = np.stack([np.roll(points[i], q, axis=0) for q in range(points.shape[1])])
-        gaps = np.abs(points[kept][:, None] - shifts).max(axis=(2, 3)).min(axis=1)
+        gaps = np.abs(turned(points[kept][:, None] - shifts)).max(axis=(2, 3)).min(axis=1)
         near = errors[i] + errors[kept] + DISTINCT * np.maximum(sizes[i], sizes[kept])
         same = np.flatnonzero(gaps <= near)
         group[i] = kept[same[0]] if len(same) else i

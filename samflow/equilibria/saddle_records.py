@@ -8,6 +8,8 @@ from samflow import theory
 from samflow._status import Kind, Status, Verdict
 from samflow._types import Box
 from samflow.equilibria._fate import Fate
+from samflow.equilibria.continua.records import Continuum
+from samflow.equilibria.higher import HigherOrder
 from samflow.equilibria.nonsmooth.arriving import Sliding
 from samflow.equilibria.nonsmooth.records import Nonsmooth
 from samflow.proofs._undecided import Undecided
@@ -45,6 +47,7 @@ class Behaviour(NamedTuple):
         trap: what `certify_trap` proves of the map on the loss itself with a small budget; None
             for other rules than SAM, with momentum, and in more than three dimensions.
         fate: what became of orbits from near the point; None where none were followed.
+        higher: at an isolated nonhyperbolic point what higher orders decide; None elsewhere.
 
     """
 
@@ -60,6 +63,7 @@ class Behaviour(NamedTuple):
     sliding: Sliding | None
     trap: TrapClaim | None
     fate: Fate | None
+    higher: HigherOrder | None = None
 
 
 class SurveyedPoint(NamedTuple):
@@ -68,10 +72,9 @@ class SurveyedPoint(NamedTuple):
     Attributes:
         w: where it is.
         enclosure: a box which is proved to hold it and no other; None where that is not proved.
-        exact: whether the gradient vanishes at `w` itself, by exact substitution of rational
-            numbers: then the point is proved to exist, but not to be alone.
-        sampled: whether other critical points lie next to it, as far as Newton's method sees: then
-            it is one sample of a curve or a surface of them.
+        exact: whether the gradient vanishes there by exact algebra, of which `w` are the nearest
+            doubles. Where the survey is `complete` it is also proved to be isolated.
+        sampled: whether it is one sample of a curve or a surface of critical points.
         loss: L(w).
         loss_error: what of it may be rounding; 0 where that is not known.
         shape: minimum, saddle, maximum, or degenerate (the sign of an eigenvalue is not decided).
@@ -135,14 +138,18 @@ class Survey(AbstractRecord):
         rho: radius of the ascent step.
         lr: step size.
         momentum: of heavy ball; 0 for none.
-        verdict: proved where `points` are all critical points in the box; unsupported for a loss
-            without a formula.
+        verdict: proved where ball arithmetic proves that `points` are all critical points in the
+            box; unsupported for a loss without a formula.
         note: how the search went.
         points: the critical points, in lexicographic order.
         undecided: parts of the box about which nothing is proved, and why.
         hallucinated: fixed points of USAM and SAM elsewhere; None where they were not looked for.
         hallucinated_note: how that search went for each rule.
         weights: their names, of a loss with a formula; else empty.
+        continua: the curves and surfaces of critical points, once for each rule, with the spectrum
+            across. Those of one `number` are the same set.
+        complete: whether all critical points are known, by balls or by exact algebra: isolated
+            ones one by one, curves and surfaces by their equations.
 
     """
 
@@ -164,3 +171,7 @@ class Survey(AbstractRecord):
     weights: tuple[str, ...] = eqx.field(
         static=True, default=(), metadata=axes("weight", rename={"weights": "weight"})
     )
+    continua: tuple[Continuum, ...] = eqx.field(
+        default=(), metadata=axes("continuum", prefix="continuum_")
+    )
+    complete: bool = False

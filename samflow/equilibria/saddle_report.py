@@ -2,10 +2,12 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flint import acb
 
@@ -14,8 +16,9 @@ from samflow._status import Kind, Status, Verdict
 from samflow._types import Box
 from samflow.equilibria._conditions import NEUTRAL
 from samflow.equilibria._fate import fate
-from samflow.equilibria.exact_zeros import exact_zero, rounding_of_loss
-from samflow.equilibria.fixed_points import MULTISTART, find_fixed_points
+from samflow.equilibria.exact_zeros import enclosed_zero, exact_zero, rounding_of_loss
+from samflow.equilibria.fixed_points import Search, Searched, searched
+from samflow.equilibria.higher import ATTRACTING
 from samflow.equilibria.nonsmooth.arriving import Sliding
 from samflow.equilibria.nonsmooth.flows import proved_flow, undecided
 from samflow.equilibria.saddle_records import (
@@ -29,7 +32,7 @@ from samflow.equilibria.stability import classify, kind_of
 from samflow.losses.base import AbstractLoss
 from samflow.losses.expression import weight_names
 from samflow.proofs._certify import certify_fixed_points
-from samflow.proofs.balls import Span, exact, hull, working_precision
+from samflow.proofs.balls import Ball, Span, exact, hull, working_precision
 from samflow.proofs.certificates import CertifiedPoint
 from samflow.proofs.enclosures import Dynamics, ascent_eigenvalue, kind_of_spectrum, spectrum
 from samflow.proofs.traps import TrapClaim, certify_trap
@@ -37,12 +40,17 @@ from samflow.proofs.windows import lr_window, rho_window
 from samflow.records import provenance
 from samflow.rules import GD, RULES, Ascent, rule
 from samflow.systems import Flow, Map
+from samflow.theory.windows import Window
 
 _PRECISION = 128
 _FOLLOWED = 3
 """From so many samples of each curve of critical points orbits are followed; others are alike."""
 _SAME = 1e-6
 """Points nearer than this, relative to the box, are one point found twice."""
+_ROUNDED = 1e-12
+"""Relative: a rational point this near to a proved one is it."""
+_ORDER = 9
+"""Orders looked at where linearisation does not decide."""
 _TRAP_DIM, _TRAP_CELLS, _TRAP_STEPS = 3, 300, 100
 """How long a trap of SAM's map is searched: a tenth of a second or so a point."""
 _AT_MINIMUM = 100
@@ -104,19 +112,27 @@ def survey(
     rho = _checks.nonnegative("rho", rho, "rho is the radius of the ascent step.")
     lr, momentum = _checks.positive("lr", lr), _checks.fraction("momentum", momentum)
     system = Map(loss, GD(), lr=lr, momentum=momentum)
+    about = {"rho": rho, "lr": lr, "momentum": momentum, "box": box}
+    where = provenance(f"critical points of {loss.name}", **about)
     certificate = certify_fixed_points(system, box)
     places = [_proved_place(point) for point in certificate.points]
-    note = certificate.summary()
+    note, search = certificate.summary(), None
     if certificate.verdict is not Verdict.proved:
-        others, search = _unproved_places(system, box, [place.w for place in places])
-        places, note = sorted(places + others, key=lambda place: place.w), f"{note}. {search}"
+        search = searched(system, box, Search(), certificate, "", (), algebra=True)
+        others = _unproved_places(system, search, box, [place.w for place in places])
+        places = sorted(places + others, key=lambda place: place.w)
+        note = f"{note}. {search.points.note}"
     unfollowed = _unfollowed(places)
     with working_precision(_PRECISION):
         dynamics = Dynamics(exact(lr), exact(momentum) if momentum else None)
-        behaviours = []
+        behaviours, continua = [], []
         for name in rules:
             progress(name)
             made = Map(loss, rule(name, rho=rho), lr=lr, momentum=momentum)
+            if search is not None and search.geometries:
+                from samflow.equilibria.continua.gathered import described  # seldom needed
+
+                continua += described(made, search.geometries, where)
             follow = [simulate and place not in unfollowed for place in places]
             behaviours.append(
                 [
@@ -145,10 +161,10 @@ def survey(
         undecided=certificate.inconclusive,
         hallucinated=extra,
         hallucinated_note=extra_note,
-        provenance=provenance(
-            f"critical points of {loss.name}", rho=rho, lr=lr, momentum=momentum, box=box
-        ),
+        provenance=where,
         weights=weight_names(loss),
+        continua=tuple(sorted(continua, key=lambda one: one.number)),
+        complete=search.points.complete if search else certificate.verdict is Verdict.proved,
     )
 
 
@@ -194,32 +210,44 @@ def _proved_place(point: CertifiedPoint) -> _Place:
 
 
 def _unproved_places(
-    system: Map, box: Box, known: list[tuple[float, ...]]
-) -> tuple[list[_Place], str]:
-    """Return the critical points by Newton's method that are not known, with room for errors."""
-    found = find_fixed_points(system, box, method=MULTISTART)
-    values = eqx.filter_jit(jax.vmap(system.loss))(found.w).tolist() if len(found) else []
-    size = np.array([high - low for low, high in box])
+    system: Map, search: Searched, box: Box, known: list[tuple[float, ...]]
+) -> list[_Place]:
+    """Return the critical points that balls did not prove, with room for errors, and samples."""
+    size, found = np.array([high - low for low, high in box]), search.points
     known, places = list(known), []
-    for w, value, stability, sampled in zip(
-        np.asarray(found.w), values, found.stability, found.sampled, strict=True
-    ):
+    for w, sampled, alone in zip(np.asarray(found.w), found.sampled, found.exact, strict=True):
         if any(np.linalg.norm((w - other) / size) <= _SAME for other in known):
             continue
-        # A sample can be moved along its curve until it is rational: of that nothing is learnt.
         zero = None if sampled else exact_zero(system.loss, w, size)
+        if zero is None and alone:
+            enclosures, middles = search.exactly.enclosures, search.exactly.proved
+            nearest = int(np.argmin(np.abs((middles - w) / size).max(axis=1)))
+            zero = enclosed_zero(system.loss, enclosures[nearest])
         if zero is not None:
             if zero.w not in known:
                 known.append(zero.w)
                 places.append(_Place(zero.w, None, zero.loss, 0.0, zero.hessian, exact=True))
             continue
-        lams = np.asarray(stability.curvature, dtype=float)
+        places += _measured(system, w[None], sampled=bool(sampled))
+    for geometry in search.geometries:
+        places += _measured(system, geometry.w[: -1 if geometry.closed else None], sampled=True)
+    return places
+
+
+def _measured(system: Map, points: np.ndarray, *, sampled: bool) -> list[_Place]:
+    """Return critical points (k, dim) with their spectra in floating point."""
+    from samflow.equilibria.continua.across import hessians_at  # seldom needed
+
+    loss, places = system.loss, []
+    values = np.asarray(eqx.filter_jit(jax.vmap(loss))(jnp.asarray(points)))
+    for w, value, hessian in zip(points, values, hessians_at(loss, points), strict=True):
+        lams = np.linalg.eigvalsh(hessian)
         error = NEUTRAL * float(np.abs(lams).max())
         spans = tuple((float(lam) - error, float(lam) + error) for lam in lams)
         at = tuple(map(float, w))
-        error = rounding_of_loss(system.loss, at)
-        places.append(_Place(at, None, value, error, spans, sampled=bool(sampled)))
-    return places, found.note
+        rounding = rounding_of_loss(loss, at)
+        places.append(_Place(at, None, float(value), rounding, spans, sampled=sampled))
+    return places
 
 
 def _surveyed(place: _Place, behaviours: tuple[Behaviour, ...]) -> SurveyedPoint:
@@ -279,13 +307,33 @@ def _enclosed(system: Map, place: _Place, dynamics: Dynamics) -> Behaviour:
     if kind is None or not sure:
         verdict, growth = Verdict.inconclusive, np.abs(multipliers) - 1
         kind = kind_of(growth, NEUTRAL * max(1.0, abs(multipliers[0])))
-    in_rho = None
-    if system.rule.ascent is Ascent.gradient:
-        in_rho = rho_window(lams, dynamics)
-    in_lr = lr_window(lams, radius, dynamics)
     shown = tuple(Number(z.real, z.imag) for z in multipliers)
     name, nothing = system.rule.name, (None, None, None, None, None)
-    return Behaviour(name, shown, kind, verdict, Status.located, in_rho, in_lr, *nothing)
+    higher = None
+    if kind is Kind.nonhyperbolic and not place.sampled:
+        from samflow.equilibria.degenerate import higher_order  # seldom needed
+
+        state = np.asarray(system.lift(jnp.asarray(place.w)))
+        reach = _ROUNDED * max(1.0, float(np.abs(state).max())) if place.exact else 0.0
+        higher = higher_order(system, state, reach=reach, order=_ORDER, functions=False)
+    rest = [x for x in lams if 0 not in x]
+    # A proved order along the one flat direction is the same for every rho and lr: Proposition Z5.
+    flat = higher is not None and higher.verdict == ATTRACTING and len(rest) == len(lams) - 1
+    if flat and higher is not None and higher.evidence is Verdict.proved and higher.multiplier == 1:
+        in_rho, in_lr = _windows(system, rest, dynamics)
+        in_rho, in_lr = (w if w is None else replace(w, neutral=1) for w in (in_rho, in_lr))
+    else:
+        in_rho, in_lr = _windows(system, lams, dynamics)
+    found = (name, shown, kind, verdict, Status.located, in_rho, in_lr)
+    return Behaviour(*found, *nothing, higher)
+
+
+def _windows(system: Map, lams: Sequence[Ball], dynamics: Dynamics) -> tuple[Window | None, Window]:
+    """Return the windows in rho, of USAM, and in lr."""
+    in_rho = None
+    if system.rule.ascent is Ascent.gradient:
+        in_rho = rho_window(list(lams), dynamics)
+    return in_rho, lr_window(list(lams), exact(system.rule.effective_rho()), dynamics)
 
 
 def _computed(system: Map, place: _Place) -> Behaviour:
@@ -298,7 +346,8 @@ def _computed(system: Map, place: _Place) -> Behaviour:
     if found.status is Status.located:
         shown = tuple(Number(float(z.real), float(z.imag)) for z in found.multipliers)
     verdict, name, nothing = Verdict.unsupported, system.rule.name, (None, None, None, None)
-    return Behaviour(name, shown, kind, verdict, found.status, None, None, local, *nothing)
+    seen = (name, shown, kind, verdict, found.status, None, None, local)
+    return Behaviour(*seen, *nothing, None if place.sampled else found.higher)
 
 
 def _kind_of_flow(place: _Place, rho: float) -> Kind | None:

@@ -14,6 +14,7 @@ from samflow._status import Kind, Status
 from samflow._types import ArrayLike
 from samflow.equilibria._units import ascent_length, bending_length, units
 from samflow.equilibria.attraction import measured_attraction_radius
+from samflow.equilibria.higher import HigherOrder
 from samflow.equilibria.nonsmooth import cycles_beside, what_holds
 from samflow.equilibria.nonsmooth.flows import brief_radius, practical_flow
 from samflow.equilibria.nonsmooth.records import Nonsmooth
@@ -21,6 +22,7 @@ from samflow.orbits._iterate import start_states
 from samflow.proofs.certificates import CertifiedPoint
 from samflow.records import AbstractRecord, Names, Provenance, axes, provenance
 from samflow.systems import AbstractFlow, AbstractMap, AbstractSystem, Flow, Map
+from samflow.systems.angles import shortest
 from samflow.systems.base import check_system
 
 _SINGULAR_DISTANCE = 1e-9
@@ -34,6 +36,11 @@ _ROUNDED_ZERO = 1e-13
 """On a quadratic, which has no length, this near to a fixed point counts as at it."""
 _UNCERTAIN = 10.0
 """An eigenvalue may be off by so many times the change of the Jacobian over a Newton step."""
+_ORDER = 9
+"""Orders looked at where that is cheap."""
+_RATIONAL = 1e-5
+"""A rational fixed point this near, relative to the size, is the one that is meant: a degenerate
+one is found to a root of the rounding error."""
 EIGENVALUE_ERROR = 1e-13
 """Rounding error of an eigenvalue, relative to the norm of its matrix."""
 
@@ -62,6 +69,9 @@ class Stability(AbstractRecord):
             Jacobian None, unless the rule has an ascent of a length, as practical SAM has, the
             point does not attract, and cycles beside it do; or of a flow with eps the radius that
             is proved to be kept.
+        higher: at a nonhyperbolic point what terms of higher order decide, in exact arithmetic for
+            GD and USAM on a formula at a rational point; None elsewhere, and where nothing was
+            tried.
 
     """
 
@@ -79,6 +89,7 @@ class Stability(AbstractRecord):
     discrete: bool = eqx.field(static=True)
     local: Nonsmooth | None = eqx.field(static=True)
     provenance: Provenance = eqx.field(static=True)
+    higher: HigherOrder | None = eqx.field(static=True, default=None)
 
     @property
     def multipliers(self) -> np.ndarray:
@@ -125,7 +136,8 @@ class Stability(AbstractRecord):
         name = "multipliers" if self.discrete else "eigenvalues"
         shown = ", ".join(_shown(value) for value in self.spectrum)
         beside = "" if self.local is None else f"; {self.local}"
-        return f"{self.kind}, {name} {shown}, margin {self.margin:.6g}{beside}"
+        beside += "" if self.higher is None else f"; {self.higher}"
+        return f"{self.kind}, {name} {shown}, margin {self.margin + 0.0:.6g}{beside}"
 
 
 @_checks.untraced('"classify", w0=w')
@@ -137,6 +149,7 @@ def classify(
     hyperbolic_tol: float = 1e-9,
     scale: float | None = None,
     measure: bool | None = None,
+    order: int | None = None,
 ) -> Stability:
     """Say what the fixed point `w` is for `system`, by its Jacobian where one exists.
 
@@ -161,6 +174,9 @@ def classify(
             eps, prove the radius within which ‖g‖ falls for ever: seconds. None: measure nothing;
             prove a radius, in half a second and perhaps a smaller one, at an attracting point of a
             formula in up to three dimensions.
+        order: the last order of terms to look at where the point is nonhyperbolic, 2 or more. None:
+            9 for GD and USAM on a formula, and none for other systems, for which every order is
+            compiled: seconds.
 
     Returns:
         A `Stability`. At a critical point of normalised SAM there is no Jacobian: the status is
@@ -170,6 +186,7 @@ def classify(
         on which nothing but the ratio of lengths depends on rho; for the loss it holds for small
         rho. Of a flow it is said of the loss itself: proved where the loss is a formula
         (`certify_sliding`), else found by minimisation over the sphere; `local.sliding` says which.
+        At a nonhyperbolic point `higher` has the verdict of higher order, or says what is missing.
 
     Raises:
         ArgumentError: for a wrong shape or numbers that are not finite, or in single precision.
@@ -180,6 +197,7 @@ def classify(
     tol = _checks.positive("tol", tol)
     hyperbolic_tol = _checks.nonnegative("hyperbolic_tol", hyperbolic_tol)
     scale = None if scale is None else _checks.positive("scale", scale)
+    order = None if order is None else _checks.count("order", order, minimum=2)
     z = start_states(system, w, "w")
     if z.ndim != 1:
         raise _checks.ArgumentError(f"Argument `w` must be one point, but has shape {z.shape}.")
@@ -219,7 +237,7 @@ def classify(
         return undefined(Status.not_a_fixed_point, distance)
     spectrum = np.linalg.eigvals(jacobian).astype(complex)
     growth = np.abs(spectrum) - 1 if discrete else np.real(spectrum)
-    order = np.argsort(-growth, kind="stable")
+    ranks = np.argsort(-growth, kind="stable")
     norm = float(np.linalg.norm(jacobian, 2))
     neutral = hyperbolic_tol + EIGENVALUE_ERROR * norm if discrete else hyperbolic_tol * norm
     # At a degenerate point that is known to a few digits the Jacobian is small, but not 0.
@@ -245,8 +263,14 @@ def classify(
     if measure and isinstance(system, Flow):
         kept = practical_flow(system, np.asarray(system.position(z)), brief=brief)
         local = None if kept is None else Nonsmooth(kind, sliding=kept, exact=True)
-    found = (z, kind, Status.located, spectrum[order], margin, distance, curvature)
-    return Stability(*found, discrete, local, where)
+    found = (z, kind, Status.located, spectrum[ranks], margin, distance, curvature)
+    higher = None
+    if kind is Kind.nonhyperbolic:
+        from samflow.equilibria.degenerate import higher_order  # seldom needed
+
+        tried = {"order": order or _ORDER, "functions": order is not None}
+        higher = higher_order(system, np.asarray(z), reach=_RATIONAL * size, **tried)
+    return Stability(*found, discrete, local, where, higher)
 
 
 def by_proof(found: Stability, proof: CertifiedPoint) -> Stability:
@@ -311,7 +335,7 @@ def _linearise(system: AbstractSystem, z: Array) -> tuple[Array, ...]:
     Last how far the rule is from where it is not smooth.
     """
     if isinstance(system, AbstractMap):
-        motion = system.step(z) - z
+        motion = shortest(system, system.step(z) - z)
     else:
         assert isinstance(system, AbstractFlow)
         motion = system.velocity(z)

@@ -16,6 +16,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from samflow import _checks
 from samflow._components import Components, in_layout_of
+from samflow._kernel import fused, tuned
 from samflow._random import MOST_DRAWS, key_words
 from samflow._schedule import check_steps
 from samflow._status import Status
@@ -144,7 +145,7 @@ def escape_time(
             f"but {num_paths} paths take {needed / 2**30:.3g} GiB. Run several ensembles, each "
             "with its own key."
         )
-    shared = _Shared(system, w, jnp.asarray(radius), key_words(key), jnp.ones(()))
+    shared = _Shared(system, w, jnp.asarray(radius), key_words(key))
     times, status = _run(shared, state, num_paths, max_steps, progress)
     return EscapeTimes(
         times=jnp.asarray(times),
@@ -232,13 +233,12 @@ def escape_times(
 
 
 class _Shared(NamedTuple):
-    """What every path shares; `one` is 1, see `samflow._random.Words`."""
+    """What every path shares."""
 
     system: AbstractStochasticMap
     centre: Array
     radius: Array
     key: Array
-    one: Array
 
 
 class _Buffer(NamedTuple):
@@ -329,7 +329,7 @@ def _slices(max_steps: int) -> Iterator[int]:
     yield max_steps
 
 
-@eqx.filter_jit
+@tuned
 def _advance(
     shared: _Shared, buffer: _Buffer, block: int, blocks: Any, since: Any, until: Any
 ) -> tuple[_Buffer, Array]:
@@ -337,7 +337,7 @@ def _advance(
 
     Return the buffer with the paths that still run first, and how many they are.
     """
-    step = block_step(shared.system, shared.key, shared.one)
+    step = block_step(shared.system, shared.key)
 
     def one_block(j: Any, buffer: _Buffer) -> _Buffer:
         rows = jax.tree.map(lambda a: lax.dynamic_slice_in_dim(a, j * block, block), buffer)
@@ -358,7 +358,8 @@ def _advance(
             return then, *lax.fori_loop(k, then, one_step, tuple(path))
 
         begin = (since, pack(shared.system, rows.states), rows.inside, rows.running)
-        _, z, inside, running = lax.while_loop(going, some_steps, begin)
+        run = fused(lambda *begin: lax.while_loop(going, some_steps, begin))
+        _, z, inside, running = run(*begin)
         new = _Buffer(rows.members, unpack(z), inside, running)
         put = lambda a, b: lax.dynamic_update_slice_in_dim(a, b, j * block, 0)  # noqa: E731
         return jax.tree.map(put, buffer, new)
@@ -393,7 +394,7 @@ def _causes(shared: _Shared, buffer: _Buffer) -> tuple[Array, Array]:
 
     The step is repeated from the last state inside; it draws the same random numbers.
     """
-    step = block_step(shared.system, shared.key, shared.one)
+    step = block_step(shared.system, shared.key)
 
     def one(member: Array, state: Array, k: Array) -> tuple[Array, Array]:
         new = unpack(step(pack(shared.system, state[None]), member[None], k))[0]

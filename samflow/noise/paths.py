@@ -15,14 +15,17 @@ from jax import lax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from samflow import _checks
+from samflow._components import Components
+from samflow._kernel import fused, tuned
 from samflow._random import MOST_DRAWS, key_words, words
 from samflow._schedule import check_steps
 from samflow._types import ArrayLike, Point
 from samflow.orbits._iterate import start_states
+from samflow.orbits.barrier import step_with_barrier
 from samflow.orbits.blocks import on_components, pack, unpack
 from samflow.records import AbstractRecord, Names, Provenance, axes, provenance
 from samflow.systems.base import check_system
-from samflow.systems.stochastic_map import AbstractStochasticMap
+from samflow.systems.stochastic_map import AbstractStochasticMap, StochasticMap
 
 BLOCK = 512
 """Members that run side by side."""
@@ -197,13 +200,12 @@ def sample_paths(
 
 
 class _Ensemble(NamedTuple):
-    """What every member shares; `one` is 1, see `samflow._random.Words`."""
+    """What every member shares."""
 
     system: AbstractStochasticMap
     start: Array
     key: Array
     keep_every: Array
-    one: Array
 
 
 class _Sums(NamedTuple):
@@ -233,7 +235,7 @@ def _prepare(
             f"has shape {np.shape(w0)}."
         )
     steps = keep_every * np.arange(1 + num_steps // keep_every)
-    return _Ensemble(system, start, key_words(key), jnp.asarray(keep_every), jnp.ones(())), steps
+    return _Ensemble(system, start, key_words(key), jnp.asarray(keep_every)), steps
 
 
 def check_draws(system: AbstractStochasticMap, num_steps: int, num_paths: int) -> None:
@@ -250,14 +252,17 @@ def check_draws(system: AbstractStochasticMap, num_steps: int, num_paths: int) -
         )
 
 
-def block_step(
-    system: AbstractStochasticMap, key: Array, one: Array
-) -> Callable[[Any, Array, Any], Any]:
+def block_step(system: AbstractStochasticMap, key: Array) -> Callable[[Any, Array, Any], Any]:
     """Return the step of a packed block, given the numbers of its members and of the step."""
     if on_components(system):
-        return lambda z, members, k: system.at(k).step(
-            z, words(key, members, k, system.num_words, one=one)
-        )
+
+        def step(z: Components, members: Array, k: Any) -> Any:
+            here, drawn = system.at(k), words(key, members, k, system.num_words)
+            if isinstance(here, StochasticMap):
+                return step_with_barrier(here.drawn(drawn))(z)
+            return here.step(z, drawn)
+
+        return step
 
     def step_arrays(z: Array, members: Array, k: Any) -> Array:
         here = system.at(k)
@@ -269,7 +274,7 @@ def block_step(
 
 def _run_block(ensemble: _Ensemble, members: Array, kept: int, record: Any, total: Any) -> Any:
     """Run the block of `members` and fold `record(total, index, states)` over the steps kept."""
-    step = block_step(ensemble.system, ensemble.key, ensemble.one)
+    step = block_step(ensemble.system, ensemble.key)
     every = ensemble.keep_every
     first = jnp.atleast_2d(ensemble.start)
     start = (
@@ -278,16 +283,20 @@ def _run_block(ensemble: _Ensemble, members: Array, kept: int, record: Any, tota
         else (first[jnp.minimum(members, len(first) - 1)])
     )
 
+    @fused
+    def steps(begin: Any, end: Any, z: Any) -> Any:
+        return lax.fori_loop(begin, end, lambda k, z: step(z, members, k), z)
+
     def advance(index: Any, carry: tuple[Any, Any]) -> tuple[Any, Any]:
         z, total = carry
-        z = lax.fori_loop((index - 1) * every, index * every, lambda k, z: step(z, members, k), z)
+        z = steps((index - 1) * every, index * every, z)
         return z, record(total, index, unpack(z))
 
     total = record(total, 0, start)
     return lax.fori_loop(1, kept, advance, (pack(ensemble.system, start), total))[1]
 
 
-@eqx.filter_jit
+@tuned
 def _moments(
     ensemble: _Ensemble, about: Point, first: Any, size: int, kept: int, num_paths: Array
 ) -> _Sums:
@@ -318,7 +327,7 @@ def _moments(
     return lax.scan(one_block, nothing, blocks)[0]
 
 
-@eqx.filter_jit
+@tuned
 def _paths(ensemble: _Ensemble, num_paths: int, kept: int) -> Array:
     block = min(BLOCK, num_paths)
     dim = ensemble.start.shape[-1]

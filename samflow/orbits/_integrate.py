@@ -1,9 +1,10 @@
 """Solutions of flows and of stochastic differential equations, by diffrax."""
 
 import math
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
@@ -13,6 +14,7 @@ from samflow._schedule import check_times
 from samflow._status import Status
 from samflow._types import ArrayLike
 from samflow.orbits._iterate import start_states
+from samflow.orbits.blocks import devices_for, gathered
 from samflow.records import AbstractRecord, Names, Provenance, axes, provenance
 from samflow.rules import is_normalised
 from samflow.systems.base import AbstractFlow, check_fixed, check_system
@@ -24,7 +26,7 @@ class Trajectory(AbstractRecord):
     """Solutions; for an ensemble every array but `times` has an axis of members.
 
     Attributes:
-        times: the times at which the solution is given, from 0 to t1.
+        times: the times at which the solution is given, from t0 to t1.
         states: the solution there, NaN from where it ended; after an arrival the point at which it
             is held, or its path along the manifold on which it slides.
         status: one per solution: `reached_end`; `sliding` where it came to t1 held or sliding;
@@ -56,6 +58,7 @@ def integrate(
     w0: ArrayLike,
     *,
     t1: float,
+    t0: float = 0.0,
     num_times: int = 101,
     rtol: float = 1e-8,
     atol: float = 1e-10,
@@ -63,14 +66,16 @@ def integrate(
     max_steps: int = 100_000,
     key: PRNGKeyArray | None = None,
     dt: float | None = None,
+    anywhere: bool = False,
 ) -> Trajectory:
-    """Integrate a flow, or a stochastic differential equation, from time 0 to t1.
+    """Integrate a flow, or a stochastic differential equation, from time t0 to t1.
 
     A flow is solved by Tsitouras' 5/4 method with adaptive steps, an equation dX = b dt + σ dB, in
     the sense of Itô, by Euler and Maruyama's with fixed ones: `key` and `dt` are for this alone,
     `rtol` and `atol` for a flow.
 
-    A schedule is a function of the time here, also that of a diffusion's lr.
+    A schedule is a function of the time here, also that of a diffusion's lr; so is the field of a
+    `FunctionFlow` with a period. Angles are followed through all turns.
 
     The flow ẇ = −d(w) of a normalised rule jumps at critical points. There the solution is
     continued in the sense of Filippov (docs/theory, section 3). It stays at an isolated critical
@@ -79,7 +84,8 @@ def integrate(
     Args:
         system: the flow or the diffusion.
         w0: start (dim,) or starts (N, dim).
-        t1: final time, > 0.
+        t1: final time, > t0.
+        t0: initial time, of a flow. It matters where the field depends on the time.
         num_times: number of evenly spaced times at which the solution is kept.
         rtol: relative tolerance of each step. For normalised rules at most 1e-7 is used, so that
             no step passes across a jump unnoticed.
@@ -91,6 +97,8 @@ def integrate(
         dt: largest step of a diffusion; a whole number of steps lies between two times kept. By
             default t1/1000. The error is O(√dt) for a path, O(dt) where σ is constant and for
             expectations.
+        anywhere: take starts outside the loss's domain, too, as a solution of a flow that has left
+            it.
 
     Returns:
         A `Trajectory`. For a normalised rule the arrival has an error of the order of the
@@ -114,27 +122,52 @@ def integrate(
 
     """
     if isinstance(system, AbstractDiffusion):
+        if not (not _checks.is_traced(t0) and t0 == 0):
+            raise _checks.ArgumentError(
+                f"Argument `t0` must be 0 for a diffusion, but is {_checks.excerpt(t0)}."
+            )
         return _diffuse(system, w0, t1, num_times, dt, key, escape_radius, max_steps)
     check_system(system, AbstractFlow, "Use `iterate` for a map.", changing=True)
-    if isinstance(system, Flow) and is_normalised(system.rule):
+    if jumps_somewhere(system):
         check_fixed(system, hint="A flow that jumps is continued at fixed numbers only.")
     if key is not None or dt is not None:
         raise _checks.ArgumentError(
             f"Argument `{'dt' if key is None else 'key'}` must be left out for a flow, which is "
             "deterministic and solved with adaptive steps."
         )
-    length = "traced" if _checks.is_traced(t1) else _checks.positive("t1", t1)
-    t1 = _checks.positive_array("t1", t1)
-    times = jnp.linspace(0.0, t1, _checks.count("num_times", num_times, minimum=2))
+    start, end = _interval(t0, t1)
+    times = jnp.linspace(start, end, _checks.count("num_times", num_times, minimum=2))
     tolerances = _checks.positive_array("rtol", rtol), _checks.positive_array("atol", atol)
     radius = _checks.positive_array("escape_radius", escape_radius)
     max_steps = _checks.count("max_steps", max_steps)
-    z0 = start_states(system.at(0.0), w0)
+    z0 = start_states(system.at(start), w0, anywhere=anywhere)
     settings = (check_times(system.schedules, times), *tolerances, radius)
     solved = _solve(system, jnp.atleast_2d(z0), settings, max_steps)
     states, status, stopped_at, arrived_at = (a[0] if z0.ndim == 1 else a for a in solved)
-    where = provenance(system.describe(), t1=length, rtol=rtol, atol=atol, solver="Tsit5")
+    begun = {} if _said(t0) == 0 else {"t0": _said(t0)}
+    where = provenance(
+        system.describe(), t1=_said(t1), rtol=rtol, atol=atol, solver="Tsit5", **begun
+    )
     return Trajectory(times, states, status, stopped_at, arrived_at, where)
+
+
+def jumps_somewhere(system: AbstractFlow) -> bool:
+    """Say whether the flow is of a rule that jumps at critical points."""
+    return isinstance(system, Flow) and is_normalised(system.rule)
+
+
+def _said(time: Any) -> float | str:
+    """Return a time for the provenance."""
+    return "traced" if _checks.is_traced(time) else float(time)
+
+
+def _interval(t0: Any, t1: Any) -> tuple[Array, Array]:
+    """Return initial and final time as arrays; the second must be later."""
+    start = _checks.scalar_array("t0", t0, _checks.REAL, "")
+    if not _checks.is_traced(t0) and float(t0) == 0:
+        return start, _checks.positive_array("t1", t1)
+    later = (lambda v: v > start, "finite and greater than t0")
+    return start, _checks.scalar_array("t1", t1, later, "")
 
 
 def _diffuse(
@@ -179,13 +212,28 @@ def _diffuse(
 def _solve(
     system: AbstractFlow, z0: Array, settings: tuple[Array, ...], max_steps: int
 ) -> tuple[Array, ...]:
-    from samflow.orbits import segments  # diffrax: those who only iterate need not wait
-    from samflow.orbits.filippov import solution  # diffrax: those who only iterate need not wait
+    from samflow.orbits import _ensemble_flow, segments  # diffrax: who only iterates need not wait
+    from samflow.orbits.filippov import solution  # likewise
 
-    if not (isinstance(system, Flow) and solution.jumps(system)):
-        solved = segments.smooth_segments(
-            system, z0, segments.SolverSettings(*settings), max_steps=max_steps
-        )
-        return (*solved, jnp.full(z0.shape[0], jnp.inf))
-    end = solution.follow(system, z0, segments.SolverSettings(*settings), max_steps=max_steps)
-    return end.states, end.status, end.t, end.arrived_at
+    never = jnp.full(z0.shape[0], jnp.inf)
+    begin = settings[0][0]
+    from_zero = segments.SolverSettings(settings[0] - begin, *settings[1:])  # where autonomous
+    if isinstance(system, Flow) and solution.jumps(system):
+        end = solution.follow(system, z0, from_zero, max_steps=max_steps)
+        return end.states, end.status, begin + end.t, begin + end.arrived_at
+    if _ensemble_flow.can_solve(system, z0) and not _is_traced(system, z0, settings):
+        devices = devices_for(z0, _ensemble_flow.PER_DEVICE)
+        most = jnp.asarray(max_steps)
+        solved = _ensemble_flow.flow_ensemble(system, z0, from_zero, most, devices)
+        states, status, stopped_at = gathered(solved, devices)
+        return states, status, begin + stopped_at, never
+    solved = segments.smooth_segments(
+        system, z0, segments.SolverSettings(*settings), max_steps=max_steps
+    )
+    return (*solved, never)
+
+
+def _is_traced(*trees: Any) -> bool:
+    """Say whether anything is traced: a derivative of a solution is diffrax's."""
+    leaves = (*jax.tree.leaves(trees), jnp.zeros(()))
+    return any(map(_checks.is_traced, leaves))

@@ -17,12 +17,17 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from samflow import _checks
+from samflow._kernel import fused, tuned
 from samflow._schedule import check_steps
 from samflow._status import Status
 from samflow._types import ArrayLike
 from samflow.orbits.barrier import step_with_barrier
 from samflow.orbits.blocks import (
+    Devices,
     all_zero,
+    any_of,
+    devices_for,
+    gathered,
     on_components,
     over_blocks,
     select,
@@ -34,7 +39,11 @@ from samflow.records import AbstractRecord, Names, Provenance, axes, provenance
 from samflow.systems.base import AbstractMap, check_system
 from samflow.systems.leaves import Varied
 
-_BLOCK = 512
+_BLOCK = 128
+_PER_DEVICE = 4 * _BLOCK
+"""Members from which on it is worth to use another device."""
+_AT_ONCE = 16
+"""Steps of one orbit that are one body of a loop."""
 _RUNNING = -1
 
 
@@ -45,7 +54,8 @@ class Orbit(AbstractRecord):
         states: the states kept, NaN after an orbit has ended (see `stopped_at`).
         steps: the step number of each kept state, `first_step` for the start.
         final: the last state reached; for a diverged orbit the first one outside the ball.
-        status: converged, out of steps, diverged, not finite or undefined, one per orbit.
+        status: converged, out of steps, diverged, not finite or undefined, one per orbit; of a map
+            that a flow makes also why the integration of a step failed.
         stopped_at: the step number of `final`: for `diverged`, `not finite` and `undefined` the
             step at which it happened, for `converged` the step at which it was seen.
 
@@ -86,6 +96,7 @@ def iterate(
     escape_radius: float = 1e6,
     check_every: int = 50,
     first_step: int = 0,
+    anywhere: bool = False,
 ) -> Orbit:
     """Iterate a map from weights (velocity 0) or full states, one start or an ensemble.
 
@@ -105,6 +116,7 @@ def iterate(
         check_every: steps between checks.
         first_step: the number of the first step, for a map with schedules. An orbit is continued
             from `final` and `stopped_at` of its first part.
+        anywhere: take starts outside the loss's domain, too, as an orbit that has left it.
 
     Returns:
         An `Orbit`. Nothing is raised for an orbit that fails: its status says what happened.
@@ -128,7 +140,7 @@ def iterate(
             f"Argument `tol` must be 0 for a map with schedules, but is {float(tol):g}: a small "
             "update may come from a small lr."
         )
-    z0 = start_states(system.at(first_step), w0)
+    z0 = start_states(system.at(first_step), w0, anywhere=anywhere)
     batch = jnp.atleast_2d(z0)
     first = check_steps(system.schedules, first_step, num_steps)
     settings = MapSettings(
@@ -137,7 +149,8 @@ def iterate(
     settings = jax.tree.map(jnp.asarray, settings)  # Python numbers would be constants
     kept = 1 + num_steps // keep_every
     begun = {"first_step": first_step} if first_step else {}
-    ended = run_map(system, batch, settings, kept, Varied(), jnp.asarray(1.0))
+    devices = devices_for(batch, _PER_DEVICE)
+    ended = gathered(run_map(system, batch, settings, kept, Varied(), devices), devices)
     states, final, status, stopped_at = ended
     if z0.ndim == 1:
         states, final, status, stopped_at = states[0], final[0], status[0], stopped_at[0]
@@ -152,10 +165,12 @@ def iterate(
     )
 
 
-def start_states(system: Any, w0: ArrayLike, name: str = "w0") -> Float[Array, "*batch state"]:
+def start_states(
+    system: Any, w0: ArrayLike, name: str = "w0", *, anywhere: bool = False
+) -> Float[Array, "*batch state"]:
     """Return `w0` as states: weights are lifted to rest, full states are taken as they are."""
     width = _width(w0)
-    domain = getattr(getattr(system, "loss", None), "domain", None)
+    domain = None if anywhere else getattr(getattr(system, "loss", None), "domain", None)
     if width == system.state_dim != system.dim:
         z0 = _checks.point(name, w0, system.state_dim, batched=True)
         _checks.inside(name, z0[..., : system.dim], domain)
@@ -185,19 +200,28 @@ class MapSettings(NamedTuple):
 
 
 class _Carry(NamedTuple):
-    """The state of a block: `step`, the number of steps made, is common to its members."""
+    """The state of a block.
+
+    Common to its members are `step`, the number of steps made, and whether any is `left` that
+    runs; the rest is one per member.
+    """
 
     step: Any
+    left: Any
     z: Any
-    previous: Any
     status: Any
     stopped_at: Any
     final: Any
 
 
-@eqx.filter_jit
+@tuned
 def run_map(
-    system: AbstractMap, z0: Array, settings: MapSettings, kept: int, varied: Varied, one: Array
+    system: AbstractMap,
+    z0: Array,
+    settings: MapSettings,
+    kept: int,
+    varied: Varied,
+    devices: Devices = (),
 ) -> tuple[Array, ...]:
     """Iterate states (N, state), each with its own values of the leaves that are varied.
 
@@ -207,26 +231,32 @@ def run_map(
     """
 
     def run(block: Array, *values: Array) -> tuple[Any, ...]:
-        functions = _functions(system, varied, values, one, settings.first_step)
+        functions = _functions(system, varied, values, settings.first_step)
         return _run_block(functions, block, settings, kept)
 
-    return over_blocks(run, z0, _BLOCK, varied.values)
+    if len(z0) == 1 and on_components(system):  # as scalars, which stay in registers
+        made = fused(run)(z0[0], *(value[0] for value in varied.values))
+        return tuple(a[None] for a in made)
+    record, *ended = over_blocks(run, z0, _BLOCK, varied.values, devices)
+    return record, *ended
 
 
 class _Functions(NamedTuple):
-    """Of a block: from an array (block, state), and the step and the singularity after that.
+    """Of a block: from an array (block, state), the step and the singularity after that.
 
-    The latter two take a packed block and the number of steps made before.
+    These two take a packed block and the number of steps made before; so does `failure`, which says
+    why the image is not finite, of a map that knows. It is None of others.
     """
 
     pack: Any
     step: Any
     singularity: Any
+    failure: Any
     changes: bool
 
 
 def _functions(
-    system: AbstractMap, varied: Varied, values: tuple[Array, ...], one: Array, first: Any
+    system: AbstractMap, varied: Varied, values: tuple[Array, ...], first: Any
 ) -> _Functions:
     changes, apart = bool(system.schedules), on_components(system)
 
@@ -242,77 +272,96 @@ def _functions(
 
         return of_block
 
-    step = each(lambda here, z: step_with_barrier(here, one)(z) if apart else here.step(z))
+    step = each(lambda here, z: step_with_barrier(here)(z) if apart else here.step(z))
     singularity = each(lambda here, z: here.singularity(z))
-    return _Functions(split if apart else lambda a: a, step, singularity, changes)
+    told = hasattr(system, "step_status")
+    failure = each(lambda here, z: _step_status(here, z)) if told else None
+    return _Functions(split if apart else lambda a: a, step, singularity, failure, changes)
+
+
+def _step_status(system: Any, z: Any) -> Any:
+    return system.step_status(z)
 
 
 def _run_block(
     functions: _Functions, block: Array, settings: MapSettings, kept: int
 ) -> tuple[Any, ...]:
-    size = block.shape[0]
+    members = block.shape[:-1]
     z = functions.pack(block)
     carry = _Carry(
         step=jnp.asarray(0),
+        left=jnp.asarray(True),
         z=z,
-        previous=z,
-        status=jnp.full(size, _RUNNING),
-        stopped_at=jnp.zeros(size, int),
+        status=jnp.full(members, _RUNNING),
+        stopped_at=jnp.zeros(members, int),
         final=z,
     )
-    record = jnp.full((kept, *block.shape), jnp.nan, block.dtype).at[0].set(block)
 
-    def next_record(state: tuple[Any, ...]) -> tuple[Any, ...]:
-        carry, record, index = state
+    def next_record(carry: _Carry, index: Any) -> tuple[_Carry, Array]:
         until = jnp.minimum(index * settings.keep_every, settings.num_steps)
         carry = _advance(functions, carry, until, settings)
         running = (carry.status == _RUNNING) | (carry.stopped_at == until)
-        row = jnp.where(running[:, None], unpack(carry.z), jnp.nan)
-        # The round after the last record makes the remaining steps; its state is not kept.
-        return carry, record.at[index].set(row, mode="drop"), index + 1
+        return carry, jnp.where(running[..., None], unpack(carry.z), jnp.nan)
 
-    def going(state: tuple[Any, ...]) -> Any:
-        carry, _, index = state
-        return (index <= kept) & jnp.any(carry.status == _RUNNING)
-
-    carry, record, _ = lax.while_loop(going, next_record, (carry, record, jnp.asarray(1)))
+    # The round after the last record makes the remaining steps; its state is not kept.
+    carry, rows = lax.scan(next_record, carry, jnp.arange(1, kept + 1))
+    record = jnp.concatenate([block[None], rows[:-1]])
     running = carry.status == _RUNNING
     final = unpack(select(running, carry.z, carry.final))
     status = jnp.where(running, Status.out_of_steps, carry.status)
     stopped_at = jnp.where(running, carry.step, carry.stopped_at)
-    return jnp.swapaxes(record, 0, 1), final, status, stopped_at
+    return jnp.moveaxis(record, 0, -2), final, status, stopped_at
 
 
 def _advance(functions: _Functions, carry: _Carry, until: Any, settings: MapSettings) -> _Carry:
     """Make steps up to number `until`, checking every `check_every`; stop if no orbit is left."""
 
     def going(carry: _Carry) -> Any:
-        return (carry.step < until) & jnp.any(carry.status == _RUNNING)
+        return (carry.step < until) & carry.left
 
     def chunk(carry: _Carry) -> _Carry:
         length = jnp.minimum(settings.check_every, until - carry.step)
         step = lambda i, z: functions.step(z, carry.step + i)  # noqa: E731
-        before = lax.fori_loop(0, length - 1, step, carry.z)
+        before = _several(step, length - 1, carry.z)
         after = step(length - 1, before)
-        new = carry._replace(step=carry.step + length, z=after, previous=before)
+        new = carry._replace(step=carry.step + length, z=after)
+        running = carry.status == _RUNNING
         # Written so that NaN counts as outside.
-        outside = ~(squared_norm(after) <= settings.escape_radius**2)
-        lost = (new.status == _RUNNING) & outside
-        new = lax.cond(
-            jnp.any(lost), lambda: _replay(functions, carry, new, lost, settings), lambda: new
-        )
-        return new if functions.changes else _settle(new, settings)
+        lost = running & ~(squared_norm(after) <= settings.escape_radius**2)
+        still = running & _still(after - before, settings.tol)
+        still = still & (not functions.changes)
+
+        def ended() -> _Carry:
+            marked = lax.cond(
+                any_of(lost), lambda: _replay(functions, carry, new, lost, settings), lambda: new
+            )
+            marked = _stop(marked, still, Status.converged, after, new.step)
+            return marked._replace(left=any_of(marked.status == _RUNNING))
+
+        return lax.cond(any_of(lost | still), ended, lambda: new)
 
     return lax.while_loop(going, chunk, carry)
 
 
-def _settle(carry: _Carry, settings: MapSettings) -> _Carry:
-    """Mark the orbits whose last update was within the tolerance."""
-    change = carry.z - carry.previous
-    small = squared_norm(change) <= settings.tol**2
+def _several(step: Callable[[Any, Any], Any], count: Any, z: Any) -> Any:
+    """Return z after `count` steps; one orbit stays in registers for several of them."""
+    if jnp.ndim(jax.tree.leaves(z)[0]):
+        return lax.fori_loop(0, count, step, z)
+
+    def together(j: Any, z: Any) -> Any:
+        for i in range(_AT_ONCE):
+            z = step(_AT_ONCE * j + i, z)
+        return z
+
+    done = count // _AT_ONCE
+    z = lax.fori_loop(0, done, together, z)
+    return lax.fori_loop(done * _AT_ONCE, count, step, z)
+
+
+def _still(change: Any, tol: Any) -> Array:
+    """Say of each orbit whether its last update was within the tolerance."""
     # A square underflows: a tolerance of 0 asks whether the state is the same, bit for bit.
-    still = jnp.where(settings.tol > 0, small, all_zero(change))
-    return _stop(carry, still, Status.converged, carry.z, carry.step)
+    return jnp.where(tol > 0, squared_norm(change) <= tol**2, all_zero(change))
 
 
 def _replay(
@@ -330,8 +379,10 @@ def _replay(
         finite = jnp.isfinite(squared_norm(z))
         singular = functions.singularity(carry.z, carry.step) <= 0
         broken = jnp.where(singular, Status.undefined, Status.not_finite)
+        if functions.failure is not None:
+            broken = functions.failure(carry.z, carry.step)
         cause = jnp.where(finite, Status.diverged, broken)
-        carry = carry._replace(step=carry.step + 1, z=z, previous=carry.z)
+        carry = carry._replace(step=carry.step + 1, z=z)
         return _stop(carry, outside, cause, z, carry.step)
 
     return lax.fori_loop(0, new.step - old.step, one, old)

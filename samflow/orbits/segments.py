@@ -14,10 +14,11 @@ import optimistix as optx
 from jaxtyping import Array
 
 from samflow._status import Status
+from samflow.systems.angles import on_lines
 from samflow.systems.base import AbstractFlow
 
 SMALLEST_STEP = 1e-13
-"""Relative to the time in all: below this the solver gives up."""
+"""Relative to the time in all, and to the last one: below this the solver gives up."""
 _EVENT_TIME = 100.0
 """In units of rounding: tolerance of the time at which a real-valued event happens."""
 
@@ -71,6 +72,7 @@ def solve_segment(
 
     """
     times = settings.times
+    span = jnp.maximum(times[-1] - times[0], jnp.abs(times[-1]))
     solution = diffrax.diffeqsolve(
         diffrax.ODETerm(lambda t, y, args: velocity(t, y)),
         diffrax.Tsit5(),
@@ -80,7 +82,7 @@ def solve_segment(
         start,
         saveat=diffrax.SaveAt(ts=jnp.clip(times, t0, times[-1]), t1=True),
         stepsize_controller=diffrax.PIDController(
-            settings.rtol, settings.atol, dtmin=SMALLEST_STEP * times[-1], force_dtmin=False
+            settings.rtol, settings.atol, dtmin=SMALLEST_STEP * span, force_dtmin=False
         ),
         event=_event(events),
         max_steps=max_steps,
@@ -122,11 +124,16 @@ def outside(w: Array, settings: SolverSettings) -> Array:
     return ~(jnp.sum(w * w) <= settings.radius**2)
 
 
+def outside_but_for_angles(system: AbstractFlow, w: Array, settings: SolverSettings) -> Array:
+    """Say the same of the coordinates that are no angles; an angle may turn for ever."""
+    return outside(w * on_lines(system), settings) | ~jnp.all(jnp.isfinite(w))
+
+
 def smooth_status(
     segment: Segment, system: AbstractFlow, start: Array, settings: SolverSettings
 ) -> Array:
     """Name the ending of a segment along the system's own field."""
-    beyond = jnp.sum(segment.w * segment.w) > settings.radius**2
+    beyond = jnp.sum((segment.w * on_lines(system)) ** 2) > settings.radius**2
     status = jnp.where(segment.events[0] & beyond, Status.diverged, segment.status)
     first, last = system.at(settings.times[0]), system.at(segment.t)
     undefined = (first.singularity(start) <= 0) | (last.singularity(segment.w) <= 0)
@@ -140,7 +147,7 @@ def smooth_segments(
     """Return states, status and last time of the solutions of a flow without jumps."""
 
     def one(start: Array) -> tuple[Array, Array, Array]:
-        events = [lambda w: outside(w, settings)]
+        events = [lambda w: outside_but_for_angles(system, w, settings)]
         segment = solve_segment(
             lambda t, w: system.at(t).velocity(w),
             start,

@@ -3,7 +3,7 @@
 A portrait computes what it is not given; everything else draws a record and computes nothing.
 """
 
-from samflow.plots._animate import animate
+from samflow.plots._animate import animate, film_path
 from samflow.plots._basins import basins
 from samflow.plots._bifurcation import bifurcation
 from samflow.plots._chart import chart
@@ -17,13 +17,14 @@ from samflow.plots.field import Field, motion_at, nullclines, sample_field
 from samflow.plots.files import FORMATS, save
 from samflow.plots.layers import draw_levels, draw_orbits
 from samflow.plots.marks import MARKERS, EigenDirection, draw_fixed_points, eigen_directions
-from samflow.plots.style import legend_below, legend_right, new_figure, styled
+from samflow.plots.style import LEGENDS, legend_below, legend_right, new_figure, styled
 
 __all__ = [
     "COLOURS",
     "FORMATS",
     "GREYS",
     "LAYERS",
+    "LEGENDS",
     "MARKERS",
     "EigenDirection",
     "Field",
@@ -35,6 +36,7 @@ __all__ = [
     "draw_levels",
     "draw_orbits",
     "eigen_directions",
+    "film_path",
     "legend_below",
     "legend_right",
     "manifolds",

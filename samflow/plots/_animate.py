@@ -27,6 +27,26 @@ from samflow.systems import AbstractSystem
 ENDINGS = (".mp4", ".gif")
 
 
+def film_path(path: str | os.PathLike[str]) -> Path:
+    """Return the path with its ending, if such a film can be written here.
+
+    Raises:
+        ArgumentError: for another ending than .mp4 and .gif, .mp4 without ffmpeg, and a path that
+            cannot be written.
+
+    """
+    path, found = Path(path), shutil.which("ffmpeg") is not None
+    if not path.suffix[1:2].isalpha():  # none, or part of a stem as in rho=0.5
+        path = path.with_name(path.name + (".mp4" if found else ".gif"))
+    path = _checks.writable("path", path, ENDINGS)
+    if path.suffix == ".mp4" and not found:
+        raise _checks.ArgumentError(
+            "Argument `path` ends in .mp4, which ffmpeg writes, but no ffmpeg is on the PATH. "
+            "Install ffmpeg, or write .gif."
+        )
+    return path
+
+
 def animate(
     system: AbstractSystem | Sequence[AbstractSystem],
     box: Any,
@@ -91,13 +111,14 @@ def animate(
         RuntimeError: where ffmpeg fails.
 
     """
-    target = _target(path)
+    target = film_path(path)
     single = isinstance(system, AbstractSystem)
     systems = [system] if single else list(system)
     _check_motion(systems, single, starts, orbits)
     legend = _checks.known("legend", legend, style.LEGENDS)
     rate = _checks.positive("per_second", per_second)
     dots = _checks.positive("dots_per_inch", dots_per_inch)
+    number = _checks.count("frames", frames)
     look = make_look(layers, levels, colours, basins=basins, manifolds=manifolds)
     computed: Any = {"length": length, "fixed_points": None, "basins": basins}
     with style.styled():
@@ -107,7 +128,7 @@ def animate(
         ]
         if single:
             record: Any = shown[0].orbits if orbits is None else orbits
-            numbers = _frames(record, _checks.count("frames", frames))
+            numbers = _frames(record, number)
             film = _running(figure, shown[0], look, record, numbers, titles)
         else:
             numbers = np.arange(len(shown))
@@ -123,20 +144,6 @@ def animate(
         figure.set_layout_engine("none")  # nothing moves that does not move in the system
         _write(target, figure, film, rate, dots, len(numbers), progress)
     return target
-
-
-def _target(path: str | os.PathLike[str]) -> Path:
-    """Return the path with its ending, if such a file can be written here."""
-    path, found = Path(path), shutil.which("ffmpeg") is not None
-    if not path.suffix.removeprefix(".").isalpha():
-        path = path.with_name(path.name + (".mp4" if found else ".gif"))
-    path = _checks.writable("path", path, ENDINGS)
-    if path.suffix == ".mp4" and not found:
-        raise _checks.ArgumentError(
-            "Argument `path` ends in .mp4, which ffmpeg writes, but no ffmpeg is on the PATH. "
-            "Install ffmpeg, or write .gif."
-        )
-    return path
 
 
 def _check_motion(systems: list[Any], single: bool, starts: Any, orbits: Any) -> None:

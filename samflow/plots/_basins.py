@@ -24,6 +24,7 @@ _ENDINGS = {
     Ending.not_finite: "......",
     Ending.undefined: "xxxxxx",
     Ending.missing: "++++++",
+    Ending.outside: "------",
 }
 """Starts without an attractor are white; lines and dots tell why."""
 _PIXELS = 1600
@@ -31,6 +32,9 @@ _PIXELS = 1600
 _NEAR = 0.05
 """Attractors of several systems count as one where their centres are this near, as a part of the
 box."""
+
+_ZERO = 1e-6
+"""A coordinate smaller than this part of the box is printed as 0."""
 
 
 class Region(NamedTuple):
@@ -67,9 +71,10 @@ def basins(
         ArgumentError: for basins that are not on a grid of two weights.
 
     """
-    check_grid(found)
+    missing = ""
     if isinstance(found, StoredBasins):
-        found = found.load(every=max(1, max(found.shape) // _PIXELS))
+        missing = f"missing ({len(found.missing)} of {found.chunks.layout.count} chunks)"
+    found = on_grid(found)
     curves = listed(separatrices, "separatrices")
     chosen = palette(colours)
     legend = _checks.known("legend", legend, style.LEGENDS)
@@ -78,6 +83,7 @@ def basins(
         panel = ax if figure is None else figure.add_subplot()
         assert panel is not None
         names = {label: _printed(name) for label, name in found.names().items()}
+        names |= {Ending.missing: missing} if Ending.missing in names and missing else {}
         draw_basins(panel, found, regions(names, list(names), chosen))
         for i, attractor in enumerate(found.attractors):
             panel.plot(
@@ -99,8 +105,11 @@ def basins(
     return made
 
 
-def check_grid(found: Any, name: str = "found") -> None:
-    """Refuse what is no record of basins on a grid of two weights."""
+def on_grid(found: Any, name: str = "found") -> Basins:
+    """Return basins on a grid of two weights, a cell for each pixel of stored ones.
+
+    What is no such record is refused.
+    """
     if not isinstance(found, StoredBasins):
         _checks.instance(name, found, Basins, "Give what `sf.basins` returns.")
     if len(found.shape) != 2:
@@ -108,6 +117,9 @@ def check_grid(found: Any, name: str = "found") -> None:
             f"Argument `{name}` must be on a grid of two weights, but its grid is "
             f"{found.shape or 'a sample'}."
         )
+    if isinstance(found, StoredBasins):
+        return found.load(every=max(1, max(found.shape) // _PIXELS))
+    return found
 
 
 def regions(
@@ -167,25 +179,23 @@ def draw_basins(ax: Axes, found: Basins, look: dict[int, Region]) -> None:
         )
 
 
-def draw_cycles(ax: Axes, found: Basins, colour: Any) -> None:
-    """Draw the points of the cycles among the attractors, as far as they lie in the box."""
+def draw_attractors(ax: Axes, found: Basins, colour: Any) -> None:
+    """Draw the points of cycles and of strange attractors, as far as they lie in the box."""
     low, high = np.array(found.box).T
     for attractor in found.attractors:
         points = _points(attractor)
         seen = points[((points >= low) & (points <= high)).all(axis=1)]
-        if attractor.period > 1 and len(seen):
-            ax.plot(
-                *seen.T,
-                linestyle="none",
-                marker="o",
-                color=colour,
-                markersize=3.2,
-                markeredgecolor="white",
-                markeredgewidth=0.5,
-                label="points of an attracting cycle",
-                zorder=6.9,
-                gid="cycle",
-            )
+        if not len(seen):
+            continue
+        look: Any = {"linestyle": "none", "color": colour, "zorder": 6.9}
+        if attractor.period > 1:
+            look |= {"marker": "o", "markersize": 3.2, "markeredgecolor": "white"}
+            name = "points of an attracting cycle"
+            ax.plot(*seen.T, markeredgewidth=0.5, label=name, gid="cycle", **look)
+        elif attractor.kind in (Kind.chaotic, Kind.quasiperiodic):
+            name = f"{attractor.kind} attractor"
+            ax.plot(*seen.T, marker=".", markersize=1.0, markeredgewidth=0, gid="strange", **look)
+            ax.plot([], [], marker=".", markersize=3.0, label=name, **look)
 
 
 def shared_regions(records: Sequence[Basins], chosen: Palette) -> list[dict[int, Region]]:
@@ -216,19 +226,24 @@ def shared_regions(records: Sequence[Basins], chosen: Palette) -> list[dict[int,
             if label < 0:
                 look |= regions({label: name}, order, chosen)
             else:
-                shown = {place[label]: _group_name(groups[place[label]])}
+                extent = np.ptp(np.array(found.box), axis=1)
+                shown = {place[label]: _group_name(groups[place[label]], extent)}
                 look[label] = regions(shown, order, chosen)[place[label]]
         made.append(look)
     return made
 
 
-def _group_name(group: Sequence[Attractor]) -> str:
-    """Return what a legend says of attractors at one place."""
+def _group_name(group: Sequence[Attractor], extent: np.ndarray) -> str:
+    """Return what a legend says of attractors at one place, in a box with sides `extent`."""
     point = next((one for one in group if one.period == 1), group[0])
-    at = _printed(", ".join(f"{x:.3g}" for x in _centre(point) + 0.0))
+    centre = _centre(point)
+    centre = np.where(np.abs(centre) < _ZERO * extent, 0.0, centre)
+    at = _printed(", ".join(f"{x:.3g}" for x in centre))
     periods = {one.period for one in group}
+    if point.kind in (Kind.chaotic, Kind.quasiperiodic):
+        return f"basin of {point.kind} attractor about ({at})"
     if len(periods) == 1 and group[0].kind is Kind.cycle:
-        return f"basin of the {group[0].period}-cycle about ({at})"
+        return f"basin of {group[0].period}-cycle about ({at})"
     return f"basin of {'or about ' if len(periods) > 1 else ''}({at})"
 
 

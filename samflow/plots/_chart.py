@@ -20,6 +20,7 @@ _KINDS = {
     "leaves": "#EEEEEE",
     "stays": "#CAB2D6",
     "longer cycle": "#BDBDBD",
+    "missing": "#666666",
 }
 _OTHERS = ("#B2DF8A", "#FFE699", "#9FD5CE", "#D9C2A7", "#C6DBEF", "#E7CB94", "#CEDB9C", "#DADAEB")
 _LONGEST = 8
@@ -76,7 +77,8 @@ def _draw_words(ax: Axes, found: Chart | AttractorChart, chosen: dict[str, str])
     codes = np.zeros(short.shape, int)
     for k, word in enumerate(words):
         codes[short == word] = k
-        mark = {"markeredgecolor": style.GREY, "markeredgewidth": 0.4, "label": word}
+        label = f"{word} ({(short == word).mean():.0%})" if word == "missing" else word
+        mark = {"markeredgecolor": style.GREY, "markeredgewidth": 0.4, "label": label}
         ax.plot([], [], "s", color=colours[word], zorder=0, **mark)
     ax.pcolormesh(
         found.x,

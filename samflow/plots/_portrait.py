@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from samflow import _checks
 from samflow._types import ArrayLike
-from samflow.attractors import Basins, Manifolds
+from samflow.attractors import Basins, Manifolds, StoredBasins
 from samflow.equilibria import FixedPoints
 from samflow.plots import style
 from samflow.plots._basins import shared_regions
@@ -27,7 +27,7 @@ def portrait(
     starts: ArrayLike | None = None,
     length: float | None = None,
     fixed_points: FixedPoints | None = None,
-    basins: Basins | bool = False,
+    basins: Basins | StoredBasins | bool = False,
     manifolds: Manifolds | Sequence[Manifolds] | bool = False,
     levels: int | Sequence[float] = 14,
     layers: Collection[str] | None = None,
@@ -42,9 +42,10 @@ def portrait(
     The field is drawn as streamlines for a flow. For a map it is drawn as arrows of equal
     length, which show the direction of one step and not its size; with momentum, of a step from
     velocity 0. Fixed points have a mark for each kind (`samflow.plots.MARKERS`): filled where
-    nearby orbits are attracted or held, open where they are not, half filled for a saddle. A
-    critical point of normalised SAM, where there is no Jacobian, gets its own mark and no
-    eigen-directions. What is not finite is left blank.
+    nearby orbits are attracted or held, open where they are not, half filled for a saddle. Curves
+    of fixed points are lines, solid where they attract across. A critical point of normalised SAM,
+    where there is no Jacobian, gets its own mark and no eigen-directions. What is not finite is
+    left blank.
 
     >>> import jax; jax.config.update("jax_enable_x64", True)
     >>> import samflow as sf
@@ -118,12 +119,13 @@ def portraits(
     starts: ArrayLike | None = None,
     length: float | None = None,
     fixed_points: Sequence[FixedPoints] | None = None,
-    basins: Sequence[Basins] | bool = False,
+    basins: Sequence[Basins | StoredBasins] | bool = False,
     manifolds: Sequence[Manifolds | Sequence[Manifolds]] | bool = False,
     levels: int | Sequence[float] = 14,
     layers: Collection[str] | None = None,
     colours: Palette | None = None,
     titles: Sequence[str] | None = None,
+    title: str = "",
     size: tuple[float, float] | None = None,
     legend: str = "below",
 ) -> Figure:
@@ -150,6 +152,7 @@ def portraits(
         layers: as for `portrait`.
         colours: as for `portrait`.
         titles: one for each system; by default its name and hyperparameters.
+        title: over all of them.
         size: width and height in inches of the whole figure; two columns of a journal wide by
             default.
         legend: "below", "right" or "none".
@@ -202,6 +205,8 @@ def portraits(
             draw_contents(panel, each, look, None if each.basins is None else next(regions))
             panel.set_title(name_of(each.system) if titles is None else titles[i])
             panel.label_outer()
+        if title:
+            figure.suptitle(title, fontsize=style.RC["axes.titlesize"])
         style.place_legend(figure, panels[:number], legend, columns=4)
     return figure
 

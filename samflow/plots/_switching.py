@@ -61,7 +61,7 @@ def switching(
         for ax, letter in zip(figure.axes, "abcd", strict=False):
             style.panel_letter(ax, letter)
         if title:
-            figure.suptitle(title, fontsize=8)
+            figure.suptitle(title, fontsize=style.RC["axes.titlesize"])
         style.place_legend(figure, figure.axes, legend)
     return figure
 

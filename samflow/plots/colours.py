@@ -29,7 +29,7 @@ are those of Okabe and Ito; each of the first four basins is lighter or darker t
 
 GREYS: Palette = {
     "levels": "#D5D5D5",
-    "motion": "#8E8E8E",
+    "motion": "#6E6E6E",
     "first nullcline": "#5A5A5A",
     "second nullcline": "#8A8A8A",
     "orbits": "#000000",
@@ -39,7 +39,7 @@ GREYS: Palette = {
     "unstable curve": "#5A5A5A",
     "fixed points": "#000000",
     "not critical": "#707070",
-    "basins": ("#F0F0F0", "#D2D2D2", "#B4B4B4", "#969696"),
+    "basins": ("#EFEFEF", "#D9D9D9", "#C4C4C4", "#AFAFAF"),
 }
 """The same for print in black and white."""
 

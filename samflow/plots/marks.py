@@ -98,6 +98,27 @@ def draw_fixed_points(
                 draw_mark(ax, here, kind, colour=shade, hallucinated=not is_critical, size=size)
 
 
+def draw_continua(ax: Axes, fixed_points: FixedPoints, *, colour: Any = BLACK) -> None:
+    """Draw each curve of fixed points: solid where it attracts across, dashed elsewhere."""
+    for curve in fixed_points.continua:
+        if curve.dimension > 1:
+            continue
+        arc = np.array([*curve.arc, *(change.arc for change in curve.changes)])
+        w = np.array([*curve.w, *(change.w for change in curve.changes)])
+        order = np.argsort(arc, kind="stable")
+        arc, w = arc[order], w[order]
+        for low, high, kind in curve.stretches:
+            ax.plot(
+                *w[(arc >= low) & (arc <= high)].T,
+                color=colour,
+                linewidth=1.6,
+                linestyle="solid" if kind is Kind.attracting else (0, (2.5, 1.2)),
+                label=f"curve of fixed points, across: {kind}",
+                zorder=5.5,
+                gid=f"continuum {kind}",
+            )
+
+
 def draw_mark(
     ax: Axes, points: Any, kind: Kind, *, colour: Any, hallucinated: bool, size: float
 ) -> None:

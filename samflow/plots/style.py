@@ -1,6 +1,7 @@
 """Style of figures: journal sizes, colours, fonts, and a layout that follows the size."""
 
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import Any
 
 import matplotlib
@@ -172,8 +173,8 @@ def _pack(legend: Legend, figure: Figure) -> None:
     items = [item for column in columns for item in column.get_children()]
     gap = columns[0].sep
     for number in range(min(int(most), len(items)), 0, -1):
-        rows = -(-len(items) // number)
-        parts = [items[i : i + rows] for i in range(0, len(items), rows)]
+        ends = [len(items) * i // number for i in range(number + 1)]
+        parts = [items[i:j] for i, j in pairwise(ends)]
         columns[:] = [VPacker(pad=0, sep=gap, align="baseline", children=part) for part in parts]
         box.set_figure(figure)
         extent: Any = legend.get_tightbbox()

@@ -1,5 +1,6 @@
 """Systems: a loss and a rule made to move."""
 
+from samflow.systems.angles import wrapped
 from samflow.systems.base import AbstractFlow, AbstractMap, AbstractSystem
 from samflow.systems.clipped_gradients import ClippedBatch
 from samflow.systems.diffusion import (
@@ -34,4 +35,5 @@ __all__ = [
     "MiniBatch",
     "StochasticMap",
     "find_leaf",
+    "wrapped",
 ]

@@ -52,11 +52,16 @@ class AbstractSystem(eqx.Module):
     @property
     def schedules(self) -> tuple[Schedule, ...]:
         """The hyperparameters that are functions of the step, of a flow those of time."""
-        return schedules(self, AbstractLoss)
+        return schedules(self, self._kept_whole)
 
     def at(self, step: Any) -> Self:
         """Return the system at a step, of a flow at a time: with a number for each schedule."""
-        return at(self, step, AbstractLoss)
+        return at(self, step, self._kept_whole)
+
+    @property
+    def _kept_whole(self) -> tuple[type, ...]:
+        """What is not looked into for schedules: a map that a flow makes has that flow's time."""
+        return (AbstractLoss, AbstractFlow) if isinstance(self, AbstractMap) else (AbstractLoss,)
 
 
 class AbstractWeightSystem(AbstractSystem):
@@ -141,8 +146,14 @@ def check_fixed(system: AbstractSystem, name: str = "system", hint: str = "") ->
         several = len(found) > 1
         names = f"{', '.join(found[:-1])} and {found[-1]}" if several else found[0]
         when, k = ("step", "k") if hasattr(system, "step") else ("time", "t")
+        if found == ["time"]:
+            raise _checks.ArgumentError(
+                f"Argument `{name}` must be autonomous, but {system.describe()} depends on the "
+                f"time: use `sf.stroboscopic_map({name})`, its map over one period. {hint}".strip()
+            )
         raise _checks.ArgumentError(
             f"Argument `{name}` must not change, but the {names} of this system "
             f"{'change' if several else 'changes'} with the {when}. Use `{name}.at({k})`, the "
-            f"system at {when} {k}. {hint}".strip()
+            f"system at {when} {k}, or, if the change has a period, "
+            f"`sf.stroboscopic_map({name}, period=...)`. {hint}".strip()
         )

@@ -14,6 +14,7 @@ from samflow._schedule import Schedule, hyperparameter
 from samflow._types import Scalar, V, Vector
 from samflow.losses.base import AbstractLoss
 from samflow.rules.base import AbstractRule
+from samflow.systems.angles import Angles, angle_ranges, wrap_into
 from samflow.systems.base import AbstractMap, AbstractWeightSystem
 from samflow.systems.coordinates import runs_by_coordinates
 
@@ -164,6 +165,13 @@ class FunctionMap(AbstractWeightSystem, AbstractMap):
             coordinate, as in `lambda z: (1 - 1.4 * z[0] ** 2 + z[1], 0.3 * z[0])`. The
             coordinates are then scalars or arrays of many points. A function that sorts, sums or
             branches over those arrays breaks the promise, and nothing notices.
+        angles: which coordinates are angles: a range (low, high) for an angle, None for any other,
+            as ((-jnp.pi, jnp.pi), None). The image is brought into the range. What differs by
+            whole turns is one: fixed points are found once, cycles may wind, distances are the
+            shorter ones.
+
+    Raises:
+        ArgumentError: for wrong `angles`.
 
     """
 
@@ -171,10 +179,18 @@ class FunctionMap(AbstractWeightSystem, AbstractMap):
     dim: int = eqx.field(static=True)
     name: str = eqx.field(static=True, default="function")
     elementwise: bool = eqx.field(static=True, default=False)
+    angles: Angles | None = eqx.field(static=True, default=None)
+
+    def __post_init__(self) -> None:
+        self.angles = angle_ranges(self.angles, self.dim)
 
     def step(self, z: V) -> V:
-        """Return function(z)."""
-        return in_layout(self.function, z, self.elementwise)
+        """Return function(z), with angles in their ranges."""
+        return wrap_into(self.angles, in_layout(self.function, z, self.elementwise))
+
+    def unwrapped(self) -> "FunctionMap":
+        """Return the map without angles, whose images keep their turns."""
+        return FunctionMap(self.function, self.dim, self.name, self.elementwise)
 
     def singularity(self, z: Vector) -> Scalar:
         """Return infinity."""

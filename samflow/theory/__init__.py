@@ -17,6 +17,14 @@ from samflow.theory.between import (
     unified_radius,
     unified_transverse,
 )
+from samflow.theory.central import (
+    EdgeForm,
+    deviation_growth,
+    edge_form,
+    edge_variance,
+    saturated_variance,
+    saturation_multiplier,
+)
 from samflow.theory.conditions import (
     CUBIC,
     RULES,
@@ -146,6 +154,7 @@ __all__ = [
     "PLACEMENTS",
     "RULES",
     "SCHEMES",
+    "EdgeForm",
     "Endpoint",
     "Event",
     "NoCycle",
@@ -165,7 +174,10 @@ __all__ = [
     "cycle_multiplier",
     "cycle_offset",
     "cycle_radius",
+    "deviation_growth",
     "edge",
+    "edge_form",
+    "edge_variance",
     "effective_curvature",
     "eps_window",
     "equal_slopes_interval",
@@ -230,6 +242,8 @@ __all__ = [
     "rotation_word",
     "saddle_cycle_bounds",
     "sam_bound",
+    "saturated_variance",
+    "saturation_multiplier",
     "second_moment_limit",
     "sgd_bound",
     "sharded_cycle_radius",

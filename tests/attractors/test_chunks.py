@@ -160,7 +160,10 @@ def test_functions_are_known_by_their_code(tmp_path):
     def word(system):
         return "large" if float(system.lr) > 0.2 else "small"
 
-    for of, name in ((step, "a.zarr"), (word, "b.zarr")):
+    def orbit(system):
+        return sf.iterate(system, point, num_steps=3)
+
+    for of, name in ((step, "a.zarr"), (word, "b.zarr"), (orbit, "c.zarr")):
         whole = sf.sweep(WELL, grid, of)
         found = sf.sweep(WELL, grid, of, store=tmp_path / name, chunk_cells=2)
         assert found.compiled == whole.compiled
@@ -304,8 +307,25 @@ def test_an_interrupt_says_how_to_go_on(tmp_path):
     with pytest.raises(KeyboardInterrupt) as caught:
         swept(tmp_path / "s.zarr", chunk_cells=7, progress=interrupt)
     assert caught.value.__notes__ == [
-        f"2 of 5 chunks are in {str(tmp_path / 's.zarr')!r}: the same call computes the others."
+        f"2 of 5 chunks are in {str(tmp_path / 's.zarr')!r}. The same call or command computes "
+        "the others."
     ]
+    assert swept(tmp_path / "s.zarr").load().to_dataset().identical(swept().to_dataset())
+
+
+def test_a_full_disk_is_one_sentence_and_what_is_there_stays(tmp_path, monkeypatch):
+    write = chunks.Chunks.write
+
+    def full(store, number, found):
+        if number == 3:
+            raise OSError(28, "No space left on device")
+        write(store, number, found)
+
+    monkeypatch.setattr(chunks.Chunks, "write", full)
+    with pytest.raises(ArgumentError, match=r"cannot .No space left on device.\. Chunks that are"):
+        swept(tmp_path / "s.zarr", chunk_cells=7)
+    monkeypatch.undo()
+    assert sf.open_store(tmp_path / "s.zarr").missing == (3, 4)
     assert swept(tmp_path / "s.zarr").load().to_dataset().identical(swept().to_dataset())
 
 
@@ -334,3 +354,19 @@ def test_the_dataset_of_a_store_is_saved_as_netcdf(tmp_path):
     data = swept(tmp_path / "s.zarr").to_dataset()
     data["final"].to_netcdf(tmp_path / "final.nc", engine="h5netcdf")
     assert json.loads(data.attrs["store"])["shape"] == [5, 6]
+
+
+@pytest.mark.parametrize("about", [{"w": [0.0, 1.0]}, {"box": (-2, 2), "num_starts": 2}])
+def test_a_chart_in_chunks_is_the_chart(about, tmp_path):
+    given = {"rho": [0.5, 2.0, 3.0], "lr": [0.1, 0.3], "num_steps": 60, **about}
+    usam = sf.USAM(rho=0.1)
+    whole = sf.stability_chart(QUARTIC.loss, usam, **given)
+    path = tmp_path / "c.zarr"
+    half = sf.stability_chart(QUARTIC.loss, usam, **given, store=path, chunk_cells=2, part=(1, 2))
+    assert (half.what[1] == "missing").all()  # the second of three rows
+    np.testing.assert_array_equal(half.what[::2], whole.what[::2])
+    again = sf.stability_chart(QUARTIC.loss, usam, **given, store=path)
+    assert again.to_dataset().equals(whole.to_dataset())
+    assert sf.open_store(path)["what" if "w" in about else "at_points"].shape[:2] == (3, 2)
+    with pytest.raises(ArgumentError, match="num_steps 60, not 61"):
+        sf.stability_chart(QUARTIC.loss, usam, **given | {"num_steps": 61}, store=path)

@@ -117,7 +117,7 @@ def test_eigenvalues_make_a_saddle_and_dim_a_larger_loss(capsys):
 
 
 def test_a_search_that_finds_and_proves_nothing_returns_1(capsys):
-    assert run(["saddle", "--loss", "1/x", "--box", "-1,1"]) == 1
+    assert run(["saddle", "--loss", "1/sin(x)", "--box", "-1,1"]) == 1
     out, err = capsys.readouterr()
     assert "no critical point found" in out
     assert "not decided in" in out
@@ -291,12 +291,21 @@ def test_where_orbits_differ_from_theory_a_star_and_a_sentence_say_so(capsys):
     assert rest.count(said) == 1
 
 
-def test_samples_of_a_curve_are_named_as_such_and_a_loss_of_0_is_0(capsys):
+def test_of_a_pole_without_critical_points_algebra_proves_that_there_is_none(capsys):
+    assert run(["saddle", "--loss", "1/x", "--box", "-1,1"]) == 0
+    assert "no critical point in [-1, 1]: proved, by exact algebra" in capsys.readouterr().out
+
+
+def test_a_curve_of_critical_points_is_named_as_such_and_a_loss_of_0_is_0(capsys):
     assert run(["saddle", "--loss", "(x**2 + y**2 - 1)**2", "--box=-2,2", "--rule", "gd"]) == 0
     out = " ".join(capsys.readouterr().out.split())
-    assert "1 isolated critical point, 1 of them proved, and a curve or surface" in out
-    assert "samples of a curve or surface, found by Newton's method; loss 0" in out
-    assert out.count("degenerate") <= 1  # the reason why the search did not end
+    assert "1 isolated critical point, 1 of them proved, and 1 closed curve of critical" in out
+    said = "closed curve of critical points (x, y) = (cos(t), sin(t)) (proved); loss 0"
+    assert out.count(said) == 1
+    # Across it λ = 8: GD's edge is 2/8.
+    assert "GD: across it attracting; lr edge 0.25" in out
+    assert "degenerate" not in out
+    assert "nonhyperbolic" not in out
     assert run(["saddle", "--loss", "(x**2 - 1)**2/4", "--box=-2,2", "--rule", "gd"]) == 0
     out = capsys.readouterr().out
     assert "(-1) and (1)  2 minima alike, loss 0, proved to exist" in out

@@ -60,19 +60,34 @@ def test_functions_are_searched_from_many_starts():
         sf.find_fixed_points(henon, ((-2, 2), (-2, 2)), method="exhaustive")
 
 
-def test_a_continuum_is_not_called_complete():
-    found = sf.find_fixed_points(
-        sf.Map(sf.losses.matrix_factorisation(), sf.GD(), lr=0.1), BOX, num_starts=32
-    )
+def test_a_continuum_that_is_no_polynomials_is_not_called_complete():
+    system = sf.Map(sf.loss("(exp(x)*y - 1)**2/2"), sf.GD(), lr=0.1)
+    found = sf.find_fixed_points(system, BOX, num_starts=32)
     assert not found.complete
     assert "undecided" in found.note
-    assert np.linalg.norm(np.asarray(found.w), axis=1).min() < 1e-12  # the saddle is there
+
+
+def test_a_continuum_is_complete_where_algebra_says_what_it_is():
+    found = sf.find_fixed_points(sf.Map(sf.losses.matrix_factorisation(), sf.GD(), lr=0.1), BOX)
+    assert found.complete
+    assert found.method == "algebra"
+    assert "undecided" in found.note  # of the subdivision
+    np.testing.assert_array_equal(found.w, [[0.0, 0.0]])  # the saddle, apart
+    assert {one.equations for one in found.continua} == {("x*y - 1",)}
 
 
 def test_a_degenerate_point_is_found_once():
-    """x⁴ − y⁴ has one critical point, of multiplicity nine: no proof, and no crowd of copies."""
-    found = sf.find_fixed_points(sf.Flow(sf.loss("x**4 - y**4"), sf.GD()), ((-1, 1.3), (-1, 1.2)))
+    """x⁴ − y⁴ has one critical point, of multiplicity nine: no crowd of copies."""
+    box = ((-1, 1.3), (-1, 1.2))
+    found = sf.find_fixed_points(sf.Flow(sf.loss("x**4 - y**4"), sf.GD()), box)
+    assert found.complete
+    assert found.exact.tolist() == found.proved.tolist() == [True]
+    np.testing.assert_array_equal(found.w, [[0.0, 0.0]])
+    assert found.kinds == (sf.Kind.nonhyperbolic,)
+    quartic = sf.loss(lambda w: w[0] ** 4 - w[1] ** 4, dim=2)  # without a formula no proof
+    found = sf.find_fixed_points(sf.Flow(quartic, sf.GD()), box)
     assert not found.complete
+    assert not found.proved.any()
     assert len(found) == 1
     np.testing.assert_allclose(found.w[0], 0, atol=1e-4)  # the residual is 1e-9, its cube root 6e-4
     assert found.kinds == (sf.Kind.nonhyperbolic,)

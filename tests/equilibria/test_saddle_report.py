@@ -222,12 +222,18 @@ def test_a_zero_that_exact_substitution_proves_is_proved(formula, w, eigenvalues
     assert found.verdict is Verdict.inconclusive
 
 
-def test_an_irrational_degenerate_zero_is_not_proved():
-    """At x = √2 the gradient of (x² − 2)⁴ vanishes, at no double and no rational number."""
+def test_an_irrational_degenerate_zero_is_proved_by_algebra_and_no_transcendental_one_is():
+    """(x² − 2)⁴ at √2, no double and no rational number; (eˣ − 2)⁴ at log 2, of no polynomial."""
     found = survey(sf.loss("(x**2 - 2)**4"), (1, 2), rules=["gd"])
     (point,) = found.points
+    assert found.complete
+    assert (point.exact, point.proved, point.sampled) == (True, True, False)
+    assert point.w[0] == np.sqrt(2)  # the nearest double
+    found = survey(sf.loss("(exp(x) - 2)**4"), (0, 1), rules=["gd"])
+    (point,) = found.points
+    assert not found.complete
     assert (point.exact, point.proved, point.sampled) == (False, False, False)
-    assert point.w[0] == pytest.approx(np.sqrt(2), abs=1e-3)
+    assert point.w[0] == pytest.approx(np.log(2), abs=1e-3)
 
 
 def test_a_loss_of_0_is_known_to_be_rounding_and_a_small_one_is_not():

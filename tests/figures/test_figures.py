@@ -11,12 +11,13 @@ from typer.testing import CliRunner
 
 import figures
 import samflow as sf
-from figures import beale, crossing, hallucinated, threshold, two_phases
+from figures import beale, crossing, hallucinated, separatrices, threshold, two_phases
 from figures.__main__ import app
 from reporting.registry import FIGURES, STUDIES
 from reporting.work import draw_all
 from samflow._checks import ArgumentError
 from samflow._status import Kind, Status
+from samflow.plots import contents
 
 
 def test_every_figure_has_a_name_and_a_caption():
@@ -109,6 +110,37 @@ def test_the_saddle_attracts_usam_above_the_threshold_only():
     assert below < 1 < above
     assert kinds[below] == [Kind.saddle, Kind.saddle, Kind.sliding]
     assert kinds[above] == [Kind.saddle, Kind.attracting, Kind.sliding]
+
+
+def test_what_the_saddle_of_beale_is_for_the_rules_whose_basins_are_drawn():
+    gd, usam, sam = separatrices.systems()
+    kinds = [sf.classify(system, np.array([0.0, 1.0])).kind for system in (gd, usam, sam)]
+    assert kinds == [Kind.saddle, Kind.attracting, Kind.rotation]
+    for system in (usam, sam):
+        found = sf.find_fixed_points(system, separatrices.BOX)
+        own = [k for k, c in zip(found.kinds, found.critical, strict=True) if not c]
+        assert own == [Kind.saddle] * 2
+    ends = sf.iterate(usam, np.array([[1.6, 1.6], [3.5, 1.8]]), num_steps=9, keep_every=1)
+    assert [Status(int(code)) for code in ends.status] == [Status.not_finite, Status.diverged]
+    assert "overflow" in separatrices.caption()
+
+
+@pytest.mark.slow
+def test_the_curves_that_are_drawn_part_the_basins():
+    for system in separatrices.systems()[:2]:
+        for curves in contents.separatrices(
+            system, separatrices.BOX, sf.find_fixed_points(system, separatrices.BOX)
+        ):
+            values, vectors = np.linalg.eig(np.asarray(system.jacobian(curves.saddle)))
+            across = 1e-3 * vectors[:, np.argmax(np.abs(values))]
+            middle = curves.stable[0].points[1:-1:10]
+            sides = [
+                np.asarray(sf.iterate(system, middle + sign * across, num_steps=30_000).final_w)
+                for sign in (-1, 1)
+            ]
+            apart = np.linalg.norm(sides[0] - sides[1], axis=1)
+            assert (~(apart < 0.5)).all()  # NaN: one side diverges
+            assert np.isfinite(apart).any()
 
 
 @pytest.mark.parametrize(

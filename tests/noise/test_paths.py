@@ -105,9 +105,9 @@ def test_parts_add_up(monkeypatch):
 def test_parts_of_a_large_ensemble_are_compiled_once(monkeypatch):
     """The last part is shorter, and so a program of its own."""
     monkeypatch.setattr("samflow.noise.paths._AT_ONCE", 10_240)
-    before = _moments._cached._cache_size()
+    before = _moments.alone()._cached._cache_size()
     sample_moments(noisy(), [0, 0], key=KEY, num_paths=5000, num_steps=11)
-    assert _moments._cached._cache_size() - before <= 2
+    assert _moments.alone()._cached._cache_size() - before <= 2
 
 
 def test_moments_of_many_weights_need_no_product_a_path():

@@ -46,10 +46,23 @@ def test_each_fixed_point_has_one_mark_of_its_kind(trapped):
     assert not drawn(ax, "fixed points saddle")
 
 
+def test_a_curve_of_fixed_points_is_a_line_for_each_stretch():
+    """GD on the valley at lr 0.4 is stable across where 1 + u² < 5."""
+    system = sf.Map(sf.losses.valley(), sf.GD(), lr=0.4)
+    found = sf.find_fixed_points(system, (-4, 4))
+    (ax,) = plots.portrait(system, (-4, 4), fixed_points=found).axes
+    (held,) = drawn(ax, "continuum attracting")
+    ends = held.get_xydata()[[0, -1]]
+    np.testing.assert_allclose(ends, [[-2, 0], [2, 0]], atol=1e-12)
+    assert [line.get_xydata()[:, 0].min() for line in drawn(ax, "continuum repelling")] == [-4, 2]
+    assert not any(str(line.get_gid()).startswith("fixed points") for line in ax.lines)
+
+
 def test_marks_of_different_kinds_differ():
     looks = {(mark["marker"], mark["fillstyle"]) for mark in plots.MARKERS.values()}
-    assert set(plots.MARKERS) == set(Kind)
-    assert len(looks) == len(Kind)
+    # no point is one of these two kinds of attractors
+    assert set(plots.MARKERS) == set(Kind) - {Kind.quasiperiodic, Kind.chaotic}
+    assert len(looks) == len(plots.MARKERS)
 
 
 def test_eigen_directions_are_the_eigenvectors_of_the_jacobian():

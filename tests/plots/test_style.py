@@ -1,9 +1,11 @@
 """Figures are written whole, with their fonts, and the same every time."""
 
+import sys
 import zlib
 
 import numpy as np
 import pytest
+from matplotlib.text import Text
 
 import samflow as sf
 from samflow import plots
@@ -81,3 +83,80 @@ def test_an_ending_that_is_no_format_is_refused(figure, tmp_path, name):
     with pytest.raises(ArgumentError, match=rf"must end in {endings} or have no ending"):
         plots.save(figure, tmp_path / name)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_eps_has_its_fonts_no_date_and_no_transparency(figure, tmp_path):
+    (path,) = plots.save(figure, tmp_path / "a.eps")
+    content = path.read_bytes()
+    assert content.startswith(b"%!PS-Adobe-3.0 EPSF-3.0")
+    assert b"/FontType 42" in content
+    assert b"/FontType 3 " not in content
+    assert b"CreationDate" not in content
+    (again,) = plots.save(figure, tmp_path / "b.eps")
+    assert again.read_bytes() == content
+
+
+def test_eps_of_what_is_transparent_is_refused(tmp_path):
+    makes = (
+        lambda ax: ax.plot([0, 1], [0, 1], alpha=0.5),
+        lambda ax: ax.fill_between([0, 1], [0, 1], color=(1, 0, 0, 0.2)),
+        lambda ax: ax.axvspan(0, 1, facecolor="#ff000080"),
+        lambda ax: ax.imshow(np.ma.masked_equal([[0, 1], [1, 0]], 0)),
+    )
+    for make in makes:
+        figure = plots.new_figure()
+        make(figure.add_subplot())
+        with pytest.raises(ArgumentError, match=r"EPS knows no transparency, but 1 part"):
+            plots.save(figure, tmp_path / "a.eps")
+    figure = plots.new_figure()
+    ax = figure.add_subplot()
+    ax.plot([0, 1], [0, 1], alpha=0.5, visible=False)
+    ax.imshow([[0, 1], [1, 0]])
+    assert plots.save(figure, tmp_path / "opaque.eps") == [tmp_path / "opaque.eps"]
+    assert [path.name for path in tmp_path.iterdir()] == ["opaque.eps"]
+
+
+def test_pgf_without_latex_is_refused(figure, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ArgumentError, match=r"PGF needs LaTeX.*lualatex.*write \.pdf"):
+        plots.save(figure, tmp_path / "a.pgf")
+    assert list(tmp_path.iterdir()) == []
+
+
+TEX = """#!{python}
+import sys
+for line in sys.stdin:
+    if "@@end" in line:
+        sys.exit(0)
+    if "pgf_backend_query_start" in line:
+        sys.stdout.write("*pgf_backend_query_start\\n\\n*")
+    if "typeout{{\\\\the\\\\wd0" in line:
+        sys.stdout.write("\\n10.0pt,5.0pt,1.0pt\\n\\n*")
+    sys.stdout.flush()
+"""
+"""Measures every text as ten points wide."""
+
+
+def test_pgf_leaves_the_text_to_latex(figure, tmp_path, monkeypatch):
+    program = tmp_path / "bin" / "xelatex"
+    program.parent.mkdir()
+    program.write_text(TEX.format(python=sys.executable))
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent))
+    texts = [text.get_text() for text in figure.findobj(Text)]
+    (ax,) = figure.axes
+    ax.set_title("λ of USAM")
+    try:
+        (path,) = plots.save(figure, tmp_path / "a.pgf")
+    finally:
+        ax.set_title(texts[0])
+    content = path.read_text()
+    assert r"\begin{pgfpicture}" in content
+    assert r"\ensuremath{\lambda} of USAM" in content
+    assert r"\fontsize{8" in content
+    assert "Date" not in content
+    assert ax.get_title() == texts[0]
+    pixels = plots.new_figure()
+    pixels.add_subplot().imshow([[0, 1]])
+    with pytest.raises(ArgumentError, match=r"PGF cannot hold pixels, but the figure has 1 image"):
+        plots.save(pixels, tmp_path / "b.pgf")

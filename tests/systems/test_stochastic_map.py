@@ -195,6 +195,6 @@ def test_bad_input_is_refused(make, words):
 
 
 def test_words_split():
-    drawn = Words(jnp.arange(5), jnp.arange(5) + 10, 1.0)
+    drawn = Words(jnp.arange(5), jnp.arange(5) + 10)
     first, rest = drawn.split(2)
     assert (len(first), len(rest), int(rest.low[0])) == (2, 3, 12)

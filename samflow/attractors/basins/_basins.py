@@ -1,22 +1,20 @@
 """Which start of a box ends where."""
 
-import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, overload
 
 import numpy as np
 
 from samflow import _checks
-from samflow._types import Box
 from samflow.attractors import chunks
 from samflow.attractors.basins import stored
-from samflow.attractors.basins.finding import SCOUTS, find_attractors
-from samflow.attractors.basins.labelling import Labels, label
-from samflow.attractors.basins.records import Attractor, Basins, Ending
-from samflow.attractors.basins.starts import Starts, make_starts
+from samflow.attractors.basins.records import Attractor, Basins
+from samflow.attractors.basins.refinement import refine as refined
+from samflow.attractors.basins.search import Search
+from samflow.attractors.basins.starts import Starts, make_starts, sides_of
 from samflow.attractors.basins.stored import StoredBasins
-from samflow.equilibria import FixedPoints, find_fixed_points
+from samflow.equilibria import FixedPoints
 from samflow.records import provenance
 from samflow.systems import AbstractFlow, AbstractSystem
 from samflow.systems.base import check_system
@@ -36,6 +34,8 @@ def basins(
     resolution: int | tuple[int, ...] | None = ...,
     *,
     num_samples: int | None = ...,
+    refine: bool = ...,
+    attractors: Basins | Sequence[Attractor] | None = ...,
     max_steps: int = ...,
     t1: float = ...,
     fixed_points: FixedPoints | None = ...,
@@ -54,6 +54,8 @@ def basins(
     resolution: int | tuple[int, ...] | None = ...,
     *,
     num_samples: int | None = ...,
+    refine: bool = ...,
+    attractors: Basins | Sequence[Attractor] | None = ...,
     max_steps: int = ...,
     t1: float = ...,
     fixed_points: FixedPoints | None = ...,
@@ -72,6 +74,8 @@ def basins(
     resolution: int | tuple[int, ...] | None = None,
     *,
     num_samples: int | None = None,
+    refine: bool = False,
+    attractors: Basins | Sequence[Attractor] | None = None,
     max_steps: int = 200_000,
     t1: float = 1e4,
     fixed_points: FixedPoints | None = None,
@@ -86,29 +90,45 @@ def basins(
     >>> import jax; jax.config.update("jax_enable_x64", True)
     >>> import samflow as sf
     >>> quartic = sf.Map(sf.loss("x**2/2 - y**2/2 + y**4/4"), sf.GD(), lr=0.01)
-    >>> print(basins(quartic, [(-2, 2), (-2, 2)], 20))
+    >>> found = basins(quartic, [(-2, 2), (-2, 2)], 20)
+    >>> print(found)
     400 starts, 2 attractors
       attracting at (0, -1): 50.00% [45.12%, 54.88%]
       attracting at (0, 1): 50.00% [45.12%, 54.88%]
+    >>> near = basins(quartic, [(-1, 1), (-0.1, 0.1)], 200, refine=True, attractors=found)
+    >>> near.refinement.followed < 5000  # of 40,000
+    True
 
-    Attractors are found, not given: the attracting fixed points and what holds orbits about
-    critical points of normalised SAM come from `find_fixed_points`; cycles up to period 64 from
-    orbits that repeat themselves to 1e-9. An orbit has come to an attracting point or cycle when
-    it is in an ellipsoid about it that one step, or period, maps into itself, tried at points of
-    spheres; so slow maps need not converge, and no slow orbit is taken for an attractor.
+    Attractors are found, not given. First come the attracting fixed points of `find_fixed_points`,
+    and what holds orbits about the critical points of normalised SAM: a trap where `certify_trap`
+    proves one, else the cycles that orbits from beside the point come to, else a ball that these
+    stay in. Then come fixed points outside the box and cycles that orbits are seen to end on,
+    and, of maps, chaotic and quasiperiodic attractors: an orbit has settled on one if the second
+    half of a long stretch covers what the first half covers, and its Lyapunov exponents say which.
+
+    An orbit has come to an attracting point or cycle when it is in an ellipsoid about it that one
+    step, or period, maps into itself, tried at points of spheres, or proved for a trap. So slow
+    maps need not converge, and no slow orbit is taken for an attractor. It has come to a chaotic or
+    quasiperiodic attractor when 64 states in a row are near to points of it.
 
     Args:
         system: a map or a flow. Starts have velocity 0.
-        box: one pair (low, high) for each weight, or one for all.
-        resolution: points of the grid a weight, at the middles of its cells; by default 100 in
-            one and two dimensions.
-        num_samples: from three dimensions on: how many starts to draw from the box, 10,000 by
+        box: one pair (low, high) for each weight, or one for all. A number instead of a pair holds
+            the weight there: a plane through more dimensions.
+        resolution: points of the grid for each weight that varies, at the middles of its cells; by
+            default 100 where one or two vary.
+        num_samples: where three or more vary: how many starts to draw from the box, 10,000 by
             default.
+        refine: follow a coarse grid, and of finer ones only the cells that have a neighbour with
+            another label. `Basins.refinement` says how many were followed and how many labels may
+            be wrong.
+        attractors: basins of the same system, or attractors of it: they keep their numbers, and
+            with them their colours, as for another box. Fixed points are not searched for then.
         max_steps: steps of a map at most; what moves still is `unresolved`.
         t1: time for a flow at most.
         fixed_points: a record of the system, in this or a larger box; by default they are
             searched for.
-        seed: of the sample.
+        seed: of the sample, and of the starts with which attractors are looked for.
         progress: is called after each round with how many starts are decided, of how many; with
             a store after each chunk.
         store: a folder for chunks of the starts, each written when it is done (zarr). Attractors
@@ -121,13 +141,16 @@ def basins(
 
     Returns:
         A `Basins`, or with `store` a `StoredBasins`, which reads what it is asked for. Not
-        guaranteed: attractors without a fixed point that repeat themselves only after more than 64
-        steps, such as strange ones, are not recognised; orbits on them are `unresolved`. So are
-        orbits that rest on a continuum of fixed points.
+        guaranteed: that attractors are all found whose basins are smaller than some 1/500 of the
+        box, or that a chaotic transient of 100,000 steps is none. Not looked for: strange
+        attractors of flows, in more than 16 dimensions, and of more than 2 or 3 dimensions
+        themselves; orbits on them are `unresolved`, and so are those that rest on a continuum of
+        fixed points.
 
     Raises:
-        ArgumentError: for a wrong box, a grid in more than two dimensions, both `resolution` and
-            `num_samples`, single precision, more starts than fit into memory without a store, the
+        ArgumentError: for a wrong box, a grid where more than two weights vary, both `resolution`
+            and `num_samples`, `refine` without a grid or with a store, attractors of another
+            system, single precision, more starts than fit into memory without a store, the
             store of another request (which says in what it differs), a store that cannot be
             written, and a part that is none.
         ImportError: for a store where zarr is not installed.
@@ -135,25 +158,42 @@ def basins(
     """
     _checks.double_precision("`basins`")
     check_system(system)
-    sides = _checks.box("box", box, system.dim)
+    sides = sides_of(box, system.dim)
     starts = make_starts(np.array(sides), resolution, num_samples, seed)
+    if refine and (not starts.shape or store is not None):
+        raise _checks.ArgumentError(
+            "Argument `refine` needs a grid in memory: give `resolution`, or a number instead of "
+            "a pair in `box` for each weight that is held, and no `store`."
+        )
     steps = _checks.count("max_steps", max_steps)
     time = _checks.positive("t1", t1)
-    longest = time if isinstance(system, AbstractFlow) else steps
     where = provenance(system.describe(), box=sides, max_steps=steps)
+    known = _known(system, attractors)
+    search = Search(system, sides, time if isinstance(system, AbstractFlow) else steps, seed)
 
-    def search(from_: np.ndarray, progress: Progress) -> tuple[tuple[Attractor, ...], Labels]:
-        points = find_fixed_points(system, sides) if fixed_points is None else fixed_points
-        return _search(system, from_, points, sides, longest, seed, progress)
+    def find(scouts: np.ndarray) -> None:
+        if known is None:
+            search.find(scouts, search.fixed_points() if fixed_points is None else fixed_points)
+        else:
+            search.attractors = known
 
     if store is not None:
         settings = {"max_steps": str(steps), "t1": str(time), "fixed points": "searched for"}
         if fixed_points is not None:
             settings["fixed points"] = chunks.of_array(fixed_points.w)
+        if known is not None:
+            points = [one.points.ravel() for one in known]
+            settings["attractors"] = chunks.of_array(np.concatenate([np.zeros(0), *points]))
+
+        def found() -> tuple[Attractor, ...]:
+            some = _some(starts)
+            find(some)
+            search.label(some)
+            return search.attractors
+
         return stored.run(
-            system, starts, lambda: search(_some(starts), lambda done, total: None)[0],
-            longest=longest, path=store, part=part, chunk_cells=chunk_cells, request=settings,
-            provenance=where, progress=progress,
+            system, starts, found, longest=search.longest, path=store, part=part,
+            chunk_cells=chunk_cells, request=settings, provenance=where, progress=progress,
         )  # fmt: skip
     if part is not None or chunk_cells is not None:
         raise _checks.ArgumentError(
@@ -161,34 +201,31 @@ def basins(
         )
     chunks.check_memory(8 * starts.total * _COPIES * system.state_dim, starts.total, "starts")
     every = starts.range(0, starts.total)
-    found, labels = search(every, progress)
-    return Basins(every, labels.labels, labels.steps, found, starts.shape, sides, where)
+    find(every)
+    if not refine:
+        labels, made, _ = search.label(every, progress)
+        return Basins(every, labels, made, search.attractors, starts.shape, sides, where)
+    made = np.full(starts.total, -1.0)
+
+    def follow(numbers: np.ndarray) -> np.ndarray:
+        labels, made[numbers], _ = search.label(every[numbers], progress)
+        return labels
+
+    labels, how = refined(follow, starts.shape, seed)
+    return Basins(every, labels, made, search.attractors, starts.shape, sides, where, how)
 
 
-def _search(
-    system: AbstractSystem,
-    starts: np.ndarray,
-    points: FixedPoints,
-    sides: Box,
-    longest: float,
-    seed: int,
-    progress: Progress,
-) -> tuple[tuple[Attractor, ...], Labels]:
-    """Return the attractors to which orbits from some starts come, and the labels of these."""
-    extent = float(np.ptp(np.array(sides), axis=1).max())
-    find = functools.partial(find_attractors, system, longest=longest, extent=extent)
-    found = find(_scouts(starts, seed), points=points)
-    labels = label(system, starts, found, longest=longest, progress=progress)
-    # A start that came to nothing may have come to an attractor that no scout came to.
-    while (open_ := np.flatnonzero(labels.labels == Ending.unresolved)).size:
-        more = find(_scouts(labels.states[open_], seed), known=found)
-        if len(more) == len(found):
-            break
-        found = more
-        again = label(system, starts[open_], found, longest=longest)
-        for whole, part in zip(labels, again, strict=True):
-            whole[open_] = part
-    return found, labels
+def _known(
+    system: AbstractSystem, attractors: Basins | Sequence[Attractor] | None
+) -> tuple[Attractor, ...] | None:
+    if not isinstance(attractors, Basins):
+        return None if attractors is None else tuple(attractors)
+    theirs, ours = dict(attractors.provenance)["system"], system.describe()
+    if theirs != ours:
+        raise _checks.ArgumentError(
+            f"Argument `attractors` must be basins of the same system, {ours}, but is of {theirs}."
+        )
+    return attractors.attractors
 
 
 def _some(starts: Starts) -> np.ndarray:
@@ -197,11 +234,3 @@ def _some(starts: Starts) -> np.ndarray:
         return starts.range(0, starts.total)
     random = np.random.default_rng(starts.seed)
     return starts.at(np.sort(random.choice(starts.total, _SEARCHED, replace=False)))
-
-
-def _scouts(states: np.ndarray, seed: int) -> np.ndarray:
-    """Return at most `SCOUTS` of the states, drawn at random."""
-    if len(states) <= SCOUTS:
-        return states
-    random = np.random.default_rng(seed)
-    return states[np.sort(random.choice(len(states), SCOUTS, replace=False))]

@@ -8,6 +8,7 @@ from samflow.attractors.basins.known import from_fixed_points
 from samflow.attractors.basins.labelling import Orbits
 from samflow.attractors.basins.records import Attractor
 from samflow.attractors.basins.settled import cycles
+from samflow.attractors.basins.strange import wanderers
 from samflow.equilibria import FixedPoints
 from samflow.systems import AbstractMap, AbstractSystem
 
@@ -15,6 +16,8 @@ SCOUTS = 512
 """How many orbits are followed in search of attractors."""
 _LOOKED_AT = 256
 """Of how many of them cycles are looked for after each round."""
+_SETTLED = 1500
+"""Steps after which attractors are looked for on which orbits do not repeat."""
 
 
 def find_attractors(
@@ -50,6 +53,10 @@ def find_attractors(
             some = orbits.states[:: max(1, len(orbits.open) // _LOOKED_AT)][:_LOOKED_AT]
             new = cycles(system, some, found, extent)
             found += new
-            orbits.decide(found if new else ())
+            orbits.decide(new and found)
+            if len(orbits.open) and orbits.made >= _SETTLED:
+                new = wanderers(system, orbits.states, orbits.made, found, extent)
+                found += new
+                orbits.decide(new and found)
         progress(len(scouts) - len(orbits.open), len(scouts))
     return tuple(found)

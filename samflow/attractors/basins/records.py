@@ -10,7 +10,11 @@ from jaxtyping import Float, Int
 
 from samflow._status import Kind
 from samflow._types import Box
+from samflow.attractors.basins.refinement import Refinement
 from samflow.records import AbstractRecord, Names, Provenance, axes
+
+_FEW = 64
+"""So many ellipsoids are tried one by one."""
 
 
 class Ending(enum.IntEnum):
@@ -21,9 +25,11 @@ class Ending(enum.IntEnum):
     diverged = -2
     not_finite = -3
     undefined = -4
-    """It met a point where the system is not defined."""
+    """It met a point where the loss or the system is not defined, as log x at x ≤ 0."""
     missing = -5
     """It is in a chunk of a store that is not computed yet."""
+    outside = -6
+    """It begins outside the domain that the loss declares, and is not followed."""
 
     @property
     def label(self) -> str:
@@ -39,20 +45,36 @@ class Region(NamedTuple):
         metrics: shape (ellipsoids, state, state).
         stays: how many steps an orbit must be in it at each of them, where nothing says that it
             does not leave; 0 where the map or flow keeps the region.
+        every: how many steps, or how much time of a flow, lie between these.
 
     """
 
     centres: Annotated[np.ndarray, axes("ellipsoid", "state")]
     metrics: Annotated[np.ndarray, axes("ellipsoid", "row", "state")]
     stays: int
+    every: float
 
     def holds(self, states: np.ndarray) -> np.ndarray:
         """Say of states (N, state) whether they lie in it."""
         inside = np.zeros(len(states), bool)
+        if len(self.centres) > _FEW and not np.ptp(self.metrics, axis=0).any():
+            from scipy.spatial import KDTree  # slow to import, and seldom needed
+
+            known = np.isfinite(states).all(axis=1)
+            root = np.linalg.cholesky(self.metrics[0])  # zᵀPz = ‖rootᵀ z‖²
+            tree = KDTree(self.centres @ root)
+            away = tree.query(states[known] @ root, distance_upper_bound=1.0)[0]
+            inside[known] = np.isfinite(away)
+            return inside
         for centre, metric in zip(self.centres, self.metrics, strict=True):
             away = states - centre
             inside |= np.einsum("ni,ij,nj->n", away, metric, away) <= 1
         return inside
+
+    def about(self, points: np.ndarray) -> "Region":
+        """Return the region of the first ellipsoid's form about other points."""
+        shape = (len(points), *self.metrics.shape[1:])
+        return self._replace(centres=points, metrics=np.broadcast_to(self.metrics[0], shape))
 
     @property
     def reach(self) -> float:
@@ -64,13 +86,19 @@ class Attractor(NamedTuple):
     """What orbits come to.
 
     Attributes:
-        kind: attracting (a fixed point), cycle, rotation, trap, chaotic trap or sliding.
-        points: the fixed point, or all points of the cycle, shape (period, state); of a trap, a
-            rotation or sliding the critical point about which it lies.
+        kind: attracting (a fixed point), cycle, quasiperiodic or chaotic; about a critical point
+            of normalised SAM also rotation, trap, chaotic trap or sliding.
+        points: the fixed point, or all points of the cycle, shape (period, state); of a
+            quasiperiodic or chaotic attractor points on it; of a trap, a rotation or sliding the
+            critical point about which it lies.
         period: of a cycle; 1 for a fixed point, 0 where there is none.
         reach: orbits within this distance of a point of it, in the units of `points`, count as
             having come to it.
         found: "fixed point" or "orbit": how it was found.
+        exponent: the largest Lyapunov exponent, per step (flow: per unit of time); NaN where there
+            is no Jacobian.
+        proved: of a fixed point whether it is proved to exist; of what holds orbits about a
+            critical point whether orbits in `region` are proved to come to it and to stay.
         region: orbits in it have come to the attractor.
 
     """
@@ -80,10 +108,16 @@ class Attractor(NamedTuple):
     period: int
     reach: float
     found: str
+    exponent: float
+    proved: bool
     region: Annotated[Region, axes(hidden=True)]
 
     def __str__(self) -> str:
-        """Return kind, period and the first point."""
+        """Return kind, period and the first point, or where and how chaotic it is."""
+        if self.kind in (Kind.chaotic, Kind.quasiperiodic):
+            ends = zip(self.points.min(axis=0), self.points.max(axis=0), strict=True)
+            where = " × ".join(f"[{low:.3g}, {high:.3g}]" for low, high in ends)
+            return f"{self.kind} in {where}, exponent {self.exponent:.3g}"
         at = ", ".join(f"{x:.4g}" for x in self.points[0])
         of = f" of period {self.period}" if self.period > 1 else ""
         return f"{self.kind}{of} at ({at})"
@@ -113,10 +147,12 @@ class Basins(AbstractRecord):
     Attributes:
         starts: the weights of each start, shape (starts, dim).
         labels: the number of its attractor, or a negative `Ending`, shape (starts,).
-        steps: after how many steps (or which time) it was seen to be there; -1 if never.
+        steps: after how many steps (or which time) it was seen to be there; -1 if never, or if
+            the start was not followed.
         attractors: in the order of their numbers.
         shape: of the grid, one number a weight; empty where the starts are a random sample.
-        box: the box.
+        box: the box; a weight that is held has the same number twice.
+        refinement: how the grid was refined; None where every start was followed.
         system_name: what was followed.
 
     """
@@ -131,11 +167,13 @@ class Basins(AbstractRecord):
     shape: tuple[int, ...] = eqx.field(static=True, metadata=axes("weight"))
     box: Box = eqx.field(static=True, metadata=axes("weight", "end", units="weight"))
     provenance: Provenance = eqx.field(static=True)
+    refinement: Refinement | None = eqx.field(default=None, metadata=axes())
 
     @property
     def grid(self) -> Int[np.ndarray, " *shape"]:
-        """The labels on the grid, one axis a weight."""
-        return self.labels.reshape(self.shape)
+        """The labels on the grid, one axis a weight that varies."""
+        varies = [low < high for low, high in self.box]
+        return self.labels.reshape([n for n, each in zip(self.shape, varies, strict=True) if each])
 
     def names(self) -> dict[int, str]:
         """Return what each label that occurs means."""
@@ -170,7 +208,9 @@ class Basins(AbstractRecord):
         """Return one line for each attractor and ending, with its share."""
         values, times = np.unique(self.labels, return_counts=True)
         counts = dict(zip(values.tolist(), times.tolist(), strict=True))
-        return told(len(self.labels), self.attractors, counts)
+        first, *rest = told(len(self.labels), self.attractors, counts).split("\n")
+        how = "" if self.refinement is None else f"; {self.refinement}"
+        return "\n".join([first + how, *rest])
 
 
 def names_of(attractors: Sequence[Attractor], present: Iterable[int]) -> dict[int, str]:
@@ -183,7 +223,8 @@ def names_of(attractors: Sequence[Attractor], present: Iterable[int]) -> dict[in
 
 def told(starts: int, attractors: Sequence[Attractor], counts: Mapping[int, int]) -> str:
     """Return one line for each attractor and ending, with its share."""
-    lines = [f"{starts} starts, {len(attractors)} attractors"]
+    number = len(attractors)
+    lines = [f"{starts} starts, {number} attractor{'' if number == 1 else 's'}"]
     total = sum(counts.values())
     for label, name in names_of(attractors, counts).items():
         part = wilson(counts.get(label, 0), total)

@@ -6,6 +6,35 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from samflow import _checks
+from samflow._types import Box
+
+
+def sides_of(box: Any, dim: int) -> Box:
+    """Return a box as a pair (low, high) for each weight; both are one where a weight is held.
+
+    Raises:
+        ArgumentError: unless it is `dim` entries, each a pair low < high or a number, or one pair.
+
+    """
+    held = [i for i, side in enumerate(box) if np.ndim(side) == 0] if _mixed(box, dim) else []
+    if not held:
+        return _checks.box("box", box, dim)
+    pairs = iter(_checks.box("box", [box[i] for i in range(dim) if i not in held], dim - len(held)))
+    sides = []
+    for i in range(dim):
+        if i in held:
+            value = float(_checks.point("box", [box[i]], 1)[0])
+            sides.append((value, value))
+        else:
+            sides.append(next(pairs))
+    return tuple(sides)
+
+
+def _mixed(box: Any, dim: int) -> bool:
+    """Say whether a box has a pair for some weights and a number for others."""
+    if not isinstance(box, (list, tuple)) or len(box) != dim:
+        return False
+    return len({min(np.ndim(side), 1) for side in box}) == 2
 
 
 class Starts(NamedTuple):
@@ -64,10 +93,11 @@ def make_starts(
     """Return the starts on a grid, or in a sample.
 
     Raises:
-        ArgumentError: for both a grid and a sample, and for a grid in more than two dimensions.
+        ArgumentError: for both a grid and a sample, and for a grid in more than two weights.
 
     """
-    dim = len(sides)
+    varies = sides[:, 0] < sides[:, 1]
+    dim = int(varies.sum())
     seed = _checks.count("seed", seed, minimum=0)
     if resolution is not None and num_samples is not None:
         raise _checks.ArgumentError(
@@ -77,8 +107,9 @@ def make_starts(
     if num_samples is None and (resolution is not None or dim <= 2):
         if dim > 2:
             raise _checks.ArgumentError(
-                f"Argument `resolution` is for one and two weights, but there are {dim}. Give "
-                "`num_samples` for a sample of the box."
+                f"Argument `resolution` is for one and two weights, but {dim} vary. Give "
+                "`num_samples` for a sample of the box, or a number instead of a pair in `box` "
+                "for each weight that is held."
             )
         given: Any = 100 if resolution is None else resolution
         numbers = (given,) * dim if np.ndim(given) == 0 else tuple(given)
@@ -87,7 +118,8 @@ def make_starts(
                 f"Argument `resolution` must be one number, or one for each of {dim} weights, but "
                 f"is {_checks.excerpt(resolution)}."
             )
-        shape = tuple(_checks.count("resolution", n) for n in numbers)
+        counts = iter(_checks.count("resolution", n) for n in numbers)
+        shape = tuple(next(counts) if each else 1 for each in varies)
         return Starts(sides, shape, math.prod(shape), seed)
     number = _checks.count("num_samples", 10_000 if num_samples is None else num_samples)
     return Starts(sides, (), number, seed)

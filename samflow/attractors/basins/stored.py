@@ -23,6 +23,7 @@ from samflow.attractors.basins.records import (
 )
 from samflow.attractors.basins.starts import Starts
 from samflow.attractors.chunks import Chunks, Slices
+from samflow.records import plain, to_json
 from samflow.systems import AbstractSystem
 
 _CLASSES = {cls.__name__: cls for cls in (Attractor, Region, Kind)}
@@ -125,10 +126,27 @@ class StoredBasins:
             self.chunks.provenance,
         )
 
+    def summary(self) -> str:
+        """Return one line for each attractor and ending, with its share."""
+        return told(self.chunks.layout.total, self.attractors, self.counts())
+
+    def to_json(self) -> str:
+        """Return attractors and shares, and how much is missing, as JSON; not the labels."""
+        names = self.names()
+        own = {
+            "attractors": [
+                {name: value for name, value in one._asdict().items() if name != "region"}
+                for one in self.attractors
+            ],
+            "shares": {names[label]: share for label, share in self.shares().items()},
+            "box": self.box,
+            "shape": self.shape,
+        }
+        return to_json(plain(own | self.chunks.counts()))
+
     def __str__(self) -> str:
-        """Return one line for each attractor and ending, with its share, and what is missing."""
-        text = told(self.chunks.layout.total, self.attractors, self.counts())
-        return text + self.chunks.told_missing()
+        """Return the summary, and what is missing."""
+        return self.summary() + self.chunks.told_missing()
 
 
 def attractors_in(store: Chunks) -> tuple[Attractor, ...]:

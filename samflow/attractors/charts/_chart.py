@@ -1,5 +1,7 @@
 """What critical points are over a plane of two numbers, and what theory says of them."""
 
+import os
+from collections.abc import Callable
 from typing import Any, overload
 
 import numpy as np
@@ -9,8 +11,12 @@ from samflow._types import ArrayLike
 from samflow.attractors.charts import everywhere, point
 from samflow.attractors.charts.plane import make_plane
 from samflow.attractors.charts.records import AttractorChart, Chart
+from samflow.attractors.charts.stored import Place, in_chunks
+from samflow.attractors.chunks import of_array
 from samflow.losses.base import AbstractLoss
 from samflow.rules.base import AbstractRule
+
+Progress = Callable[[int, int], None]
 
 
 @overload
@@ -39,6 +45,10 @@ def stability_chart(
     num_starts: int = 16,
     seed: int = 0,
     gradient_norm: float | None = None,
+    progress: Progress = lambda done, total: None,
+    store: str | os.PathLike[str] | None = None,
+    part: tuple[int, int] | None = None,
+    chunk_cells: int | None = None,
     **numbers: ArrayLike,
 ) -> Chart | AttractorChart:
     """Say what critical points are for the map of a rule, over a grid of two numbers.
@@ -84,17 +94,24 @@ def stability_chart(
         num_starts: without `w`: random starts in the box.
         seed: of these.
         gradient_norm: at which to draw SAM's edge of stability (Long and Bartlett 2024).
+        progress: with a store: is called with how many cells are done, of how many.
+        store: a folder for chunks of the plane, each written when it is done (zarr), as of `sweep`.
+            The same call goes on where it was stopped.
+        part: with a store: (i, n) computes the i-th, from 1, of n parts of the chunks.
+        chunk_cells: with a store: cells of a chunk at most.
         **numbers: other numbers of the rule, or of the loss, by name.
 
     Returns:
-        A `Chart`; without `w` an `AttractorChart`.
+        A `Chart`; without `w` an `AttractorChart`. In cells that are not in the store yet the word
+        is "missing", whole numbers are −1, and others NaN.
 
     Not guaranteed: orbits decide after `num_steps`. What leaves more slowly "stays", and an
     attractor away from the points that no random start comes to is missed.
 
     Raises:
         ArgumentError: for a point that is not critical, no box, other than two rows, unknown
-            numbers, or values out of range.
+            numbers, values out of range, or a store that `sweep` would refuse.
+        ImportError: for a store where zarr is not installed.
 
     """
     _checks.double_precision("`stability_chart`")
@@ -104,9 +121,16 @@ def stability_chart(
     if gradient_norm is not None:
         _checks.positive("gradient_norm", gradient_norm)
     plane = make_plane(loss, rule, {"rho": rho, **numbers, "momentum": momentum, "lr": lr})
+    settings = {"num_steps": str(num_steps), "gradient_norm": str(gradient_norm)}
+    to = Place(store, part, chunk_cells, progress, settings)
     if w is not None:
         where = point.critical_point("w", loss, w)
-        return point.chart(plane, where, num_steps, gradient_norm)
+        cells = in_chunks(
+            plane,
+            lambda part: point.of_cells(part, where, num_steps, gradient_norm),
+            to.about(point=of_array(where.w)),
+        )
+        return point.chart(plane, where, cells, num_steps, gradient_norm)
     domain = loss.domain if box is None else box
     if domain is None:
         raise _checks.ArgumentError(
@@ -115,4 +139,10 @@ def stability_chart(
         )
     sides = np.asarray(_checks.box("box", domain, loss.dim))
     starts = everywhere.Starts(sides, _checks.count("num_starts", num_starts, minimum=0), seed)
-    return everywhere.chart(plane, starts, num_steps, gradient_norm)
+    found = everywhere.find_points(plane, starts)
+    cells = in_chunks(
+        plane,
+        lambda part: everywhere.of_cells(part, starts, found, num_steps),
+        to.about(box=of_array(sides), starts=f"{num_starts} of seed {seed}"),
+    )
+    return everywhere.chart(plane, starts, found, cells, num_steps, gradient_norm)

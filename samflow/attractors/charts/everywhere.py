@@ -27,6 +27,8 @@ _NEAR = 1e-3
 """Of the box: an orbit that ends so near to a point that attracts has come to it."""
 _DIGITS = 9
 """Curves that agree to so many are the same: those of points that a symmetry exchanges."""
+MISSING = "missing"
+"""The word in a cell that is not computed yet."""
 _ATTRACT = (str(Kind.attracting), "stays")
 
 
@@ -44,21 +46,46 @@ class Starts(NamedTuple):
         return low + random * (high - low)
 
 
-def chart(
-    plane: Plane, starts: Starts, num_steps: int, gradient_norm: float | None
-) -> AttractorChart:
-    """Return the chart of all critical points in the box."""
-    loss = plane.system.loss
-    found = find_fixed_points(Flow(loss, GD()), starts.box)
+class Points(NamedTuple):
+    """The critical points of a box, their shapes in one and in many, and whether these are all."""
+
+    points: list[CriticalPoint]
+    shapes: list[tuple[str, str]]
+    complete: bool
+
+
+def find_points(plane: Plane, starts: Starts) -> Points:
+    """Return the critical points in the box."""
+    found = find_fixed_points(Flow(plane.system.loss, GD()), starts.box)
     points = [CriticalPoint(np.asarray(s.state), np.asarray(s.curvature)) for s in found.stability]
-    shapes = [_SHAPES.get(kind, _DEGENERATE) for kind in found.kinds]
+    return Points(points, [_SHAPES.get(kind, _DEGENERATE) for kind in found.kinds], found.complete)
+
+
+def of_cells(plane: Plane, starts: Starts, found: Points, num_steps: int) -> dict[str, np.ndarray]:
+    """Return what a chart has for each cell, which no other cell changes; points are last axes."""
+    points = found.points
     words = [at_point.what_it_is(plane, point, num_steps) for point in points]
     what = np.array(words).reshape(len(points), *plane.shape) if points else _no_points(plane)
-    attracts = np.isin(what, _ATTRACT) | (np.char.find(what, "cycle") >= 0)
-    ends = _ends(plane, starts, points, attracts, num_steps)
+    ends = _ends(plane, starts, points, _attracts(what), num_steps)
+    return {"at_points": np.moveaxis(what, 0, -1), **ends._asdict()}
+
+
+def chart(
+    plane: Plane,
+    starts: Starts,
+    found: Points,
+    cells: dict[str, np.ndarray],
+    num_steps: int,
+    gradient_norm: float | None,
+) -> AttractorChart:
+    """Return the chart of all critical points in the box, made of what `of_cells` returned."""
+    points, shapes = found.points, found.shapes
+    what = np.moveaxis(cells["at_points"], -1, 0)
+    attracts, elsewhere = _attracts(what), cells["elsewhere"]
+    missing = np.isnan(elsewhere)
     names = _names(points, shapes)
     labels = [
-        _label(names, shapes, attracts[:, i, j], ends.elsewhere[i, j] > 0)
+        MISSING if missing[i, j] else _label(names, shapes, attracts[:, i, j], elsewhere[i, j] > 0)
         for i in range(plane.shape[0])
         for j in range(plane.shape[1])
     ]
@@ -70,12 +97,12 @@ def chart(
         x=plane.x,
         y=plane.y,
         what=np.array(labels).reshape(plane.shape),
-        number=attracts.sum(axis=0),
-        elsewhere=ends.elsewhere,
-        lost=ends.lost,
-        unsettled=ends.unsettled,
+        number=np.where(missing, -1, attracts.sum(axis=0)),
+        elsewhere=elsewhere,
+        lost=cells["lost"],
+        unsettled=cells["unsettled"],
         at_points=what,
-        points=np.array([point.w for point in points]).reshape(-1, loss.dim),
+        points=np.array([point.w for point in points]).reshape(-1, plane.system.dim),
         shapes=tuple(shape for shape, _ in shapes),
         boundaries=_merged(curves, names, shapes),
         complete=found.complete,
@@ -85,6 +112,10 @@ def chart(
             plane.system.describe(), num_steps=num_steps, num_starts=starts.number, seed=starts.seed
         ),
     )
+
+
+def _attracts(what: np.ndarray) -> np.ndarray:
+    return np.isin(what, _ATTRACT) | (np.char.find(what, "cycle") >= 0)
 
 
 def _no_points(plane: Plane) -> np.ndarray:

@@ -82,6 +82,20 @@ def make_plane(loss: AbstractLoss, rule: AbstractRule, given: Mapping[str, Any])
         ArgumentError: unless two are rows, or for values that are no numbers.
 
     """
+    system, rows = map_with_rows(loss, rule, given)
+    if len(rows) != 2:
+        shown = ", ".join(rows) or "none"
+        raise _checks.ArgumentError(
+            "Arguments of a chart must have a row of values for two numbers, as in "
+            f"`rho=[0.0, 0.1], lr=[0.01, 0.02]`, but the rows are: {shown}."
+        )
+    return Plane(system, rows)
+
+
+def map_with_rows(
+    loss: AbstractLoss, rule: AbstractRule, given: Mapping[str, Any]
+) -> tuple[Map, dict[str, np.ndarray]]:
+    """Return the map with the numbers given, and the rows of those that are varied; as above."""
     rows, fixed = {}, {}
     for name, value in given.items():
         if value is None:
@@ -96,12 +110,6 @@ def make_plane(loss: AbstractLoss, rule: AbstractRule, given: Mapping[str, Any])
             rows[name] = array
         else:
             fixed[name] = float(array)
-    if len(rows) != 2:
-        shown = ", ".join(rows) or "none"
-        raise _checks.ArgumentError(
-            "Arguments of a chart must have a row of values for two numbers, as in "
-            f"`rho=[0.0, 0.1], lr=[0.01, 0.02]`, but the rows are: {shown}."
-        )
     of_map = {name: fixed.pop(name, None) for name in ("lr", "momentum")}
     if of_map["lr"] is None:
         of_map["lr"] = float(np.max(rows["lr"])) if "lr" in rows else 0.0
@@ -123,7 +131,7 @@ def make_plane(loss: AbstractLoss, rule: AbstractRule, given: Mapping[str, Any])
     for name, value in fixed.items():
         leaf = find_leaf(system, name, name)
         system = leaf.replaced(system, leaf.value(system) * 0 + value)
-    return Plane(system, rows)
+    return system, rows
 
 
 def _is_field(rule: AbstractRule, name: str) -> bool:

@@ -51,27 +51,42 @@ def critical_point(name: str, loss: AbstractLoss, w: Any) -> CriticalPoint:
     return CriticalPoint(np.asarray(found.state), np.asarray(found.curvature))
 
 
-def chart(plane: Plane, point: CriticalPoint, num_steps: int, gradient_norm: float | None) -> Chart:
-    """Return the chart of a critical point."""
+def of_cells(
+    plane: Plane, point: CriticalPoint, num_steps: int, gradient_norm: float | None
+) -> dict[str, np.ndarray]:
+    """Return what a chart has for each cell, which no other cell changes."""
     system, start = plane.system, beside(plane, point)
     periods = sweep(system, plane.grid, "period", w0=start, num_steps=num_steps)
     growth = sweep(system, plane.grid, "exponent", w0=start, num_steps=num_steps)
     ends = sweep(system, plane.grid, "sharpness", w0=start, num_steps=num_steps)
     found = conditions(plane, point, gradient_norm)
     known = by_jacobian(plane) and smooth.has_conditions(plane)
+    return {
+        "what": what_it_is(plane, point, num_steps, periods),
+        "binding": smooth.binding(plane, found) if known else np.full(plane.shape, ""),
+        "period": periods["period"],
+        "exponent": growth["exponent"],
+        "sharpness": ends["sharpness"],
+    }
+
+
+def chart(
+    plane: Plane,
+    point: CriticalPoint,
+    cells: dict[str, np.ndarray],
+    num_steps: int,
+    gradient_norm: float | None,
+) -> Chart:
+    """Return the chart of a critical point, made of what `of_cells` returned."""
     return Chart(
+        **cells,
         x=plane.x,
         y=plane.y,
-        what=what_it_is(plane, point, num_steps, periods),
-        binding=smooth.binding(plane, found) if known else np.full(plane.shape, ""),
-        period=periods["period"],
-        exponent=growth["exponent"],
-        sharpness=ends["sharpness"],
-        boundaries=boundaries(found, plane.x, plane.y),
+        boundaries=boundaries(conditions(plane, point, gradient_norm), plane.x, plane.y),
         point=tuple(point.w.tolist()),
         by_jacobian=by_jacobian(plane),
         names=plane.names,
-        provenance=provenance(system.describe(), num_steps=num_steps),
+        provenance=provenance(plane.system.describe(), num_steps=num_steps),
     )
 
 

@@ -6,7 +6,7 @@ from samflow.attractors.chunks.layout import Layout, chunk_cells, layout
 from samflow.attractors.chunks.memory import check_memory
 from samflow.attractors.chunks.plain import from_plain, to_plain
 from samflow.attractors.chunks.slices import Slices
-from samflow.attractors.chunks.store import Chunks, find, open_chunks
+from samflow.attractors.chunks.store import Chunks, done_in, find, open_chunks, progress_of
 
 __all__ = [
     "Chunks",
@@ -16,6 +16,7 @@ __all__ = [
     "check_memory",
     "check_part",
     "chunk_cells",
+    "done_in",
     "find",
     "from_plain",
     "layout",
@@ -24,6 +25,7 @@ __all__ = [
     "of_program",
     "of_system",
     "open_chunks",
+    "progress_of",
     "run",
     "share",
     "to_plain",

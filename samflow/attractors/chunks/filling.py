@@ -1,7 +1,8 @@
 """Which chunks are whose, and the loop that computes them."""
 
+import contextlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -32,6 +33,7 @@ class Job(NamedTuple):
         provenance: of the record.
         fill: what arrays hold where nothing is computed.
         arrays: examples of what is kept of cells; None where the first chunk tells.
+        more_dims: makes the names of the further axes of arrays, by name, when the store is made.
 
     """
 
@@ -46,13 +48,14 @@ class Job(NamedTuple):
     provenance: Sequence[tuple[str, str]]
     fill: Mapping[str, Any] | None = None
     arrays: Mapping[str, np.ndarray] | None = None
+    more_dims: Callable[[], Mapping[str, tuple[str, ...]]] = dict
 
     def create(self, arrays: Mapping[str, np.ndarray]) -> Chunks:
         """Make the store."""
         return store.create(
             self.path, self.record, self.request, self.layout, arrays,
             coordinates=self.coordinates, dims=self.dims, details=self.details(),
-            provenance=self.provenance, fill=self.fill,
+            provenance=self.provenance, fill=self.fill, more_dims=self.more_dims(),
         )  # fmt: skip
 
 
@@ -95,6 +98,19 @@ def share(count: int, part: Part | None) -> range:
     return range(first, count, n * processes)
 
 
+@contextlib.contextmanager
+def writing(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Say, as misuse, that a store cannot be written: a full disk, or a folder that went away."""
+    try:
+        yield
+    except OSError as error:
+        raise _checks.ArgumentError(
+            f"Argument `store` must be a folder that can be written, but {str(path)!r} cannot "
+            f"({error.strerror or error}). Chunks that are there stay. Make room, or give another "
+            "path."
+        ) from error
+
+
 def run(
     job: Job,
     compute: Compute,
@@ -129,22 +145,24 @@ def run(
         progress(made, total)
     try:
         if chunks is None and job.arrays is not None:
-            chunks = job.create(job.arrays)
+            with writing(job.path):
+                chunks = job.create(job.arrays)
         for k in mine:
             if done[k]:
                 continue
             if chunks is None or not chunks.has(k):
                 found = compute(chunks, job.layout, *ranges[k])
-                chunks = job.create(found) if chunks is None else chunks
-                chunks.write(k, found)
+                with writing(job.path):
+                    chunks = job.create(found) if chunks is None else chunks
+                    chunks.write(k, found)
             made += sizes[k]
             progress(made, total)
     except KeyboardInterrupt as error:
         if chunks is not None:
             there = int(chunks.done().sum())
             error.add_note(
-                f"{there} of {job.layout.count} chunks are in {str(job.path)!r}: the same call "
-                "computes the others."
+                f"{there} of {job.layout.count} chunks are in {str(job.path)!r}. The same call or "
+                "command computes the others."
             )
         raise
     assert chunks is not None

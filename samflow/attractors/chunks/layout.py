@@ -9,7 +9,7 @@ from samflow import _checks
 
 _FEWEST = 64
 """Chunks into which a grid is cut if it has the cells, so that parts of it can be shared out."""
-_SMALL, _LARGE = 1024, 2**17
+_SMALL, _LARGE = 256, 2**17
 """Cells of a chunk where a block of them is one program: fewer waste its start, more its memory."""
 _STEPS = 2**31
 """Steps of all orbits of a chunk at most: some seconds."""

@@ -46,12 +46,7 @@ class Chunks:
 
     def done(self) -> np.ndarray:
         """Return for each chunk whether it is computed."""
-        found = np.zeros(self.layout.count, bool)
-        with contextlib.suppress(FileNotFoundError):
-            for name in os.listdir(self.path / DONE / "c"):
-                if name.isdigit() and int(name) < len(found):
-                    found[int(name)] = True
-        return found
+        return done_in(self.path)
 
     def has(self, number: int) -> bool:
         """Say whether a chunk is computed."""
@@ -62,6 +57,10 @@ class Chunks:
         """What is needed to compute the record again."""
         attributes = self._group.attrs.items()
         return tuple((key, value) for key, value in attributes if key not in ("record", _STORE))
+
+    def counts(self) -> dict[str, int]:
+        """Return how many chunks there are, and how many are missing."""
+        return {"chunks": self.layout.count, "missing": len(self.missing)}
 
     def told_missing(self) -> str:
         """Return a sentence about the chunks that are missing, on a line of its own, or nothing."""
@@ -84,7 +83,7 @@ class Chunks:
         sizes = tuple(part.stop - part.start for part in place)
         for name in self.names:
             array = self._group[name]
-            values = np.asarray(found[name])
+            values = np.ascontiguousarray(found[name])  # zarr takes texts in the order of memory
             if values.dtype.kind == "U":
                 values = values.astype(np.dtypes.StringDType())
             elif not np.can_cast(values.dtype, array.dtype, "same_kind"):
@@ -99,6 +98,10 @@ class Chunks:
                 )
             array[place] = values.reshape(*sizes, *values.shape[1:])
         self._group[DONE][number] = True
+
+    def more_dims(self, name: str) -> tuple[str, ...]:
+        """Return the names of the further axes of an array."""
+        return tuple(self._group[name].metadata.dimension_names)[len(self.dims) :]
 
     def slices(self, name: str) -> Slices:
         """Return an array that reads what is asked of it."""
@@ -132,6 +135,26 @@ def open_chunks(path: str | os.PathLike[str]) -> Chunks:
             f"{f'is {what}' if path.exists() else 'does not exist'}."
         )
     return Chunks(path, zarr.open_group(path, mode="r+" if _writable(path) else "r"))
+
+
+def done_in(path: str | os.PathLike[str]) -> np.ndarray:
+    """Return for each chunk of a store whether it is computed; zarr is not needed for this."""
+    path = Path(path)
+    kept = json.loads(json.loads((path / "zarr.json").read_bytes())["attributes"][_STORE])
+    found = np.zeros(Layout(tuple(kept["shape"]), tuple(kept["chunk"])).count, bool)
+    with contextlib.suppress(FileNotFoundError):
+        for name in os.listdir(path / DONE / "c"):
+            if name.isdigit() and int(name) < len(found):
+                found[int(name)] = True
+    return found
+
+
+def progress_of(path: str | os.PathLike[str]) -> tuple[int, int] | None:
+    """Return how many chunks of a store are computed, of how many; None where there is no store."""
+    if not is_store(Path(path)):
+        return None
+    done = done_in(path)
+    return int(done.sum()), len(done)
 
 
 def is_store(path: Path) -> bool:
@@ -213,6 +236,7 @@ def create(
     details: Mapping[str, Any],
     provenance: Sequence[tuple[str, str]],
     fill: Mapping[str, Any] | None = None,
+    more_dims: Mapping[str, tuple[str, ...]] | None = None,
 ) -> Chunks:
     """Make a store without chunks; return the one that another process made first, if so.
 
@@ -228,6 +252,7 @@ def create(
         provenance: of the record.
         fill: what arrays hold where nothing is computed; NaN, an empty word, False and the least
             integer by default.
+        more_dims: names of the further axes of arrays, by name.
 
     """
     zarr, path = _zarr(), Path(path)
@@ -252,13 +277,14 @@ def create(
         for name, example in arrays.items():
             more = example.shape[1:]
             words = example.dtype.kind == "U"
+            own = (more_dims or {}).get(name) or tuple(f"{name}_{i}" for i in range(len(more)))
             group.create_array(
                 name,
                 shape=(*layout.shape, *more),
                 chunks=(*layout.chunk, *(max(n, 1) for n in more)),
                 dtype=str if words else example.dtype,
                 fill_value=(fill or {}).get(name, _fill(example.dtype)),
-                dimension_names=(*dims, *(f"{name}_{i}" for i in range(len(more)))),
+                dimension_names=(*dims, *own),
                 compressors=zarr.codecs.ZstdCodec(level=1, checksum=True),
             )
         group.create_array(

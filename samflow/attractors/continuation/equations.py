@@ -13,6 +13,7 @@ from jax import lax
 from jaxtyping import Array
 
 from samflow.systems import AbstractFlow, AbstractMap
+from samflow.systems.angles import shortest
 from samflow.systems.leaves import Leaf
 
 
@@ -50,7 +51,8 @@ class RestEquations(eqx.Module):
     def residual(self, y: Array) -> Array:
         """Return what is 0 on the branch, shape (state,)."""
         z = y[:-1]
-        return self.advance(z, y[-1]) - z if self.discrete else self.advance(z, y[-1])
+        moved = self.advance(z, y[-1])
+        return shortest(self.system, moved - z) if self.discrete else moved
 
     def orbit(self, y: Array) -> Array:
         """Return the points of the cycle, shape (period, state)."""

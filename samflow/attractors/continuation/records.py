@@ -42,8 +42,8 @@ class SpecialPoint(NamedTuple):
         error: estimate of how far `parameter` may be off, from the last Newton step and rounding.
         state: the state there.
         spectrum: multipliers (map) or eigenvalues (flow), the critical one first.
-        coefficient: of the critical normal form (see `normal_forms`); NaN where it is not defined
-            or not known.
+        coefficient: of the critical normal form (see `equilibria.normal_forms`); NaN where it is
+            not defined or not known.
         criticality: "supercritical" where what bifurcates attracts within the critical
             directions, "subcritical" where it repels; "degenerate" where the coefficient is 0 to
             rounding; empty for folds, transcritical points and borders.

@@ -9,11 +9,11 @@ from jaxtyping import Array
 
 from samflow._status import Status
 from samflow._types import ArrayLike
-from samflow.attractors.continuation import normal_forms
 from samflow.attractors.continuation.curve import Curve, Point
 from samflow.attractors.continuation.equations import RestEquations
 from samflow.attractors.continuation.events import Root, Tests
 from samflow.attractors.continuation.records import Bifurcation, SpecialPoint
+from samflow.equilibria import normal_forms
 
 _VERTICAL = 1e-3
 """The part along the parameter below which the tangent of a branch counts as vertical."""

@@ -11,11 +11,11 @@ from jaxtyping import Complex, Float
 
 from samflow import _checks
 from samflow._status import Status
-from samflow.attractors.continuation import normal_forms
 from samflow.attractors.continuation.curve import Bound, Curve, Point, walk
 from samflow.attractors.continuation.equations import CriticalEquations, RestEquations
 from samflow.attractors.continuation.events import Root, roots
 from samflow.attractors.continuation.records import Bifurcation, Branch, SpecialPoint
+from samflow.equilibria import normal_forms
 from samflow.records import AbstractRecord, Names, Provenance, axes, provenance
 from samflow.systems import AbstractFlow, AbstractMap
 from samflow.systems.base import check_system

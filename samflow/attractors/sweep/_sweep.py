@@ -188,14 +188,22 @@ def sweep(
         **found.settings,
         **{name: dict(where)[name] for name in ("samflow", "jax")},
     }
-    details = {"quantity": found.name, "compiled": found.compiled}
     cut = chunk_cells is not None
-    job = chunks.Job(store, "Sweep", request, plan, cut, axes, tuple(axes), lambda: details, where)
+    first: Variables = {}
+
+    def details() -> dict[str, Any]:
+        return {"quantity": found.name, "compiled": found.compiled, "units": _units(first)}
+
+    job = chunks.Job(
+        store, "Sweep", request, plan, cut, axes, tuple(axes), details, where,
+        more_dims=lambda: {name: each.dims[1:] for name, each in first.items()},
+    )  # fmt: skip
 
     def compute(store: Any, plan: chunks.Layout, begin: int, end: int) -> Found:
         nothing: Callable[[int, int], None] = lambda done, total: None  # noqa: E731
         size = min(found.block, plan.cells)
         variables = _in_blocks(found.run, cells, size, nothing, begin, end)
+        first.update(variables if not first else {})
         return {name: each.values for name, each in variables.items()}
 
     return StoredSweep(chunks.run(job, compute, part, progress))
@@ -206,13 +214,15 @@ def _in_memory(
 ) -> Sweep:
     """Return the sweep of what was found in all cells."""
     shape = tuple(len(values) for values in axes.values())
-    shaped, dims, units = {}, {}, {}
+    shaped, dims = {}, {}
     for name, each in found.items():
         shaped[name] = each.values.reshape(*shape, *each.values.shape[1:])
         dims[name] = each.dims[1:]
-        if "units" in each.attributes:
-            units[name] = each.attributes["units"]
-    return Sweep(axes, shaped, analysis.name, analysis.compiled, where, dims, units)
+    return Sweep(axes, shaped, analysis.name, analysis.compiled, where, dims, _units(found))
+
+
+def _units(found: Variables) -> dict[str, str]:
+    return {name: v.attributes["units"] for name, v in found.items() if "units" in v.attributes}
 
 
 def _analysis(

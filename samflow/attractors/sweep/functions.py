@@ -7,13 +7,14 @@ import equinox as eqx
 import jax
 import numpy as np
 from jax.errors import ConcretizationTypeError, TracerArrayConversionError
+from jaxtyping import Array
 
 from samflow import _checks
 from samflow.attractors.chunks import check_memory
-from samflow.attractors.sweep.measures import Cells
+from samflow.attractors.sweep.measures import PER_DEVICE, Cells, in_cells
+from samflow.orbits.blocks import Devices, devices_for
 from samflow.records import AbstractRecord
 from samflow.records.variables import Variable, Variables, as_array, stacked, variables_of
-from samflow.systems.leaves import Varied
 
 CELL = "cell"
 """The name of the axis of cells, before they are put in the shape of the grid."""
@@ -29,7 +30,8 @@ Function = Callable[[Any], Any]
 
 def together(of: Function, cells: Cells) -> Variables:
     """Return what a function finds in the cells of a block, computed in one program."""
-    found = jax.tree.map(np.asarray, _all_at_once(of, cells.system, cells.varied))
+    devices = devices_for(cells.starts, PER_DEVICE)
+    found = jax.tree.map(np.asarray, _all_at_once(of, cells, devices))
     if not _has_record(found):
         return named({name: each.values for name, each in variables(found).items()})
     one = lambda i: jax.tree.map(lambda array: array[i], found)  # noqa: E731
@@ -37,11 +39,11 @@ def together(of: Function, cells: Cells) -> Variables:
 
 
 @eqx.filter_jit
-def _all_at_once(of: Function, system: Any, varied: Varied) -> Any:
-    def one(values: Any) -> Any:
-        return of(varied.given(system, values))
+def _all_at_once(of: Function, cells: Cells, devices: Devices) -> Any:
+    def one(values: Any, _: Array) -> Any:
+        return of(cells.varied.given(cells.system, values))
 
-    return jax.lax.map(one, varied.values, batch_size=_AT_ONCE)
+    return in_cells(one, cells.varied, cells.starts, devices, _AT_ONCE)
 
 
 def _has_record(found: Any) -> bool:

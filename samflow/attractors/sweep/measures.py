@@ -18,9 +18,12 @@ from samflow.attractors import _map_growth
 from samflow.equilibria import classify, fate
 from samflow.equilibria.stability import EIGENVALUE_ERROR
 from samflow.orbits._iterate import MapSettings, run_map
+from samflow.orbits.blocks import Devices, devices_for, over_devices
 from samflow.systems import AbstractMap, AbstractSystem
 from samflow.systems.leaves import Varied
 
+PER_DEVICE = 64
+"""Cells from which on it is worth to use another device."""
 _HYPERBOLIC = 1e-9
 """As in `classify`."""
 _NEAR = 1e-6
@@ -74,9 +77,22 @@ def iterated(
         first,
     )
     settings = jax.tree.map(jnp.asarray, settings)
-    one = jnp.asarray(1.0)
-    found = run_map(cells.system, cells.starts, settings, kept + 1, cells.varied, one)
-    return found[0], found[1], found[2], found[3]
+    devices = devices_for(cells.starts, PER_DEVICE)
+    found = run_map(cells.system, cells.starts, settings, kept + 1, cells.varied, devices)
+    states, final, status, stopped_at = found
+    # Not on one device, so that what is done with them next is shared, too.
+    return states, jnp.asarray(np.asarray(final)), status, stopped_at
+
+
+def in_cells(
+    one: Callable[[Any, Array], Any], varied: Varied, states: Array, devices: Devices, at_once: int
+) -> Any:
+    """Return what a function of the values of a cell, and of a state, returns in all cells."""
+
+    def run(states: Array, *values: Array) -> Any:
+        return jax.lax.map(lambda cell: one(*cell), (values, states), batch_size=at_once)
+
+    return over_devices(run, (states, *varied.values), devices)
 
 
 def words(codes: Any) -> np.ndarray:
@@ -106,19 +122,20 @@ def escaped(cells: Cells, options: Options) -> Found:
 def sharpness(cells: Cells, options: Options) -> Found:
     """The largest eigenvalue of the loss's Hessian where the orbit ends; NaN where it is lost."""
     _, final, status, _ = iterated(cells, options)
-    values = np.array(_sharpness(cells.system, cells.varied, final))
+    devices = devices_for(cells.starts, PER_DEVICE)
+    values = np.array(_sharpness(cells.system, cells.varied, final, devices))
     lost = ~np.isin(np.asarray(status), [Status.converged, Status.out_of_steps])
     values[lost] = np.nan
     return {"sharpness": values, "status": words(status)}
 
 
 @eqx.filter_jit
-def _sharpness(system: Any, varied: Varied, final: Array) -> Array:
+def _sharpness(system: Any, varied: Varied, final: Array, devices: Devices) -> Array:
     def one(values: Any, z: Array) -> Array:
         here = varied.given(system, values)
         return jnp.linalg.eigvalsh(here.loss.hessian(here.position(z)))[-1]
 
-    return jax.lax.map(lambda cell: one(*cell), (varied.values, final), batch_size=64)
+    return in_cells(one, varied, final, devices, 64)
 
 
 def period(cells: Cells, options: Options) -> Found:
@@ -146,9 +163,8 @@ def exponent(cells: Cells, options: Options) -> Found:
     """The largest Lyapunov exponent of a map, as `lyapunov_spectrum`, without a transient."""
     settings = _map_growth.MapSettings(options.num_steps, 0, options.escape_radius)
     settings = jax.tree.map(jnp.asarray, settings)
-    growth = _map_growth.map_growth(
-        cells.system, cells.starts, 1, settings, cells.varied, jnp.asarray(1.0)
-    )
+    devices = devices_for(cells.starts, PER_DEVICE)
+    growth = _map_growth.map_growth(cells.system, cells.starts, 1, settings, cells.varied, devices)
     sums = np.asarray(jnp.sum(growth.logs, axis=-2))[:, 0] / options.num_steps
     well = np.asarray(growth.status) == Status.reached_end
     return {"exponent": np.where(well, sums, np.nan), "status": words(growth.status)}
@@ -160,7 +176,8 @@ def stability(cells: Cells, options: Options) -> Found:
     Where there is a Jacobian all cells are linearised in one program; elsewhere `classify` is
     asked cell by cell.
     """
-    made = _linearised(cells.system, cells.varied, cells.starts)
+    devices = devices_for(cells.starts, PER_DEVICE)
+    made = _linearised(cells.system, cells.varied, cells.starts, devices)
     motion, jacobian, singular = map(np.asarray, made)
     kinds = np.full(len(motion), str(Kind.undefined), dtype=object)
     margins, statuses = np.full(len(motion), np.nan), np.full(len(motion), "", dtype=object)
@@ -197,13 +214,15 @@ _CLEARLY = 1e3
 
 
 @eqx.filter_jit
-def _linearised(system: AbstractSystem, varied: Varied, starts: Array) -> tuple[Array, ...]:
+def _linearised(
+    system: AbstractSystem, varied: Varied, starts: Array, devices: Devices
+) -> tuple[Array, ...]:
     def one(values: Any, z: Array) -> tuple[Array, ...]:
         here: Any = varied.given(system, values)
         motion = here.step(z) - z if isinstance(here, AbstractMap) else here.velocity(z)
         return motion, here.jacobian(z), here.singularity(z)
 
-    return jax.lax.map(lambda cell: one(*cell), (varied.values, starts), batch_size=256)
+    return in_cells(one, varied, starts, devices, 256)
 
 
 def fates(cells: Cells, options: Options) -> Found:

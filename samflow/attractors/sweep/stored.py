@@ -7,6 +7,7 @@ import numpy as np
 
 from samflow.attractors.chunks import Chunks, Slices, check_memory
 from samflow.attractors.sweep.records import Sweep
+from samflow.records import plain, to_json
 
 _WORD = 64
 """Bytes that a word may take in memory."""
@@ -67,10 +68,27 @@ class StoredSweep:
             for each in arrays.values()
         )
         check_memory(size, math.prod(self.shape), "cells")
-        values = {name: np.asarray(array) for name, array in arrays.items()}
-        return Sweep(self.axes, values, self.quantity, self.compiled, self.chunks.provenance)
+        return Sweep(
+            self.axes,
+            {name: np.asarray(array) for name, array in arrays.items()},
+            self.quantity,
+            self.compiled,
+            self.chunks.provenance,
+            {name: self.chunks.more_dims(name) for name in self.names},
+            self.chunks.details.get("units", {}),
+        )
+
+    def summary(self) -> str:
+        """Return what over which axes, and what is in it."""
+        axes = " × ".join(f"{name} ({len(values)})" for name, values in self.axes.items())
+        return f"{self.quantity} over {axes}: {', '.join(self.names)}"
+
+    def to_json(self) -> str:
+        """Return what there is, and how much is missing, as JSON; not the values."""
+        axes = {name: len(values) for name, values in self.axes.items()}
+        own = {"quantity": self.quantity, "axes": axes, "names": self.names}
+        return to_json(plain(own | self.chunks.counts()))
 
     def __str__(self) -> str:
-        """Return what over which axes, what is in it, and what is missing."""
-        axes = " × ".join(f"{name} ({len(values)})" for name, values in self.axes.items())
-        return f"{self.quantity} over {axes}: {', '.join(self.names)}{self.chunks.told_missing()}"
+        """Return the summary, and what is missing."""
+        return self.summary() + self.chunks.told_missing()

@@ -15,7 +15,7 @@ A flip is supercritical if b > 0; pitchfork, Neimark–Sacker and Hopf if the nu
 The number depends on the units of the state as 1/length or 1/length², its sign on none.
 """
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import equinox as eqx
 import jax
@@ -23,7 +23,9 @@ import numpy as np
 from jaxtyping import Array
 
 from samflow._types import ArrayLike
-from samflow.attractors.continuation.equations import RestEquations
+
+Equations: TypeAlias = Any
+"""A pytree with a method `advance(z, p)`: F(z) of a map, f(z) of a flow, at a parameter p."""
 
 
 class Eigenpair(NamedTuple):
@@ -51,7 +53,7 @@ def eigenpair(matrix: np.ndarray, near: complex) -> Eigenpair:
 class Derivatives:
     """The multilinear forms B and C of a system at a point, also of complex vectors."""
 
-    def __init__(self, equations: RestEquations, y: np.ndarray) -> None:
+    def __init__(self, equations: Equations, y: np.ndarray) -> None:
         """Fix the equations and the point y = (z, p)."""
         self._at = equations, y
 
@@ -75,18 +77,16 @@ def _complex(form: Any, *vectors: np.ndarray) -> np.ndarray:
 
 
 @eqx.filter_jit
-def _second(equations: RestEquations, y: ArrayLike, u: ArrayLike, v: ArrayLike) -> Array:
+def _second(equations: Equations, y: ArrayLike, u: ArrayLike, v: ArrayLike) -> Array:
     return _directional(equations, y, (u, v))
 
 
 @eqx.filter_jit
-def _third(
-    equations: RestEquations, y: ArrayLike, u: ArrayLike, v: ArrayLike, w: ArrayLike
-) -> Array:
+def _third(equations: Equations, y: ArrayLike, u: ArrayLike, v: ArrayLike, w: ArrayLike) -> Array:
     return _directional(equations, y, (u, v, w))
 
 
-def _directional(equations: RestEquations, y: Array, vectors: tuple[Array, ...]) -> Array:
+def _directional(equations: Equations, y: Array, vectors: tuple[Array, ...]) -> Array:
     def function(z: Array) -> Array:
         return equations.advance(z, y[-1])
 

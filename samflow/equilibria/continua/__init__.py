@@ -1,0 +1,1 @@
+"""Curves and surfaces of fixed points: found, followed, and what lies across them."""

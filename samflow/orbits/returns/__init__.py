@@ -1,0 +1,1 @@
+"""Maps that a flow makes: over one period of its field, and from a section back to it."""
