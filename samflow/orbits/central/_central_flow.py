@@ -116,6 +116,7 @@ def two_step_mean(run: ArrayLike, steps: ArrayLike) -> Array:
     return jnp.where(inside[:, None], mean, jnp.nan)
 
 
+@_checks.untraced()
 def central_flow(
     system: Map,
     w0: ArrayLike,

@@ -243,7 +243,8 @@ def poincare_section(
     z0 = start_states(flow, w0)
     made = _follow(flow, section, jnp.atleast_2d(z0), wait, solver, spacing, number)
     points, times, status = (a[0] if z0.ndim == 1 else a for a in made)
-    where = provenance(flow.describe(), num_crossings=number, max_time=float(wait))
+    longest = "traced" if _checks.is_traced(max_time) else float(max_time)
+    where = provenance(flow.describe(), num_crossings=number, max_time=longest)
     found = jnp.sum(jnp.isfinite(times), axis=-1)
     return Crossings(points, times, status, found, where)
 
