@@ -205,8 +205,8 @@ def draw_attractors(ax: Axes, found: Basins, colour: Any) -> None:
             look |= {"marker": "o", "markersize": 3.2, "markeredgecolor": "white"}
             name = "points of an attracting cycle"
             ax.plot(*seen.T, markeredgewidth=0.5, label=name, gid="cycle", **look)
-        elif attractor.kind in (Kind.chaotic, Kind.quasiperiodic):
-            name = f"{attractor.kind} attractor"
+        elif attractor.kind in (Kind.chaotic, Kind.quasiperiodic) or attractor.is_limit_cycle:
+            name = "limit cycle" if attractor.is_limit_cycle else f"{attractor.kind} attractor"
             ax.plot(*seen.T, marker=".", markersize=1.0, markeredgewidth=0, gid="strange", **look)
             ax.plot([], [], marker=".", markersize=3.0, label=name, **look)
 
@@ -215,7 +215,8 @@ def shared_regions(records: Sequence[Basins], chosen: Palette) -> list[dict[int,
     """Return for each record how its labels are drawn: one colour for attractors at one place.
 
     Attractors of two systems are at one place if their centres are nearer than a twentieth of the
-    box in both weights. They may be of different kinds, as a minimum and the cycle of SAM about it.
+    box in both weights; those of one system never are. They may be of different kinds, as a minimum
+    and the cycle of SAM about it.
     """
     groups: list[list[Attractor]] = []
     where: list[dict[int, int]] = []
@@ -225,7 +226,8 @@ def shared_regions(records: Sequence[Basins], chosen: Palette) -> list[dict[int,
         for label, attractor in enumerate(found.attractors):
             centre = _centre(attractor)
             gaps = [np.abs(_centre(group[0]) - centre) / near for group in groups]
-            chosen_group = next((i for i, gap in enumerate(gaps) if (gap < 1).all()), len(groups))
+            free = [i for i in range(len(groups)) if i not in place.values()]
+            chosen_group = next((i for i in free if (gaps[i] < 1).all()), len(groups))
             if chosen_group == len(groups):
                 groups.append([])
             groups[chosen_group].append(attractor)
@@ -255,6 +257,8 @@ def _group_name(group: Sequence[Attractor], extent: np.ndarray) -> str:
     periods = {one.period for one in group}
     if point.kind in (Kind.chaotic, Kind.quasiperiodic):
         return f"basin of {point.kind} attractor about ({at})"
+    if point.is_limit_cycle:
+        return f"basin of limit cycle about ({at})"
     if len(periods) == 1 and group[0].kind is Kind.cycle:
         return f"basin of {group[0].period}-cycle about ({at})"
     return f"basin of {'or about ' if len(periods) > 1 else ''}({at})"

@@ -271,3 +271,19 @@ def test_a_sample_has_no_boundary():
     found = basins(sf.Map(QUARTIC, sf.GD(), lr=0.05), BOX, num_samples=50)
     with pytest.raises(ArgumentError, match="grid"):
         boundary(found)
+
+
+def test_a_limit_cycle_of_a_flow_has_a_basin():
+    """ṙ = r(μ + r² − r⁴), θ̇ = 1: 0 attracts up to r² = (1 − √(1 + 4μ))/2, a cycle beyond."""
+
+    def field(z):
+        grows = -0.1 + z @ z - (z @ z) ** 2
+        return grows * z + jnp.stack([-z[1], z[0]])
+
+    found = basins(sf.FunctionFlow(field, dim=2), (-1.5, 1.5), 14)
+    assert [one.is_limit_cycle for one in found.attractors] == [False, True]
+    on_it = np.linalg.norm(found.attractors[1].points, axis=1)
+    np.testing.assert_allclose(on_it**2, (1 + np.sqrt(0.6)) / 2, rtol=1e-5)  # chords of 0.002
+    beyond = (found.starts**2).sum(axis=1) > (1 - np.sqrt(0.6)) / 2
+    np.testing.assert_array_equal(found.labels, beyond)
+    assert "limit cycle in [-0.942, 0.942] × [-0.942, 0.942]" in str(found)

@@ -279,3 +279,18 @@ def test_bad_input(arguments, words):
         given["loss"] = sf.loss("x**2 - y**2")
     with pytest.raises(ArgumentError, match=words):
         sf.stability_chart(given["loss"], given["rule"], given["w"], **axes)
+
+
+def test_neither_axes_nor_units_decide():
+    """The quartic turned by 45°, where orbits from along a diagonal would not leave it."""
+    grid = {"rho": [0.1, 0.5], "lr": [0.9, 1.1]}  # the 2-cycle repels across it from lr = 1 on
+    for text in ("x**2/2 - y**2/2 + y**4/4", "x*y + (x - y)**4/16"):
+        found = sf.stability_chart(sf.loss(text), sf.SAM(rho=0.1), [0.0, 0.0], **grid)
+        assert (found.what == "cycle of period 2").tolist() == [[True, False]] * 2
+    # In units 4096 times as large GD comes to the same minimum, with sharpness 2.
+    small = sf.loss("(4096*x)**2/2 - (4096*y)**2/2 + (4096*y)**4/4")
+    found = sf.stability_chart(
+        small, sf.GD(), [0.0, 0.0], lr=np.array([0.1, 0.5]) / 4096**2, momentum=[0.0, 0.5]
+    )
+    np.testing.assert_allclose(found.sharpness, 2 * 4096**2, rtol=1e-9)
+    assert (found.period == 1).all()

@@ -310,3 +310,18 @@ def test_basins_are_told_apart_in_greys():
         first = sorted([100.0, *map(lightness, colours["basins"][:4])])
         assert np.diff(first).min() > 5
         assert first[0] - lightness(OVER_BASINS) > 20  # arrows are seen on each of them
+
+
+def test_attractors_of_one_system_have_colours_of_their_own_also_at_one_place(gd):
+    """As a fixed point inside a limit cycle, whose centre it is."""
+    _, found, _ = gd
+    point, other = found.attractors
+    turn = np.linspace(0, 2 * np.pi, 60, endpoint=False)
+    circle = point.points + 0.5 * np.stack([np.cos(turn), np.sin(turn)], axis=1)
+    cycle = other._replace(kind=Kind.cycle, period=0, points=circle)
+    (look,) = shared_regions([replace(found, attractors=(point, cycle))], palette(None))
+    assert look[0].colour != look[1].colour
+    assert [region.name for region in look.values()] == [
+        "basin of (0, \N{MINUS SIGN}1)",
+        "basin of limit cycle about (0, \N{MINUS SIGN}1)",
+    ]

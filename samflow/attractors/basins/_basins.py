@@ -105,11 +105,12 @@ def basins(
     stay in. Then come fixed points outside the box and cycles that orbits are seen to end on,
     and, of maps, chaotic and quasiperiodic attractors: an orbit has settled on one if the second
     half of a long stretch covers what the first half covers, and its Lyapunov exponents say which.
+    Of smooth flows limit cycles are looked for with `find_cycles` about what still moves.
 
     An orbit has come to an attracting point or cycle when it is in an ellipsoid about it that one
     step, or period, maps into itself, tried at points of spheres, or proved for a trap. So slow
     maps need not converge, and no slow orbit is taken for an attractor. It has come to a chaotic or
-    quasiperiodic attractor when 64 states in a row are near to points of it.
+    quasiperiodic attractor, or a limit cycle, when 64 states in a row are near to points of it.
 
     Args:
         system: a map or a flow. Starts have velocity 0.

@@ -6,11 +6,12 @@ import numpy as np
 
 from samflow.attractors.basins.known import from_fixed_points
 from samflow.attractors.basins.labelling import Orbits
+from samflow.attractors.basins.limit_cycles import limit_cycles
 from samflow.attractors.basins.records import Attractor
 from samflow.attractors.basins.settled import cycles
 from samflow.attractors.basins.strange import wanderers
 from samflow.equilibria import FixedPoints
-from samflow.systems import AbstractMap, AbstractSystem
+from samflow.systems import AbstractFlow, AbstractMap, AbstractSystem
 
 SCOUTS = 512
 """How many orbits are followed in search of attractors."""
@@ -18,6 +19,8 @@ _LOOKED_AT = 256
 """Of how many of them cycles are looked for after each round."""
 _SETTLED = 1500
 """Steps after which attractors are looked for on which orbits do not repeat."""
+_TURNED = 50.0
+"""Time after which limit cycles of a flow are looked for."""
 
 
 def find_attractors(
@@ -45,7 +48,7 @@ def find_attractors(
 
     """
     found = [*known, *([] if points is None else from_fixed_points(system, points, extent))]
-    orbits = Orbits(system, scouts, longest)
+    orbits, look = Orbits(system, scouts, longest), isinstance(system, AbstractFlow)
     while orbits.going:
         orbits.advance()
         orbits.decide(found)
@@ -58,5 +61,16 @@ def find_attractors(
                 new = wanderers(system, orbits.states, orbits.made, found, extent)
                 found += new
                 orbits.decide(new and found)
+        if len(orbits.open) and look and orbits.made >= _TURNED:
+            assert isinstance(system, AbstractFlow)
+            new = limit_cycles(system, orbits.states, orbits.made, extent)
+            new = [one for one in new if not any(_same(one, other) for other in found)]
+            found, look = found + new, bool(new)
+            orbits.decide(new and found)
         progress(len(scouts) - len(orbits.open), len(scouts))
     return tuple(found)
+
+
+def _same(one: Attractor, other: Attractor) -> bool:
+    """Say whether two limit cycles are one: half of the points of one lie about the other."""
+    return other.kind is one.kind and float(other.region.holds(one.points).mean()) > 0.5

@@ -15,6 +15,8 @@ from samflow.records import AbstractRecord, Names, Provenance, axes
 
 _FEW = 64
 """So many ellipsoids are tried one by one."""
+_ZERO = 1e-9
+"""Part of its reach below which a coordinate of an attractor is printed as 0."""
 
 
 class Ending(enum.IntEnum):
@@ -89,9 +91,9 @@ class Attractor(NamedTuple):
         kind: attracting (a fixed point), cycle, quasiperiodic or chaotic; about a critical point
             of normalised SAM also rotation, trap, chaotic trap or sliding.
         points: the fixed point, or all points of the cycle, shape (period, state); of a
-            quasiperiodic or chaotic attractor points on it; of a trap, a rotation or sliding the
-            critical point about which it lies.
-        period: of a cycle; 1 for a fixed point, 0 where there is none.
+            quasiperiodic or chaotic attractor, or a limit cycle, points on it; of a trap, a
+            rotation or sliding the critical point about which it lies.
+        period: of a cycle of a map; 1 for a fixed point, 0 where there is none.
         reach: orbits within this distance of a point of it, in the units of `points`, count as
             having come to it.
         found: "fixed point" or "orbit": how it was found.
@@ -112,13 +114,20 @@ class Attractor(NamedTuple):
     proved: bool
     region: Annotated[Region, axes(hidden=True)]
 
+    @property
+    def is_limit_cycle(self) -> bool:
+        """Whether it is a limit cycle of a flow; its points are some on it."""
+        return self.kind is Kind.cycle and not self.period and len(self.points) > 1
+
     def __str__(self) -> str:
         """Return kind, period and the first point, or where and how chaotic it is."""
-        if self.kind in (Kind.chaotic, Kind.quasiperiodic):
+        if self.kind in (Kind.chaotic, Kind.quasiperiodic) or self.is_limit_cycle:
             ends = zip(self.points.min(axis=0), self.points.max(axis=0), strict=True)
             where = " × ".join(f"[{low:.3g}, {high:.3g}]" for low, high in ends)
+            if self.is_limit_cycle:
+                return f"limit cycle in {where}"
             return f"{self.kind} in {where}, exponent {self.exponent:.3g}"
-        at = ", ".join(f"{x:.4g}" for x in self.points[0])
+        at = ", ".join(f"{x if abs(x) > _ZERO * self.reach else 0:.4g}" for x in self.points[0])
         of = f" of period {self.period}" if self.period > 1 else ""
         return f"{self.kind}{of} at ({at})"
 

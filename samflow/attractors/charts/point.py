@@ -14,13 +14,14 @@ from samflow.attractors.charts.plane import Plane
 from samflow.attractors.charts.records import Chart
 from samflow.attractors.sweep import Sweep, sweep
 from samflow.equilibria import classify
+from samflow.equilibria.lengths import natural_length
 from samflow.losses.base import AbstractLoss
 from samflow.records import provenance
 from samflow.rules import GD
 from samflow.systems import Flow
 
 _BESIDE = 1e-3
-"""How far from the point orbits begin, in units of the ascent length, else of 1 + ‖w‖."""
+"""How far from the point orbits begin, in units of the ascent length, else of that of the loss."""
 LEFT = 5.0
 """An orbit that ends farther away than so many steps are long has left."""
 ELSEWHERE = "not a fixed point"
@@ -104,10 +105,20 @@ def conditions(plane: Plane, point: CriticalPoint, gradient_norm: float | None) 
 
 
 def beside(plane: Plane, point: CriticalPoint) -> np.ndarray:
-    """Return a start beside the point."""
-    w = point.w
-    length = plane.system.rule.ascent_length(w) or float(1 + np.linalg.norm(w))
-    return w + _BESIDE * length * np.ones(len(w)) / np.sqrt(len(w))
+    """Return a start beside the point, off all eigenvectors of the Hessian: these can be kept."""
+    w, loss = point.w, plane.system.loss
+    length = plane.system.rule.ascent_length(w) or natural_length(Flow(loss, GD()), jnp.asarray(w))
+    if not np.isfinite(length):  # as of GD on a quadratic loss: no length differs from another
+        length = float(1 + np.linalg.norm(w))
+    vectors = _eigenvectors(loss, w)
+    largest = np.take_along_axis(vectors, np.abs(vectors).argmax(axis=1)[:, None], axis=1)
+    direction = (vectors * np.sign(largest)).sum(axis=0)
+    return w + _BESIDE * length * direction / np.sqrt(len(w))
+
+
+def _eigenvectors(loss: AbstractLoss, w: np.ndarray) -> np.ndarray:
+    """Return the eigenvectors of the Hessian at a point, a row for each."""
+    return np.linalg.eigh(np.asarray(loss.hessian(jnp.asarray(w))))[1].T
 
 
 def what_it_is(
@@ -137,7 +148,7 @@ def jumps(plane: Plane, point: CriticalPoint) -> np.ndarray:
     lr·max‖g(w + rho e)‖/(1 − momentum), with e an eigenvector of H or −e.
     """
     loss, at = plane.system.loss, plane.over_cells()
-    vectors = np.linalg.eigh(np.asarray(loss.hessian(jnp.asarray(point.w))))[1].T
+    vectors = _eigenvectors(loss, point.w)
     sides = np.concatenate([vectors, -vectors])
     radii, place = np.unique(np.broadcast_to(at["rho"], plane.shape), return_inverse=True)
     ascents = jnp.asarray(point.w + radii[:, None, None] * sides)
