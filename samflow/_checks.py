@@ -43,6 +43,8 @@ class ArgumentError(ValueError):
 
 def excerpt(value: Any) -> str:
     """Return what a message quotes of a value: its `repr`, cut where that is long."""
+    if isinstance(value, np.generic):
+        value = value.item()  # 0.1, not np.float64(0.1)
     short = reprlib.Repr()
     short.maxstring = short.maxother = _LONGEST_EXCERPT
     short.maxlist = short.maxtuple = short.maxdict = short.maxset = 8

@@ -120,7 +120,7 @@ def test_another_grid_analysis_system_or_version_is_refused(tmp_path, monkeypatc
     ]:
         with pytest.raises(ArgumentError, match=words):
             sf.sweep(system, grid, of, w0=[1.001], num_steps=60, store=path)
-    with pytest.raises(ArgumentError, match=r"it has system .*; box not given"):
+    with pytest.raises(ArgumentError, match=r"it has system .*; no box"):
         sf.basins(QUARTIC, BOX, 4, store=path)
     monkeypatch.setattr("samflow.__version__", "0.0.9")
     with pytest.raises(ArgumentError, match=r"samflow 0\.1\.0, not 0\.0\.9"):

@@ -1,5 +1,7 @@
 """Branches of fixed points and cycles against closed forms and published values."""
 
+from dataclasses import replace
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -248,6 +250,22 @@ def test_a_parabola_has_no_false_bifurcations():
     branch = sf.continue_branch(system, [0.5, 0.5], "m", (-1.0, 1.0))
     assert branch.special == ()
     assert set(branch.kinds) == {Kind.attracting}
+
+
+def test_a_map_that_keeps_areas_has_no_false_neimark_sacker():
+    """The standard map at (π, 0): trace 2 − k and determinant 1, so a flip at k = 4 alone."""
+
+    def standard(z, k):
+        p = z[1] + k * jnp.sin(z[0])
+        return jnp.stack([z[0] + p, p])
+
+    branch = sf.continue_branch(number_map(standard, 2, k=0.5), [np.pi, 0.0], "k", (0.1, 6.0))
+    (flip,) = branch.special
+    assert flip.kind is Bifurcation.flip
+    assert abs(flip.parameter - 4) < CLOSED
+    # What a branch that stands upright at a value has there are all its states, and no 0/0.
+    upright = replace(branch, parameter=np.full(len(branch), 0.5))
+    np.testing.assert_array_equal(upright.at(0.5), branch.states)
 
 
 def test_neighbouring_branches_are_not_jumped_to():

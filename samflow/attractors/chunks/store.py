@@ -213,10 +213,14 @@ def check_same(chunks: Chunks, request: Mapping[str, str], layout: Layout | None
             str, (chunks.layout.chunk, layout.chunk)
         )
     differ = [
-        f"{name} {there.get(name, 'not given')}, not {asked.get(name, 'not given')}"
-        for name in dict.fromkeys([*asked, *there])
-        if there.get(name) != asked.get(name)
+        f"{name} {there[name]}, not {asked[name]}"
+        for name in asked
+        if name in there and there[name] != asked[name]
     ]
+    if alone := [name for name in there if name not in asked]:
+        differ.append(f"{', '.join(alone)}, for which was not asked")
+    if lacking := [name for name in asked if name not in there]:
+        differ.append(f"no {', '.join(lacking)}")
     if differ:
         raise _checks.ArgumentError(
             f"Argument `store` must be a new folder, or one with chunks of the same request, but "

@@ -73,14 +73,18 @@ class Tests:
         return np.abs(values) - 1 if self.discrete else np.real(values)
 
     def pair(self, point: Point) -> float:
-        """Return the sign of the product over pairs, times its smallest factor."""
+        """Return the sign of the product over pairs, times its smallest factor.
+
+        Of a flow relative to its largest eigenvalue.
+        """
         values = self.spectrum(point)
         if len(values) < 2:
             return 1.0
         pairs = itertools.combinations(values, 2)
         factors = np.array([a * b - 1 if self.discrete else a + b for a, b in pairs])
         phase = np.prod(factors / np.maximum(np.abs(factors), 1e-300))
-        return float(np.sign(np.real(phase)) * np.abs(factors).min())
+        size = 1.0 if self.discrete else max(float(np.abs(values).max()), 1e-300)
+        return float(np.sign(np.real(phase)) * np.abs(factors).min() / size)
 
     def values(self, point: Point) -> dict[str, float]:
         """Return all tests at a point."""
@@ -115,8 +119,11 @@ def roots(
     """
     found = []
     for name, test in tests.items():
-        if (test(old) > 0) == (test(new) > 0):
+        before, after = test(old), test(new)
+        if (before > 0) == (after > 0):
             continue
+        if name == "pair" and max(abs(before), abs(after)) <= _NEUTRAL:
+            continue  # rounding: the pair is neutral all along, as of a map that keeps areas
         root = _root(curve, name, test, (old, new, length), _BESIDE if roughly else _BESIDE[:2])
         if root is None:
             return None

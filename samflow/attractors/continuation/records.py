@@ -145,7 +145,8 @@ class Branch(AbstractRecord):
         """
         gap = self.parameter - value
         crossed = np.flatnonzero((gap[:-1] * gap[1:] < 0) | (gap[:-1] == 0))
-        share = (gap[crossed] / (gap[crossed] - gap[crossed + 1]))[:, None]
+        step = gap[crossed] - gap[crossed + 1]  # 0 where the branch stands upright, at its value
+        share = (gap[crossed] / np.where(step == 0, 1.0, step))[:, None]
         between = (1 - share) * self.states[crossed] + share * self.states[crossed + 1]
         last = self.states[-1:] if gap[-1] == 0 else self.states[:0]
         return np.vstack([between, last])
