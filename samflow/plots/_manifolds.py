@@ -13,6 +13,7 @@ from samflow.attractors import Manifolds
 from samflow.plots import style
 from samflow.plots.colours import Palette, palette
 from samflow.plots.marks import draw_mark
+from samflow.systems.angles import Angles, in_pieces
 
 _STABLE = "stable curve of a saddle"
 _UNSTABLE = "unstable curve of a saddle"
@@ -83,10 +84,12 @@ def draw_manifolds(
     *,
     unstable: bool = True,
     resolved: float = np.inf,
+    turns: Angles | None = None,
 ) -> None:
     """Draw the stable arms of all saddles, and the unstable ones unless told not to.
 
-    Arms whose error is above `resolved` are left out, and the legend says so.
+    Arms whose error is above `resolved` are left out, and the legend says so. Coordinates that are
+    angles are brought into the ranges in `turns`.
     """
     looks: Any = (
         ("stable", _STABLE, {"linewidth": 1.2, "zorder": 4.5}),
@@ -97,7 +100,8 @@ def draw_manifolds(
         colour = chosen[f"{name} curve"]
         for arm in (arm for found in curves for arm in getattr(found, name)):
             if arm.error <= resolved:  # NaN, too, is left out
-                ax.plot(*arm.points.T, color=colour, label=label, gid=label, **look)
+                points = in_pieces(turns, arm.points)
+                ax.plot(*points.T, color=colour, label=label, gid=label, **look)
             else:
                 left_out = True
     if left_out:

@@ -21,6 +21,7 @@ from samflow.plots.colours import Palette, palette
 from samflow.plots.field import Field, sample_field
 from samflow.plots.marks import draw_continua, draw_eigen_directions, draw_fixed_points
 from samflow.systems import AbstractFlow, AbstractMap, AbstractSystem
+from samflow.systems.angles import Angles, angles_of
 
 LAYERS = ("levels", "motion", "nullclines", "directions", "fixed points")
 """What a portrait shows of a system; basins, invariant curves and orbits where they are given."""
@@ -143,9 +144,15 @@ def draw_contents(
         pair = colours["first nullcline"], colours["second nullcline"]
         layers.draw_nullclines(ax, shown.system, shown.field, colours=pair)
     extent = float(np.ptp(np.array(shown.box), axis=1).max())
-    _manifolds.draw_manifolds(ax, shown.manifolds, colours, resolved=_RESOLVED * extent)
+    _manifolds.draw_manifolds(
+        ax,
+        shown.manifolds,
+        colours,
+        resolved=_RESOLVED * extent,
+        turns=_turns(shown),
+    )
     if shown.orbits is not None:
-        layers.draw_orbits(ax, shown.orbits, colour=colours["orbits"])
+        layers.draw_orbits(ax, shown.orbits, colour=colours["orbits"], turns=_turns(shown))
     if "fixed points" in look.layers:
         draw_continua(ax, shown.fixed_points, colour=colours["fixed points"])
     if "directions" in look.layers:
@@ -179,3 +186,14 @@ def _orbits(system: AbstractSystem, starts: ArrayLike, length: float | None) -> 
     assert isinstance(system, AbstractFlow)
     t1 = _T1 if length is None else length
     return integrate(system, starts, t1=t1, num_times=_MAX_KEPT)
+
+
+def _turns(shown: Contents) -> Angles | None:
+    """Return the turn of each angle that begins at the lower edge of the box."""
+    angles = angles_of(shown.system)
+    if angles is None:
+        return None
+    return tuple(
+        None if one is None else (low, low + one[1] - one[0])
+        for one, (low, _) in zip(angles, shown.box, strict=True)
+    )

@@ -14,6 +14,7 @@ from samflow.orbits._iterate import Orbit
 from samflow.plots.field import Field, nullclines
 from samflow.plots.style import BLUE, GREEN, GREY, ORANGE, PALE
 from samflow.systems import AbstractSystem
+from samflow.systems.angles import Angles, in_pieces
 
 _MAX_DOTTED = 400
 """Orbits of a map with more points than this are drawn without a dot at each."""
@@ -153,12 +154,17 @@ def draw_orbits(
     colour: Any = BLUE,
     label: str = "orbit (dot: start)",
     mark_starts: bool = True,
+    turns: Angles | None = None,
 ) -> None:
-    """Draw orbits from a record, a dot at each start; they end where the record is NaN."""
+    """Draw orbits from a record, a dot at each start; they end where the record is NaN.
+
+    Coordinates that are angles are brought into the ranges in `turns`.
+    """
     look: dict[str, Any] = {"color": colour, "linewidth": 1.0, "zorder": 4}
     if isinstance(record, Orbit) and record.w.shape[-2] <= _MAX_DOTTED:
         look |= {"linewidth": 0.8, "marker": ".", "markersize": 2.0}
     for path in np.asarray(record.w).reshape(-1, *record.w.shape[-2:]):
+        path = in_pieces(turns, path)
         ax.plot(*path.T, label=label, gid="orbit", **look)
         if mark_starts:
             ax.plot(*path[0], color=colour, marker="o", markersize=2.6, zorder=4, gid="start")

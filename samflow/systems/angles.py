@@ -48,6 +48,16 @@ def on_lines(system: Any) -> Any:
     return 1.0 if angles is None else np.array([1.0 if one is None else 0.0 for one in angles])
 
 
+def in_pieces(angles: Angles | None, points: np.ndarray) -> np.ndarray:
+    """Return a curve (points, state) with angles in their ranges, parted by NaN where it jumps."""
+    if angles is None:
+        return points
+    made = wrap_into(angles, points)
+    half = np.array([np.inf if one is None else 0.5 * (one[1] - one[0]) for one in angles])
+    jumps = (np.abs(np.diff(made, axis=0)) > half).any(axis=1)
+    return np.insert(made, np.flatnonzero(jumps) + 1, np.nan, axis=0)
+
+
 def wrap_into(angles: Angles | None, z: V) -> V:
     """Return states with each angle in its range [low, high)."""
     if angles is None:

@@ -7,6 +7,7 @@ import pytest
 import samflow as sf
 from samflow._checks import ArgumentError
 from samflow.attractors import End, manifolds
+from samflow.systems.angles import in_pieces
 
 
 def bent(z):
@@ -154,3 +155,18 @@ def test_a_map_that_folds_has_no_inverse_beyond():
     reach = fold - 0.2 * (4 * fold**3 + 0.2 * fold)  # its image
     for arm in found.stable:
         assert abs(arm.points[:, 0]).max() < reach + 1e-6 or abs(arm.points[:, 0]).max() < fold
+
+
+def test_separatrices_of_a_pendulum_go_around():
+    """Without friction the curves of the top are |v| = 2 cos(θ/2), from −π to π and back."""
+    flow = sf.FunctionFlow(
+        lambda z: jnp.stack([z[1], -jnp.sin(z[0])]), dim=2, angles=((-np.pi, np.pi), None)
+    )
+    found = manifolds(flow, [np.pi, 0.0], ((-np.pi, np.pi), (-3, 3)))
+    for arm in (*found.stable, *found.unstable):
+        theta, v = arm.points.T
+        assert np.ptp(theta) > 6  # at an edge of the box, each arm crosses it all
+        np.testing.assert_allclose(np.abs(v), np.abs(2 * np.cos(theta / 2)), atol=arm.error + 1e-6)
+        pieces = in_pieces(((-np.pi, np.pi), None), arm.points)
+        assert np.nanmax(np.abs(pieces[:, 0])) <= np.pi
+        assert np.nanmax(np.abs(np.diff(pieces[:, 0]))) < 0.2  # no line across

@@ -15,7 +15,7 @@ from samflow.equilibria import classify
 from samflow.orbits import integrate
 from samflow.records import provenance
 from samflow.systems import AbstractFlow, AbstractMap
-from samflow.systems.angles import unwrapped
+from samflow.systems.angles import angles_of, unwrapped
 from samflow.systems.base import check_system
 
 _BESIDE = 1e-5
@@ -54,7 +54,8 @@ def manifolds(
     Args:
         system: a map or flow with two weights and no momentum, with a Jacobian at `w`.
         w: the saddle.
-        box: two pairs (low, high).
+        box: two pairs (low, high). Of a coordinate that is an angle curves keep their turns, and
+            are followed beyond the box where it holds a whole turn.
         length: of each arm at most; by default ten times the longest side of the box.
         spacing: of neighbouring points at most; by default 1/200 of the longest side.
         num_points: how many points to compute at most for an arm of a map.
@@ -87,9 +88,10 @@ def manifolds(
         raise _checks.ArgumentError(
             f"Argument `w` must be a saddle of the system with a Jacobian, but is {found}."
         )
+    low, high = _ends(system, sides)
     limits = Limits(
-        low=sides[:, 0],
-        high=sides[:, 1],
+        low=low,
+        high=high,
         length=_checks.positive("length", 10 * extent if length is None else length),
         spacing=_checks.positive("spacing", _SPACING * extent if spacing is None else spacing),
         num_points=_checks.count("num_points", num_points),
@@ -101,7 +103,7 @@ def manifolds(
     values, vectors = np.real(values[order]), np.real(vectors[:, order])
     curves = [
         tuple(
-            _arm(system, saddle, sign * _BESIDE * extent * vectors[:, i], values[i], i == 0, limits)
+            _arm(system, saddle, sign * vectors[:, i], values[i], i == 0, limits, extent)
             for sign in (-1, 1)
         )
         for i in (0, 1)
@@ -111,16 +113,27 @@ def manifolds(
     return Manifolds(saddle, (back, ahead), (down, up), values, where)
 
 
+def _ends(system: AbstractMap | AbstractFlow, sides: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return between which coordinates curves are followed: all, of an angle shown all around."""
+    low, high = sides.T.copy()
+    for i, angle in enumerate(angles_of(system) or ()):
+        if angle is not None and high[i] - low[i] >= (angle[1] - angle[0]) * (1 - 1e-9):
+            low[i], high[i] = -np.inf, np.inf
+    return low, high
+
+
 def _arm(
     system: AbstractMap | AbstractFlow,
     saddle: np.ndarray,
-    offset: np.ndarray,
+    direction: np.ndarray,
     value: float,
     stable: bool,
     limits: Limits,
+    extent: float,
 ) -> Arm:
+    offset = _BESIDE * extent * direction
     if isinstance(system, AbstractFlow):
-        return _solution(system, saddle, offset, value, limits)
+        return _solution(system, saddle, offset, value, limits, extent)
     once: AbstractMap = Twice(system) if value < 0 else system
     rate = abs(np.log(abs(value))) * (2 if value < 0 else 1)
     across = np.log(1 / _BESIDE) / rate
@@ -166,10 +179,14 @@ class UnitSpeed(AbstractFlow):
 
 
 def _solution(
-    flow: AbstractFlow, saddle: np.ndarray, offset: np.ndarray, value: float, limits: Limits
+    flow: AbstractFlow,
+    saddle: np.ndarray,
+    offset: np.ndarray,
+    value: float,
+    limits: Limits,
+    extent: float,
 ) -> Arm:
     """Return the solution from beside the saddle, backwards in time along the stable direction."""
-    extent = float((limits.high - limits.low).max())
     slow = _SLOW * abs(value) * float(np.linalg.norm(offset))
     along = UnitSpeed(flow, jnp.asarray(np.sign(value)), jnp.asarray(slow))
     number = 2 * int(np.ceil(limits.length / limits.spacing)) + 1
