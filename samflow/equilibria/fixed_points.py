@@ -137,9 +137,10 @@ class FixedPoints(AbstractRecord):
         lines = [str(continuum) for continuum in self.continua[:_MOST_LINES]]
         if len(self.continua) > _MOST_LINES:
             lines.append(f"and {len(self.continua) - _MOST_LINES} more curves or surfaces")
-        if self.sampled.any() and not self.continua:
+        if self.sampled.any():
             many = int(self.sampled.sum())
-            lines.append(f"{many} samples of a curve or surface that could not be followed")
+            noun = "sample" if many == 1 else "samples"
+            lines.append(f"{many} {noun} of a curve or surface that could not be followed")
         return "\n".join([text, *lines])
 
 
@@ -266,7 +267,9 @@ def searched(
         points, how = multistart(system, box, search.num_starts, tol, key)
     if exactly is not None:
         points = gathered.others(exactly, points, _critical(system, points, box, tol))
-        geometries, known = exactly.continua, [proved, exactly.isolated]
+        hallucinated, points = _followed(system, points, box, tol)
+        geometries = [*exactly.continua, *hallucinated]
+        known = [proved, exactly.isolated]
     else:
         geometries, points = _followed(system, points, box, tol)
         known = [proved]

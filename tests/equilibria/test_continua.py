@@ -333,3 +333,20 @@ def test_parametrisations_solve_the_equations_exactly():
             for part in system.loss.gradient_formula:
                 number = part.subs(at).subs({s: 0.7, t: 0.3})
                 assert abs(number) < 1e-12
+
+
+def test_a_ring_of_hallucinated_points_is_followed_and_judged_by_its_jacobian():
+    """Where 2r³ − r = 0 USAM's gradient is taken at the maximum 0: the multiplier is 1 + 8 lr."""
+    system = sf.Map(sf.loss("(x**2 + y**2 - 1)**2"), sf.USAM(rho=0.5), lr=0.02)
+    found = sf.find_fixed_points(system, (-2, 2), num_starts=64)
+    minima, ring = found.continua
+    assert minima.proved
+    assert set(minima.kinds) == {Kind.attracting}
+    np.testing.assert_allclose(np.linalg.norm(ring.w, axis=1), np.sqrt(0.5), rtol=1e-9)
+    np.testing.assert_allclose(ring.spectrum[:, 0], 1 + 8 * 0.02, rtol=1e-9)
+    assert ring.closed
+    assert not ring.proved
+    assert set(ring.kinds) == {Kind.repelling}
+    assert np.isnan(ring.lr_window).all()
+    assert len(found) == 1
+    assert "could not be followed" not in str(found)

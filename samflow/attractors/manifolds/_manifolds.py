@@ -135,7 +135,8 @@ def _arm(
     if isinstance(system, AbstractFlow):
         return _solution(system, saddle, offset, value, limits, extent)
     once: AbstractMap = Twice(system) if value < 0 else system
-    rate = abs(np.log(abs(value))) * (2 if value < 0 else 1)
+    with np.errstate(divide="ignore"):  # a multiplier of 0: one step is the whole arm
+        rate = abs(np.log(abs(value))) * (2 if value < 0 else 1)
     across = np.log(1 / _BESIDE) / rate
     images = min(_SAME * int(np.ceil(_GROWN * across / _SAME + 0.1)), _MOST_IMAGES)
     z = jnp.asarray(saddle)

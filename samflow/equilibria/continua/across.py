@@ -22,6 +22,9 @@ from samflow.theory.windows import Event, Window
 
 _NEUTRAL = 1e-9
 """A multiplier this near to the unit circle counts as on it; an eigenvalue relative to the norm."""
+_CRITICAL = 1e-5
+"""Gradients count as 0 up to this part of what the Hessian makes over the size of a continuum: a
+degenerate zero is found to a root of the rounding error. At hallucinated points it is about 1."""
 _BATCH = 32
 
 
@@ -32,12 +35,15 @@ class Across(NamedTuple):
         curvature: eigenvalues of the Hessian there, ascending; NaN without a loss.
         spectrum: multipliers or eigenvalues, largest first; NaN without a Jacobian.
         kind: by these.
+        critical: whether the loss has no gradient there; where it has one, the fixed point is
+            hallucinated, and what holds at critical points does not.
 
     """
 
     curvature: np.ndarray
     spectrum: np.ndarray
     kind: Kind
+    critical: bool
 
 
 _UNKNOWN = (float("nan"), float("nan"))
@@ -62,22 +68,32 @@ def across(
     count, dimension, n = tangents.shape
     normals = np.array([_complement(frame, n) for frame in tangents])  # (k, n, n − d)
     curvature = np.full((count, n - dimension), np.nan)
+    critical = False
     if loss is not None:
         hessians = hessians_at(loss, points)
         reduced = np.einsum("kia,kij,kjb->kab", normals, hessians, normals)
         finite = np.isfinite(reduced).all(axis=(1, 2))
         curvature[finite] = np.linalg.eigvalsh(reduced[finite])
-    if isinstance(system, (Map, Flow)) and is_normalised(system.rule):
+        critical = _are_critical(loss, points, hessians)
+    if critical and isinstance(system, (Map, Flow)) and is_normalised(system.rule):
         nothing = np.full(system.state_dim - dimension, np.nan + 0j)
-        return [Across(c, nothing, _without_jacobian(system, c)) for c in curvature]
-    if _in_closed_form(system):
+        return [Across(c, nothing, _without_jacobian(system, c), critical) for c in curvature]
+    if critical and _in_closed_form(system):
         spectra = [_closed_form(system, c) for c in curvature]
     else:
         jacobians = _batched(_jacobians, system, points)
         spectra = [_reduced(system, a, q) for a, q in zip(jacobians, tangents, strict=True)]
     return [
-        Across(c, s, _kind(system, s, neutral)) for c, s in zip(curvature, spectra, strict=True)
+        Across(c, s, _kind(system, s, neutral), critical)
+        for c, s in zip(curvature, spectra, strict=True)
     ]
+
+
+def _are_critical(loss: Any, points: np.ndarray, hessians: np.ndarray) -> bool:
+    """Say whether all points of a continuum are critical."""
+    size = max(float(np.ptp(points, axis=0).max()), float(np.abs(points).max())) or np.inf
+    gradients = np.linalg.norm(_batched(_gradients, loss, points), axis=1)
+    return not (gradients > _CRITICAL * size * np.linalg.norm(hessians, axis=(1, 2)).max()).any()
 
 
 def hessians_at(loss: Any, points: np.ndarray) -> np.ndarray:
@@ -163,11 +179,14 @@ def _without_jacobian(system: Map | Flow, curvature: np.ndarray) -> Kind:
     return Kind.cycle if theory.stable_cycles(curvature.tolist(), **step) else Kind.undefined
 
 
-def windows(system: AbstractSystem, curvature: np.ndarray) -> tuple[tuple[float, float], ...]:
+def windows(system: AbstractSystem, seen: Across) -> tuple[tuple[float, float], ...]:
     """Return the windows in lr and rho: of attraction across, or of what holds SAM by a cycle.
 
-    NaN where they are not known.
+    NaN where they are not known, as at hallucinated points.
     """
+    curvature = seen.curvature
+    if not seen.critical:
+        return _UNKNOWN, _UNKNOWN
     if not isinstance(system, (Map, Flow)) or not np.isfinite(curvature).all():
         return _UNKNOWN, _UNKNOWN
     if getattr(system, "weight_decay", None) is not None or not len(curvature):
@@ -220,6 +239,11 @@ def _batched(program: Any, owner: Any, points: np.ndarray) -> np.ndarray:
 @eqx.filter_jit
 def _hessians(loss: Any, points: Array) -> Array:
     return jax.vmap(loss.hessian)(points)
+
+
+@eqx.filter_jit
+def _gradients(loss: Any, points: Array) -> Array:
+    return jax.vmap(loss.gradient)(points)
 
 
 @eqx.filter_jit

@@ -73,7 +73,7 @@ def continuum(system: AbstractSystem, geometry: Geometry, about: About) -> Conti
     loss: Any = getattr(system, "loss", None)
     middle = len(w) // 2
     value = float(loss(w[middle])) if loss is not None else float("nan")
-    edges = [windows(system, one.curvature) for one in seen]
+    edges = [windows(system, one) for one in seen]
     return Continuum(
         dimension=geometry.dimension,
         w=w,
