@@ -95,7 +95,7 @@ COSTS = {
     "valley-phases": 2.5,
     "valley-drift": 1.5,
     "asymmetric-valley": 1.5,
-    "central-flows": 5.0,
+    "central-flows": 6.0,
     "interpolation": 3.0,
     "digits-phases": 15.0,
     "digits-noise": 8.0,

@@ -159,9 +159,6 @@ def find_cycles(
     and its period (multiple shooting). In three dimensions and more, cycles that neither attract
     nor repel are found only where orbits come by.
 
-    >>> oscillator = sf.FunctionFlow(lambda z: (z[1], (1 - z[0] ** 2) * z[1] - z[0]), dim=2)
-    >>> print(find_cycles(oscillator, (-4, 4)))                          # van der Pol
-    1 limit cycle (from orbits, more may exist): 1 attracting; period 6.663287
     >>> print(find_cycles(sf.Flow(sf.losses.beale(), sf.GD())))
     no limit cycles: the loss falls along every solution of its gradient flow that is not at rest.
 

@@ -73,7 +73,7 @@ def gather(
     field = sample_field(system, box)
     sides = _checks.box("box", box, 2)
     if not isinstance(basins, bool):
-        basins = _basins.on_grid(basins, "basins")
+        basins, _ = _basins.loaded(basins, "basins")
         _check_system(system, basins, "basins")
     curves = () if isinstance(manifolds, bool) else _manifolds.listed(manifolds, "manifolds")
     for each in curves:

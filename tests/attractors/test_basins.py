@@ -9,6 +9,7 @@ from samflow import Kind
 from samflow._checks import ArgumentError
 from samflow.attractors import Ending, basins, boundary
 from samflow.attractors.basins import label
+from tests.tiers import slow
 
 QUARTIC = sf.loss("x**2/2 - y**2/2 + y**4/4")
 BOX = [(-2.0, 2.0)] * 2
@@ -100,7 +101,7 @@ def test_usam_on_the_quartic_at_several_rho(rho, lr, number, periods):
     assert {int(k) for k in found.labels} <= {*range(number), int(Ending.diverged)}
 
 
-@pytest.mark.parametrize("lr", [1e-3, 0.05, 0.9, 1.0])
+@pytest.mark.parametrize("lr", [slow(1e-3), 0.05, slow(0.9), 1.0])
 def test_what_holds_sam_is_proved_and_is_what_classify_says(lr):
     """The minima and, up to lr < 1, the saddle: orbits are captured where a trap is proved."""
     system = sf.Map(QUARTIC, sf.SAM(rho=0.1), lr=lr)

@@ -66,10 +66,52 @@ def test_separatrix_of_a_double_well():
     np.testing.assert_allclose(found.spectrum, [0.8, 1.2], atol=1e-12)
 
 
+def distances(points, line):
+    """Distances of points from the line through others."""
+    begin, along = line[:-1], np.diff(line, axis=0)
+    size = np.maximum((along**2).sum(axis=1), 1e-300)
+    away = points[:, None] - begin
+    share = np.clip((away * along).sum(axis=2) / size, 0, 1)
+    return np.linalg.norm(away - share[..., None] * along, axis=2).min(axis=1)
+
+
+def test_the_unstable_curve_of_henons_map_against_numpy():
+    """4001 points beside the saddle, 36 steps by NumPy: the stated error bounds the distance."""
+    x = (np.sqrt(0.7**2 + 4 * 1.4) - 0.7) / 2.8  # 1.4 x² + 0.7 x = 1
+    saddle = np.array([x, 0.3 * x])
+
+    def henon(z):
+        return 1 - 1.4 * z[0] ** 2 + z[1], 0.3 * z[0]
+
+    system = sf.FunctionMap(henon, dim=2, name="henon", elementwise=True)
+    found = manifolds(system, saddle, [(-1.5, 1.5), (-0.5, 0.5)], length=6.0, spacing=0.02)
+    np.testing.assert_allclose(found.spectrum, [0.155946, -1.923739], atol=1e-6)  # known-answers
+    direction = np.array([found.spectrum[1], 0.3])
+    for arm in found.unstable:
+        sign = np.sign((arm.points[1] - saddle)[0]) * np.sign(direction[0])
+        shares = np.linspace(1, found.spectrum[1] ** 2, 4001)[:, None]
+        z = (saddle + 1e-7 * sign * shares * direction).T
+        curve = []
+        for step in range(36):
+            z = np.array(henon(z))
+            curve += [z.T] if step % 2 else []
+        curve = np.concatenate(curve)
+        length = np.cumsum(np.linalg.norm(np.diff(curve, axis=0), axis=1))
+        curve = curve[: np.searchsorted(length, 5.9)]
+        assert distances(curve[::60], arm.points).max() <= arm.error < 0.02
+        # The points themselves lie on the curve; a line through every fourth of NumPy's is off by
+        # 1.5e-5 where these are farthest apart.
+        assert distances(arm.points[1:-20:5], curve[::4]).max() < 5e-5
+
+
 @pytest.mark.slow
-def test_orbits_part_at_the_stable_curve_of_beales_saddle():
-    """GD's separatrix: starts on its two sides go to the minimum, or away."""
-    system = sf.Map(sf.losses.beale(), sf.GD(), lr=1e-3)
+@pytest.mark.parametrize("rule", [sf.GD(), sf.USAM(rho=0.02)])
+def test_orbits_part_at_the_stable_curve_of_beales_saddle(rule):
+    """Starts on the two sides of the separatrix go to the minimum, or away.
+
+    USAM's is a saddle below rho = 4/111, from where on it attracts.
+    """
+    system = sf.Map(sf.losses.beale(), rule, lr=1e-3)
     found = manifolds(system, [0.0, 1.0], [(-2.0, 2.0), (0.0, 2.0)])
     arm = found.stable[0].points
     i = len(arm) // 2
@@ -97,7 +139,7 @@ def test_what_has_no_curves_is_refused():
     minimum = sf.Map(sf.losses.beale(), sf.GD(), lr=1e-3)
     with pytest.raises(ArgumentError, match="must be a saddle"):
         manifolds(minimum, [3.0, 0.5], BOX)
-    with pytest.raises(ArgumentError, match="must be a saddle"):
+    with pytest.raises(ArgumentError, match=r"with a Jacobian, but is .*no Jacobian"):
         manifolds(sf.Map(sf.losses.beale(), sf.SAM(rho=0.05), lr=1e-3), [0.0, 1.0], BOX)
     with pytest.raises(ArgumentError, match="two weights and no momentum"):
         manifolds(sf.Map(sf.losses.beale(), sf.GD(), lr=1e-3, momentum=0.9), [0.0, 1.0], BOX)

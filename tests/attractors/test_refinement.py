@@ -67,6 +67,7 @@ def test_refined_basins_are_those_of_the_whole_grid(lr):
     assert whole.refinement is None
 
 
+@pytest.mark.slow
 def test_a_fractal_boundary_loses_as_many_cells_as_are_said():
     def henon(z):
         return 1 - 1.4 * z[0] ** 2 + z[1], 0.3 * z[0]

@@ -98,9 +98,14 @@ def test_the_threshold_of_usam_on_the_quartic():
         assert found.coefficient == coefficient
         assert found.direction == (0.0, 1.0)
         assert found.evidence is Verdict.proved
+
+
+@pytest.mark.slow
+def test_the_pitchfork_of_continuation_has_the_same_coefficient():
+    quartic = sf.losses.quartic()
     branch = sf.continue_branch(sf.Flow(quartic, sf.USAM(rho=0.8)), [0.0, 0.0], "rho", (0.5, 1.5))
     (pitchfork,) = branch.of(Bifurcation.pitchfork)
-    assert pitchfork.coefficient == pytest.approx(coefficient / 0.125, rel=1e-6)
+    assert pitchfork.coefficient == pytest.approx(1.0, rel=1e-6)  # dy/dt = y³ at ρ = 1
 
 
 @pytest.mark.parametrize(

@@ -48,11 +48,13 @@ def test_the_return_map_of_a_normal_form():
         assert float(u[0]) == pytest.approx(radius_after(r), abs=1e-9)
         assert float(time) == pytest.approx(2 * np.pi, abs=1e-9)
         assert float(slope[0, 0]) == pytest.approx(slope_after(r), rel=1e-7)
+    assert at(jnp.array([0.0]))[2] == Status.no_return  # at rest
     z = returns.embed(jnp.array([0.7]))
     assert float(DIAGONAL.height(z)) == pytest.approx(0, abs=1e-15)
     assert float(returns.project(z)[0]) == pytest.approx(0.7, abs=1e-15)
 
 
+@pytest.mark.slow
 def test_crossings():
     """The angle grows by 1: every half turn in both directions, each turn in one."""
     for direction, first in ((1, 1.75), (-1, 0.75), (0, 0.75)):
@@ -70,6 +72,7 @@ def decaying(z, speed):
     return jnp.array([-z[0], speed * jnp.ones_like(z[1]) - z[1]])
 
 
+@pytest.mark.slow
 def test_orbits_that_do_not_come_back():
     """ẋ = −x: one that comes to rest, and one that crosses once and never again."""
     flow = sf.FunctionFlow(Partial(decaying, speed=1.0), dim=2)

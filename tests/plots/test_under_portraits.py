@@ -189,8 +189,24 @@ def test_curves_and_basins_alone(gd):
     (ax,) = plots.basins(found, separatrices=curves).axes
     assert len(lines(ax, _STABLE)) == 2
     assert not lines(ax, _UNSTABLE)
-    dots = [line.get_xydata()[0] for line in ax.lines if line.get_marker() == "."]
+    dots = [points[0] for points in lines(ax, "attractor")]
     assert sorted(map(tuple, np.round(dots, 6))) == [(0, -1), (0, 1)]
+
+
+def test_a_plane_through_three_weights_has_the_names_of_the_weights_that_vary():
+    loss = sf.loss("x**2/2 + y**2/2 - z**2/2 + z**4/4")
+    box = [(-2.0, 2.0), 0.5, (-2.0, 2.0)]
+    found = sf.basins(sf.Map(loss, sf.GD(), lr=0.2), box, 8)
+    (ax,) = plots.basins(found).axes
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("$w_1$", "$w_3$")
+    above = found.starts[:, 2].reshape(8, 8) > 0
+    assert len(np.unique(pixels(ax)[above], axis=0)) == 1
+    assert (pixels(ax)[above][0] != pixels(ax)[~above][0]).any()
+    dots = np.concatenate(lines(ax, "attractor"))
+    assert np.sort(dots[:, 1]) == pytest.approx([-1, 1], abs=1e-6)  # z = ±1, projected
+    assert "attractors (projected)" in ax.get_legend_handles_labels()[1]
+    with pytest.raises(ArgumentError, match="must be of the system"):
+        plots.portrait(sf.Map(LOSS, sf.GD(), lr=0.2), BOX, basins=found)
 
 
 def test_records_of_another_system_are_refused(gd):

@@ -32,6 +32,7 @@ def standard(kick):
     return sf.FunctionMap(leaf, dim=2, elementwise=True, angles=((-PI, PI), (-PI, PI)))
 
 
+@pytest.mark.slow
 def test_a_pendulum_rests_at_two_points():
     """Below and above, each once, wherever the box begins; without angles 0, ±π and no end."""
     below = sf.find_fixed_points(PENDULUM, [(-PI, PI), (-3, 3)], num_starts=24)
@@ -68,6 +69,7 @@ def test_images_keep_to_their_ranges():
     )
 
 
+@pytest.mark.slow
 def test_a_solution_keeps_its_turns():
     """Over the top: the angle grows by 2π and comes to rest; `wrapped` brings it back."""
     path = sf.integrate(PENDULUM, [0.0, 2.5], t1=60.0, escape_radius=5.0)

@@ -173,7 +173,7 @@ def _error(images: np.ndarray, made: np.ndarray, wanted: np.ndarray, used: int) 
 
 
 def _arm(curve: _Curve, error: float, end: End, limits: Limits) -> Arm:
-    """Return the arm, thinned; what that moves the line counts as error."""
+    """Return the arm, thinned; what that moves the line is added to its error."""
     kept = _kept(curve.points, limits)
     points = curve.points[kept]
     piece = np.clip(np.searchsorted(kept, np.arange(len(curve.points)), "right") - 1, 0, None)
@@ -181,7 +181,7 @@ def _arm(curve: _Curve, error: float, end: End, limits: Limits) -> Arm:
     left, chord = points[piece], (points[1:] - points[:-1])[piece]
     share = ((curve.points - left) * chord).sum(axis=1) / np.maximum((chord**2).sum(axis=1), 1e-300)
     gaps = np.linalg.norm(curve.points - left - np.clip(share, 0, 1)[:, None] * chord, axis=1)
-    return Arm(points, float(max(error, gaps.max())), end)
+    return Arm(points, float(error + gaps.max()), end)
 
 
 def _kept(points: np.ndarray, limits: Limits) -> np.ndarray:

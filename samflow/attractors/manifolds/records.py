@@ -26,7 +26,9 @@ class Arm(eqx.Module):
 
     Attributes:
         points: shape (points, 2).
-        error: largest distance of a point that the last refinement put in from the line before.
+        error: largest distance of a point that the last refinement put in from the line before; of
+            a map with what leaving out points on nearly straight parts moved the line. Where the
+            curve is resolved, the line through `points` is nearer to it than this.
         end: why it ends.
 
     """

@@ -28,7 +28,7 @@ _ON = 1e-9
 _BRACKET = 1e-5
 """How far the bisection goes, in units of the step; Newton's method squares what is left."""
 _NEWTON = 4
-_FAR = 1e200
+FAR = 1e200
 """The distance of the next plane where there is one only."""
 
 
@@ -99,7 +99,7 @@ def check_section(flow: AbstractFlow, section: Any) -> float:
             "Argument `section` must lie across one angle or across none, but its normal has an "
             "angle and another coordinate."
         )
-    return turned[0][1] - turned[0][0] if turned else _FAR
+    return turned[0][1] - turned[0][0] if turned else FAR
 
 
 class Crossing(NamedTuple):
@@ -143,10 +143,10 @@ def next_crossing(
 
     """
     span = jnp.asarray(max_time, float)
-    fixed = _fixed((flow, section, z, span, solver))
-    side, begins = _locate(*fixed, spacing)
+    flow_, section_, z_, span_, solver_ = _fixed((flow, section, z, span, solver))
+    side, begins = _locate(flow_, section_, z_, span_, solver_, spacing)
     found = begins.status == Status.reached_end
-    time = _bracket(*fixed[:2], begins, fixed[3], side * spacing)
+    time = _bracket(flow_, section_, begins, span_, side * spacing)
     time = lax.stop_gradient(jnp.where(found, time, 0.0))
     near = advance(flow, z, 0.0, time, solver)
     made, late = _settle(flow, section, near.z, side * spacing)
@@ -232,7 +232,7 @@ def _bracket(
     field = _scaled(flow, span)
 
     def above(share: Array, _: None = None) -> Array:
-        made, _ = runge_kutta.step(field, begins.s, share * begins.h, begins.z[None])
+        made = runge_kutta.step(field, begins.s, share * begins.h, begins.z[None])[0]
         return rises * (section.height(made[0]) - plane)
 
     rises = jnp.sign(section.height(begins.after) - section.height(begins.z))
@@ -256,8 +256,8 @@ def _settle(flow: AbstractFlow, section: Section, z: Array, plane: Array) -> tup
     By a step of the solver of just that time. Each iteration of Newton's method also doubles the
     number of derivatives that are right.
     """
-    field = _scaled(flow, jnp.ones(()))
-    late, made = jnp.zeros(()), z
+    field, made = _scaled(flow, jnp.ones(())), z
+    late = jnp.zeros(())
     for _ in range(_NEWTON):
         late = late - (section.height(made) - plane) / section.rise(flow.velocity(made))
         made = runge_kutta.step(field, 0.0, late, z[None])[0][0]
