@@ -81,6 +81,7 @@ def test_misuse(more, words, capsys, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_an_interrupt_says_what_is_there_and_the_same_command_goes_on(tmp_path):
     store = tmp_path / "b.zarr"
     command = [*BASINS, "--resolution", "300", "--store", str(store), "--chunk-cells", "300"]
