@@ -60,7 +60,7 @@ def _sides(loss: str, rule: str, points: int, steps: int) -> tuple[Any, ...]:
 
     import samflow as sf
     from samflow.orbits import _gpu
-    from samflow.orbits._iterate import MapSettings, run_map
+    from samflow.orbits._iterate import LOOP, MapSettings, run_map
     from samflow.systems.leaves import Varied
 
     system = sf.Map(sf.losses.ZOO[loss](), sf.rule(rule, rho=ensembles.RHO), lr=ensembles.LR)
@@ -68,7 +68,7 @@ def _sides(loss: str, rule: str, points: int, steps: int) -> tuple[Any, ...]:
     starts = jnp.asarray(np.stack(ensembles.starts(loss, points), axis=1))
     settings = jax.tree.map(jnp.asarray, MapSettings(steps, steps, 50, 0.0, 1e6, 0))
     given = (settings, 2, Varied())
-    kernel = jax.jit(lambda z: _gpu.run_blocks(system, z, *given, interpret=not compiled))
+    kernel = jax.jit(lambda z: _gpu.run_blocks(LOOP, system, z, *given, interpret=not compiled))
     usual = lambda z: run_map(system, z, *given)  # noqa: E731
     # Without samflow's checks: what a program gets that writes the loop down.
     step = lambda _, z: jax.vmap(system.step)(z)  # noqa: E731

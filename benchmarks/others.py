@@ -22,7 +22,7 @@ _END = 50.0
 
 def numba_ensemble(x: np.ndarray, y: np.ndarray, steps: int) -> Run:
     """Return numba's loop over blocks of 64 points."""
-    import numba
+    import numba  # pyright: ignore[reportMissingImports]
 
     @numba.njit(fastmath=True)
     def run(x: np.ndarray, y: np.ndarray, steps: int, rho: float, lr: float) -> None:
@@ -43,8 +43,8 @@ def numba_ensemble(x: np.ndarray, y: np.ndarray, steps: int) -> Run:
 
 def pynamicalsys_ensemble(x: np.ndarray, y: np.ndarray, steps: int) -> Run:
     """Return the run of a map of one's own, compiled by numba, one point after another."""
-    import numba
-    from pynamicalsys import DiscreteDynamicalSystem
+    import numba  # pyright: ignore[reportMissingImports]
+    from pynamicalsys import DiscreteDynamicalSystem  # pyright: ignore[reportMissingImports]
 
     rho, lr = ensembles.RHO, ensembles.LR
 
@@ -60,7 +60,7 @@ def pynamicalsys_ensemble(x: np.ndarray, y: np.ndarray, steps: int) -> Run:
 
 def pynamicalsys_exponents(steps: int) -> Run:
     """Return the run of the library's own Hénon map."""
-    from pynamicalsys import DiscreteDynamicalSystem
+    from pynamicalsys import DiscreteDynamicalSystem  # pyright: ignore[reportMissingImports]
 
     system = DiscreteDynamicalSystem(model="henon map")
     return lambda: system.lyapunov([0.1, 0.1], steps, parameters=[1.4, 0.3])

@@ -18,7 +18,6 @@ from jax.experimental.pallas import triton
 from jaxtyping import Array
 
 from samflow._components import Components
-from samflow.orbits._iterate import MapSettings, advance, begin, functions_of, until_of
 from samflow.orbits.blocks import on_components, select
 from samflow.systems.base import AbstractMap
 from samflow.systems.leaves import Varied
@@ -57,15 +56,20 @@ def _works() -> bool:
 
 
 def run_blocks(
+    loop: tuple[Any, ...],
     system: AbstractMap,
     z0: Array,
-    settings: MapSettings,
+    settings: Any,
     kept: int,
     varied: Varied,
     *,
     interpret: bool = False,
 ) -> tuple[Array, ...]:
-    """Iterate states (N, state): what `samflow.orbits._iterate.run_map` returns."""
+    """Iterate states (N, state) by the functions of `loop`, `samflow.orbits._iterate.LOOP`.
+
+    What is returned is as of `run_map` there, with −1 for the status of an orbit that still runs.
+    """
+    functions_of, begin, until_of, advance = loop
     members, dim = z0.shape
     padding = -members % _BLOCK
     rows = members + padding

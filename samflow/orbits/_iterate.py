@@ -243,7 +243,7 @@ def run_map(
         from samflow.orbits import _gpu  # Pallas: who has no GPU need not wait
 
         if _gpu.can_run(system):
-            return _named(*_gpu.run_blocks(system, z0, settings, kept, varied))
+            return _named(*_gpu.run_blocks(LOOP, system, z0, settings, kept, varied))
     return _named(*over_blocks(run, z0, _BLOCK, varied.values, devices))
 
 
@@ -384,3 +384,7 @@ def _stop(carry: _Carry, where: Any, status: Any, final: Any, step: Any) -> _Car
         stopped_at=jnp.where(now, step, carry.stopped_at),
         final=select(now, final, carry.final),
     )
+
+
+LOOP = functions_of, begin, until_of, advance
+"""The loop over a block, which a kernel for a GPU has too."""

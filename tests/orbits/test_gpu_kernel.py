@@ -9,7 +9,7 @@ import samflow as sf
 from samflow import _kernel
 from samflow._status import Status
 from samflow.orbits import _gpu, blocks
-from samflow.orbits._iterate import MapSettings, run_map
+from samflow.orbits._iterate import LOOP, MapSettings, run_map
 from samflow.systems.leaves import Varied, find_leaf
 
 STARTS = np.random.default_rng(0).uniform(-1.5, 1.5, (150, 2))
@@ -23,7 +23,7 @@ def test_the_interpreted_kernel_is_that_of_the_cpu():
     settings = jax.tree.map(jnp.asarray, MapSettings(100, 30, 50, 0.0, 1e3, 0))
     expected = run_map(system, jnp.asarray(STARTS), settings, 4, varied)
     states, final, status, stopped = _gpu.run_blocks(
-        system, jnp.asarray(STARTS), settings, 4, varied, interpret=True
+        LOOP, system, jnp.asarray(STARTS), settings, 4, varied, interpret=True
     )
     status = np.where(status < 0, Status.out_of_steps, status)
     np.testing.assert_array_equal(status, expected[2])
@@ -46,7 +46,7 @@ def test_the_kernel_lowers_for_a_gpu(loss, monkeypatch):
         monkeypatch.setattr(module, "on_cpu", lambda: False)
     system = sf.Map(sf.losses.ZOO[loss](), sf.SAM(rho=0.05), lr=0.1)
     settings = jax.tree.map(jnp.asarray, MapSettings(100, 30, 50, 0.0, 1e3, 0))
-    run = jax.jit(lambda z: _gpu.run_blocks(system, z, settings, 4, Varied()))
+    run = jax.jit(lambda z: _gpu.run_blocks(LOOP, system, z, settings, 4, Varied()))
     lowered = run.trace(jnp.asarray(STARTS)).lower(lowering_platforms=("cuda",)).as_text()
     assert lowered.count("triton") == 1
     assert "stablehlo.while" not in lowered
