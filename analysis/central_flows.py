@@ -30,6 +30,9 @@ _STEPS, _EVERY = 1000, 5
 _WINDOW = 500
 """The last steps of a run, over which averages are compared: several bursts."""
 
+_BURSTING = {"heavy ball"}
+"""Whose bursts are too few in the window to average the loss over: Proposition C5 says why."""
+
 _LEADING = 3
 """How many eigenvalues of the Hessian are followed along the runs."""
 
@@ -45,7 +48,7 @@ class Case(NamedTuple):
 
 CASES = {
     "GD": Case(lambda: sf.GD(), 0.16, None, 7),
-    "heavy ball": Case(lambda: sf.GD(), 0.19, 0.5, 7),
+    "heavy ball": Case(lambda: sf.GD(), 0.18, 0.3, 7),
     "USAM": Case(lambda: sf.USAM(rho=0.02), 0.12, None, 5),
     "SAM": Case(lambda: sf.SAM(rho=0.02), 0.12, None, 2),
 }
@@ -91,7 +94,6 @@ class Network(NamedTuple):
         at_mean: the loss at the flow's point.
         distance: of the run's average from the flow.
         plain_distance: of the same from the rule's flow ẇ = −d(w).
-        flow: what the flow says of itself.
 
     """
 
@@ -105,7 +107,6 @@ class Network(NamedTuple):
     at_mean: np.ndarray
     distance: np.ndarray
     plain_distance: np.ndarray
-    flow: str
 
 
 class Record(NamedTuple):
@@ -235,8 +236,7 @@ def _network_claims(name: str, network: Network) -> list[Claim]:
     predicted, measured = ((each * tied).sum(1) / tied.sum(1) for each in (of_flow, of_run))
     gained = (network.loss - network.at_mean)[last]
     wanted = (network.predicted - network.at_mean)[last]
-    nearer = network.distance[last], network.plain_distance[last]
-    return [
+    claims = [
         _study.sampled(
             f"{name}: sharpness",
             f"{lasting} the mean of the leading eigenvalues of the Hessian that the flow holds "
@@ -244,32 +244,36 @@ def _network_claims(name: str, network: Network) -> list[Claim]:
             predicted=float(predicted.mean()),
             measured=float(measured.mean()),
             error=_error(measured - predicted),
-            bias=0.01 * float(predicted.mean()),
-            reason=f"{sampling}; 1 % for what the flow leaves out. The largest alone is larger in "
-            "the mean, as the largest of several that fluctuate",
-            source=_COHEN if name == "GD" else None,
-        ),
-        _study.sampled(
-            f"{name}: loss",
-            f"{lasting} the loss exceeds the loss at the average by the predicted ½⟨H, Σ⟩",
-            predicted=float(wanted.mean()),
-            measured=float(gained.mean()),
-            error=_error(gained - wanted),
-            reason=sampling,
+            bias=_LEFT_OUT * float(predicted.mean()),
+            reason=f"{sampling}; {100 * _LEFT_OUT:g} % for what the flow leaves out, as the change "
+            "of H within an oscillation. The largest eigenvalue alone is larger in the mean, as "
+            "the largest of several that fluctuate",
             source=_COHEN if name == "GD" else None,
         ),
         _study.below(
             f"{name}: distance",
-            f"{lasting} the largest distance of its average from the central flow, over the least "
-            "from the flow of the rule alone",
-            bound=1.0,
-            measured=float(nearer[0].max() / nearer[1].min()),
-            reason="a strict inequality",
+            f"{lasting} the mean distance of its average from the central flow, over that from the "
+            "flow of the rule alone",
+            bound=0.5,
+            measured=float(network.distance[last].mean() / network.plain_distance[last].mean()),
+            reason="nearer by half at least",
         ),
     ]
+    if name in _BURSTING:
+        return claims
+    loss = _study.sampled(
+        f"{name}: loss",
+        f"{lasting} the loss exceeds the loss at the average by the predicted ½⟨H, Σ⟩",
+        predicted=float(wanted.mean()),
+        measured=float(gained.mean()),
+        error=_error(gained - wanted),
+        reason=sampling,
+        source=_COHEN if name == "GD" else None,
+    )
+    return [*claims, loss]
 
 
-_TIED = 0.02
+_TIED, _LEFT_OUT = 0.02, 0.03
 _BATCHES = 6
 
 
@@ -284,9 +288,9 @@ def _toy(toy: Any) -> Toy:
     x = math.sqrt(edge - 1)
     variance = 2 * _EPS / ((1 + _RHO * edge) ** 2 * 2 * x)
     system = sf.Map(toy, sf.USAM(rho=_RHO), lr=_LR)
-    flow = sf.central_flow(system, [x - 0.005, 0.0], num_steps=200, keep_every=200)
+    flow = sf.central_flow(system, [x - 0.002, 0.0], num_steps=100, keep_every=100)
     start = [x, math.sqrt(variance)]
-    run = np.asarray(sf.iterate(system, start, num_steps=2 * _DAMPED, keep_every=1).w)[_DAMPED:]
+    run = np.asarray(sf.iterate(system, start, num_steps=_DAMPED, keep_every=1).w)[_DAMPED // 2 :]
     return Toy(
         edge=edge,
         sharpness=(float(flow.sharpness[-1]), float(np.mean(1 + run[:, 0] ** 2))),
@@ -297,7 +301,7 @@ def _toy(toy: Any) -> Toy:
 def _growth(toy: Any, lr: float) -> tuple[float, float]:
     """Return the growth of deviations from the edge, by the flow and measured."""
     x = math.sqrt(2 / lr - 1)
-    system = sf.Map(toy, sf.GD(), lr=lr)
+    system = sf.Map(toy, sf.USAM(rho=0.0), lr=lr)  # GD, by the program that USAM has
     flow = sf.central_flow(system, [x, 0.0], num_steps=12, keep_every=12)
     start = [x - 1e-4, math.sqrt(_EPS / x)]
     run = np.asarray(sf.iterate(system, start, num_steps=_DAMPED, keep_every=1).w)[:, 0]
@@ -306,9 +310,9 @@ def _growth(toy: Any, lr: float) -> tuple[float, float]:
 
 
 def _bursts(toy: Any) -> Path:
-    lr, number = 0.3, 900
+    lr, number = 0.3, 750
     start = math.sqrt(2 / lr - 1) - 0.01
-    system = sf.Map(toy, sf.GD(), lr=lr)
+    system = sf.Map(toy, sf.USAM(rho=0.0), lr=lr)
     flow = sf.central_flow(system, [start, 0.0], num_steps=number, keep_every=10)
     run = sf.iterate(system, [start, 3e-3], num_steps=number, keep_every=10).w
     return Path(np.asarray(flow.steps), 1 + np.asarray(run)[:, 0] ** 2, np.asarray(flow.sharpness))
@@ -333,7 +337,7 @@ def _covariance() -> tuple[np.ndarray, np.ndarray]:
 
 
 def _sam() -> tuple[tuple[float, float, float], Path]:
-    pull, start, number = 5e-3, 0.5, 300
+    pull, start, number = 5e-3, 0.5, 200
     loss = sf.loss(f"(1 + x**2)*(sqrt(1 + y**2) - 1) - {pull}*x")
     system = sf.Map(loss, sf.SAM(rho=_SAM["rho"]), lr=_SAM["lr"])
     flow = sf.central_flow(system, [start, 0.0], num_steps=number, keep_every=10)
@@ -371,7 +375,6 @@ def _network(system: sf.Map, w0: Any, pairs: int, progress: Callable[[str], None
         at_mean=np.asarray(flow.loss),
         distance=np.asarray(flow.distance(run)),
         plain_distance=np.asarray(jnp.linalg.norm(means - plain, axis=1)),
-        flow=str(flow),
     )
 
 

@@ -1,8 +1,10 @@
 /* The peer of benchmarks/ensembles.py: ensembles of maps, written for vectorisation.
-   Blocks of eight points stay in registers for the whole time loop. */
+   Blocks of WIDTH points stay in registers for the whole time loop. */
 #include <math.h>
 
+#ifndef WIDTH
 #define WIDTH 8
+#endif
 typedef double real;
 
 static inline void quartic(real x, real y, real *gx, real *gy) {

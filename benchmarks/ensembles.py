@@ -36,9 +36,9 @@ CASES = [(loss, rule) for loss in ("quartic", "beale") for rule in ("usam", "sam
 Peer = Callable[[str, np.ndarray, np.ndarray, int], tuple[np.ndarray, np.ndarray]]
 
 
-def compile_peer(folder: Path) -> tuple[str, Peer]:
+def compile_peer(folder: Path, *, best: bool = False) -> tuple[str, Peer]:
     """Return the C loop, or NumPy where there is no compiler."""
-    compiled = compile_c(Path(__file__).with_suffix(".c"), folder)
+    compiled = compile_c(Path(__file__).with_suffix(".c"), folder, best=best)
     if compiled is None:
         return "numpy", numpy_peer
     name, library = compiled
@@ -120,7 +120,7 @@ def line(row: dict[str, Any]) -> str:
 
 
 def main(
-    points: Annotated[int, typer.Option(help="Starts; rounded up to a multiple of 8.")] = 40_960,
+    points: Annotated[int, typer.Option(help="Starts; rounded up to a multiple of 64.")] = 40_960,
     steps: Annotated[int, typer.Option(help="Steps of the map.")] = 1000,
     runs: Runs = 7,
     flags: Flags = True,
@@ -128,9 +128,9 @@ def main(
 ) -> None:
     """Print the ratios."""
     set_up(flags)
-    points += -points % 8
+    points += -points % 64
     with tempfile.TemporaryDirectory() as folder:
-        name, peer = compile_peer(Path(folder))
+        name, peer = compile_peer(Path(folder), best=True)
         rows = [measure(peer, loss, rule, points, steps, runs) for loss, rule in CASES]
     header = "case            peer/s  samflow/s  ratio  first call/s  largest difference"
     settings = about(name, flags, points=points, steps=steps)

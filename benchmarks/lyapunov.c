@@ -3,7 +3,9 @@
 #include <math.h>
 
 #define GROUP 64
+#ifndef WIDTH
 #define WIDTH 8
+#endif
 typedef double real;
 
 static inline void henon(real *x, real *y, real j[4], real rho, real lr) {

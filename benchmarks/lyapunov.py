@@ -34,9 +34,9 @@ CASES = ("henon_one", "henon_many", "beale_usam_many")
 Peer = Callable[[str, np.ndarray, int], np.ndarray]
 
 
-def compile_peer(folder: Path) -> tuple[str, Peer]:
+def compile_peer(folder: Path, *, best: bool = False) -> tuple[str, Peer]:
     """Return the C loop, or NumPy where there is no compiler."""
-    compiled = compile_c(Path(__file__).with_suffix(".c"), folder)
+    compiled = compile_c(Path(__file__).with_suffix(".c"), folder, best=best)
     if compiled is None:
         return "numpy", numpy_peer
     name, library = compiled
@@ -144,16 +144,16 @@ def line(row: dict[str, Any]) -> str:
 
 def main(
     steps: Annotated[int, typer.Option(help="Steps of the one orbit; ensembles: 1/1000.")] = 10**6,
-    points: Annotated[int, typer.Option(help="Starts; rounded up to a multiple of 8.")] = 4096,
+    points: Annotated[int, typer.Option(help="Starts; rounded up to a multiple of 64.")] = 4096,
     runs: Runs = 9,
     flags: Flags = True,
     as_json: AsJson = False,
 ) -> None:
     """Print the ratios."""
     set_up(flags)
-    points += -points % 8
+    points += -points % 64
     with tempfile.TemporaryDirectory() as folder:
-        name, peer = compile_peer(Path(folder))
+        name, peer = compile_peer(Path(folder), best=True)
         rows = [measure(peer, case, points, steps, runs) for case in CASES]
     header = (
         "case             peer ns  samflow ns  ratio  first call/s  mean exponents: peer, samflow"

@@ -11,7 +11,10 @@
 #include <stdint.h>
 #include <string.h>
 
-enum { LANES = 64 };
+#ifndef WIDTH
+#define WIDTH 64
+#endif
+enum { LANES = WIDTH };
 
 static const int TURNS[8] = {13, 15, 26, 6, 17, 29, 16, 24};
 

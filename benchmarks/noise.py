@@ -114,7 +114,7 @@ def main(
     peers.set_up(flags)
     paths, steps = paths + -paths % _LANES, steps + -steps % KEEP
     with tempfile.TemporaryDirectory() as folder:
-        compiled = peers.compile_c(Path(__file__).with_suffix(".c"), Path(folder))
+        compiled = peers.compile_c(Path(__file__).with_suffix(".c"), Path(folder), best=True)
         name = compiled[0] if compiled else "numpy"
         rows = [measure(compiled, loss, paths, steps, runs) for loss in STARTS]
     peers.report(

@@ -88,7 +88,9 @@ def _loss(ax: Axes, network: Any, *, first: bool) -> None:
     ax.plot(network.steps, network.loss, **_RUN)
     ax.plot(network.steps, network.predicted, **_FLOW)
     ax.plot(network.steps, network.at_mean, **_POINT)
-    ax.set(yscale="log")
+    settled = network.steps >= 100
+    low, high = (float(f(network.at_mean[settled])) for f in (np.min, np.max))
+    ax.set_ylim(low - 0.1 * (high - low), high + 0.5 * (high - low))
     if first:
         ax.set_ylabel("loss")
 
@@ -116,7 +118,9 @@ def caption(record: Any) -> str:
     )
     if not record.networks:
         return text
-    flows = "; ".join(f"{name}: {network.flow}" for name, network in record.networks.items())
+    most = ", ".join(
+        f"{x.critical.max()} directions of {name}" for name, x in record.networks.items()
+    )
     return (
         f"{text} (c–f) A perceptron on 300 digits, 1,000 full-batch steps: the three largest "
         "eigenvalues of the Hessian at the run's average over two steps, at the central flow, and "
@@ -124,5 +128,5 @@ def caption(record: Any) -> str:
         "grow from rounding. (g–j) The run's loss, averaged over four steps; the loss that the "
         "central flow predicts with the oscillation; the loss at the flow's point. (k–n) Distance "
         "of the run's average from the central flow, and from the rule's flow ẇ = −d(w) (steps of "
-        f"η/8). {flows}. After Cohen et al. (arXiv 2410.24206), who have GD."
+        f"η/8). At once oscillate up to {most}. After Cohen et al. (arXiv 2410.24206), who have GD."
     )

@@ -25,6 +25,9 @@ _HOME = {
     "central_flow": "orbits",
     "integrate": "orbits",
     "iterate": "orbits",
+    "Section": "orbits",
+    "poincare_map": "orbits",
+    "poincare_section": "orbits",
     "stroboscopic_map": "orbits",
     "certify_fixed_points": "proofs",
     "certify_sliding": "proofs",
@@ -100,7 +103,15 @@ if TYPE_CHECKING:
     )
     from samflow.losses import loss
     from samflow.noise import escape_time, mean_square_rate, typical_rate
-    from samflow.orbits import central_flow, integrate, iterate, stroboscopic_map
+    from samflow.orbits import (
+        Section,
+        central_flow,
+        integrate,
+        iterate,
+        poincare_map,
+        poincare_section,
+        stroboscopic_map,
+    )
     from samflow.plots import portrait, portraits
     from samflow.proofs import (
         certify_fixed_points,
@@ -132,6 +143,7 @@ __all__ = [
     "FunctionMap",
     "Kind",
     "Map",
+    "Section",
     "Status",
     "StochasticMap",
     "Verdict",
@@ -164,6 +176,8 @@ __all__ = [
     "open_store",
     "orbits",
     "plots",
+    "poincare_map",
+    "poincare_section",
     "portrait",
     "portraits",
     "proofs",

@@ -96,7 +96,11 @@ def untraced(of: str | None = "") -> Callable[[Callable[_P, _R]], Callable[_P, _
 
 def _holds_traced(structure: Any, depth: int = 3) -> bool:
     """Say whether a number in `structure`, or one that a function in it refers to, is traced."""
-    for leaf in jax.tree.leaves(structure):
+    try:
+        leaves = jax.tree.leaves(structure)
+    except (TypeError, ValueError):  # keys of a user's dict that have no order
+        return False
+    for leaf in leaves:
         if is_traced(leaf):
             return True
         for cell in (getattr(leaf, "__closure__", None) or ()) if depth else ():

@@ -9,12 +9,13 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
+from jax.tree_util import Partial
 
 import samflow as sf
 from samflow._checks import ArgumentError
 
 PAGE = Path(__file__).parents[1] / "docs" / "tour" / "global-dynamics.md"
-WITHOUT_NUMBERS = {"loss", "rule", "load_dataset", "open_store"}
+WITHOUT_NUMBERS = {"loss", "rule", "load_dataset", "open_store", "poincare_map", "stroboscopic_map"}
 """What makes things and has no analysis to do."""
 QUARTIC = sf.loss("x**2/2 - y**2/2 + y**4/4")
 RHO = jnp.array([0.2, 1.5])
@@ -34,10 +35,30 @@ def usam(rho):
     return sf.Map(QUARTIC, sf.USAM(rho=rho), lr=0.1)
 
 
+SECTION = sf.orbits.Section(
+    normal=[0.0, 1.0],  # pyright: ignore[reportArgumentType]
+    point=[0.0, 0.0],  # pyright: ignore[reportArgumentType]
+)
+
+
+def turn(z, a):
+    """A damped rotation."""
+    return jnp.stack([z[1], -z[0] - a * z[1] / 4])
+
+
 RUN = {
     "iterate": lambda s: sf.iterate(s, [0.4, 0.3], num_steps=7).final,
     "integrate": lambda s: sf.integrate(sf.Flow(s.loss, s.rule), [0.4, 0.3], t1=1.0).states,
     "lyapunov_spectrum": lambda s: sf.lyapunov_spectrum(s, [0.4, 0.3], num_steps=7).exponents,
+    "poincare_section": lambda s: (
+        sf.poincare_section(
+            sf.FunctionFlow(Partial(turn, a=s.rule.rho), dim=2),
+            [1.0, 0.5],
+            SECTION,
+            num_crossings=2,
+            max_time=20.0,
+        ).points
+    ),
     "classify": lambda s: {"margin": sf.classify(s, [0.0, 0.0]).margin},
     "conditions": lambda s: str(sf.conditions(s, [0.0, 0.0]).rho_window),
     "find_fixed_points": lambda s: len(sf.find_fixed_points(s, (-2, 2)).w),
@@ -107,6 +128,13 @@ def test_numbers_inside_a_transformation_are_taken():
 
     jax.vmap(also)(RHO)
     assert kinds == [sf.Kind.attracting]
+
+
+def test_a_function_may_hold_anything():
+    """A dict whose keys have no order is no tree of JAX."""
+    held = {1: "a", "b": 2}
+    loss = sf.loss(lambda w: len(held) * w @ w, dim=2)
+    assert sf.classify(sf.Map(loss, sf.GD(), lr=0.1), [0.0, 0.0]).kind is sf.Kind.attracting
 
 
 def test_derivatives_by_a_hyperparameter():

@@ -78,7 +78,9 @@ def orbit_diagram(
             finite or that its constructor refuses, or starts that `iterate` refuses.
 
     """
-    check_system(system, AbstractMap, "Orbits of flows come to rest: see `continue_branch`.")
+    check_system(
+        system, AbstractMap, "Of a flow make one: `sf.stroboscopic_map` or `sf.poincare_map`."
+    )
     leaf = find_leaf(system, parameter)
     before = _checks.count("num_transient", num_transient, minimum=0)
     kept = _checks.count("num_kept", num_kept)

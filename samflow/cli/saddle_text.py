@@ -213,7 +213,7 @@ def _thresholds(point: "SurveyedPoint") -> list[str]:
         f"{behaviour.rule.upper()} {window.describe()}"
         for behaviour in point.behaviours
         for window in (behaviour.rho_window, behaviour.lr_window)
-        if window is not None
+        if window is not None and (window.decided or behaviour.higher is None)
     ]
     beyond: dict[str, list[str]] = {}
     for behaviour in point.behaviours:

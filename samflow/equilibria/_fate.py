@@ -38,10 +38,10 @@ class Fate(AbstractRecord):
     Attributes:
         outcome: the common fate of all starts, or "mixed".
         fates: of each start: "attractor" (came to the point), "slides" (a flow: came to it in
-            finite time and is held), "cycle", "trap" (stays near without period), "elsewhere"
-            (rests near, not at the point), "leaves", "undecided" (it moved still, and where to was
-            not seen), or "undefined" (met another point where the rule is not defined, or
-            overflowed).
+            finite time and is held), "cycle" (of a map), "limit cycle" (of a flow; `find_cycles`
+            gives its period), "trap" (stays near without period), "elsewhere" (rests near, not at
+            the point), "leaves", "undecided" (it moved still, and where to was not seen), or
+            "undefined" (met another point where the rule is not defined, or overflowed).
         period: of the cycle; 0 where there is none.
         nearest: least distance from the point in the last states.
         farthest: largest distance in the last states.
@@ -84,7 +84,8 @@ class Fate(AbstractRecord):
             of = f" of period {', '.join(map(str, periods))}" if name == "cycle" else ""
             parts.append(f"{name}{of} ({many} of {len(self.fates)})")
         text = "; ".join(parts)
-        stayed = np.array([f in ("cycle", "trap", "elsewhere") for f in self.fates])
+        stays = ("cycle", "limit cycle", "trap", "elsewhere")
+        stayed = np.array([f in stays for f in self.fates])
         if stayed.any():
             near, far = self.nearest[stayed].min(), self.farthest[stayed].max()
             text += f", {near:.3g} to {far:.3g} away"

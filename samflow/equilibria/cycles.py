@@ -22,7 +22,7 @@ from samflow.equilibria.stability import EIGENVALUE_ERROR, kind_of
 from samflow.losses.base import AbstractLoss
 from samflow.records import AbstractRecord, Names, Provenance, axes, provenance
 from samflow.systems import AbstractFlow, AbstractMap
-from samflow.systems.angles import rebased, shortest
+from samflow.systems.angles import angles_of, rebased, shortest, unwrapped
 from samflow.systems.base import check_system
 
 _GUESSES = ("random points", "orbits", "their tails", "planes through critical points")
@@ -51,6 +51,8 @@ class Cycles(AbstractRecord):
         kinds: attracting, repelling, saddle or nonhyperbolic, one a cycle; undefined where a
             point has no Jacobian.
         margin: 1 − max |multiplier|, positive exactly where attracting.
+        winding: how many times each coordinate goes around, if it is an angle; else 0. Of a
+            `FunctionMap` it is that of the images that its function returns.
         residual: the largest ‖F(zᵢ) − zᵢ₊₁‖ of each, with a velocity v as the length lr·v.
         error: estimate of how far the largest entry of the points is from the true cycle's.
         status: located, residual too large, or not differentiable, one a cycle.
@@ -71,6 +73,7 @@ class Cycles(AbstractRecord):
         static=True, metadata=axes("cycle", rename={"kinds": "kind"})
     )
     margin: Float[np.ndarray, " cycles"] = eqx.field(metadata=axes("cycle"))
+    winding: Int[np.ndarray, "cycles state"] = eqx.field(metadata=axes("cycle", "state"))
     residual: Float[np.ndarray, " cycles"] = eqx.field(metadata=axes("cycle"))
     error: Float[np.ndarray, " cycles"] = eqx.field(metadata=axes("cycle"))
     status: Int[np.ndarray, " cycles"] = eqx.field(metadata=axes("cycle", words=Status))
@@ -156,9 +159,6 @@ def find_cycles(
     and its period (multiple shooting). In three dimensions and more, cycles that neither attract
     nor repel are found only where orbits come by.
 
-    >>> oscillator = sf.FunctionFlow(lambda z: (z[1], (1 - z[0] ** 2) * z[1] - z[0]), dim=2)
-    >>> print(find_cycles(oscillator, (-4, 4)))                          # van der Pol
-    1 limit cycle (from orbits, more may exist): 1 attracting; period 6.663287
     >>> print(find_cycles(sf.Flow(sf.losses.beale(), sf.GD())))
     no limit cycles: the loss falls along every solution of its gradient flow that is not at rest.
 
@@ -220,7 +220,7 @@ def find_cycles(
     )
     ends = ends._replace(points=rebased(made, ends.points, sides))
     found, note = _select(made, ends, sides, tol, len(guesses) // num_starts)
-    return _record(ends, found, tol, unit, dim, note, box, where)
+    return _record(system, ends, found, tol, unit, note, box, where)
 
 
 def _box(system: Any, box: Any) -> Box:
@@ -333,11 +333,11 @@ def _scale(points: np.ndarray, width: float) -> np.ndarray:
 
 
 def _record(
+    system: AbstractMap,
     ends: Ends,
     found: np.ndarray,
     tol: float,
     unit: np.ndarray,
-    dim: int,
     note: str,
     box: Box,
     where: Provenance,
@@ -364,16 +364,32 @@ def _record(
         multipliers=spectra[order],
         kinds=tuple(kinds[i] for i in order),
         margin=-growth.max(axis=1)[order],
+        winding=_winding(system, points[order] * unit),
         residual=residual[order] * length,
         error=error[order] * length,
         status=status[order],
         period=points.shape[1],
-        dim=dim,
+        dim=system.dim,
         complete=False,
         note=note,
         box=box,
         provenance=where,
     )
+
+
+def _winding(system: AbstractMap, points: np.ndarray) -> np.ndarray:
+    """Return how many times the angles of cycles (cycles, period, state) go around."""
+    angles = angles_of(system)
+    if angles is None or not len(points):
+        return np.zeros((len(points), points.shape[2]), int)
+    lengths = np.array([np.inf if one is None else one[1] - one[0] for one in angles])
+    moved = np.asarray(_images(unwrapped(system), jnp.asarray(points)))
+    return np.rint((moved - np.roll(points, -1, axis=1)).sum(axis=1) / lengths).astype(int)
+
+
+@eqx.filter_jit
+def _images(system: AbstractMap, points: Array) -> Array:
+    return jax.vmap(jax.vmap(system.step))(points)
 
 
 def _canonical(z: np.ndarray) -> np.ndarray:

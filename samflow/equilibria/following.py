@@ -2,7 +2,9 @@
 
 from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
@@ -10,6 +12,8 @@ from samflow._status import Status
 from samflow.equilibria.leaps import can_leap, leap
 from samflow.orbits._integrate import integrate
 from samflow.orbits._iterate import Orbit, iterate
+from samflow.orbits.returns.crossing import FAR, Section, next_crossing
+from samflow.orbits.returns.solver import Solver
 from samflow.systems import AbstractFlow, AbstractMap, AbstractSystem
 
 WINDOW = 256
@@ -35,6 +39,10 @@ _CHANGES = 1.5
 settled."""
 _RTOL, _ATOL = 1e-8, 1e-6
 """Tolerances of a flow's solver: of a step, and in units of the radius of the starts."""
+_COMES_BACK = 1e-5
+"""A solution that comes back so near, relative to its extent, goes around a cycle."""
+_CROSSINGS, _MOST_STEPS = 6, 2000
+"""Crossings of a plane that are looked at, and steps of the solver to each."""
 _PAUSE = 16
 """Between two leaps a flow is followed for this part of its time."""
 
@@ -128,7 +136,10 @@ def follow_flow(
             ends[i] = w[-1]
             if smooth and code in (Status.step_size_vanished, Status.not_finite):
                 code = Status.out_of_steps  # it explodes before the next time kept: leaps go there
-            found.append(_judge_solution(code, w, about))
+            look = _judge_solution(code, w, about)
+            if smooth and code == Status.reached_end and look.seen[0] == UNDECIDED:
+                look = _around(system, w, about, t1) or look
+            found.append(look)
         return ends, found
 
     looks: list[_Look | None] = [None] * len(starts)
@@ -288,6 +299,34 @@ def _settled(distances: np.ndarray, far: float) -> bool:
     """Say whether an orbit went about as far before, from half its way on, as at the end."""
     before = float(distances[len(distances) // 2 :].max())
     return before / _CHANGES <= far <= before * _CHANGES
+
+
+def _around(system: AbstractFlow, w: np.ndarray, about: About, time: float) -> _Look | None:
+    """Say that a solution goes around a cycle, if it comes back to where it ended, or nearly."""
+    gaps = np.asarray(_gaps(system, jnp.asarray(w[-1]), jnp.asarray(time)))
+    late = w[len(w) // 2 :]
+    extent = float(np.linalg.norm(late - late.mean(axis=0), axis=1).max())
+    if not (gaps[np.isfinite(gaps)] <= _COMES_BACK * extent).any():
+        return None
+    away = np.linalg.norm(late - about.w, axis=1)
+    return _Look(("limit cycle", 0, float(away.min()), float(away.max())))
+
+
+@eqx.filter_jit
+def _gaps(system: AbstractFlow, z: Array, time: Array) -> Array:
+    """Return the distances from `z` at which a solution crosses the plane across its field there.
+
+    NaN where it does not come back.
+    """
+    tolerances = jnp.asarray(_RTOL / 10), _RTOL * jnp.linalg.norm(z), jnp.asarray(jnp.inf)
+    solver = Solver(*tolerances, jnp.asarray(_MOST_STEPS))
+    section = Section(system.velocity(z), z)
+
+    def cross(at: Array, _: None) -> tuple[Array, Array]:
+        end = next_crossing(system, section, at, time, solver, FAR).z
+        return end, jnp.linalg.norm(end - z)
+
+    return jax.lax.scan(cross, z, length=_CROSSINGS)[1]
 
 
 def _judge_solution(code: int, w: np.ndarray, about: About) -> _Look:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -17,6 +18,7 @@ from samflow.equilibria._conditions import NEUTRAL
 from samflow.equilibria._fate import fate
 from samflow.equilibria.exact_zeros import enclosed_zero, exact_zero, rounding_of_loss
 from samflow.equilibria.fixed_points import Search, Searched, searched
+from samflow.equilibria.higher import ATTRACTING
 from samflow.equilibria.nonsmooth.arriving import Sliding
 from samflow.equilibria.nonsmooth.flows import proved_flow, undecided
 from samflow.equilibria.saddle_records import (
@@ -30,7 +32,7 @@ from samflow.equilibria.stability import classify, kind_of
 from samflow.losses.base import AbstractLoss
 from samflow.losses.expression import weight_names
 from samflow.proofs._certify import certify_fixed_points
-from samflow.proofs.balls import Span, exact, hull, working_precision
+from samflow.proofs.balls import Ball, Span, exact, hull, working_precision
 from samflow.proofs.certificates import CertifiedPoint
 from samflow.proofs.enclosures import Dynamics, ascent_eigenvalue, kind_of_spectrum, spectrum
 from samflow.proofs.traps import TrapClaim, certify_trap
@@ -38,6 +40,7 @@ from samflow.proofs.windows import lr_window, rho_window
 from samflow.records import provenance
 from samflow.rules import GD, RULES, Ascent, rule
 from samflow.systems import Flow, Map
+from samflow.theory.windows import Window
 
 _PRECISION = 128
 _FOLLOWED = 3
@@ -304,10 +307,6 @@ def _enclosed(system: Map, place: _Place, dynamics: Dynamics) -> Behaviour:
     if kind is None or not sure:
         verdict, growth = Verdict.inconclusive, np.abs(multipliers) - 1
         kind = kind_of(growth, NEUTRAL * max(1.0, abs(multipliers[0])))
-    in_rho = None
-    if system.rule.ascent is Ascent.gradient:
-        in_rho = rho_window(lams, dynamics)
-    in_lr = lr_window(lams, radius, dynamics)
     shown = tuple(Number(z.real, z.imag) for z in multipliers)
     name, nothing = system.rule.name, (None, None, None, None, None)
     higher = None
@@ -317,8 +316,24 @@ def _enclosed(system: Map, place: _Place, dynamics: Dynamics) -> Behaviour:
         state = np.asarray(system.lift(jnp.asarray(place.w)))
         reach = _ROUNDED * max(1.0, float(np.abs(state).max())) if place.exact else 0.0
         higher = higher_order(system, state, reach=reach, order=_ORDER, functions=False)
+    rest = [x for x in lams if 0 not in x]
+    # A proved order along the one flat direction is the same for every rho and lr: Proposition Z5.
+    flat = higher is not None and higher.verdict == ATTRACTING and len(rest) == len(lams) - 1
+    if flat and higher is not None and higher.evidence is Verdict.proved and higher.multiplier == 1:
+        in_rho, in_lr = _windows(system, rest, dynamics)
+        in_rho, in_lr = (w if w is None else replace(w, neutral=1) for w in (in_rho, in_lr))
+    else:
+        in_rho, in_lr = _windows(system, lams, dynamics)
     found = (name, shown, kind, verdict, Status.located, in_rho, in_lr)
     return Behaviour(*found, *nothing, higher)
+
+
+def _windows(system: Map, lams: Sequence[Ball], dynamics: Dynamics) -> tuple[Window | None, Window]:
+    """Return the windows in rho, of USAM, and in lr."""
+    in_rho = None
+    if system.rule.ascent is Ascent.gradient:
+        in_rho = rho_window(list(lams), dynamics)
+    return in_rho, lr_window(list(lams), exact(system.rule.effective_rho()), dynamics)
 
 
 def _computed(system: Map, place: _Place) -> Behaviour:

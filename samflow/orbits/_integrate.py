@@ -4,6 +4,7 @@ import math
 from typing import Any, ClassVar
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
@@ -13,6 +14,7 @@ from samflow._schedule import check_times
 from samflow._status import Status
 from samflow._types import ArrayLike
 from samflow.orbits._iterate import start_states
+from samflow.orbits.blocks import devices_for, gathered
 from samflow.records import AbstractRecord, Names, Provenance, axes, provenance
 from samflow.rules import is_normalised
 from samflow.systems.base import AbstractFlow, check_fixed, check_system
@@ -64,6 +66,7 @@ def integrate(
     max_steps: int = 100_000,
     key: PRNGKeyArray | None = None,
     dt: float | None = None,
+    anywhere: bool = False,
 ) -> Trajectory:
     """Integrate a flow, or a stochastic differential equation, from time t0 to t1.
 
@@ -94,6 +97,8 @@ def integrate(
         dt: largest step of a diffusion; a whole number of steps lies between two times kept. By
             default t1/1000. The error is O(√dt) for a path, O(dt) where σ is constant and for
             expectations.
+        anywhere: take starts outside the loss's domain, too, as a solution of a flow that has left
+            it.
 
     Returns:
         A `Trajectory`. For a normalised rule the arrival has an error of the order of the
@@ -135,9 +140,9 @@ def integrate(
     tolerances = _checks.positive_array("rtol", rtol), _checks.positive_array("atol", atol)
     radius = _checks.positive_array("escape_radius", escape_radius)
     max_steps = _checks.count("max_steps", max_steps)
-    z0 = start_states(system.at(start), w0)
+    z0 = start_states(system.at(start), w0, anywhere=anywhere)
     settings = (check_times(system.schedules, times), *tolerances, radius)
-    solved = solve_flow(system, jnp.atleast_2d(z0), settings, max_steps)
+    solved = _solve(system, jnp.atleast_2d(z0), settings, max_steps)
     states, status, stopped_at, arrived_at = (a[0] if z0.ndim == 1 else a for a in solved)
     begun = {} if _said(t0) == 0 else {"t0": _said(t0)}
     where = provenance(
@@ -204,28 +209,31 @@ def _diffuse(
     return Trajectory(times, states, status, stopped_at, never, where)
 
 
-def solve_flow(
+def _solve(
     system: AbstractFlow, z0: Array, settings: tuple[Array, ...], max_steps: int
 ) -> tuple[Array, ...]:
-    """Return states, status, stopped_at and arrived_at of solutions from states (N, dim).
+    from samflow.orbits import _ensemble_flow, segments  # diffrax: who only iterates need not wait
+    from samflow.orbits.filippov import solution  # likewise
 
-    Args:
-        system: the flow.
-        z0: starts, wherever they are: the loss's domain is not asked for.
-        settings: times at which states are kept, rtol, atol and escape radius.
-        max_steps: number of steps, in each phase, after which the solver gives up.
+    never = jnp.full(z0.shape[0], jnp.inf)
+    begin = settings[0][0]
+    from_zero = segments.SolverSettings(settings[0] - begin, *settings[1:])  # where autonomous
+    if isinstance(system, Flow) and solution.jumps(system):
+        end = solution.follow(system, z0, from_zero, max_steps=max_steps)
+        return end.states, end.status, begin + end.t, begin + end.arrived_at
+    if _ensemble_flow.can_solve(system, z0) and not _is_traced(system, z0, settings):
+        devices = devices_for(z0, _ensemble_flow.PER_DEVICE)
+        most = jnp.asarray(max_steps)
+        solved = _ensemble_flow.flow_ensemble(system, z0, from_zero, most, devices)
+        states, status, stopped_at = gathered(solved, devices)
+        return states, status, begin + stopped_at, never
+    solved = segments.smooth_segments(
+        system, z0, segments.SolverSettings(*settings), max_steps=max_steps
+    )
+    return (*solved, never)
 
-    """
-    from samflow.orbits import segments  # diffrax: those who only iterate need not wait
-    from samflow.orbits.filippov import solution  # diffrax: those who only iterate need not wait
 
-    if not (isinstance(system, Flow) and solution.jumps(system)):
-        solved = segments.smooth_segments(
-            system, z0, segments.SolverSettings(*settings), max_steps=max_steps
-        )
-        return (*solved, jnp.full(z0.shape[0], jnp.inf))
-    times, *rest = settings
-    begin = times[0]  # it is autonomous: its time counts from 0
-    settings = (times - begin, *rest)
-    end = solution.follow(system, z0, segments.SolverSettings(*settings), max_steps=max_steps)
-    return end.states, end.status, begin + end.t, begin + end.arrived_at
+def _is_traced(*trees: Any) -> bool:
+    """Say whether anything is traced: a derivative of a solution is diffrax's."""
+    leaves = (*jax.tree.leaves(trees), jnp.zeros(()))
+    return any(map(_checks.is_traced, leaves))

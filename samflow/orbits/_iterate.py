@@ -96,6 +96,7 @@ def iterate(
     escape_radius: float = 1e6,
     check_every: int = 50,
     first_step: int = 0,
+    anywhere: bool = False,
 ) -> Orbit:
     """Iterate a map from weights (velocity 0) or full states, one start or an ensemble.
 
@@ -115,6 +116,7 @@ def iterate(
         check_every: steps between checks.
         first_step: the number of the first step, for a map with schedules. An orbit is continued
             from `final` and `stopped_at` of its first part.
+        anywhere: take starts outside the loss's domain, too, as an orbit that has left it.
 
     Returns:
         An `Orbit`. Nothing is raised for an orbit that fails: its status says what happened.
@@ -138,7 +140,7 @@ def iterate(
             f"Argument `tol` must be 0 for a map with schedules, but is {float(tol):g}: a small "
             "update may come from a small lr."
         )
-    z0 = start_states(system.at(first_step), w0)
+    z0 = start_states(system.at(first_step), w0, anywhere=anywhere)
     batch = jnp.atleast_2d(z0)
     first = check_steps(system.schedules, first_step, num_steps)
     settings = MapSettings(

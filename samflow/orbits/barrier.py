@@ -82,7 +82,7 @@ def _gradient_and_change(
     )
 
 
-def _formula(loss: AbstractLoss) -> tuple[Any, Any] | None:
+def _formula(loss: Any) -> tuple[Any, Any] | None:
     """Return the gradient's formula and its symbols, of a derived loss those of what it wraps."""
     while isinstance(loss, AbstractDerivedLoss):
         loss = loss.loss
@@ -106,12 +106,13 @@ def step_with_barrier(
         if not isinstance(loss, ExpressionLoss):
             return system.step
         return eqx.tree_at(lambda s: s.loss, system, _Linearised(loss)).step
+    return lambda z: with_barrier(system, z).step(z)
+
+
+def with_barrier(system: Any, z: Components) -> Any:
+    """Return a map or a flow, to be applied at z, that stores ascent points if it is worth it."""
+    loss: Any = getattr(system, "loss", None)
     formula = _formula(loss)
     if formula is None or len(tape(*formula).operations) < _WORTHWHILE:
-        return system.step
-
-    def step(z: Components) -> Vector:
-        barred = _WithBarrier(loss, z[: loss.dim])
-        return eqx.tree_at(lambda s: s.loss, system, barred).step(z)
-
-    return step
+        return system
+    return eqx.tree_at(lambda s: s.loss, system, _WithBarrier(loss, z[: loss.dim]))

@@ -108,7 +108,7 @@ def animate(
     Raises:
         ArgumentError: for a path without a known ending or that cannot be written, .mp4 without
             ffmpeg, one system without orbits, and as `portrait`.
-        RuntimeError: where ffmpeg fails.
+        OSError: where ffmpeg fails, or the file cannot be written.
 
     """
     target = film_path(path)
@@ -243,7 +243,8 @@ def _write(
                     progress(done, total)
         except (subprocess.CalledProcessError, BrokenPipeError) as error:
             told = getattr(error, "stderr", None) or str(error)
-            raise RuntimeError(f"ffmpeg could not write the film: {str(told)[-300:]}") from error
+            text = " ".join(str(told).split())[-300:]
+            raise OSError(f"ffmpeg could not write the film: {text}") from error
         if not made.is_file():
-            raise RuntimeError("ffmpeg ended without an error, but wrote no film.")
+            raise OSError("ffmpeg ended without an error, but wrote no film")
         write_whole(target, made.read_bytes())

@@ -29,6 +29,8 @@ _ENDINGS = {
 """Starts without an attractor are white; lines and dots tell why."""
 _PIXELS = 1600
 """Cells of a stored grid along each axis that are drawn, at least: more than a page shows."""
+_FEW = 64
+"""Points of an attractor up to which each is a dot to be seen alone."""
 _NEAR = 0.05
 """Attractors of several systems count as one where their centres are this near, as a part of the
 box."""
@@ -55,11 +57,11 @@ def basins(
     legend: str = "below",
     ax: Axes | None = None,
 ) -> Figure:
-    """Draw the basins of a system with two weights, and its attractors as dots.
+    """Draw basins over two weights, and the attractors as dots; of more weights their projections.
 
     Args:
-        found: of `sf.basins` on a grid. Of a stored one a cell of each pixel is read; what is not
-            computed yet is "missing".
+        found: of `sf.basins` on a grid over two weights, of which others may be held. Of a stored
+            one a cell of each pixel is read; what is not computed yet is "missing".
         separatrices: invariant curves, of which the stable arms are drawn.
         colours: in the place of the default ones, as `{"basins": ["white", "0.8"]}`.
         title: over the picture.
@@ -71,10 +73,7 @@ def basins(
         ArgumentError: for basins that are not on a grid of two weights.
 
     """
-    missing = ""
-    if isinstance(found, StoredBasins):
-        missing = f"missing ({len(found.missing)} of {found.chunks.layout.count} chunks)"
-    found = on_grid(found)
+    found, missing = loaded(found)
     curves = listed(separatrices, "separatrices")
     chosen = palette(colours)
     legend = _checks.known("legend", legend, style.LEGENDS)
@@ -85,41 +84,52 @@ def basins(
         names = {label: _printed(name) for label, name in found.names().items()}
         names |= {Ending.missing: missing} if Ending.missing in names and missing else {}
         draw_basins(panel, found, regions(names, list(names), chosen))
-        for i, attractor in enumerate(found.attractors):
+        across, up = plane_of(found)
+        off = " (projected)" if len(found.box) > 2 else ""
+        for attractor in found.attractors:
+            points = _points(attractor, [across, up])
             panel.plot(
-                *_points(attractor).T,
-                ".",
+                *points.T,
+                linestyle="none",
+                marker=".",
                 color=style.BLACK,
-                markersize=3,
+                markersize=3 if len(points) <= _FEW else 1,
                 zorder=6,
-                label="attractors" if i == 0 else None,
+                label=f"attractors{off}",
+                gid="attractor",
             )
         draw_manifolds(panel, curves, chosen, unstable=False)
-        (left, right), (bottom, top) = found.box
         panel.set_title(title)
         if figure is not None:
-            panel.set(xlim=(left, right), ylim=(bottom, top), xlabel="$w_1$", ylabel="$w_2$")
+            panel.set(xlim=found.box[across], ylim=found.box[up])
+            panel.set(xlabel=f"$w_{across + 1}$", ylabel=f"$w_{up + 1}$")
             style.place_legend(figure, [panel], legend, columns=2)
     made = figure or panel.get_figure(root=True)
     assert isinstance(made, Figure)
     return made
 
 
-def on_grid(found: Any, name: str = "found") -> Basins:
-    """Return basins on a grid of two weights, a cell for each pixel of stored ones.
+def loaded(found: Any, name: str = "found") -> tuple[Basins, str]:
+    """Return a record on a grid of two weights in memory, and what is said of missing cells.
 
-    What is no such record is refused.
+    Of a stored record a cell of each pixel is read.
     """
-    if not isinstance(found, StoredBasins):
-        _checks.instance(name, found, Basins, "Give what `sf.basins` returns.")
-    if len(found.shape) != 2:
+    missing = ""
+    if isinstance(found, StoredBasins):
+        missing = f"missing ({len(found.missing)} of {found.chunks.layout.count} chunks)"
+        found = found.load(every=max(1, max(found.shape) // _PIXELS))
+    _checks.instance(name, found, Basins, "Give what `sf.basins` returns.")
+    if not found.shape or len(plane_of(found)) != 2:
         raise _checks.ArgumentError(
             f"Argument `{name}` must be on a grid of two weights, but its grid is "
             f"{found.shape or 'a sample'}."
         )
-    if isinstance(found, StoredBasins):
-        return found.load(every=max(1, max(found.shape) // _PIXELS))
-    return found
+    return found, missing
+
+
+def plane_of(found: Basins) -> list[int]:
+    """Return the numbers of the weights that vary; the others are held."""
+    return [i for i, (low, high) in enumerate(found.box) if low < high]
 
 
 def regions(
@@ -140,8 +150,9 @@ def regions(
 
 def draw_basins(ax: Axes, found: Basins, look: dict[int, Region]) -> None:
     """Draw each point of the grid in the colour of its label."""
-    codes = np.zeros(found.shape, int)
-    (left, right), (bottom, top) = found.box
+    codes = np.zeros(found.grid.shape, int)
+    sides = [found.box[i] for i in plane_of(found)]
+    (left, right), (bottom, top) = sides
     present = [label for label in look if label in found.names()]
     for k, label in enumerate(present):
         codes[found.grid == label] = k
@@ -157,12 +168,14 @@ def draw_basins(ax: Axes, found: Basins, look: dict[int, Region]) -> None:
         zorder=0,
         gid="basins",
     )
-    x, y = (np.linspace(*side, n + 1)[:-1] for side, n in zip(found.box, found.shape, strict=True))
-    x, y = x + (right - left) / found.shape[0] / 2, y + (top - bottom) / found.shape[1] / 2
+    x, y = (
+        low + (high - low) * (np.arange(n) + 0.5) / n
+        for (low, high), n in zip(sides, codes.shape, strict=True)
+    )
     for label in present:
         region = look[label]
         here = (found.grid == label).T
-        if region.hatch and here.any() and min(found.shape) > 1:
+        if region.hatch and here.any() and min(codes.shape) > 1:
             hatched: Any = {"colors": "none", "hatches": [region.hatch], "zorder": 0.1}
             drawn = ax.contourf(x, y, here.astype(float), levels=[0.5, 1.5], **hatched)
             drawn.set_edgecolor(style.PALE)
@@ -179,25 +192,23 @@ def draw_basins(ax: Axes, found: Basins, look: dict[int, Region]) -> None:
         )
 
 
-def draw_cycles(ax: Axes, found: Basins, colour: Any) -> None:
-    """Draw the points of the cycles among the attractors, as far as they lie in the box."""
+def draw_attractors(ax: Axes, found: Basins, colour: Any) -> None:
+    """Draw the points of cycles and of strange attractors, as far as they lie in the box."""
     low, high = np.array(found.box).T
     for attractor in found.attractors:
         points = _points(attractor)
         seen = points[((points >= low) & (points <= high)).all(axis=1)]
-        if attractor.period > 1 and len(seen):
-            ax.plot(
-                *seen.T,
-                linestyle="none",
-                marker="o",
-                color=colour,
-                markersize=3.2,
-                markeredgecolor="white",
-                markeredgewidth=0.5,
-                label="points of an attracting cycle",
-                zorder=6.9,
-                gid="cycle",
-            )
+        if not len(seen):
+            continue
+        look: Any = {"linestyle": "none", "color": colour, "zorder": 6.9}
+        if attractor.period > 1:
+            look |= {"marker": "o", "markersize": 3.2, "markeredgecolor": "white"}
+            name = "points of an attracting cycle"
+            ax.plot(*seen.T, markeredgewidth=0.5, label=name, gid="cycle", **look)
+        elif attractor.kind in (Kind.chaotic, Kind.quasiperiodic):
+            name = f"{attractor.kind} attractor"
+            ax.plot(*seen.T, marker=".", markersize=1.0, markeredgewidth=0, gid="strange", **look)
+            ax.plot([], [], marker=".", markersize=3.0, label=name, **look)
 
 
 def shared_regions(records: Sequence[Basins], chosen: Palette) -> list[dict[int, Region]]:
@@ -242,6 +253,8 @@ def _group_name(group: Sequence[Attractor], extent: np.ndarray) -> str:
     centre = np.where(np.abs(centre) < _ZERO * extent, 0.0, centre)
     at = _printed(", ".join(f"{x:.3g}" for x in centre))
     periods = {one.period for one in group}
+    if point.kind in (Kind.chaotic, Kind.quasiperiodic):
+        return f"basin of {point.kind} attractor about ({at})"
     if len(periods) == 1 and group[0].kind is Kind.cycle:
         return f"basin of {group[0].period}-cycle about ({at})"
     return f"basin of {'or about ' if len(periods) > 1 else ''}({at})"
@@ -252,8 +265,8 @@ def _printed(text: str) -> str:
     return re.sub(r"-(?=\d)", "\N{MINUS SIGN}", text)
 
 
-def _points(attractor: Attractor) -> np.ndarray:
-    return np.atleast_2d(np.asarray(attractor.points))[:, :2]
+def _points(attractor: Attractor, weights: Sequence[int] = (0, 1)) -> np.ndarray:
+    return np.atleast_2d(np.asarray(attractor.points))[:, list(weights)]
 
 
 def _centre(attractor: Attractor) -> np.ndarray:

@@ -1,5 +1,7 @@
 """Figure of a chart: what critical points are over two numbers, with theory's curves on top."""
 
+from collections.abc import Mapping
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
@@ -31,11 +33,19 @@ _LINES = [
 _LABELS = {"rho": r"$\rho$", "lr": r"$\eta$", "momentum": r"$\beta$", "eps": r"$\varepsilon$"}
 
 
-def chart(found: Chart | AttractorChart, *, ax: Axes | None = None) -> Figure:
+def chart(
+    found: Chart | AttractorChart,
+    *,
+    curves: bool = True,
+    colours: Mapping[str, str] | None = None,
+    ax: Axes | None = None,
+) -> Figure:
     """Draw what the points are, a colour for each word, and theory's curves.
 
     Args:
         found: of `sf.stability_chart`.
+        curves: whether to draw theory's curves.
+        colours: of words, in the place of the default ones.
         ax: where to draw; on a new figure with a legend when not given.
 
     """
@@ -43,9 +53,9 @@ def chart(found: Chart | AttractorChart, *, ax: Axes | None = None) -> Figure:
         figure = style.new_figure(style.COLUMN, 3.2) if ax is None else None
         panel = ax if figure is None else figure.add_subplot()
         assert panel is not None
-        _draw_words(panel, found)
+        _draw_words(panel, found, dict(colours or {}))
         styles: dict[str, tuple[str, str]] = {}
-        for line in found.boundaries:
+        for line in found.boundaries if curves else ():
             drawn, colour = styles.setdefault(line.group, _LINES[len(styles) % len(_LINES)])
             panel.plot(line.x, line.y, drawn, color=colour, linewidth=0.9, label=line.group)
         xlabel, ylabel = (_LABELS.get(name, name) for name in found.names)
@@ -58,11 +68,12 @@ def chart(found: Chart | AttractorChart, *, ax: Axes | None = None) -> Figure:
     return made
 
 
-def _draw_words(ax: Axes, found: Chart | AttractorChart) -> None:
+def _draw_words(ax: Axes, found: Chart | AttractorChart, chosen: dict[str, str]) -> None:
     short = np.vectorize(_shortened)(found.what)
     words = sorted(set(short.ravel().tolist()), key=_order)
     others = [word for word in words if word not in _KINDS]
-    colours = {word: _OTHERS[i % len(_OTHERS)] for i, word in enumerate(others)} | _KINDS
+    colours = {word: _OTHERS[i % len(_OTHERS)] for i, word in enumerate(others)}
+    colours |= _KINDS | chosen
     codes = np.zeros(short.shape, int)
     for k, word in enumerate(words):
         codes[short == word] = k

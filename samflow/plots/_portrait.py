@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from samflow import _checks
 from samflow._types import ArrayLike
-from samflow.attractors import Basins, Manifolds
+from samflow.attractors import Basins, Manifolds, StoredBasins
 from samflow.equilibria import FixedPoints
 from samflow.plots import style
 from samflow.plots._basins import shared_regions
@@ -27,7 +27,7 @@ def portrait(
     starts: ArrayLike | None = None,
     length: float | None = None,
     fixed_points: FixedPoints | None = None,
-    basins: Basins | bool = False,
+    basins: Basins | StoredBasins | bool = False,
     manifolds: Manifolds | Sequence[Manifolds] | bool = False,
     levels: int | Sequence[float] = 14,
     layers: Collection[str] | None = None,
@@ -111,6 +111,7 @@ def portrait(
     return made
 
 
+@_checks.untraced(None)
 def portraits(
     systems: Sequence[AbstractSystem],
     box: Any,
@@ -118,7 +119,7 @@ def portraits(
     starts: ArrayLike | None = None,
     length: float | None = None,
     fixed_points: Sequence[FixedPoints] | None = None,
-    basins: Sequence[Basins] | bool = False,
+    basins: Sequence[Basins | StoredBasins] | bool = False,
     manifolds: Sequence[Manifolds | Sequence[Manifolds]] | bool = False,
     levels: int | Sequence[float] = 14,
     layers: Collection[str] | None = None,

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from samflow import _checks
 from samflow._status import Kind
 from samflow._types import ArrayLike, Box
-from samflow.attractors import Basins, Manifolds
+from samflow.attractors import Basins, Manifolds, StoredBasins
 from samflow.attractors import basins as find_basins
 from samflow.attractors import manifolds as find_manifolds
 from samflow.equilibria import FixedPoints, find_fixed_points
@@ -66,14 +66,14 @@ def gather(
     starts: ArrayLike | None,
     length: float | None,
     fixed_points: FixedPoints | None,
-    basins: Basins | bool,
+    basins: Basins | StoredBasins | bool,
     manifolds: Manifolds | Sequence[Manifolds] | bool,
 ) -> Contents:
     """Check what is given and compute what is not."""
     field = sample_field(system, box)
     sides = _checks.box("box", box, 2)
     if not isinstance(basins, bool):
-        basins = _basins.on_grid(basins, "basins")
+        basins, _ = _basins.loaded(basins, "basins")
         _check_system(system, basins, "basins")
     curves = () if isinstance(manifolds, bool) else _manifolds.listed(manifolds, "manifolds")
     for each in curves:
@@ -132,7 +132,7 @@ def draw_contents(
         if regions is None:
             (regions,) = _basins.shared_regions([shown.basins], colours)
         _basins.draw_basins(ax, shown.basins, regions)
-        _basins.draw_cycles(ax, shown.basins, colours["fixed points"])
+        _basins.draw_attractors(ax, shown.basins, colours["fixed points"])
     if "levels" in look.layers:
         given = shown.field, shown.system, shown.fixed_points, look.levels
         layers.draw_levels(ax, *given, colour=colours["levels"])

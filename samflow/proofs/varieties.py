@@ -6,6 +6,7 @@ read from the leading monomials. Reference: Cox, Little, O'Shea, Ideals, Varieti
 chapters 2 and 9; factorising: Czapor, J. Symbolic Computation 7 (1989) 49.
 """
 
+import functools
 import itertools
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
@@ -22,10 +23,13 @@ from samflow.proofs.search import certify_near
 Polynomial: TypeAlias = Any
 """A `flint.fmpz_mpoly`."""
 
-_LIMITS = (200, 1000, 4000)
-"""The largest basis, the longest polynomial, the most bits of a coefficient: about a second."""
+_LIMITS = (100, 400, 3000)
+"""The largest basis, the longest polynomial, the most bits of a coefficient: tenths of a second."""
+_MAX_SUBSETS = 12
 _MAX_SPLITS = 400
 _MAX_MINORS = 60
+_MAX_RANK = 4
+"""Minors of matrices of more variables than these are not looked at."""
 _MAX_VARIABLES = 8
 _PRECISION = 128
 _SEPARATING = (1, 2, -3, 5, -7)
@@ -38,29 +42,41 @@ class Piece(NamedTuple):
     Attributes:
         basis: its Gröbner basis, integer polynomials without a repeated factor.
         dimension: of its complex zeros; of its real ones at most that.
+        auxiliary: how many variables at the end are none of the weights.
+        generators: n − d polynomials of the basis that generate it; () where none are known.
 
     """
 
     basis: tuple[Polynomial, ...]
     dimension: int
+    auxiliary: int = 0
+    generators: tuple[Polynomial, ...] = ()
 
     @property
-    def is_manifold_where_regular(self) -> bool:
-        """Whether real zeros at which the gradients of the basis are independent fill a manifold.
+    def is_unmixed(self) -> bool:
+        """Whether as many polynomials as codimensions generate the ideal.
 
-        So it is by the implicit function theorem if there are as many polynomials as codimensions.
+        Then every part of the zeros has the dimension of the whole (Macaulay's unmixedness
+        theorem): no point of them is isolated as a complex point. And where the gradients of the
+        generators are independent the real zeros are a manifold, by the implicit function theorem.
         """
-        variables = self.basis[0].context().nvars()
-        return len(self.basis) == variables - self.dimension
+        return bool(self.generators)
+
+    @property
+    def equations(self) -> tuple[Polynomial, ...]:
+        """The generators where they are known, else the whole basis."""
+        return self.generators or self.basis
 
     def contains(self, other: "Piece") -> bool:
         """Say whether the zeros of `other` are proved to be among these."""
+        if self.auxiliary != other.auxiliary:
+            return False
         basis = fmpz_mpoly_vec(list(other.basis), self.basis[0].context())
         return all(p.reduction_primitive_part(basis).is_zero() for p in self.basis)
 
     def texts(self, names: Sequence[str]) -> tuple[str, ...]:
-        """Return the polynomials as text, in variables of these names."""
-        return tuple(str(self.expression(p, names)) for p in self.basis)
+        """Return the equations as text, in variables of these names."""
+        return tuple(str(self.expression(p, names)) for p in self.equations)
 
     @staticmethod
     def expression(polynomial: Polynomial, symbols: Sequence[Any]) -> Any:
@@ -70,7 +86,21 @@ class Piece(NamedTuple):
         return sympy.Poly.from_dict(terms, *symbols).as_expr()
 
 
-def pieces(polynomials: Sequence[sympy.Expr], symbols: Sequence[Any]) -> list[Piece] | None:
+class Decomposition(NamedTuple):
+    """The zeros of polynomials as pieces.
+
+    Attributes:
+        pieces: those of the largest dimension first.
+        whole: whether every zero is known to lie on a piece on which all parts have its dimension:
+            else a piece may hold isolated points that no other lists.
+
+    """
+
+    pieces: list[Piece]
+    whole: bool
+
+
+def pieces(polynomials: Sequence[sympy.Expr], symbols: Sequence[Any]) -> Decomposition | None:
     """Return the common zeros of rational functions as pieces, none of which holds another.
 
     Args:
@@ -83,7 +113,82 @@ def pieces(polynomials: Sequence[sympy.Expr], symbols: Sequence[Any]) -> list[Pi
 
     """
     made = _integer_polynomials(polynomials, symbols)
-    return None if made is None else _decomposed(made)
+    found = None if made is None else _decomposed(made)
+    if found is None or made is None:
+        return None
+    whole, split = True, []
+    for piece in found:
+        parts, known = _by_rank(piece, made)
+        whole &= known
+        split += parts
+    kept = _none_in_another([_with_generators(piece) for piece in split])
+    whole &= all(piece.is_unmixed for piece in kept if piece.dimension)
+    return Decomposition(kept, whole)
+
+
+def _none_in_another(found: list[Piece]) -> list[Piece]:
+    kept: list[Piece] = []
+    for piece in sorted(found, key=lambda piece: -piece.dimension):
+        if not any(other.contains(piece) for other in kept):
+            kept.append(piece)
+    return kept
+
+
+def _by_rank(piece: Piece, polynomials: list[Polynomial]) -> tuple[list[Piece], bool]:
+    """Split a piece of dimension d ≥ 1 that may hold parts of less dimension; say if that is known.
+
+    On a part of dimension d the Jacobian of the polynomials has rank n − d at most: it lies on the
+    zeros of the larger minors. The rest of the piece is where of each of those some generator m is
+    not 0, so that 1 − tm = 0 for a t.
+    """
+    count = piece.basis[0].context().nvars()
+    rank = count - piece.dimension + 1
+    if not piece.dimension or _with_generators(piece).is_unmixed:
+        return [piece], True
+    if len(polynomials) != count or count > _MAX_RANK:
+        return [piece], False
+    slopes = [[p.derivative(i) for i in range(count)] for p in polynomials]
+    chosen = list(itertools.combinations(range(count), rank))
+    if len(chosen) ** 2 > _MAX_MINORS:
+        return [piece], False
+    minors = [
+        _determinant([[slopes[i][j] for j in columns] for i in rows])
+        for rows, columns in itertools.product(chosen, chosen)
+    ]
+    low = _decomposed([*piece.basis, *(minor for minor in minors if not minor.is_zero())])
+    if low is None:
+        return [piece], False
+    wide = [part for part in low if part.dimension]
+    ring = fmpz_mpoly_ctx.get([*(f"x{i}" for i in range(count)), "t"], Ordering.degrevlex)
+    lifted, t = [_lifted(p, ring) for p in piece.basis], ring.gens()[-1]
+    factors = list(itertools.islice(itertools.product(*(p.basis for p in wide)), _MAX_MINORS + 1))
+    if len(factors) > _MAX_MINORS:
+        return low, False
+    high: list[Piece] = []
+    for factor in factors:
+        product = functools.reduce(lambda a, b: a * b, factor, 1 + 0 * piece.basis[0])
+        found = _decomposed([*lifted, 1 - t * _lifted(product, ring)])
+        if found is None or any(part.dimension for part in found):
+            return low, False
+        high += [part._replace(auxiliary=1) for part in found]
+    return [*low, *high], True
+
+
+def _with_generators(piece: Piece) -> Piece:
+    """Find as many polynomials of the basis as codimensions that generate the others."""
+    codimension = piece.basis[0].context().nvars() - piece.dimension
+    whole = set(map(str, piece.basis))
+    subsets = itertools.combinations(piece.basis, codimension)
+    for subset in itertools.islice(subsets, _MAX_SUBSETS) if piece.dimension else ():
+        found = _groebner(list(subset))
+        if found is not None and set(map(str, found)) == whole:
+            return piece._replace(generators=subset)
+    return piece
+
+
+def _lifted(polynomial: Polynomial, ring: Any) -> Polynomial:
+    """Return a polynomial in a ring with one more variable, at the end."""
+    return ring.from_dict({(*k, 0): v for k, v in polynomial.to_dict().items()})
 
 
 def _integer_polynomials(
@@ -132,12 +237,7 @@ def _decomposed(polynomials: list[Polynomial]) -> list[Piece] | None:
             queue += parts
     if queue:
         return None
-    found.sort(key=lambda piece: -piece.dimension)
-    kept: list[Piece] = []
-    for piece in found:
-        if not any(other.contains(piece) for other in kept):
-            kept.append(piece)
-    return kept
+    return _none_in_another(found)
 
 
 def _groebner(polynomials: list[Polynomial]) -> list[Polynomial] | None:
@@ -169,26 +269,52 @@ def _dimension(basis: list[Polynomial]) -> int:
     )
 
 
-def real_points(piece: Piece) -> list[Balls] | None:
+def real_points(piece: Piece, besides: Sequence[Piece] = ()) -> list[Balls] | None:
     """Enclose every real zero of a piece of dimension 0, one ball for each coordinate.
 
     The basis is brought into the form p(u) = 0, xᵢ = qᵢ(u) with u a combination of the xᵢ and p
-    irreducible: one zero for each root of p. None where no combination that was tried does.
+    irreducible: one zero for each root of p. That is a maximal ideal, so that all of these zeros
+    lie on another piece or none does.
+
+    Args:
+        piece: of dimension 0.
+        besides: pieces whose points are left out.
+
+    Returns:
+        The points; None where no combination that was tried brings the basis into this form.
+
     """
     count = piece.basis[0].context().nvars()
+    weights = count - piece.auxiliary
     names = [f"x{i}" for i in range(count)]
     ring = fmpz_mpoly_ctx.get([*names, "u"], Ordering.lex)
     for c in _SEPARATING:
         *xs, u = ring.gens()
         combination = sum((c**i * x for i, x in enumerate(xs)), 0 * u) - u
-        lifted = [ring.from_dict({(*k, 0): v for k, v in p.to_dict().items()}) for p in piece.basis]
-        split = _decomposed([*lifted, combination])
+        split = _decomposed([*(_lifted(p, ring) for p in piece.basis), combination])
         if split is None:
             return None
         solved = [_solved(part.basis, count) for part in split]
         if all(points is not None for points in solved):
-            return [point for points in solved for point in points or []]
+            return [
+                point[:weights]
+                for part, points in zip(split, solved, strict=True)
+                for point in points or []
+                if not any(_holds(other, part) for other in besides)
+            ]
     return None
+
+
+def _holds(piece: Piece, part: Piece) -> bool:
+    """Say whether the zeros of a maximal ideal, in more variables, lie on a piece."""
+    ring = part.basis[0].context()
+    more = ring.nvars() - piece.basis[0].context().nvars()
+    basis = fmpz_mpoly_vec(list(part.basis), ring)
+    for polynomial in piece.basis:
+        terms = {(*k, *[0] * more): v for k, v in polynomial.to_dict().items()}
+        if not ring.from_dict(terms).reduction_primitive_part(basis).is_zero():
+            return False
+    return True
 
 
 def _solved(basis: Sequence[Polynomial], count: int) -> list[Balls] | None:
@@ -230,12 +356,12 @@ def singular_points(piece: Piece) -> list[Balls] | None:
     None where these are no finite number of points, or too many minors define them.
     """
     count = piece.basis[0].context().nvars()
-    rank = count - piece.dimension
-    columns, rows = itertools.combinations(range(count), rank), range(len(piece.basis))
+    rank, equations = count - piece.dimension, piece.equations
+    columns, rows = itertools.combinations(range(count), rank), range(len(equations))
     chosen = list(itertools.product(itertools.combinations(rows, rank), columns))
     if not 0 < len(chosen) <= _MAX_MINORS:
         return None
-    slopes = [[p.derivative(i) for i in range(count)] for p in piece.basis]
+    slopes = [[p.derivative(i) for i in range(count)] for p in equations]
     minors = [_determinant([[slopes[i][j] for j in cols] for i in at]) for at, cols in chosen]
     minors = [minor for minor in minors if not minor.is_zero()]
     return _points_of([*piece.basis, *minors])
@@ -270,14 +396,14 @@ class SliceEquations:
     """A piece of dimension d cut by d planes, on balls: for Krawczyk's operator.
 
     A regular zero of it proves that the piece is a real manifold of dimension d there, if it
-    `is_manifold_where_regular`.
+    `is_unmixed`.
     """
 
     def __init__(self, piece: Piece, at: np.ndarray, tangents: np.ndarray) -> None:
         """Cut `piece` by the planes through `at` across `tangents` (d, n)."""
         count = piece.basis[0].context().nvars()
         symbols = [sympy.Symbol(f"x{i}", real=True) for i in range(count)]
-        expressions: list[Any] = [piece.expression(p, symbols) for p in piece.basis]
+        expressions: list[Any] = [piece.expression(p, symbols) for p in piece.generators]
         for tangent in tangents:
             parts = zip(tangent, symbols, at, strict=True)
             expressions.append(
@@ -303,7 +429,7 @@ def is_real_manifold(piece: Piece, at: np.ndarray, tangents: np.ndarray) -> bool
     Its dimension is that of the piece; so it is wherever the gradients of its basis are
     independent.
     """
-    if not piece.is_manifold_where_regular:
+    if not piece.is_unmixed:
         return False
     with working_precision(_PRECISION):
         found = certify_near(SliceEquations(piece, at, tangents), [[arb(float(x)) for x in at]])

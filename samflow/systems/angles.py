@@ -83,6 +83,21 @@ def shortest(system: Any, difference: V) -> V:
     return difference - lengths_or_one * turns
 
 
+def images(system: Any, points: np.ndarray) -> np.ndarray:
+    """Return points (N, n) and the same a turn before and after, of each angle: (N 3ᵏ, n)."""
+    for i, one in enumerate(angles_of(system) or ()):
+        if one is not None:
+            turn = (one[1] - one[0]) * np.eye(points.shape[1])[i]
+            points = np.concatenate([points, points - turn, points + turn])
+    return points
+
+
+def unwrapped(system: Any) -> Any:
+    """Return the system without angles: its images keep their turns, which can then be counted."""
+    make = getattr(system, "unwrapped", None)
+    return system if make is None else make()
+
+
 def rebased(system: Any, z: V, box: Box) -> V:
     """Return states (..., n) with each angle in the range that begins at the low end of a box."""
     angles = angles_of(system)

@@ -151,9 +151,9 @@ def check_fixed(system: AbstractSystem, name: str = "system", hint: str = "") ->
                 f"Argument `{name}` must be autonomous, but {system.describe()} depends on the "
                 f"time: use `sf.stroboscopic_map({name})`, its map over one period. {hint}".strip()
             )
+        periodic = "" if when == "step" else f", or `sf.stroboscopic_map({name}, period=...)`"
         raise _checks.ArgumentError(
             f"Argument `{name}` must not change, but the {names} of this system "
             f"{'change' if several else 'changes'} with the {when}. Use `{name}.at({k})`, the "
-            f"system at {when} {k}, or, if the change has a period, "
-            f"`sf.stroboscopic_map({name}, period=...)`. {hint}".strip()
+            f"system at {when} {k}{periodic}. {hint}".strip()
         )

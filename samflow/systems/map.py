@@ -188,6 +188,10 @@ class FunctionMap(AbstractWeightSystem, AbstractMap):
         """Return function(z), with angles in their ranges."""
         return wrap_into(self.angles, in_layout(self.function, z, self.elementwise))
 
+    def unwrapped(self) -> "FunctionMap":
+        """Return the map without angles, whose images keep their turns."""
+        return FunctionMap(self.function, self.dim, self.name, self.elementwise)
+
     def singularity(self, z: Vector) -> Scalar:
         """Return infinity."""
         return jnp.asarray(jnp.inf)

@@ -66,7 +66,7 @@ def edge_form(rule: str) -> EdgeForm:
     at = dict(zip((x, y), sympy.Matrix([x, y]) + ascents[rule], strict=True))
     along, across = gradient.subs(at, simultaneous=True)
 
-    def term(expr: sympy.Expr, order: int, *, slope: int = 0, small: bool = True) -> sympy.Expr:
+    def term(expr: Any, order: int, *, slope: int = 0, small: bool = True) -> Any:
         found = expr.diff(y, order).diff(x, slope).subs({x: 0, y: 0})
         return sympy.factor(found.subs(pull, 0) if small else found)
 

@@ -291,6 +291,17 @@ def test_where_orbits_differ_from_theory_a_star_and_a_sentence_say_so(capsys):
     assert rest.count(said) == 1
 
 
+def test_at_a_degenerate_point_the_verdict_of_higher_order_is_printed(capsys):
+    arguments = ["saddle", "--loss", "x**4 + y**2", "--box=-2,2", "--rule", "gd", "--lr", "0.25"]
+    assert run(arguments) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "1 critical point in [-2, 2] × [-2, 2], 1 proved; all, by exact algebra." in out
+    # x⁺ = x − 4·lr·x³ on the manifold y = 0, whatever lr < 2/2.
+    assert "GD: attracting at order 3, coefficient -1 along (1, 0), proved" in out
+    assert "GD attracts for 0 < lr < 1 (λ = 2 flips); 1 neutral direction" in out
+    assert "GD: attracted to 1 of 1" in out
+
+
 def test_of_a_pole_without_critical_points_algebra_proves_that_there_is_none(capsys):
     assert run(["saddle", "--loss", "1/x", "--box", "-1,1"]) == 0
     assert "no critical point in [-1, 1]: proved, by exact algebra" in capsys.readouterr().out

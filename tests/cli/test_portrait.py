@@ -38,6 +38,20 @@ def test_rules_beside_each_other(tmp_path, capsys):
     assert np.ptp(pixels, axis=-1).max() <= 1  # greys alone
 
 
+def test_basins_of_a_bowl(tmp_path, capsys):
+    path = tmp_path / "bowl.png"
+    arguments = ["portrait", "--loss", "x**2/2 + y**2", "--box", "-1,1", "--rule", "gd"]
+    arguments += ["--lr", "0.2", "--basins", "--manifolds", "--layers", "fixed points"]
+    assert run([*arguments, "--legend", "none", "-o", str(path)]) == 0
+    assert capsys.readouterr().out.startswith("1 fixed point")
+    with Image.open(path) as image:
+        pixels = np.asarray(image.convert("RGB")).reshape(-1, 3)
+    colours, counts = np.unique(pixels, axis=0, return_counts=True)
+    most = "#{:02X}{:02X}{:02X}".format(*colours[counts.argmax()])
+    assert most == plots.COLOURS["basins"][0]  # it fills the box
+
+
+@pytest.mark.slow
 def test_basins_and_separatrices(tmp_path, capsys):
     path = tmp_path / "gd.png"
     arguments = ["--rule", "gd", "--lr", "0.2", "--basins", "--manifolds", "--size", "3.3,3"]

@@ -11,9 +11,9 @@ from samflow import Kind
 from samflow.equilibria.continua.across import across
 from samflow.equilibria.continua.gathered import critical_set_of, described, followed
 from samflow.theory.windows import Event
-from tests.tiers import slow
 
 SQUARE = ((-2.0, 2.0), (-2.0, 2.0))
+APART = {(0, -1, 0), (0, 0, -1), (0, 0, 0), (0, 0, 1), (0, 1, 0)}
 TWO_CIRCLES = "(x**2+y**2)**2+(x**2+z**2)**2-2*(2*x**2+y**2+z**2)"
 
 
@@ -29,13 +29,11 @@ def gd(text, lr=0.1):
 
 def test_five_points_and_two_curves():
     """sympy's example, by hand: x = 0 leaves a grid of nine; else y = ±z, x² + y² = 1."""
-    found = sf.find_fixed_points(gd(TWO_CIRCLES, lr=0.2), (-2, 2))
-    apart = {(0, -1, 0), (0, 0, -1), (0, 0, 0), (0, 0, 1), (0, 1, 0)}
+    found, continua = exact(gd(TWO_CIRCLES, lr=0.2), ((-2.0, 2.0),) * 3)
     assert found.complete
-    assert found.proved.all()
-    assert {tuple(w) for w in np.asarray(found.w).tolist()} == apart
-    assert [one.dimension for one in found.continua] == [1, 1]
-    for one in found.continua:
+    assert {tuple(w) for w in found.proved.tolist()} == APART
+    assert [one.dimension for one in continua] == [1, 1]
+    for one in continua:
         assert one.closed
         assert one.proved
         x, y, z = one.w.T
@@ -44,6 +42,14 @@ def test_five_points_and_two_curves():
         assert one.arc[-1] == pytest.approx(_ellipse(1.0, np.sqrt(2)), rel=1e-3)  # by chords
         assert {point.w for point in one.singular} == {(-1, 0, 0), (1, 0, 0)}
         assert {(point.what, point.proved) for point in one.singular} == {("crossing", True)}
+
+
+@pytest.mark.slow
+def test_they_are_listed_and_printed_apart():
+    found = sf.find_fixed_points(gd(TWO_CIRCLES, lr=0.2), (-2, 2))
+    assert found.complete
+    assert found.proved.all()
+    assert {tuple(w) for w in np.asarray(found.w).tolist()} == APART
     lines = str(found).splitlines()
     assert lines[0] == "5 isolated fixed points (all, proved): 1 repelling, 4 saddle"
     assert len(lines) == 3
@@ -218,6 +224,7 @@ def test_a_deep_linear_network_has_sheets_of_its_dimension():
             assert set(one.kinds) <= {Kind.saddle, Kind.nonhyperbolic}  # λ = ±2s, 0 at the origin
 
 
+@pytest.mark.slow
 def test_a_surface_has_places_where_stability_changes():
     _, continua = exact(gd("(x*y*z - 1)**2", lr=0.2), ((-2.0, 2.0),) * 3)
     changes = [c for one in continua for c in one.changes if one.dimension == 2]
@@ -282,7 +289,28 @@ def test_a_sphere_is_sampled_and_a_flat_region_is_one():
     assert [one.dimension for one in found] == [2]
 
 
-@pytest.mark.parametrize("rule", [slow("gd"), "usam"])
+def test_any_map_has_curves_of_fixed_points():
+    """x⁺ = x, y⁺ = (1 + x)(y − x²) + x²: fixed on y = x², where the other multiplier is 1 + x.
+
+    All of x = 0 is fixed as well: the two curves cross where the multiplier passes 1.
+    """
+    system = sf.FunctionMap(
+        lambda z: jnp.array([z[0], (1 + z[0]) * (z[1] - z[0] ** 2) + z[0] ** 2]), dim=2
+    )
+    motion = jax.tree_util.Partial(lambda z: system.step(z) - z)
+    (one,) = described(system, followed(motion, np.array([[0.5, 0.25]]), SQUARE), ())
+    x = one.w[:, 0]
+    np.testing.assert_allclose(one.w[:, 1], x**2, atol=1e-10)
+    np.testing.assert_allclose(one.spectrum[:, 0], 1 + x, atol=1e-9)
+    assert np.isnan(one.curvature).all()
+    assert [change.event for change in one.changes] == [Event.plus_one]
+    assert [point.what for point in one.singular] == ["degenerate"]
+    # At the crossing every point near the cubic between samples solves: an error of h⁴.
+    assert one.changes[0].w == pytest.approx((0, 0), abs=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rule", ["gd", "usam"])
 def test_a_search_without_a_formula_lists_curves_apart(rule):
     loss = sf.loss(lambda w: (w @ w - 1) ** 2, dim=2)
     system = sf.Map(loss, sf.rule(rule, rho=0.01), lr=0.1)
@@ -295,7 +323,7 @@ def test_a_search_without_a_formula_lists_curves_apart(rule):
 
 def test_parametrisations_solve_the_equations_exactly():
     """Independent of the check inside: put each into the gradient."""
-    for text in (TWO_CIRCLES, "(x*y*z - 1)**2", "(x**2 + 4*y**2 - 2*x - 3)**2"):
+    for text in (TWO_CIRCLES, "(x**2 + 4*y**2 - 2*x - 3)**2"):
         system = gd(text)
         _, continua = exact(system, ((-4.0, 4.0),) * system.dim)
         s, t = sympy.symbols("s t", real=True)

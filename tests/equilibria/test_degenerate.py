@@ -98,9 +98,14 @@ def test_the_threshold_of_usam_on_the_quartic():
         assert found.coefficient == coefficient
         assert found.direction == (0.0, 1.0)
         assert found.evidence is Verdict.proved
+
+
+@pytest.mark.slow
+def test_the_pitchfork_of_continuation_has_the_same_coefficient():
+    quartic = sf.losses.quartic()
     branch = sf.continue_branch(sf.Flow(quartic, sf.USAM(rho=0.8)), [0.0, 0.0], "rho", (0.5, 1.5))
     (pitchfork,) = branch.of(Bifurcation.pitchfork)
-    assert pitchfork.coefficient == pytest.approx(coefficient / 0.125, rel=1e-6)
+    assert pitchfork.coefficient == pytest.approx(1.0, rel=1e-6)  # dy/dt = y³ at ρ = 1
 
 
 @pytest.mark.parametrize(
@@ -255,3 +260,18 @@ def test_a_list_of_fixed_points_a_survey_and_conditions_say_the_same():
         assert behaviour.higher.verdict == "semi-stable"
     told = sf.conditions(sf.Map(loss, sf.USAM(rho=0.5), lr=0.25), [0.0, 0.0])
     assert "nonhyperbolic: semi-stable at order 2" in str(told)
+
+
+def test_a_survey_has_the_windows_of_the_other_directions_where_the_flat_one_attracts():
+    """x⁴ + y²: λ = 2 across, so lr < 2/2 for GD and lr < 2/(2(1 + 2ρ)) for USAM."""
+    loss = sf.loss("x**4 + y**2")
+    found = sf.survey(loss, (-2, 2), rules=["gd", "usam"], rho=0.5, lr=0.25)
+    gradient, usam = found.points[0].behaviours
+    assert float(gradient.lr_window.high.value) == pytest.approx(1, rel=1e-12)
+    assert float(usam.lr_window.high.value) == pytest.approx(0.5, rel=1e-12)
+    assert gradient.lr_window.neutral == 1
+    for lr, verdict in ((0.999, "attracting"), (1.001, "saddle")):
+        assert higher(gd("x**4 + y**2", lr=lr), [0.0, 0.0]).verdict == verdict
+    # Where the flat direction repels, nothing attracts: no window is claimed.
+    found = sf.survey(sf.loss("y**2 - x**4"), (-2, 2), rules=["gd"], lr=0.25)
+    assert not found.points[0].behaviours[0].lr_window.decided

@@ -264,3 +264,21 @@ def test_bad_arguments():
         fate("sam", [0.0, 0.0])
     with pytest.raises(ArgumentError, match="`radius` must be finite and greater than 0"):
         fate(system, [0.0, 0.0], radius=-1.0)
+
+
+@pytest.mark.slow
+def test_a_flow_that_goes_around_a_cycle():
+    """r′ = r(share − r²), θ′ = 1: the circle; a slow focus comes back nearly."""
+
+    def turning(z, share):
+        radial = share - z[0] ** 2 - z[1] ** 2
+        return jnp.array([radial * z[0] - z[1], radial * z[1] + z[0]])
+
+    given = {"num_starts": 4, "radius": 0.5, "leave_radius": 5.0, "t1": 40.0, "leaps": 2}
+    for share, fates in ((1.0, {"limit cycle"}), (-0.003, {"undecided", "attractor"})):
+        leaf = jax.tree_util.Partial(turning, share=jnp.asarray(share))
+        found = sf.fate(sf.FunctionFlow(leaf, dim=2), [0.0, 0.0], **given)
+        assert set(found.fates) <= fates
+        if share > 0:
+            assert found.nearest == pytest.approx(1.0, abs=1e-5)
+            assert "limit cycle (4 of 4), 1 to 1 away" in str(found)

@@ -56,6 +56,7 @@ def test_van_der_pol(mu):
         assert np.log(found.multipliers[0, 1].real) == pytest.approx(mean * found.period[0], 1e-9)
 
 
+@pytest.mark.slow
 def test_a_cycle_that_repels_is_found_backwards_in_time():
     found = cycles(plane(sign=-1.0))
     assert found.kinds == (Kind.repelling,)
@@ -66,6 +67,7 @@ def test_a_cycle_that_repels_is_found_backwards_in_time():
     assert found.margin[0] == pytest.approx(1 - expected, rel=1e-8)
 
 
+@pytest.mark.slow
 def test_a_normal_form():
     """r′ = r(1 − r²), θ′ = 1: the unit circle, 2π, and exp(−2·2π)."""
     found = cycles(plane(share=1.0))

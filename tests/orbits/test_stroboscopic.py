@@ -1,5 +1,6 @@
 """The map over one period against closed forms, the variational equation and known attractors."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -36,6 +37,7 @@ def relaxing(t0=0.0, rate=0.3, **settings):
     return sf.stroboscopic_map(flow, t0=t0, **settings)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("t0", [0.0, 1.2])
 def test_a_linear_flow(t0):
     rest = (0.3 * np.cos(t0) + np.sin(t0)) / (1 + 0.3**2)
@@ -119,24 +121,46 @@ def explodes(t, z, rate):
     return rate * z**2 + 0 * t
 
 
-def test_failures_have_names():
-    """ż = z² explodes at time 1/z; a tolerance that needs more steps; a period that is none."""
-    blows = sf.FunctionFlow(Partial(explodes, rate=1.0), dim=1, period=1.0)
-    system = sf.stroboscopic_map(blows)
+BLOWS = sf.FunctionFlow(Partial(explodes, rate=1.0), dim=1, period=1.0)
+
+
+@pytest.mark.slow
+def test_iterate_says_why_a_step_failed():
+    """ż = z² explodes at time 1/z, and from −2 comes to −2/(1 + 2k)."""
+    system = sf.stroboscopic_map(BLOWS)
     orbit = sf.iterate(system, [[2.0], [-2.0], [0.0]], num_steps=3)
     assert orbit.status.tolist() == [Status.diverged, Status.out_of_steps, Status.converged]
     assert np.isnan(orbit.final[0]).all()
     assert orbit.final[1, 0] == pytest.approx(-2 / 7, abs=1e-9)
-    few = sf.stroboscopic_map(blows, max_steps=2)
-    assert few.step_status(jnp.array([0.5])) == Status.solver_out_of_steps
+    few = sf.stroboscopic_map(BLOWS, max_steps=2)
     assert sf.iterate(few, [0.5], num_steps=1).status == Status.solver_out_of_steps
-    assert np.isnan(few.step(jnp.array([0.5]))).all()
-    assert system.step_status(jnp.array([jnp.nan])) == Status.not_finite
-    fixed = sf.FunctionFlow(duffing().function, dim=2, period=T)
-    off = sf.stroboscopic_map(fixed)
-    leaf = sf.systems.find_leaf(off, "frequency")
-    assert leaf.replaced(off, jnp.asarray(1.1)).step_status(jnp.ones(2)) == Status.not_periodic
-    assert leaf.replaced(off, jnp.asarray(2.0)).step_status(jnp.ones(2)) == Status.reached_end
+
+
+def test_failures_have_names():
+    """An explosion, a tolerance that needs more steps, and a period that is none."""
+
+    @eqx.filter_jit
+    def solved(system, z):
+        return system.solve(jnp.asarray(z))
+
+    system = sf.stroboscopic_map(BLOWS)
+    few = sf.stroboscopic_map(BLOWS, max_steps=2)
+    for made, z, status in (
+        (system, [0.5], Status.reached_end),
+        (system, [2.0], Status.diverged),
+        (system, [jnp.nan], Status.not_finite),
+        (few, [0.5], Status.solver_out_of_steps),
+    ):
+        end = solved(made, z)
+        assert end.status == status
+        assert np.isfinite(end.z).all() == (status == Status.reached_end)
+    assert solved(system, [0.5]).z[0] == pytest.approx(1.0, abs=1e-9)  # z/(1 − z)
+    fixed = sf.stroboscopic_map(sf.FunctionFlow(duffing().function, dim=2, period=T))
+    leaf = sf.systems.find_leaf(fixed, "frequency")
+    for frequency, status in ((1.1, Status.not_periodic), (2.0, Status.reached_end)):
+        end = solved(leaf.replaced(fixed, jnp.asarray(frequency)), [1.0, 1.0])
+        assert end.status == status
+        assert np.isfinite(end.z).all() == (status == Status.reached_end)
 
 
 def test_what_is_refused():
@@ -161,6 +185,7 @@ def test_what_is_refused():
         sf.classify(scheduled, [0.0, 1.0])
 
 
+@pytest.mark.slow
 def test_a_field_of_time_without_a_period_is_followed():
     """ż = −2 t z: exp(−t²)."""
     flow = sf.FunctionFlow(lambda t, z: -2 * t * z, dim=1, period=np.inf)
@@ -248,5 +273,4 @@ def harmonic_balance_folds(force, damping, stiffness, **_):
         slope = np.diff(np.sqrt(np.maximum(square, 0)))
         turns = np.flatnonzero(slope[1:] * slope[:-1] < 0) + 1
         found += [float(np.sqrt(square[i])) for i in turns if square[i] > 0]
-    top = float(np.sqrt(half[-1]))  # where both branches meet
-    return sorted([*found, top])
+    return sorted(found)

@@ -7,6 +7,7 @@ import pytest
 import samflow as sf
 from samflow import plots
 from samflow._checks import ArgumentError
+from samflow.plots.files import _check_format
 from samflow.switching.records import COLUMNS
 from samflow.switching.sweep_records import QUANTITIES, SwitchSweep
 
@@ -25,6 +26,7 @@ def find(figure, gid):
 def test_loss_motion_way_and_sharpness_are_those_of_the_record(run):
     figure = plots.switching(run, title="Valley")
     (loss,) = find(figure, "loss")
+    _check_format(figure, "eps")  # nothing is transparent
     positive = run.loss > 0
     assert np.array_equal(loss.get_ydata()[positive], run.loss[positive])
     for name in ("escaping", "converging"):

@@ -1,5 +1,7 @@
 """Basins and invariant curves under portraits, and several portraits beside each other."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
@@ -12,6 +14,7 @@ from samflow.attractors import Ending
 from samflow.plots._basins import regions, shared_regions
 from samflow.plots._manifolds import _STABLE, _UNSTABLE, draw_manifolds
 from samflow.plots.colours import OVER_BASINS, palette
+from samflow.plots.files import _check_format
 
 BOX = ((-2.0, 2.0), (-2.0, 2.0))
 LOSS = sf.loss("x**2/2 - y**2/2 + y**4/4")
@@ -70,6 +73,7 @@ def test_the_colours_under_the_portrait_are_those_of_the_labels(gd, drawn):
     assert colours[above] == pytest.approx(np.broadcast_to(upper, (72, 3)))
     assert colours[~above] == pytest.approx(np.broadcast_to(lower, (72, 3)))
     assert to_rgb(palette(None, over_basins=True)["motion"]) == to_rgb(OVER_BASINS)
+    _check_format(drawn, "eps")  # nothing is transparent
 
 
 def test_the_legend_has_one_entry_for_each_kind(drawn):
@@ -88,15 +92,24 @@ def test_the_legend_has_one_entry_for_each_kind(drawn):
     )
 
 
-def test_what_is_computed_is_what_the_records_say():
-    system = sf.Map(LOSS, sf.GD(), lr=0.2)
-    found = sf.find_fixed_points(system, BOX)
-    (ax,) = plots.portrait(system, BOX, fixed_points=found, basins=True, manifolds=True).axes
+def test_what_is_computed_for_a_flow_is_what_theory_says():
+    flow = sf.Flow(LOSS, sf.GD())
+    found = sf.find_fixed_points(flow, BOX)
+    (ax,) = plots.portrait(flow, BOX, fixed_points=found, manifolds=True).axes
     assert len(lines(ax, _STABLE)) == len(lines(ax, _UNSTABLE)) == 2
-    upper = pixels(ax)[:, 60:].reshape(-1, 3)
-    assert len(np.unique(upper, axis=0)) == 1
-    (ax,) = plots.portrait(system, ((0.5, 2), (0.5, 2)), manifolds=True).axes
+    for arm in lines(ax, _STABLE):
+        assert np.abs(arm[:, 1]).max() < 1e-7
+    (ax,) = plots.portrait(flow, ((0.5, 2), (0.5, 2)), manifolds=True).axes
     assert not lines(ax, _STABLE)  # there is no saddle in this box
+
+
+def test_basins_are_computed_where_none_are_given():
+    system = sf.Map(LOSS, sf.GD(), lr=0.2)
+    (ax,) = plots.portrait(system, BOX, basins=True).axes
+    colours = pixels(ax)
+    for half in (colours[:, :60], colours[:, 60:]):
+        assert len(np.unique(half.reshape(-1, 3), axis=0)) == 1
+    assert (colours[0, 0] != colours[0, -1]).any()
 
 
 def test_starts_without_an_attractor_are_white_and_hatched_by_cause():
@@ -142,6 +155,19 @@ def test_more_attractors_than_colours_still_differ():
     plots.basins(found).draw_without_rendering()
 
 
+def test_strange_attractors_are_drawn_by_their_points(gd):
+    system, found, _ = gd
+    cloud = np.array([[0.1, 0.5], [-0.1, 1.5], [0.0, 3.0]])
+    strange = found.attractors[1]._replace(kind=Kind.chaotic, period=0, points=cloud)
+    record = replace(found, attractors=(found.attractors[0], strange))
+    (ax,) = plots.portrait(system, BOX, basins=record).axes
+    (dots,) = lines(ax, "strange")
+    assert np.array_equal(dots, cloud[:2])  # the third is outside the box
+    labels = ax.get_legend_handles_labels()[1]
+    assert "chaotic attractor" in labels
+    assert "basin of chaotic attractor about (0, 1.67)" in labels
+
+
 def test_curves_that_are_not_resolved_are_left_out_and_that_is_said(gd):
     import equinox as eqx
 
@@ -163,8 +189,24 @@ def test_curves_and_basins_alone(gd):
     (ax,) = plots.basins(found, separatrices=curves).axes
     assert len(lines(ax, _STABLE)) == 2
     assert not lines(ax, _UNSTABLE)
-    dots = [line.get_xydata()[0] for line in ax.lines if line.get_marker() == "."]
+    dots = [points[0] for points in lines(ax, "attractor")]
     assert sorted(map(tuple, np.round(dots, 6))) == [(0, -1), (0, 1)]
+
+
+def test_a_plane_through_three_weights_has_the_names_of_the_weights_that_vary():
+    loss = sf.loss("x**2/2 + y**2/2 - z**2/2 + z**4/4")
+    box = [(-2.0, 2.0), 0.5, (-2.0, 2.0)]
+    found = sf.basins(sf.Map(loss, sf.GD(), lr=0.2), box, 8)
+    (ax,) = plots.basins(found).axes
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("$w_1$", "$w_3$")
+    above = found.starts[:, 2].reshape(8, 8) > 0
+    assert len(np.unique(pixels(ax)[above], axis=0)) == 1
+    assert (pixels(ax)[above][0] != pixels(ax)[~above][0]).any()
+    dots = np.concatenate(lines(ax, "attractor"))
+    assert np.sort(dots[:, 1]) == pytest.approx([-1, 1], abs=1e-6)  # z = ±1, projected
+    assert "attractors (projected)" in ax.get_legend_handles_labels()[1]
+    with pytest.raises(ArgumentError, match="must be of the system"):
+        plots.portrait(sf.Map(LOSS, sf.GD(), lr=0.2), BOX, basins=found)
 
 
 def test_records_of_another_system_are_refused(gd):

@@ -11,8 +11,12 @@ X, Y, Z = sympy.symbols("x y z", real=True)
 TWO_CIRCLES = (X**2 + Y**2) ** 2 + (X**2 + Z**2) ** 2 - 2 * (2 * X**2 + Y**2 + Z**2)
 
 
-def critical(loss, symbols):
+def decomposed(loss, symbols):
     return pieces([sympy.diff(loss, symbol) for symbol in symbols], symbols)
+
+
+def critical(loss, symbols):
+    return decomposed(loss, symbols).pieces
 
 
 def places(piece):
@@ -99,10 +103,61 @@ def test_a_real_manifold_is_proved_and_a_complex_one_is_not():
 
 
 def test_what_is_no_polynomial_or_too_large_is_not_answered():
-    assert critical(sympy.exp(X) * Y, (X, Y)) is None
-    assert critical(sympy.sqrt(2) * X**2, (X,)) is None  # no rational coefficient
+    assert decomposed(sympy.exp(X) * Y, (X, Y)) is None
+    assert decomposed(sympy.sqrt(2) * X**2, (X,)) is None  # no rational coefficient
     dense = sum(X**i * Y**j * Z**k * (i + 2 * j - k + 1) for i, j, k in np.ndindex(5, 5, 5))
-    assert critical(sympy.expand(dense), (X, Y, Z)) is None  # within seconds
+    assert decomposed(sympy.expand(dense), (X, Y, Z)) is None  # within seconds
+
+
+def test_points_that_no_factor_parts_from_a_curve_are_found():
+    """f² + h²: a curve f = h = 0 and isolated points, all zeros of a basis without a product.
+
+    Against Newton's method from many starts: every nondegenerate point it finds is listed.
+    """
+    f, h = X * Z - Y + 1, X**2 + Y * Z - 2
+    loss = sympy.expand(f**2 + h**2)
+    found = decomposed(loss, (X, Y, Z))
+    curves = [piece for piece in found.pieces if piece.dimension]
+    assert [piece.dimension for piece in curves] == [1]
+    ours = [
+        [float(x) for x in point]
+        for piece in found.pieces
+        if not piece.dimension
+        for point in real_points(piece, curves)
+    ]
+    gradient = sympy.lambdify((X, Y, Z), [sympy.diff(loss, s) for s in (X, Y, Z)])
+    hessian = sympy.lambdify((X, Y, Z), sympy.hessian(loss, (X, Y, Z)))
+    rng, theirs = np.random.default_rng(0), set()
+    for start in rng.normal(size=(300, 3)) * 2:
+        w = start
+        for _ in range(60):
+            step = np.linalg.lstsq(np.array(hessian(*w)), np.array(gradient(*w)), rcond=None)[0]
+            w = w - step / max(1.0, np.linalg.norm(step))
+        spectrum = np.abs(np.linalg.eigvalsh(np.array(hessian(*w), dtype=float)))
+        small = np.linalg.norm(np.array(gradient(*w), dtype=float)) < 1e-9
+        if small and spectrum.min() > 1e-6 * spectrum.max():
+            theirs.add(tuple(np.round(w, 6) + 0.0))
+    assert found.whole
+    assert theirs
+    gaps = np.linalg.norm(np.array(sorted(theirs))[:, None] - np.array(ours), axis=2)
+    assert gaps.min(axis=1).max() < 1e-5
+    for point in ours:
+        assert abs(f.subs(dict(zip((X, Y, Z), point, strict=True)))) > 1e-6  # on no curve
+
+
+def test_what_is_not_parted_is_not_called_whole():
+    """Six weights of rank 1: minors of 6 × 6 matrices are not looked at."""
+    more = sympy.symbols("u1:4 v1:4", real=True)
+    loss = sum((more[i] * more[3 + j] - (i + 2 * j - 1)) ** 2 for i in range(3) for j in range(3))
+    assert not decomposed(loss, more).whole
+
+
+def test_a_point_on_a_curve_is_left_out():
+    """The line y = 0 holds the origin, and not (0, 1), though no basis is contained in another."""
+    line = varieties.Piece(critical(Y**2, (X, Y))[0].basis, 1)
+    every = critical(X**2 + (Y**2 - Y) ** 2, (X, Y))
+    kept = [p for piece in every for p in real_points(piece, [line])]
+    assert sorted(tuple(map(float, p)) for p in kept) == [(0.0, 0.5), (0.0, 1.0)]
 
 
 def test_numbers_and_slopes_are_those_of_the_formula():

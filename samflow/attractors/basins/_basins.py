@@ -23,7 +23,7 @@ Progress = Callable[[int, int], None]
 
 _SEARCHED = 10_000
 """Starts from which attractors of a store are looked for, at most."""
-_COPIES = 8
+_COPIES = 12
 """Arrays of all states that are in memory at once, at most."""
 
 

@@ -15,6 +15,7 @@ from jaxtyping import Array
 
 from samflow.attractors.basins.records import Region
 from samflow.systems import AbstractFlow, AbstractMap, AbstractSystem
+from samflow.systems.angles import images, shortest
 
 STAYS = 64
 """How many times in a row an orbit must be in a region that is not known to be kept."""
@@ -46,7 +47,8 @@ def contracting(
     if not found:
         return None
     centres, metrics = map(np.array, zip(*found, strict=True))
-    return Region(centres, metrics, 0, 1)
+    turned = images(system, centres)  # states near an end of an angle's range, on either side
+    return Region(turned, np.tile(metrics, (len(turned) // len(centres), 1, 1)), 0, 1)
 
 
 def polished(system: AbstractMap, cycle: np.ndarray) -> np.ndarray:
@@ -57,10 +59,10 @@ def polished(system: AbstractMap, cycle: np.ndarray) -> np.ndarray:
     period, z = len(cycle), cycle[0]
     identity = np.eye(len(z))
     for _ in range(_NEWTON):
-        miss = _advanced(system, z, period) - z
+        miss = shortest(system, _advanced(system, z, period) - z)
         jacobian = _jacobian(system, z, period)
         better = z - np.linalg.lstsq(jacobian - identity, miss)[0]
-        left = _advanced(system, better, period) - better
+        left = shortest(system, _advanced(system, better, period) - better)
         if not np.linalg.norm(left) < np.linalg.norm(miss):
             break
         z = better
@@ -164,7 +166,7 @@ def _falls(
         if isinstance(system, AbstractFlow):
             return offset @ metric @ system.velocity(centre + offset) < 0
         assert isinstance(system, AbstractMap)
-        after = advance(system, centre + offset, period) - centre
+        after = shortest(system, advance(system, centre + offset, period) - centre)
         return after @ metric @ after < offset @ metric @ offset
 
     return jax.vmap(jax.vmap(one))(offsets)

@@ -1,6 +1,5 @@
 """Which attractor each start comes to, of attractors that are given; every start by itself."""
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -12,21 +11,16 @@ from jaxtyping import Array
 
 from samflow._status import Status
 from samflow.attractors.basins.records import Attractor, Ending, Region
-from samflow.orbits._integrate import solve_flow
-from samflow.orbits._iterate import PER_DEVICE, MapSettings, run_map, start_states
-from samflow.orbits.blocks import devices_for, gathered
+from samflow.orbits import integrate, iterate
+from samflow.orbits._iterate import start_states
 from samflow.systems import AbstractFlow, AbstractMap, AbstractSystem
-from samflow.systems.leaves import Varied
+from samflow.systems.angles import wrapped
 
 FIRST_STEPS = 250
 """Steps of the first round; each later one makes twice as many."""
 FIRST_TIME = 10.0
 SLAB, _LARGE_SLAB, _MANY = 512, 16384, 65536
 """Orbits are followed in parts of the first size, of more than the last in parts of the second."""
-ESCAPE_RADIUS = 1e6
-_CHECK_EVERY = 50
-"""Steps between looks at which orbits have left."""
-_RTOL, _ATOL, _MOST_STEPS = 1e-8, 1e-10, 100_000
 _ENDINGS = {
     Status.diverged: Ending.diverged,
     Status.not_finite: Ending.not_finite,
@@ -193,42 +187,39 @@ def follow(
     system: AbstractSystem, states: np.ndarray, length: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return where orbits are after a number of steps or a time, and the status of each."""
-    run = functools.partial(_run, system, length=length, times=1)
-    _, final, status = _in_slabs(run, states)
-    return final, status
+
+    def run(part: np.ndarray) -> tuple[Any, Any]:
+        if isinstance(system, AbstractMap):
+            orbit = iterate(system, part, num_steps=int(length), anywhere=True)
+            return orbit.final, orbit.status
+        assert isinstance(system, AbstractFlow)
+        solution = integrate(system, part, t1=length, num_times=2, anywhere=True)
+        return wrapped(system, solution.states[:, -1]), solution.status
+
+    return _in_slabs(run, states)
 
 
 def watch(
     system: AbstractSystem, states: np.ndarray, times: int, *, every: float = 1, slab: int = SLAB
 ) -> np.ndarray:
     """Return states of orbits, `every` so many steps or so much time; (N, times + 1, state)."""
-    run = functools.partial(_run, system, length=times * every, times=times)
-    kept, final, status = _in_slabs(run, states, slab)
-    # Of a map, what follows a state at rest is not kept: it is the same.
-    rests = status == Status.converged
-    return np.where((rests[:, None] & np.isnan(kept).any(axis=2))[..., None], final[:, None], kept)
 
+    def run(part: np.ndarray) -> tuple[Any]:
+        if isinstance(system, AbstractMap):
+            steps = int(every)
+            length = times * steps
+            orbits = iterate(system, part, num_steps=length, keep_every=steps, anywhere=True)
+            kept = np.array(orbits.states)
+            rests = np.asarray(orbits.status) == Status.converged  # what follows is not kept
+            final = np.asarray(orbits.final)[rests][:, None]
+            kept[rests] = np.where(np.isnan(kept[rests]), final, kept[rests])
+            return (kept,)
+        assert isinstance(system, AbstractFlow)
+        t1, number = times * every, times + 1
+        solution = integrate(system, part, t1=t1, num_times=number, anywhere=True)
+        return (wrapped(system, solution.states),)
 
-def _run(
-    system: AbstractSystem, states: np.ndarray, *, length: float, times: int
-) -> tuple[Any, ...]:
-    """Return states at a number of times, the last state, and the status of each orbit.
-
-    Orbits are followed on from anywhere: the domain of the loss is asked for at the start alone.
-    """
-    if isinstance(system, AbstractMap):
-        every = int(length) // times
-        settings = MapSettings(int(length), every, _CHECK_EVERY, 0.0, ESCAPE_RADIUS, 0)
-        settings = jax.tree.map(jnp.asarray, settings)
-        batch = jnp.asarray(states)
-        devices = devices_for(batch, PER_DEVICE)
-        made = run_map(system, batch, settings, times + 1, Varied(), devices)
-        return gathered(made, devices)[:3]
-    assert isinstance(system, AbstractFlow)
-    moments = jnp.linspace(0.0, length, times + 1)
-    settings = (moments, *map(jnp.asarray, (_RTOL, _ATOL, ESCAPE_RADIUS)))
-    kept, status, _, _ = solve_flow(system, jnp.asarray(states), settings, _MOST_STEPS)
-    return kept, kept[:, -1], status
+    return _in_slabs(run, states, slab)[0]
 
 
 def _in_slabs(

@@ -46,6 +46,7 @@ class StoredBasins:
     def __init__(self, store: Chunks) -> None:
         """Hold an open store."""
         self.chunks = store
+        self._counted: dict[int, dict[int, int]] = {}
         self.attractors = attractors_in(store)
         self.box = tuple(map(tuple, store.details["box"]))
         grid, seed = tuple(store.details["grid"]), store.details["seed"]
@@ -66,12 +67,12 @@ class StoredBasins:
 
     def counts(self) -> dict[int, int]:
         """Return how many starts have each label, of the chunks that are computed."""
-        total: Counter[int] = Counter()
         for number in np.flatnonzero(self.chunks.done()).tolist():
-            labels = self["labels"][self.chunks.layout.place(number)]
-            values, times = np.unique(labels, return_counts=True)
-            total.update(dict(zip(values.tolist(), times.tolist(), strict=True)))
-        return dict(total)
+            if number not in self._counted:
+                labels = self["labels"][self.chunks.layout.place(number)]
+                values, times = np.unique(labels, return_counts=True)
+                self._counted[number] = dict(zip(values.tolist(), times.tolist(), strict=True))
+        return dict(sum(map(Counter, self._counted.values()), Counter[int]()))
 
     def names(self) -> dict[int, str]:
         """Return what each label that occurs means."""

@@ -63,7 +63,8 @@ def stability_chart(
     λ = 27.75 flips
 
     A rule with a Jacobian at the point is classified by it, and `binding` names the condition that
-    fails, or that is nearest to. One without, as SAM, is followed from beside the point.
+    fails, or that is nearest to. One without, as SAM, is followed from beside the point, and
+    "leaves" where orbits from both sides end farther away than five steps are long.
 
     Without `w` the critical points of a box are found, each is decided in this way, and random
     starts are followed to see whether orbits end elsewhere:

@@ -102,7 +102,7 @@ def continue_branch(
     if isinstance(system, AbstractFlow) and period != 1:
         raise _checks.ArgumentError(
             f"Argument `period` of a flow must be 1, but is {period}: its fixed points are "
-            "followed. Cycles of flows are not."
+            "followed. Follow its cycles as fixed points of `sf.poincare_map`."
         )
     settings = _settings(system, leaf, bounds, max_step, num_points)
     z0 = start_states(system, w0, "w0")

@@ -15,6 +15,7 @@ from samflow.equilibria import classify
 from samflow.orbits import integrate
 from samflow.records import provenance
 from samflow.systems import AbstractFlow, AbstractMap
+from samflow.systems.angles import unwrapped
 from samflow.systems.base import check_system
 
 _BESIDE = 1e-5
@@ -94,7 +95,7 @@ def manifolds(
         num_points=_checks.count("num_points", num_points),
         num_images=1,
     )
-    saddle = np.asarray(found.state)
+    saddle, system = np.asarray(found.state), unwrapped(system)  # a curve is not cut at an angle
     values, vectors = np.linalg.eig(np.asarray(system.jacobian(found.state)))
     order = np.argsort(np.abs(values) if found.discrete else values)
     values, vectors = np.real(values[order]), np.real(vectors[:, order])

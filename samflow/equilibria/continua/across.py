@@ -32,16 +32,12 @@ class Across(NamedTuple):
         curvature: eigenvalues of the Hessian there, ascending; NaN without a loss.
         spectrum: multipliers or eigenvalues, largest first; NaN without a Jacobian.
         kind: by these.
-        lr: the window in lr, a pair; NaN where it is not known.
-        rho: the window in rho.
 
     """
 
     curvature: np.ndarray
     spectrum: np.ndarray
     kind: Kind
-    lr: tuple[float, float]
-    rho: tuple[float, float]
 
 
 _UNKNOWN = (float("nan"), float("nan"))
@@ -69,21 +65,18 @@ def across(
     if loss is not None:
         hessians = hessians_at(loss, points)
         reduced = np.einsum("kia,kij,kjb->kab", normals, hessians, normals)
-        if np.isfinite(reduced).all():
-            curvature = np.linalg.eigvalsh(reduced)
+        finite = np.isfinite(reduced).all(axis=(1, 2))
+        curvature[finite] = np.linalg.eigvalsh(reduced[finite])
     if isinstance(system, (Map, Flow)) and is_normalised(system.rule):
         nothing = np.full(system.state_dim - dimension, np.nan + 0j)
-        return [
-            Across(c, nothing, _without_jacobian(system, c), *_ends(system, c)) for c in curvature
-        ]
+        return [Across(c, nothing, _without_jacobian(system, c)) for c in curvature]
     if _in_closed_form(system):
         spectra = [_closed_form(system, c) for c in curvature]
     else:
         jacobians = _batched(_jacobians, system, points)
         spectra = [_reduced(system, a, q) for a, q in zip(jacobians, tangents, strict=True)]
     return [
-        Across(c, s, _kind(system, s, neutral), *_ends(system, c))
-        for c, s in zip(curvature, spectra, strict=True)
+        Across(c, s, _kind(system, s, neutral)) for c, s in zip(curvature, spectra, strict=True)
     ]
 
 
@@ -170,8 +163,11 @@ def _without_jacobian(system: Map | Flow, curvature: np.ndarray) -> Kind:
     return Kind.cycle if theory.stable_cycles(curvature.tolist(), **step) else Kind.undefined
 
 
-def _ends(system: AbstractSystem, curvature: np.ndarray) -> tuple[tuple[float, float], ...]:
-    """Return the windows in lr and rho: of attraction across, or of what holds SAM by a cycle."""
+def windows(system: AbstractSystem, curvature: np.ndarray) -> tuple[tuple[float, float], ...]:
+    """Return the windows in lr and rho: of attraction across, or of what holds SAM by a cycle.
+
+    NaN where they are not known.
+    """
     if not isinstance(system, (Map, Flow)) or not np.isfinite(curvature).all():
         return _UNKNOWN, _UNKNOWN
     if getattr(system, "weight_decay", None) is not None or not len(curvature):

@@ -26,7 +26,7 @@ class CriticalSet(NamedTuple):
         isolated: each alone, shape (points, dim).
         enclosures: of those of them that are proved to be isolated, in the same order.
         continua: curves and surfaces, as far as they were found from many starts.
-        zeros: the equations of each piece of them, to tell on which a point lies.
+        zeros: the equations of each piece of them that has one dimension throughout.
         complete: whether `isolated` are proved to be all isolated ones in the box. The
             continua are then the real zeros of the equations that they have.
         size: the sides of the box.
@@ -63,33 +63,35 @@ def critical_set(
         num_starts: starts for samples of curves and surfaces.
 
     """
-    found = varieties.pieces(gradient, symbols)
-    if found is None:
+    decomposed = varieties.pieces(gradient, symbols)
+    if decomposed is None:
         return None
+    found = decomposed.pieces
     program = Program([expression, *gradient], symbols)
     enclosures, complete = _isolated(found, program, box)
     continua, known = [], []
     wide = [piece for piece in found if piece.dimension]
     for piece in wide:
         zeros, geometries = _real_part(piece, symbols, gradient, program, box, num_starts)
-        known.append((zeros, piece.dimension))
+        if piece.is_unmixed:
+            known.append((zeros, piece.dimension))
         continua += geometries
     continua, alone = _with_singular(continua, wide, program, box)
     isolated = np.array([*map(middle, enclosures), *alone]).reshape(-1, len(box))
     size = np.array([high - low for low, high in box])
     # A real point of a piece of which no curve was found may be a point apart.
     empty = any(not any(c.piece == piece for c in continua) for piece in wide)
-    return CriticalSet(
-        isolated, enclosures, continua, known, complete and not empty and not len(alone), size
-    )
+    complete = complete and decomposed.whole and not empty and not len(alone)
+    return CriticalSet(isolated, enclosures, continua, known, complete, size)
 
 
 def _isolated(found: Sequence[Piece], program: Program, box: Box) -> tuple[list[Balls], bool]:
     points, complete = [], True
+    wide = [piece for piece in found if piece.dimension]
     for piece in found:
         if piece.dimension:
             continue
-        solved = varieties.real_points(piece)
+        solved = varieties.real_points(piece, wide)
         if solved is None:
             complete = False
             continue
@@ -97,9 +99,13 @@ def _isolated(found: Sequence[Piece], program: Program, box: Box) -> tuple[list[
             inside = _inside(point, box)
             if inside is None or (inside and not _defined(program, point)):
                 complete = False
-            elif inside:
+            elif inside and not any(_same(point, other) for other in points):
                 points.append(point)
     return points, complete
+
+
+def _same(one: Balls, other: Balls) -> bool:
+    return all(x.overlaps(y) for x, y in zip(one, other, strict=True))
 
 
 def middle(point: Balls) -> list[float]:
@@ -142,7 +148,7 @@ def _real_part(
     """Return the equations of a piece, and the curves or sheets of its real points in the box."""
     low, high = np.array(box).T
     starts = np.random.default_rng(0).uniform(low, high, size=(num_starts, len(box)))
-    zeros = Zeros.of(Numeric(piece.basis), box, starts)
+    zeros = Zeros.of(Numeric(piece.equations), box, starts)
     nothing = np.zeros((num_starts, len(box), 0))
     ends, solved = zeros.solve(zeros.units(starts), nothing, len(box) - piece.dimension)
     solved &= zeros.inside(ends)

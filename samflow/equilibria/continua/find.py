@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from samflow._status import Kind
-from samflow.equilibria.continua.across import Across, across, event_between
+from samflow.equilibria.continua.across import Across, across, event_between, windows
 from samflow.equilibria.continua.geometry import Geometry, curves, sheets
 from samflow.equilibria.continua.records import Change, Continuum, SingularPoint
 from samflow.equilibria.continua.zeros import Compiled, Zeros
@@ -73,6 +73,7 @@ def continuum(system: AbstractSystem, geometry: Geometry, about: About) -> Conti
     loss: Any = getattr(system, "loss", None)
     middle = len(w) // 2
     value = float(loss(w[middle])) if loss is not None else float("nan")
+    edges = [windows(system, one.curvature) for one in seen]
     return Continuum(
         dimension=geometry.dimension,
         w=w,
@@ -87,8 +88,8 @@ def continuum(system: AbstractSystem, geometry: Geometry, about: About) -> Conti
         curvature=np.array([one.curvature for one in seen]),
         spectrum=np.array([one.spectrum for one in seen]),
         kinds=tuple(one.kind for one in seen),
-        lr_window=np.array([one.lr for one in seen]),
-        rho_window=np.array([one.rho for one in seen]),
+        lr_window=np.array([in_lr for in_lr, _ in edges]),
+        rho_window=np.array([in_rho for _, in_rho in edges]),
         changes=_changes(system, geometry, seen, arc),
         singular=_singular(system, geometry, seen),
         number=about.number,
@@ -147,7 +148,7 @@ def _located(
             break
     place = _at(system, geometry, i, j, high)
     w = geometry.w
-    at = w[i] + high * (w[j] - w[i]) if place is None else place[0]
+    at = geometry.zeros.weights(geometry.guess(i, j, high)) if place is None else place[0]
     chord = float(np.linalg.norm(w[j] - w[i]))
     along = float(arc[i] + np.linalg.norm(at - w[i])) if geometry.dimension == 1 else float("nan")
     before, after = seen[i].kind, seen[j].kind
@@ -161,7 +162,7 @@ def _singular(
 ) -> tuple[SingularPoint, ...]:
     """Return the crossings that are known, and dips of a curve's least curvature across to 0."""
     known = list(geometry.singular)
-    sizes = np.array([_least(one) for one in seen])
+    sizes = np.array([_least(system, one) for one in seen])
     if geometry.dimension > 1 or not np.isfinite(sizes).all() or len(sizes) < 3:
         return tuple(known)
     unit = float(sizes.max())
@@ -180,9 +181,12 @@ def _singular(
     return tuple(known)
 
 
-def _least(one: Across) -> float:
-    """Return the least size of an eigenvalue of the Hessian across; NaN without a loss."""
-    return float(np.abs(one.curvature).min(initial=np.inf))
+def _least(system: AbstractSystem, one: Across) -> float:
+    """Return the least size of an eigenvalue across: of the Hessian, or of what must vanish."""
+    if np.isfinite(one.curvature).all():
+        return float(np.abs(one.curvature).min(initial=np.inf))
+    shift = 1.0 if isinstance(system, AbstractMap) else 0.0
+    return float(np.abs(one.spectrum - shift).min(initial=np.inf))
 
 
 def _dip(system: AbstractSystem, geometry: Geometry, i: int) -> tuple[np.ndarray, float] | None:
@@ -190,7 +194,7 @@ def _dip(system: AbstractSystem, geometry: Geometry, i: int) -> tuple[np.ndarray
 
     def size(s: float) -> tuple[np.ndarray, float] | None:
         found = _at(system, geometry, *((i - 1, i, s) if s <= 1 else (i, i + 1, s - 1)))
-        return None if found is None else (found[0], _least(found[1]))
+        return None if found is None else (found[0], _least(system, found[1]))
 
     low, high = 0.0, 2.0
     inner = [low + _GOLDEN * (high - low), high - _GOLDEN * (high - low)]

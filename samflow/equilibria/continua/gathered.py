@@ -64,7 +64,8 @@ def others(exactly: CriticalSet, points: np.ndarray, critical: np.ndarray) -> np
         u = zeros.units(points)
         ends, solved = zeros.solve(u, np.zeros((*u.shape, 0)), u.shape[1] - dimension)
         gap = np.minimum(gap, np.where(solved, np.linalg.norm(ends - u, axis=1), np.inf))
-    return points[~critical | (gap > _NEAR)]
+    held = [any(one.holds(w) for one in exactly.continua) for w in points]
+    return points[~critical | ((gap > _NEAR) & ~np.array(held, dtype=bool))]
 
 
 def described(

@@ -15,6 +15,8 @@ _MAX_SAMPLES = 200
 """More samples of a surface than these are left out."""
 _FEWEST = 3
 """A sheet of fewer samples is no surface: its samples stay without one."""
+_CLOSE = 1e-2
+"""A curve between two samples lies at most this part of their distance from the cubic."""
 _REACH = 0.25
 """A point of a surface is at most so far from a sample of it, in units of the box."""
 _AT_END = 5e-3
@@ -77,14 +79,29 @@ class Geometry(NamedTuple):
         gaps = np.linalg.norm(self.u - self.zeros.units(w), axis=1)
         return bool(gaps.min() <= _REACH and self.zeros.dimension(self.zeros.units(w)) >= 1)
 
-    def between(self, i: int, j: int, share: float) -> tuple[np.ndarray, np.ndarray] | None:
-        """Return the zero next to a point of the chord of two samples, and its tangents."""
+    def guess(self, i: int, j: int, share: float) -> np.ndarray:
+        """Return a point between two samples: of a curve by the cubic through both, else a chord.
+
+        Near a crossing the chord can lie nearer to the other curve.
+        """
         chord = self.u[j] - self.u[i]
-        guess = self.u[i] + share * chord
+        if self.dimension > 1:
+            return self.u[i] + share * chord
+        along = [self.tangents[k, 0] / self.zeros.size for k in (i, j)]
+        slopes = [t * np.linalg.norm(chord) / np.linalg.norm(t) for t in along]
+        s, t = share, 1 - share
+        ends = (1 + 2 * s) * t**2 * self.u[i] + (1 + 2 * t) * s**2 * self.u[j]
+        return ends + s * t * (t * slopes[0] - s * slopes[1])
+
+    def between(self, i: int, j: int, share: float) -> tuple[np.ndarray, np.ndarray] | None:
+        """Return the zero between two samples, and its tangents; None where none is close."""
+        chord = self.u[j] - self.u[i]
+        guess = self.guess(i, j, share)
         curve = self.dimension == 1
         plane = chord[:, None] / np.linalg.norm(chord) if curve else np.zeros((len(chord), 0))
         ends, solved = self.zeros.solve(guess[None], plane[None], len(chord) - self.dimension)
-        if not solved[0]:
+        close = _CLOSE if curve else 1.0
+        if not (solved[0] and np.linalg.norm(ends[0] - guess) <= close * np.linalg.norm(chord)):
             return None
         if curve and not self.zeros.frame(ends[0], 1).regular:  # as at a crossing
             t = (1 - share) * self.tangents[i, 0] + share * self.tangents[j, 0]

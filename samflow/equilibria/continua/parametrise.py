@@ -19,7 +19,7 @@ def parametrisation(piece: Piece, symbols: Sequence[Any], gradient: Sequence[Any
     """
     if piece.dimension not in _PARAMETERS:
         return ""
-    left = [piece.expression(p, symbols) for p in piece.basis]
+    left = [piece.expression(p, symbols) for p in piece.equations]
     solved: dict[Any, Any] = {}
     while left:
         found = _eliminated(left, symbols)

@@ -46,7 +46,7 @@ class CentralFlow(AbstractRecord):
         rms_gradient: the predicted root mean square of ‖g‖ along the run, √(‖g‖² + ⟨H², Σ⟩).
         growth: logarithmic growth a step of deviations of the run from the flow, positive where
             they grow and the flow does not describe it for long; NaN off the edge, with more than
-            one critical direction, of SAM, and beyond 32 weights.
+            one critical direction, of SAM, and where a state has more than 64 numbers.
         status: reached end; unbalanced, too few pairs, residual too large, not finite, diverged,
             undefined: the flow ended at `stopped_at`, and points from there on are NaN.
         stopped_at: the last step of the flow.
@@ -92,8 +92,9 @@ class CentralFlow(AbstractRecord):
     def __str__(self) -> str:
         at_edge = np.asarray(self.num_critical)
         total, number = int(self.steps[-1]), int((at_edge > 0).sum())
-        most = f", in up to {at_edge.max()} directions at once" if number else ""
-        text = f"central flow over {total} steps: oscillates at {number} of {len(at_edge)}{most}"
+        text = f"central flow over {total} steps: oscillates at {number} of {len(at_edge)} points"
+        if at_edge.max() > 1:
+            text += f", in up to {at_edge.max()} directions at once"
         growing = np.asarray(self.growth) > 0
         if growing.any():
             first, worst = int(self.steps[growing.argmax()]), float(np.nanmax(self.growth))
@@ -115,6 +116,7 @@ def two_step_mean(run: ArrayLike, steps: ArrayLike) -> Array:
     return jnp.where(inside[:, None], mean, jnp.nan)
 
 
+@_checks.untraced()
 def central_flow(
     system: Map,
     w0: ArrayLike,
@@ -195,6 +197,7 @@ def central_flow(
         if part % substeps == 0:
             progress(step)
         state = moved(system, *state, found, stepping)
+    assert found is not None  # there is a step 0
     first = kept[0] if kept else _observed(system, w, found, stepping)
     count = 1 + num_steps // keep_every
     settings = {"num_steps": num_steps, "substeps": substeps, "num_pairs": pairs}

@@ -123,11 +123,12 @@ def _dense(matrix: NumpyArray, count: int, symmetric: bool) -> Modes:
         u = vectors[:, order].T
         return Modes(values[order], u, u, 0.0, (), True)
     values, vectors = np.linalg.eig(matrix)
-    order = np.argsort(-values.real)
+    order = np.argsort(-np.real(values))
     duals = np.linalg.inv(vectors)[order[:count]]
     order = order[:count]
     real = bool(np.isreal(values[order]).all())
-    return Modes(values[order].real, vectors[:, order].T.real, duals.real, 0.0, (), real)
+    values, u = np.real(values[order]), np.real(vectors[:, order].T)
+    return Modes(values, u, np.real(duals), 0.0, (), real)
 
 
 def _dual(right: NumpyArray, left: NumpyArray) -> NumpyArray:
@@ -152,11 +153,11 @@ def _galerkin(product: Any, block: NumpyArray, count: int) -> tuple[NumpyArray, 
         if not np.isfinite(images).all():
             return np.full(size, np.nan), np.full_like(vectors, np.nan), np.nan
         values, parts = np.linalg.eig(basis @ images.T)
-        order = np.argsort(-values.real)[:size]
-        values, parts = values[order], parts[:, order].real.T
+        order = np.argsort(-np.real(values))[:size]
+        values, parts = values[order], np.real(parts[:, order]).T
         parts = parts / np.linalg.norm(parts, axis=1)[:, None]
         vectors, moved = parts @ basis, parts @ images
-        rest = moved - values.real[:, None] * vectors
+        rest = moved - np.real(values)[:, None] * vectors
         residual = float(np.linalg.norm(rest[:count], axis=1).max() / np.abs(values).max())
         if residual <= _TOL:
             break

@@ -29,6 +29,7 @@ class StroboscopicMap(AbstractWeightSystem, AbstractMap):
         given: a period for a flow that does not state its own; else None.
         t0: the phase: the time at which each period begins.
         solver: tolerances.
+        wraps: whether angles of the image are brought into their ranges.
 
     """
 
@@ -36,6 +37,7 @@ class StroboscopicMap(AbstractWeightSystem, AbstractMap):
     given: Scalar | None
     t0: Scalar
     solver: Solver
+    wraps: bool = eqx.field(static=True, default=True)
 
     @property
     def dim(self) -> int:
@@ -50,7 +52,11 @@ class StroboscopicMap(AbstractWeightSystem, AbstractMap):
     @property
     def angles(self) -> Angles | None:
         """The angles of the flow."""
-        return angles_of(self.flow)
+        return angles_of(self.flow) if self.wraps else None
+
+    def unwrapped(self) -> "StroboscopicMap":
+        """Return the map without angles, whose images keep their turns."""
+        return StroboscopicMap(self.flow, self.given, self.t0, self.solver, wraps=False)
 
     @property
     def period(self) -> Any:

@@ -38,6 +38,21 @@ def toy_run(start, lr, steps, ascent=0.0):
     return np.array(points)
 
 
+OTHERS = np.linspace(0.0, 1.5, 38)
+"""Curvatures of weights beside the toy."""
+
+
+def beside_others(w):
+    x, y = w[:2]
+    curved = (1 + x**2) * (jnp.sqrt(1 + y**2) - 1) - EPS * x
+    return curved + jnp.vdot(jnp.asarray(OTHERS) * w[2:], w[2:]) / 2
+
+
+def scaled_toy(w, size, loss_unit):
+    x, y = w / size
+    return loss_unit * ((1 + x**2) * (jnp.sqrt(1 + y**2) - 1) - EPS * x)
+
+
 def two_along(w, pulls):
     """½qᵀMq(1 − |q|²) − pulls·(a, b, c), with M = [[a, b], [b, c]] weights themselves."""
     a, b, c, y, z = w
@@ -124,6 +139,21 @@ def test_momentum_follows_the_path_of_the_gd_with_its_edge(toy):
     assert float(found.growth[-1]) > 0 > float(plain.growth[-1])
 
 
+def test_by_products_as_from_whole_matrices(toy):
+    # The toy beside 38 weights below the edge, which move by themselves.
+    many = sf.loss(beside_others, dim=40)
+    system, small = (sf.Map(each, sf.USAM(rho=1.0), lr=0.2) for each in (many, toy))
+    start = np.concatenate([[1.303, 0.0], np.full(38, 0.1)])
+    flow = sf.central_flow(system, start, num_steps=60, num_pairs=2, keep_every=60)
+    twin = sf.central_flow(small, start[:2], num_steps=60, keep_every=60)
+    assert flow.status is sf.Status.reached_end
+    assert int(flow.num_critical[-1]) == 1
+    assert np.allclose(flow.w[-1, :2], twin.w[-1], atol=1e-8)
+    assert flow.variance[-1, 0, 0] == pytest.approx(float(twin.variance[-1, 0, 0]), rel=1e-3)
+    rates = 1 - 0.2 * OTHERS * (1 + OTHERS)
+    assert np.allclose(flow.w[-1, 2:], 0.1 * rates**60, atol=1e-12)
+
+
 @pytest.mark.parametrize(("pulls", "critical"), [((3e-4, 1e-4, 2e-4), 2), ((3e-4, 6e-4, 1e-4), 1)])
 def test_two_critical_directions_have_a_full_covariance(pulls, critical):
     lr = 0.5
@@ -165,7 +195,7 @@ def test_the_average_of_runs_nears_the_flow_with_the_step_size():
     distances, ends = [], []
     for lr in (0.01, 0.005):
         system, number = sf.Map(of(bent_edge, 3, lr=lr), sf.GD(), lr=lr), round(1 / lr)
-        flow = sf.central_flow(system, [0.0, 0, 0], num_steps=number, keep_every=2)
+        flow = sf.central_flow(system, [0.0, 0, 0], num_steps=number, keep_every=4)
         run = sf.iterate(system, [0, 0, np.sqrt(3 * lr)], num_steps=number + 1, keep_every=1).w
         distances.append(float(jnp.nanmax(flow.distance(run))))
         ends.append(np.asarray(flow.w[-1, :2]))
@@ -182,8 +212,9 @@ def test_the_average_of_runs_nears_the_flow_with_the_step_size():
     exact = solve_ivp(reduced, (0, 1), [0, 0], rtol=1e-10, atol=1e-12).y[:, -1]
     errors = [np.linalg.norm(end - exact) for end in ends]
     assert errors[0] / errors[1] == pytest.approx(2, abs=0.1)  # Euler's method
-    finer = sf.central_flow(system, [0.0, 0, 0], num_steps=200, substeps=4, keep_every=200)
-    assert np.linalg.norm(finer.w[-1, :2] - exact) == pytest.approx(errors[1] / 4, rel=0.1)
+    system = sf.Map(of(bent_edge, 3, lr=0.01), sf.GD(), lr=0.01)
+    finer = sf.central_flow(system, [0.0, 0, 0], num_steps=100, substeps=3, keep_every=100)
+    assert np.linalg.norm(finer.w[-1, :2] - exact) == pytest.approx(errors[0] / 3, rel=0.1)
 
 
 def test_the_loss_falls_along_a_central_flow_of_gd():
@@ -206,10 +237,11 @@ def test_no_oscillation_holds_an_eigenvalue_where_usam_reverses_the_push():
         assert oscillates == (status is sf.Status.reached_end)
 
 
-def test_sams_oscillation_and_drift_on_the_valley():
-    rho, lr = 0.005, 0.6
+@pytest.mark.parametrize(("momentum", "lr"), [(None, 0.6), (0.5, 0.7)])
+def test_sams_oscillation_and_drift_on_the_valley(momentum, lr):
+    rho, scheme = 0.005, "heavy_ball" if momentum else "none"
     loss = sf.loss("(1 + x**2)*y**2/2 - x/200")
-    system = sf.Map(loss, sf.SAM(rho=rho), lr=lr)
+    system = sf.Map(loss, sf.SAM(rho=rho), lr=lr, momentum=momentum)
     flow = sf.central_flow(system, [0.7, 0.0], num_steps=300, keep_every=50)
     run = sf.iterate(system, [0.7, rho], num_steps=301, keep_every=1).w
     mean = np.array([0.005, 0.0])
@@ -217,7 +249,8 @@ def test_sams_oscillation_and_drift_on_the_valley():
     for k in (1, -1):
         push = [float(flow.w[k, 0]) * sigma[k] ** 2, 0.0]
         size = float(np.linalg.norm(mean - push))
-        square = theory.saturated_variance(lam[k], size, rho=rho, lr=lr)
+        at = {"rho": rho, "lr": lr, "momentum": momentum or 0, "scheme": scheme}
+        square = theory.saturated_variance(lam[k], size, **at)
         # λ at the ascent point is larger by λ′ρ‖ḡ‖/G, 0.3 %; σ² changes by 12 times that part.
         assert sigma[k] ** 2 == pytest.approx(float(square), rel=0.05)
     assert flow.edge[-1] == pytest.approx(lam[-1], rel=3 * rho)
@@ -227,6 +260,22 @@ def test_sams_oscillation_and_drift_on_the_valley():
     still = np.linalg.norm(np.asarray(flow.w[-1]) - [0.7, 0.0])
     assert float(jnp.nanmax(flow.distance(run)[1:])) < 0.02 * still
     assert np.isnan(flow.growth).all()
+
+
+@pytest.mark.parametrize("unit", [1e-4, 1e5])
+def test_the_flow_does_not_depend_on_units(unit):
+    # L → cL and w → kw: lr and USAM's rho scale by k²/c. c and k are 1e∓8 and 1e±4, say.
+    size, loss_unit = unit, unit**-2
+    scaled = of(scaled_toy, 2, size=size, loss_unit=loss_unit)
+    factor = size**2 / loss_unit
+    system = sf.Map(scaled, sf.USAM(rho=factor), lr=0.2 * factor)
+    flow = sf.central_flow(
+        system, [1.3 * size, 0.0], num_steps=80, keep_every=80, escape_radius=1e9
+    )
+    assert flow.status is sf.Status.reached_end
+    assert flow.w[-1, 0] == pytest.approx(1.304728427 * size, rel=1e-8)
+    assert flow.variance[-1, 0, 0] == pytest.approx(2.79685084e-5 * size**2, rel=1e-6)
+    assert flow.growth[-1] == pytest.approx(-1.0787949e-4, rel=1e-5)
 
 
 def test_arguments(toy):
