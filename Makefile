@@ -61,10 +61,14 @@ types: $(TOOLS)  ## check the types
 figures: $(STAMP)  ## draw every figure; writes report/figures/
 	$(BIN)/python -m figures --output report/figures
 
-bench: $(STAMP)  ## measure speed against a C loop compiled on this machine
+bench: $(STAMP)  ## measure speed against C compiled on this machine, and against other libraries
 	$(BIN)/python benchmarks/ensembles.py
+	$(BIN)/python benchmarks/orbits.py
 	$(BIN)/python benchmarks/lyapunov.py
 	$(BIN)/python benchmarks/noise.py
+	$(BIN)/python benchmarks/flows.py
+	$(BIN)/python benchmarks/basin.py
+	$(BIN)/python benchmarks/others.py
 	$(BIN)/python benchmarks/startup.py
 
 clean:  ## remove what the targets made

@@ -43,7 +43,8 @@ def measure(library: Any, side: int, steps: int, runs: int) -> list[dict[str, An
     def labelled() -> Any:
         return jax.block_until_ready(sf.basins(system, BOX, resolution=side, max_steps=steps))
 
-    iterated(), labelled()
+    iterated()
+    labelled()
     timing = peers.interleaved(runs, peer=theirs, iterate=iterated, basins=labelled)
     known, mine = timing.results["peer"], timing.results["iterate"]
     return [

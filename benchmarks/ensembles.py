@@ -4,7 +4,7 @@ Prints, for each loss and rule, the CPU time of both and their ratio, C over sam
 more is faster than C. CPU time is that of the whole process, the median of interleaved runs, so
 that threads are counted and other programs disturb little. Without a C compiler the peer is NumPy.
 
-    python benchmarks/ensembles.py [--points 40960] [--steps 1000] [--runs 7] [--json]
+    python benchmarks/ensembles.py [--points 163840] [--steps 1000] [--runs 7] [--json]
 
 XLA's flags are set for this process alone, as the command line does; `--no-flags` shows what a
 program gets that sets none.
@@ -120,7 +120,7 @@ def line(row: dict[str, Any]) -> str:
 
 
 def main(
-    points: Annotated[int, typer.Option(help="Starts; rounded up to a multiple of 64.")] = 40_960,
+    points: Annotated[int, typer.Option(help="Starts; rounded up to a multiple of 64.")] = 163_840,
     steps: Annotated[int, typer.Option(help="Steps of the map.")] = 1000,
     runs: Runs = 7,
     flags: Flags = True,

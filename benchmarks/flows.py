@@ -60,8 +60,8 @@ def measure(library: Any, name: str, points: int, runs: int) -> dict[str, Any]:
     """Time all three, check that they agree."""
     import samflow as sf
 
-    loss = sf.losses.ZOO[name]()
-    starts = np.random.default_rng(0).uniform(*BOXES[name], (points, 2))
+    loss, (low, high) = sf.losses.ZOO[name](), BOXES[name]
+    starts = np.random.default_rng(0).uniform(low, high, (points, 2))
     flow = sf.Flow(loss, sf.USAM(rho=RHO))
 
     def theirs() -> np.ndarray:

@@ -5,7 +5,8 @@
 
 In parts: a ResNet-18 and a vision transformer, trained briefly on MNIST, with their curvature and
 diagnosis; [K]'s table of batch size, momentum and rho; the largest transformer whose
-Hessian-vector product fits; products with the data across all devices. After each part the file
+Hessian-vector product fits; products with the data across all devices; ensembles of orbits by one
+kernel with the loop over steps inside. After each part the file
 is written anew, whole. To go on after an interruption, name the parts that are missing:
 
     python benchmarks/gpu.py --size full -o docs/benchmarks/gpu.json --only table --only largest
@@ -61,6 +62,7 @@ class Part(StrEnum):
     table = "table"
     largest = "largest"
     sharded = "sharded"
+    orbits = "orbits"
 
 
 def main(

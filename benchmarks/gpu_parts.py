@@ -10,6 +10,7 @@ import numpy as np
 
 from analysis.batch_momentum import Cell, cells, column, table
 from analysis.statistics import interval
+from benchmarks import gpu_orbits
 from benchmarks.gpu_scales import Scale
 
 SEED = 0
@@ -328,11 +329,17 @@ def sharded(scale: Scale, progress: Progress) -> dict[str, Any]:
     }
 
 
+def orbits(scale: Scale, progress: Progress) -> dict[str, Any]:
+    """Ensembles of maps."""
+    return gpu_orbits.orbits(scale, progress, _seconds)
+
+
 PARTS: dict[str, Callable[[Scale, Progress], dict[str, Any]]] = {
     "resnet": resnet,
     "transformer": transformer,
     "table": kim_table,
     "largest": largest,
     "sharded": sharded,
+    "orbits": orbits,
 }
 """Every part by name, in the order in which they run."""

@@ -27,6 +27,7 @@ class Scale(NamedTuple):
         growth: widths of the transformers that are tried for size; all of them on a GPU only.
         growth_depth: their depth.
         growth_images: images of their loss.
+        orbits: how many orbits of maps, and their steps.
 
     """
 
@@ -48,6 +49,7 @@ class Scale(NamedTuple):
     growth: tuple[int, ...]
     growth_depth: int
     growth_images: int
+    orbits: tuple[int, int]
 
 
 SCALES = {
@@ -70,6 +72,7 @@ SCALES = {
         growth=(16, 32),
         growth_depth=1,
         growth_images=8,
+        orbits=(256, 20),
     ),
     "full": Scale(
         images=4000,
@@ -101,5 +104,6 @@ SCALES = {
         growth=tuple(256 * step for step in (2, 4, 6, 8, 10, 12, 14, 16, 20, 24, 28, 32)),
         growth_depth=24,
         growth_images=32,
+        orbits=(2**20, 1000),
     ),
 }

@@ -5,7 +5,7 @@ samflow: 1 is parity, more is faster than C. Medians of interleaved runs, as in 
 loop of one orbit is a chain of dependent operations: nothing is gained there by wide vectors.
 Without a C compiler the peer is NumPy.
 
-    python benchmarks/lyapunov.py [--steps 1000000] [--points 4096] [--runs 9] [--no-flags] [--json]
+    python benchmarks/lyapunov.py [--steps 1000000] [--points 16384] [--runs 9] [--no-flags]
 """
 
 import tempfile
@@ -144,7 +144,7 @@ def line(row: dict[str, Any]) -> str:
 
 def main(
     steps: Annotated[int, typer.Option(help="Steps of the one orbit; ensembles: 1/1000.")] = 10**6,
-    points: Annotated[int, typer.Option(help="Starts; rounded up to a multiple of 64.")] = 4096,
+    points: Annotated[int, typer.Option(help="Starts; rounded up to a multiple of 64.")] = 16_384,
     runs: Runs = 9,
     flags: Flags = True,
     as_json: AsJson = False,

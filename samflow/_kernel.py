@@ -54,7 +54,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 def fused(function: F) -> F:
     """Return `function`, compiled as one function of machine code where that is possible."""
-    if not _on_cpu():
+    if not on_cpu():
         return function
 
     @functools.wraps(function)
@@ -74,7 +74,7 @@ def fused(function: F) -> F:
 
 def apart(function: F) -> F:
     """Return `function`, whose results are kept in memory: what uses them computes none again."""
-    if not _on_cpu():
+    if not on_cpu():
         return function
 
     run = jax.jit(_inside(function))
@@ -114,14 +114,15 @@ def tuned(function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-def _on_cpu() -> bool:
+def on_cpu() -> bool:
+    """Say whether programs are compiled for a CPU."""
     return jax.default_backend() == "cpu"
 
 
 @functools.cache
 def _takes_options() -> bool:
     """Say whether this version of XLA knows the options: it fails for those that it does not."""
-    if not _on_cpu():
+    if not on_cpu():
         return False
     try:
         jax.jit(_identity, compiler_options=_OPTIONS).lower(0.0).compile()

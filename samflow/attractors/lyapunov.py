@@ -267,7 +267,7 @@ def _averages(growth: Growth, length: float, dim: int, single: bool) -> tuple[Ar
     other = jnp.any(exponents[:, 1:] > exponents[:, :-1])
     exponents, logs = lax.cond(other, ordered, lambda: (exponents, logs))
     error = _standard_error(logs, growth.lengths, exponents)
-    dimension, total = kaplan_yorke(exponents, dim), jnp.sum(exponents, axis=-1)
+    dimension, total = _dimension(exponents, dim), jnp.sum(exponents, axis=-1)
     arrays = exponents, error, dimension, total, growth.status, growth.stopped_at
     return tuple(a[0] for a in arrays) if single else arrays
 
@@ -285,13 +285,19 @@ def kaplan_yorke(exponents: Array, dim: int) -> Array:
 
     NaN where an exponent is, and where k < dim of them have a sum that is not negative.
     """
-    falling = -jnp.sort(-exponents, axis=-1)
+    return _dimension(-jnp.sort(-exponents, axis=-1), dim)
+
+
+def _dimension(falling: Array, dim: int) -> Array:
+    """Return the dimension from exponents that fall."""
     sums = jnp.cumsum(falling, axis=-1)
     j = jnp.sum(sums >= 0, axis=-1)
-    known = exponents.shape[-1]
-    ahead = jnp.take_along_axis(falling, jnp.minimum(j, known - 1)[..., None], axis=-1)[..., 0]
-    upto = jnp.take_along_axis(sums, jnp.maximum(j - 1, 0)[..., None], axis=-1)[..., 0]
+    known = falling.shape[-1]
+    place = jnp.arange(known)
+    at = lambda i, values: jnp.sum(jnp.where(place == i[..., None], values, 0.0), axis=-1)  # noqa: E731
+    ahead = at(jnp.minimum(j, known - 1), falling)
+    upto = at(jnp.maximum(j - 1, 0), sums)
     inside = jnp.where(j == 0, 0.0, j + upto / jnp.abs(ahead))
-    whole = jnp.asarray(dim if known == dim else jnp.nan, exponents.dtype)
+    whole = jnp.asarray(dim if known == dim else jnp.nan, falling.dtype)
     dimension = jnp.where(j == known, whole, inside)
-    return jnp.where(jnp.any(jnp.isnan(exponents), axis=-1), jnp.nan, dimension)
+    return jnp.where(jnp.any(jnp.isnan(falling), axis=-1), jnp.nan, dimension)

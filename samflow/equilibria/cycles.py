@@ -212,12 +212,7 @@ def find_cycles(
     unit = length * units(system)
     sides = tuple((a / length, b / length) for a, b in box)
     made = unitless(bounded(system, box), unit)
-    ends = shoot(
-        made,
-        guesses / unit,
-        damped,
-        jnp.asarray(box_width(sides)),
-    )
+    ends = shoot(made, guesses / unit, damped, jnp.asarray(box_width(sides)))
     ends = ends._replace(points=rebased(made, ends.points, sides))
     found, note = _select(made, ends, sides, tol, len(guesses) // num_starts)
     return _record(system, ends, found, tol, unit, note, box, where)

@@ -82,7 +82,7 @@ def flow_ensemble(
         return jnp.moveaxis(states, 0, 1), unpack(end.z), end.t, end.status
 
     states, last, t, status = over_blocks(run, starts, _BLOCK, (), devices)
-    return states, *_ending(system, starts, last, t, status, settings)
+    return states, _ending(system, starts, last, status), t
 
 
 def _begin(field: Any, z: Components, settings: SolverSettings) -> _Carry:
@@ -179,20 +179,9 @@ def _root(size: Array) -> Array:
     return jnp.exp2(jnp.log2(small) * jnp.float32(-1 / _ORDER)).astype(size.dtype)
 
 
-def _ending(
-    system: AbstractFlow,
-    starts: Array,
-    last: Array,
-    t: Array,
-    status: Array,
-    settings: SolverSettings,
-) -> tuple[Array, Array]:
-    """Return how the solutions ended, and the times reached, as `segments.smooth_segments`."""
-    times = settings.times
+def _ending(system: AbstractFlow, starts: Array, last: Array, status: Array) -> Array:
+    """Return how the solutions ended, named as in `segments.smooth_status`."""
     status = jnp.where(status == _RUNNING, Status.reached_end, status)
     singular = jax.vmap(system.singularity)
     undefined = (singular(starts) <= 0) | (singular(last) <= 0)
-    status = jnp.where(undefined & (status != Status.reached_end), Status.undefined, status)
-    seen = times[jnp.searchsorted(times, t, side="right") - 1]
-    left = (status != Status.reached_end) & (status != Status.diverged)
-    return status, jnp.where(left, seen, t)
+    return jnp.where(undefined & (status != Status.reached_end), Status.undefined, status)

@@ -17,7 +17,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from samflow import _checks
-from samflow._kernel import fused, tuned
+from samflow._kernel import tuned
 from samflow._schedule import check_steps
 from samflow._status import Status
 from samflow._types import ArrayLike
@@ -42,8 +42,6 @@ from samflow.systems.leaves import Varied
 _BLOCK = 128
 PER_DEVICE = 4 * _BLOCK
 """Members from which on it is worth to use another device."""
-_AT_ONCE = 16
-"""Steps of one orbit that are one body of a loop."""
 _RUNNING = -1
 
 
@@ -150,7 +148,9 @@ def iterate(
     kept = 1 + num_steps // keep_every
     begun = {"first_step": first_step} if first_step else {}
     devices = devices_for(batch, PER_DEVICE)
-    ended = gathered(run_map(system, batch, settings, kept, Varied(), devices), devices)
+    transformed = any(map(_checks.is_traced, jax.tree.leaves((system, batch, settings))))
+    ended = run_map(system, batch, settings, kept, Varied(), devices, transformed)
+    ended = gathered(ended, devices)
     states, final, status, stopped_at = ended
     if z0.ndim == 1:
         states, final, status, stopped_at = states[0], final[0], status[0], stopped_at[0]
@@ -222,8 +222,18 @@ def run_map(
     kept: int,
     varied: Varied,
     devices: Devices = (),
+    transformed: bool = False,
 ) -> tuple[Array, ...]:
     """Iterate states (N, state), each with its own values of the leaves that are varied.
+
+    Args:
+        system: the map.
+        z0: the states.
+        settings: those of `iterate`.
+        kept: how many states are kept of each orbit.
+        varied: leaves of the system.
+        devices: see `samflow.orbits.blocks.over_blocks`.
+        transformed: whether it is to be differentiated, which a kernel for a GPU cannot be.
 
     Returns:
         The states kept, the last state, the status and the number of steps made, one a member.
@@ -231,14 +241,20 @@ def run_map(
     """
 
     def run(block: Array, *values: Array) -> tuple[Any, ...]:
-        functions = _functions(system, varied, values, settings.first_step)
+        functions = functions_of(system, varied, values, settings.first_step)
         return _run_block(functions, block, settings, kept)
 
-    if len(z0) == 1 and on_components(system):  # as scalars, which stay in registers
-        made = fused(run)(z0[0], *(value[0] for value in varied.values))
-        return tuple(a[None] for a in made)
-    record, *ended = over_blocks(run, z0, _BLOCK, varied.values, devices)
-    return record, *ended
+    if jax.default_backend() == "gpu" and not transformed:
+        from samflow.orbits import _gpu  # Pallas: who has no GPU need not wait
+
+        if _gpu.can_run(system):
+            return _named(*_gpu.run_blocks(LOOP, system, z0, settings, kept, varied))
+    return _named(*over_blocks(run, z0, _BLOCK, varied.values, devices))
+
+
+def _named(states: Array, final: Array, status: Array, stopped_at: Array) -> tuple[Array, ...]:
+    """Say of orbits that still run that they are out of steps."""
+    return states, final, jnp.where(status < 0, Status.out_of_steps, status), stopped_at
 
 
 class _Functions(NamedTuple):
@@ -255,7 +271,7 @@ class _Functions(NamedTuple):
     changes: bool
 
 
-def _functions(
+def functions_of(
     system: AbstractMap, varied: Varied, values: tuple[Array, ...], first: Any
 ) -> _Functions:
     changes, apart = bool(system.schedules), on_components(system)
@@ -283,23 +299,26 @@ def _step_status(system: Any, z: Any) -> Any:
     return system.step_status(z)
 
 
+def begin(z: Any, members: tuple[int, ...] | None = None) -> _Carry:
+    """Return the state of a block at its start, of members of the shape of a component."""
+    members = jnp.shape(z[0]) if members is None else members
+    status, nothing = jnp.full(members, _RUNNING), jnp.zeros(members, int)
+    return _Carry(jnp.asarray(0), jnp.asarray(True), z, status, nothing, z)
+
+
+def until_of(settings: MapSettings, index: Any) -> Any:
+    """Return the number of steps at which the state number `index` is kept, or the last."""
+    return jnp.minimum(index * settings.keep_every, settings.num_steps)
+
+
 def _run_block(
     functions: _Functions, block: Array, settings: MapSettings, kept: int
 ) -> tuple[Any, ...]:
-    members = block.shape[:-1]
-    z = functions.pack(block)
-    carry = _Carry(
-        step=jnp.asarray(0),
-        left=jnp.asarray(True),
-        z=z,
-        status=jnp.full(members, _RUNNING),
-        stopped_at=jnp.zeros(members, int),
-        final=z,
-    )
+    carry = begin(functions.pack(block), block.shape[:-1])
 
     def next_record(carry: _Carry, index: Any) -> tuple[_Carry, Array]:
-        until = jnp.minimum(index * settings.keep_every, settings.num_steps)
-        carry = _advance(functions, carry, until, settings)
+        until = until_of(settings, index)
+        carry = advance(functions, carry, until, settings)
         running = (carry.status == _RUNNING) | (carry.stopped_at == until)
         return carry, jnp.where(running[..., None], unpack(carry.z), jnp.nan)
 
@@ -308,12 +327,11 @@ def _run_block(
     record = jnp.concatenate([block[None], rows[:-1]])
     running = carry.status == _RUNNING
     final = unpack(select(running, carry.z, carry.final))
-    status = jnp.where(running, Status.out_of_steps, carry.status)
     stopped_at = jnp.where(running, carry.step, carry.stopped_at)
-    return jnp.moveaxis(record, 0, -2), final, status, stopped_at
+    return jnp.moveaxis(record, 0, -2), final, carry.status, stopped_at
 
 
-def _advance(functions: _Functions, carry: _Carry, until: Any, settings: MapSettings) -> _Carry:
+def advance(functions: _Functions, carry: _Carry, until: Any, settings: MapSettings) -> _Carry:
     """Make steps up to number `until`, checking every `check_every`; stop if no orbit is left."""
 
     def going(carry: _Carry) -> Any:
@@ -322,7 +340,7 @@ def _advance(functions: _Functions, carry: _Carry, until: Any, settings: MapSett
     def chunk(carry: _Carry) -> _Carry:
         length = jnp.minimum(settings.check_every, until - carry.step)
         step = lambda i, z: functions.step(z, carry.step + i)  # noqa: E731
-        before = _several(step, length - 1, carry.z)
+        before = lax.fori_loop(0, length - 1, step, carry.z)
         after = step(length - 1, before)
         new = carry._replace(step=carry.step + length, z=after)
         running = carry.status == _RUNNING
@@ -341,21 +359,6 @@ def _advance(functions: _Functions, carry: _Carry, until: Any, settings: MapSett
         return lax.cond(any_of(lost | still), ended, lambda: new)
 
     return lax.while_loop(going, chunk, carry)
-
-
-def _several(step: Callable[[Any, Any], Any], count: Any, z: Any) -> Any:
-    """Return z after `count` steps; one orbit stays in registers for several of them."""
-    if jnp.ndim(jax.tree.leaves(z)[0]):
-        return lax.fori_loop(0, count, step, z)
-
-    def together(j: Any, z: Any) -> Any:
-        for i in range(_AT_ONCE):
-            z = step(_AT_ONCE * j + i, z)
-        return z
-
-    done = count // _AT_ONCE
-    z = lax.fori_loop(0, done, together, z)
-    return lax.fori_loop(done * _AT_ONCE, count, step, z)
 
 
 def _still(change: Any, tol: Any) -> Array:
@@ -396,3 +399,7 @@ def _stop(carry: _Carry, where: Any, status: Any, final: Any, step: Any) -> _Car
         stopped_at=jnp.where(now, step, carry.stopped_at),
         final=select(now, final, carry.final),
     )
+
+
+LOOP = functions_of, begin, until_of, advance
+"""The loop over a block, which a kernel for a GPU has too."""

@@ -17,7 +17,7 @@ from jaxtyping import Array
 
 from samflow import _checks
 from samflow._components import Components
-from samflow._kernel import fused
+from samflow._kernel import fused, on_cpu
 
 _MOST_COMPONENTS = 8
 """States of more coordinates run as arrays: the registers are full by then."""
@@ -63,7 +63,9 @@ def all_zero(z: Any) -> Array:
 
 
 def any_of(which: Array) -> Array:
-    """Say whether any member is in `which`, in a form that XLA computes in wide vectors."""
+    """Say whether any member is in `which`, as compilers make it fast."""
+    if not on_cpu():  # Triton has no logical reductions
+        return jnp.max(which.astype(jnp.int32)) > 0
     odd = which.size % _WIDTH or which.ndim == 0
     return jnp.any(which) if odd else jnp.any(jnp.any(which.reshape(-1, _WIDTH), axis=0))
 

@@ -18,6 +18,7 @@ from samflow.attractors.basins.starts import make_starts
 from samflow.attractors.chunks import filling
 from samflow.attractors.chunks.fingerprint import of_function, of_system
 from samflow.attractors.sweep import _sweep
+from tests.tiers import slow
 
 pytest.importorskip("zarr")
 
@@ -357,7 +358,7 @@ def test_the_dataset_of_a_store_is_saved_as_netcdf(tmp_path):
     assert json.loads(data.attrs["store"])["shape"] == [5, 6]
 
 
-@pytest.mark.parametrize("about", [{"w": [0.0, 1.0]}, {"box": (-2, 2), "num_starts": 2}])
+@pytest.mark.parametrize("about", [slow({"w": [0.0, 1.0]}), {"box": (-2, 2), "num_starts": 2}])
 def test_a_chart_in_chunks_is_the_chart(about, tmp_path):
     given = {"rho": [0.5, 2.0, 3.0], "lr": [0.1, 0.3], "num_steps": 60, **about}
     usam = sf.USAM(rho=0.1)

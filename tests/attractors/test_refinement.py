@@ -106,6 +106,31 @@ def test_a_plane_through_three_weights():
         basins(sf.Map(wells, sf.GD(), lr=0.05), [(-2.0, 2.0), (-2.0, 2.0), np.nan], 10)
 
 
+@pytest.mark.slow
+def test_a_magnetic_pendulum_that_begins_at_rest():
+    """A flow in four dimensions, over a plane: three magnets, of which two are mirror images."""
+    angles = 2 * np.pi * np.arange(3) / 3
+
+    def pendulum(z):
+        x, y, u, v = z
+        ax, ay = -0.25 * x - 0.2 * u, -0.25 * y - 0.2 * v
+        for a, b in zip(np.cos(angles), np.sin(angles), strict=True):
+            cube = ((x - a) ** 2 + (y - b) ** 2 + 0.3**2) ** 1.5
+            ax, ay = ax - (x - a) / cube, ay - (y - b) / cube
+        return u, v, ax, ay
+
+    system = sf.FunctionFlow(pendulum, dim=4, name="pendulum", elementwise=True)
+    found = basins(system, [(-4, 4), (-4, 4), 0.0, 0.0], 30)
+    assert len(found.attractors) == 3
+    assert (found.labels >= 0).all()
+    at = np.array([one.points[0] for one in found.attractors])
+    lower, upper = int(np.argmin(at[:, 1])), int(np.argmax(at[:, 1]))
+    mirrored = np.mean((found.grid == lower)[:, ::-1] == (found.grid == upper))
+    assert mirrored > 0.97  # near the fractal boundary rounding decides
+    for part in found.shares().values():
+        assert abs(part.fraction - 1 / 3) < 0.05
+
+
 @pytest.mark.parametrize("box", [[(-6.0, 6.0)] * 2, [(5.0, 6.0)] * 2])
 def test_starts_outside_the_domain_are_said_to_be_there(box):
     """Beale's domain is [−4.5, 4.5]²: of the larger box 1 − .75² lie outside, of the other all."""

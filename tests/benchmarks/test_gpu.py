@@ -8,7 +8,7 @@ import jax.random as jr
 import pytest
 import typer
 
-from benchmarks import gpu, gpu_parts
+from benchmarks import ensembles, gpu, gpu_parts
 
 pytest.importorskip("mlxtend")
 # Less even than small: tests are for fields and signs.
@@ -22,6 +22,7 @@ TINY = gpu.SCALES["small"]._replace(
     runs=2,
     growth=(8, 16, 32),
     growth_images=2,
+    orbits=(128, 5),
 )
 
 
@@ -130,3 +131,16 @@ def test_the_table_has_a_row_a_cell_with_its_interval():
         assert set(row["status"]) == {"out of steps"}
     # The control's step is the table's times 1 − momentum.
     assert rows[-1]["lr"] == pytest.approx(settings.lr * (1 - rows[-1]["momentum"]))
+
+
+def test_orbits_run_in_the_interpreted_kernel(tmp_path, monkeypatch):
+    monkeypatch.setattr(ensembles, "CASES", [("quartic", "sam")])
+    path = tmp_path / "gpu.json"
+    gpu.run("small", ["orbits"], path, keep=False, command="test")
+    part = json.loads(path.read_text())["parts"]["orbits"]
+    assert (part["points"], part["steps"]) == TINY.orbits
+    (row,) = part["cases"]
+    assert row["case"] == "quartic sam"
+    assert not row["compiled"]
+    assert min(row["picoseconds"].values()) > 0
+    assert row["largest_difference"] < 1e-12  # rounding, over five steps of lr 1e-3

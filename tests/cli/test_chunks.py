@@ -47,10 +47,17 @@ def test_parts_of_a_sweep_and_the_whole(capsys, tmp_path):
 def test_parts_of_basins_draw_what_is_there(capsys, tmp_path):
     command = [*BASINS, "--store", str(tmp_path / "b.zarr"), "--chunk-cells", "24"]
     assert run([*command, "--part", "1/2", "-o", str(tmp_path / "b.svg")]) == 0
-    assert "3 of 6 chunks are missing" in said(capsys)[1][1]
+    assert said(capsys)[1][0].startswith("3 of 6 chunks are missing. They are computed by: ")
     assert "missing (3 of 6 chunks)" in (tmp_path / "b.svg").read_text()
     assert run([*command, "-o", str(tmp_path / "b.svg")]) == 0
     assert "missing" not in (tmp_path / "b.svg").read_text()
+
+
+@pytest.mark.parametrize("more", [["--zoom", "-1,1"], ["--refine"]])
+def test_what_takes_no_store(more, capsys, tmp_path):
+    assert run([*BASINS, "--store", str(tmp_path / "b.zarr"), *more]) == 2
+    assert "store" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -74,6 +81,7 @@ def test_misuse(more, words, capsys, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_an_interrupt_says_what_is_there_and_the_same_command_goes_on(tmp_path):
     store = tmp_path / "b.zarr"
     command = [*BASINS, "--resolution", "300", "--store", str(store), "--chunk-cells", "300"]

@@ -210,3 +210,19 @@ def test_published_periods_are_those_of_another_solver(mu):
     turns.direction = -1
     path = solve_ivp(field, (0, 200), [2.0, 0.1], "DOP853", rtol=1e-12, atol=1e-13, events=turns)
     assert np.diff(path.t_events[0])[-1] == pytest.approx(VAN_DER_POL[mu], abs=1e-8)
+
+
+def scaled(z, length, time):
+    """Van der Pol's oscillator in other units of length and time."""
+    x, y = z / length
+    return length / time * jnp.array([y, (1 - x**2) * y - x])
+
+
+@pytest.mark.slow
+def test_units_do_not_matter():
+    for length, time in ((1e-6, 1e3), (1e6, 1e-3)):
+        leaf = Partial(scaled, length=jnp.asarray(length), time=jnp.asarray(time))
+        found = cycles(sf.FunctionFlow(leaf, dim=2), (-4 * length, 4 * length))
+        assert found.kinds == (Kind.attracting,)
+        assert found.period[0] / time == pytest.approx(VAN_DER_POL[1.0], abs=1e-8)
+        assert found.status.tolist() == [Status.located]

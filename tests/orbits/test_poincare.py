@@ -149,3 +149,20 @@ def test_across_an_angle():
     assert returns.dim == 1
     down = sf.poincare_map(rotor, sf.Section([1.0, 0.0], [0.3, 0.0], direction=-1), max_time=9.0)
     assert down.step_status(jnp.array([2.0])) == Status.no_return
+
+
+def circle_of(z, square):
+    """r′ = r(square − r²), θ′ = 1."""
+    radial = square - z[0] ** 2 - z[1] ** 2
+    return jnp.array([radial * z[0] - z[1], radial * z[1] + z[0]])
+
+
+@pytest.mark.slow
+def test_cycles_of_a_flow_are_followed_as_fixed_points():
+    """The radius is the root of the parameter."""
+    flow = sf.FunctionFlow(Partial(circle_of, square=jnp.asarray(1.0)), dim=2)
+    returns = sf.poincare_map(flow, DIAGONAL, max_time=20.0)
+    branch = sf.continue_branch(returns, [1.0], "square", (0.5, 2.0))
+    assert branch.states[:, 0] ** 2 == pytest.approx(branch.parameter, abs=1e-7)
+    assert set(branch.kinds) == {Kind.attracting}
+    assert [str(end) for end in branch.ends] == ["reached bound"] * 2
