@@ -8,7 +8,7 @@ import samflow as sf
 from samflow import Kind
 from samflow._checks import ArgumentError
 from samflow.attractors import Ending, basins, boundary
-from samflow.attractors.basins import label
+from samflow.attractors.basins import label, limit_cycles
 from tests.tiers import slow
 
 QUARTIC = sf.loss("x**2/2 - y**2/2 + y**4/4")
@@ -273,17 +273,38 @@ def test_a_sample_has_no_boundary():
         boundary(found)
 
 
+def around(z):
+    """ṙ = r(μ + r² − r⁴) with μ = −0.1, θ̇ = 1: 0 attracts up to r² = (1 − √0.6)/2."""
+    return (-0.1 + z @ z - (z @ z) ** 2) * z + jnp.stack([-z[1], z[0]])
+
+
+OUTER = np.sqrt((1 + np.sqrt(0.6)) / 2)
+"""The radius of the limit cycle that attracts from there on."""
+
+
+@slow
 def test_a_limit_cycle_of_a_flow_has_a_basin():
-    """ṙ = r(μ + r² − r⁴), θ̇ = 1: 0 attracts up to r² = (1 − √(1 + 4μ))/2, a cycle beyond."""
-
-    def field(z):
-        grows = -0.1 + z @ z - (z @ z) ** 2
-        return grows * z + jnp.stack([-z[1], z[0]])
-
-    found = basins(sf.FunctionFlow(field, dim=2), (-1.5, 1.5), 14)
+    found = basins(sf.FunctionFlow(around, dim=2), (-1.5, 1.5), 14)
     assert [one.is_limit_cycle for one in found.attractors] == [False, True]
     on_it = np.linalg.norm(found.attractors[1].points, axis=1)
-    np.testing.assert_allclose(on_it**2, (1 + np.sqrt(0.6)) / 2, rtol=1e-5)  # chords of 0.002
+    np.testing.assert_allclose(on_it, OUTER, rtol=1e-5)  # chords of 0.002
     beyond = (found.starts**2).sum(axis=1) > (1 - np.sqrt(0.6)) / 2
     np.testing.assert_array_equal(found.labels, beyond)
-    assert "limit cycle in [-0.942, 0.942] × [-0.942, 0.942]" in str(found)
+
+
+def test_the_region_of_a_limit_cycle_is_a_thin_tube():
+    flow = sf.FunctionFlow(around, dim=2)
+    cycle = limit_cycles._attractor(flow, np.array([OUTER, 0.0]), 2 * np.pi)
+    turn = np.linspace(0, 2 * np.pi, 1001)[:, None]
+    circle = OUTER * np.concatenate([np.cos(turn), np.sin(turn)], axis=1)
+    assert cycle.region.holds(circle).all()
+    assert cycle.region.holds(1.001 * circle).all()
+    assert not cycle.region.holds(1.005 * circle).any()
+    assert not cycle.region.holds(0.0 * circle).any()
+    assert str(cycle) == "limit cycle in [-0.942, 0.942] × [-0.942, 0.942]"
+
+
+@pytest.mark.parametrize("scale", ["0.000001", "1000000"])
+def test_basins_of_a_flow_do_not_depend_on_the_unit_of_time(scale):
+    found = basins(sf.Flow(sf.loss(f"{scale}*(x**2/2 - y**2/2 + y**4/4)"), sf.GD()), BOX, 4)
+    assert np.bincount(found.labels).tolist() == [8, 8]

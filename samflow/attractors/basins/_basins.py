@@ -16,11 +16,13 @@ from samflow.attractors.basins.starts import Starts, make_starts, sides_of
 from samflow.attractors.basins.stored import StoredBasins
 from samflow.equilibria import FixedPoints
 from samflow.records import provenance
-from samflow.systems import AbstractFlow, AbstractSystem
+from samflow.systems import AbstractFlow, AbstractMap, AbstractSystem
 from samflow.systems.base import check_system
 
 Progress = Callable[[int, int], None]
 
+_CONSTANTS = 1e4
+"""Time constants of a flow for which orbits are followed at most."""
 _SEARCHED = 10_000
 """Starts from which attractors of a store are looked for, at most."""
 _COPIES = 12
@@ -37,7 +39,7 @@ def basins(
     refine: bool = ...,
     attractors: Basins | Sequence[Attractor] | None = ...,
     max_steps: int = ...,
-    t1: float = ...,
+    t1: float | None = ...,
     fixed_points: FixedPoints | None = ...,
     seed: int = ...,
     progress: Progress = ...,
@@ -57,7 +59,7 @@ def basins(
     refine: bool = ...,
     attractors: Basins | Sequence[Attractor] | None = ...,
     max_steps: int = ...,
-    t1: float = ...,
+    t1: float | None = ...,
     fixed_points: FixedPoints | None = ...,
     seed: int = ...,
     progress: Progress = ...,
@@ -77,7 +79,7 @@ def basins(
     refine: bool = False,
     attractors: Basins | Sequence[Attractor] | None = None,
     max_steps: int = 200_000,
-    t1: float = 1e4,
+    t1: float | None = None,
     fixed_points: FixedPoints | None = None,
     seed: int = 0,
     progress: Progress = lambda done, total: None,
@@ -126,7 +128,8 @@ def basins(
         attractors: basins of the same system, or attractors of it: they keep their numbers, and
             with them their colours, as for another box. Fixed points are not searched for then.
         max_steps: steps of a map at most; what moves still is `unresolved`.
-        t1: time for a flow at most.
+        t1: time for a flow at most; by default 10,000 times that in which the slowest fixed point
+            attracts by e, or, without one, a typical start crosses the box.
         fixed_points: a record of the system, in this or a larger box; by default they are
             searched for.
         seed: of the sample, and of the starts with which attractors are looked for.
@@ -167,19 +170,26 @@ def basins(
             "a pair in `box` for each weight that is held, and no `store`."
         )
     steps = _checks.count("max_steps", max_steps)
-    time = _checks.positive("t1", t1)
     where = provenance(system.describe(), box=sides, max_steps=steps)
     known = _known(system, attractors)
-    search = Search(system, sides, time if isinstance(system, AbstractFlow) else steps, seed)
+    search = Search(system, sides, steps, seed)
+    searched = fixed_points
+    if t1 is not None:
+        _checks.positive("t1", t1)
+    if isinstance(system, AbstractFlow):
+        if t1 is None and searched is None:
+            searched = search.fixed_points()
+        search.longest = _CONSTANTS * search.time(searched) if t1 is None else float(t1)
 
     def find(scouts: np.ndarray) -> None:
         if known is None:
-            search.find(scouts, search.fixed_points() if fixed_points is None else fixed_points)
+            search.find(scouts, search.fixed_points() if searched is None else searched)
         else:
             search.attractors = known
 
     if store is not None:
-        settings = {"max_steps": str(steps), "t1": str(time), "fixed points": "searched for"}
+        longest = "max_steps" if isinstance(system, AbstractMap) else "t1"
+        settings = {longest: str(search.longest), "fixed points": "searched for"}
         if fixed_points is not None:
             settings["fixed points"] = chunks.of_array(fixed_points.w)
         if known is not None:

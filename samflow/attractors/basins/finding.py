@@ -19,8 +19,8 @@ _LOOKED_AT = 256
 """Of how many of them cycles are looked for after each round."""
 _SETTLED = 1500
 """Steps after which attractors are looked for on which orbits do not repeat."""
-_TURNED = 50.0
-"""Time after which limit cycles of a flow are looked for."""
+_TURNED = 5e-3
+"""Of the longest time, after which limit cycles of a flow are looked for."""
 
 
 def find_attractors(
@@ -61,7 +61,7 @@ def find_attractors(
                 new = wanderers(system, orbits.states, orbits.made, found, extent)
                 found += new
                 orbits.decide(new and found)
-        if len(orbits.open) and look and orbits.made >= _TURNED:
+        if len(orbits.open) and look and orbits.made >= _TURNED * longest:
             assert isinstance(system, AbstractFlow)
             new = limit_cycles(system, orbits.states, orbits.made, extent)
             new = [one for one in new if not any(_same(one, other) for other in found)]

@@ -18,7 +18,8 @@ from samflow.systems.angles import wrapped
 
 FIRST_STEPS = 250
 """Steps of the first round; each later one makes twice as many."""
-FIRST_TIME = 10.0
+_FIRST_PART = 1e-3
+"""Of the longest time of a flow, in the first round; each later one lasts four times as long."""
 SLAB, _LARGE_SLAB, _MANY = 512, 16384, 65536
 """Orbits are followed in parts of the first size, of more than the last in parts of the second."""
 _ENDINGS = {
@@ -79,7 +80,8 @@ class Orbits:
     def __init__(self, system: AbstractSystem, starts: np.ndarray, longest: float) -> None:
         self._system, self._longest = system, longest
         number = len(starts)
-        self._length = FIRST_TIME if isinstance(system, AbstractFlow) else FIRST_STEPS
+        flow = isinstance(system, AbstractFlow)
+        self._length = _FIRST_PART * longest if flow else FIRST_STEPS
         self.made = 0.0
         self.open = np.arange(number)
         unresolved = np.full(number, int(Ending.unresolved))
@@ -100,15 +102,19 @@ class Orbits:
     def advance(self) -> None:
         """Follow the undecided orbits for a round, twice as long as the last one."""
         length = min(self._length, self._longest - self.made)
+        going = self.open
         final, status = follow(self._system, self.states, length)
         self._length *= 4 if isinstance(self._system, AbstractFlow) else 2
         self.made += length
         self.labels.states[self.open] = final
         ended = np.full(len(final), int(Ending.unresolved))
-        ended[~np.isfinite(final).all(axis=1)] = int(Ending.not_finite)
+        lost = ~np.isfinite(final).all(axis=1)
+        given_up = lost & (status == Status.out_of_steps)  # by the solver of a flow: it moves still
+        ended[lost & ~given_up] = int(Ending.not_finite)
         for code, ending in _ENDINGS.items():
             ended[status == code] = int(ending)
         self._settle(ended)
+        self.open = np.setdiff1d(self.open, going[given_up])
         self._settle(self._undefined())
 
     def _undefined(self) -> np.ndarray:

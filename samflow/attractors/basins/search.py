@@ -4,12 +4,18 @@ from collections.abc import Callable
 
 import numpy as np
 
+from samflow._status import Kind
 from samflow._types import Box
+from samflow.attractors.basins.capture import exponent
 from samflow.attractors.basins.finding import SCOUTS, find_attractors
 from samflow.attractors.basins.labelling import Labels, label
 from samflow.attractors.basins.records import Attractor, Ending
 from samflow.equilibria import FixedPoints, find_fixed_points
-from samflow.systems import AbstractSystem
+from samflow.equilibria.limit_cycles.near_returns import crossing_time
+from samflow.systems import AbstractFlow, AbstractSystem
+
+_TRIED = 64
+"""Starts that tell how fast a flow is where no fixed point attracts."""
 
 
 class Search:
@@ -41,6 +47,23 @@ class Search:
                 return None
         return find_fixed_points(self._system, sides)
 
+    def time(self, points: FixedPoints | None) -> float:
+        """Return the time constant of a flow: the longest with which a fixed point attracts.
+
+        Without one the time in which a typical start crosses the box at its first speed.
+        """
+        rates = [
+            exponent(self._system, np.asarray(one.state), 1)
+            for one in (() if points is None else points.stability)
+            if one.kind is Kind.attracting
+        ]
+        if rates:
+            return float(-1 / max(rates))
+        assert isinstance(self._system, AbstractFlow)
+        low, high = np.array(self._sides).T
+        starts = low + (high - low) * np.random.default_rng(0).uniform(size=(_TRIED, len(low)))
+        return crossing_time(self._system, starts, self._extent)
+
     def find(self, starts: np.ndarray, points: FixedPoints | None = None) -> bool:
         """Look for attractors with some of the starts; say whether there are new ones."""
         if len(starts) > SCOUTS:
@@ -66,7 +89,8 @@ class Search:
         longest = self.longest
         found = label(self._system, starts, self.attractors, longest=longest, progress=progress)
         # A start that came to nothing may have come to an attractor that no scout came to.
-        while (left := np.flatnonzero(found.labels == Ending.unresolved)).size:
+        known = np.isfinite(found.states).all(axis=1)
+        while (left := np.flatnonzero((found.labels == Ending.unresolved) & known)).size:
             if not self.find(found.states[left]):
                 break
             again = label(self._system, starts[left], self.attractors, longest=longest)

@@ -103,7 +103,7 @@ def near_returns(flow: AbstractFlow, starts: np.ndarray, width: float, sign: flo
     from samflow.orbits.segments import SolverSettings, smooth_segments  # diffrax, half a second
 
     timed = Timed(flow, jnp.asarray(sign))
-    time, longest = _crossing_time(flow, starts, width), 0.0
+    time, longest = crossing_time(flow, starts, width), 0.0
     latest: dict[int, Guess] = {}
     states, open_ = np.array(starts), np.ones(len(starts), dtype=bool)
     resting, lost = 0, 0
@@ -142,7 +142,7 @@ def _velocities(flow: AbstractFlow, states: Array) -> Array:
     return jax.vmap(flow.velocity)(states)
 
 
-def _crossing_time(flow: AbstractFlow, starts: np.ndarray, width: float) -> float:
+def crossing_time(flow: AbstractFlow, starts: np.ndarray, width: float) -> float:
     """Return the time in which a start crosses the box at its first speed: the median."""
     speeds = np.linalg.norm(np.asarray(_velocities(flow, jnp.asarray(starts))), axis=1)
     known = speeds[np.isfinite(speeds) & (speeds > 0)]
