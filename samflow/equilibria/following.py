@@ -302,11 +302,19 @@ def _settled(distances: np.ndarray, far: float) -> bool:
 
 
 def _around(system: AbstractFlow, w: np.ndarray, about: About, time: float) -> _Look | None:
-    """Say that a solution goes around a cycle, if it comes back to where it ended, or nearly."""
-    gaps = np.asarray(_gaps(system, jnp.asarray(w[-1]), jnp.asarray(time)))
+    """Say that a solution goes around a limit cycle.
+
+    It comes back to where it ended, or nearly. To where it began it does not: about a centre each
+    solution is closed, and none is a limit.
+    """
     late = w[len(w) // 2 :]
     extent = float(np.linalg.norm(late - late.mean(axis=0), axis=1).max())
-    if not (gaps[np.isfinite(gaps)] <= _COMES_BACK * extent).any():
+
+    def comes_back(state: np.ndarray) -> bool:
+        gaps = np.asarray(_gaps(system, jnp.asarray(state), jnp.asarray(time)))
+        return bool((gaps[np.isfinite(gaps)] <= _COMES_BACK * extent).any())
+
+    if comes_back(w[0]) or not comes_back(w[-1]):
         return None
     away = np.linalg.norm(late - about.w, axis=1)
     return _Look(("limit cycle", 0, float(away.min()), float(away.max())))

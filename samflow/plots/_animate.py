@@ -23,6 +23,7 @@ from samflow.plots.colours import Palette
 from samflow.plots.contents import Contents, Look, draw_contents, gather, make_look
 from samflow.records import write_whole
 from samflow.systems import AbstractSystem
+from samflow.systems.base import check_system
 
 ENDINGS = (".mp4", ".gif")
 
@@ -114,6 +115,8 @@ def animate(
     target = film_path(path)
     single = isinstance(system, AbstractSystem)
     systems = [system] if single else list(system)
+    for each in systems:
+        check_system(each)
     _check_motion(systems, single, starts, orbits)
     legend = _checks.known("legend", legend, style.LEGENDS)
     rate = _checks.positive("per_second", per_second)

@@ -482,9 +482,9 @@ def test_bad_arguments_are_refused(arguments, words):
         sf.find_cycles(system, **({"period": 2, "box": ((0.0, 1.0),)} | arguments))
 
 
-def test_a_flow_has_no_cycles_here():
-    with pytest.raises(ArgumentError, match="must be a Map, but is Flow"):
-        sf.find_cycles(sf.Flow(sf.losses.beale(), sf.GD()), period=2)  # type: ignore[arg-type]
+def test_a_cycle_of_a_flow_has_no_number_of_steps():
+    with pytest.raises(ArgumentError, match="`period` must be left out for a flow, but is 2"):
+        sf.find_cycles(sf.Flow(sf.losses.beale(), sf.GD()), period=2)  # type: ignore[call-overload]
 
 
 def test_losses_are_asked_for_their_domain_only():

@@ -76,7 +76,7 @@ def test_a_system_that_changes_is_refused(name):
     given = {"box": ((-4, 4), (-4, 4)), "w": [3.0, 0.5], "w0": [3.0, 0.5], "period": 2}
     given |= {"v": [1.0, 0.0], "key": jr.key(0), "parameter": "lr", "vectors": jnp.eye(2)}
     given |= {"before": system, "after": system, "system": system, "total_epochs": 20}
-    given |= {"switch_epochs": [10], "start": [3.0, 0.5]}
+    given |= {"switch_epochs": [10], "start": [3.0, 0.5], "path": "film.gif"}
     parameters = inspect.signature(function).parameters.values()
     needed = [p.name for p in parameters if p.default is p.empty and p.kind != p.VAR_KEYWORD]
     arguments = {each: given.get(each, 1) for each in needed}
