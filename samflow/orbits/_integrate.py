@@ -13,7 +13,7 @@ from samflow._random import key_words
 from samflow._schedule import check_times
 from samflow._status import Status
 from samflow._types import ArrayLike
-from samflow.orbits._iterate import start_states
+from samflow.orbits._iterate import said, start_states
 from samflow.orbits.blocks import devices_for, gathered
 from samflow.records import AbstractRecord, Names, Provenance, axes, provenance
 from samflow.rules import is_normalised
@@ -32,7 +32,7 @@ class Trajectory(AbstractRecord):
         status: one per solution: `reached_end`; `sliding` where it came to t1 held or sliding;
             `not_unique` where it ended at a critical point from which more than one solution
             continues; out of steps, step size vanished, diverged, not finite or undefined.
-        stopped_at: the time reached; where the solver gave up, the last of `times` before it.
+        stopped_at: the time reached.
         arrived_at: the time at which the solution first reached a point where the field jumps;
             infinite if it never did. It is also given for a solution that crossed that point or
             has left it again.
@@ -51,6 +51,10 @@ class Trajectory(AbstractRecord):
     def w(self) -> Float[Array, "*batch kept dim"]:
         """The weights along the solution: there is no velocity."""
         return self.states
+
+    def __str__(self) -> str:
+        """Return one line, as `2 solutions, 101 states kept of each: 2 reached the end`."""
+        return said(self, "solution", self.states.shape[-2])
 
 
 def integrate(

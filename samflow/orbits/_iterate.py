@@ -80,8 +80,28 @@ class Orbit(AbstractRecord):
 
     def count(self) -> dict[str, int]:
         """Return how many orbits ended in each way."""
-        codes = jnp.ravel(self.status).tolist()
-        return {status.label: codes.count(status) for status in Status if status in codes}
+        return endings(self.status)
+
+    def __str__(self) -> str:
+        """Return one line, as `2 orbits, 11 states kept of each: 2 out of steps`."""
+        return said(self, "orbit", self.states.shape[-2])
+
+
+def endings(status: Array) -> dict[str, int]:
+    """Return how many orbits ended in each way."""
+    codes = np.ravel(status).tolist()
+    return {status.label: codes.count(status) for status in Status if status in codes}
+
+
+def said(record: Any, noun: str, kept: int) -> str:
+    """Return one line that says how many orbits there are, and how they ended."""
+    if _checks.is_traced(record.status):
+        return repr(record)
+    counts = endings(record.status)
+    number = sum(counts.values())
+    ended = ", ".join(f"{many} {label}" for label, many in counts.items())
+    each = " of each" if number > 1 else ""
+    return f"{number} {noun}{'s' * (number != 1)}, {kept} states kept{each}: {ended}"
 
 
 def iterate(

@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
+from samflow import _checks
 from samflow.attractors import AttractorChart, Chart
 from samflow.plots import style
 
@@ -38,6 +39,9 @@ def chart(
     *,
     curves: bool = True,
     colours: Mapping[str, str] | None = None,
+    title: str = "",
+    size: tuple[float, float] | None = None,
+    legend: str = "below",
     ax: Axes | None = None,
 ) -> Figure:
     """Draw what the points are, a colour for each word, and theory's curves.
@@ -46,11 +50,18 @@ def chart(
         found: of `sf.stability_chart`.
         curves: whether to draw theory's curves.
         colours: of words, in the place of the default ones.
-        ax: where to draw; on a new figure with a legend when not given.
+        title: over the picture.
+        size: width and height in inches; one column by default.
+        legend: "below", "right" or "none"; on given axes none is drawn.
+        ax: where to draw; on a new figure when not given.
+
+    Raises:
+        ArgumentError: for another size or legend.
 
     """
+    legend = _checks.known("legend", legend, style.LEGENDS)
     with style.styled():
-        figure = style.new_figure(style.COLUMN, 3.2) if ax is None else None
+        figure = style.sized_figure(size, (style.COLUMN, 3.2)) if ax is None else None
         panel = ax if figure is None else figure.add_subplot()
         assert panel is not None
         _draw_words(panel, found, dict(colours or {}))
@@ -60,9 +71,10 @@ def chart(
             panel.plot(line.x, line.y, drawn, color=colour, linewidth=0.9, label=line.group)
         xlabel, ylabel = (_LABELS.get(name, name) for name in found.names)
         panel.set(xlabel=xlabel, ylabel=ylabel)
+        panel.set_title(title)
         panel.set(xlim=_ends(found.x), ylim=_ends(found.y))
         if figure is not None:
-            style.legend_below(figure, [panel], columns=2)
+            style.place_legend(figure, [panel], legend, columns=2)
     made = figure or panel.get_figure(root=True)
     assert isinstance(made, Figure)
     return made

@@ -201,3 +201,10 @@ def test_records_become_datasets_and_json(tmp_path):
     data.to_netcdf(tmp_path / "orbit.nc", engine="h5netcdf")
     assert '"status"' in orbit.to_json()
     assert "NaN" not in orbit.to_json()  # valid JSON: null in its place
+
+
+def test_an_orbit_says_how_many_there_are_and_how_they_ended():
+    system = sf.Map(sf.losses.saddle((1.0, -1.0)), sf.GD(), lr=0.5)
+    found = sf.iterate(system, [[0.0, 1.0], [0.5, 0.0]], num_steps=100, keep_every=50)
+    assert str(found) == "2 orbits, 3 states kept of each: 1 out of steps, 1 diverged"
+    assert str(sf.iterate(system, [0.5, 0.0], num_steps=10)).startswith("1 orbit, 2 states kept: 1")
