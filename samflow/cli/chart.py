@@ -14,26 +14,6 @@ Point = Annotated[
         "--point", help="The critical point, such as 0,1. By default all critical points in --box."
     ),
 ]
-Rho = Annotated[
-    str, typer.Option("--rho", help="Radius: lowest and highest, such as 0,0.3; or one number.")
-]
-Lr = Annotated[
-    str, typer.Option("--lr", help="Step size: lowest and highest, such as 0.001,0.05; or one.")
-]
-Momentum = Annotated[
-    str, typer.Option("--momentum", help="Momentum: lowest and highest, such as 0,0.9; or one.")
-]
-Others = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        help="Another number of the rule or of the loss, such as eps=0.1, or eps=0.1,1 for a "
-        "range. Can be repeated.",
-    ),
-]
-Resolution = Annotated[
-    int, options.whole_option("--resolution", help="How many values each range has.")
-]
 GradientNorm = Annotated[
     float | None,
     options.number_option(
@@ -47,13 +27,13 @@ def command(
     loss: options.Loss,
     output: options.OutputsIfAny = None,
     point: Point = None,
-    rho: Rho = "0,0.3",
-    lr: Lr = "0.001,0.05",
+    rho: options.RhoRange = "0,0.3",
+    lr: options.LrRange = "0.001,0.05",
     rule: options.Rule = "usam",
-    momentum: Momentum = "0",
-    others: Others = None,
+    momentum: options.MomentumRange = "0",
+    others: options.OtherRanges = None,
     box: options.BoxText = None,
-    resolution: Resolution = 120,
+    resolution: options.RangeResolution = 120,
     gradient_norm: GradientNorm = None,
     store: chunks.Store = None,
     part: chunks.Part = None,

@@ -102,6 +102,27 @@ _FILES: Any = typer.Option(
 Outputs = Annotated[list[str], _FILES]
 OutputsIfAny = Annotated[list[str] | None, _FILES]
 
+RhoRange = Annotated[
+    str, typer.Option("--rho", help="Radius: lowest and highest, such as 0,0.3; or one number.")
+]
+LrRange = Annotated[
+    str, typer.Option("--lr", help="Step size: lowest and highest, such as 0.001,0.05; or one.")
+]
+MomentumRange = Annotated[
+    str, typer.Option("--momentum", help="Momentum: lowest and highest, such as 0,0.9; or one.")
+]
+OtherRanges = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        help="Another number of the rule or of the loss, such as eps=0.1, or eps=0.1,1 for a "
+        "range. Can be repeated.",
+    ),
+]
+RangeResolution = Annotated[
+    int, whole_option("--resolution", help="How many values each range has.")
+]
+
 _HALF_WIDTH = 3.0
 MOST_SEED = 2**63
 

@@ -19,26 +19,6 @@ Of = Annotated[
 Start = Annotated[
     str, typer.Option("--start", help="Where orbits begin, or the point of classify and fate: 0,1.")
 ]
-Rho = Annotated[
-    str, typer.Option("--rho", help="Radius: lowest and highest, such as 0,0.3; or one number.")
-]
-Lr = Annotated[
-    str, typer.Option("--lr", help="Step size: lowest and highest, such as 0.001,0.05; or one.")
-]
-Momentum = Annotated[
-    str, typer.Option("--momentum", help="Momentum: lowest and highest, such as 0,0.9; or one.")
-]
-Others = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        help="Another number of the rule or of the loss, such as eps=0.1, or eps=0.1,1 for a "
-        "range. Can be repeated.",
-    ),
-]
-Resolution = Annotated[
-    int, options.whole_option("--resolution", help="How many values each range has.")
-]
 Steps = Annotated[int, options.whole_option("--steps", help="Steps of each orbit.")]
 
 
@@ -47,12 +27,12 @@ def command(
     loss: options.Loss,
     start: Start,
     of: Of = "period",
-    rho: Rho = "0.05",
-    lr: Lr = "0.01",
+    rho: options.RhoRange = "0.05",
+    lr: options.LrRange = "0.01",
     rule: options.Rule = "usam",
-    momentum: Momentum = "0",
-    others: Others = None,
-    resolution: Resolution = 100,
+    momentum: options.MomentumRange = "0",
+    others: options.OtherRanges = None,
+    resolution: options.RangeResolution = 100,
     steps: Steps = 1000,
     output: options.OutputOfRecord = None,
     store: chunks.Store = None,
