@@ -1,12 +1,18 @@
 """`samflow sweep`: an analysis over ranges of hyperparameters, as a table or a file."""
 
+from collections import Counter
 from typing import Annotated, Any
 
 import typer
 from rich.text import Text
 
 from samflow.cli import chunks, options
-from samflow.cli.output import RECORD_SUFFIXES, checked_path, deliver, say
+from samflow.cli.output import RECORD_SUFFIXES, checked_path, deliver, say, table_of
+
+_COUNTED = 8
+"""Different values of a quantity that are printed with their number."""
+_ROWS, _COLUMNS = 24, 8
+"""Cells of a grid that is printed as a table, at most."""
 
 Of = Annotated[
     str,
@@ -72,7 +78,7 @@ def command(
     )
     chunks.say_missing(context, store)
     if store is None:
-        deliver([Text(str(found))], found, as_json=json, path=path)
+        deliver([Text(str(found)), *_values(found.to_dataset())], found, as_json=json, path=path)
         return 0
     if path is not None and found.missing:
         say(f"{path} is written when no chunk is missing.")
@@ -80,3 +86,43 @@ def command(
     result = found.load() if path is not None else found.to_json()
     deliver([Text(found.summary())], result, as_json=json, path=path)
     return 0
+
+
+def _values(data: Any) -> list[Any]:
+    """Return what was computed: each value with its share of the cells, or lowest and highest.
+
+    The first quantity is also shown cell by cell where the grid is small.
+    """
+    quantities = [one for one in data.data_vars.values() if one.dims]
+    lines: list[Any] = []
+    for one in quantities:
+        if one.dtype.kind == "f":
+            missing = int(one.isnull().sum())
+            text = f"from {_shown(one.min().item())} to {_shown(one.max().item())}, "
+            text = text if missing < one.size else ""
+            text = text + f"not a number in {missing} of {one.size}" if missing else text[:-2]
+        else:
+            counts = Counter(one.values.ravel().tolist()).most_common()
+            rest = sum(many for _, many in counts[_COUNTED:])
+            parts = [f"{value} in {many}" for value, many in counts[:_COUNTED]]
+            text = ", ".join(parts) + (f", others in {rest}" if rest else "") + f" of {one.size}"
+        lines.append(Text(f"{one.name}: {text}"))
+    first = quantities[0]
+    if first.ndim > 2 or first.sizes[first.dims[0]] > _ROWS:
+        return lines
+    if first.ndim == 1:
+        table = table_of(str(first.dims[0]), str(first.name))
+        rows = [[value] for value in first.values.tolist()]
+    elif first.shape[1] <= _COLUMNS and set(first.dims) <= set(data.coords):
+        columns = data[first.dims[1]].values.tolist()
+        heads = [f"{first.dims[1]} = {_shown(value)}" for value in columns]
+        table, rows = table_of(str(first.dims[0]), *heads), first.values.tolist()
+    else:
+        return lines
+    for value, row in zip(data[first.dims[0]].values.tolist(), rows, strict=True):
+        table.add_row(_shown(value), *map(_shown, row))
+    return [*lines, table]
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
