@@ -14,20 +14,6 @@ def test_periods_cell_by_cell(capsys):
     assert "period: 1 in 14, 2 in 2 of 16" in lines
     head, *rows = (line.split() for line in lines[3:])
     assert " ".join(head) == "rho lr = 0.1 lr = 0.2667 lr = 0.4333 lr = 0.6"
-        "rho",
-        "lr",
-        "=",
-        "0.1",
-        "lr",
-        "=",
-        "0.2667",
-        "lr",
-        "=",
-        "0.4333",
-        "lr",
-        "=",
-        "0.6",
-    ]
     for rho, *periods in rows:
         edge = 1 / (1 + 2 * float(rho))
         wanted = ["2" if lr > edge else "1" for lr in (0.1, 0.2667, 0.4333, 0.6)]
