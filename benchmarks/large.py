@@ -7,6 +7,7 @@ Each case runs in a process of its own, whose peak is that of its whole life, im
 
 import argparse
 import json
+import resource
 import subprocess
 import sys
 import tempfile
@@ -14,12 +15,13 @@ from pathlib import Path
 
 _ROOT = Path(__file__).parents[1]
 _MEASURED = """
-import json, resource, sys, time
+import json, sys, time
 sys.path.insert(0, {root!r})
 from samflow.cli import process
 process.prepare()
 import numpy as np
 import samflow as sf
+from benchmarks.large import peak_memory
 side, path, case = {side}, {path!r}, {case!r}
 begun = time.perf_counter()
 quartic = sf.loss("x**2/2 - y**2/2 + y**4/4")
@@ -34,9 +36,22 @@ made = time.perf_counter() - begun
 text = str(found)
 if {draw}:
     sf.plots.save(sf.plots.basins(found), path + ".png")
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+peak = peak_memory()
 print(json.dumps({{"seconds": made, "peak": peak, "text": text}}))
 """
+
+
+def peak_memory() -> int:
+    """Return the most memory that this process has had, in bytes.
+
+    On Linux `ru_maxrss` begins with what the parent had, so the kernel's high-water mark is read.
+    """
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    (line,) = (line for line in status.splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) * 1024
 
 
 def measure(case: str, side: int, *, draw: bool = False) -> dict:

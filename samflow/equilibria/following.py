@@ -41,6 +41,8 @@ _RTOL, _ATOL = 1e-8, 1e-6
 """Tolerances of a flow's solver: of a step, and in units of the radius of the starts."""
 _COMES_BACK = 1e-5
 """A solution that comes back so near, relative to its extent, goes around a cycle."""
+_WAY_AROUND = 3.0
+"""Least way around a cycle, in units of its extent: of the flattest it is 4, of one way only 2."""
 _CROSSINGS, _MOST_STEPS = 6, 2000
 """Crossings of a plane that are looked at, and steps of the solver to each."""
 _PAUSE = 16
@@ -305,10 +307,13 @@ def _around(system: AbstractFlow, w: np.ndarray, about: About, time: float) -> _
     """Say that a solution goes around a limit cycle.
 
     It comes back to where it ended, or nearly. To where it began it does not: about a centre each
-    solution is closed, and none is a limit.
+    solution is closed, and none is a limit. Nor has it only gone one way, as one that slowly comes
+    to rest.
     """
     late = w[len(w) // 2 :]
     extent = float(np.linalg.norm(late - late.mean(axis=0), axis=1).max())
+    if np.linalg.norm(np.diff(late, axis=0), axis=1).sum() < _WAY_AROUND * extent:
+        return None
 
     def comes_back(state: np.ndarray) -> bool:
         gaps = np.asarray(_gaps(system, jnp.asarray(state), jnp.asarray(time)))

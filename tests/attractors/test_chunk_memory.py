@@ -14,16 +14,16 @@ pytest.importorskip("zarr")
 ENVIRONMENT = os.environ | {"JAX_ENABLE_X64": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
 
 GROWING = """
-import resource
 import jax.numpy as jnp
 import numpy as np
 import samflow as sf
+from benchmarks.large import peak_memory
 system = sf.Map(sf.loss("w**2"), sf.USAM(rho=0.1), lr=0.1)
 for number in (4, 40):
     grid = {{"rho": np.linspace(0, 1, 5000), "lr": np.linspace(0.1, 1, number)}}
     path = {folder!r} + f"/{{number}}"
     found = sf.sweep(system, grid, lambda s: s.lr * jnp.ones(64), store=path, chunk_cells=4096)
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+    print(peak_memory())
 """
 
 
