@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
-from scipy import stats
 
 from samflow import _checks
 from samflow._random import key_words
@@ -123,6 +122,8 @@ def trace(
     else:
         estimates, error, used, method = _xtrace(product, gaussian(key, asked // 2, loss.dim))
     value, m = estimates.mean(), len(estimates)
+    from scipy import stats  # slow to import: commands on formulas do not use it
+
     width = stats.t.ppf((1 + level) / 2, m - 1) * error if m > 1 else error
     status = Status.located if width <= tol * abs(value) else Status.residual_too_large
     return Trace(

@@ -6,7 +6,6 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
-from scipy import stats
 
 from samflow import _checks
 from samflow._random import key_words
@@ -224,6 +223,8 @@ def spectral_density(
 
 
 def _smooth(x: NumpyArray, theta: NumpyArray, omega: NumpyArray, wide: float) -> NumpyArray:
+    from scipy import stats  # slow to import: commands on formulas do not use it
+
     return stats.norm.pdf((x[:, None] - theta) / wide) @ omega / wide
 
 

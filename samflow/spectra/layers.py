@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
-from scipy import stats
 
 from samflow import _checks
 from samflow._random import key_words
@@ -124,6 +123,8 @@ def layer_traces(
         values, errors, width = sums.sum(axis=0), np.zeros(len(blocks)), 0.0
     else:
         values, errors = sums.mean(axis=0), sums.std(axis=0, ddof=1) / np.sqrt(asked)
+        from scipy import stats  # slow to import: commands on formulas do not use it
+
         width = float(stats.t.ppf((1 + level) / 2, asked - 1))
     narrow = width * errors <= tol * np.abs(values)
     located = np.where(narrow, Status.located, Status.residual_too_large)
