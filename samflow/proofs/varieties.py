@@ -8,17 +8,13 @@ chapters 2 and 9; factorising: Czapor, J. Symbolic Computation 7 (1989) 49.
 
 import functools
 import itertools
-from collections.abc import Iterator, Sequence
-from fractions import Fraction
+from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeAlias
 
-import numpy as np
 import sympy
-from flint import Ordering, arb, fmpq, fmpq_poly, fmpz_mpoly_ctx, fmpz_mpoly_vec
+from flint import Ordering, fmpz_mpoly_ctx, fmpz_mpoly_vec
 
 from samflow.losses.limits import MAX_TERMS, expanded_terms
-from samflow.proofs.balls import Balls, Program, working_precision
-from samflow.proofs.search import certify_near
 
 Polynomial: TypeAlias = Any
 """A `flint.fmpz_mpoly`."""
@@ -27,13 +23,10 @@ _LIMITS = (100, 400, 3000)
 """The largest basis, the longest polynomial, the most bits of a coefficient: tenths of a second."""
 _MAX_SUBSETS = 12
 _MAX_SPLITS = 400
-_MAX_MINORS = 60
+MAX_MINORS = 60
 _MAX_RANK = 4
 """Minors of matrices of more variables than these are not looked at."""
 _MAX_VARIABLES = 8
-_PRECISION = 128
-_SEPARATING = (1, 2, -3, 5, -7)
-"""u = Σ cⁱxᵢ is tried for these c: one at which no two points have the same u will do."""
 
 
 class Piece(NamedTuple):
@@ -113,7 +106,7 @@ def pieces(polynomials: Sequence[sympy.Expr], symbols: Sequence[Any]) -> Decompo
 
     """
     made = _integer_polynomials(polynomials, symbols)
-    found = None if made is None else _decomposed(made)
+    found = None if made is None else decomposed(made)
     if found is None or made is None:
         return None
     whole, split = True, []
@@ -149,25 +142,25 @@ def _by_rank(piece: Piece, polynomials: list[Polynomial]) -> tuple[list[Piece], 
         return [piece], False
     slopes = [[p.derivative(i) for i in range(count)] for p in polynomials]
     chosen = list(itertools.combinations(range(count), rank))
-    if len(chosen) ** 2 > _MAX_MINORS:
+    if len(chosen) ** 2 > MAX_MINORS:
         return [piece], False
     minors = [
-        _determinant([[slopes[i][j] for j in columns] for i in rows])
+        determinant([[slopes[i][j] for j in columns] for i in rows])
         for rows, columns in itertools.product(chosen, chosen)
     ]
-    low = _decomposed([*piece.basis, *(minor for minor in minors if not minor.is_zero())])
+    low = decomposed([*piece.basis, *(minor for minor in minors if not minor.is_zero())])
     if low is None:
         return [piece], False
     wide = [part for part in low if part.dimension]
     ring = fmpz_mpoly_ctx.get([*(f"x{i}" for i in range(count)), "t"], Ordering.degrevlex)
-    lifted, t = [_lifted(p, ring) for p in piece.basis], ring.gens()[-1]
-    factors = list(itertools.islice(itertools.product(*(p.basis for p in wide)), _MAX_MINORS + 1))
-    if len(factors) > _MAX_MINORS:
+    raised, t = [lifted(p, ring) for p in piece.basis], ring.gens()[-1]
+    factors = list(itertools.islice(itertools.product(*(p.basis for p in wide)), MAX_MINORS + 1))
+    if len(factors) > MAX_MINORS:
         return low, False
     high: list[Piece] = []
     for factor in factors:
         product = functools.reduce(lambda a, b: a * b, factor, 1 + 0 * piece.basis[0])
-        found = _decomposed([*lifted, 1 - t * _lifted(product, ring)])
+        found = decomposed([*raised, 1 - t * lifted(product, ring)])
         if found is None or any(part.dimension for part in found):
             return low, False
         high += [part._replace(auxiliary=1) for part in found]
@@ -186,7 +179,7 @@ def _with_generators(piece: Piece) -> Piece:
     return piece
 
 
-def _lifted(polynomial: Polynomial, ring: Any) -> Polynomial:
+def lifted(polynomial: Polynomial, ring: Any) -> Polynomial:
     """Return a polynomial in a ring with one more variable, at the end."""
     return ring.from_dict({(*k, 0): v for k, v in polynomial.to_dict().items()})
 
@@ -216,7 +209,8 @@ def _integer_polynomials(
     return [p for p in found if not p.is_zero()]
 
 
-def _decomposed(polynomials: list[Polynomial]) -> list[Piece] | None:
+def decomposed(polynomials: list[Polynomial]) -> list[Piece] | None:
+    """Return the zeros as pieces; None where a basis grows too large."""
     if not polynomials:
         return []
     queue, found, seen = [polynomials], [], set()
@@ -269,214 +263,12 @@ def _dimension(basis: list[Polynomial]) -> int:
     )
 
 
-def real_points(piece: Piece, besides: Sequence[Piece] = ()) -> list[Balls] | None:
-    """Enclose every real zero of a piece of dimension 0, one ball for each coordinate.
-
-    The basis is brought into the form p(u) = 0, xᵢ = qᵢ(u) with u a combination of the xᵢ and p
-    irreducible: one zero for each root of p. That is a maximal ideal, so that all of these zeros
-    lie on another piece or none does.
-
-    Args:
-        piece: of dimension 0.
-        besides: pieces whose points are left out.
-
-    Returns:
-        The points; None where no combination that was tried brings the basis into this form.
-
-    """
-    count = piece.basis[0].context().nvars()
-    weights = count - piece.auxiliary
-    names = [f"x{i}" for i in range(count)]
-    ring = fmpz_mpoly_ctx.get([*names, "u"], Ordering.lex)
-    for c in _SEPARATING:
-        *xs, u = ring.gens()
-        combination = sum((c**i * x for i, x in enumerate(xs)), 0 * u) - u
-        split = _decomposed([*(_lifted(p, ring) for p in piece.basis), combination])
-        if split is None:
-            return None
-        solved = [_solved(part.basis, count) for part in split]
-        if all(points is not None for points in solved):
-            return [
-                point[:weights]
-                for part, points in zip(split, solved, strict=True)
-                for point in points or []
-                if not any(_holds(other, part) for other in besides)
-            ]
-    return None
-
-
-def _holds(piece: Piece, part: Piece) -> bool:
-    """Say whether the zeros of a maximal ideal, in more variables, lie on a piece."""
-    ring = part.basis[0].context()
-    more = ring.nvars() - piece.basis[0].context().nvars()
-    basis = fmpz_mpoly_vec(list(part.basis), ring)
-    for polynomial in piece.basis:
-        terms = {(*k, *[0] * more): v for k, v in polynomial.to_dict().items()}
-        if not ring.from_dict(terms).reduction_primitive_part(basis).is_zero():
-            return False
-    return True
-
-
-def _solved(basis: Sequence[Polynomial], count: int) -> list[Balls] | None:
-    """Return the real zeros of a basis of the form p(u), a x₀ − q₀(u), ...; None of another."""
-    root, linear = None, {}
-    for polynomial in basis:
-        terms = {tuple(map(int, k)): v for k, v in polynomial.to_dict().items()}
-        used = {i for k in terms for i, e in enumerate(k[:count]) if e}
-        if not used:
-            root = [terms.get((0,) * count + (e,), 0) for e in range(1 + max(k[-1] for k in terms))]
-        elif len(used) == 1:
-            (i,) = used
-            unit = tuple(int(j == i) for j in range(count))
-            if any(k[:count] not in (unit, (0,) * count) for k in terms) or any(
-                k[-1] for k in terms if k[:count] == unit
-            ):
-                return None
-            rest = {k[-1]: -v for k, v in terms.items() if k[:count] != unit}
-            linear[i] = (fmpq(terms[(*unit, 0)]), rest)
-        else:
-            return None
-    if root is None or len(linear) < count:
-        return None
-    with working_precision(_PRECISION):
-        roots: Any = fmpq_poly(list(map(int, root))).complex_roots()
-        # flint gives real roots an imaginary part of exactly 0.
-        real = [value.real for value, _ in roots if value.imag.is_zero()]
-        return [[_at(linear[i], value) for i in range(count)] for value in real]
-
-
-def _at(line: tuple[Any, dict[int, Any]], u: Any) -> Any:
-    scale, rest = line
-    return sum((arb(int(c)) * u**e for e, c in rest.items()), arb(0)) / arb(scale)
-
-
-def singular_points(piece: Piece) -> list[Balls] | None:
-    """Enclose the real points at which the gradients of a curve's basis span too little.
-
-    None where these are no finite number of points, or too many minors define them.
-    """
-    count = piece.basis[0].context().nvars()
-    rank, equations = count - piece.dimension, piece.equations
-    columns, rows = itertools.combinations(range(count), rank), range(len(equations))
-    chosen = list(itertools.product(itertools.combinations(rows, rank), columns))
-    if not 0 < len(chosen) <= _MAX_MINORS:
-        return None
-    slopes = [[p.derivative(i) for i in range(count)] for p in equations]
-    minors = [_determinant([[slopes[i][j] for j in cols] for i in at]) for at, cols in chosen]
-    minors = [minor for minor in minors if not minor.is_zero()]
-    return _points_of([*piece.basis, *minors])
-
-
-def common_points(one: Piece, other: Piece) -> list[Balls] | None:
-    """Enclose the real points that two pieces share; None where these are no finite number."""
-    return _points_of([*one.basis, *other.basis])
-
-
-def _points_of(polynomials: list[Polynomial]) -> list[Balls] | None:
-    parts = _decomposed(polynomials)
-    if parts is None or any(part.dimension for part in parts):
-        return None
-    found = [real_points(part) for part in parts]
-    if any(points is None for points in found):
-        return None
-    return [point for points in found for point in points or []]
-
-
-def _determinant(rows: list[list[Polynomial]]) -> Polynomial:
+def determinant(rows: list[list[Polynomial]]) -> Polynomial:
+    """Return a determinant, by its first row: there are a few variables."""
     if len(rows) == 1:
         return rows[0][0]
     total = 0 * rows[0][0]
     for j, entry in enumerate(rows[0]):
-        rest = _determinant([row[:j] + row[j + 1 :] for row in rows[1:]])
+        rest = determinant([row[:j] + row[j + 1 :] for row in rows[1:]])
         total += (-1) ** j * entry * rest
     return total
-
-
-class SliceEquations:
-    """A piece of dimension d cut by d planes, on balls: for Krawczyk's operator.
-
-    A regular zero of it proves that the piece is a real manifold of dimension d there, if it
-    `is_unmixed`.
-    """
-
-    def __init__(self, piece: Piece, at: np.ndarray, tangents: np.ndarray) -> None:
-        """Cut `piece` by the planes through `at` across `tangents` (d, n)."""
-        count = piece.basis[0].context().nvars()
-        symbols = [sympy.Symbol(f"x{i}", real=True) for i in range(count)]
-        expressions: list[Any] = [piece.expression(p, symbols) for p in piece.generators]
-        for tangent in tangents:
-            parts = zip(tangent, symbols, at, strict=True)
-            expressions.append(
-                sum(sympy.Rational(float(t)) * (x - sympy.Rational(float(a))) for t, x, a in parts)
-            )
-        slopes = [sympy.diff(part, symbol) for part in expressions for symbol in symbols]
-        self._count, self._value = count, Program(expressions, symbols)
-        self._both = Program([*expressions, *slopes], symbols)
-
-    def value(self, point: Balls) -> Balls:
-        """Return the equations on `point`."""
-        return self._value(point)
-
-    def linearise(self, box: Balls) -> tuple[Balls, list[Balls]]:
-        """Return them and their Jacobian on `box`."""
-        n, values = self._count, self._both(box)
-        return values[:n], [values[i : i + n] for i in range(n, n + n * n, n)]
-
-
-def is_real_manifold(piece: Piece, at: np.ndarray, tangents: np.ndarray) -> bool:
-    """Say whether it is proved that near `at` the real zeros of a piece fill a manifold.
-
-    Its dimension is that of the piece; so it is wherever the gradients of its basis are
-    independent.
-    """
-    if not piece.is_unmixed:
-        return False
-    with working_precision(_PRECISION):
-        found = certify_near(SliceEquations(piece, at, tangents), [[arb(float(x)) for x in at]])
-    return len(found.zeros) == 1
-
-
-def rational(ball: Any, largest: int = 2**20) -> Fraction | None:
-    """Return the one rational number of a small denominator in a narrow ball, if there is one."""
-    guess = Fraction(float(ball.mid())).limit_denominator(largest)
-    inside = ball.contains(arb(fmpq(guess.numerator, guess.denominator)))
-    return guess if inside and ball.rad() < 2.0**-60 else None
-
-
-class Numeric:
-    """Polynomials in floating point, with their Jacobian, at many points.
-
-    Each is divided by its largest coefficient.
-    """
-
-    def __init__(self, polynomials: Sequence[Polynomial]) -> None:
-        """Take the coefficients and exponents of integer polynomials."""
-        self._parts = [_arrays(polynomial) for polynomial in polynomials]
-
-    def value(self, points: np.ndarray) -> np.ndarray:
-        """Return the polynomials at points (k, n), shape (k, polynomials)."""
-        return np.stack([_monomials(points, e) @ c for c, e in self._parts], axis=1)
-
-    def jacobian(self, points: np.ndarray) -> np.ndarray:
-        """Return their gradients, shape (k, polynomials, n)."""
-        return np.stack(
-            [np.stack(list(_slopes(points, c, e)), axis=1) for c, e in self._parts], axis=1
-        )
-
-
-def _arrays(polynomial: Polynomial) -> tuple[np.ndarray, np.ndarray]:
-    terms = polynomial.to_dict()
-    largest = max(abs(int(c)) for c in terms.values())
-    numbers = np.array([float(Fraction(int(c), largest)) for c in terms.values()])
-    return numbers, np.array([list(map(int, k)) for k in terms], dtype=int)
-
-
-def _monomials(points: np.ndarray, exponents: np.ndarray) -> np.ndarray:
-    return np.prod(points[:, None, :] ** exponents, axis=2)
-
-
-def _slopes(points: np.ndarray, c: np.ndarray, exponents: np.ndarray) -> Iterator[np.ndarray]:
-    for i in range(exponents.shape[1]):
-        lower = exponents.copy()
-        lower[:, i] = np.maximum(lower[:, i] - 1, 0)
-        yield _monomials(points, lower) @ (c * exponents[:, i])

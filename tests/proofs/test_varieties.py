@@ -4,8 +4,14 @@ import numpy as np
 import pytest
 import sympy
 
-from samflow.proofs import varieties
-from samflow.proofs.varieties import Numeric, common_points, pieces, real_points, singular_points
+from samflow.proofs.polynomials import Numeric
+from samflow.proofs.real_zeros import (
+    common_points,
+    is_real_manifold,
+    real_points,
+    singular_points,
+)
+from samflow.proofs.varieties import Piece, pieces
 
 X, Y, Z = sympy.symbols("x y z", real=True)
 TWO_CIRCLES = (X**2 + Y**2) ** 2 + (X**2 + Z**2) ** 2 - 2 * (2 * X**2 + Y**2 + Z**2)
@@ -95,11 +101,11 @@ def test_curves_that_cross_themselves_end_or_hold_a_point_apart():
 def test_a_real_manifold_is_proved_and_a_complex_one_is_not():
     (circle, _) = critical((X**2 + Y**2 - 1) ** 2, (X, Y))
     at, tangent = np.array([0.6, 0.8]), np.array([[-0.8, 0.6]])
-    assert varieties.is_real_manifold(circle, at, tangent)
-    assert not varieties.is_real_manifold(circle, np.array([0.7, 0.8]), tangent)  # off the circle
+    assert is_real_manifold(circle, at, tangent)
+    assert not is_real_manifold(circle, np.array([0.7, 0.8]), tangent)  # off the circle
     (lines,) = critical((X**2 + Y**2) ** 2, (X, Y))  # complex lines that meet in a real point
     assert lines.dimension == 1
-    assert not varieties.is_real_manifold(lines, np.zeros(2), tangent)
+    assert not is_real_manifold(lines, np.zeros(2), tangent)
 
 
 def test_what_is_no_polynomial_or_too_large_is_not_answered():
@@ -154,7 +160,7 @@ def test_what_is_not_parted_is_not_called_whole():
 
 def test_a_point_on_a_curve_is_left_out():
     """The line y = 0 holds the origin, and not (0, 1), though no basis is contained in another."""
-    line = varieties.Piece(critical(Y**2, (X, Y))[0].basis, 1)
+    line = Piece(critical(Y**2, (X, Y))[0].basis, 1)
     every = critical(X**2 + (Y**2 - Y) ** 2, (X, Y))
     kept = [p for piece in every for p in real_points(piece, [line])]
     assert sorted(tuple(map(float, p)) for p in kept) == [(0.0, 0.5), (0.0, 1.0)]

@@ -33,7 +33,21 @@ class Boundary(NamedTuple):
     y: Annotated[np.ndarray, axes("along")]
 
 
-class Chart(AbstractRecord):
+class _OverPlane(eqx.Module):
+    """Of a record with a cell for each pair of two numbers, whose names are its axes."""
+
+    @property
+    def rows(self) -> Names:
+        """A row for each cell."""
+        return tuple(_axis_names(self).values())
+
+    def to_dataset(self) -> "xarray.Dataset":
+        """Return an xarray Dataset with both numbers as coordinates."""
+        record: Any = self
+        return dataset_of(record).rename(_axis_names(record))
+
+
+class Chart(_OverPlane, AbstractRecord):
     """Stability of a critical point over two numbers, such as rho and lr.
 
     Attributes:
@@ -68,21 +82,12 @@ class Chart(AbstractRecord):
     names: tuple[str, str] = eqx.field(static=True, metadata=axes("axis"))
     provenance: Provenance = eqx.field(static=True)
 
-    @property
-    def rows(self) -> Names:
-        """A row for each cell."""
-        return tuple(_axis_names(self).values())
-
-    def to_dataset(self) -> "xarray.Dataset":
-        """Return an xarray Dataset with both numbers as coordinates."""
-        return _with_axes(self)
-
     def __str__(self) -> str:
         """Return one line: how many cells are what."""
         return _shares(self.what)
 
 
-class AttractorChart(AbstractRecord):
+class AttractorChart(_OverPlane, AbstractRecord):
     """Which critical points of a box attract, over two numbers, and whether anything else does.
 
     Attributes:
@@ -124,23 +129,10 @@ class AttractorChart(AbstractRecord):
     names: tuple[str, str] = eqx.field(static=True, metadata=axes("axis"))
     provenance: Provenance = eqx.field(static=True)
 
-    @property
-    def rows(self) -> Names:
-        """A row for each cell."""
-        return tuple(_axis_names(self).values())
-
-    def to_dataset(self) -> "xarray.Dataset":
-        """Return an xarray Dataset with both numbers as coordinates."""
-        return _with_axes(self)
-
     def __str__(self) -> str:
         """Return one line: how many cells are what."""
         found = f"{len(self.points)} critical points" + ("" if self.complete else ", perhaps more")
         return f"{found}; {_shares(self.what)}"
-
-
-def _with_axes(record: Any) -> "xarray.Dataset":
-    return dataset_of(record).rename(_axis_names(record))
 
 
 def _axis_names(record: Any) -> dict[str, str]:

@@ -12,9 +12,10 @@ from samflow.equilibria.continua.parametrise import parametrisation
 from samflow.equilibria.continua.records import SingularPoint
 from samflow.equilibria.continua.trace import SINGULAR
 from samflow.equilibria.continua.zeros import Zeros
-from samflow.proofs import varieties
+from samflow.proofs import real_zeros, varieties
 from samflow.proofs.balls import Balls, OutsideDomain, Program, exact, working_precision
-from samflow.proofs.varieties import Numeric, Piece
+from samflow.proofs.polynomials import Numeric
+from samflow.proofs.varieties import Piece
 
 _PRECISION = 128
 
@@ -91,7 +92,7 @@ def _isolated(found: Sequence[Piece], program: Program, box: Box) -> tuple[list[
     for piece in found:
         if piece.dimension:
             continue
-        solved = varieties.real_points(piece, wide)
+        solved = real_zeros.real_points(piece, wide)
         if solved is None:
             complete = False
             continue
@@ -122,7 +123,7 @@ def _inside(point: Balls, box: Box) -> bool | None:
         elif x.upper() < low or x.lower() > high:
             sides.append(False)
         else:
-            number = varieties.rational(x)
+            number = real_zeros.rational(x)
             sides.append(None if number is None else low <= number <= high)
     return False if False in sides else None if None in sides else True
 
@@ -166,7 +167,7 @@ def _real_part(
     for geometry in found:
         k = len(geometry.u) // 2
         w, tangents = zeros.weights(geometry.u[k]), geometry.tangents[k]
-        proved = varieties.is_real_manifold(piece, w, tangents)
+        proved = real_zeros.is_real_manifold(piece, w, tangents)
         geometries.append(
             geometry._replace(
                 equations=piece.texts(names), parametrisation=made, proved=proved, piece=piece
@@ -191,11 +192,11 @@ def _with_singular(
     places: list[tuple[str, np.ndarray, tuple[Piece, ...]]] = []
     for i, piece in enumerate(wide):
         if piece.dimension == 1:
-            for point in varieties.singular_points(piece) or []:
+            for point in real_zeros.singular_points(piece) or []:
                 if _inside(point, box) and _defined(program, point):
                     places.append(("singular", np.array(middle(point)), (piece,)))
         for other in wide[:i]:
-            for point in varieties.common_points(piece, other) or []:
+            for point in real_zeros.common_points(piece, other) or []:
                 if _inside(point, box) and _defined(program, point):
                     places.append(("crossing", np.array(middle(point)), (piece, other)))
     alone = []
