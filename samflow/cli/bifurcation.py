@@ -6,7 +6,14 @@ import typer
 from rich.text import Text
 
 from samflow.cli import options
-from samflow.cli.output import PICTURES_AND_RECORDS, checked_paths, deliver_all, progress, say
+from samflow.cli.output import (
+    PICTURES_AND_RECORDS,
+    checked_paths,
+    deliver_all,
+    form_of,
+    progress,
+    say,
+)
 
 Parameter = Annotated[
     str,
@@ -53,9 +60,13 @@ def command(
     depth: Depth = 1,
     eigenvalues: options.Eigenvalues = None,
     dim: options.Dim = None,
+    journal: options.Journal = None,
     json: options.AsJson = False,
+    form: options.Form = None,
 ) -> int:
     """Follow fixed points of a map along a hyperparameter; draw them and print bifurcations."""
+    printed = form_of(json, form)
+    target = options.checked_journal(journal)
     paths = checked_paths(output, PICTURES_AND_RECORDS)
     import numpy as np
 
@@ -85,5 +96,5 @@ def command(
         return 1
     lines = [Text(line) for line in str(found).splitlines()]
     draw = lambda: sf.plots.bifurcation(found, observable=column)  # noqa: E731
-    deliver_all(lines, found, draw, as_json=json, paths=paths)
+    deliver_all(lines, found, draw, form=printed, paths=paths, journal=target)
     return 0

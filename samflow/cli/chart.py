@@ -6,7 +6,13 @@ import typer
 from rich.text import Text
 
 from samflow.cli import chunks, options
-from samflow.cli.output import PICTURES_AND_RECORDS, checked_paths, deliver_all, progress
+from samflow.cli.output import (
+    PICTURES_AND_RECORDS,
+    checked_paths,
+    deliver_all,
+    form_of,
+    progress,
+)
 
 Point = Annotated[
     str | None,
@@ -40,12 +46,16 @@ def command(
     chunk_cells: chunks.ChunkCells = None,
     eigenvalues: options.Eigenvalues = None,
     dim: options.Dim = None,
+    journal: options.Journal = None,
     json: options.AsJson = False,
+    form: options.Form = None,
 ) -> int:
     """Draw what critical points are for a rule, over a plane of rho and lr, or of two others.
 
     Two of --rho, --lr, --momentum and --set are ranges.
     """
+    printed = form_of(json, form)
+    target = options.checked_journal(journal)
     paths = checked_paths(output or (), PICTURES_AND_RECORDS)
     import samflow as sf
     from samflow import _checks
@@ -82,5 +92,7 @@ def command(
     found = sf.stability_chart(made, chosen, progress=chunks.Meter("cells"), **about, **given)
     chunks.say_missing(context, store)
     lines = [Text(str(found)), *(Text(line.name) for line in found.boundaries)]
-    deliver_all(lines, found, lambda: sf.plots.chart(found), as_json=json, paths=paths)
+    deliver_all(
+        lines, found, lambda: sf.plots.chart(found), form=printed, paths=paths, journal=target
+    )
     return 0

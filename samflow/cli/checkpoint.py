@@ -13,6 +13,7 @@ from samflow.cli.output import (
     RECORD_SUFFIXES,
     checked_path,
     deliver,
+    form_of,
     progress,
     say,
     table_of,
@@ -209,6 +210,7 @@ def command(
     trace_products: TraceProducts = 60,
     max_products: MaxProducts = 400,
     json: options.AsJson = False,
+    form: options.Form = None,
     output: Output = None,
 ) -> int:
     """Say for which step sizes GD, SAM and other rules are stable at trained weights.
@@ -218,6 +220,7 @@ def command(
     point: elsewhere they move on by themselves. usam is SAM without normalisation and ascends by
     rho·g; practical-sam ascends by rho·g/(‖g‖ + 1e-12).
     """
+    printed = form_of(json, form)
     path = checked_path(output, (*RECORD_SUFFIXES, *PICTURE_SUFFIXES))
     options.check_hyperparameters(rho=rho, lr=lr, momentum=momentum)
     picture = path is not None and path.suffix in PICTURE_SUFFIXES
@@ -279,7 +282,7 @@ def command(
     if found is not None:
         parts = report(found) if isinstance(found, networks.Diagnosis) else unfinished(made, found)
         content = list(map(_rendered, parts))
-        deliver(content, found, as_json=json, path=None if picture else path)
+        deliver(content, found, form=printed, path=None if picture else path)
     if stopped is not None:
         return _say_stopped(stopped)
     assert found is not None

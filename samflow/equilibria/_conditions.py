@@ -72,6 +72,7 @@ class Conditions(AbstractRecord):
 
     """
 
+    basis: ClassVar[Names] = ("effective curvature", "multipliers", "verdicts")
     printed: ClassVar[Names] = (
         "parameter",
         "low_value",

@@ -69,6 +69,7 @@ class FixedPoints(AbstractRecord):
 
     """
 
+    basis: ClassVar[Names] = ("effective curvature", "multipliers", "verdicts", "hallucinated")
     rows: ClassVar[Names] = ("point",)
     printed: ClassVar[Names] = ("w", "kind", "critical", "proved", "spectrum")
     w: Float[Array, "points dim"] = eqx.field(metadata=axes("point", "weight", units="weight"))

@@ -41,6 +41,8 @@ _ORDER = 9
 _RATIONAL = 1e-5
 """A rational fixed point this near, relative to the size, is the one that is meant: a degenerate
 one is found to a root of the rounding error."""
+_OF_MAPS, _OF_FLOWS = ("sam cycle", "sam saddle", "sam ball"), ("sam flow", "sliding")
+"""Formulas of normalised rules at a point without a Jacobian."""
 EIGENVALUE_ERROR = 1e-13
 """Rounding error of an eigenvalue, relative to the norm of its matrix."""
 
@@ -75,6 +77,7 @@ class Stability(AbstractRecord):
 
     """
 
+    basis: ClassVar[Names] = ("effective curvature", "multipliers", "verdicts")
     rows: ClassVar[Names] = ()
     printed: ClassVar[Names] = ("state", "kind", "status", "spectrum", "margin")
     state: Float[Array, " state"] = eqx.field(metadata=axes("component"))
@@ -125,6 +128,12 @@ class Stability(AbstractRecord):
         quadratic = local.two_cycle is not None or local.trap is not None
         lost = local.on_loss is not None and quadratic
         return self.kind is not Kind.undefined or local.sliding is not None or lost
+
+    def formulas_used(self) -> Names:
+        """Return the formulas of the linearisation, or of what holds where there is none."""
+        if self.local is not None:
+            return _OF_MAPS if self.discrete else _OF_FLOWS
+        return (*self.basis, *(() if self.higher is None else ("higher order",)))
 
     def __str__(self) -> str:
         """Return one line with the kind, the spectrum and, where there is none, the reason."""

@@ -15,6 +15,7 @@ from samflow.plots.colours import COLOURS, GREYS
 from samflow.plots.contents import LAYERS
 from samflow.plots.field import Field, motion_at, nullclines, sample_field
 from samflow.plots.files import FORMATS, save
+from samflow.plots.journals import JOURNALS, Journal, journal
 from samflow.plots.layers import draw_levels, draw_orbits
 from samflow.plots.marks import MARKERS, EigenDirection, draw_fixed_points, eigen_directions
 from samflow.plots.style import LEGENDS, legend_below, legend_right, new_figure, styled
@@ -23,11 +24,13 @@ __all__ = [
     "COLOURS",
     "FORMATS",
     "GREYS",
+    "JOURNALS",
     "LAYERS",
     "LEGENDS",
     "MARKERS",
     "EigenDirection",
     "Field",
+    "Journal",
     "animate",
     "basins",
     "bifurcation",
@@ -37,6 +40,7 @@ __all__ = [
     "draw_orbits",
     "eigen_directions",
     "film_path",
+    "journal",
     "legend_below",
     "legend_right",
     "manifolds",

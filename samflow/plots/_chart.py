@@ -61,7 +61,7 @@ def chart(
     """
     legend = _checks.known("legend", legend, style.LEGENDS)
     with style.styled():
-        figure = style.sized_figure(size, (style.COLUMN, 3.2)) if ax is None else None
+        figure = style.sized_figure(size, (style.column(), 3.2)) if ax is None else None
         panel = ax if figure is None else figure.add_subplot()
         assert panel is not None
         _draw_words(panel, found, dict(colours or {}))

@@ -13,11 +13,12 @@ from matplotlib.legend import Legend
 from matplotlib.offsetbox import VPacker
 
 from samflow import _checks
+from samflow.plots import journals
 
-COLUMN = 3.35
+COLUMN = journals.DEFAULT.column
 """Width in inches of a figure of one journal column."""
 
-DOUBLE_COLUMN = 6.9
+DOUBLE_COLUMN = journals.DEFAULT.double
 """Width in inches of a figure across two columns."""
 
 BLACK = "#000000"
@@ -34,8 +35,6 @@ RULE_COLOURS = {"gd": BLACK, "usam": BLUE, "sam": VERMILION}
 """One colour for each rule, the same in every figure."""
 
 RC: Any = {
-    "font.family": "STIXGeneral",
-    "mathtext.fontset": "stix",
     "font.size": 8.0,
     "axes.titlesize": 8.0,
     "axes.labelsize": 8.0,
@@ -65,7 +64,7 @@ RC: Any = {
     "savefig.dpi": 300,
     "figure.dpi": 150,
 }
-"""Settings of matplotlib under which every figure is drawn and written; STIX comes with it."""
+"""Settings of matplotlib under which every figure is drawn and written, in a journal's letters."""
 
 LEGENDS = ("below", "right", "none")
 """Where a legend may stand: under all panels, to their right, or nowhere."""
@@ -78,6 +77,11 @@ class Layout(ConstrainedLayoutEngine):
     next, and a figure that gets another size has the layout of that size.
     """
 
+    def __init__(self, **settings: Any) -> None:
+        """Remember the journal that the figure is made for."""
+        super().__init__(**settings)
+        self.journal = journals.current()
+
     def execute(self, fig: Any) -> Any:
         """Pack the legends under the figure, and place the panels beside all decorations."""
         for legend in fig.legends:
@@ -89,18 +93,31 @@ class Layout(ConstrainedLayoutEngine):
         return super().execute(fig)
 
 
-def styled() -> Any:
+def styled(figure: Figure | None = None) -> Any:
     """Return a context manager under which matplotlib draws in the house style.
 
-    The caller's settings are restored at the end. Importing samflow changes no settings.
+    The letters are those of the journal (`journal`), or of the one that `figure` was made for. The
+    caller's settings are restored at the end. Importing samflow changes no settings.
     """
-    return matplotlib.rc_context(RC)
+    engine = figure.get_layout_engine() if figure is not None else None
+    where = engine.journal if isinstance(engine, Layout) else journals.current()
+    return matplotlib.rc_context({**RC, **where.letters})
 
 
 def new_figure(width: float = COLUMN, height: float = 2.9) -> Figure:
     """Return an empty figure, `width` × `height` inches, that belongs to no window system."""
     engine = Layout(w_pad=0.03, h_pad=0.05, wspace=0.03, hspace=0.03)
     return Figure(figsize=(width, height), layout=engine)
+
+
+def column() -> float:
+    """Return the width in inches of one column of the journal."""
+    return journals.current().column
+
+
+def double_column() -> float:
+    """Return the width in inches across the columns of the journal."""
+    return journals.current().double
 
 
 def sized_figure(size: Any, default: tuple[float, float]) -> Figure:

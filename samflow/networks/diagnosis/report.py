@@ -74,6 +74,7 @@ class Diagnosis(AbstractRecord):
 
     """
 
+    basis: ClassVar[Names] = ("checkpoint", "effective curvature", "sam edge")
     rows: ClassVar[Names] = ("rule",)
     printed: ClassVar[Names] = (
         "rule",

@@ -75,6 +75,7 @@ class HoldingThreshold(AbstractRecord):
 
     """
 
+    basis: ClassVar[Names] = ("network saddles",)
     rows: ClassVar[Names] = ("orbit",)
     num_orbits: int = eqx.field(static=True)
     status: Status = eqx.field(static=True)
