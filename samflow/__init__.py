@@ -7,7 +7,7 @@ docs/index.md for the tour and docs/theory for the mathematics.
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOME = {
     "loss": "losses",
