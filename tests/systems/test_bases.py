@@ -150,7 +150,7 @@ def test_a_memory_comes_last_and_names_are_bases():
 
 def test_schedules_are_followed():
     """That of lr, against optax."""
-    falls = lambda k: 0.1 * 0.5 ** (k / 3)  # noqa: E731
+    falls = lambda k: 0.1 * 0.5 ** (jnp.asarray(k, float) / 3)  # noqa: E731
     system = sf.AdaptiveMap(LOSS, sf.GD(), lr=falls, base=sf.Adam())
     found = sf.iterate(system, START, num_steps=STEPS, keep_every=1).w[1:]
     np.testing.assert_allclose(found, by_optax(optax.adam(falls), sf.GD()), rtol=ROUNDING)
