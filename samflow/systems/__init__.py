@@ -3,7 +3,15 @@
 from samflow.systems.adaptive_map import AdaptiveMap
 from samflow.systems.angles import wrapped
 from samflow.systems.base import AbstractFlow, AbstractMap, AbstractSystem
-from samflow.systems.bases import BASES, AbstractBase, Adam, AdamW, Lion, RMSprop
+from samflow.systems.bases import (
+    BASES,
+    AbstractBase,
+    AbstractMoments,
+    Adam,
+    AdamW,
+    Lion,
+    RMSprop,
+)
 from samflow.systems.clipped_gradients import ClippedBatch
 from samflow.systems.diffusion import (
     AbstractDiffusion,
@@ -23,6 +31,7 @@ __all__ = [
     "AbstractDiffusion",
     "AbstractFlow",
     "AbstractMap",
+    "AbstractMoments",
     "AbstractNoise",
     "AbstractStochasticMap",
     "AbstractSystem",

@@ -79,7 +79,7 @@ class AdaptiveMap(AbstractMap):
     def step(self, z: V) -> V:
         """Return the next state."""
         w, s, memory = self.parts(z)
-        d, memory = self._direction(w, memory)
+        d, memory = self.direction(w, memory)
         moved, s = self.base.step(w, s, d, self.lr)
         return self._joined(w + moved, s, memory)
 
@@ -95,7 +95,7 @@ class AdaptiveMap(AbstractMap):
     def rest(self, w: V) -> V:
         """Return the state after many steps at `w`: the moments of d(w), powers 0."""
         memory = self.rule.init(self.loss, w)
-        return self._joined(w, self.base.rest(self._direction(w, memory)[0]), memory)
+        return self._joined(w, self.base.rest(self.direction(w, memory)[0]), memory)
 
     def position(self, z: V) -> V:
         """Return the weights of the state `z`."""
@@ -104,13 +104,13 @@ class AdaptiveMap(AbstractMap):
     def singularity(self, z: Vector) -> Scalar:
         """Return the distance of rule or base from where they are not smooth, the lesser one."""
         w, s, memory = self.parts(z)
-        d, _ = self._direction(w, memory)
+        d, _ = self.direction(w, memory)
         of_rule = self.rule.singularity(self.loss, w, memory)
         return jnp.minimum(of_rule, self.base.singularity(s, d))
 
     def balance(self, w: V) -> V:
         """Return what vanishes where the weights `w` rest, in units of the gradient."""
-        return self.base.balance(w, self._direction(w, self.rule.init(self.loss, w))[0])
+        return self.base.balance(w, self.direction(w, self.rule.init(self.loss, w))[0])
 
     def preconditioner(self, z: V) -> V:
         """Return the diagonal P at the state `z`: a step is w − lr P⁻¹ m, see the base.
@@ -142,7 +142,8 @@ class AdaptiveMap(AbstractMap):
             text += f", weight_decay={shown(self.weight_decay)}"
         return text
 
-    def _direction(self, w: V, memory: V) -> tuple[V, V]:
+    def direction(self, w: V, memory: V) -> tuple[V, V]:
+        """Return what the base is given, the rule's direction plus weight_decay · w, and memory."""
         d, memory = self.rule.step(self.loss, w, memory)
         return (d if self.weight_decay is None else d + self.weight_decay * w), memory
 

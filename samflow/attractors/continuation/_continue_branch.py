@@ -15,7 +15,7 @@ from samflow.attractors.continuation.events import Root, Tests, explained, merge
 from samflow.attractors.continuation.records import Bifurcation, Branch, SpecialPoint
 from samflow.attractors.continuation.special import special_point
 from samflow.equilibria._units import ascent_length, bending_length, units
-from samflow.equilibria.stability import kind_of
+from samflow.equilibria.nearness import kind_of
 from samflow.orbits._iterate import start_states
 from samflow.records import provenance
 from samflow.systems import AbstractFlow, AbstractMap

@@ -114,7 +114,12 @@ class AbstractMoments(AbstractBase):
         if self.decay is None:
             return d
         eps, eps_root, _, _ = self.places
-        return d + self.decay * w * (elementwise(jnp.sqrt, d * d + eps_root) + eps)
+        # |d| without a root, which has no derivative at 0, where nothing is added under it.
+        added = jnp.where(eps_root == 0, 1.0, eps_root)
+        size = elementwise(
+            lambda d: jnp.where(eps_root == 0, jnp.abs(d), jnp.sqrt(d * d + added)), d
+        )
+        return d + self.decay * w * (size + eps)
 
     def preconditioner(self, s: V, dim: int) -> V:
         """Return (1 − b₁ᵏ)(√(v̂ + eps_root) + eps) of a state after k ≥ 1 steps.
