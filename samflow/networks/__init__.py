@@ -8,12 +8,14 @@ from samflow.networks.diagnosis import (
     Effort,
     Interrupted,
     Nearness,
+    Preconditioned,
     RuleStability,
     diagnose,
 )
 from samflow.networks.digits import digits_loss, load_digits, perceptron
 from samflow.networks.files import TensorFile, read_leaves, read_tensors
 from samflow.networks.mnist import load_mnist
+from samflow.networks.moments import SecondMoment, optax_moment, torch_moment
 from samflow.networks.renames import MismatchError
 from samflow.networks.saddles import (
     SymmetrySaddle,
@@ -48,7 +50,9 @@ __all__ = [
     "Interrupted",
     "MismatchError",
     "Nearness",
+    "Preconditioned",
     "RuleStability",
+    "SecondMoment",
     "SymmetrySaddle",
     "TensorFile",
     "TrainState",
@@ -69,6 +73,7 @@ __all__ = [
     "make_loss",
     "make_map",
     "make_rule",
+    "optax_moment",
     "perceptron",
     "permutation_saddle",
     "read_leaves",
@@ -78,6 +83,7 @@ __all__ = [
     "save_state",
     "shard_data",
     "switch",
+    "torch_moment",
     "train",
     "train_to_minimum",
     "vision_transformer",
