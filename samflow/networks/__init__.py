@@ -16,11 +16,13 @@ from samflow.networks.files import TensorFile, read_leaves, read_tensors
 from samflow.networks.mnist import load_mnist
 from samflow.networks.renames import MismatchError
 from samflow.networks.saddles import (
+    SlidingSample,
     SymmetrySaddle,
     deep_linear_saddle,
     duplication_saddle,
     holding_threshold,
     permutation_saddle,
+    sample_sliding,
 )
 from samflow.networks.sharding import shard_data
 from samflow.networks.training import (
@@ -49,6 +51,7 @@ __all__ = [
     "MismatchError",
     "Nearness",
     "RuleStability",
+    "SlidingSample",
     "SymmetrySaddle",
     "TensorFile",
     "TrainState",
@@ -74,6 +77,7 @@ __all__ = [
     "read_leaves",
     "read_tensors",
     "residual",
+    "sample_sliding",
     "save_checkpoint",
     "save_state",
     "shard_data",

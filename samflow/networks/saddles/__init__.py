@@ -8,6 +8,8 @@ from samflow.networks.saddles.holding import (
     departure,
     holding_threshold,
 )
+from samflow.networks.saddles.sliding import sample_sliding
+from samflow.networks.saddles.sliding_sample import SlidingSample
 from samflow.networks.saddles.symmetries import (
     SymmetrySaddle,
     duplication_saddle,
@@ -19,6 +21,7 @@ __all__ = [
     "CriticalPointSearch",
     "Departure",
     "HoldingThreshold",
+    "SlidingSample",
     "SymmetrySaddle",
     "critical_point",
     "deep_linear_saddle",
@@ -27,4 +30,5 @@ __all__ = [
     "duplication_saddle",
     "holding_threshold",
     "permutation_saddle",
+    "sample_sliding",
 ]
