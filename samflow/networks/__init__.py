@@ -16,11 +16,13 @@ from samflow.networks.files import TensorFile, read_leaves, read_tensors
 from samflow.networks.mnist import load_mnist
 from samflow.networks.renames import MismatchError
 from samflow.networks.saddles import (
+    MeasuredSaddle,
     SlidingSample,
     SymmetrySaddle,
     deep_linear_saddle,
     duplication_saddle,
     holding_threshold,
+    measured_saddle,
     permutation_saddle,
     sample_sliding,
 )
@@ -48,6 +50,7 @@ __all__ = [
     "Diagnosis",
     "Effort",
     "Interrupted",
+    "MeasuredSaddle",
     "MismatchError",
     "Nearness",
     "RuleStability",
@@ -72,6 +75,7 @@ __all__ = [
     "make_loss",
     "make_map",
     "make_rule",
+    "measured_saddle",
     "perceptron",
     "permutation_saddle",
     "read_leaves",

@@ -137,3 +137,20 @@ def test_misuse():
         sample(sf.loss("x**3 + y**3"), [0.0, 0.0], rho=0.1)
     with pytest.raises(ArgumentError, match="must be a Loss"):
         sample(sf.GD(), [0.0], rho=0.1)
+
+
+def test_the_threshold_is_found_on_orbits_at_weights_that_are_given():
+    """At Beale's saddle 4/111; the two orbits of a displacement meet no multiplier."""
+    beale = sf.losses.beale()
+    saddle = sf.networks.measured_saddle(beale, [0.0, 1.0])
+    found = sf.networks.holding_threshold(saddle, lr=0.2 * saddle.largest_lr)
+    assert found.predicted == pytest.approx(4 / 111)
+    assert found.rho == pytest.approx(4 / 111, rel=0.01)  # the bracket is 0.5 % wide
+    # beside it, where g is not 0, both orbits move, and what is between them is held the same
+    beside = sf.networks.measured_saddle(beale, [1e-4, 1.0])
+    assert beside.gradient_norm > 1e-3
+    moving = sf.networks.holding_threshold(beside, lr=0.2 * saddle.largest_lr, num_steps=400)
+    assert moving.rho == pytest.approx(4 / 111, rel=0.02)
+    minimum = sf.networks.measured_saddle(beale, [3.0, 0.5])
+    none = sf.networks.holding_threshold(minimum, lr=0.01)
+    assert none.status == sf.Status.still_inside
