@@ -1,6 +1,6 @@
 """`samflow checkpoint`: at which step sizes each rule is stable at trained weights."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import RenderableType
@@ -11,6 +11,7 @@ from samflow.cli._renaming import renamings, with_remedy
 from samflow.cli.output import (
     PICTURE_SUFFIXES,
     RECORD_SUFFIXES,
+    TEXT_SUFFIXES,
     checked_path,
     deliver,
     progress,
@@ -169,6 +170,14 @@ MaxProducts = Annotated[
         help="Hessian-vector products after which the search for eigenvalues gives up.",
     ),
 ]
+Hold = Annotated[
+    bool,
+    typer.Option(
+        "--hold",
+        help="Also sample over directions whether SAM at --rho would hold orbits here, on the loss "
+        "itself: some thousand gradients.",
+    ),
+]
 Output = Annotated[
     str | None,
     typer.Option(
@@ -208,6 +217,7 @@ def command(
     density_probes: Probes = 0,
     trace_products: TraceProducts = 60,
     max_products: MaxProducts = 400,
+    hold: Hold = False,
     json: options.AsJson = False,
     output: Output = None,
 ) -> int:
@@ -227,6 +237,7 @@ def command(
     from samflow.networks.conventions import checked
     from samflow.networks.diagnosis.records import DEFAULT_RULES
     from samflow.networks.diagnosis.report import report, unfinished
+    from samflow.records import to_json
     from samflow.spectra.density import NUM_STEPS
 
     if convention is not None:
@@ -279,7 +290,15 @@ def command(
     if found is not None:
         parts = report(found) if isinstance(found, networks.Diagnosis) else unfinished(made, found)
         content = list(map(_rendered, parts))
-        deliver(content, found, as_json=json, path=None if picture else path)
+        result: Any = found
+        if hold and stopped is None:
+            sampled = networks.sample_sliding(
+                checkpoint.loss, checkpoint.w, rho=rho, pairs=found.pairs, progress=progress
+            )
+            content += [Text(""), *map(Text, sampled.sentences())]
+            if path is None or path.suffix in TEXT_SUFFIXES:
+                result = to_json({**found.to_dict(), "hold": sampled.to_dict()})
+        deliver(content, result, as_json=json, path=None if picture else path)
     if stopped is not None:
         return _say_stopped(stopped)
     assert found is not None
