@@ -58,6 +58,7 @@ _HOME = {
     "late_switch": "switching",
     "sweep_switch": "switching",
     "two_phase": "switching",
+    "landscape": "landscapes",
     "load_dataset": "records",
     "portrait": "plots",
     "portraits": "plots",
@@ -68,12 +69,13 @@ _HOME = {
 """Which subpackage holds a public name; it is imported when the name is first used."""
 
 _SUBPACKAGES = ("equilibria", "losses", "networks", "orbits", "plots", "proofs", "rules", "systems")
-_SUBPACKAGES += ("attractors", "noise", "records", "spectra", "switching", "theory")
+_SUBPACKAGES += ("attractors", "landscapes", "noise", "records", "spectra", "switching", "theory")
 
 if TYPE_CHECKING:
     from samflow import (
         attractors,
         equilibria,
+        landscapes,
         losses,
         networks,
         noise,
@@ -106,6 +108,7 @@ if TYPE_CHECKING:
         find_fixed_points,
         survey,
     )
+    from samflow.landscapes import landscape
     from samflow.losses import loss
     from samflow.noise import escape_time, mean_square_rate, typical_rate
     from samflow.orbits import (
@@ -179,6 +182,8 @@ __all__ = [
     "find_fixed_points",
     "integrate",
     "iterate",
+    "landscape",
+    "landscapes",
     "late_switch",
     "load_dataset",
     "loss",

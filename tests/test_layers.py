@@ -26,6 +26,7 @@ LAYERS = [
     {"equilibria"},
     {"attractors"},
     {"noise"},
+    {"landscapes"},
     {"networks"},
     {"switching"},
     {"plots"},

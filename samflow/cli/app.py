@@ -13,6 +13,7 @@ from samflow.cli import (
     chart,
     checkpoint,
     escape,
+    landscape,
     losses,
     portrait,
     rules,
@@ -42,6 +43,7 @@ app.command("bifurcation")(bifurcation.command)
 app.command("chart")(chart.command)
 app.command("sweep")(sweep.command)
 app.command("checkpoint")(checkpoint.command)
+app.command("landscape")(landscape.command)
 app.command("losses")(losses.command)
 app.command("rules")(rules.command)
 

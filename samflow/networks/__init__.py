@@ -18,11 +18,15 @@ from samflow.networks.mnist import load_mnist
 from samflow.networks.moments import SecondMoment, optax_moment, torch_moment
 from samflow.networks.renames import MismatchError
 from samflow.networks.saddles import (
+    MeasuredSaddle,
+    SlidingSample,
     SymmetrySaddle,
     deep_linear_saddle,
     duplication_saddle,
     holding_threshold,
+    measured_saddle,
     permutation_saddle,
+    sample_sliding,
 )
 from samflow.networks.sharding import shard_data
 from samflow.networks.training import (
@@ -48,11 +52,13 @@ __all__ = [
     "Diagnosis",
     "Effort",
     "Interrupted",
+    "MeasuredSaddle",
     "MismatchError",
     "Nearness",
     "Preconditioned",
     "RuleStability",
     "SecondMoment",
+    "SlidingSample",
     "SymmetrySaddle",
     "TensorFile",
     "TrainState",
@@ -73,12 +79,14 @@ __all__ = [
     "make_loss",
     "make_map",
     "make_rule",
+    "measured_saddle",
     "optax_moment",
     "perceptron",
     "permutation_saddle",
     "read_leaves",
     "read_tensors",
     "residual",
+    "sample_sliding",
     "save_checkpoint",
     "save_state",
     "shard_data",

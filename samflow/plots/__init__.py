@@ -7,6 +7,7 @@ from samflow.plots._animate import animate, film_path
 from samflow.plots._basins import basins
 from samflow.plots._bifurcation import bifurcation
 from samflow.plots._chart import chart
+from samflow.plots._landscape import landscape
 from samflow.plots._manifolds import manifolds
 from samflow.plots._portrait import portrait, portraits
 from samflow.plots._spectrum import spectrum
@@ -41,6 +42,7 @@ __all__ = [
     "eigen_directions",
     "film_path",
     "journal",
+    "landscape",
     "legend_below",
     "legend_right",
     "manifolds",

@@ -1,5 +1,6 @@
 """Style of figures: journal sizes, colours, fonts, and a layout that follows the size."""
 
+import textwrap
 from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any
@@ -66,6 +67,11 @@ RC: Any = {
 }
 """Settings of matplotlib under which every figure is drawn and written, in a journal's letters."""
 
+_FOOTNOTE = "footnote"
+_SMALL = 6.0
+_CHARACTERS_AN_INCH = 30
+"""Of a footnote, on the average."""
+
 LEGENDS = ("below", "right", "none")
 """Where a legend may stand: under all panels, to their right, or nowhere."""
 
@@ -86,6 +92,9 @@ class Layout(ConstrainedLayoutEngine):
         """Pack the legends under the figure, and place the panels beside all decorations."""
         for legend in fig.legends:
             _pack(legend, fig)
+        if any(text.get_gid() == _FOOTNOTE for text in fig.texts):
+            below = _above_footnote(fig)
+            self.set(rect=(0.0, below, 1.0, 1.0 - below))
         for ax in fig.axes:
             if ax.get_subplotspec() is not None and ax.get_in_layout():
                 ax.set_position(ax.get_subplotspec().get_position(fig))
@@ -160,6 +169,37 @@ def place_legend(figure: Figure, axes: Iterable[Axes], where: str, *, columns: i
         legend_below(figure, axes, columns=columns)
     elif where == "right":
         legend_right(figure, axes)
+
+
+def footnote(figure: Figure, text: str) -> None:
+    """Write a paragraph under all panels and legends of a figure of `new_figure`."""
+    figure.text(0.01, 0.01, text, fontsize=_SMALL, va="bottom", linespacing=1.15, gid=_FOOTNOTE)
+
+
+def footnote_height(text: str, width: float) -> float:
+    """Return about how high, in inches, a footnote is in a figure of this width."""
+    lines = -(-len(text) // int(_CHARACTERS_AN_INCH * width))
+    return _SMALL * 1.3 / 72 * lines
+
+
+def _above_footnote(figure: Figure) -> float:
+    """Break the footnote into lines that fit, and put legends over it; return where they end."""
+    text = next(text for text in figure.texts if text.get_gid() == _FOOTNOTE)
+    words = " ".join(text.get_text().split())
+    number = int(1.2 * _CHARACTERS_AN_INCH * figure.get_figwidth())
+    for count in range(number, number // 2, -2):
+        text.set_text(textwrap.fill(words, count))
+        if text.get_window_extent().width <= 0.98 * figure.bbox.width:
+            break
+    below = 0.02 + text.get_window_extent().height / figure.bbox.height
+    top = below
+    for legend in figure.legends:
+        if str(legend._outside_loc) == "lower":  # pyright: ignore[reportAttributeAccessIssue]
+            # With an anchor of its own the layout leaves no room for it.
+            legend.set_bbox_to_anchor((0, below, 1, 1 - below), transform=figure.transFigure)
+            extent: Any = legend.get_tightbbox()
+            top = max(top, below + extent.height / figure.bbox.height)
+    return min(0.8, top)
 
 
 def _legend(figure: Figure, axes: Iterable[Axes], where: str, columns: int) -> None:
