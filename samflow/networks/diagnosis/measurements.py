@@ -210,8 +210,8 @@ def _mean_square(
     system: Map, w: Any, pairs: Eigenpairs, batch_size: int, num_batches: int, key: PRNGKeyArray
 ) -> MeanSquareRate | MeanSquareAlong | None:
     loss: Any = system.loss
-    outputs = loss.predict(w).size
-    small = loss.options.criterion == "squared" and outputs <= _EXACT_DIRECTIONS
+    squared = loss.options.criterion == "squared"
+    small = squared and loss.predict(w).size <= _EXACT_DIRECTIONS
     if small and system.rule.ascent.is_linear:
         noisy = StochasticMap(system, MiniBatch(batch_size))
         return mean_square_rate(noisy, w)
