@@ -169,6 +169,13 @@ MaxProducts = Annotated[
         help="Hessian-vector products after which the search for eigenvalues gives up.",
     ),
 ]
+ByLayer = Annotated[
+    bool,
+    typer.Option(
+        "--by-layer",
+        help="Also print both ends, the norm and the trace of each layer's block of the Hessian.",
+    ),
+]
 Output = Annotated[
     str | None,
     typer.Option(
@@ -208,6 +215,7 @@ def command(
     density_probes: Probes = 0,
     trace_products: TraceProducts = 60,
     max_products: MaxProducts = 400,
+    by_layer: ByLayer = False,
     json: options.AsJson = False,
     output: Output = None,
 ) -> int:
@@ -266,6 +274,7 @@ def command(
                 rules=tuple(rule) if rule else DEFAULT_RULES,
                 convention=convention,
                 effort=effort,
+                by_layer=by_layer,
                 progress=progress,
             )
     except networks.Interrupted as interrupt:

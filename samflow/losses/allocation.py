@@ -53,9 +53,9 @@ def allocation_error(what: str, at_once: int, said: str = "") -> _checks.Argumen
         else "Even a single example is too much: use a smaller model or a machine with more"
     )
     asked = _ASKED.search(said)
-    much = f": {_amount(*asked.groups())} more were asked for" if asked else ""
+    much = f" where {_amount(*asked.groups())} more were asked for," if asked else ""
     return _checks.ArgumentError(
-        f"Memory ran out on {what} with {at_once} example{plural} at once{much}. {advice}."
+        f"Memory ran out on {what}{much} with {at_once} example{plural} at once. {advice}."
     )
 
 

@@ -50,6 +50,7 @@ def diagnose(
     convention: str | Convention | None = None,
     effort: Effort | None = None,
     key: PRNGKeyArray | None = None,
+    by_layer: bool = False,
     progress: Tell = lambda message: None,
     **live: Any,
 ) -> Diagnosis:
@@ -77,6 +78,8 @@ def diagnose(
             decay and its form of momentum.
         effort: how many eigenpairs, products, probes and batches; None: `Effort()`.
         key: of trace, density and batches; None: key(0).
+        by_layer: whether to measure the diagonal block of each layer, too, as `block_spectra`
+            does: some 20 to 100 products per layer.
         progress: called with a message when something begins, and every few seconds with the
             number of Hessian-vector products made and an estimate of the time that is left.
         live: of a model, further arguments of `live_checkpoint`, such as mode="eval".
@@ -137,7 +140,7 @@ def diagnose(
     measured = Measurements(loss, w, _checks.positive("lr", lr), systems)
     key = jr.key(0) if key is None else key
     try:
-        measure(measured, effort, batch_size=batch_size, key=key, tell=progress)
+        measure(measured, effort, batch_size=batch_size, key=key, by_layer=by_layer, tell=progress)
     except KeyboardInterrupt as stop:
         left = tuple(measured.left)
         found = getattr(stop, "found", None)
@@ -229,6 +232,7 @@ def _diagnosis(
         pairs=pairs,
         trace=measured.trace,
         density=measured.density,
+        blocks=measured.blocks,
         loss=jnp.asarray(curvature.loss),
         error=jnp.asarray(curvature.error),
         top_shares=jnp.asarray(shares[-1]),
