@@ -45,8 +45,8 @@ Data = Annotated[
     str | None,
     typer.Option(
         "--data",
-        help="An .npz with the arrays x and y, or module:function that returns (x, y). Needed "
-        "unless --model returns a loss.",
+        help="An .npz with the arrays x and y, or module:function that returns (x, y) or a "
+        "DataLoader, which is read once. Needed unless --model returns a loss.",
     ),
 ]
 Group = Annotated[
