@@ -1,7 +1,7 @@
 """Ends, norm and trace of each block of a network's Hessian, by layer or another grouping."""
 
-from collections.abc import Callable
-from typing import ClassVar, Literal
+from collections.abc import Callable, Iterator
+from typing import ClassVar, Literal, NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -14,10 +14,13 @@ from samflow._status import Status
 from samflow._types import ArrayLike, NumpyArray
 from samflow.losses.network_base import AbstractNetworkLoss
 from samflow.records import AbstractRecord, Names, Provenance, axes, provenance
-from samflow.spectra.krylov import Product, lanczos, settled
-from samflow.spectra.layers import FEWEST_PROBES, layers, rademacher
+from samflow.spectra.krylov import Product, Tridiagonal, lanczos, orthogonal, settled
+from samflow.spectra.layers import FEWEST_PROBES, layers
 from samflow.spectra.products import hessian_product
 from samflow.spectra.spectrum import DENSE_DIM
+
+_DENSE_BLOCK = 40
+"""Blocks of up to so many weights are formed, which Lanczos would exhaust."""
 
 
 class BlockSpectra(AbstractRecord):
@@ -81,14 +84,15 @@ def block_spectra(
     by: Literal["layer", "array"] | Callable[[str], str] = "layer",
     tol: float = 1e-3,
     max_products: int = 200,
-    trace_products: int = 60,
+    trace_products: int = 10,
     key: PRNGKeyArray | None = None,
 ) -> BlockSpectra:
     """Find both ends of the spectrum, the norm and the trace of every diagonal block of H(w).
 
-    Up to `DENSE_DIM` weights H is formed, and all is exact to rounding. Beyond, Lanczos runs on
-    v ↦ (H v)_b for v in a block alone, until the residuals of both ends are at most tol · ‖H_bb‖₂
-    or the block is exhausted; and traces are Hutchinson's, of which one product serves all blocks.
+    Up to `DENSE_DIM` weights H is formed, and so is each block of up to 40 weights: all is exact to
+    rounding. Beyond, Lanczos runs on v ↦ (H v)_b for v in a block alone, until the residuals of
+    both ends are at most tol · ‖H_bb‖₂ or the block is exhausted. With Q its basis, tr H_bb =
+    tr QᵀH_bbQ + E zᵀ(I − QQᵀ)H_bb(I − QQᵀ)z, z of random signs: only the second part has an error.
 
     >>> import equinox as eqx, jax; import samflow as sf
     >>> model = eqx.nn.MLP(2, 1, 3, 1, activation=jax.numpy.tanh, key=jax.random.key(0))
@@ -105,7 +109,7 @@ def block_spectra(
             block's, as lambda name: name.split(".")[0].
         tol: largest residual as a part of the block's norm.
         max_products: where Lanczos gives up in each block; it holds so many vectors of its length.
-        trace_products: probes of the traces, at least 3.
+        trace_products: probes of each block's trace, at least 3.
         key: of the random starts and probes; None: always the same.
 
     Returns:
@@ -128,15 +132,19 @@ def block_spectra(
     if loss.dim <= DENSE_DIM:
         hessian = np.stack([product(unit) for unit in np.eye(loss.dim)])
         found = [_dense(hessian[np.ix_(part, part)]) for part in blocks.values()]
-        traces = np.array([np.trace(hessian[np.ix_(part, part)]) for part in blocks.values()])
-        errors, used, method = np.zeros(len(blocks)), loss.dim, "dense"
+        used, method = loss.dim, "dense"
     else:
-        generator = numpy_generator(key)
-        runs = [_lanczos(product, loss.dim, p, tol, most, generator) for p in blocks.values()]
-        found, used = [run[0] for run in runs], sum(run[1] for run in runs) + probes
-        traces, errors = _traces(product, list(blocks.values()), loss.dim, probes, key)
-        method = "lanczos"
-    (low, high), (below, above) = np.moveaxis(np.array(found), 0, -1)
+        generator, found, method = numpy_generator(key), [], "lanczos"
+        for part in blocks.values():
+            inside = _inside(product, loss.dim, part)
+            if len(part) <= _DENSE_BLOCK:
+                found.append(_dense(np.stack([inside(unit) for unit in np.eye(len(part))])))
+            else:
+                found.append(_lanczos(inside, len(part), tol, most, probes, generator))
+        used = sum(each.num_products for each in found)
+    (low, high), (below, above) = (
+        np.array([getattr(each, name) for each in found]).T for name in ("ends", "residuals")
+    )
     norms = np.maximum(np.abs(low), np.abs(high))
     good = np.where(
         np.maximum(below, above) <= tol * norms, Status.located, Status.residual_too_large
@@ -159,8 +167,8 @@ def block_spectra(
         smallest_residuals=jnp.asarray(below),
         largest_residuals=jnp.asarray(above),
         norms=jnp.asarray(norms),
-        traces=jnp.asarray(traces),
-        trace_errors=jnp.asarray(errors),
+        traces=jnp.asarray([each.trace for each in found]),
+        trace_errors=jnp.asarray([each.error for each in found]),
         status=jnp.asarray(np.where(np.isfinite(norms), good, Status.not_finite)),
     )
 
@@ -176,46 +184,66 @@ def _blocks(loss: AbstractNetworkLoss, by: str | Callable[[str], str]) -> dict[s
     return {name: np.concatenate(parts) for name, parts in found.items()}
 
 
-def _dense(block: NumpyArray) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Return both ends and their residuals."""
+class _Found(NamedTuple):
+    """Both ends of a block with their residuals, its trace with its error, and the products."""
+
+    ends: tuple[float, float]
+    residuals: tuple[float, float]
+    trace: float
+    error: float
+    num_products: int
+
+
+_NOTHING = (np.nan, np.nan)
+
+
+def _dense(block: NumpyArray) -> _Found:
     if not np.isfinite(block).all():
-        return (np.nan, np.nan), (np.nan, np.nan)
+        return _Found(_NOTHING, _NOTHING, np.nan, np.nan, len(block))
     values, vectors = np.linalg.eigh(block)
     residuals = np.linalg.norm(block @ vectors - vectors * values, axis=0)
-    return (values[0], values[-1]), (residuals[0], residuals[-1])
+    ends = (float(values[0]), float(values[-1])), (float(residuals[0]), float(residuals[-1]))
+    return _Found(*ends, float(np.trace(block)), 0.0, len(block))
 
 
-def _lanczos(
-    product: Product,
-    dim: int,
-    part: NumpyArray,
-    tol: float,
-    max_products: int,
-    generator: np.random.Generator,
-) -> tuple[tuple[NumpyArray, NumpyArray], int]:
-    """Return both ends and their residuals, and how many products that took."""
+def _inside(product: Product, dim: int, part: NumpyArray) -> Product:
+    """Return u ↦ H_bb u."""
     v = np.zeros(dim)
 
     def inside(u: NumpyArray) -> NumpyArray:
         v[part] = u
         return product(v)[part]
 
-    steps = min(max_products, len(part))
-    start = generator.standard_normal(len(part))
-    found = settled(
-        lanczos(inside, start, max_steps=steps, generator=generator),
-        lambda size: np.array([0, size - 1]),
-        tol=tol,
-        max_steps=steps,
-    )
-    return (found.values, found.residuals), found.num_steps
+    return inside
 
 
-def _traces(
-    product: Product, parts: list[NumpyArray], dim: int, count: int, key: PRNGKeyArray | None
-) -> tuple[NumpyArray, NumpyArray]:
-    """Return the traces of all blocks by Hutchinson, with standard errors."""
-    images = (probe * product(probe) for probe in rademacher(key, count, dim))
-    sums = np.array([[image[part].sum() for part in parts] for image in images])
-    with np.errstate(over="ignore", invalid="ignore"):  # the status tells
-        return sums.mean(axis=0), sums.std(axis=0, ddof=1) / np.sqrt(count)
+def _lanczos(
+    inside: Product,
+    size: int,
+    tol: float,
+    max_products: int,
+    probes: int,
+    generator: np.random.Generator,
+) -> _Found:
+    steps, start = min(max_products, size), generator.standard_normal(size)
+    last: list[Tridiagonal] = []
+
+    def made() -> Iterator[Tridiagonal]:
+        for each in lanczos(inside, start, max_steps=steps, generator=generator):
+            last[:] = [each]
+            yield each
+
+    found = settled(made(), lambda n: np.array([0, n - 1]), tol=tol, max_steps=steps)
+    used, (run,) = found.num_steps, last
+    if not run.finite:
+        return _Found(_NOTHING, _NOTHING, np.nan, np.nan, used)
+    low, high = map(float, found.values)
+    below, above = map(float, found.residuals)
+    trace, error = float(np.trace(run.matrix)), 0.0
+    if used < size:
+        signs = generator.choice([-1.0, 1.0], size=(probes, size))
+        outside = [orthogonal(z, run.basis) for z in signs]
+        rest = np.array([z @ inside(z) for z in outside])
+        trace, error = trace + float(rest.mean()), float(rest.std(ddof=1) / np.sqrt(probes))
+        used += probes
+    return _Found((low, high), (below, above), trace, error, used)

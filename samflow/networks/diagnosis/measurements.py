@@ -167,14 +167,10 @@ def measure(
         into.trace = trace(loss, w, num_products=products, key=jr.fold_in(key, 0))
     into.left.remove("trace")
     if by_layer:
-        products = effort.max_products * len(layers(loss)) + effort.trace_products
+        products = effort.max_products * len(layers(loss))
         with stage(tell, "blocks of the layers", loss.dim if loss.dim <= DENSE_DIM else products):
             into.blocks = block_spectra(
-                loss,
-                w,
-                max_products=effort.max_products,
-                trace_products=effort.trace_products,
-                key=jr.fold_in(key, 3),
+                loss, w, max_products=effort.max_products, key=jr.fold_in(key, 3)
             )
         into.left.remove("layers")
     if effort.density_probes:
