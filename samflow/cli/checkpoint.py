@@ -47,8 +47,8 @@ Data = Annotated[
     str | None,
     typer.Option(
         "--data",
-        help="An .npz with the arrays x and y, or module:function that returns (x, y). Needed "
-        "unless --model returns a loss.",
+        help="An .npz with the arrays x and y, or module:function that returns (x, y) or a "
+        "DataLoader, which is read once. Needed unless --model returns a loss.",
     ),
 ]
 Group = Annotated[
@@ -179,6 +179,13 @@ Hold = Annotated[
         "itself: some thousand gradients.",
     ),
 ]
+ByLayer = Annotated[
+    bool,
+    typer.Option(
+        "--by-layer",
+        help="Also print both ends, the norm and the trace of each layer's block of the Hessian.",
+    ),
+]
 Output = Annotated[
     str | None,
     typer.Option(
@@ -219,6 +226,7 @@ def command(
     trace_products: TraceProducts = 60,
     max_products: MaxProducts = 400,
     hold: Hold = False,
+    by_layer: ByLayer = False,
     json: options.AsJson = False,
     form: options.Form = None,
     output: Output = None,
@@ -280,6 +288,7 @@ def command(
                 rules=tuple(rule) if rule else DEFAULT_RULES,
                 convention=convention,
                 effort=effort,
+                by_layer=by_layer,
                 progress=progress,
             )
     except networks.Interrupted as interrupt:

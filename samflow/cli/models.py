@@ -12,6 +12,7 @@ import numpy as np
 
 from samflow import _checks
 from samflow.cli._own_code import own_code
+from samflow.cli.output import say
 
 
 class LossSettings(NamedTuple):
@@ -32,7 +33,8 @@ def make_loss(model: str, data: str | None, examples: int | None, settings: Loss
         model: "module:function"; the function takes nothing and returns a `torch.nn.Module`, an
             equinox module, alone or with its `equinox.nn.State`, or a loss of `samflow.losses`,
             which has its data.
-        data: an .npz with the arrays x and y, or "module:function" that returns (x, y).
+        data: an .npz with the arrays x and y, or "module:function" that returns (x, y) or a
+            DataLoader.
         examples: how many of the first examples are taken; None for all.
         settings: the rest.
 
@@ -132,12 +134,19 @@ def function_at(option: str, place: str) -> Callable[[], Any]:
 
 
 def examples_of(data: str, most: int | None) -> tuple[Any, Any]:
-    """Return (x, y) from an .npz or from a function."""
+    """Return (x, y) from an .npz, or from a function that returns them or a DataLoader."""
     if data.endswith(".npz"):
         x, y = _arrays(Path(data))
     else:
         with own_code(f"--data {data}"):
             made = function_at("--data", data)()
+            if hasattr(made, "dataset") and hasattr(made, "batch_size"):  # a DataLoader
+                from samflow.losses.loaders import read
+
+                held = read(made, max_examples=most)
+                for note in held.notes:
+                    say(note)
+                return held.x, held.y
         if not (isinstance(made, tuple) and len(made) == 2):
             raise _checks.ArgumentError(
                 f"Argument `--data` must name a function that returns (x, y), but {data!r} "

@@ -1,6 +1,7 @@
 """Errors when memory runs out; they say how many examples to take at once."""
 
 import contextlib
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +12,10 @@ from samflow import _checks
 from samflow._types import NumpyArray
 
 _WORDS = ("RESOURCE_EXHAUSTED", "out of memory", "Out of memory", "bad_alloc", "can't allocate")
+_ASKED = re.compile(
+    r"(?:tried to allocate|allocating|allocate) ([\d.,]+)\s*(bytes|[KMG]i?B)", re.IGNORECASE
+)
+"""How PyTorch and XLA say how much they asked for."""
 _FRACTION = 4
 """The error suggests this part of the examples at once."""
 
@@ -29,20 +34,37 @@ def explained_allocation(loss: Any) -> Iterator[None]:
         if not isinstance(error, MemoryError) and not any(w in str(error) for w in _WORDS):
             raise
         at_once = getattr(loss, "chunk_size", None) or getattr(loss, "num_examples", 1)
-        raise allocation_error(f"{loss.name}, {loss.dim} weights,", at_once) from error
+        raise allocation_error(f"{loss.name}, {loss.dim} weights,", at_once, str(error)) from error
 
 
-def allocation_error(what: str, at_once: int) -> _checks.ArgumentError:
-    """Return the error for `what` when it does not fit with so many examples at once."""
+def allocation_error(what: str, at_once: int, said: str = "") -> _checks.ArgumentError:
+    """Return the error for `what` when it does not fit with so many examples at once.
+
+    Args:
+        what: was computed.
+        at_once: examples.
+        said: by the library that allocates, which often says how much it asked for.
+
+    """
     size, plural = max(1, at_once // _FRACTION), "s" if at_once > 1 else ""
     advice = (
         f"Use `loss.in_chunks({size})`, `chunk_size={size}`, or --chunk-size {size} in a command"
         if at_once > 1
         else "Even a single example is too much: use a smaller model or a machine with more"
     )
+    asked = _ASKED.search(said)
+    much = f" where {_amount(*asked.groups())} more were asked for," if asked else ""
     return _checks.ArgumentError(
-        f"Memory ran out on {what} with {at_once} example{plural} at once. {advice}."
+        f"Memory ran out on {what}{much} with {at_once} example{plural} at once. {advice}."
     )
+
+
+def _amount(number: str, unit: str) -> str:
+    size = (
+        float(number.replace(",", ""))
+        * {"b": 1, "k": 2**10, "m": 2**20, "g": 2**30}[unit[0].lower()]
+    )
+    return f"{size / 2**30:.3g} GiB" if size >= 2**27 else f"{size / 2**20:.3g} MiB"
 
 
 def vectors(count: int, dim: int) -> NumpyArray:

@@ -14,6 +14,7 @@ from samflow.networks.diagnosis import (
 )
 from samflow.networks.digits import digits_loss, load_digits, perceptron
 from samflow.networks.files import TensorFile, read_leaves, read_tensors
+from samflow.networks.live import live_checkpoint
 from samflow.networks.mnist import load_mnist
 from samflow.networks.moments import SecondMoment, optax_moment, torch_moment
 from samflow.networks.renames import MismatchError
@@ -72,6 +73,7 @@ __all__ = [
     "duplication_saddle",
     "first_state",
     "holding_threshold",
+    "live_checkpoint",
     "load_checkpoint",
     "load_digits",
     "load_mnist",

@@ -18,7 +18,9 @@ from samflow._text import printable
 from samflow._types import ArrayLike, NumpyArray, Point
 from samflow.losses.network import NetworkLoss
 from samflow.losses.network_base import AbstractNetworkLoss
+from samflow.networks.files.lightning import attribute_of
 from samflow.networks.files.tensors import TensorFile, read_tensors
+from samflow.networks.files.torch_files import AVERAGED
 from samflow.networks.files.trees import listed, prefixes_of
 from samflow.networks.renames import Rename, check_names, renamed
 from samflow.records import write_whole
@@ -107,7 +109,8 @@ def load_checkpoint(
     there under its name and with its shape: none is transposed, reshaped or left out. Buffers and
     frozen arrays that the loss has, as running statistics, are taken from the file, too; for those
     that are not in it the loss keeps its own, and `notes` say so. The prefixes `module.` and
-    `_orig_mod.` are taken off the file's names where they are not the network's own.
+    `_orig_mod.` are taken off the file's names where they are not the network's own, and of a file
+    of Lightning the name of the attribute that holds the network.
 
     Args:
         path: a file, or the folder of an orbax or sharded checkpoint.
@@ -129,6 +132,7 @@ def load_checkpoint(
     """
     _checks.instance("loss", loss, AbstractNetworkLoss, "Use `sf.losses.network` to make one.")
     file = _as_network(read_tensors(path, group=group, max_bytes=max_bytes), loss)
+    file = file if rename is not None else _of_attribute(path, file, loss)
     tensors = _named_by_model(file, loss) if file.format == "equinox" else dict(file.tensors)
     tensors, left_out = _without(tensors, leave_out)
     tensors = renamed(tensors, rename)
@@ -177,7 +181,30 @@ def _notes(
         if missing
         else []
     )
+    averaged = any(name.endswith(AVERAGED) for name in file.left_out)
+    if averaged and any(name.endswith("running_mean") for name in extras):
+        notes.append(
+            "the weights are an average over training (SWA), and batch norm's running statistics "
+            "are not those of the average unless update_bn was called: `loss.with_statistics(w)` "
+            "computes them"
+        )
     return tuple(notes)
+
+
+def _of_attribute(
+    path: str | os.PathLike[str], file: TensorFile, loss: AbstractNetworkLoss
+) -> TensorFile:
+    """Return the tensors of the network that is an attribute of a module of Lightning."""
+    start = attribute_of(path, file.tensors, loss.weight_names, file.left_out)
+    if not start:
+        return file
+    inside = {n.removeprefix(start): t for n, t in file.tensors.items() if n.startswith(start)}
+    others = tuple(name for name in file.tensors if not name.startswith(start))
+    return file._replace(
+        tensors=inside,
+        unwrapped=(*file.unwrapped, start),
+        left_out=(*file.left_out, *others),
+    )
 
 
 def _as_network(file: TensorFile, loss: AbstractNetworkLoss) -> TensorFile:

@@ -115,7 +115,7 @@ def layer_traces(
     blocks = layers(loss, by)
     product = hessian_product(loss, w)
     exact = asked >= loss.dim
-    probes = np.eye(loss.dim) if exact else _signs(key, asked, loss.dim)
+    probes = np.eye(loss.dim) if exact else rademacher(key, asked, loss.dim)
     # sums[i, l] is what probe i gives for layer l
     images = (probe * product(probe) for probe in probes)
     sums = np.array([[float(image[part].sum()) for part in blocks.values()] for image in images])
@@ -167,7 +167,8 @@ def _unused(found: dict[str, slice], layer: str) -> str:
     return f"{layer} ({count + 1})" if count else layer
 
 
-def _signs(key: PRNGKeyArray, count: int, dim: int) -> NumpyArray:
-    """Return probes of −1 and 1 as rows; probe i depends on (key, i) alone."""
+def rademacher(key: PRNGKeyArray | None, count: int, dim: int) -> NumpyArray:
+    """Return probes of −1 and 1 as rows; probe i depends on (key, i) alone. None is key(0)."""
+    key = jr.key(0) if key is None else key
     draw = jax.vmap(lambda i: jr.rademacher(jr.fold_in(key, i), (dim,), float))
     return np.asarray(draw(jnp.arange(count)))

@@ -151,6 +151,34 @@ def test_the_table_has_what_a_reader_looks_for(capsys):
     assert "no weight decay is part of it" in out
 
 
+def test_blocks_of_layers_are_printed_if_asked_for(capsys):
+    assert run(WITH_DATA) == 0
+    assert "Diagonal blocks" not in capsys.readouterr().out
+    assert run([*WITH_DATA, "--by-layer"]) == 0
+    out = capsys.readouterr().out
+    row = next(line for line in out.splitlines() if line.strip().startswith("weight "))
+    assert row.split() == ["weight", "2", "1", "4", "4", "5", "0", "located"]
+    assert run([*WITH_DATA, "--by-layer", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["blocks"]
+    assert (found["names"], found["largest"]) == (["weight"], [pytest.approx(4.0, rel=1e-14)])
+
+
+def test_data_may_be_a_loader(folder, capsys):
+    pytest.importorskip("torch")
+    code = """
+def loader():
+    import torch
+    x, y = map(torch.tensor, data())
+    return torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x, y), shuffle=True)
+"""
+    (folder / "own_models.py").write_text(CODE + code)
+    sys.modules.pop("own_models", None)
+    assert run([*ARGUMENTS, "--data", "own_models:loader", "--loss", "squared", "--json"]) == 0
+    captured = capsys.readouterr()
+    np.testing.assert_allclose(json.loads(captured.out)["pairs"]["values"], [1.0, 4.0], rtol=1e-12)
+    assert "in a new order each time (RandomSampler)" in captured.err
+
+
 def test_a_picture_is_written_beside_the_table(folder, capsys):
     assert run([*WITH_DATA, "-o", "spectrum.png"]) == 0
     assert (folder / "spectrum.png").read_bytes().startswith(b"\x89PNG")

@@ -55,7 +55,7 @@ def explained(torch: Any, name: str, at_once: int) -> Iterator[None]:
     except (MemoryError, RuntimeError) as error:
         memory = isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError))
         if memory or re.search("can't allocate memory|out of memory", str(error)):
-            raise allocation_error(name, at_once) from error
+            raise allocation_error(name, at_once, str(error)) from error
         if re.search(r"derivative for .* is not implemented|double backward", str(error)):
             raise second_derivative(name, first_line(error)) from error
         raise
@@ -90,6 +90,12 @@ def not_reentrant(torch: Any) -> Iterator[None]:
 
 def second_derivative(name: str, text: str) -> ArgumentError:
     """Return what to raise of a network that has a gradient and no Hessian."""
+    if re.search("attention|flash|sdp|flex", text, re.IGNORECASE):
+        return ArgumentError(
+            f"{name} has a gradient, but PyTorch has no second derivative of attention: {text}. "
+            "Call torch.nn.functional.scaled_dot_product_attention, of which the kernel that has "
+            'one is taken by itself; in transformers, attn_implementation="sdpa" or "eager".'
+        )
     return ArgumentError(
         f"{name} has a gradient, but PyTorch has no second derivative of it: {text}. Replace the "
         "operation by ones that have, such as sums, products and indexing; value and gradient work "

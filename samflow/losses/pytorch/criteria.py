@@ -117,6 +117,16 @@ class Criterion(NamedTuple):
         miss, counts = (f.argmax(dim=self.class_axis) != y) & ~ignored, ~ignored
         return float(miss.sum()), float(counts.sum())
 
+    def describe_batches(self, sizes: tuple[int, ...]) -> str:
+        """Return one line about a loss of whole batches of so many examples."""
+        count, alike = len(sizes), len(set(sizes)) == 1
+        each = f"{sizes[0]} examples" if alike else f"{min(sizes)} to {max(sizes)} examples"
+        if count == 1:
+            return f"Loss: {self.name}, a function of the whole batch of {each}."
+        over = "" if alike else ", by their sizes"
+        mean = f"mean over {count} batches of {each}{over}"
+        return f"Loss: {self.name}, a function of a batch, {mean}."
+
     def describe(self, shape: tuple[int, ...], examples: int, left_out: tuple[int, int]) -> str:
         """Return one line about what was taken.
 

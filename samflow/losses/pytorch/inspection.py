@@ -15,6 +15,7 @@ from samflow.losses.pytorch.autograd import explained, first_line, kinks, not_re
 from samflow.losses.pytorch.criteria import masses, settled
 from samflow.losses.pytorch.data import shapes, sliced
 from samflow.losses.pytorch.objective import Objective
+from samflow.losses.pytorch.outputs import leaves_of, mapped, no_tensor, tensor_of
 from samflow.losses.pytorch.stateless import Stateless
 
 _TRIED = 8
@@ -96,8 +97,27 @@ def device_of(torch: Any, module: Any, device: Any) -> Any:
     return places.pop()
 
 
-def checked_chunks(network: Stateless, chunk_size: int) -> int:
-    """Return `chunk_size` if the loss is the mean over chunks of so many examples."""
+class NoMeanError(ArgumentError):
+    """A criterion is no mean over examples: it can be a loss of whole batches."""
+
+
+def checked_chunks(
+    network: Stateless, chunk_size: int, sizes: tuple[int, ...] | None = None
+) -> int:
+    """Return `chunk_size` if the loss is the mean over chunks of so many examples.
+
+    Args:
+        network: the module as a function.
+        chunk_size: how many examples are to go at once.
+        sizes: of the batches that the loss is a function of; None for a mean over examples.
+
+    """
+    if sizes is not None:
+        raise ArgumentError(
+            "Argument `chunk_size` must be None for a loss of whole batches, because the mean over "
+            f"chunks is a different loss. Its batches go one by one already, {max(sizes)} examples "
+            "at most at once: give smaller `batches`, which is another loss, if these do not fit."
+        )
     if network.batch_statistics:
         raise ArgumentError(
             "Argument `chunk_size` must be None if batch norm takes its statistics from the batch, "
@@ -110,7 +130,7 @@ def checked_chunks(network: Stateless, chunk_size: int) -> int:
 def tried(made: Objective, weights: list[Any], chunk_size: int | None) -> Objective:
     """Return the objective with what a few examples show of it."""
     network, n = made.network, len(made.examples)
-    count = min(n, _TRIED, chunk_size or n)
+    count = min(n, _TRIED, chunk_size or n, *(made.sizes or ())[:1])
     few = np.arange(count) * n // count  # spread: data are often sorted by class
     flat = network.flat(weights, weights[0].to(network.dtype))
     with network.exact(), explained(network.torch, made.name, count), not_reentrant(network.torch):
@@ -118,12 +138,13 @@ def tried(made: Objective, weights: list[Any], chunk_size: int | None) -> Object
         x, y = made.examples.part(few)
         with _refused(x, count):
             f, again = network(leaves, x), network(leaves, made.examples.part(few)[0])
-        _check_outputs(network, f, again, count)
-        if made.criterion.formula == "function":
-            _check_ignored(made, chunk_size)
-        else:
+        made = _with_outputs(made, f, count)
+        _check_deterministic(network.torch, f, again)
+        if made.criterion.formula != "function":
             made = _with_criterion(made, f, chunk_size)
-        value = _mean(made, f, y)
+        elif made.sizes is None:
+            _check_ignored(made, chunk_size)
+        value = _mean(made, f, y, count)
         try:
             grads = made.first_order(leaves, few, create_graph=False)
         except NotImplementedError as error:  # PyTorch's own, of an operation without derivative
@@ -138,7 +159,7 @@ def tried(made: Objective, weights: list[Any], chunk_size: int | None) -> Object
             "none: the forward pass detaches them, or calls another module."
         )
     recorded = kinks(operations([value]))
-    return dataclasses.replace(made, output_shape=tuple(f.shape[1:]), kinks=recorded, unused=unused)
+    return dataclasses.replace(made, kinks=recorded, unused=unused)
 
 
 @contextlib.contextmanager
@@ -158,27 +179,48 @@ def _refused(x: Any, count: int) -> Iterator[None]:
         ) from error
 
 
-def _check_outputs(network: Stateless, f: Any, again: Any, count: int) -> None:
-    torch = network.torch
-    if not torch.is_tensor(f):
-        raise ArgumentError(
-            f"Argument `model` must return one tensor, but returns {type(f).__name__}. Pass "
-            "`forward`, such as forward=lambda module, x: module(x).logits."
-        )
-    if f.ndim == 0 or len(f) != count or not f.is_floating_point():
+def _with_outputs(made: Objective, f: Any, count: int) -> Objective:
+    """Return the objective with the shape of an example's outputs; a function takes any record."""
+    torch, free = made.network.torch, made.criterion.function is not None
+    try:
+        rows, taken = tensor_of(torch, f)
+    except ArgumentError:
+        if free and leaves_of(torch, f):
+            return made
+        raise
+    if taken and not free:
+        raise no_tensor(f)
+    if rows.ndim == 0 or len(rows) != count or not rows.is_floating_point():
+        if free and (made.sizes is not None or taken):
+            return made
         raise ArgumentError(
             "Argument `model` must return one row of real numbers per example, but returns "
-            f"{f.dtype} of shape {tuple(f.shape)} for {count} examples."
+            f"{rows.dtype} of shape {tuple(rows.shape)} for {count} examples."
         )
-    size = float(f.detach().abs().max())
-    tol = _ROUNDINGS * torch.finfo(f.dtype).eps * (1 + size)
-    if not torch.allclose(f, again, rtol=0, atol=tol, equal_nan=True):
-        gap = float((f - again).detach().abs().max())
+    return dataclasses.replace(made, output_shape=tuple(rows.shape[1:]))
+
+
+def _check_deterministic(torch: Any, f: Any, again: Any) -> None:
+    gap = apart(torch, f, again)
+    if gap:
         raise ArgumentError(
             "Argument `model` must be deterministic, but the outputs of two passes differ by "
             f"{gap:.2g}: something is drawn at random, as by torch.nn.functional.dropout without "
             "training=self.training, or a state is kept from one pass to the next."
         )
+
+
+def apart(torch: Any, f: Any, again: Any) -> float:
+    """Return by how much two passes' outputs differ beyond rounding; 0 if they do not."""
+    gaps = [0.0]
+    for one, other in zip(leaves_of(torch, f), leaves_of(torch, again), strict=True):
+        if not one.numel() or not one.is_floating_point():
+            continue
+        size = float(one.detach().abs().max())
+        tol = _ROUNDINGS * torch.finfo(one.dtype).eps * (1 + size)
+        if not torch.allclose(one, other, rtol=0, atol=tol, equal_nan=True):
+            gaps.append(float((one - other).detach().abs().max()))
+    return max(gaps)
 
 
 def _with_criterion(made: Objective, f: Any, chunk_size: int | None) -> Objective:
@@ -201,35 +243,46 @@ def _check_ignored(made: Objective, chunk_size: int | None) -> None:
     for span in made.examples.spans(chunk_size):
         y = made.examples.part(span)[1]
         if made.network.torch.is_tensor(y) and bool((y == ignored).any()):
-            raise ArgumentError(
+            raise NoMeanError(
                 "Argument `loss` must be a mean over examples, but leaves out those whose target "
                 f"is {ignored}, and there are some. Use torch.nn.CrossEntropyLoss itself, for "
                 'which this is known, or reduction="none", with which they count with a loss of 0.'
             )
 
 
-def _mean(made: Objective, f: Any, y: Any) -> Any:
+def _mean(made: Objective, f: Any, y: Any, count: int) -> Any:
     """Return the mean loss of a few outputs; of a function check that it is a mean."""
     torch = made.network.torch
     if made.criterion.function is None:
         return made.mean(f, y)
     each = made.criterion.function(f, y)
-    if not torch.is_tensor(each) or tuple(each.shape) not in ((), (len(f),)):
+    if not torch.is_tensor(each) or tuple(each.shape) not in ((), (count,)):
         has = f"shape {tuple(each.shape)}" if torch.is_tensor(each) else type(each).__name__
         raise ArgumentError(
-            f"Argument `loss` must return one loss per example, shape ({len(f)},), or their mean, "
+            f"Argument `loss` must return one loss per example, shape ({count},), or their mean, "
             f"but returns {has}."
         )
-    value, f = made.mean(f, y), f.detach()
-    ones = [slice(i, i + 1) for i in range(len(f))]
-    apart = sum(float(made.mean(sliced(f, one), sliced(y, one))) for one in ones) / len(ones)
-    if abs(float(value.detach()) - apart) > _ROUNDINGS * torch.finfo(f.dtype).eps * (
-        1 + abs(apart)
+    value = made.mean(f, y)
+    if made.sizes is not None:
+        return value
+    singles = [
+        float(made.mean(_one(torch, f, i, count), sliced(y, slice(i, i + 1)))) for i in range(count)
+    ]
+    mean = sum(singles) / count
+    if abs(float(value.detach()) - mean) > _ROUNDINGS * torch.finfo(value.dtype).eps * (
+        1 + abs(mean)
     ):
-        raise ArgumentError(
-            f"Argument `loss` must be a mean over examples, but for {len(f)} examples together it "
+        raise NoMeanError(
+            f"Argument `loss` must be a mean over examples, but for {count} examples together it "
             f"is {float(value.detach()):.6g}, while the average of their single losses is "
-            f"{apart:.6g}. Return one loss per example or their mean, as the criteria of torch.nn "
-            'do with reduction="none" or "mean", not a sum.'
+            f"{mean:.6g}. Return one loss per example or their mean, as the criteria of torch.nn "
+            'do with reduction="none" or "mean", not a sum. If it compares examples with each '
+            "other, as a contrastive loss does, say of how many it is a function: `batches=64`."
         )
     return value
+
+
+def _one(torch: Any, f: Any, i: int, count: int) -> Any:
+    """Return what a module returned of example i, without derivatives."""
+    row = lambda t: t.detach()[i : i + 1] if t.ndim and len(t) == count else t.detach()  # noqa: E731
+    return mapped(torch, row, f)

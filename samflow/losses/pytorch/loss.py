@@ -1,6 +1,7 @@
 """The loss of any PyTorch module, through its own forward pass."""
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -79,7 +80,7 @@ class TorchLoss(AbstractEagerLoss, AbstractNetworkLoss):
         A last chunk of fewer than `least` examples joins the one before it.
         """
         n, order = self.num_examples, None if self.indices is None else np.asarray(self.indices)
-        starts = list(range(0, n, self.chunk_size or n))
+        starts = self._starts(n)
         if len(starts) > 1 and n - starts[-1] < least:
             starts.pop()
         parts, whole = [], 0.0
@@ -92,8 +93,17 @@ class TorchLoss(AbstractEagerLoss, AbstractNetworkLoss):
             whole += parts[-1].share
         return [part._replace(share=part.share / whole if whole else np.nan) for part in parts]
 
+    def _starts(self, n: int) -> list[int]:
+        """Return where chunks start; of a loss of whole batches, where those do."""
+        sizes = self.objective.sizes
+        if sizes is None:
+            return list(range(0, n, self.chunk_size or n))
+        return [0] if self.indices is not None else [0, *itertools.accumulate(sizes)][:-1]
+
     def batch(self, indices: Any) -> "TorchLoss":
         """Return the mean loss of the examples at `indices`, repeated ones counted as often.
+
+        Of a loss of whole batches it is that of these examples as one batch.
 
         Raises:
             ArgumentError: for indices that are no examples, where they are known.
@@ -115,6 +125,11 @@ class TorchLoss(AbstractEagerLoss, AbstractNetworkLoss):
 
         """
         starts = range(0, self.num_examples, shard_size(m, self.num_examples))
+        if self.by_batch and set(self.objective.sizes or ()) != {m}:
+            raise ArgumentError(
+                f"Argument `m` must be the size of the batches, {self.objective.sizes}, since "
+                f"{self.name} is a loss of whole batches, but is {m}."
+            )
         if not self._alike([(i, i + m) for i in starts]):
             raise ArgumentError(
                 f"Argument `m` must give shards that count the same in the mean, but shards of {m} "
@@ -127,20 +142,21 @@ class TorchLoss(AbstractEagerLoss, AbstractNetworkLoss):
         """Return the same loss, computed from `chunk_size` examples at a time.
 
         Raises:
-            ArgumentError: for a `chunk_size` that is no count, and where batch norm takes its
-                statistics from the batch: the chunks' mean is then another loss.
+            ArgumentError: for a `chunk_size` that is no count, for a loss of whole batches, and
+                where batch norm takes its statistics from the batch: the chunks' mean is then
+                another loss.
 
         """
-        return dataclasses.replace(
-            self, chunk_size=checked_chunks(self.objective.network, chunk_size)
-        )
+        size = checked_chunks(self.objective.network, chunk_size, self.objective.sizes)
+        return dataclasses.replace(self, chunk_size=size)
 
     def chunks(self, chunk_size: int) -> "Iterator[tuple[float, TorchLoss]]":
         """Yield the losses L_c of `chunk_size` examples each with their shares, L = Σ share L_c.
 
         A chunk whose targets are all ignored has no loss, and is left out.
         """
-        n, size = self.num_examples, checked_chunks(self.objective.network, chunk_size)
+        sizes = self.objective.sizes
+        n, size = self.num_examples, checked_chunks(self.objective.network, chunk_size, sizes)
         ends = [(start, min(start + size, n)) for start in range(0, n, size)]
         counted = [self._counted(*each) for each in ends]
         for each, share in zip(ends, counted, strict=True):
@@ -314,13 +330,21 @@ class TorchLoss(AbstractEagerLoss, AbstractNetworkLoss):
     @property
     def criterion(self) -> str:
         """One line about the loss that was taken: also which targets are ignored."""
-        made = self.objective
-        return made.criterion.describe(made.output_shape, self.num_examples, made.left_out)
+        made, count = self.objective, self.num_examples
+        if self.by_batch:
+            sizes = (count,) if self.indices is not None else made.sizes or ()
+            return made.criterion.describe_batches(sizes)
+        return made.criterion.describe(made.output_shape, count, made.left_out)
 
     @property
     def class_axis(self) -> int:
         """Which axis of the outputs has the classes: 1, or the last where only that fits."""
         return self.objective.criterion.class_axis
+
+    @property
+    def by_batch(self) -> bool:
+        """Whether it is a loss of whole batches, which no sum over examples or chunks gives."""
+        return self.objective.sizes is not None
 
     @property
     def has_classes(self) -> bool:

@@ -1,6 +1,6 @@
 """Makes the loss of a PyTorch module and its data, and checks what it is given."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from samflow import _checks
@@ -35,14 +35,15 @@ def torch_network(
     device: Any = None,
     chunk_size: int | None = None,
     forward: Callable[[Any, Any], Any] | None = None,
+    batches: int | Sequence[int] | None = None,
 ) -> TorchLoss:
     """Make a loss of a PyTorch module and its data, as they are.
 
     `loss.flatten()` gives the weights that the module has now. The weights are its parameters that
     require a gradient; frozen ones are used, from the same memory. Buffers are those of now.
-    Dropout is off, and so is autocast; attention, TF32 and what else PyTorch decides by switches is
-    such that second derivatives exist, in the precision asked for. Gradients of embeddings are
-    dense.
+    Dropout is off, and so is autocast, also where the module switches it on. Attention, TF32 and
+    what else PyTorch decides by switches is such that second derivatives exist, in the precision
+    asked for. Gradients of embeddings are dense.
 
     The mean over a batch or a chunk divides by what counts in it: where targets are ignored or
     classes have weights, examples have different shares, and the mean over batches is another
@@ -62,8 +63,8 @@ def torch_network(
             is ½‖f − y‖², the mean over examples. `torch.nn.CrossEntropyLoss` and `NLLLoss`, or
             their functions, bring `weight`, `ignore_index`, `label_smoothing` and `reduction`
             ("mean" or "none") along. Or any function of (outputs, targets) that returns the loss
-            of each example, shape (n,), or their mean; not their sum. `print(loss)` says which
-            loss was taken.
+            of each example, shape (n,), or their mean; not their sum. It gets what the module
+            returns, also a record of several tensors. `print(loss)` says which loss was taken.
         name: what to call it; None: the class of the module.
         label_smoothing: s in [0, 1), as for `torch.nn.CrossEntropyLoss`.
         weight_decay: ≥ 0; adds ½ weight_decay ‖w‖² to L, over all weights. The weight decay of an
@@ -76,16 +77,21 @@ def torch_network(
         chunk_size: how many examples are computed at once; None: all.
         forward: takes (module, x) and returns the outputs, as
             `lambda module, x: module(**x).logits`; it must not use the module by another name.
+        batches: for a `loss` that is a function of a whole batch, as contrastive ones are: of how
+            many consecutive examples, or of how many each batch has. L is the mean over batches, by
+            their sizes, and the examples of a batch always go together. None: `loss` is a mean over
+            examples, which is tried on a few.
 
     Not guaranteed: that randomness is noticed which shows on none of the few examples tried; second
     derivatives of an `autograd.Function` whose backward is not itself differentiable and does not
     say so by `once_differentiable`: PyTorch leaves them out.
 
     Raises:
-        ArgumentError: for data that are not finite or do not fit each other or the module, classes
-            out of range, targets that fit two axes of the outputs, a module without weights, with
-            complex weights or some that are not finite, one that is not deterministic, one with
-            reentrant gradient checkpointing, and what does not fit into memory.
+        ArgumentError: for data that are not finite or do not fit each other or the module, a
+            function that is no mean over examples without `batches`, classes out of range, targets
+            that fit two axes of the outputs, a module without weights, with complex weights or some
+            that are not finite, one that is not deterministic, one with reentrant gradient
+            checkpointing, and what does not fit into memory.
         ImportError: where PyTorch is not installed.
 
     """
@@ -102,8 +108,14 @@ def torch_network(
     weights = weights_of(torch, model)
     place = float_type(torch, weights, dtype), device_of(torch, model, device)
     network = stateless(torch, model, batch_norm == "train", *place, forward)
-    chunk_size = None if chunk_size is None else checked_chunks(network, chunk_size)
     held = examples(torch, x, y, *place)
+    sizes = None if batches is None else _sizes(batches, len(held))
+    if sizes is not None and asked.function is None:
+        raise _checks.ArgumentError(
+            f"Argument `batches` must be None for {asked.name}, which is a mean over examples. It "
+            "is for a function of (outputs, targets)."
+        )
+    chunk_size = None if chunk_size is None else checked_chunks(network, chunk_size, sizes)
     held.check(chunk_size)
     statistics = "train" if network.batch_statistics else "eval"
     options = NetworkOptions(
@@ -113,5 +125,20 @@ def torch_network(
         batch_norm=statistics if network.batch_norm else "none",
         dtype=str(network.dtype).removeprefix("torch."),
     )
-    made = Objective(model, network, held, asked, options, name or type(model).__name__)
+    named = name or type(model).__name__
+    made = Objective(model, network, held, asked, options, named, sizes=sizes)
     return TorchLoss(tried(made, list(weights.values()), chunk_size), chunk_size=chunk_size)
+
+
+def _sizes(batches: int | Sequence[int], n: int) -> tuple[int, ...]:
+    """Return the sizes of the batches of n examples."""
+    if isinstance(batches, Sequence):
+        sizes = tuple(_checks.count("batches", each) for each in batches)
+    else:
+        size = min(_checks.count("batches", batches), n)
+        sizes = tuple(min(size, n - start) for start in range(0, n, size))
+    if sum(sizes) != n:
+        raise _checks.ArgumentError(
+            f"Argument `batches` must add up to the {n} examples, but adds up to {sum(sizes)}."
+        )
+    return sizes

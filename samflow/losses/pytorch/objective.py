@@ -14,6 +14,7 @@ from samflow.losses.network_base import NetworkOptions
 from samflow.losses.pytorch.autograd import cut, explained, first_line, second_derivative
 from samflow.losses.pytorch.criteria import Criterion
 from samflow.losses.pytorch.data import Examples
+from samflow.losses.pytorch.outputs import tensor_of
 from samflow.losses.pytorch.stateless import Stateless
 
 
@@ -44,6 +45,8 @@ class Objective:
         unused: names of weights on which a few examples' loss does not depend.
         mass: what each example counts in the mean, shape (n,); None where all count the same.
         left_out: how many targets are ignored, and of how many.
+        sizes: of the batches that the criterion is a function of, one after another; None where
+            it is a mean over examples.
 
     """
 
@@ -58,6 +61,7 @@ class Objective:
     unused: tuple[str, ...] = ()
     mass: np.ndarray | None = None
     left_out: tuple[int, int] = (0, 0)
+    sizes: tuple[int, ...] | None = None
 
     def value(self, w: Any, parts: Iterable[Part]) -> float:
         """Return L(w)."""
@@ -138,12 +142,18 @@ class Objective:
     def outputs(self, w: Any, parts: Iterable[Part]) -> jax.Array:
         """Return f_w(xᵢ), one example a row."""
         torch = self.network.torch
-        rows = [f for _, f in self._passes(w, parts, lambda f, y: f)]
+        rows = [f for _, f in self._passes(w, parts, lambda f, y: tensor_of(torch, f)[0])]
+        if rows[0].ndim == 0:
+            raise ArgumentError(
+                f"Argument `loss` must have outputs per example, but {self.name} returns the loss "
+                "of a batch alone."
+            )
         return returned(torch.cat(rows).to(received(torch, w).dtype), w)
 
     def misclassified(self, w: Any, parts: Iterable[Part]) -> float:
         """Return the share of examples whose largest output is not the class of y."""
-        found = [counts for _, counts in self._passes(w, parts, self.criterion.wrong)]
+        wrongs = lambda f, y: self.criterion.wrong(tensor_of(self.network.torch, f)[0], y)  # noqa: E731
+        found = [counts for _, counts in self._passes(w, parts, wrongs)]
         wrong, counted = map(sum, zip(*found, strict=True))
         return wrong / counted if counted else float("nan")
 

@@ -8,6 +8,7 @@ set as curvature needs it for the time of a call, and set back.
 import contextlib
 import copy
 import itertools
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -83,8 +84,22 @@ class Stateless(NamedTuple):
     def _passed(self, tensors: dict[str, Any], x: Any) -> Any:
         # Tied here: what PyTorch ties by names it does not undo in a module that has two.
         call = self.torch.func.functional_call
-        with _twice_differentiable(self.torch):
+        with _twice_differentiable(self.torch, self.device.type):
             return call(self.module, tensors, (x,), tie_weights=False)
+
+    def in_modes_of(self, module: Any, leaves: Sequence[Any], x: Any) -> Any:
+        """Return the outputs of a pass in the modes of a module that the copy is of."""
+        copied = list(self.module.module.modules())
+        before = [each.training for each in copied]
+        devices = [self.device] if self.device.type == "cuda" else []
+        try:
+            for each, own in zip(copied, module.modules(), strict=True):
+                each.training = own.training
+            with self.torch.random.fork_rng(devices):
+                return self(leaves, x)
+        finally:
+            for each, mode in zip(copied, before, strict=True):
+                each.training = mode
 
     def state(self) -> dict[str, Any]:
         """Return the state_dict of the copy, under the names of the user's module."""
@@ -154,6 +169,7 @@ class Stateless(NamedTuple):
             torch.autocast(self.device.type, enabled=False),
             attention.sdpa_kernel(attention.SDPBackend.MATH),
             _switched(_switches(torch.backends, self.recurrent)),
+            _uncompiled(torch),
         ):
             torch.backends.mha.set_fastpath_enabled(False)
             try:
@@ -169,8 +185,17 @@ def _known(array: Any) -> Any:
     return array
 
 
-def _twice_differentiable(torch: Any) -> Any:
+def _uncompiled(torch: Any) -> Any:
+    """Return a context in which what torch.compile made runs as it was written."""
+    if "torch._dynamo" not in sys.modules:  # nothing is compiled, and the import takes seconds
+        return contextlib.nullcontext()
+    return torch.compiler.set_stance("force_eager")
+
+
+def _twice_differentiable(torch: Any, device: str) -> Any:
     """Return a context in which functions whose second derivative PyTorch lacks are formulas.
+
+    Where a module switches autocast on by itself, it is off for each function.
 
     Seen in 2.13: weight norm takes the norm for a constant in its second derivative, which is
     wrong without a word; hardsigmoid has none; nor have sparse gradients of embeddings.
@@ -188,6 +213,9 @@ def _twice_differentiable(torch: Any) -> Any:
                 func = _hardsigmoid
             elif func in looked_up:  # functions of PyTorch hand their settings on by name
                 kwargs, args = dict(kwargs or {}) | {"sparse": False}, args[:4]
+            if torch.is_autocast_enabled(device):
+                with torch.autocast(device, enabled=False):
+                    return func(*args, **(kwargs or {}))
             return func(*args, **(kwargs or {}))
 
     def _weight_norm(v: Any, g: Any, dim: int = 0) -> Any:

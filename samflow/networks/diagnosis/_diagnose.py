@@ -34,6 +34,7 @@ from samflow.networks.diagnosis.preconditioned import (
 from samflow.networks.diagnosis.progress import Interrupted, Tell
 from samflow.networks.diagnosis.records import AS_IMPLEMENTED, DEFAULT_RULES
 from samflow.networks.diagnosis.report import Diagnosis, loss_notes, neutral_note
+from samflow.networks.live import live_checkpoint
 from samflow.networks.moments import SecondMoment
 from samflow.records import provenance
 from samflow.rules import AbstractRule, rule
@@ -42,7 +43,9 @@ from samflow.systems import Map, MiniBatch
 
 
 def diagnose(
-    checkpoint: Checkpoint,
+    checkpoint: Any,
+    dataloader: Any = None,
+    loss_fn: Any = None,
     *,
     rho: float,
     lr: float,
@@ -55,7 +58,9 @@ def diagnose(
     effort: Effort | None = None,
     moments: SecondMoment | None = None,
     key: PRNGKeyArray | None = None,
+    by_layer: bool = False,
     progress: Tell = lambda message: None,
+    **live: Any,
 ) -> Diagnosis:
     """Say how near trained weights are to a critical point, and what each rule would do there.
 
@@ -65,7 +70,10 @@ def diagnose(
     along v. At a critical point U is the closed form U(λ), which is reported beside it.
 
     Args:
-        checkpoint: weights with their loss.
+        checkpoint: weights with their loss; or a model, as it is in a training loop, with the
+            loader of its examples and its loss function: see `live_checkpoint`.
+        dataloader: of a model.
+        loss_fn: of a model.
         rho: radius, > 0; in units of weights for practical SAM, of weights over gradient for USAM.
         lr: step size.
         momentum: of the map, in [0, 1).
@@ -81,8 +89,11 @@ def diagnose(
             `optax_moment`): then each rule is also judged with that optimiser, by the eigenvalues
             of P⁻¹D, which is P⁻¹H for GD. `momentum` and `weight_decay` are not of that optimiser.
         key: of trace, density and batches; None: key(0).
+        by_layer: whether to measure the diagonal block of each layer, too, as `block_spectra`
+            does: some 20 to 100 products per layer.
         progress: called with a message when something begins, and every few seconds with the
             number of Hessian-vector products made and an estimate of the time that is left.
+        live: of a model, further arguments of `live_checkpoint`, such as mode="eval".
 
     Returns:
         A `Diagnosis`; `print` shows its report. An eigenvalue with too large a residual says so in
@@ -101,7 +112,7 @@ def diagnose(
 
     """
     _checks.double_precision("Diagnosing a checkpoint")
-    _checks.instance("checkpoint", checkpoint, Checkpoint, "Use `sf.networks.Checkpoint(loss, w)`.")
+    checkpoint = _taken(checkpoint, dataloader, loss_fn, live)
     loss, chosen = checkpoint.loss, None if convention is None else checked(convention)
     if chosen is not None:
         loss, rules, nesterov, weight_decay = _as_implemented(
@@ -130,6 +141,11 @@ def diagnose(
         )
     if batch_size is not None:
         MiniBatch(batch_size).check(loss)
+        if getattr(loss, "by_batch", False):
+            raise _checks.ArgumentError(
+                f"Argument `batch_size` must be None for {loss.name}, a loss of whole batches: of "
+                "other batches it is another loss, not a part of this one."
+            )
     settings = {"rho": rho, **common, "batch_size": batch_size, "convention": convention}
     settings |= {"effort": effort}
     origin = provenance(loss.name, **settings, source=checkpoint.source, **_options(loss))
@@ -137,7 +153,7 @@ def diagnose(
     measured = Measurements(loss, w, _checks.positive("lr", lr), systems)
     key = jr.key(0) if key is None else key
     try:
-        measure(measured, effort, batch_size=batch_size, key=key, tell=progress)
+        measure(measured, effort, batch_size=batch_size, key=key, by_layer=by_layer, tell=progress)
         if moments is not None:
             found = _with_moments(measured, moments, effort, key, progress)
             return dataclasses.replace(_diagnosis(measured, origin, sources), adaptive=found)
@@ -167,6 +183,21 @@ def _with_moments(
         key=key,
         tell=tell,
     )
+
+
+def _taken(held: Any, dataloader: Any, loss_fn: Any, live: dict[str, Any]) -> Checkpoint:
+    """Return a checkpoint as it is, or that of a model."""
+    if dataloader is not None and not isinstance(held, Checkpoint):
+        return live_checkpoint(held, dataloader, loss_fn, **live)
+    remedy = "Use `sf.networks.Checkpoint(loss, w)`, or give a model with its `dataloader`."
+    _checks.instance("checkpoint", held, Checkpoint, remedy)
+    given = {"dataloader": dataloader, "loss_fn": loss_fn, **live}
+    more = [name for name, value in given.items() if value is not None]
+    if more:
+        raise _checks.ArgumentError(
+            f"Argument `{more[0]}` is for a model: a checkpoint has its loss. Leave it out."
+        )
+    return held
 
 
 def _made(each: str | AbstractRule, rho: float) -> AbstractRule:
@@ -235,6 +266,7 @@ def _diagnosis(
         pairs=pairs,
         trace=measured.trace,
         density=measured.density,
+        blocks=measured.blocks,
         loss=jnp.asarray(curvature.loss),
         error=jnp.asarray(curvature.error),
         top_shares=jnp.asarray(shares[-1]),

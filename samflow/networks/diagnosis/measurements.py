@@ -17,10 +17,12 @@ from samflow.networks.diagnosis.silent import Silent, silent_weights
 from samflow.networks.scales import problem_length
 from samflow.noise.interpolation.directional import MeanSquareAlong, mean_square_along
 from samflow.noise.interpolation.mean_square import MeanSquareRate, mean_square_rate
+from samflow.spectra.blocks import BlockSpectra, block_spectra
 from samflow.spectra.curvature import FEWEST_PRODUCTS, Trace, trace
 from samflow.spectra.density import NUM_STEPS, SpectralDensity, spectral_density
 from samflow.spectra.differences import Difference, gradient_difference
 from samflow.spectra.directions import Along, measured_along
+from samflow.spectra.layers import layers
 from samflow.spectra.products import hessian_product
 from samflow.spectra.spectrum import DENSE_DIM, Eigenpairs, extreme_eigenpairs
 from samflow.systems import Map, MiniBatch, StochasticMap
@@ -114,13 +116,20 @@ class Measurements:
     along: list[Along] = dataclasses.field(default_factory=list)
     trace: Trace | None = None
     density: SpectralDensity | None = None
+    blocks: BlockSpectra | None = None
     mean_square: list[MeanSquareRate | MeanSquareAlong | None] = dataclasses.field(
         default_factory=list
     )
 
 
 def measure(
-    into: Measurements, effort: Effort, *, batch_size: int | None, key: PRNGKeyArray, tell: Tell
+    into: Measurements,
+    effort: Effort,
+    *,
+    batch_size: int | None,
+    key: PRNGKeyArray,
+    by_layer: bool = False,
+    tell: Tell,
 ) -> None:
     """Measure everything, the cheap and important first.
 
@@ -129,6 +138,7 @@ def measure(
         effort: how much is computed.
         batch_size: of mini-batches; None leaves them out.
         key: of random numbers.
+        by_layer: whether to measure the block of each layer.
         tell: is told what is being done.
 
     Raises:
@@ -140,7 +150,8 @@ def measure(
     density = ["spectral density"] if effort.density_probes else []
     batches = [] if batch_size is None else ["mini-batches"]
     names = [system.rule.name for system in systems]
-    into.left = ["eigenvalues", *names, "trace", *density, *batches]
+    blocks = ["layers"] if by_layer else []
+    into.left = ["eigenvalues", *names, "trace", *blocks, *density, *batches]
     products = loss.dim if loss.dim <= DENSE_DIM else effort.max_products
     with stage(tell, "gradient and extreme eigenvalues", products):
         into.curvature = _curvature(loss, w, effort, into.lr)
@@ -155,6 +166,13 @@ def measure(
         products = effort.trace_products
         into.trace = trace(loss, w, num_products=products, key=jr.fold_in(key, 0))
     into.left.remove("trace")
+    if by_layer:
+        products = effort.max_products * len(layers(loss))
+        with stage(tell, "blocks of the layers", loss.dim if loss.dim <= DENSE_DIM else products):
+            into.blocks = block_spectra(
+                loss, w, max_products=effort.max_products, key=jr.fold_in(key, 3)
+            )
+        into.left.remove("layers")
     if effort.density_probes:
         probes, steps = effort.density_probes, effort.density_steps
         with stage(tell, "spectral density", probes * min(steps, loss.dim)):
@@ -210,8 +228,8 @@ def _mean_square(
     system: Map, w: Any, pairs: Eigenpairs, batch_size: int, num_batches: int, key: PRNGKeyArray
 ) -> MeanSquareRate | MeanSquareAlong | None:
     loss: Any = system.loss
-    outputs = loss.predict(w).size
-    small = loss.options.criterion == "squared" and outputs <= _EXACT_DIRECTIONS
+    squared = loss.options.criterion == "squared"
+    small = squared and loss.predict(w).size <= _EXACT_DIRECTIONS
     if small and system.rule.ascent.is_linear:
         noisy = StochasticMap(system, MiniBatch(batch_size))
         return mean_square_rate(noisy, w)

@@ -19,6 +19,7 @@ from samflow.networks.diagnosis.records import Nearness, RuleStability
 from samflow.noise.interpolation.directional import MeanSquareAlong
 from samflow.noise.interpolation.mean_square import NORMAL_95, MeanSquareRate
 from samflow.records import AbstractRecord, Names, Provenance, axes
+from samflow.spectra.blocks import BlockSpectra
 from samflow.spectra.curvature import Trace
 from samflow.spectra.density import SpectralDensity
 from samflow.spectra.differences import Difference
@@ -61,6 +62,7 @@ class Diagnosis(AbstractRecord):
         neutral: how many of the eigenvalues looked at are 0 to rounding.
         trace: tr H, with an interval; None where an interrupt came before.
         density: the spectral density; None where it was not asked for.
+        blocks: ends, norm and trace of the block of each layer; None where not asked for.
         rules: what each rule does, one entry per rule.
         mean_square: of mini-batches, one entry per rule in the order of `rules`: the exact rate
             where the problem is small enough, else a bound along the sharpest direction; None for
@@ -113,6 +115,7 @@ class Diagnosis(AbstractRecord):
     pairs: Eigenpairs
     trace: Trace | None = eqx.field(metadata=axes(rename={"probe": "trace_probe"}))
     density: SpectralDensity | None = eqx.field(metadata=axes(rename={"probe": "density_probe"}))
+    blocks: BlockSpectra | None
     loss: Scalar = eqx.field(metadata=axes(units="loss"))
     error: Scalar = eqx.field(metadata=axes(units="1"))
     top_shares: Float[Array, " arrays"] = eqx.field(metadata=axes("array"))
@@ -181,9 +184,29 @@ def report(found: Diagnosis) -> list[str | Table]:
         *_mini_batches(found),
         _layers("sharpest direction", found, found.top_shares),
         _layers("lowest direction", found, found.bottom_shares),
+        *([] if found.blocks is None else _blocks(found.blocks)),
         *([""] if found.notes else []),
         *found.notes,
     ]
+
+
+def _blocks(found: BlockSpectra) -> list[str | Table]:
+    """Return the table of the diagonal blocks of the layers, each beside the whole Hessian."""
+    columns = (found.smallest, found.largest, found.norms, found.traces, found.trace_errors)
+    rows = [
+        (
+            name,
+            str(int(size)),
+            *(f"{float(value):.5g}" for value in values),
+            Status(int(code)).label,
+        )
+        for name, size, code, *values in zip(
+            found.names, found.sizes, found.status, *columns, strict=True
+        )
+    ]
+    header = ("layer", "weights", "lowest λ", "largest λ", "norm", "trace", "±", "status")
+    said = "Diagonal blocks of H by layer; ± is the standard error of the trace:"
+    return ["", said, Table(header, tuple(rows))]
 
 
 def unfinished(loss: AbstractNetworkLoss, pairs: Eigenpairs) -> list[str | Table]:

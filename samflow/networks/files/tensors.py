@@ -79,12 +79,14 @@ def read_tensors(
     The format is recognised by content: safetensors (one file, or several with an index), what
     `torch.save` wrote of a state_dict or of a dictionary that holds one, Flax msgpack, the leaves
     of `equinox.tree_serialise_leaves`, NumPy npz, and the folder of an Orbax checkpoint. Nothing
-    in a file is run: pickles, whole PyTorch modules, TorchScript and object arrays are refused.
+    in a file is run: pickles, whole PyTorch modules, TorchScript and object arrays are refused. Of
+    a checkpoint of Lightning, which holds objects beside its tensors, these objects are not made.
 
     `group` names the group of tensors to read, as "model.encoder"; the names then go on from there.
     Without it all are read, except that of a PyTorch checkpoint the one dictionary `state_dict`,
     `model_state_dict`, `model_state`, `model`, `net` or `ema` is opened. The prefixes `module.`
-    and `_orig_mod.` of PyTorch's wrappers are taken off where every name has them. The arrays are
+    and `_orig_mod.` of PyTorch's wrappers are taken off where every name has them, and of an
+    averaged model (SWA) the count `n_averaged` is left out. The arrays are
     the caller's own; tensors that shared memory no longer do. An Equinox file has no names: there
     they are "0", "1", … (see `read_leaves`).
 

@@ -14,6 +14,7 @@ from samflow._checks import ArgumentError
 from samflow._extras import optional
 from samflow._types import NumpyArray
 from samflow.networks.files.budget import Budget
+from samflow.networks.files.lightning import read_inert
 from samflow.networks.files.pickles import check_hashes
 from samflow.networks.files.trees import (
     Contents,
@@ -28,6 +29,9 @@ from samflow.networks.files.trees import (
 
 LEGACY_MAGIC = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
 """How torch.save began a file before PyTorch 1.6."""
+
+AVERAGED = "n_averaged"
+"""The count that `torch.optim.swa_utils.AveragedModel` keeps beside its module."""
 
 _LEGACY_PICKLES = 5  # a number, a version, the system, the tensors, the keys of their storages
 
@@ -69,8 +73,9 @@ def read_torch(path: Path, group: str | None, budget: Budget) -> Contents:
             f"Argument `path` must hold tensors, but {str(path)!r} holds none, only "
             f"{listed(besides) or 'an empty dictionary'}."
         )
+    found, count = _without_average(found)
     names, prefixes = without_prefixes(under(path, found, group))
-    besides = [".".join((*opened, name)) for name in besides]
+    besides = [".".join((*opened, name)) for name in (*besides, *count)]
     for full in names.values():
         _take(budget, full, found[full])
     return Contents(
@@ -78,6 +83,14 @@ def read_torch(path: Path, group: str | None, budget: Budget) -> Contents:
         (*opened, *([group] if group is not None else []), *prefixes),
         (*passed, *below(besides, group)),
     )
+
+
+def _without_average(found: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Return the tensors of an averaged model without the count of what it is the average of."""
+    others = {name: tensor for name, tensor in found.items() if name != AVERAGED}
+    if AVERAGED not in found or not all(name.startswith("module.") for name in others):
+        return found, []
+    return others, [AVERAGED]
 
 
 def _safe_torch() -> Any:
@@ -108,6 +121,8 @@ def _load(torch: Any, path: Path, budget: Budget) -> Any:
             if foreign is None:
                 detail = str(error).rpartition("WeightsUnpickler error:")[2].strip()
                 raise damaged(path, "PyTorch file", detail.partition("\n")[0]) from None
+            if (tree := read_inert(torch, path)) is not None:
+                return tree
             raise ArgumentError(
                 f"Argument `path` must hold only tensors, but {str(path)!r} also holds an object "
                 f"of `{foreign[1]}`: reading it would run its code, which samflow never does. "
