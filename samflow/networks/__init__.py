@@ -14,6 +14,7 @@ from samflow.networks.diagnosis import (
 from samflow.networks.digits import digits_loss, load_digits, perceptron
 from samflow.networks.files import TensorFile, read_leaves, read_tensors
 from samflow.networks.mnist import load_mnist
+from samflow.networks.monitoring import Monitor, TrainingRecord
 from samflow.networks.renames import MismatchError
 from samflow.networks.saddles import (
     SymmetrySaddle,
@@ -47,6 +48,7 @@ __all__ = [
     "Effort",
     "Interrupted",
     "MismatchError",
+    "Monitor",
     "Nearness",
     "RuleStability",
     "SymmetrySaddle",
@@ -54,6 +56,7 @@ __all__ = [
     "TrainState",
     "Trained",
     "Training",
+    "TrainingRecord",
     "adversarial_error",
     "convolutional",
     "deep_linear_saddle",

@@ -1,0 +1,6 @@
+"""A monitor of training: curvature, edges, alignment and losses, every k steps."""
+
+from samflow.networks.monitoring._monitor import Monitor
+from samflow.networks.monitoring.records import TrainingRecord
+
+__all__ = ["Monitor", "TrainingRecord"]
