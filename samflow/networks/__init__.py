@@ -14,7 +14,7 @@ from samflow.networks.diagnosis import (
 from samflow.networks.digits import digits_loss, load_digits, perceptron
 from samflow.networks.files import TensorFile, read_leaves, read_tensors
 from samflow.networks.mnist import load_mnist
-from samflow.networks.monitoring import Monitor, TrainingRecord
+from samflow.networks.monitoring import Monitor, OptaxMonitor, TorchMonitor, TrainingRecord
 from samflow.networks.renames import MismatchError
 from samflow.networks.saddles import (
     SymmetrySaddle,
@@ -50,9 +50,11 @@ __all__ = [
     "MismatchError",
     "Monitor",
     "Nearness",
+    "OptaxMonitor",
     "RuleStability",
     "SymmetrySaddle",
     "TensorFile",
+    "TorchMonitor",
     "TrainState",
     "Trained",
     "Training",

@@ -24,6 +24,8 @@ class Update(NamedTuple):
         lr: step size; NaN where it is unknown.
         edge: takes ‖g‖ and returns the largest curvature that the update keeps; NaN: unknown.
         preconditioner: P, shape (dim,), all > 0; None where steps are not divided.
+        decay: weight decay that is added to the gradient before it is divided by P: the curvature
+            is that of H + decay · I.
 
     """
 
@@ -31,6 +33,12 @@ class Update(NamedTuple):
     lr: float
     edge: Callable[[float], float]
     preconditioner: NumpyArray | None = None
+    decay: float = 0.0
+
+    @classmethod
+    def unknown(cls, name: str, lr: float = math.nan) -> "Update":
+        """Return what is stated of an optimiser of which nothing is known."""
+        return cls(name, lr, lambda gradient_norm: math.nan)
 
 
 def update_of(system: Map) -> Update:

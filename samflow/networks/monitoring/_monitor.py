@@ -218,7 +218,7 @@ class Monitor:
             "num_products": pairs.num_products,
             **self._scaled(product, update, loss.dim),
             "edge": update.edge(norm),
-            "edges": np.array([_edge(system, rule, norm) for rule in self._compare], dtype=float),
+            "edges": np.array([_edge(system, update, r, norm) for r in self._compare], dtype=float),
             **alignment(g, pairs, size),
             "direction_cosine": np.nan,
             "batch_sharpness": np.nan,
@@ -334,7 +334,8 @@ class Monitor:
             undefined = np.full(self._search.count, Status.undefined)
             row = dict(zip(_PRECONDITIONED, (nothing, nothing, undefined), strict=True))
             return {**row, "preconditioned_products": 0}
-        pairs = self._pairs("preconditioned", scaled(product, update.preconditioner), dim)
+        product = scaled(product, update.preconditioner, update.decay)
+        pairs = self._pairs("preconditioned", product, dim)
         return {**_named(_PRECONDITIONED, pairs), "preconditioned_products": pairs.num_products}
 
     def _follow(self, loss: AbstractLoss, w: Point, step: int) -> None:
@@ -379,9 +380,9 @@ def _named(names: Sequence[str], pairs: Pairs) -> Row:
     return dict(zip(names, (pairs.values, pairs.residuals, pairs.status), strict=True))
 
 
-def _edge(system: Map | None, rule: AbstractRule, norm: float) -> float:
-    if system is None:
-        return np.nan
+def _edge(system: Map | None, update: Update, rule: AbstractRule, norm: float) -> float:
+    if system is None or update.preconditioner is not None:
+        return np.nan  # another curvature than H's is compared with the edge
     return edge_of_stability(eqx.tree_at(lambda s: s.rule, system, rule), norm)
 
 

@@ -78,10 +78,10 @@ class Search(NamedTuple):
         )  # fmt: skip
 
 
-def scaled(product: Product, preconditioner: NumpyArray) -> Product:
-    """Return v ↦ P^(-1/2) H P^(-1/2) v."""
+def scaled(product: Product, preconditioner: NumpyArray, decay: float) -> Product:
+    """Return v ↦ P^(-1/2) (H + decay · I) P^(-1/2) v."""
     root = np.sqrt(preconditioner)
-    return lambda v: product(v / root) / root
+    return lambda v: product(v / root) / root + decay * v / preconditioner
 
 
 def alignment(g: NumpyArray, pairs: Pairs, size: float) -> Row:
