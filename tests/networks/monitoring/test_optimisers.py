@@ -85,7 +85,7 @@ def test_the_rows_of_pytorch_are_those_of_jax_on_the_same_weights(jax_loss, modu
 
 
 def _preconditioned(jax_loss, w, p):
-    product = jax.jit(jax_loss.hvp)
+    product = jax.jit(lambda w, v: jax_loss.hvp(w, v))
     hessian = np.stack([product(w, unit) for unit in jnp.eye(jax_loss.dim)])
     return np.linalg.eigvalsh(hessian / np.sqrt(np.outer(p, p)))[-1]
 
