@@ -17,7 +17,7 @@ from samflow._schedule import at
 from samflow._status import Status
 from samflow._types import NumpyArray, Point
 from samflow.losses.base import AbstractLoss
-from samflow.losses.evaluation import error_share, gradient, value
+from samflow.losses.evaluation import error_share, value
 from samflow.networks.monitoring.measurement import (
     Pairs,
     Row,
@@ -34,7 +34,7 @@ from samflow.orbits import CentralFlow
 from samflow.records import provenance
 from samflow.rules import AbstractRule, Ascent
 from samflow.spectra.directions import log_growth, measured_along
-from samflow.spectra.products import hessian_product
+from samflow.spectra.products import gradient_and_product
 from samflow.systems import Map
 from samflow.systems.edges import Update, edge_of_stability, update_of
 
@@ -202,8 +202,9 @@ class Monitor:
         """
         if self._origin < 0:
             self._origin = step
-        g, product = np.asarray(gradient(loss, w)), hessian_product(loss, w)
-        size, norm = float(jnp.linalg.norm(w)), float(np.linalg.norm(g))
+        slope, product = gradient_and_product(loss, w)
+        g = np.asarray(slope, dtype=float)
+        size, norm = float(np.linalg.norm(np.asarray(w))), float(np.linalg.norm(g))
         pairs = self._pairs("hessian", product, loss.dim)
         self._first = pairs.first
         row: Row = {
@@ -322,8 +323,9 @@ class Monitor:
                 f"Argument `num_eigenvalues` must be at most {dim}, the number of weights, but is "
                 f"{self._search.count}."
             )
-        start = numpy_generator(self._key).standard_normal(dim)
-        pairs = self._search.pairs(product, self._blocks.get(of), start)
+        block = self._blocks.get(of)
+        start = None if block is not None else numpy_generator(self._key).standard_normal(dim)
+        pairs = self._search.pairs(product, block, start)
         if np.isfinite(pairs.values).all():
             self._blocks[of] = pairs.block
         return pairs

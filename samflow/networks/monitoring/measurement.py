@@ -55,9 +55,10 @@ class Search(NamedTuple):
     tol: float
     max_products: int
 
-    def pairs(self, product: Product, block: NumpyArray | None, start: NumpyArray) -> Pairs:
+    def pairs(self, product: Product, block: NumpyArray | None, start: NumpyArray | None) -> Pairs:
         """Return the pairs, from `block` where there is one, else from `start`, shape (dim,)."""
         if block is None:
+            assert start is not None
             how = {"tol": _COLD_TOL * self.tol, "max_products": _COLD}
             found = track(product, start[None], count=self.count, **how)
         else:

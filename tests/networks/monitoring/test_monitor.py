@@ -88,19 +88,19 @@ def test_edges_are_those_of_the_map_and_of_the_rules_compared(watched):
 
 
 def test_a_warm_call_takes_under_ten_products_and_says_how_many(digits, system, monkeypatch):
-    made, plain = [], sf.networks.monitoring._monitor.hessian_product
+    made, plain = [], sf.networks.monitoring._monitor.gradient_and_product
 
     def counted(loss, w):
-        product = plain(loss, w)
+        g, product = plain(loss, w)
         made.append(0)
 
         def count(v):
             made[-1] += 1
             return product(v)
 
-        return count
+        return g, count
 
-    monkeypatch.setattr(sf.networks.monitoring._monitor, "hessian_product", counted)
+    monkeypatch.setattr(sf.networks.monitoring._monitor, "gradient_and_product", counted)
     monitor = Monitor(every=EVERY)
     train(system, first_state(system, digits[1]), until=60, monitor=monitor)
     assert monitor.record.num_products.tolist() == made
