@@ -18,6 +18,7 @@ from samflow.cli import (
     saddle,
     stability,
     sweep,
+    train,
     two_phase,
 )
 
@@ -37,6 +38,7 @@ app.command("basins")(basins.command)
 app.command("bifurcation")(bifurcation.command)
 app.command("chart")(chart.command)
 app.command("sweep")(sweep.command)
+app.command("train")(train.command)
 app.command("checkpoint")(checkpoint.command)
 app.command("losses")(losses.command)
 app.command("rules")(rules.command)
