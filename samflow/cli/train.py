@@ -87,6 +87,11 @@ def command(
     steps = _checks.count("--steps", steps)
     kept = None if state is None else _checks.writable("--state", state, (".npz",))
     made, w0, test = _problem(loss, start, jr.key(seed))
+    if batch_size is not None and test is None:
+        raise _checks.ArgumentError(
+            f"Argument `--batch-size` needs `--loss {DIGITS}`, but {made.name} is no mean over "
+            "examples. Leave it out."
+        )
     system = options.make_map(made, rule, rho=rho, lr=lr, momentum=momentum)
     monitor = networks.Monitor(
         every=every,
@@ -103,7 +108,12 @@ def command(
     an_epoch = 1 if batch_size is None else math.ceil(made.num_examples / batch_size)
     until = math.ceil(steps / an_epoch)
     how: Any = {"until": until, "batch_size": batch_size, "monitor": monitor}
-    ended = networks.train(system, at, **how, save_to=kept, save_every=every, progress=progress)
+    try:
+        ended = networks.train(system, at, **how, save_to=kept, save_every=every, progress=progress)
+    except KeyboardInterrupt as interrupt:
+        if kept is None:
+            interrupt.add_note("Give --state FILE to keep the training, and go on from there.")
+        raise
     found = monitor.record
     draw = lambda: plots.training(found)  # noqa: E731
     deliver_all(render(found), found, draw, as_json=json, paths=paths)

@@ -227,7 +227,7 @@ class Monitor:
             "test_loss": np.nan if self._test is None else float(value(self._test, w)),
             "test_error": np.nan if self._test is None else error_share(self._test, w),
             **dict.fromkeys(_FLOW, np.nan),
-            "growth": np.nan,
+            **dict.fromkeys(("effective_curvature", "effective_residual", "growth"), np.nan),
         }
         if system is not None and z is not None and np.isfinite(row["cosine"]):
             plain = system.rule.ascent is Ascent.none
@@ -235,6 +235,8 @@ class Monitor:
             row["direction_cosine"] = cosine(d, pairs.first)
         if self._motion and system is not None and not system.rule.num_memories:
             along = measured_along(system, w, pairs.first[None])
+            row["effective_curvature"] = float(along.curvature[0])
+            row["effective_residual"] = float(along.residual[0])
             row["growth"] = float(log_growth(system, along.curvature)[0])
         batch_size, num_batches = self._batches
         if batch_size is not None:

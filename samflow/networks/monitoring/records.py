@@ -62,8 +62,9 @@ class TrainingRecord(AbstractRecord):
         oscillation: ¼‖w₋ − 2w + w₊‖, the amplitude of what has period 2.
         predicted_oscillation: the same by the central flow, √tr Σ.
         distance: ‖w̄ − ¼(w₋ + 2w + w₊)‖ from the central flow.
-        growth: predicted growth log|μ| a step of the motion along v₁, from the derivative of the
-            rule's direction there.
+        effective_curvature: U = v₁ᵀDv₁, D the derivative of the rule's direction; with `motion`.
+        effective_residual: how far v₁ is from an eigenvector of D.
+        growth: log|μ| at U: the predicted growth a step of the motion along v₁.
         motion_steps: steps k at which the motion was seen.
         motion: v₁·(w[k] − 2w[k−1] + w[k−2]), with the v₁ of the last row before k.
 
@@ -104,6 +105,8 @@ class TrainingRecord(AbstractRecord):
     oscillation: NumpyArray = _row("weight")
     predicted_oscillation: NumpyArray = _row("weight")
     distance: NumpyArray = _row("weight")
+    effective_curvature: NumpyArray = _row(_CURVATURE)
+    effective_residual: NumpyArray = _row(_CURVATURE)
     growth: NumpyArray = _row("1/step")
 
     @classmethod
