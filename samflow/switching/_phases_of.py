@@ -33,7 +33,8 @@ def phases_of(
 ) -> tuple[PhaseClaim, ...]:
     """Return P1 to P4 of a switch to `system` in full batch, from the rows of a monitor.
 
-    The switch is at the first row of `system`, the end at the last before another map took over.
+    The switch is at the first row of `system`, the end where the motion has died out, or at the
+    last row before another map took over.
     Rates are fitted to the motion v₁·Δ²w, with the v₁ of the row before; between rows the
     predicted rate is interpolated. `late_switch` holds one v₁ and makes the run again instead.
 
@@ -59,13 +60,15 @@ def phases_of(
             "Argument `record` must have the motion at each step, but has none between steps "
             f"{begin} and {end}. Use `Monitor(motion=True)`, and train by two steps at least."
         )
-    here, there = (_mode(record, system, i) for i in (first, last))
 
     def growth_at(k: int) -> float:
         return float(np.interp(k + offset, record.steps[rows], record.growth[rows]))
 
     sizes = np.abs(motion)
     status, settled = settle(sizes, sizes, float(sizes[0]))
+    # Where the motion has died out; later a network drifts along its valley, and sharpens again.
+    place = min(int(np.searchsorted(record.steps[rows], settled + offset)), len(rows) - 1)
+    here, there = (_mode(record, system, int(i)) for i in (rows[0], rows[place]))
     top = int(np.argmax(sizes))
     escape = steadiest(growth_windows(sizes[: top + 1]), here.growth, growth_at)
     no_end = "" if status is Status.converged else "the motion had not died out at the last row"
@@ -85,9 +88,7 @@ def phases_of(
     missing = "the barrier was not given" if barrier is None else (no_end if known else "")
     return (
         p1,
-        valley_claim(
-            height, rise, f"the rise to the largest loss seen, {peak:.4g}", no_end=missing
-        ),
+        valley_claim(height, rise, of, no_end=missing),
         flatter_claim(system, here, there, no_end=no_end if known else ""),
         convergence_claim(system, there, convergence, no_end=no_end if known else ""),
     )
