@@ -20,6 +20,7 @@ from samflow.cli import (
     saddle,
     stability,
     sweep,
+    train,
     two_phase,
 )
 
@@ -42,6 +43,7 @@ app.command("basins")(basins.command)
 app.command("bifurcation")(bifurcation.command)
 app.command("chart")(chart.command)
 app.command("sweep")(sweep.command)
+app.command("train")(train.command)
 app.command("checkpoint")(checkpoint.command)
 app.command("landscape")(landscape.command)
 app.command("losses")(losses.command)

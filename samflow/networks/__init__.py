@@ -17,6 +17,7 @@ from samflow.networks.files import TensorFile, read_leaves, read_tensors
 from samflow.networks.live import live_checkpoint
 from samflow.networks.mnist import load_mnist
 from samflow.networks.moments import SecondMoment, optax_moment, torch_moment
+from samflow.networks.monitoring import Monitor, OptaxMonitor, TorchMonitor, TrainingRecord
 from samflow.networks.renames import MismatchError
 from samflow.networks.saddles import (
     MeasuredSaddle,
@@ -55,16 +56,20 @@ __all__ = [
     "Interrupted",
     "MeasuredSaddle",
     "MismatchError",
+    "Monitor",
     "Nearness",
+    "OptaxMonitor",
     "Preconditioned",
     "RuleStability",
     "SecondMoment",
     "SlidingSample",
     "SymmetrySaddle",
     "TensorFile",
+    "TorchMonitor",
     "TrainState",
     "Trained",
     "Training",
+    "TrainingRecord",
     "adversarial_error",
     "convolutional",
     "deep_linear_saddle",

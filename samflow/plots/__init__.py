@@ -12,6 +12,7 @@ from samflow.plots._manifolds import manifolds
 from samflow.plots._portrait import portrait, portraits
 from samflow.plots._spectrum import spectrum
 from samflow.plots._switching import switching
+from samflow.plots._training import training
 from samflow.plots.colours import COLOURS, GREYS
 from samflow.plots.contents import LAYERS
 from samflow.plots.field import Field, motion_at, nullclines, sample_field
@@ -56,4 +57,5 @@ __all__ = [
     "spectrum",
     "styled",
     "switching",
+    "training",
 ]

@@ -20,8 +20,15 @@ from samflow.losses.base import AbstractLoss
 from samflow.losses.eager import compiled, is_eager
 from samflow.losses.finite_sum import FiniteSum
 from samflow.losses.network_base import AbstractNetworkLoss
+from samflow.networks.monitoring import Monitor
 from samflow.networks.training.attacks import PGD, attacked, attacked_batch, in_memory
-from samflow.networks.training.states import Store, TrainState, check_state, step_settings
+from samflow.networks.training.states import (
+    Store,
+    TrainState,
+    check_state,
+    saved_monitor,
+    step_settings,
+)
 from samflow.rules import Ascent
 from samflow.systems import AdaptiveMap, Map
 
@@ -141,6 +148,7 @@ def train(
     save_to: str | os.PathLike[str] | None = None,
     save_every: int = 1000,
     on_step: Callable[[TrainState], None] | None = None,
+    monitor: Monitor | None = None,
     progress: Callable[[str], None] = lambda message: None,
 ) -> Trained:
     """Go on from `state` until so many epochs are made in all.
@@ -169,6 +177,8 @@ def train(
             when the run is interrupted or fails; the message then says how to go on.
         save_every: steps.
         on_step: called with the first state and with that after every step.
+        monitor: looks at the training every k steps; `monitor.record` has its rows. In `save_to` it
+            is saved with the state, so that `load_state(..., monitor=monitor)` resumes both.
         progress: called about every 100 steps and at the end of an epoch.
 
     Returns:
@@ -193,7 +203,29 @@ def train(
     if save_to is not None:
         path = _checks.writable("save_to", save_to, (".npz",))
         store = Store(path, step_settings(system, batch_size, drop_last, attack), every, system)
-    return run(how, state, until, store=store, on_step=on_step, progress=progress)
+    if monitor is None:
+        return run(how, state, until, store=store, on_step=on_step, progress=progress)
+    _checks.instance("monitor", monitor, Monitor, "Use `sf.networks.Monitor(every=...)`.")
+    if store is not None:
+        store = store._replace(arrays=lambda: saved_monitor(monitor))
+    try:
+        seen = _watched(how, monitor, on_step)
+        return run(how, state, until, store=store, on_step=seen, progress=progress)
+    finally:
+        monitor.write()
+
+
+def _watched(
+    how: "How", monitor: Monitor, on_step: Callable[[TrainState], None] | None
+) -> Callable[[TrainState], None]:
+    """Return `on_step` after the monitor has seen the state."""
+
+    def seen(state: TrainState) -> None:
+        monitor.see(how.system, state.z, step=how.taken(state), epoch=state.epoch)
+        if on_step is not None:
+            on_step(state)
+
+    return seen
 
 
 class How(NamedTuple):

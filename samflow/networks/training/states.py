@@ -24,6 +24,7 @@ from samflow._random import key_words
 from samflow._schedule import Schedule
 from samflow._types import NumpyArray
 from samflow.losses.evaluation import few_outputs, same_outputs
+from samflow.networks.monitoring import Monitor
 from samflow.records import write_whole
 from samflow.systems import AdaptiveMap, Map
 
@@ -42,6 +43,7 @@ _DAMAGED = (
     zipfile.BadZipFile,
 )
 """What NumPy and its readers raise on bytes that are no whole file of theirs."""
+_MONITOR = "monitor."
 _COMPARED_ROWS = 4096
 """Names of an array of data that enter its fingerprint."""
 _COMPARED_STEPS = [*range(256), *(n * 2**k for k in range(6, 28) for n in (4, 5, 6, 7))]
@@ -283,6 +285,7 @@ def load_state(
     batch_size: int | None = None,
     drop_last: bool = False,
     attack: Any = None,
+    monitor: Monitor | None = None,
 ) -> TrainState:
     """Return the state in a file that `save_state` or `train` wrote, to go on from it.
 
@@ -295,7 +298,22 @@ def load_state(
 
     """
     settings = step_settings(system, batch_size, drop_last, attack)
-    return Store(Path(path), settings, 1, system).read(more=True)[0]
+    state, beside = Store(Path(path), settings, 1, system).read(more=True)
+    if monitor is not None:
+        start = len(_MONITOR)
+        found = {name[start:]: each for name, each in beside.items() if name.startswith(_MONITOR)}
+        if not found:
+            raise _checks.ArgumentError(
+                f"Argument `monitor` needs rows that were saved with the state, but {str(path)!r} "
+                "has none. Load the state without a monitor, and train with a new one."
+            )
+        monitor.restore(found)
+    return state
+
+
+def saved_monitor(monitor: Monitor) -> dict[str, NumpyArray]:
+    """Return the arrays of a monitor as they are saved beside a state."""
+    return {f"{_MONITOR}{name}": array for name, array in monitor.arrays().items()}
 
 
 def step_settings(
