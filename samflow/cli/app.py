@@ -12,6 +12,7 @@ from samflow.cli import (
     chart,
     checkpoint,
     escape,
+    explore,
     losses,
     portrait,
     rules,
@@ -38,6 +39,7 @@ app.command("bifurcation")(bifurcation.command)
 app.command("chart")(chart.command)
 app.command("sweep")(sweep.command)
 app.command("checkpoint")(checkpoint.command)
+app.command("explore")(explore.command)
 app.command("losses")(losses.command)
 app.command("rules")(rules.command)
 

@@ -11,7 +11,7 @@ from samflow import _checks
 from samflow.attractors import AttractorChart, Chart
 from samflow.plots import style
 
-_KINDS = {
+KINDS = {
     "attracting": "#A6CEE3",
     "saddle": "#FDD0A2",
     "repelling": "#F4B6C2",
@@ -106,9 +106,9 @@ def _draw_words(ax: Axes, found: Chart | AttractorChart, chosen: dict[str, str])
 def word_colours(words: np.ndarray) -> dict[str, str]:
     """Return the colour of each word of a chart, in the order of a legend."""
     present = sorted(set(words.ravel().tolist()), key=_order)
-    others = [word for word in present if word not in _KINDS]
+    others = [word for word in present if word not in KINDS]
     return {
-        word: _KINDS[word] if word in _KINDS else _OTHERS[others.index(word) % len(_OTHERS)]
+        word: KINDS[word] if word in KINDS else _OTHERS[others.index(word) % len(_OTHERS)]
         for word in present
     }
 
@@ -127,4 +127,4 @@ def shortened(word: str) -> str:
 
 def _order(word: str) -> tuple[int, int, str]:
     number = word.rpartition(" ")[2]
-    return (word not in _KINDS, int(number) if number.isdigit() else 0, word)
+    return (word not in KINDS, int(number) if number.isdigit() else 0, word)
