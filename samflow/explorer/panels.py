@@ -147,7 +147,7 @@ class ChartPanel:
 
     def __init__(self) -> None:
         self.plot = _figure(*CHART, Range1d(0, 1), Range1d(0, 1), "chart")
-        self._image = _image(self.plot, "chart")
+        self._image = _image(self.plot, "cells")
         self._curves = _source("boundaries", "xs", "ys", "colour", "dash")
         look: Any = {"line_color": "colour", "line_dash": "dash", "line_width": 1.6}
         self.plot.multi_line("xs", "ys", source=self._curves, **look)

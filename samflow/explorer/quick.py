@@ -142,10 +142,10 @@ def _arrows(field: Field) -> Arrows:
 
 
 def _moving(path: np.ndarray) -> np.ndarray:
-    """Return a path without its end, where all points are one and the same, or NaN."""
-    same = (path == path[-1]).all(axis=1) | np.isnan(path).any(axis=1)
-    still = int(np.argmin(same[::-1])) if not same.all() else len(path) - 1
-    return path[: max(len(path) - still + 1, 1)]
+    """Return a path up to where it ended, and of points at its end that are one the first."""
+    path = path[np.isfinite(path).all(axis=1)]
+    moves = (path != path[-1]).any(axis=1)
+    return path[: int(np.flatnonzero(moves)[-1]) + 2 if moves.any() else 1]
 
 
 def _said(status: int, steps: int, w: list[float], zero: float) -> str:

@@ -3,9 +3,9 @@
 import asyncio
 import logging
 import secrets
+import socket
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import parse_qsl, urlencode
 
 from bokeh.application import Application
 from bokeh.application.handlers.function import FunctionHandler
@@ -13,13 +13,12 @@ from bokeh.document import Document
 from bokeh.server.server import BaseServer
 from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
-from tornado.netutil import bind_sockets
 
 from samflow._checks import ArgumentError, count
 from samflow.explorer import code, slow
 from samflow.explorer.door import Door, FileHandler, state_of
 from samflow.explorer.session import Session, Workers, compiling
-from samflow.explorer.state import State
+from samflow.explorer.state import State, from_query
 from samflow.explorer.view import TEMPLATE
 from samflow.explorer.workers import Worker
 
@@ -50,14 +49,8 @@ class Explorer:
         logging.getLogger("tornado.access").setLevel(logging.CRITICAL)  # it would log the token
         self.state, self.token = state, secrets.token_urlsafe(32)
         self.workers = Workers(Worker(), Worker(), Worker())
-        try:
-            (socket,) = bind_sockets(port, ADDRESS)
-        except OSError as error:
-            raise ArgumentError(
-                f"Argument `port` must be free, but {port} is not ({error.strerror}). Leave it out "
-                "to get one that is."
-            ) from error
-        self.port = socket.getsockname()[1]
+        listening = _listening(port)
+        self.port = listening.getsockname()[1]
         self.url = f"http://{ADDRESS}:{self.port}/?token={self.token}"
         self._door = Door(
             {"/": Application(FunctionHandler(self._open))},
@@ -78,12 +71,15 @@ class Explorer:
         )
         self._door.open_for(self.port)
         http = HTTPServer(self._door)
-        http.add_sockets([socket])
+        http.add_sockets([listening])
         self._server = BaseServer(IOLoop.current(), self._door, http)
         self._server.start()
-        compiling(state)  # so that the page need not wait
-        self.workers.proofs.submit(slow.fixed_points, state, limit=_LIMIT)
-        self.workers.regions.submit(slow.landscape, state, limit=_LIMIT)
+
+    def prepare(self) -> None:
+        """Begin to compile what the first page needs, and start the processes that compute."""
+        compiling(self.state)
+        self.workers.proofs.submit(slow.fixed_points, self.state, limit=_LIMIT)
+        self.workers.regions.submit(slow.landscape, self.state, limit=_LIMIT)
 
     def link(self, state: State) -> str:
         """Return the link that opens a page with a state."""
@@ -124,6 +120,7 @@ def serve(state: State, *, port: int = 0, opened: Callable[[str], None]) -> None
     async def run() -> None:
         explorer = Explorer(state, port=port)
         try:
+            explorer.prepare()
             opened(explorer.url)
             await asyncio.Event().wait()
         finally:
@@ -140,10 +137,25 @@ def state_of_link(link: str) -> State:
 
     """
     query = link.partition("?")[2] if "?" in link else link
-    kept = [(name, value) for name, value in parse_qsl(query, True) if name != "token"]
-    from samflow.explorer.state import from_query
+    parts = [part for part in query.split("&") if part and not part.startswith("token=")]
+    return from_query("&".join(parts))
 
-    return from_query(urlencode(kept))
+
+def _listening(port: int) -> socket.socket:
+    """Return a socket that listens on this machine alone."""
+    made = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind((ADDRESS, port))
+        made.listen(128)
+    except OSError as error:
+        made.close()
+        raise ArgumentError(
+            f"Argument `port` must be free, but {port} cannot be had ({error.strerror}). Leave it "
+            "out to get one that is."
+        ) from error
+    made.setblocking(False)
+    return made
 
 
 def _file(make: Any, kind: str, ending: str) -> dict[str, Any]:

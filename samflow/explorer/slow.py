@@ -5,7 +5,8 @@ its own and be stopped (`workers`).
 """
 
 import dataclasses
-import io
+import tempfile
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,7 +22,7 @@ from samflow.attractors.charts.curves import boundaries
 from samflow.attractors.charts.plane import make_plane
 from samflow.equilibria import find_fixed_points
 from samflow.explorer.state import State
-from samflow.plots import _basins, _chart, _portrait, style
+from samflow.plots import _basins, _chart, _portrait, files, style
 from samflow.plots.colours import COLOURS
 from samflow.plots.contents import RESOLUTION, RESOLVED, separatrices
 from samflow.plots.marks import continuum_lines, eigen_arms
@@ -284,14 +285,13 @@ def chart(state: State) -> ChartPicture:
     )
 
 
-def picture(state: State, ending: str = "pdf") -> bytes:
-    """Return the portrait as a file, as the code of `code.source` makes it."""
+def picture(state: State) -> bytes:
+    """Return the portrait as a PDF, to the byte that which the code of `code.source` writes."""
     figure = _portrait.portrait(state.system(), state.box, **portrait_arguments(state))
-    with style.styled():
-        file = io.BytesIO()
-        metadata: Any = {"CreationDate": None} if ending == "pdf" else {}
-        figure.savefig(file, format=ending, metadata=metadata)
-    return file.getvalue()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "portrait.pdf"
+        files.save(figure, path)
+        return path.read_bytes()
 
 
 def portrait_arguments(state: State) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from samflow.plots.marks import LABELS
 
 _SHOWN = 40
 """Fixed points that are listed."""
+_LONGEST = 110
+"""Characters of what is said of one; the rest is seen where the pointer rests."""
 STYLE = """
 :host { font: 13px/1.45 system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; color: #1d2329; }
 .title { font-weight: 650; margin: 0 0 2px; }
@@ -27,7 +29,7 @@ svg { vertical-align: middle; }
 .legend span { white-space: nowrap; }
 .swatch { display: inline-block; width: 12px; height: 12px; border: 1px solid #8a8f94;
   vertical-align: -2px; margin-right: 5px; }
-.scroll { max-height: 300px; overflow-y: auto; }
+.scroll { max-height: 340px; overflow-y: auto; }
 .proved { color: #00664a; white-space: nowrap; }
 .open { color: #9a5b00; white-space: nowrap; }
 a { color: #0072b2; margin-right: 14px; }
@@ -61,10 +63,12 @@ def fixed_points(found: Points | None, *, stale: bool, failure: str = "") -> str
         sign = '<span class="proved">✓ proved</span>' if proved else '<span class="open">?</span>'
         where = f"({_short(w[0])}, {_short(w[1])})"
         beyond = "" if critical else ", hallucinated"
-        said = escape(found.said[i].removeprefix(str(kind)).removeprefix(", "))
+        said = found.said[i].removeprefix(str(kind)).lstrip(",: ")
+        brief = said if len(said) <= _LONGEST else f"{said[:_LONGEST]} …"
         rows.append(
             f"<tr><td>{glyphs.icon(kind, critical=critical, pale=stale)}</td>"
-            f'<td class="number">{where}</td><td title="{said}">{kind}{beyond}</td>'
+            f'<td class="number">{where}</td><td>{kind}{beyond}<br>'
+            f'<small class="soft" title="{escape(said)}">{escape(brief)}</small></td>'
             f"<td>{sign}</td></tr>"
         )
     more = "".join(

@@ -180,6 +180,6 @@ _WIDGET = """
 _LINK = """
 const token = new URLSearchParams(window.location.search).get("token")
 const query = (token == null ? "" : "token=" + encodeURIComponent(token) + "&")
-window.history.replaceState(null, "", window.location.pathname + "?" + query + link.data.query[0])
+window.history.replaceState(null, "", window.location.pathname + "?" + query + link.get_column("query")[0])
 """
 _COPY = "navigator.clipboard.writeText(window.location.href)"
