@@ -228,6 +228,7 @@ def _figure(width: int, height: int, x: Range1d, y: Range1d, name: str) -> Any:
         background_fill_color="white",
         border_fill_color=None,
         outline_line_color="#8A8F94",
+        stylesheets=[":host(:focus) { outline: none; }"],
     )
     plot.grid.visible = False
     plot.axis.axis_label_text_font_style = "italic"

@@ -187,27 +187,28 @@ class Session:
 
     def _take(self, event: Any) -> None:
         """Take hold of a start, or of the whole view."""
-        unit = np.ptp(np.array(self.state.box), axis=1) / SIDE
-        where = np.array([event.x, event.y])
+        self._grip = None, (event.sx, event.sy), self.state.box
         starts = np.array(self.state.starts).reshape(-1, 2)
-        away = np.linalg.norm((starts - where) / unit, axis=1)
-        held = int(away.argmin()) if len(away) and away.min() <= _NEAR else None
-        self._grip = held, where
+        away = np.linalg.norm((starts - (event.x, event.y)) / self._pixel, axis=1)
+        if len(away) and away.min() <= _NEAR:
+            self._grip = int(away.argmin()), (event.sx, event.sy), self.state.box
 
     def _drag(self, event: Any) -> None:
         if self._grip is None:
             return
-        held, where = self._grip
-        if held is None:
-            moved = where - np.array([event.x, event.y])
-            box = tuple(
-                (low + d, high + d) for (low, high), d in zip(self.state.box, moved, strict=True)
-            )
-            self.change(box=box)
+        held, (sx, sy), ((left, right), (bottom, top)) = self._grip
+        if held is None:  # on the screen, since the view moves under the pointer; y points down
+            across, up = (sx - event.sx, event.sy - sy) * self._pixel
+            self.change(box=((left + across, right + across), (bottom + up, top + up)))
         elif held < len(self.state.starts):
             starts = [*self.state.starts]
             starts[held] = (event.x, event.y)
             self.change(starts=tuple(starts))
+
+    @property
+    def _pixel(self) -> np.ndarray:
+        """How wide and how high a pixel of the portrait is."""
+        return np.ptp(np.array(self.state.box), axis=1) / SIDE
 
     def _release(self, event: Any) -> None:
         self._grip = None

@@ -37,7 +37,7 @@ a { color: #0072b2; margin-right: 14px; }
 _PROVED = "✓: that it exists, alone in its neighbourhood, is proved by ball arithmetic or algebra."
 _HALLUCINATED = "Hallucinated: the rule stands still there, but the loss has a gradient."
 COMPILING = '<div class="title">Compiling for this loss and rule: some seconds …</div>'
-PROVING = "not yet proved for these values"
+PROVING = "not yet proved for these values …"
 
 
 def title(state: State) -> str:
@@ -52,7 +52,8 @@ def fixed_points(found: Points | None, *, stale: bool, failure: str = "") -> str
     if found is None:
         return '<div class="title">Fixed points</div><span class="open">… proving</span>'
     head = escape(found.headline.split("\n")[0])
-    note = f' <span class="open">({PROVING})</span>' if stale else ""
+    if stale:
+        head = f'Fixed points: <span class="open">{PROVING}</span>'
     rows = []
     for i, (w, kind) in enumerate(zip(found.w.tolist(), found.kinds, strict=True)):
         if i == _SHOWN:
@@ -63,7 +64,7 @@ def fixed_points(found: Points | None, *, stale: bool, failure: str = "") -> str
         sign = '<span class="proved">✓ proved</span>' if proved else '<span class="open">?</span>'
         where = f"({_short(w[0])}, {_short(w[1])})"
         beyond = "" if critical else ", hallucinated"
-        said = found.said[i].removeprefix(str(kind)).lstrip(",: ")
+        said = found.said[i].removeprefix(str(kind)).lstrip(",: ").split(", margin")[0]
         brief = said if len(said) <= _LONGEST else f"{said[:_LONGEST]} …"
         rows.append(
             f"<tr><td>{glyphs.icon(kind, critical=critical, pale=stale)}</td>"
@@ -78,7 +79,7 @@ def fixed_points(found: Points | None, *, stale: bool, failure: str = "") -> str
     notes = [_PROVED] if found.proved.any() else []
     notes += [] if found.critical.all() else [_HALLUCINATED]
     foot = f'<div class="soft">{" ".join(notes)}</div>'
-    return f'<div class="title">{head}{note}</div>{more}{body}{foot}'
+    return f'<div class="title">{head}</div>{more}{body}{foot}'
 
 
 def legend(state: State, points: Points | None, regions: Regions | None, left_out: int) -> str:

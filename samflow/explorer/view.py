@@ -179,7 +179,8 @@ _WIDGET = """
 """
 _LINK = """
 const token = new URLSearchParams(window.location.search).get("token")
-const query = (token == null ? "" : "token=" + encodeURIComponent(token) + "&")
-window.history.replaceState(null, "", window.location.pathname + "?" + query + link.get_column("query")[0])
+const own = token == null ? "" : "token=" + encodeURIComponent(token) + "&"
+const query = own + link.get_column("query")[0]
+window.history.replaceState(null, "", window.location.pathname + "?" + query)
 """
 _COPY = "navigator.clipboard.writeText(window.location.href)"

@@ -104,7 +104,8 @@ class Page:
 
 _DATA = """name => {
   const data = Bokeh.documents[0].get_model_by_name(name).data
-  const plain = v => v != null && typeof v == "object" && v.length != null ? Array.from(v, plain) : v
+  const listed = v => v != null && typeof v == "object" && v.length != null
+  const plain = v => listed(v) ? Array.from(v, plain) : v
   const entries = data instanceof Map ? [...data.entries()] : Object.entries(data)
   return Object.fromEntries(entries.map(([key, column]) => [key, plain(column)]))
 }"""
