@@ -13,6 +13,7 @@ from samflow.cli import (
     chart,
     checkpoint,
     escape,
+    explore,
     landscape,
     losses,
     portrait,
@@ -46,6 +47,8 @@ app.command("sweep")(sweep.command)
 app.command("train")(train.command)
 app.command("checkpoint")(checkpoint.command)
 app.command("landscape")(landscape.command)
+
+app.command("explore")(explore.command)
 app.command("losses")(losses.command)
 app.command("rules")(rules.command)
 

@@ -12,6 +12,7 @@ from samflow.cli.output import (
     PICTURES_AND_RECORDS,
     checked_paths,
     deliver_all,
+    form_of,
     progress,
     say,
     table_of,
@@ -71,10 +72,14 @@ def command(
     eigenvalues: Pairs = 1,
     seed: Seed = 0,
     state: State = None,
+    journal: options.Journal = None,
     json: options.AsJson = False,
+    form: options.Form = None,
     output: options.OutputsIfAny = None,
 ) -> int:
     """Train, and look at sharpness, the edge of stability and alignment every k steps."""
+    printed = form_of(json, form)
+    target = options.checked_journal(journal)
     paths = checked_paths(output or [], PICTURES_AND_RECORDS)
     options.check_hyperparameters(rho=rho, lr=lr, momentum=momentum)
     options.check_seed(seed)
@@ -116,7 +121,7 @@ def command(
         raise
     found = monitor.record
     draw = lambda: plots.training(found)  # noqa: E731
-    deliver_all(render(found), found, draw, as_json=json, paths=paths)
+    deliver_all(render(found), found, draw, form=printed, paths=paths, journal=target)
     if ended.failed_at is not None:
         say(f"The training ended early, at epoch {ended.failed_at[0]}: {ended.status.message}")
         return 1
