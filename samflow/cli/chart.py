@@ -42,7 +42,7 @@ def command(
     dim: options.Dim = None,
     json: options.AsJson = False,
 ) -> int:
-    """Draw what critical points are for a rule, over a plane of rho and lr, or of two others.
+    """Print or draw what critical points are for a rule, over a plane of two hyperparameters.
 
     Two of --rho, --lr, --momentum and --set are ranges.
     """
@@ -50,8 +50,6 @@ def command(
     import samflow as sf
     from samflow import _checks
 
-    if not paths and store is None:
-        raise _checks.ArgumentError("Argument `-o` must be given, such as chart.png, or `--store`.")
     made = options.make_loss(loss, dim=dim, eigenvalues=eigenvalues)
     number = _checks.count("--resolution", resolution, minimum=2)
     numbers, ranges = options.make_numbers(
