@@ -50,7 +50,7 @@ def command(
     json: options.AsJson = False,
     form: options.Form = None,
 ) -> int:
-    """Draw what critical points are for a rule, over a plane of rho and lr, or of two others.
+    """Print or draw what critical points are for a rule, over a plane of two hyperparameters.
 
     Two of --rho, --lr, --momentum and --set are ranges.
     """
@@ -60,8 +60,6 @@ def command(
     import samflow as sf
     from samflow import _checks
 
-    if not paths and store is None:
-        raise _checks.ArgumentError("Argument `-o` must be given, such as chart.png, or `--store`.")
     made = options.make_loss(loss, dim=dim, eigenvalues=eigenvalues)
     number = _checks.count("--resolution", resolution, minimum=2)
     numbers, ranges = options.make_numbers(

@@ -107,7 +107,6 @@ _FILES: Any = typer.Option(
     help=f"File for the picture: {PICTURES}; or for the result: .json, .txt, a table in .csv or "
     ".tex (LaTeX with booktabs), or all arrays in .nc (netCDF). Repeat the option for several.",
 )
-Outputs = Annotated[list[str], _FILES]
 OutputsIfAny = Annotated[list[str] | None, _FILES]
 
 Journal = Annotated[
