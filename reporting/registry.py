@@ -117,6 +117,11 @@ def studies_of(figure: ModuleType) -> tuple[str, ...]:
     return figure.STUDIES
 
 
+def home(figure: ModuleType) -> str:
+    """Return the study beside which a figure stands in the report."""
+    return getattr(figure, "BESIDE", None) or figure.STUDIES[0]
+
+
 def sized(module: ModuleType, size: Size) -> tuple[Size, ...]:
     """Return the last arguments of `measure` or `draw` of a module: the size, or nothing."""
     return (size,) if hasattr(module, "SMALL_SIZE") else ()
