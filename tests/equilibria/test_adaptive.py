@@ -17,7 +17,10 @@ def adaptive(rule=None, base=ADAM, lr=0.01, **more):
     return sf.AdaptiveMap(LOSS, rule or sf.GD(), lr=lr, base=base, **more)
 
 
-@pytest.mark.parametrize("base", [ADAM, sf.RMSprop(eps=0.02, eps_root=1e-4)])
+ROOTED = pytest.param(sf.RMSprop(eps=0.02, eps_root=1e-4), marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("base", [ADAM, ROOTED])
 def test_multipliers_are_those_of_the_map_itself(base):
     """At the origin, a critical point without rounding, by forward mode through the map."""
     system = adaptive(sf.USAM(rho=0.3), base)

@@ -123,7 +123,10 @@ def test_sam_with_adam_is_optax_contrib_sam():
     np.testing.assert_allclose(ours(made), found, rtol=ROUNDING)
 
 
-@pytest.mark.parametrize("base", [sf.AdamW(initial=50.0), sf.Lion()])
+SLOW_ADAMW = pytest.param(sf.AdamW(initial=50.0), marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("base", [SLOW_ADAMW, sf.Lion()])
 def test_contract(base):
     """The interface of every system, with a v in which differences of 1e-5 are small."""
     system = sf.AdaptiveMap(LOSS, sf.GD(), lr=0.03, base=base)
