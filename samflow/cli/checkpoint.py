@@ -292,12 +292,16 @@ def command(
         content = list(map(_rendered, parts))
         result: Any = found
         if hold and stopped is None:
-            sampled = networks.sample_sliding(
-                checkpoint.loss, checkpoint.w, rho=rho, pairs=found.pairs, progress=progress
-            )
-            content += [Text(""), *map(Text, sampled.sentences())]
-            if path is None or path.suffix in TEXT_SUFFIXES:
-                result = to_json({**found.to_dict(), "hold": sampled.to_dict()})
+            try:
+                sampled = networks.sample_sliding(
+                    checkpoint.loss, checkpoint.w, rho=rho, pairs=found.pairs, progress=progress
+                )
+            except KeyboardInterrupt:
+                stopped = networks.Interrupted(found, ("S over directions (--hold)",))
+            else:
+                content += [Text(""), *map(Text, sampled.sentences())]
+                if path is None or path.suffix in TEXT_SUFFIXES:
+                    result = to_json({**found.to_dict(), "hold": sampled.to_dict()})
         deliver(content, result, as_json=json, path=None if picture else path)
     if stopped is not None:
         return _say_stopped(stopped)
