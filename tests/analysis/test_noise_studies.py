@@ -19,7 +19,6 @@ NAMES = (
     "late-attack",
     "batch-momentum",
     "symmetry-saddles",
-    "landscapes",
     "checkpoints",
     "multistep",
     "dpsat",
