@@ -37,13 +37,16 @@ def explained_allocation(loss: Any) -> Iterator[None]:
         raise allocation_error(f"{loss.name}, {loss.dim} weights,", at_once, str(error)) from error
 
 
-def allocation_error(what: str, at_once: int, said: str = "") -> _checks.ArgumentError:
+def allocation_error(
+    what: str, at_once: int, said: str = "", *, whole: bool = False
+) -> _checks.ArgumentError:
     """Return the error for `what` when it does not fit with so many examples at once.
 
     Args:
         what: was computed.
         at_once: examples.
         said: by the library that allocates, which often says how much it asked for.
+        whole: whether the examples cannot be taken apart.
 
     """
     size, plural = max(1, at_once // _FRACTION), "s" if at_once > 1 else ""
@@ -52,6 +55,11 @@ def allocation_error(what: str, at_once: int, said: str = "") -> _checks.Argumen
         if at_once > 1
         else "Even a single example is too much: use a smaller model or a machine with more"
     )
+    if whole:
+        advice = (
+            "It is a loss of whole batches: use smaller ones, which is another loss, or a machine "
+            "with more"
+        )
     asked = _ASKED.search(said)
     much = f" where {_amount(*asked.groups())} more were asked for," if asked else ""
     return _checks.ArgumentError(

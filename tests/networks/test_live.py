@@ -375,6 +375,30 @@ def test_attention_has_second_derivatives_and_says_how():
     exact(held(checkpoint), h.reshape(3, 3).numpy())
 
 
+class Fused(torch.autograd.Function):
+    """As the kernels of packages: a gradient, and no more."""
+
+    @staticmethod
+    def forward(ctx, f):
+        ctx.save_for_backward(f)
+        return f**2
+
+    @staticmethod
+    def backward(ctx, g):
+        slope = 2 * ctx.saved_tensors[0].detach()
+        if g.requires_grad:
+            raise RuntimeError("derivative for aten::_flash_attention_backward is not implemented")
+        return g * slope
+
+
+def test_attention_without_second_derivatives_has_its_cure_named():
+    fused = Replies(Fused.apply).eval()
+    checkpoint = live_checkpoint(fused, loader(), nn.CrossEntropyLoss())
+    assert np.isfinite(checkpoint.loss.gradient(checkpoint.w)).all()
+    with pytest.raises(ArgumentError, match=r"of attention: .*scaled_dot_product_attention"):
+        checkpoint.loss.hvp(checkpoint.w, checkpoint.w)
+
+
 class Casts(nn.Module):
     """Switches autocast on by itself, or casts by hand."""
 
