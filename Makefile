@@ -4,13 +4,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TOOLS := $(VENV)/.installed-tools
+# CONSTRAINTS= installs the newest versions instead.
+CONSTRAINTS ?= --constraint constraints.txt
 # Python compiles a module when it is first imported: most never are. Those that the commands
 # import are compiled once, here, also where PYTHONDONTWRITEBYTECODE says not to.
 COMPILE := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python
-INSTALL := $(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable
+INSTALL := $(BIN)/python -m pip install --quiet --no-compile $(CONSTRAINTS) --editable
 
 .DEFAULT_GOAL := help
-.PHONY: help install verify quick verify-gpu test test-slow lint format types figures bench clean
+.PHONY: help install verify quick verify-gpu test test-slow test-lowest lint format types figures bench clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -46,6 +48,9 @@ test: $(TOOLS)  ## run the quick tier of the tests
 test-slow: $(TOOLS)  ## run the slow tier: whole studies, long statistics, tutorials
 	XLA_FLAGS= $(BIN)/python -m pytest -n 2 --dist worksteal -m slow
 
+test-lowest:  ## run the quick tier with the lowest versions that pyproject.toml allows
+	$(MAKE) test VENV=.venv-lowest CONSTRAINTS='--constraint constraints-lowest.txt'
+
 lint: $(TOOLS)  ## check style and spelling
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -72,4 +77,4 @@ bench: $(STAMP)  ## measure speed against C compiled on this machine, and agains
 	$(BIN)/python benchmarks/startup.py
 
 clean:  ## remove what the targets made
-	rm -rf $(VENV) report
+	rm -rf $(VENV) .venv-lowest report

@@ -60,7 +60,7 @@ def _sides(loss: str, rule: str, points: int, steps: int) -> tuple[Any, ...]:
 
     import samflow as sf
     from samflow.orbits import _gpu
-    from samflow.orbits._iterate import LOOP, MapSettings, run_map
+    from samflow.orbits.map_loop import LOOP, MapSettings, run_map
     from samflow.systems.leaves import Varied
 
     system = sf.Map(sf.losses.ZOO[loss](), sf.rule(rule, rho=ensembles.RHO), lr=ensembles.LR)

@@ -65,6 +65,7 @@ STUDIES = Modules(
         "late-attack",
         "batch-momentum",
         "symmetry-saddles",
+        "landscapes",
         "checkpoints",
         "papers/si-yun",
         "papers/dai-ahn-sra",
@@ -105,6 +106,7 @@ FIGURES = Modules(
         "late-attack",
         "batch-momentum",
         "symmetry-saddles",
+        "landscapes",
     ),
 )
 """Every figure by name, in the order of the report."""

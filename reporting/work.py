@@ -103,6 +103,7 @@ COSTS = {
     "late-attack": 11.0,
     "batch-momentum": 20.0,
     "symmetry-saddles": 14.0,
+    "landscapes": 13.0,
     "checkpoints": 8.0,
     "monge-sam": 2.0,
     "lookahead": 5.0,
@@ -136,6 +137,7 @@ COSTS = {
     "figure late-attack": 1.0,
     "figure batch-momentum": 1.0,
     "figure symmetry-saddles": 1.0,
+    "figure landscapes": 1.0,
 }
 """About how many seconds each takes in the small size, for the order and for the time left."""
 

@@ -7,7 +7,7 @@ docs/index.md for the tour and docs/theory for the mathematics.
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOME = {
     "loss": "losses",
@@ -15,12 +15,17 @@ _HOME = {
     "SAM": "rules",
     "USAM": "rules",
     "rule": "rules",
+    "Adam": "systems",
+    "AdamW": "systems",
+    "AdaptiveMap": "systems",
     "Diffusion": "systems",
     "Flow": "systems",
     "FunctionDiffusion": "systems",
     "FunctionFlow": "systems",
     "FunctionMap": "systems",
+    "Lion": "systems",
     "Map": "systems",
+    "RMSprop": "systems",
     "StochasticMap": "systems",
     "central_flow": "orbits",
     "integrate": "orbits",
@@ -53,6 +58,7 @@ _HOME = {
     "late_switch": "switching",
     "sweep_switch": "switching",
     "two_phase": "switching",
+    "landscape": "landscapes",
     "load_dataset": "records",
     "portrait": "plots",
     "portraits": "plots",
@@ -63,12 +69,13 @@ _HOME = {
 """Which subpackage holds a public name; it is imported when the name is first used."""
 
 _SUBPACKAGES = ("equilibria", "losses", "networks", "orbits", "plots", "proofs", "rules", "systems")
-_SUBPACKAGES += ("attractors", "noise", "records", "spectra", "switching", "theory")
+_SUBPACKAGES += ("attractors", "landscapes", "noise", "records", "spectra", "switching", "theory")
 
 if TYPE_CHECKING:
     from samflow import (
         attractors,
         equilibria,
+        landscapes,
         losses,
         networks,
         noise,
@@ -101,6 +108,7 @@ if TYPE_CHECKING:
         find_fixed_points,
         survey,
     )
+    from samflow.landscapes import landscape
     from samflow.losses import loss
     from samflow.noise import escape_time, mean_square_rate, typical_rate
     from samflow.orbits import (
@@ -123,12 +131,17 @@ if TYPE_CHECKING:
     from samflow.rules import GD, SAM, USAM, rule
     from samflow.switching import late_switch, sweep_switch, two_phase
     from samflow.systems import (
+        Adam,
+        AdamW,
+        AdaptiveMap,
         Diffusion,
         Flow,
         FunctionDiffusion,
         FunctionFlow,
         FunctionMap,
+        Lion,
         Map,
+        RMSprop,
         StochasticMap,
     )
 
@@ -136,13 +149,18 @@ __all__ = [
     "GD",
     "SAM",
     "USAM",
+    "Adam",
+    "AdamW",
+    "AdaptiveMap",
     "Diffusion",
     "Flow",
     "FunctionDiffusion",
     "FunctionFlow",
     "FunctionMap",
     "Kind",
+    "Lion",
     "Map",
+    "RMSprop",
     "Section",
     "Status",
     "StochasticMap",
@@ -164,6 +182,8 @@ __all__ = [
     "find_fixed_points",
     "integrate",
     "iterate",
+    "landscape",
+    "landscapes",
     "late_switch",
     "load_dataset",
     "loss",

@@ -3,7 +3,7 @@
 import importlib
 from typing import Any
 
-_EXTRAS = {"torch": "torch", "zarr": "scale"}
+_EXTRAS = {"torch": "torch", "zarr": "scale", "bokeh": "explorer"}
 """The extra that brings a package, where it is not `networks`."""
 
 

@@ -11,6 +11,7 @@ What is computed is the same in any case, to rounding: XLA contracts a·b + c wh
 """
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -18,6 +19,7 @@ import equinox as eqx
 import jax
 import jax.extend
 import jax.numpy as jnp
+import numpy as np
 from jax.experimental.xla_metadata import set_xla_metadata
 
 from samflow import _checks
@@ -38,8 +40,8 @@ _ELEMENTWISE = """
     log log1p logistic lt max min mul ne neg nextafter not or pow rem round rsqrt select_n
     shift_left shift_right_arithmetic shift_right_logical sign sin sinh sqrt square stop_gradient
     sub tan tanh xor
-    bitcast_convert_type broadcast_in_dim concatenate expand_dims iota reshape reshard slice split
-    squeeze stack transpose
+    bitcast_convert_type broadcast_in_dim concatenate dynamic_slice dynamic_update_slice expand_dims
+    iota reshape reshard slice split squeeze stack transpose
     reduce_and reduce_max reduce_min reduce_or reduce_sum
     complex real imag
     closed_call cond custom_jvp_call custom_vjp_call jit pjit scan while
@@ -92,6 +94,12 @@ def stored(values: T) -> T:
     return apart(_identity)(values)
 
 
+def operations(function: Callable[..., Any], *args: Any) -> float:
+    """Return the number of operations of `function`, infinity where a library may be called."""
+    jaxpr = jax.make_jaxpr(function)(*args).jaxpr
+    return _count(jaxpr) if _can_be_one(jaxpr) else math.inf
+
+
 def tuned(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return `function` compiled by `eqx.filter_jit`, with options for loops over blocks.
 
@@ -112,6 +120,15 @@ def tuned(function: Callable[..., Any]) -> Callable[..., Any]:
 
     call.alone = alone  # pyright: ignore[reportAttributeAccessIssue]
     return call
+
+
+def numbers(settings: T) -> T:
+    """Return settings of which each is an array: Python's numbers would be constants of a program.
+
+    They are NumPy's arrays, which cost nothing to make.
+    """
+    array = lambda value: value if isinstance(value, jax.Array) else np.asarray(value)  # noqa: E731
+    return jax.tree.map(array, settings)
 
 
 def on_cpu() -> bool:
@@ -152,3 +169,9 @@ def _can_be_one(jaxpr: Any) -> bool:
         and all(map(_can_be_one, jax.extend.core.jaxprs_in_params(equation.params)))
         for equation in jaxpr.eqns
     )
+
+
+def _count(jaxpr: Any) -> int:
+    """Return the number of operations in a program, those of a loop once."""
+    inner = (list(jax.extend.core.jaxprs_in_params(e.params)) for e in jaxpr.eqns)
+    return sum(sum(map(_count, programs)) if programs else 1 for programs in inner)

@@ -37,6 +37,7 @@ class Status(enum.IntEnum):
     no_return = 24
     unbalanced = 25
     too_few_pairs = 26
+    shrunk_to_rest = 27
 
     def __str__(self) -> str:
         """Return the label, not the integer."""
@@ -79,6 +80,7 @@ _MESSAGES = {
     Status.reached_bound: "The branch was followed to the bound of its parameter.",
     Status.closed: "The branch came back to its first point.",
     Status.shrunk: "The cycle shrank to one of a shorter period.",
+    Status.shrunk_to_rest: "The cycle shrank to a rest of the flow.",
     Status.border: "A point of the cycle met a point where the system is not smooth.",
     Status.unbounded: "The branch went further from 0 than 10,000 of its own lengths.",
     Status.no_gradient: "The gradient is 0 up to rounding: it has no direction.",

@@ -12,8 +12,8 @@ import samflow as sf
 from samflow import _kernel as kernel
 from samflow._components import Components
 from samflow.attractors import _map_growth
-from samflow.orbits._iterate import MapSettings, run_map
 from samflow.orbits.barrier import step_with_barrier
+from samflow.orbits.map_loop import MapSettings, run_map
 from samflow.systems.leaves import Varied
 
 POINTS = Components(jnp.linspace(2.8, 3.2, 128), jnp.linspace(0.4, 0.6, 128))
@@ -109,7 +109,7 @@ import jax, jax.numpy as jnp, numpy as np
 jax.config.update("jax_enable_x64", True)
 import samflow as sf
 from samflow.orbits.blocks import devices_for
-from samflow.orbits._iterate import MapSettings, run_map
+from samflow.orbits.map_loop import MapSettings, run_map
 from samflow.systems.leaves import Varied
 
 system = sf.Map(sf.losses.quartic(), sf.USAM(rho=0.05), lr=0.1)

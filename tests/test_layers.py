@@ -26,10 +26,13 @@ LAYERS = [
     {"equilibria"},
     {"attractors"},
     {"noise"},
+    {"landscapes"},
     {"networks"},
     {"switching"},
     {"plots"},
+    {"explorer"},
     {"cli"},
+    {"__main__"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 
@@ -134,7 +137,7 @@ def test_a_circle_is_seen():
 
 def test_import_is_light():
     """`import samflow` loads no plotting, no symbolic algebra and no solver."""
-    heavy = ("matplotlib", "sympy", "diffrax", "xarray", "scipy", "typer", "torch")
+    heavy = ("matplotlib", "sympy", "diffrax", "xarray", "scipy", "typer", "torch", "bokeh")
     code = f"import sys, samflow; print([m for m in {heavy} if m in sys.modules])"
     code += "; import samflow.losses.pytorch, samflow.networks; print('torch' in sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

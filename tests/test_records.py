@@ -20,6 +20,8 @@ import samflow
 from samflow import Kind, Status
 from samflow._checks import ArgumentError
 from samflow.records import AbstractRecord, Names, Provenance, axes, load_dataset
+from samflow.records.citations import FORMULAS
+from samflow.records.html import MOST_ROWS, as_html
 from samflow.records.latex import booktabs, escaped
 from samflow.records.tables import MOST_COLUMNS, table
 from samflow.records.variables import fields_of
@@ -353,3 +355,19 @@ def test_a_survey_has_a_row_for_each_rule_at_each_point():
     # USAM attracts at the saddle from rho = 1/|λ₋| = 1 on; GD has no rho.
     assert saddle["rho_window_low_value"].tolist() == [pytest.approx(np.nan, nan_ok=True), 1.0]
     assert saddle["rho_window_low_event"].tolist() == ["", "plus_one"]
+
+
+@pytest.mark.parametrize("cls", RECORDS)
+def test_record_cites_formulas_that_exist(cls):
+    assert set(cls.basis) <= FORMULAS.keys()
+
+
+def test_notebook_shows_text_and_table_and_takes_nothing_for_html():
+    table = pandas.DataFrame({"name": ["<b>", "x"], "value": [1.0, np.nan]})
+    shown = as_html("a < b", table)
+    assert "<pre>a &lt; b</pre>" in shown
+    assert "&lt;b&gt;" in shown
+    assert "<b>" not in shown
+    assert "2 rows<" in shown
+    long = as_html("", pandas.DataFrame({"value": range(MOST_ROWS + 1)}))
+    assert f"{MOST_ROWS + 1} rows, the first {MOST_ROWS} shown" in long

@@ -1,4 +1,4 @@
-"""Growth of tangent vectors along the orbits of a map, in blocks, as `samflow.orbits._iterate`.
+"""Growth of tangent vectors along the orbits of a map, in blocks, as `samflow.orbits.map_loop`.
 
 The fast loop makes a group of steps of the map and of the frame between two rescalings, and checks
 the orbits once per chunk. A chunk is computed again with a rescaling at every step when a length

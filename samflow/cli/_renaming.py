@@ -17,7 +17,7 @@ def with_remedy(error: "MismatchError", context: typer.Context) -> Exception:
     more += [f"--leave-out={name}" for name in error.leave_out]
     if not more:
         return _checks.ArgumentError(f"{error.problem}.")
-    line = shlex.join(["samflow", "checkpoint", *_given(context), *more])
+    line = shlex.join(["samflow", context.info_name or "checkpoint", *_given(context), *more])
     return _checks.ArgumentError(f"{error.problem}. Use: {line}")
 
 
@@ -30,7 +30,7 @@ def _given(context: typer.Context) -> list[str]:
         if source is None or source.name != "COMMANDLINE":
             continue
         if parameter.param_type_name == "argument":
-            words.insert(0, str(value))
+            words[:0] = map(str, value if isinstance(value, (list, tuple)) else [value])
         elif isinstance(value, bool):
             words += [parameter.opts[0]] if value else []
         else:

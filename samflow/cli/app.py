@@ -1,5 +1,6 @@
 """The commands, each with its options; parsing and the errors of it."""
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -12,20 +13,26 @@ from samflow.cli import (
     chart,
     checkpoint,
     escape,
+    explore,
+    landscape,
     losses,
     portrait,
     rules,
     saddle,
     stability,
     sweep,
+    train,
     two_phase,
 )
+
+_COMPLETE = "_SAMFLOW_COMPLETE"
+"""Set by the scripts of `samflow --install-completion`."""
 
 app = typer.Typer(
     name="samflow",
     help="The dynamics of sharpness-aware minimisation (SAM): fixed points, stability, proofs, "
     "phase portraits.",
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
 )
 app.command("saddle")(saddle.command)
@@ -37,7 +44,11 @@ app.command("basins")(basins.command)
 app.command("bifurcation")(bifurcation.command)
 app.command("chart")(chart.command)
 app.command("sweep")(sweep.command)
+app.command("train")(train.command)
 app.command("checkpoint")(checkpoint.command)
+app.command("landscape")(landscape.command)
+
+app.command("explore")(explore.command)
 app.command("losses")(losses.command)
 app.command("rules")(rules.command)
 
@@ -58,6 +69,8 @@ def _start(
 def invoke(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code; whatever goes wrong is raised."""
     command = typer.main.get_command(app)
+    if _COMPLETE in os.environ:  # the shell asks what may come next, and reads stdout
+        command.main(list(arguments), prog_name="samflow")
     # `command.main` has handlers of its own, with boxes around errors; this is what it calls.
     try:
         with command.make_context("samflow", list(arguments), obj=tuple(arguments)) as context:

@@ -13,6 +13,7 @@ from samflow.cli.output import (
     TEXT_SUFFIXES,
     checked_paths,
     deliver_all,
+    form_of,
 )
 
 Flow = Annotated[bool, typer.Option("--flow", help="Follow the rule's flow instead of its map.")]
@@ -62,9 +63,13 @@ def command(
     chunk_cells: chunks.ChunkCells = None,
     eigenvalues: options.Eigenvalues = None,
     dim: options.Dim = None,
+    journal: options.Journal = None,
     json: options.AsJson = False,
+    form: options.Form = None,
 ) -> int:
     """Follow orbits from all over a box; print the attractors and the share of each basin."""
+    printed = form_of(json, form)
+    target = options.checked_journal(journal)
     paths = checked_paths(output or [], PICTURES_AND_RECORDS)
     import samflow as sf
     from samflow import _checks
@@ -99,5 +104,5 @@ def command(
     tables = {path.suffix for path in paths} - {*PICTURE_SUFFIXES, *TEXT_SUFFIXES}
     result = found.load() if store and tables else found
     draw = lambda: sf.plots.basins(found)  # noqa: E731
-    deliver_all(lines, result, draw, as_json=json, paths=paths)
+    deliver_all(lines, result, draw, form=printed, paths=paths, journal=target)
     return 0

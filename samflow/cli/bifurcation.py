@@ -6,7 +6,14 @@ import typer
 from rich.text import Text
 
 from samflow.cli import options
-from samflow.cli.output import PICTURES_AND_RECORDS, checked_paths, deliver_all, progress, say
+from samflow.cli.output import (
+    PICTURES_AND_RECORDS,
+    checked_paths,
+    deliver_all,
+    form_of,
+    progress,
+    say,
+)
 
 Parameter = Annotated[
     str,
@@ -40,7 +47,7 @@ Depth = Annotated[
 
 def command(
     loss: options.Loss,
-    output: options.Outputs,
+    output: options.OutputsIfAny = None,
     parameter: Parameter = "rho",
     between: Range = "0,1",
     rule: options.Rule = "usam",
@@ -53,14 +60,19 @@ def command(
     depth: Depth = 1,
     eigenvalues: options.Eigenvalues = None,
     dim: options.Dim = None,
+    journal: options.Journal = None,
     json: options.AsJson = False,
+    form: options.Form = None,
 ) -> int:
-    """Follow fixed points of a map along a hyperparameter; draw them and print bifurcations."""
-    paths = checked_paths(output, PICTURES_AND_RECORDS)
+    """Follow fixed points of a map along a hyperparameter; print their bifurcations, or draw."""
+    printed = form_of(json, form)
+    target = options.checked_journal(journal)
+    paths = checked_paths(output or (), PICTURES_AND_RECORDS)
     import numpy as np
 
     import samflow as sf
     from samflow import _checks
+    from samflow.attractors.continuation.families import begins
 
     made = options.make_loss(loss, dim=dim, eigenvalues=eigenvalues)
     low, high = options.make_range("--range", between)
@@ -75,6 +87,12 @@ def command(
     rounds = _checks.count("--depth", depth, minimum=0)
     if start is not None:
         points: Any = np.array([options.make_point("--start", start, made)])
+        if not begins(system, points[0], parameter, (low, high)):
+            raise _checks.ArgumentError(
+                f"Argument `--start` must be near a fixed point of the map, but {start} is near "
+                f"none at {parameter} = {value:g}. Leave it out to begin at all fixed points in "
+                "--box."
+            )
     else:
         points = np.asarray(sf.find_fixed_points(system, options.make_box(box, made)).w)
     found = sf.attractors.bifurcation_diagram(
@@ -85,5 +103,5 @@ def command(
         return 1
     lines = [Text(line) for line in str(found).splitlines()]
     draw = lambda: sf.plots.bifurcation(found, observable=column)  # noqa: E731
-    deliver_all(lines, found, draw, as_json=json, paths=paths)
+    deliver_all(lines, found, draw, form=printed, paths=paths, journal=target)
     return 0

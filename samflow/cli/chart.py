@@ -6,7 +6,13 @@ import typer
 from rich.text import Text
 
 from samflow.cli import chunks, options
-from samflow.cli.output import PICTURES_AND_RECORDS, checked_paths, deliver_all, progress
+from samflow.cli.output import (
+    PICTURES_AND_RECORDS,
+    checked_paths,
+    deliver_all,
+    form_of,
+    progress,
+)
 
 Point = Annotated[
     str | None,
@@ -40,18 +46,20 @@ def command(
     chunk_cells: chunks.ChunkCells = None,
     eigenvalues: options.Eigenvalues = None,
     dim: options.Dim = None,
+    journal: options.Journal = None,
     json: options.AsJson = False,
+    form: options.Form = None,
 ) -> int:
-    """Draw what critical points are for a rule, over a plane of rho and lr, or of two others.
+    """Print or draw what critical points are for a rule, over a plane of two hyperparameters.
 
     Two of --rho, --lr, --momentum and --set are ranges.
     """
+    printed = form_of(json, form)
+    target = options.checked_journal(journal)
     paths = checked_paths(output or (), PICTURES_AND_RECORDS)
     import samflow as sf
     from samflow import _checks
 
-    if not paths and store is None:
-        raise _checks.ArgumentError("Argument `-o` must be given, such as chart.png, or `--store`.")
     made = options.make_loss(loss, dim=dim, eigenvalues=eigenvalues)
     number = _checks.count("--resolution", resolution, minimum=2)
     numbers, ranges = options.make_numbers(
@@ -82,5 +90,7 @@ def command(
     found = sf.stability_chart(made, chosen, progress=chunks.Meter("cells"), **about, **given)
     chunks.say_missing(context, store)
     lines = [Text(str(found)), *(Text(line.name) for line in found.boundaries)]
-    deliver_all(lines, found, lambda: sf.plots.chart(found), as_json=json, paths=paths)
+    deliver_all(
+        lines, found, lambda: sf.plots.chart(found), form=printed, paths=paths, journal=target
+    )
     return 0

@@ -1,6 +1,6 @@
 """`samflow checkpoint`: at which step sizes each rule is stable at trained weights."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import RenderableType
@@ -11,8 +11,10 @@ from samflow.cli._renaming import renamings, with_remedy
 from samflow.cli.output import (
     PICTURE_SUFFIXES,
     RECORD_SUFFIXES,
+    TEXT_SUFFIXES,
     checked_path,
     deliver,
+    form_of,
     progress,
     say,
     table_of,
@@ -169,6 +171,14 @@ MaxProducts = Annotated[
         help="Hessian-vector products after which the search for eigenvalues gives up.",
     ),
 ]
+Hold = Annotated[
+    bool,
+    typer.Option(
+        "--hold",
+        help="Also sample over directions whether SAM at --rho would hold orbits here, on the loss "
+        "itself: some thousand gradients.",
+    ),
+]
 ByLayer = Annotated[
     bool,
     typer.Option(
@@ -215,8 +225,10 @@ def command(
     density_probes: Probes = 0,
     trace_products: TraceProducts = 60,
     max_products: MaxProducts = 400,
+    hold: Hold = False,
     by_layer: ByLayer = False,
     json: options.AsJson = False,
+    form: options.Form = None,
     output: Output = None,
 ) -> int:
     """Say for which step sizes GD, SAM and other rules are stable at trained weights.
@@ -226,6 +238,7 @@ def command(
     point: elsewhere they move on by themselves. usam is SAM without normalisation and ascends by
     rho·g; practical-sam ascends by rho·g/(‖g‖ + 1e-12).
     """
+    printed = form_of(json, form)
     path = checked_path(output, (*RECORD_SUFFIXES, *PICTURE_SUFFIXES))
     options.check_hyperparameters(rho=rho, lr=lr, momentum=momentum)
     picture = path is not None and path.suffix in PICTURE_SUFFIXES
@@ -235,6 +248,7 @@ def command(
     from samflow.networks.conventions import checked
     from samflow.networks.diagnosis.records import DEFAULT_RULES
     from samflow.networks.diagnosis.report import report, unfinished
+    from samflow.records import to_json
     from samflow.spectra.density import NUM_STEPS
 
     if convention is not None:
@@ -288,7 +302,15 @@ def command(
     if found is not None:
         parts = report(found) if isinstance(found, networks.Diagnosis) else unfinished(made, found)
         content = list(map(_rendered, parts))
-        deliver(content, found, as_json=json, path=None if picture else path)
+        result: Any = found
+        if hold and stopped is None:
+            sampled = networks.sample_sliding(
+                checkpoint.loss, checkpoint.w, rho=rho, pairs=found.pairs, progress=progress
+            )
+            content += [Text(""), *map(Text, sampled.sentences())]
+            if printed in ("text", "json") and (path is None or path.suffix in TEXT_SUFFIXES):
+                result = to_json({**found.to_dict(), "hold": sampled.to_dict()})
+        deliver(content, result, form=printed, path=None if picture else path)
     if stopped is not None:
         return _say_stopped(stopped)
     assert found is not None

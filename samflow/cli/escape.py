@@ -16,6 +16,7 @@ from samflow.cli.output import (
     Meter,
     checked_path,
     deliver,
+    form_of,
     say,
     table_of,
 )
@@ -143,7 +144,7 @@ def command(
     result: Any = json_module.dumps(_plain(found, made.name, centre), indent=2, ensure_ascii=False)
     if path is not None and path.suffix not in TEXT_SUFFIXES:
         result = sf.noise.compare_escape(found, loss=made.name, point=centre)
-    deliver(render(heading, found), result, as_json=json, path=path)
+    deliver(render(heading, found), result, form=form_of(json), path=path)
     return _verdict(found)
 
 

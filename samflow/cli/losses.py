@@ -9,7 +9,13 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from samflow.cli import options
-from samflow.cli.output import TEXT_SUFFIXES, checked_path, deliver, indented
+from samflow.cli.output import (
+    TEXT_SUFFIXES,
+    checked_path,
+    deliver,
+    form_of,
+    indented,
+)
 
 if TYPE_CHECKING:
     from samflow.losses import ExpressionLoss
@@ -27,7 +33,7 @@ def command(json: options.AsJson = False, output: options.Output = None) -> int:
     content: list[RenderableType] = [part for row in rows for part in _lines(row)]
     content.append(Text("\nAny formula can be a loss too: --loss 'x**2 - y**2'."))
     text = json_format.dumps(rows, indent=2, ensure_ascii=False)
-    deliver(content, text, as_json=json, path=path)
+    deliver(content, text, form=form_of(json), path=path)
     return 0
 
 

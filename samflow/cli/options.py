@@ -75,6 +75,14 @@ Dim = Annotated[
     whole_option("--dim", help="Number of weights, for losses that exist in any dimension."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print only JSON on stdout.")]
+Form = Annotated[
+    str | None,
+    typer.Option(
+        "--format",
+        help="What to print: text, json, csv, latex (a table with booktabs), or bibtex (the papers "
+        "whose formulas the result rests on).",
+    ),
+]
 Output = Annotated[
     str | None,
     typer.Option("--output", "-o", help="File to write to instead of stdout: .json or .txt."),
@@ -99,8 +107,16 @@ _FILES: Any = typer.Option(
     help=f"File for the picture: {PICTURES}; or for the result: .json, .txt, a table in .csv or "
     ".tex (LaTeX with booktabs), or all arrays in .nc (netCDF). Repeat the option for several.",
 )
-Outputs = Annotated[list[str], _FILES]
 OutputsIfAny = Annotated[list[str] | None, _FILES]
+
+Journal = Annotated[
+    str | None,
+    typer.Option(
+        "--journal",
+        help="For the picture: widths and letters of icml, neurips, iclr, jmlr, tmlr, aps, ieee, "
+        "siam, nature, springer, elsevier, pmlr or aistats.",
+    ),
+]
 
 RhoRange = Annotated[
     str, typer.Option("--rho", help="Radius: lowest and highest, such as 0,0.3; or one number.")
@@ -125,6 +141,16 @@ RangeResolution = Annotated[
 
 _HALF_WIDTH = 3.0
 MOST_SEED = 2**63
+
+
+def checked_journal(name: str | None) -> str | None:
+    """Return the name given with --journal if it is known: ask before any work is done."""
+    if name is None:
+        return None
+    from samflow import _checks
+    from samflow.plots import JOURNALS
+
+    return _checks.known("journal", name.strip().lower(), JOURNALS)
 
 
 def make_loss(source: str, *, dim: int | None = None, eigenvalues: str | None = None) -> Any:

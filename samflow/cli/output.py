@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 _WIDTH = 100
 """Of text that goes to a file or a pipe, where there is no terminal to ask."""
 
+FORMS = ("text", "json", "csv", "latex", "bibtex")
+"""Of what is printed; all but text and JSON need a record."""
 TEXT_SUFFIXES = (".json", ".txt")
 RECORD_SUFFIXES = (*TEXT_SUFFIXES, ".csv", ".tex", ".nc")
 """Of a command whose result is one record."""
@@ -92,36 +94,45 @@ def deliver_all(
     result: "AbstractRecord",
     draw: "Callable[[], Figure]",
     *,
-    as_json: bool,
+    form: str,
     paths: Sequence[Path],
+    journal: str | None = None,
 ) -> None:
-    """Write a record and its picture to all paths; print the result where no path is for it."""
+    """Write a record and its picture to all paths; print the result where no path is for it.
+
+    The picture is for a journal of `samflow.plots.JOURNALS`, if one is given.
+    """
     pictures = [path for path in paths if path.suffix in PICTURE_SUFFIXES]
     if pictures:
         from samflow import plots
 
-        figure = draw()
+        with plots.journal(journal):
+            figure = draw()
         for path in pictures:
             with writing(path):
                 plots.save(figure, path)
     others = [path for path in paths if path not in pictures]
     for path in others:
-        deliver(content, result, as_json=False, path=path)
-    if as_json or not others:
-        deliver(content, result, as_json=as_json, path=None)
+        deliver(content, result, form="text", path=path)
+    if form != "text" or not others:
+        deliver(content, result, form=form, path=None)
 
 
 def deliver(
     content: Sequence[RenderableType],
     result: "str | AbstractRecord",
     *,
-    as_json: bool,
+    form: str,
     path: Path | None,
 ) -> None:
-    """Write the result to `path`, in the format of its suffix, or print it.
+    """Write the result to `path`, in the format of its suffix, or print it in one of `FORMS`.
 
     Of a result that is one record `result` is the record, else its JSON text.
     """
+    if not isinstance(result, str) and form not in ("text", "json"):
+        print(_as_record(result, form), end="")
+        if path is None:
+            return
     if not isinstance(result, str) and path is not None and path.suffix not in TEXT_SUFFIXES:
         write = {".csv": result.to_csv, ".tex": result.to_latex, ".nc": result.save}[path.suffix]
         with writing(path):
@@ -135,11 +146,29 @@ def deliver(
         text = json_text + "\n" if path.suffix == ".json" else _text(content, io.StringIO())
         with writing(path):
             write_whole(path, text)
-    elif as_json:
+    elif form == "json":
         print(json_text)
     else:
         # In one piece: rich has an exit of its own for a reader who goes away.
         sys.stdout.write(_text(content, sys.stdout))
+
+
+def form_of(as_json: bool, form: str | None = None) -> str:
+    """Return which of `FORMS` is to be printed; `as_json` is what --json says."""
+    from samflow import _checks
+
+    if form is None:
+        return "json" if as_json else "text"
+    form = _checks.known("format", form.strip().lower(), FORMS)
+    if as_json and form != "json":
+        raise _checks.ArgumentError(f"--json and --format {form} contradict: give one of them.")
+    return form
+
+
+def _as_record(result: "AbstractRecord", form: str) -> str:
+    if form == "bibtex":
+        return result.cite("bibtex")
+    return result.to_csv() if form == "csv" else result.to_latex()
 
 
 @contextlib.contextmanager
@@ -200,6 +229,7 @@ __all__ = [
     "checked_paths",
     "deliver",
     "deliver_all",
+    "form_of",
     "indented",
     "progress",
     "say",

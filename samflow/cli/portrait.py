@@ -14,6 +14,7 @@ from samflow.cli.output import (
     Meter,
     checked_path,
     deliver,
+    form_of,
     writing,
 )
 from samflow.cli.output import progress as tell
@@ -119,6 +120,7 @@ def command(
     layers: Layers = None,
     title: Title = None,
     size: Size = None,
+    journal: options.Journal = None,
     legend: Legend = "below",
     greys: Greys = False,
     parameter: Parameter = "rho",
@@ -131,6 +133,7 @@ def command(
     """Draw phase portraits of a loss with two weights and print the fixed points."""
     path = checked_path(output, (*PICTURE_SUFFIXES, *FILM_SUFFIXES))
     assert path is not None  # --output is required
+    target = options.checked_journal(journal)
     import samflow as sf
     from samflow import _checks
     from samflow.records import to_json
@@ -166,12 +169,14 @@ def command(
         systems = _moving(systems, parameter, between, frames, starts)
     place = options.make_box(box, made)
     if film:
-        _write_film(path, systems, place, frames, title, look | {"basins": basins})
+        with sf.plots.journal(target):
+            _write_film(path, systems, place, frames, title, look | {"basins": basins})
         systems = [systems[0], *systems[1:][-1:]]
         found = [sf.find_fixed_points(system, place) for system in systems]
     else:
         found = [sf.find_fixed_points(system, place) for system in systems]
-        _write_picture(path, systems, place, found, basins, title, look)
+        with sf.plots.journal(target):
+            _write_picture(path, systems, place, found, basins, title, look)
     lines = []
     for system, points in zip(systems, found, strict=True):
         lines += [Text(f"{system.describe()}: {points}" if len(systems) > 1 else str(points))]
@@ -180,7 +185,7 @@ def command(
             for w, stability in zip(points.w.tolist(), points.stability, strict=True)
         ]
     result = found[0].to_json() if len(found) == 1 else to_json([each.to_dict() for each in found])
-    deliver(lines, result, as_json=json, path=None)
+    deliver(lines, result, form=form_of(json), path=None)
     return 0
 
 

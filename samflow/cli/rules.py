@@ -8,7 +8,13 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from samflow.cli import options
-from samflow.cli.output import TEXT_SUFFIXES, checked_path, deliver, indented
+from samflow.cli.output import (
+    TEXT_SUFFIXES,
+    checked_path,
+    deliver,
+    form_of,
+    indented,
+)
 
 
 def command(json: options.AsJson = False, output: options.Output = None) -> int:
@@ -18,7 +24,7 @@ def command(json: options.AsJson = False, output: options.Output = None) -> int:
 
     rows = [_facts(name) for name in RULES]
     text = json_format.dumps(rows, indent=2, ensure_ascii=False)
-    deliver([part for row in rows for part in _lines(row)], text, as_json=json, path=path)
+    deliver([part for row in rows for part in _lines(row)], text, form=form_of(json), path=path)
     return 0
 
 

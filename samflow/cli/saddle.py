@@ -5,7 +5,14 @@ from typing import Annotated
 import typer
 
 from samflow.cli import options
-from samflow.cli.output import RECORD_SUFFIXES, checked_path, deliver, progress, say
+from samflow.cli.output import (
+    RECORD_SUFFIXES,
+    checked_path,
+    deliver,
+    form_of,
+    progress,
+    say,
+)
 from samflow.cli.saddle_text import render
 
 _DEFAULT = ("gd", "usam", "sam")
@@ -48,9 +55,11 @@ def command(
     every: All = False,
     simulate: Simulate = False,
     json: options.AsJson = False,
+    form: options.Form = None,
     output: options.OutputOfRecord = None,
 ) -> int:
     """Find the critical points; print eigenvalues, multipliers, thresholds in rho and lr."""
+    printed = form_of(json, form)
     path = checked_path(output, RECORD_SUFFIXES)
     options.check_hyperparameters(rho=rho, lr=lr, momentum=momentum)
     made = options.make_loss(loss, dim=dim, eigenvalues=eigenvalues)
@@ -73,7 +82,7 @@ def command(
         simulate=simulate,
         progress=progress if simulate else lambda name: None,
     )
-    deliver(render(found), found, as_json=json, path=path)
+    deliver(render(found), found, form=printed, path=path)
     if not found.points and not found.complete:
         say("No critical point was found, nor a proof that there is none.")
         return 1

@@ -11,7 +11,15 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from samflow.cli import options
-from samflow.cli.output import TEXT_SUFFIXES, Meter, checked_path, deliver, say, table_of
+from samflow.cli.output import (
+    TEXT_SUFFIXES,
+    Meter,
+    checked_path,
+    deliver,
+    form_of,
+    say,
+    table_of,
+)
 
 if TYPE_CHECKING:
     from samflow.noise import AlignmentBound, MeanSquareRate, StabilityThreshold, TypicalRate
@@ -98,7 +106,7 @@ def command(
 
     inner = options.make_map(made, rule, rho=rho, lr=lr, momentum=momentum)
     found = _report(StochasticMap(inner, MiniBatch(batch_size, replacement)), seed, steps)
-    deliver(_render(found), _as_json(found), as_json=json, path=path)
+    deliver(_render(found), _as_json(found), form=form_of(json), path=path)
     status = found.mean_square.status
     if status.name != "located":
         say(f"The mean-square rate is unreliable: {status.message}")

@@ -7,7 +7,14 @@ import typer
 from rich.text import Text
 
 from samflow.cli import chunks, options
-from samflow.cli.output import RECORD_SUFFIXES, checked_path, deliver, say, table_of
+from samflow.cli.output import (
+    RECORD_SUFFIXES,
+    checked_path,
+    deliver,
+    form_of,
+    say,
+    table_of,
+)
 
 _COUNTED = 8
 """Different values of a quantity that are printed with their number."""
@@ -47,8 +54,10 @@ def command(
     eigenvalues: options.Eigenvalues = None,
     dim: options.Dim = None,
     json: options.AsJson = False,
+    form: options.Form = None,
 ) -> int:
     """Compute one quantity of a map over ranges of its hyperparameters."""
+    printed = form_of(json, form)
     path = checked_path(output, RECORD_SUFFIXES)
     import samflow as sf
     from samflow import _checks
@@ -78,13 +87,14 @@ def command(
     )
     chunks.say_missing(context, store)
     if store is None:
-        deliver([Text(str(found)), *_values(found.to_dataset())], found, as_json=json, path=path)
+        deliver([Text(str(found)), *_values(found.to_dataset())], found, form=printed, path=path)
         return 0
     if path is not None and found.missing:
         say(f"{path} is written when no chunk is missing.")
         path = None
-    result = found.load() if path is not None else found.to_json()
-    deliver([Text(found.summary())], result, as_json=json, path=path)
+    whole = path is not None or printed not in ("text", "json")
+    result = found.load() if whole else found.to_json()
+    deliver([Text(found.summary())], result, form=printed, path=path)
     return 0
 
 

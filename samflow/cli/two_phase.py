@@ -14,6 +14,7 @@ from samflow.cli.output import (
     Meter,
     checked_path,
     deliver,
+    form_of,
     progress,
     say,
     table_of,
@@ -86,6 +87,7 @@ def command(
     steps: Steps = 2000,
     dim: options.Dim = None,
     json: options.AsJson = False,
+    form: options.Form = None,
     output: options.OutputOfRecord = None,
 ) -> int:
     """Run GD to a minimum, switch to SAM there, and check P1 to P4.
@@ -93,6 +95,7 @@ def command(
     P1: the escape is exponential. P2: the end lies in the same valley. P3: it is flatter. P4: the
     convergence is exponential.
     """
+    printed = form_of(json, form)
     path = checked_path(output, RECORD_SUFFIXES)
     real = loss.strip().lower() == DIGITS
     radius = (_DIGITS if real else _VALLEY).rho if rho is None else rho
@@ -106,7 +109,7 @@ def command(
     found = sf.two_phase(
         system, problem.w0(), num_steps=steps, gd_tol=problem.gd_tol, progress=progress
     )
-    deliver(render(found), found, as_json=json, path=path)
+    deliver(render(found), found, form=printed, path=path)
     for phase in found.phases:
         if phase.verdict is ClaimVerdict.not_measured:
             say(f"{phase.name} was not measured: {phase.reason}.")

@@ -55,6 +55,7 @@ class AttractionRadius(AbstractRecord):
 
     """
 
+    basis: ClassVar[Names] = ("sam flow",)
     rows: ClassVar[Names] = ()
     w: Float[Array, " dim"] = eqx.field(metadata=axes("weight", units="weight"))
     radius: float | None = eqx.field(metadata=axes(units="loss/weight"))

@@ -153,6 +153,14 @@ class Survey(AbstractRecord):
 
     """
 
+    basis: ClassVar[Names] = (
+        "effective curvature",
+        "multipliers",
+        "verdicts",
+        "sam flow",
+        "sam cycle",
+        "sam saddle",
+    )
     rows: ClassVar[Names] = ("point", "behaviour")
     printed: ClassVar[Names] = ("w", "loss", "shape", "rule", "kind", "verdict", "flow", "status")
     loss: str = eqx.field(metadata=axes(rename={"loss": "loss_name"}))

@@ -8,6 +8,7 @@ from samflow.networks.diagnosis import (
     Effort,
     Interrupted,
     Nearness,
+    Preconditioned,
     RuleStability,
     diagnose,
 )
@@ -15,13 +16,19 @@ from samflow.networks.digits import digits_loss, load_digits, perceptron
 from samflow.networks.files import TensorFile, read_leaves, read_tensors
 from samflow.networks.live import live_checkpoint
 from samflow.networks.mnist import load_mnist
+from samflow.networks.moments import SecondMoment, optax_moment, torch_moment
+from samflow.networks.monitoring import Monitor, OptaxMonitor, TorchMonitor, TrainingRecord
 from samflow.networks.renames import MismatchError
 from samflow.networks.saddles import (
+    MeasuredSaddle,
+    SlidingSample,
     SymmetrySaddle,
     deep_linear_saddle,
     duplication_saddle,
     holding_threshold,
+    measured_saddle,
     permutation_saddle,
+    sample_sliding,
 )
 from samflow.networks.sharding import shard_data
 from samflow.networks.training import (
@@ -47,14 +54,22 @@ __all__ = [
     "Diagnosis",
     "Effort",
     "Interrupted",
+    "MeasuredSaddle",
     "MismatchError",
+    "Monitor",
     "Nearness",
+    "OptaxMonitor",
+    "Preconditioned",
     "RuleStability",
+    "SecondMoment",
+    "SlidingSample",
     "SymmetrySaddle",
     "TensorFile",
+    "TorchMonitor",
     "TrainState",
     "Trained",
     "Training",
+    "TrainingRecord",
     "adversarial_error",
     "convolutional",
     "deep_linear_saddle",
@@ -71,15 +86,19 @@ __all__ = [
     "make_loss",
     "make_map",
     "make_rule",
+    "measured_saddle",
+    "optax_moment",
     "perceptron",
     "permutation_saddle",
     "read_leaves",
     "read_tensors",
     "residual",
+    "sample_sliding",
     "save_checkpoint",
     "save_state",
     "shard_data",
     "switch",
+    "torch_moment",
     "train",
     "train_to_minimum",
     "vision_transformer",

@@ -51,6 +51,7 @@ class EscapeComparison(AbstractRecord):
 
     """
 
+    basis: ClassVar[Names] = ("passage",)
     rows: ClassVar[Names] = ("rule",)
     printed: ClassVar[Names] = (
         "rule", "median", "interval", "mean", "mean_error", "escaped", "still_inside", "lost",

@@ -41,6 +41,7 @@ class SecondMoment(AbstractRecord):
 
     """
 
+    basis: ClassVar[Names] = ("moments",)
     rows: ClassVar[Names] = ("kept",)
     status: Status = eqx.field(static=True)
     provenance: Provenance = eqx.field(static=True)

@@ -1,7 +1,7 @@
 """Orbits of maps on a GPU: one kernel, an orbit a thread, the loop over the steps inside of it.
 
 XLA launches a kernel for each step of a loop, which takes longer than the step. Here Pallas makes
-one kernel of `samflow.orbits._iterate`'s loop over a block of orbits, whose states stay in
+one kernel of `samflow.orbits.map_loop`'s loop over a block of orbits, whose states stay in
 registers. `interpret` runs the same kernel on any device, slowly, for tests.
 """
 
@@ -65,7 +65,7 @@ def run_blocks(
     *,
     interpret: bool = False,
 ) -> tuple[Array, ...]:
-    """Iterate states (N, state) by the functions of `loop`, `samflow.orbits._iterate.LOOP`.
+    """Iterate states (N, state) by the functions of `loop`, `samflow.orbits.map_loop.LOOP`.
 
     What is returned is as of `run_map` there, with −1 for the status of an orbit that still runs.
     """

@@ -125,7 +125,7 @@ def animate(
     look = make_look(layers, levels, colours, basins=basins, manifolds=manifolds)
     computed: Any = {"length": length, "fixed_points": None, "basins": basins}
     with style.styled():
-        figure = style.sized_figure(size, (style.COLUMN, 3.6))
+        figure = style.sized_figure(size, (style.column(), 3.6))
         shown = [
             gather(each, box, starts=starts, manifolds=manifolds, **computed) for each in systems
         ]

@@ -78,7 +78,7 @@ def basins(
     chosen = palette(colours)
     legend = _checks.known("legend", legend, style.LEGENDS)
     with style.styled():
-        figure = style.sized_figure(size, (style.COLUMN, 3.6)) if ax is None else None
+        figure = style.sized_figure(size, (style.column(), 3.6)) if ax is None else None
         panel = ax if figure is None else figure.add_subplot()
         assert panel is not None
         names = {label: _printed(name) for label, name in found.names().items()}

@@ -76,7 +76,7 @@ def bifurcation(
     named = f"$w_{entry + 1}$" if entry >= 0 else ""
     (parameter,) = names
     with style.styled():
-        figure = style.sized_figure(size, (style.COLUMN, 2.7)) if ax is None else None
+        figure = style.sized_figure(size, (style.column(), 2.7)) if ax is None else None
         panel = ax if figure is None else figure.add_subplot()
         assert panel is not None
         if orbits is not None:

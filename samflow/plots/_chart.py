@@ -11,7 +11,7 @@ from samflow import _checks
 from samflow.attractors import AttractorChart, Chart
 from samflow.plots import style
 
-_KINDS = {
+KINDS = {
     "attracting": "#A6CEE3",
     "saddle": "#FDD0A2",
     "repelling": "#F4B6C2",
@@ -26,7 +26,7 @@ _KINDS = {
 _OTHERS = ("#B2DF8A", "#FFE699", "#9FD5CE", "#D9C2A7", "#C6DBEF", "#E7CB94", "#CEDB9C", "#DADAEB")
 _LONGEST = 8
 _LONG = "longer cycle"
-_LINES = [
+LINES = [
     (line, colour)
     for colour in (style.BLACK, style.BLUE, style.VERMILION)
     for line in ("-", "--", ":", "-.")
@@ -61,18 +61,18 @@ def chart(
     """
     legend = _checks.known("legend", legend, style.LEGENDS)
     with style.styled():
-        figure = style.sized_figure(size, (style.COLUMN, 3.2)) if ax is None else None
+        figure = style.sized_figure(size, (style.column(), 3.2)) if ax is None else None
         panel = ax if figure is None else figure.add_subplot()
         assert panel is not None
         _draw_words(panel, found, dict(colours or {}))
         styles: dict[str, tuple[str, str]] = {}
         for line in found.boundaries if curves else ():
-            drawn, colour = styles.setdefault(line.group, _LINES[len(styles) % len(_LINES)])
+            drawn, colour = styles.setdefault(line.group, LINES[len(styles) % len(LINES)])
             panel.plot(line.x, line.y, drawn, color=colour, linewidth=0.9, label=line.group)
         xlabel, ylabel = (_LABELS.get(name, name) for name in found.names)
         panel.set(xlabel=xlabel, ylabel=ylabel)
         panel.set_title(title)
-        panel.set(xlim=_ends(found.x), ylim=_ends(found.y))
+        panel.set(xlim=ends(found.x), ylim=ends(found.y))
         if figure is not None:
             style.place_legend(figure, [panel], legend, columns=2)
     made = figure or panel.get_figure(root=True)
@@ -81,11 +81,9 @@ def chart(
 
 
 def _draw_words(ax: Axes, found: Chart | AttractorChart, chosen: dict[str, str]) -> None:
-    short = np.vectorize(_shortened)(found.what)
-    words = sorted(set(short.ravel().tolist()), key=_order)
-    others = [word for word in words if word not in _KINDS]
-    colours = {word: _OTHERS[i % len(_OTHERS)] for i, word in enumerate(others)}
-    colours |= _KINDS | chosen
+    short = np.vectorize(shortened)(found.what)
+    colours = {word: chosen.get(word, own) for word, own in word_colours(short).items()}
+    words = list(colours)
     codes = np.zeros(short.shape, int)
     for k, word in enumerate(words):
         codes[short == word] = k
@@ -105,13 +103,23 @@ def _draw_words(ax: Axes, found: Chart | AttractorChart, chosen: dict[str, str])
     )
 
 
-def _ends(values: np.ndarray) -> tuple[float, float]:
+def word_colours(words: np.ndarray) -> dict[str, str]:
+    """Return the colour of each word of a chart, in the order of a legend."""
+    present = sorted(set(words.ravel().tolist()), key=_order)
+    others = [word for word in present if word not in KINDS]
+    return {
+        word: KINDS[word] if word in KINDS else _OTHERS[others.index(word) % len(_OTHERS)]
+        for word in present
+    }
+
+
+def ends(values: np.ndarray) -> tuple[float, float]:
     """Return the ends of an axis: cells are drawn whole, half a cell beyond."""
     edge = (values[-1] - values[0]) / max(len(values) - 1, 1) / 2 or 0.5
     return float(values[0] - edge), float(values[-1] + edge)
 
 
-def _shortened(word: str) -> str:
+def shortened(word: str) -> str:
     """Return one word for all long cycles, which no colours tell apart."""
     number = word.rpartition(" ")[2]
     return _LONG if number.isdigit() and int(number) > _LONGEST else word
@@ -119,4 +127,4 @@ def _shortened(word: str) -> str:
 
 def _order(word: str) -> tuple[int, int, str]:
     number = word.rpartition(" ")[2]
-    return (word not in _KINDS, int(number) if number.isdigit() else 0, word)
+    return (word not in KINDS, int(number) if number.isdigit() else 0, word)

@@ -50,7 +50,7 @@ def manifolds(
     chosen = palette(colours)
     legend = _checks.known("legend", legend, style.LEGENDS)
     with style.styled():
-        figure = style.sized_figure(size, (style.COLUMN, 3.3)) if ax is None else None
+        figure = style.sized_figure(size, (style.column(), 3.3)) if ax is None else None
         panel = ax if figure is None else figure.add_subplot()
         assert panel is not None
         draw_manifolds(panel, curves, chosen)

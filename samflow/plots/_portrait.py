@@ -89,7 +89,7 @@ def portrait(
     legend = _checks.known("legend", legend, style.LEGENDS)
     look = make_look(layers, levels, colours, basins=bool(basins), manifolds=bool(manifolds))
     with style.styled():
-        figure = style.sized_figure(size, (style.COLUMN, 3.6)) if ax is None else None
+        figure = style.sized_figure(size, (style.column(), 3.6)) if ax is None else None
         shown = gather(
             system,
             box,
@@ -180,7 +180,7 @@ def portraits(
     look = make_look(layers, levels, colours, basins=bool(basins), manifolds=bool(manifolds))
     wide = min(number, _PANELS_A_ROW)
     high = -(-number // wide)
-    default = (style.DOUBLE_COLUMN if wide > 1 else style.COLUMN, 2.3 * high + 0.9)
+    default = (style.double_column() if wide > 1 else style.column(), 2.3 * high + 0.9)
     with style.styled():
         figure = style.sized_figure(size, default)
         shown = [

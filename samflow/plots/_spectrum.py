@@ -38,7 +38,7 @@ def spectrum(found: "Diagnosis") -> Figure:
             "`effort=Effort(density_probes=4)` to `diagnose`."
         )
     with style.styled():
-        figure = style.new_figure(style.DOUBLE_COLUMN, 2.6)
+        figure = style.new_figure(style.double_column(), 2.6)
         ax = figure.subplots()
         _draw_density(ax, found)
         _draw_thresholds(ax, found)

@@ -55,7 +55,7 @@ def switching(
         _checks.instance("found", found, LateSwitch, "Give what `two_phase` returns, or a sweep.")
     legend = _checks.known("legend", legend, style.LEGENDS)
     with style.styled():
-        figure = style.sized_figure(size, (style.DOUBLE_COLUMN, 2.7))
+        figure = style.sized_figure(size, (style.double_column(), 2.7))
         panels = _draw_sweep if isinstance(found, SwitchSweep) else _draw_run
         panels(figure, found)
         for ax, letter in zip(figure.axes, "abcd", strict=False):

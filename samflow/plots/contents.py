@@ -30,12 +30,12 @@ _NUM_STEPS = 1000
 _T1 = 10.0
 _MAX_KEPT = 4000
 """Points of one orbit at most: more than a column of print can show."""
-_RESOLUTION = 120
+RESOLUTION = 120
 """Points a side of basins that are not given: finer than a column of print needs."""
 _CURVE_POINTS = 20_000
 """Points an arm of curves that are not given: one that folds without end stops early."""
 
-_RESOLVED = 0.01
+RESOLVED = 0.01
 """Curves with a larger error, as a part of the box, are left out: they would show a tangle that is
 not there, or not all of it."""
 
@@ -87,7 +87,7 @@ def gather(
     points = find_fixed_points(system, sides) if fixed_points is None else fixed_points
     orbits = None if starts is None else _orbits(system, starts, length)
     if basins is True:
-        basins = find_basins(system, sides, _RESOLUTION, fixed_points=points)
+        basins = find_basins(system, sides, RESOLUTION, fixed_points=points)
     if manifolds is True:
         curves = separatrices(system, sides, points)
     return Contents(system, sides, field, points, orbits, basins or None, curves)
@@ -148,7 +148,7 @@ def draw_contents(
         ax,
         shown.manifolds,
         colours,
-        resolved=_RESOLVED * extent,
+        resolved=RESOLVED * extent,
         turns=_turns(shown),
     )
     if shown.orbits is not None:

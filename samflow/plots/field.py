@@ -19,6 +19,9 @@ _JUMP = 0.5
 """On a true zero between two nodes the interpolated component is far below its size at the nodes;
 across a pole or a jump it is not. Vertices above this fraction are no nullcline."""
 
+_FEWEST = 64
+"""Points are padded to a power of two, at least this one: few sizes are compiled."""
+
 
 class Field(AbstractRecord):
     """The motion of a planar system, and its loss, on a grid of weights.
@@ -76,7 +79,10 @@ def sample_field(system: AbstractSystem, box: Box, *, resolution: int = 160) -> 
 def motion_at(system: AbstractSystem, w: np.ndarray) -> Float[np.ndarray, "N 2"]:
     """Return the velocity of a flow, or the displacement of a map from rest, at points (N, 2)."""
     check_system(system)
-    return np.asarray(_motion(system, jnp.asarray(w)))
+    w = np.asarray(w, dtype=float)
+    size = max(_FEWEST, 1 << (len(w) - 1).bit_length())
+    padded = np.concatenate([w, np.tile(w[-1:], (size - len(w), 1))]) if len(w) else w
+    return np.asarray(_motion(system, jnp.asarray(padded)))[: len(w)]
 
 
 def nullclines(system: AbstractSystem, field: Field) -> tuple[list[np.ndarray], list[np.ndarray]]:

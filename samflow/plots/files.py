@@ -110,7 +110,7 @@ def save(
     for name in targets.values():
         _check_format(figure, name)
     if not isinstance(figure.get_layout_engine(), Layout):
-        with styled():
+        with styled(figure):
             figure.draw_without_rendering()
         figure.set_layout_engine("none")  # it would move the panels a little at every drawing
     contents = {target: _rendered(figure, name) for target, name in targets.items()}
@@ -194,7 +194,7 @@ def _rendered(figure: Figure, kind: str) -> bytes:
     if kind == "pgf":
         return _as_pgf(figure)
     buffer = io.BytesIO()
-    with styled():
+    with styled(figure):
         figure.savefig(buffer, format=kind, metadata=_METADATA.get(kind))
     if kind == "png":
         return _with_palette(buffer)
@@ -205,7 +205,7 @@ def _as_pgf(figure: Figure) -> bytes:
     """Return PGF, in the fonts of the document that includes it."""
     buffer = io.BytesIO()
     own: Any = {"pgf.texsystem": latex(), "pgf.rcfonts": False, "font.family": "serif"}
-    with styled(), matplotlib.rc_context(own), _tex_commands(figure):
+    with styled(figure), matplotlib.rc_context(own), _tex_commands(figure):
         figure.savefig(buffer, format="pgf")
     return buffer.getvalue()
 

@@ -29,7 +29,7 @@ open, a saddle is half filled. Where there is a Jacobian: circles, a diamond, a 
 is none: a cross (sliding), a plus (2-cycle), a pentagon (rotation), a star (chaotic trap), a
 hexagon (trap), an open cross (none of these)."""
 
-_WITHOUT_JACOBIAN = (
+WITHOUT_JACOBIAN = (
     Kind.sliding,
     Kind.cycle,
     Kind.rotation,
@@ -37,7 +37,7 @@ _WITHOUT_JACOBIAN = (
     Kind.trap,
     Kind.undefined,
 )
-_LABELS = {kind: str(kind) for kind in Kind} | {
+LABELS = {kind: str(kind) for kind in Kind} | {
     Kind.sliding: "sliding (attracting)",
     Kind.cycle: "cycle about it (attracting)",
     Kind.rotation: "rotation about it (holds orbits)",
@@ -65,7 +65,7 @@ def eigen_directions(system: AbstractSystem, stability: Stability) -> list[Eigen
     None where there is no Jacobian; none for complex pairs; and none
     with momentum, where they lie in the four-dimensional space of weights and velocities.
     """
-    if stability.kind in _WITHOUT_JACOBIAN or system.state_dim != 2:
+    if stability.kind in WITHOUT_JACOBIAN or system.state_dim != 2:
         return []
     values, vectors = np.linalg.eig(np.asarray(_jacobian(system, stability.state)))
     if np.iscomplexobj(values):
@@ -100,6 +100,21 @@ def draw_fixed_points(
 
 def draw_continua(ax: Axes, fixed_points: FixedPoints, *, colour: Any = BLACK) -> None:
     """Draw each curve of fixed points: solid where it attracts across, dashed elsewhere."""
+    for w, kind in continuum_lines(fixed_points):
+        ax.plot(
+            *w.T,
+            color=colour,
+            linewidth=1.6,
+            linestyle="solid" if kind is Kind.attracting else (0, (2.5, 1.2)),
+            label=f"curve of fixed points, across: {kind}",
+            zorder=5.5,
+            gid=f"continuum {kind}",
+        )
+
+
+def continuum_lines(fixed_points: FixedPoints) -> list[tuple[np.ndarray, Kind]]:
+    """Return the curves of fixed points, cut where stability across them changes."""
+    lines = []
     for curve in fixed_points.continua:
         if curve.dimension > 1:
             continue
@@ -107,16 +122,8 @@ def draw_continua(ax: Axes, fixed_points: FixedPoints, *, colour: Any = BLACK) -
         w = np.array([*curve.w, *(change.w for change in curve.changes)])
         order = np.argsort(arc, kind="stable")
         arc, w = arc[order], w[order]
-        for low, high, kind in curve.stretches:
-            ax.plot(
-                *w[(arc >= low) & (arc <= high)].T,
-                color=colour,
-                linewidth=1.6,
-                linestyle="solid" if kind is Kind.attracting else (0, (2.5, 1.2)),
-                label=f"curve of fixed points, across: {kind}",
-                zorder=5.5,
-                gid=f"continuum {kind}",
-            )
+        lines += [(w[(arc >= low) & (arc <= high)], kind) for low, high, kind in curve.stretches]
+    return lines
 
 
 def draw_mark(
@@ -124,21 +131,21 @@ def draw_mark(
 ) -> None:
     """Draw the mark of `kind` at `points`, shape (N, 2)."""
     points = np.atleast_2d(np.asarray(points))
-    label = _LABELS[kind] + (", not critical" if hallucinated else "")
+    label = LABELS[kind] + (", not critical" if hallucinated else "")
     (line,) = ax.plot(
         *points.T,
         linestyle="none",
         color=colour,
         markersize=size * (0.9 if kind is Kind.saddle else 1.0),
         markeredgewidth=0.9,
-        markeredgecolor="white" if kind in _WITHOUT_JACOBIAN else colour,
+        markeredgecolor="white" if kind in WITHOUT_JACOBIAN else colour,
         markerfacecoloralt="white",
         label=label,
         zorder=6 + 0.1 * list(MARKERS).index(kind) + 0.05 * hallucinated,
         gid=f"fixed points {kind}{' not critical' if hallucinated else ''}",
         **MARKERS[kind],
     )
-    if kind in _WITHOUT_JACOBIAN:
+    if kind in WITHOUT_JACOBIAN:
         line.set(markersize=1.5 * size, markeredgewidth=0.6)
     if MARKERS[kind]["fillstyle"] == "none":
         line.set(fillstyle="full", markerfacecolor="white", markeredgecolor=colour)
@@ -153,20 +160,33 @@ def draw_eigen_directions(
 ) -> None:
     """Draw the stable and unstable eigen-directions through each fixed point that has them."""
     extent = np.array([np.ptp(ax.get_xlim()), np.ptp(ax.get_ylim())])
+    for ends, stable in eigen_arms(system, fixed_points, extent):
+        ax.plot(
+            *ends.T,
+            color=colours[0] if stable else colours[1],
+            linewidth=1.8,
+            solid_capstyle="round",
+            label=f"{'stable' if stable else 'unstable'} eigen-direction",
+            zorder=5 if stable else 5.1,
+            gid=f"{'stable' if stable else 'unstable'} eigen-direction",
+        )
+
+
+def eigen_arms(
+    system: AbstractSystem, fixed_points: FixedPoints, extent: np.ndarray
+) -> list[tuple[np.ndarray, bool]]:
+    """Return both ends, shape (2, 2), of each eigen-direction's mark, and whether it is stable.
+
+    `extent` is the width and the height of the box: all marks look equally long in it.
+    """
+    arms = []
     for stability in fixed_points.stability:
         w = np.asarray(system.position(stability.state))
         found = eigen_directions(system, stability)
         for _, vector, stable in sorted(found, key=lambda direction: not direction.stable):
             arm = _ARM * vector / np.linalg.norm(vector / extent)
-            ax.plot(
-                *np.array([w - arm, w + arm]).T,
-                color=colours[0] if stable else colours[1],
-                linewidth=1.8,
-                solid_capstyle="round",
-                label=f"{'stable' if stable else 'unstable'} eigen-direction",
-                zorder=5 if stable else 5.1,
-                gid=f"{'stable' if stable else 'unstable'} eigen-direction",
-            )
+            arms.append((np.array([w - arm, w + arm]), stable))
+    return arms
 
 
 @eqx.filter_jit

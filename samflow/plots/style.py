@@ -1,5 +1,6 @@
 """Style of figures: journal sizes, colours, fonts, and a layout that follows the size."""
 
+import textwrap
 from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any
@@ -13,11 +14,12 @@ from matplotlib.legend import Legend
 from matplotlib.offsetbox import VPacker
 
 from samflow import _checks
+from samflow.plots import journals
 
-COLUMN = 3.35
+COLUMN = journals.DEFAULT.column
 """Width in inches of a figure of one journal column."""
 
-DOUBLE_COLUMN = 6.9
+DOUBLE_COLUMN = journals.DEFAULT.double
 """Width in inches of a figure across two columns."""
 
 BLACK = "#000000"
@@ -34,8 +36,6 @@ RULE_COLOURS = {"gd": BLACK, "usam": BLUE, "sam": VERMILION}
 """One colour for each rule, the same in every figure."""
 
 RC: Any = {
-    "font.family": "STIXGeneral",
-    "mathtext.fontset": "stix",
     "font.size": 8.0,
     "axes.titlesize": 8.0,
     "axes.labelsize": 8.0,
@@ -65,7 +65,12 @@ RC: Any = {
     "savefig.dpi": 300,
     "figure.dpi": 150,
 }
-"""Settings of matplotlib under which every figure is drawn and written; STIX comes with it."""
+"""Settings of matplotlib under which every figure is drawn and written, in a journal's letters."""
+
+_FOOTNOTE = "footnote"
+_SMALL = 6.0
+_CHARACTERS_AN_INCH = 30
+"""Of a footnote, on the average."""
 
 LEGENDS = ("below", "right", "none")
 """Where a legend may stand: under all panels, to their right, or nowhere."""
@@ -78,10 +83,18 @@ class Layout(ConstrainedLayoutEngine):
     next, and a figure that gets another size has the layout of that size.
     """
 
+    def __init__(self, **settings: Any) -> None:
+        """Remember the journal that the figure is made for."""
+        super().__init__(**settings)
+        self.journal = journals.current()
+
     def execute(self, fig: Any) -> Any:
         """Pack the legends under the figure, and place the panels beside all decorations."""
         for legend in fig.legends:
             _pack(legend, fig)
+        if any(text.get_gid() == _FOOTNOTE for text in fig.texts):
+            below = _above_footnote(fig)
+            self.set(rect=(0.0, below, 1.0, 1.0 - below))
         for ax in fig.axes:
             if ax.get_subplotspec() is not None and ax.get_in_layout():
                 ax.set_position(ax.get_subplotspec().get_position(fig))
@@ -89,18 +102,31 @@ class Layout(ConstrainedLayoutEngine):
         return super().execute(fig)
 
 
-def styled() -> Any:
+def styled(figure: Figure | None = None) -> Any:
     """Return a context manager under which matplotlib draws in the house style.
 
-    The caller's settings are restored at the end. Importing samflow changes no settings.
+    The letters are those of the journal (`journal`), or of the one that `figure` was made for. The
+    caller's settings are restored at the end. Importing samflow changes no settings.
     """
-    return matplotlib.rc_context(RC)
+    engine = figure.get_layout_engine() if figure is not None else None
+    where = engine.journal if isinstance(engine, Layout) else journals.current()
+    return matplotlib.rc_context({**RC, **where.letters})
 
 
 def new_figure(width: float = COLUMN, height: float = 2.9) -> Figure:
     """Return an empty figure, `width` × `height` inches, that belongs to no window system."""
     engine = Layout(w_pad=0.03, h_pad=0.05, wspace=0.03, hspace=0.03)
     return Figure(figsize=(width, height), layout=engine)
+
+
+def column() -> float:
+    """Return the width in inches of one column of the journal."""
+    return journals.current().column
+
+
+def double_column() -> float:
+    """Return the width in inches across the columns of the journal."""
+    return journals.current().double
 
 
 def sized_figure(size: Any, default: tuple[float, float]) -> Figure:
@@ -143,6 +169,37 @@ def place_legend(figure: Figure, axes: Iterable[Axes], where: str, *, columns: i
         legend_below(figure, axes, columns=columns)
     elif where == "right":
         legend_right(figure, axes)
+
+
+def footnote(figure: Figure, text: str) -> None:
+    """Write a paragraph under all panels and legends of a figure of `new_figure`."""
+    figure.text(0.01, 0.01, text, fontsize=_SMALL, va="bottom", linespacing=1.15, gid=_FOOTNOTE)
+
+
+def footnote_height(text: str, width: float) -> float:
+    """Return about how high, in inches, a footnote is in a figure of this width."""
+    lines = -(-len(text) // int(_CHARACTERS_AN_INCH * width))
+    return _SMALL * 1.3 / 72 * lines
+
+
+def _above_footnote(figure: Figure) -> float:
+    """Break the footnote into lines that fit, and put legends over it; return where they end."""
+    text = next(text for text in figure.texts if text.get_gid() == _FOOTNOTE)
+    words = " ".join(text.get_text().split())
+    number = int(1.2 * _CHARACTERS_AN_INCH * figure.get_figwidth())
+    for count in range(number, number // 2, -2):
+        text.set_text(textwrap.fill(words, count))
+        if text.get_window_extent().width <= 0.98 * figure.bbox.width:
+            break
+    below = 0.02 + text.get_window_extent().height / figure.bbox.height
+    top = below
+    for legend in figure.legends:
+        if str(legend._outside_loc) == "lower":  # pyright: ignore[reportAttributeAccessIssue]
+            # With an anchor of its own the layout leaves no room for it.
+            legend.set_bbox_to_anchor((0, below, 1, 1 - below), transform=figure.transFigure)
+            extent: Any = legend.get_tightbbox()
+            top = max(top, below + extent.height / figure.bbox.height)
+    return min(0.8, top)
 
 
 def _legend(figure: Figure, axes: Iterable[Axes], where: str, columns: int) -> None:

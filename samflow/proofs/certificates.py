@@ -81,6 +81,7 @@ class Certificate(AbstractRecord):
 
     """
 
+    basis: ClassVar[Names] = ("effective curvature", "multipliers", "verdicts", "hallucinated")
     rows: ClassVar[Names] = ("point",)
     printed: ClassVar[Names] = ("midpoint", "origin", "kind", "kind_verdict")
     verdict: Verdict

@@ -52,6 +52,7 @@ class StabilityClaim(AbstractRecord):
 
     """
 
+    basis: ClassVar[Names] = ("effective curvature", "multipliers", "verdicts")
     rows: ClassVar[Names] = ()
     printed: ClassVar[Names] = ("verdict", "claim", "rho", "lr", "reason")
     verdict: Verdict

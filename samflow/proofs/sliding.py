@@ -69,6 +69,7 @@ class SlidingProof(AbstractRecord):
 
     """
 
+    basis: ClassVar[Names] = ("sliding",)
     rows: ClassVar[Names] = ()
     printed: ClassVar[Names] = ("verdict", "rho", "least", "rho_end", "radius", "time", "reason")
     verdict: Verdict

@@ -77,6 +77,7 @@ class TrapClaim(AbstractRecord):
 
     """
 
+    basis: ClassVar[Names] = ("trap",)
     rows: ClassVar[Names] = ()
     printed: ClassVar[Names] = (
         "verdict",

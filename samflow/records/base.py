@@ -10,7 +10,9 @@ import jax
 
 from samflow import _checks
 from samflow.records._plain import plain, to_json
+from samflow.records.citations import citations
 from samflow.records.files import save, write_whole
+from samflow.records.html import as_html
 from samflow.records.latex import booktabs
 from samflow.records.tables import Names, table
 from samflow.records.variables import variables_of
@@ -46,6 +48,9 @@ class AbstractRecord(eqx.Module):
 
     printed: ClassVar[Names] = ()
     """The variables of which `to_latex` makes columns by default; () for all."""
+
+    basis: ClassVar[Names] = ()
+    """The formulas that the record rests on: names of `samflow.records.citations.FORMULAS`."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain numbers, texts and lists; NaN and infinities become None."""
@@ -112,6 +117,29 @@ class AbstractRecord(eqx.Module):
         if path is not None:
             write_whole(_checks.writable("path", path, (".tex",)), text)
         return text
+
+    def cite(self, style: str = "text") -> str:
+        """Return what to cite for this record: its formulas, their papers, and samflow.
+
+        Each formula is named with the page of docs/theory that derives it. A record computed
+        from definitions alone cites samflow alone. The rule's own paper is its `source`.
+
+        Args:
+            style: "text", or "bibtex" for entries of a bibliography.
+
+        Raises:
+            ArgumentError: another style.
+
+        """
+        return citations(self.formulas_used(), dict(self.provenance).get("samflow", ""), style)
+
+    def formulas_used(self) -> Names:
+        """Return which formulas this very record rests on; by default all of its class."""
+        return self.basis
+
+    def _repr_html_(self) -> str:
+        """Return the record as a notebook shows it: its text, and its table folded."""
+        return as_html(str(self), self.table())
 
 
 def dataset_of(record: AbstractRecord) -> "xarray.Dataset":

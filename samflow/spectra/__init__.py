@@ -13,6 +13,7 @@ from samflow.spectra.elements import (
 )
 from samflow.spectra.layers import LayerTraces, layer_traces
 from samflow.spectra.multipliers import Multipliers, update_multipliers
+from samflow.spectra.preconditioned import preconditioned_eigenpairs, preconditioned_product
 from samflow.spectra.spectrum import Eigenpairs, extreme_eigenpairs
 
 __all__ = [
@@ -34,6 +35,8 @@ __all__ = [
     "hessian_diagonal",
     "layer_traces",
     "measured_along",
+    "preconditioned_eigenpairs",
+    "preconditioned_product",
     "spectral_density",
     "trace",
     "update_multipliers",

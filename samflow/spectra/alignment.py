@@ -39,6 +39,7 @@ class AscentAlignment(AbstractRecord):
 
     """
 
+    basis: ClassVar[Names] = ("checkpoint",)
     rows: ClassVar[Names] = ()
     cosine: float = eqx.field(static=True, metadata=axes(units="1"))
     error: float = eqx.field(static=True, metadata=axes(units="1"))

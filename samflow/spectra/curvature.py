@@ -41,6 +41,7 @@ class Trace(AbstractRecord):
 
     """
 
+    basis: ClassVar[Names] = ("trace",)
     rows: ClassVar[Names] = ()
     status: Status = eqx.field(static=True)
     num_products: int = eqx.field(static=True)

@@ -59,6 +59,7 @@ class Multipliers(AbstractRecord):
 
     """
 
+    basis: ClassVar[Names] = ("checkpoint",)
     rows: ClassVar[Names] = ("multiplier",)
     exact: bool = eqx.field(static=True)
     statement: str = eqx.field(static=True)

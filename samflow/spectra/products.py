@@ -43,12 +43,22 @@ def hessian_product(loss: AbstractLoss, w: Point) -> Product:
         ArgumentError: where memory runs out; it says how many examples to take at once.
 
     """
+    if not isinstance(loss, AbstractEagerLoss):
+        return gradient_and_product(loss, w)[1]
     with explained_allocation(loss):
-        if isinstance(loss, AbstractEagerLoss):
-            derivative, apply = loss.product_at(w), _call
-        else:
-            derivative, apply = _linearised(loss, w), _apply
+        return _product(loss, w, loss.product_at(w), _call)
 
+
+def gradient_and_product(loss: AbstractLoss, w: Point) -> tuple[Point, Product]:
+    """Return g(w) and v ↦ H(w)v, as `hessian_product`: what is linearised has the gradient."""
+    if isinstance(loss, AbstractEagerLoss):
+        return loss.gradient(w), hessian_product(loss, w)
+    with explained_allocation(loss):
+        g, derivative = _linearised(loss, w)
+    return g, _product(loss, w, derivative, _apply)
+
+
+def _product(loss: AbstractLoss, w: Point, derivative: Any, apply: Callable[..., Any]) -> Product:
     def product(v: NumpyArray) -> NumpyArray:
         with explained_allocation(loss):
             image = np.asarray(apply(derivative, jnp.asarray(v, dtype=w.dtype)))
@@ -65,9 +75,9 @@ def _call(derivative: Callable[[Point], Any], v: Point) -> Any:
 
 
 @eqx.filter_jit
-def _linearised(loss: AbstractLoss, w: Point) -> Callable[[Point], Point]:
-    """Return v ↦ H(w)v with what it keeps as leaves: the same program for every w."""
-    return jax.linearize(loss.gradient, w)[1]
+def _linearised(loss: AbstractLoss, w: Point) -> tuple[Point, Callable[[Point], Point]]:
+    """Return g(w), and v ↦ H(w)v with what it keeps as leaves: the same program for every w."""
+    return jax.linearize(loss.gradient, w)
 
 
 @jax.jit

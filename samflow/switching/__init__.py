@@ -5,6 +5,7 @@ mini-batches or under attack; `sweep_switch` compares when.
 """
 
 from samflow.switching._late_switch import late_switch
+from samflow.switching._phases_of import phases_of
 from samflow.switching._sweep_switch import sweep_switch
 from samflow.switching._two_phase import two_phase
 from samflow.switching.claims import ClaimVerdict, PhaseClaim
@@ -23,6 +24,7 @@ __all__ = [
     "fit_rate",
     "late_switch",
     "line_barrier",
+    "phases_of",
     "sweep_switch",
     "two_phase",
 ]

@@ -60,6 +60,7 @@ class LateSwitch(AbstractRecord):
 
     """
 
+    basis: ClassVar[Names] = ("escape", "drift")
     rows: ClassVar[Names] = ("phase",)
     printed: ClassVar[Names] = (
         "phase",

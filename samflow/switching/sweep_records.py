@@ -39,6 +39,7 @@ class SwitchSweep(AbstractRecord):
 
     """
 
+    basis: ClassVar[Names] = ("escape", "drift")
     rows: ClassVar[Names] = ("arm", "seed")
     total_epochs: int = eqx.field(static=True, metadata=axes(units="epoch"))
     before: str = eqx.field(static=True)

@@ -49,6 +49,10 @@ class AbstractSystem(eqx.Module):
     def describe(self) -> str:
         """Say in one line what the system is, with its hyperparameters."""
 
+    def __str__(self) -> str:
+        """Return what `describe` says; `repr` shows every field."""
+        return self.describe()
+
     @property
     def schedules(self) -> tuple[Schedule, ...]:
         """The hyperparameters that are functions of the step, of a flow those of time."""

@@ -19,6 +19,7 @@ NAMES = (
     "late-attack",
     "batch-momentum",
     "symmetry-saddles",
+    "landscapes",
     "checkpoints",
     "multistep",
     "dpsat",

@@ -133,6 +133,8 @@ def test_lorenz_flow():
     for point in both.of("Hopf"):
         assert abs(point.parameter - 470 / 19) < 1e-7
         assert point.criticality == "subcritical"
+    with pytest.raises(ArgumentError, match=r"`sf\.find_cycles`.*`sf\.poincare_map`"):
+        sf.switch_branch(system, both, both.of("Hopf")[0])
     r = both.parameter
     np.testing.assert_allclose(both.states[:, 0] ** 2, 8 / 3 * (r - 1), rtol=0, atol=1e-5)
 

@@ -27,6 +27,8 @@ def test_pitchfork_and_picture(capsys, tmp_path):
     data = sf.load_dataset(arrays)
     assert data["orbit_states"].dims == ("value", "start", "kept", "state")
     np.testing.assert_allclose(data["parameter"], 1, atol=1e-8)  # of every pitchfork
+    assert run([*WELL, *arguments[:4]]) == 0  # without a file the summary is printed
+    assert "subcritical pitchfork at 1 ±" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -36,6 +38,7 @@ def test_pitchfork_and_picture(capsys, tmp_path):
         (["--range", "1,2"], "must hold the map's own rho"),
         (["--parameter", "momentumm"], "Unknown"),
         (["--weight", "3"], "--weight"),
+        (["--start", "0.5"], "Argument `--start` must be near a fixed point of the map, but 0.5"),
     ],
 )
 def test_misuse(capsys, tmp_path, arguments, words):

@@ -22,6 +22,8 @@ def test_pictures_tables_and_text(capsys, tmp_path):
     with xarray.open_dataset(files[2]) as data:
         assert str(data["what"].sel(rho=0.05, lr=0.01).values) == "attracting"
     assert "toprule" in files[3].read_text()
+    assert run([*BEALE, "--point", "0,1"]) == 0  # without a file the summary is printed
+    assert "saddle 66.7%; attracting 33.3%" in capsys.readouterr().out
 
 
 def test_other_numbers(capsys, tmp_path):

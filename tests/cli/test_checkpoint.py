@@ -116,6 +116,17 @@ def test_json_has_the_known_answers(arguments, capsys):
     assert found["rules"][1]["scaled_curvature"] == pytest.approx(0.1 * 4 * 1.4)
 
 
+def test_hold_samples_the_sphere(capsys):
+    """Of a quadratic loss S(e) = rho ‖He‖², between rho λ² of both ends."""
+    assert run([*WITH_DATA, "--rho", "0.1", "--hold", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["pairs"]["values"] == pytest.approx([1, 4])
+    assert found["hold"]["verdict"] == "held"
+    assert (found["hold"]["least"], found["hold"]["greatest"]) == pytest.approx((0.1, 1.6))
+    assert run([*WITH_DATA, "--rho", "0.1", "--hold"]) == 0
+    assert "holds in every direction sampled (sampled, not proved)" in capsys.readouterr().out
+
+
 def test_a_convention_by_name(capsys):
     assert run([*WITH_DATA, "--convention", "optax", "--rho", "0.1", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)

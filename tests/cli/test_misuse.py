@@ -144,20 +144,18 @@ def test_names_from_outside_cannot_speak_to_the_terminal(capsys, tmp_path):
     hostile = "a\x1b[31mb\x9b2J\u202ec\x07"
     rows = table_of("name")
     rows.add_row(Text(hostile))
-    deliver(
-        [Text(hostile), rows], json.dumps(hostile, ensure_ascii=False), as_json=False, path=None
-    )
+    deliver([Text(hostile), rows], json.dumps(hostile, ensure_ascii=False), form="text", path=None)
     text = capsys.readouterr().out
     say(hostile)
     message = capsys.readouterr().err
     for shown in (*text.splitlines(), *message.splitlines()):
         assert shown.isprintable()
     assert text.count("a\\x1b[31mb\\x9b2J\\u202ec") == 2
-    deliver([], json.dumps(hostile, ensure_ascii=False), as_json=True, path=None)
+    deliver([], json.dumps(hostile, ensure_ascii=False), form="json", path=None)
     text = capsys.readouterr().out
     assert text.strip().isprintable()
     assert json.loads(text) == hostile
-    deliver([Text(hostile)], "{}", as_json=False, path=tmp_path / "x.txt")
+    deliver([Text(hostile)], "{}", form="text", path=tmp_path / "x.txt")
     assert (tmp_path / "x.txt").read_text().strip().isprintable()
 
 

@@ -70,11 +70,11 @@ class Counted(AbstractRecord):
 )
 def test_a_record_is_written_in_the_format_of_the_suffix(suffix, begins, tmp_path, capsys):
     path = tmp_path / f"found{suffix}"
-    output.deliver(["told"], Counted(np.array([1, 2])), as_json=False, path=path)
+    output.deliver(["told"], Counted(np.array([1, 2])), form="text", path=path)
     assert path.read_bytes().startswith(begins)
     assert capsys.readouterr().out == ""
 
 
 def test_the_json_of_a_record_is_printed(capsys):
-    output.deliver(["told"], Counted(np.array([1, 2])), as_json=True, path=None)
+    output.deliver(["told"], Counted(np.array([1, 2])), form="json", path=None)
     assert json.loads(capsys.readouterr().out)["number"] == [1, 2]

@@ -9,7 +9,7 @@ import samflow as sf
 from samflow import _kernel
 from samflow._status import Status
 from samflow.orbits import _gpu, blocks
-from samflow.orbits._iterate import LOOP, MapSettings, run_map
+from samflow.orbits.map_loop import LOOP, MapSettings, run_map
 from samflow.systems.leaves import Varied, find_leaf
 
 STARTS = np.random.default_rng(0).uniform(-1.5, 1.5, (150, 2))

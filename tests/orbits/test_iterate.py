@@ -7,8 +7,9 @@ import pytest
 
 import samflow as sf
 from samflow._checks import ArgumentError
-from samflow.orbits._iterate import _BLOCK
 from samflow.orbits.blocks import _MOST_COMPONENTS
+from samflow.orbits.map_loop import _BLOCK
+from samflow.orbits.one_orbit import _AT_ONCE
 
 
 def numpy_orbit(direction, w, lr, num_steps, momentum=0.0):
@@ -82,6 +83,44 @@ def test_kept_states_do_not_depend_on_how_often_they_are_kept_or_checked():
         assert some.steps.tolist() == list(range(0, 104, keep))
         np.testing.assert_array_equal(some.w, every.w[::keep])
         np.testing.assert_array_equal(some.final_w, every.final_w)
+
+
+def test_states_do_not_depend_on_how_many_steps_follow():
+    """The steps of a body end before, at and after the last one asked for."""
+    system = sf.Map(sf.losses.beale(), sf.GD(), lr=0.005)
+    every = sf.iterate(system, [0.5, 0.5], num_steps=103, keep_every=1)
+    for number in (1, _AT_ONCE - 1, _AT_ONCE, _AT_ONCE + 1, 57, 103):
+        orbit = sf.iterate(system, [0.5, 0.5], num_steps=number)
+        np.testing.assert_array_equal(orbit.final_w, every.w[number])
+        np.testing.assert_array_equal(orbit.w, every.w[np.array([0, number])])
+
+
+def test_one_orbit_ends_as_it_does_beside_another():
+    """The loop over one orbit and the loop over a block, at every way to end and at every step."""
+    saddle = sf.losses.saddle((1.0, -1.0))
+    gd, sam = (sf.Map(saddle, rule, lr=0.1) for rule in (sf.GD(), sf.SAM(rho=0.1)))
+    grows = sf.FunctionMap(lambda z: 3.0 * z * z, dim=1, elementwise=True)
+    cases = [
+        *((gd, [0.0, 1.1 ** (1.5 - k) * 1e6], 0.0) for k in range(1, 2 * _AT_ONCE + 2)),
+        (gd, [1.0, 0.0], 1e-4),  # converges
+        (sam, [0.0, 0.0], 0.0),  # is undefined at once
+        (gd, [0.3, 1e-4], 0.0),  # runs out of steps
+        (grows, [1e155], 0.0),  # is not finite after one step
+        (grows, [0.33], 0.0),  # falls to 0 and stays there
+    ]
+    endings = set()
+    for check in (7, 50):
+        for system, start, tol in cases:
+            settings = {"num_steps": 90, "keep_every": 8, "check_every": check, "tol": tol}
+            settings["escape_radius"] = 1e150 if system is grows else 1e6
+            one = sf.iterate(system, start, **settings)
+            pair = sf.iterate(system, [start, start], **settings)
+            endings.add(sf.Status(int(one.status)).label)
+            assert (int(one.status), int(one.stopped_at)) == (pair.status[0], pair.stopped_at[0])
+            # Two programs, which differ by the rounding of 90 steps.
+            np.testing.assert_allclose(one.states, pair.states[0], rtol=1e-13)
+            np.testing.assert_allclose(one.final, pair.final[0], rtol=1e-13)
+    assert endings == {"diverged", "converged", "undefined", "not finite", "out of steps"}
 
 
 def test_divergence_is_found_at_its_step():

@@ -166,3 +166,25 @@ def test_cycles_of_a_flow_are_followed_as_fixed_points():
     assert branch.states[:, 0] ** 2 == pytest.approx(branch.parameter, abs=1e-7)
     assert set(branch.kinds) == {Kind.attracting}
     assert [str(end) for end in branch.ends] == ["reached bound"] * 2
+
+
+@pytest.mark.parametrize(
+    ("direction", "way"), [(1, "along (-1, 1)"), (-1, "against (-1, 1)"), (0, "in both directions")]
+)
+def test_a_return_map_is_printed_with_its_section(direction, way):
+    section = sf.Section(normal=[-1.0, 1.0], point=[0.5, 0.0], direction=direction)
+    returns = sf.poincare_map(CIRCLE, section, max_time=20.0)
+    said = f"Poincaré map of flow circle, section (-1, 1)·(z − (0.5, 0)) = 0 {way}"
+    assert str(returns) == returns.describe() == said
+    assert repr(returns).startswith("PoincareMap(")  # all fields, as of every module
+
+
+def test_a_traced_section_is_printed_as_such():
+    said = []
+
+    def described(point):
+        said.append(str(sf.Section(normal=[0.0, 1.0], point=point)))
+        return point
+
+    jax.eval_shape(described, jnp.zeros(2))
+    assert "(z − traced)" in said[0]

@@ -1,7 +1,7 @@
 """What a rule does at critical points, over a plane of two numbers, such as rho and lr."""
 
 from collections import Counter
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
 
 import equinox as eqx
 import numpy as np
@@ -69,6 +69,13 @@ class Chart(_OverPlane, AbstractRecord):
 
     """
 
+    basis: ClassVar[Names] = (
+        "effective curvature",
+        "multipliers",
+        "verdicts",
+        "sam cycle",
+        "sam saddle",
+    )
     x: Float[np.ndarray, " x"] = eqx.field(metadata=axes("x"))
     y: Float[np.ndarray, " y"] = eqx.field(metadata=axes("y"))
     what: np.ndarray = eqx.field(metadata=axes("x", "y"))
@@ -111,6 +118,13 @@ class AttractorChart(_OverPlane, AbstractRecord):
 
     """
 
+    basis: ClassVar[Names] = (
+        "effective curvature",
+        "multipliers",
+        "verdicts",
+        "sam cycle",
+        "sam saddle",
+    )
     x: Float[np.ndarray, " x"] = eqx.field(metadata=axes("x"))
     y: Float[np.ndarray, " y"] = eqx.field(metadata=axes("y"))
     what: np.ndarray = eqx.field(metadata=axes("x", "y"))

@@ -10,15 +10,16 @@ from samflow import _checks
 from samflow._status import Status
 from samflow._types import ArrayLike
 from samflow.attractors.continuation.curve import Bound, Curve, Point, Walk, walk
+from samflow.attractors.continuation.ending import Crossings, Ending
 from samflow.attractors.continuation.equations import RestEquations
 from samflow.attractors.continuation.events import Root, Tests, explained, merged, roots
 from samflow.attractors.continuation.records import Bifurcation, Branch, SpecialPoint
 from samflow.attractors.continuation.special import special_point
 from samflow.equilibria._units import ascent_length, bending_length, units
-from samflow.equilibria.stability import kind_of
+from samflow.equilibria.nearness import kind_of
 from samflow.orbits._iterate import start_states
 from samflow.records import provenance
-from samflow.systems import AbstractFlow, AbstractMap
+from samflow.systems import AbstractFlow, AbstractMap, AdaptiveMap
 from samflow.systems.base import check_system
 from samflow.systems.leaves import Leaf, Selector, find_leaf
 
@@ -82,8 +83,9 @@ def continue_branch(
     Returns:
         A `Branch`. It is followed to a bound, until it closes, or until the step size vanishes;
         `ends` says which. A cycle also ends where it shrinks to one of a shorter period (a `flip`
-        of that one), or where one of its points meets a point at which the system is not smooth
-        (a `border_collision`).
+        of that one), where that of a return map shrinks to a rest of the flow (`hopf`), or where
+        one of its points meets a point at which the system is not smooth (a `border_collision`; a
+        return map is not smooth where the cycle grazes the section).
 
     Not guaranteed: two bifurcations of one kind within a step can cancel each other and be missed,
     and a branch that turns more sharply than the shortest step ends there. Take a smaller
@@ -104,21 +106,33 @@ def continue_branch(
             f"Argument `period` of a flow must be 1, but is {period}: its fixed points are "
             "followed. Follow its cycles as fixed points of `sf.poincare_map`."
         )
+    if isinstance(system, AdaptiveMap) and period == 1:
+        raise _checks.ArgumentError(
+            "Argument `period` must be 2 or more for a map with a base optimiser, which is not "
+            "smooth next to where it rests. Use `conditions` for where a critical point loses its "
+            "stability, and `find_cycles` for a cycle to follow."
+        )
     settings = _settings(system, leaf, bounds, max_step, num_points)
     z0 = start_states(system, w0, "w0")
     if z0.ndim != 1:
         raise _checks.ArgumentError(f"Argument `w0` must be one point, but has shape {z0.shape}.")
-    unit = _unit(system, z0, scale, settings.bounds)
+    unit = unit_of(system, z0, scale, settings.bounds)
     curve = Curve(RestEquations(system, leaf, period), unit)
-    guess = np.append(np.asarray(z0), float(leaf.value(system))) / unit
-    start = curve.corrected(guess, np.eye(len(guess))[-1])
-    if start is None or np.linalg.norm(start.y - guess) > _NEAR:
+    start = first_point(curve, np.asarray(z0), float(leaf.value(system)))
+    if start is None:
         raise _checks.ArgumentError(
             f"Argument `w0` must be near a fixed point, or a point of a cycle of period {period}, "
             "but Newton's method found none from it. Use `find_fixed_points` or `find_cycles`; at "
             "a bifurcation begin beside it."
         )
     return follow(curve, start, settings)
+
+
+def first_point(curve: Curve, state: np.ndarray, value: float) -> Point | None:
+    """Return the point of the curve near a state, at a value of the leaf; None if there is none."""
+    guess = np.append(state, value) / curve.unit
+    start = curve.corrected(guess, np.eye(len(guess))[-1])
+    return None if start is None or np.linalg.norm(start.y - guess) > _NEAR else start
 
 
 def _settings(system: Any, leaf: Leaf, bounds: Any, max_step: float, num_points: int) -> Settings:
@@ -132,7 +146,7 @@ def _settings(system: Any, leaf: Leaf, bounds: Any, max_step: float, num_points:
     return Settings((low, high), step, _checks.count("num_points", num_points, minimum=2))
 
 
-def _unit(
+def unit_of(
     system: AbstractMap | AbstractFlow,
     z0: Array,
     scale: float | None,
@@ -172,6 +186,8 @@ class _Side:
         self.roots: list[tuple[int, Root]] = []
         self.borders: list[float] = []
         self.shrunk: Root | None = None
+        self.crossings = Crossings(curve)
+        self.ending: Ending | None = None
         self._steps = 0
 
     def walk(self, start: Point) -> None:
@@ -180,6 +196,7 @@ class _Side:
         span = high - low
         bounds = [Bound(len(start.y) - 1, low / span, high / span)]
         self.borders = [self._singularity(start)]
+        self.crossings.add(start)
         found: Walk = walk(
             self._curve,
             start,
@@ -187,11 +204,15 @@ class _Side:
             largest=largest,
             num_points=self._settings.num_points,
             watch=self._watch,
-            ends=lambda point: self.shrunk is not None,
+            ends=lambda point: self.shrunk is not None or self.ending is not None,
         )
         self.points, self.status = found
         if self.shrunk is not None:
             self.points[-1], self.status = self.shrunk.point, Status.shrunk
+        elif self.status is Status.step_size_vanished and self.ending is None:
+            self.ending = self.crossings.ending(self.points[-1], stuck=True)
+        if self.ending is not None:
+            self.status = self.ending.status
         elif self.status is Status.step_size_vanished and self.border() is not None:
             self.status = Status.border
 
@@ -207,6 +228,9 @@ class _Side:
 
     def _watch(self, old: Point, new: Point, length: float) -> bool:
         """Look at a step before it is taken; False has it halved."""
+        self.ending = self.crossings.ending(new)
+        if self.ending is not None:
+            return True
         found = roots(self._curve, self.tests.functions, old, new, length)
         if found and any(self._is_outside(root.point) for root in found):
             return False  # it turns back beyond a bound, on which a shorter step ends
@@ -222,6 +246,7 @@ class _Side:
         if self.shrunk is None:
             self.roots += [(self._steps, root) for root in merged(found)]
         self.borders.append(self._singularity(new))
+        self.crossings.add(new)
         self._steps += 1
         return True
 
@@ -309,12 +334,15 @@ def _record(
 
 
 def _last(curve: Curve, side: _Side, place: Any) -> list[SpecialPoint]:
-    """Return what ends a branch inside its bounds: a flip of a shorter cycle, or a border."""
+    """Return what ends a branch inside its bounds: a flip of a shorter cycle, a Hopf, a border."""
     index = place(len(side.points) - 2)
     if side.shrunk is not None:
         y = side.shrunk.point.y * curve.unit
         ends = sorted(float(end * curve.unit[-1]) for end in side.shrunk.bracket)
         kind, value = Bifurcation.flip, float(y[-1])
+    elif side.ending is not None:
+        y, kind, value = side.points[-1].y * curve.unit, side.ending.kind, side.ending.parameter
+        ends = sorted([side.ending.last, value])
     elif side.status is Status.border:
         y, value = side.points[-1].y * curve.unit, side.border()
         assert value is not None

@@ -5,7 +5,11 @@ import numpy as np
 
 from samflow import _checks
 from samflow._types import ArrayLike
-from samflow.attractors.continuation._continue_branch import continue_branch
+from samflow.attractors.continuation._continue_branch import (
+    continue_branch,
+    first_point,
+    unit_of,
+)
 from samflow.attractors.continuation.curve import Curve
 from samflow.attractors.continuation.equations import RestEquations
 from samflow.attractors.continuation.records import Branch, SpecialPoint
@@ -74,6 +78,21 @@ def families(
         found += born
         latest = born
     return found
+
+
+def begins(
+    system: AbstractMap | AbstractFlow,
+    w0: ArrayLike,
+    parameter: Selector,
+    bounds: tuple[float, float],
+) -> bool:
+    """Say whether a fixed point is near, or, where there is no Jacobian, whatever may be."""
+    begin, leaf = _begin(system, w0), find_leaf(system, parameter)
+    if begin is None:
+        return True
+    unit = unit_of(system, jnp.asarray(begin[0]), None, bounds)
+    curve = Curve(RestEquations(system, leaf, begin[1]), unit)
+    return first_point(curve, begin[0], float(leaf.value(system))) is not None
 
 
 def _begin(system: AbstractMap | AbstractFlow, w0: ArrayLike) -> tuple[np.ndarray, int] | None:

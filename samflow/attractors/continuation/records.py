@@ -85,8 +85,8 @@ class Branch(AbstractRecord):
         kinds: attracting, repelling, saddle or nonhyperbolic, one a point.
         special: the bifurcations, in the order of the branch.
         ends: why the branch ends at its first and at its last point: reached bound, closed,
-            unbounded, out of steps, step size vanished, border, or shrunk (to a cycle of a
-            shorter period).
+            unbounded, out of steps, step size vanished, border, shrunk (to a cycle of a shorter
+            period), or shrunk to rest (of a return map).
         leaf: the parameter: its name, and its place in the system.
         period: of the cycles; 1 for fixed points.
         discrete: whether the system is a map.

@@ -20,6 +20,16 @@ SWITCHABLE = (
     Bifurcation.branch_point,
 )
 """Where another branch of fixed points or cycles begins."""
+_NONE = ", where no branch of fixed points or cycles begins"
+_INSTEAD = {
+    Bifurcation.fold: f"{_NONE}: both of its sides are on `branch`.",
+    Bifurcation.border_collision: f"{_NONE}.",
+    Bifurcation.neimark_sacker: f"{_NONE}: an invariant circle does. Beside it `sf.basins` finds "
+    "the circle where it attracts.",
+    Bifurcation.hopf: ", where limit cycles begin. Beside it `sf.find_cycles` finds them. Follow "
+    "one with `sf.continue_branch`, as a fixed point of `sf.poincare_map` on a section through it.",
+}
+"""What to do where there is nothing to switch to."""
 
 
 @_checks.untraced(None)
@@ -53,8 +63,7 @@ def switch_branch(
     _checks.instance("at", at, SpecialPoint, "Take one of `branch.special`.")
     if at.kind not in SWITCHABLE:
         raise _checks.ArgumentError(
-            f"Argument `at` must be a flip or a branch point, but is a {at.kind}: no branch of "
-            "fixed points or cycles begins there."
+            f"Argument `at` must be a flip or a branch point, but is a {at.kind}{_INSTEAD[at.kind]}"
         )
     if not np.any(at.direction):
         raise _checks.ArgumentError(

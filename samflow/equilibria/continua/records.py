@@ -89,6 +89,7 @@ class Continuum(AbstractRecord):
 
     """
 
+    basis: ClassVar[Names] = ("continua",)
     rows: ClassVar[Names] = ("sample",)
     printed: ClassVar[Names] = ("arc", "w", "kinds", "spectrum")
     dimension: int = eqx.field(static=True)

@@ -15,6 +15,7 @@ from samflow.spectra.directions import Along, growth_within, log_growth
 from samflow.spectra.multipliers import CRITICAL
 from samflow.spectra.spectrum import Eigenpairs
 from samflow.systems import Map
+from samflow.systems.edges import edge_of_stability
 from samflow.systems.hyperparameters import theory_settings
 
 _CHANGE = 0.1
@@ -104,7 +105,7 @@ def rule_stability(
         num_open=int(np.sum(np.abs(along.curvature[seen]) <= reach[seen])),
         rho=radius,
         effective_rho=effective,
-        edge=_edge(settings, settings["rho"] if own else effective, decay),
+        edge=edge_of_stability(system, nearness.gradient_norm),
         scaled_curvature=float(system.lr) * float(along.curvature[-1]),
         limit=float(limit),
         rho_window=_rho_window(system, settings, values, unit),
@@ -132,21 +133,6 @@ def _largest_lr(curvature: NumpyArray, limit: float, status: Any) -> float:
     largest = float(curvature.max(initial=-math.inf))
     known = largest > 0 and (np.asarray(status) == Status.located).all()
     return limit / largest if known else math.nan
-
-
-def _edge(settings: dict[str, Any], effective: float, decay: float) -> float:
-    """Return the λ ≥ 0 at which η(U(λ) + decay) = κ; 0 where the decay alone is beyond."""
-    if not math.isfinite(effective):
-        return math.nan
-    kind, momentum, lr = (settings[name] for name in ("scheme", "momentum", "lr"))
-    limit = float(theory.evaluate(theory.flip_threshold(kind), momentum=momentum))
-    if lr * decay >= limit:
-        return 0.0
-    # ηU = κ − η·decay is the condition without decay at a larger step.
-    step = lr / (1 - lr * decay / limit)
-    family = settings["rule"] if settings["rule"] in theory.CUBIC else "usam"
-    formula = theory.edge(family if effective else "gd", kind)
-    return float(theory.evaluate(formula, rho=effective, lr=step, momentum=momentum))
 
 
 def _rho_window(

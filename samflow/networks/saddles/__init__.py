@@ -8,6 +8,9 @@ from samflow.networks.saddles.holding import (
     departure,
     holding_threshold,
 )
+from samflow.networks.saddles.measured import MeasuredSaddle, measured_saddle
+from samflow.networks.saddles.sliding import sample_sliding
+from samflow.networks.saddles.sliding_sample import SlidingSample
 from samflow.networks.saddles.symmetries import (
     SymmetrySaddle,
     duplication_saddle,
@@ -19,6 +22,8 @@ __all__ = [
     "CriticalPointSearch",
     "Departure",
     "HoldingThreshold",
+    "MeasuredSaddle",
+    "SlidingSample",
     "SymmetrySaddle",
     "critical_point",
     "deep_linear_saddle",
@@ -26,5 +31,7 @@ __all__ = [
     "duplicate_unit",
     "duplication_saddle",
     "holding_threshold",
+    "measured_saddle",
     "permutation_saddle",
+    "sample_sliding",
 ]

@@ -2,12 +2,13 @@
 
 The map is followed from beside the saddle, and what it does to the displacement is measured
 along each eigenvector. Components along which H vanishes are left out: the multiplier
-there is 1 for every rho, so that they neither grow nor shrink.
+there is 1 for every rho, so that they neither grow nor shrink. Weights that are no critical point
+move; the displacement is then from the orbit that begins at them.
 """
 
 import itertools
 from collections.abc import Callable, Sequence
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -17,6 +18,7 @@ from jaxtyping import Array, Bool, Float
 from samflow import _checks
 from samflow._status import Status
 from samflow._types import ArrayLike, NumpyArray
+from samflow.networks.saddles.measured import MeasuredSaddle
 from samflow.networks.saddles.symmetries import SymmetrySaddle
 from samflow.orbits._iterate import iterate
 from samflow.records import AbstractRecord, Names, Provenance, axes, provenance
@@ -31,6 +33,8 @@ _FEWEST = 3
 _FINEST = 1e-6
 """Below, what is of second order in the distance of the start decides."""
 _SCAN = 1.5 ** np.arange(24)
+
+Saddle = SymmetrySaddle | MeasuredSaddle
 
 
 class Departure(NamedTuple):
@@ -75,6 +79,7 @@ class HoldingThreshold(AbstractRecord):
 
     """
 
+    basis: ClassVar[Names] = ("network saddles",)
     rows: ClassVar[Names] = ("orbit",)
     num_orbits: int = eqx.field(static=True)
     status: Status = eqx.field(static=True)
@@ -88,7 +93,7 @@ class HoldingThreshold(AbstractRecord):
 
 
 def departure(
-    saddle: SymmetrySaddle,
+    saddle: Saddle,
     system: Map,
     *,
     along: ArrayLike | None = None,
@@ -106,7 +111,8 @@ def departure(
     from a fast one that dies beside it.
 
     Args:
-        saddle: the point.
+        saddle: the point, or weights of `measured_saddle`: then the displacement is that between
+            two orbits, which changes by the Jacobians along the way.
         system: a map of its loss without momentum; any rule.
         along: a direction, shape (dim,), in which to start instead; it alone is watched, with its
             sign: `saddle.direction` gives the rate of the weakest negative eigenvalue.
@@ -128,7 +134,7 @@ def departure(
     check_fixed(system)
     distance = _checks.positive("distance", distance)
     num_steps = _checks.count("num_steps", num_steps, minimum=4 * _FEWEST)
-    dim = len(saddle.eigenvalues)
+    dim = len(saddle.w)
     if system.state_dim != dim:
         raise _checks.ArgumentError(
             f"Argument `system` must have states of {dim} weights and no momentum, but has "
@@ -139,10 +145,11 @@ def departure(
     orbit = iterate(
         system, saddle.w + distance * jnp.asarray(start), num_steps=num_steps, keep_every=keep_every
     )
-    states = np.array(orbit.states)
-    if orbit.status == Status.converged:  # its rows end where it came to rest
-        states[np.isnan(states).any(axis=1)] = orbit.final
-    moved = states - np.asarray(saddle.w)
+    base = np.asarray(saddle.w)
+    if isinstance(saddle, MeasuredSaddle):
+        beside = iterate(system, saddle.w, num_steps=num_steps, keep_every=keep_every)
+        base = _whole(beside)
+    moved = _whole(orbit) - base
     parts = np.abs(moved @ watched.T)
     fates = _fates(parts / parts[0])
     growing = [fate.settled and not fate.shrinks for fate in fates]
@@ -159,10 +166,17 @@ def departure(
     )
 
 
-def _watched(saddle: SymmetrySaddle, along: ArrayLike | None) -> tuple[NumpyArray, NumpyArray]:
+def _whole(orbit: Any) -> NumpyArray:
+    states = np.array(orbit.states)
+    if orbit.status == Status.converged:  # its rows end where it came to rest
+        states[np.isnan(states).any(axis=1)] = orbit.final
+    return states
+
+
+def _watched(saddle: Saddle, along: ArrayLike | None) -> tuple[NumpyArray, NumpyArray]:
     """Return the orthonormal rows to watch, and the direction of the start."""
     if along is not None:
-        v = np.asarray(_checks.point("along", along, len(saddle.eigenvalues)))
+        v = np.asarray(_checks.point("along", along, len(saddle.w)))
         if not np.linalg.norm(v) > 0:
             raise _checks.ArgumentError("Argument `along` must be a direction, but is 0.")
         v = v / np.linalg.norm(v)
@@ -211,7 +225,7 @@ def _slope(values: NumpyArray) -> float:
 
 
 def holding_threshold(
-    saddle: SymmetrySaddle,
+    saddle: Saddle,
     *,
     lr: float,
     along: ArrayLike | None = None,
@@ -228,7 +242,7 @@ def holding_threshold(
     lr·U(λmax) < 2 there (`saddle.largest_lr`).
 
     Args:
-        saddle: the point.
+        saddle: the point; of any weights, `measured_saddle`.
         lr: step size.
         along: as for `departure`.
         scan: values of rho in ascending order; by default 24 from 0.5/max|λ| on, each 1.5 times
@@ -303,7 +317,7 @@ def _bisected(
     return low, high, Status.located
 
 
-def _scanned(saddle: SymmetrySaddle, scan: Sequence[float] | None) -> list[float]:
+def _scanned(saddle: Saddle, scan: Sequence[float] | None) -> list[float]:
     top = float(np.abs(saddle.eigenvalues).max())
     if scan is None and not top > 0:
         raise _checks.ArgumentError(

@@ -24,8 +24,9 @@ from samflow._random import key_words
 from samflow._schedule import Schedule
 from samflow._types import NumpyArray
 from samflow.losses.evaluation import few_outputs, same_outputs
+from samflow.networks.monitoring import Monitor
 from samflow.records import write_whole
-from samflow.systems import Map
+from samflow.systems import AdaptiveMap, Map
 
 _FORMAT = "samflow training state 2"
 _ENTRIES = {"settings", "z", "key", "at", "outputs"}
@@ -42,6 +43,7 @@ _DAMAGED = (
     zipfile.BadZipFile,
 )
 """What NumPy and its readers raise on bytes that are no whole file of theirs."""
+_MONITOR = "monitor."
 _COMPARED_ROWS = 4096
 """Names of an array of data that enter its fingerprint."""
 _COMPARED_STEPS = [*range(256), *(n * 2**k for k in range(6, 28) for n in (4, 5, 6, 7))]
@@ -80,7 +82,7 @@ class Store(NamedTuple):
     path: Path
     settings: dict[str, str]
     every: int
-    system: Map
+    system: Map | AdaptiveMap
     arrays: Callable[[], Mapping[str, Any]] = dict
 
     def write(self, state: TrainState) -> None:
@@ -178,7 +180,7 @@ def _check_settings(path: Path, found: dict[str, str], wanted: dict[str, str]) -
         )
 
 
-def fingerprint(system: Map, **others: Any) -> dict[str, str]:
+def fingerprint(system: Map | AdaptiveMap, **others: Any) -> dict[str, str]:
     """Return what tells one training from another: exact numbers, digests of data, options.
 
     Data count by shape, type, and at most 4,096 rows of each array. What is no array, as an
@@ -198,7 +200,7 @@ def fingerprint(system: Map, **others: Any) -> dict[str, str]:
         "rule": system.rule.name,
         **flags,
         **numbers,
-        "nesterov": str(system.nesterov),
+        **_form(system),
         "loss": f"{loss.name} ({type(loss).__name__})",
         "options": str(tuple(getattr(loss, "options", ()))),
         "chunk_size": str(getattr(loss, "chunk_size", None)),
@@ -206,6 +208,13 @@ def fingerprint(system: Map, **others: Any) -> dict[str, str]:
         "data": digest(*filter(_is_data, jax.tree.leaves(loss))),
         **{name: str(value) for name, value in others.items()},
     }
+
+
+def _form(system: Map | AdaptiveMap) -> dict[str, str]:
+    if isinstance(system, Map):
+        return {"nesterov": str(system.nesterov)}
+    corrected = getattr(system.base, "bias_correction", None)
+    return {"base": system.base.name, "bias_correction": str(corrected)}
 
 
 def _named(value: Any) -> str:
@@ -241,7 +250,7 @@ def digest(*arrays: Any) -> str:
 def save_state(
     path: str | os.PathLike[str],
     state: TrainState,
-    system: Map,
+    system: Map | AdaptiveMap,
     *,
     batch_size: int | None = None,
     drop_last: bool = False,
@@ -271,11 +280,12 @@ def save_state(
 
 def load_state(
     path: str | os.PathLike[str],
-    system: Map,
+    system: Map | AdaptiveMap,
     *,
     batch_size: int | None = None,
     drop_last: bool = False,
     attack: Any = None,
+    monitor: Monitor | None = None,
 ) -> TrainState:
     """Return the state in a file that `save_state` or `train` wrote, to go on from it.
 
@@ -288,18 +298,33 @@ def load_state(
 
     """
     settings = step_settings(system, batch_size, drop_last, attack)
-    return Store(Path(path), settings, 1, system).read(more=True)[0]
+    state, beside = Store(Path(path), settings, 1, system).read(more=True)
+    if monitor is not None:
+        start = len(_MONITOR)
+        found = {name[start:]: each for name, each in beside.items() if name.startswith(_MONITOR)}
+        if not found:
+            raise _checks.ArgumentError(
+                f"Argument `monitor` needs rows that were saved with the state, but {str(path)!r} "
+                "has none. Load the state without a monitor, and train with a new one."
+            )
+        monitor.restore(found)
+    return state
+
+
+def saved_monitor(monitor: Monitor) -> dict[str, NumpyArray]:
+    """Return the arrays of a monitor as they are saved beside a state."""
+    return {f"{_MONITOR}{name}": array for name, array in monitor.arrays().items()}
 
 
 def step_settings(
-    system: Map, batch_size: int | None, drop_last: bool, attack: Any
+    system: Map | AdaptiveMap, batch_size: int | None, drop_last: bool, attack: Any
 ) -> dict[str, str]:
     """Return the fingerprint of the settings of a training."""
     told = "none" if attack is None else attack.describe()
     return fingerprint(system, batch_size=batch_size, drop_last=drop_last, attack=told)
 
 
-def check_state(state: Any, system: Map, name: str = "state") -> None:
+def check_state(state: Any, system: Map | AdaptiveMap, name: str = "state") -> None:
     """Refuse what is no state of the system."""
     _checks.instance(name, state, TrainState, "Use `sf.networks.first_state(system, w, key=...)`.")
     if jnp.shape(state.z) != (system.state_dim,):

@@ -35,6 +35,7 @@ class AlignmentBound(AbstractRecord):
 
     """
 
+    basis: ClassVar[Names] = ("alignment",)
     rows: ClassVar[Names] = ()
     alignment: float = eqx.field(static=True, metadata=axes(units="1"))
     hessian_norm: float = eqx.field(static=True, metadata=axes(units="loss/weight^2"))

@@ -57,6 +57,7 @@ class MeanSquareRate(AbstractRecord):
 
     """
 
+    basis: ClassVar[Names] = ("interpolation",)
     rows: ClassVar[Names] = ()
     rate: float = eqx.field(static=True, metadata=axes(units="1/step"))
     radius: float = eqx.field(static=True, metadata=axes(units="1"))

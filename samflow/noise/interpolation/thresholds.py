@@ -44,6 +44,7 @@ class StabilityThreshold(AbstractRecord):
 
     """
 
+    basis: ClassVar[Names] = ("interpolation",)
     rows: ClassVar[Names] = ()
     parameter: str = eqx.field(static=True)
     low: float = eqx.field(static=True)

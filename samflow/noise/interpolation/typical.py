@@ -50,6 +50,7 @@ class TypicalRate(AbstractRecord):
 
     """
 
+    basis: ClassVar[Names] = ("interpolation",)
     rows: ClassVar[Names] = ()
     rate: float = eqx.field(static=True, metadata=axes(units="1/step"))
     standard_error: float = eqx.field(static=True, metadata=axes(units="1/step"))

@@ -53,6 +53,7 @@ class CentralFlow(AbstractRecord):
 
     """
 
+    basis: ClassVar[Names] = ("central flow", "sam edge")
     rows: ClassVar[Names] = ("kept",)
     steps: Int[Array, " kept"] = eqx.field(metadata=axes("kept", units="step"))
     w: Float[Array, "kept dim"] = eqx.field(metadata=axes("kept", "weight"))

@@ -76,6 +76,18 @@ class Section(eqx.Module):
         """Return how fast the height grows along a velocity."""
         return self.normal @ velocity / jnp.linalg.norm(self.normal)
 
+    def __str__(self) -> str:
+        """Return the plane and the direction, as `(0, 1)·(z − (0, 0)) = 0 along (0, 1)`."""
+        n, p = _shown(self.normal), _shown(self.point)
+        way = {1: f"along {n}", -1: f"against {n}", 0: "in both directions"}[self.direction]
+        return f"{n}·(z − {p}) = 0 {way}"
+
+
+def _shown(vector: Array) -> str:
+    if _checks.is_traced(vector) or vector.ndim != 1:
+        return "traced"
+    return f"({', '.join(f'{x:g}' for x in np.asarray(vector).tolist())})"
+
 
 def check_section(flow: AbstractFlow, section: Any) -> float:
     """Return the distance of the next plane: the length of the angle that a section lies across.

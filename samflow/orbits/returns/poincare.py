@@ -94,7 +94,7 @@ class PoincareMap(AbstractWeightSystem, AbstractMap):
 
     def describe(self) -> str:
         """Say what the system is."""
-        return f"Poincaré map of {self.flow.describe()}"
+        return f"Poincaré map of {self.flow.describe()}, section {self.section}"
 
 
 def poincare_map(

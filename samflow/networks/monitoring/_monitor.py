@@ -1,0 +1,417 @@
+"""The monitor itself: rows every k steps, warm vectors between them, files while it runs."""
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+from jaxtyping import PRNGKeyArray
+
+from samflow import _checks
+from samflow._random import key_words, numpy_generator
+from samflow._schedule import at
+from samflow._status import Status
+from samflow._types import NumpyArray, Point
+from samflow.losses.base import AbstractLoss
+from samflow.losses.evaluation import error_share, value
+from samflow.networks.monitoring.measurement import (
+    Pairs,
+    Row,
+    Search,
+    alignment,
+    batch_sharpness,
+    cosine,
+    direction,
+    scaled,
+    second_difference,
+)
+from samflow.networks.monitoring.records import TrainingRecord
+from samflow.orbits import CentralFlow
+from samflow.records import provenance
+from samflow.rules import AbstractRule, Ascent
+from samflow.spectra.directions import log_growth, measured_along
+from samflow.spectra.products import gradient_and_product
+from samflow.systems import Map
+from samflow.systems.edges import Update, edge_of_stability, update_of
+
+_WRITTEN_EVERY = 5.0
+"""Seconds between two times that the file is written."""
+_FLOW = ("mean_loss", "predicted_loss", "oscillation", "predicted_oscillation", "distance")
+_ARRAYS = ("eigenvalues", "eigenvalue_residuals", "eigenvalue_status")
+_PRECONDITIONED = ("preconditioned", "preconditioned_residuals", "preconditioned_status")
+
+
+class Monitor:
+    """Looks at a training every k steps, and keeps a row of what it saw; for `train`.
+
+    The leading eigenvalues of the Hessian are found from the eigenvectors of the row before, by
+    Davidson's method: in three to five Hessian-vector products on digits, and in at most
+    `max_products`. Each row records how many. A row is made at the first state, at each that is
+    due, and where the map has changed.
+
+    Attributes:
+        every: steps between two rows.
+
+    """
+
+    def __init__(
+        self,
+        *,
+        every: int = 50,
+        num_eigenvalues: int = 1,
+        batch_size: int | None = None,
+        num_batches: int = 8,
+        compare: Sequence[AbstractRule] = (),
+        test: AbstractLoss | None = None,
+        central: CentralFlow | None = None,
+        motion: bool = False,
+        tol: float = 0.02,
+        max_products: int = 9,
+        save_to: str | os.PathLike[str] | None = None,
+        key: PRNGKeyArray | None = None,
+    ) -> None:
+        """Prepare a monitor; nothing is computed yet.
+
+        Args:
+            every: steps between two rows.
+            num_eigenvalues: how many leading eigenvalues; each costs one to two products.
+            batch_size: of the mini-batches of `batch_sharpness`; None leaves it out.
+            num_batches: how many are drawn for a row, at least 2.
+            compare: rules whose edges at the same lr and momentum are recorded beside.
+            test: the loss on held-out data, for its value and its error.
+            central: a central flow from the first weights that the monitor sees, kept at the steps
+                of the rows (`keep_every`); rows then say how far the run is from it.
+            motion: whether the motion along v₁ is recorded at each step, and the growth that is
+                predicted for it, for P1 and P4 of a late switch.
+            tol: largest residual of a located eigenvalue, as a part of the largest |λ|. The error
+                of a value is about residual²/gap.
+            max_products: of a row but the first, which has no vectors to start from; more than
+                `num_eigenvalues`.
+            save_to: a .nc file for the record, written about every 5 seconds and at the end.
+            key: of the first start vector and of batches; None: key(0).
+
+        Raises:
+            ArgumentError: for numbers out of range, and a file that cannot be written.
+
+        """
+        _checks.double_precision("A monitor")
+        self.every = _checks.count("every", every)
+        count = _checks.count("num_eigenvalues", num_eigenvalues)
+        most = _checks.count("max_products", max_products, minimum=count + 1)
+        self._search = Search(count, _checks.positive("tol", tol), most)
+        if batch_size is not None:
+            batch_size = _checks.count("batch_size", batch_size)
+        self._batches = (batch_size, _checks.count("num_batches", num_batches, minimum=2))
+        self._compare = tuple(compare)
+        for rule in self._compare:
+            _checks.instance("compare", rule, AbstractRule, "Use instances, such as `sf.GD()`.")
+        if test is not None:
+            _checks.instance("test", test, AbstractLoss)
+        if central is not None:
+            _checks.instance("central", central, CentralFlow, "Use `sf.central_flow`.")
+        _checks.instance("motion", motion, bool)
+        self._test, self._central, self._motion = test, central, motion
+        self._key = jr.key(0) if key is None else key
+        key_words(self._key)
+        self._path = None if save_to is None else _checks.writable("save_to", save_to, (".nc",))
+        self._written = time.monotonic()
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all rows and vectors."""
+        self._rows: list[Row] = []
+        self._moved: list[tuple[int, float]] = []
+        self._blocks: dict[str, NumpyArray] = {}
+        self._recent: dict[int, Any] = {}
+        self._first: NumpyArray | None = None
+        self._seen: Map | None = None
+        self._system, self._changed = "", False
+        self._origin = -1
+
+    @property
+    def record(self) -> TrainingRecord:
+        """All rows so far."""
+        return _record(self._rows, self._moved, self._search.count, self._names(), self.settings())
+
+    def settings(self) -> dict[str, str]:
+        """Return what tells one monitor from another, in words."""
+        size, number = self._batches
+        return {
+            "every": str(self.every),
+            "num_eigenvalues": str(self._search.count),
+            "tol": repr(self._search.tol),
+            "max_products": str(self._search.max_products),
+            "batch_size": str(size),
+            "num_batches": str(number),
+            "compare": ", ".join(self._names()),
+            "test": "None" if self._test is None else self._test.name,
+            "central": str(self._central is not None),
+            "motion": str(self._motion),
+            "key": str(key_words(self._key).tolist()),
+        }
+
+    def see(self, system: Map, z: Point, *, step: int, epoch: int = -1) -> bool:
+        """Look at a state of a map, whose schedules are taken at `step`; say whether it made a row.
+
+        `train` calls this with the first state and after each step.
+        """
+        if system is not self._seen:
+            self._seen, told = system, system.describe()
+            self._changed = told != self._system
+            self._system, self._recent = told, {} if self._changed else self._recent
+        changed, told = self._changed, self._system
+        self._changed = False
+        self._forget_after(step)
+        if not (self._motion or self._central or changed or step % self.every == 0):
+            return False
+        w = system.position(z)
+        self._follow(system.loss, w, step)
+        if not (changed or step % self.every == 0) or self._has(step, told):
+            return False
+        here = at(system, step, AbstractLoss) if system.schedules else system
+        self.look(here.loss, w, update_of(here), step=step, epoch=epoch, system=here, z=z)
+        self._rows[-1]["of"] = told
+        return True
+
+    def look(
+        self,
+        loss: AbstractLoss,
+        w: Point,
+        update: Update,
+        *,
+        step: int,
+        epoch: int = -1,
+        system: Map | None = None,
+        z: Point | None = None,
+    ) -> Row:
+        """Make a row at the weights `w` of whatever states its `update`, due or not.
+
+        Args:
+            loss: the loss, on all of its data.
+            w: weights, shape (dim,).
+            update: the optimiser's name, lr, edge and preconditioner.
+            step: steps made so far.
+            epoch: whole epochs made so far; −1: unknown.
+            system: the map that moves the weights, for its rule's direction; None: none known.
+            z: its state.
+
+        """
+        if self._origin < 0:
+            self._origin = step
+        slope, product = gradient_and_product(loss, w)
+        g = np.asarray(slope, dtype=float)
+        size, norm = float(np.linalg.norm(np.asarray(w))), float(np.linalg.norm(g))
+        pairs = self._pairs("hessian", product, loss.dim)
+        self._first = pairs.first
+        row: Row = {
+            "steps": step,
+            "epochs": epoch,
+            "update": update.name,
+            "of": update.name,
+            "lr": update.lr,
+            "loss": float(value(loss, w)),
+            "gradient_norm": norm,
+            **_named(_ARRAYS, pairs),
+            "num_products": pairs.num_products,
+            **self._scaled(product, update, loss.dim),
+            "edge": update.edge(norm),
+            "edges": np.array([_edge(system, update, r, norm) for r in self._compare], dtype=float),
+            **alignment(g, pairs, size),
+            "direction_cosine": np.nan,
+            "batch_sharpness": np.nan,
+            "batch_sharpness_error": np.nan,
+            "test_loss": np.nan if self._test is None else float(value(self._test, w)),
+            "test_error": np.nan if self._test is None else error_share(self._test, w),
+            **dict.fromkeys(_FLOW, np.nan),
+            **dict.fromkeys(("effective_curvature", "effective_residual", "growth"), np.nan),
+        }
+        if system is not None and z is not None and np.isfinite(row["cosine"]):
+            plain = system.rule.ascent is Ascent.none
+            d = g if plain else np.asarray(direction(system, z))
+            row["direction_cosine"] = cosine(d, pairs.first)
+        if self._motion and system is not None and not system.rule.num_memories:
+            along = measured_along(system, w, pairs.first[None])
+            row["effective_curvature"] = float(along.curvature[0])
+            row["effective_residual"] = float(along.residual[0])
+            row["growth"] = float(log_growth(system, along.curvature)[0])
+        batch_size, num_batches = self._batches
+        if batch_size is not None:
+            drawn = {"batch_size": batch_size, "num_batches": num_batches}
+            found = batch_sharpness(loss, w, **drawn, key=self._key, step=step)
+            row["batch_sharpness"], row["batch_sharpness_error"] = found
+        self._rows.append(row)
+        if self._path is not None and time.monotonic() - self._written > _WRITTEN_EVERY:
+            self.write()
+        return row
+
+    def write(self) -> None:
+        """Write the record to `save_to`, whole or not at all; nothing without such a file."""
+        if self._path is not None:
+            self.record.save(self._path)
+            self._written = time.monotonic()
+
+    def arrays(self) -> dict[str, NumpyArray]:
+        """Return arrays of all that later rows depend on, to be saved beside a state.
+
+        With `restore` a training that stopped goes on with the same rows, bit for bit.
+        """
+        names = list(self._rows[0]) if self._rows else []
+        rows = {f"row.{name}": np.array([row[name] for row in self._rows]) for name in names}
+        blocks = {f"block.{name}": block for name, block in self._blocks.items()}
+        return {
+            **rows,
+            **blocks,
+            "settings": np.array([f"{name}={told}" for name, told in self.settings().items()]),
+            "moved": np.array(self._moved, dtype=float).reshape(-1, 2),
+            "recent_at": np.array(list(self._recent), dtype=int),
+            "recent": np.array([np.asarray(w) for w in self._recent.values()]),
+            "first": np.zeros(0) if self._first is None else self._first,
+            "system": np.array(self._system),
+            "origin": np.array(self._origin),
+        }
+
+    def restore(self, arrays: Mapping[str, NumpyArray]) -> None:
+        """Take up what `arrays` returned.
+
+        Raises:
+            ArgumentError: for arrays of a monitor with other settings, and for others.
+
+        """
+        own = [f"{name}={told}" for name, told in self.settings().items()]
+        found = [str(each) for each in np.asarray(arrays.get("settings", np.zeros(0))).reshape(-1)]
+        if found != own:
+            differ = sorted(set(found) ^ set(own)) if found else ["there are none"]
+            raise _checks.ArgumentError(
+                "Argument `monitor` must have the settings of the one whose rows were saved, but "
+                f"these differ: {'; '.join(differ)}."
+            )
+        self.reset()
+        names = [name.removeprefix("row.") for name in arrays if name.startswith("row.")]
+        count = len(arrays["row.steps"]) if names else 0
+        self._rows = [
+            {name: _plain(arrays[f"row.{name}"][i]) for name in names} for i in range(count)
+        ]
+        self._blocks = {
+            name.removeprefix("block."): np.asarray(block)
+            for name, block in arrays.items()
+            if name.startswith("block.")
+        }
+        self._moved = [(int(k), float(moved)) for k, moved in arrays["moved"]]
+        recent = zip(arrays["recent_at"].tolist(), arrays["recent"], strict=True)
+        self._recent = {k: jnp.asarray(w) for k, w in recent}
+        self._first = np.asarray(arrays["first"]) if arrays["first"].size else None
+        self._system, self._origin = str(arrays["system"]), int(arrays["origin"])
+
+    def _forget_after(self, step: int) -> None:
+        """Drop rows beyond a step to which the training went back, and vectors with them."""
+        if self._rows and self._rows[-1]["steps"] > step:
+            self._rows = [row for row in self._rows if row["steps"] < step]
+            self._moved = [each for each in self._moved if each[0] < step]
+            self._blocks, self._first, self._recent = {}, None, {}
+
+    def _names(self) -> tuple[str, ...]:
+        return tuple(rule.name for rule in self._compare)
+
+    def _has(self, step: int, told: str) -> bool:
+        return bool(self._rows) and (self._rows[-1]["steps"], self._rows[-1]["of"]) == (step, told)
+
+    def _pairs(self, of: str, product: Any, dim: int) -> Pairs:
+        if self._search.count > dim:
+            raise _checks.ArgumentError(
+                f"Argument `num_eigenvalues` must be at most {dim}, the number of weights, but is "
+                f"{self._search.count}."
+            )
+        block = self._blocks.get(of)
+        start = None if block is not None else numpy_generator(self._key).standard_normal(dim)
+        pairs = self._search.pairs(product, block, start)
+        if np.isfinite(pairs.values).all():
+            self._blocks[of] = pairs.block
+        return pairs
+
+    def _scaled(self, product: Any, update: Update, dim: int) -> Row:
+        if update.preconditioner is None:
+            nothing = np.full(self._search.count, np.nan)
+            undefined = np.full(self._search.count, Status.undefined)
+            row = dict(zip(_PRECONDITIONED, (nothing, nothing, undefined), strict=True))
+            return {**row, "preconditioned_products": 0}
+        product = scaled(product, update.preconditioner, update.decay)
+        pairs = self._pairs("preconditioned", product, dim)
+        return {**_named(_PRECONDITIONED, pairs), "preconditioned_products": pairs.num_products}
+
+    def _follow(self, loss: AbstractLoss, w: Point, step: int) -> None:
+        """Note the weights of a step; complete what needs those of the step after."""
+        if not (self._motion or self._central):
+            return
+        self._recent = {k: each for k, each in self._recent.items() if k >= step - 2} | {step: w}
+        if len(self._recent) < 3:
+            return
+        earlier, before = self._recent[step - 2], self._recent[step - 1]
+        if self._motion and self._first is not None:
+            v = jnp.asarray(self._first)
+            self._moved.append((step, float(second_difference(v, w, before, earlier))))
+        if self._central and self._rows and self._rows[-1]["steps"] == step - 1:
+            self._rows[-1] |= self._compared(loss, earlier, before, w, step - 1 - self._origin)
+
+    def _compared(self, loss: AbstractLoss, before: Any, w: Any, after: Any, step: int) -> Row:
+        """Compare a step with the central flow; NaN at one that the flow does not keep."""
+        assert self._central is not None
+        flow, mean = self._central, (before + 2 * w + after) / 4
+        place = np.flatnonzero(np.asarray(flow.steps) == step)
+        values = [float(value(loss, each)) for each in (before, w, after)]
+        row: Row = {
+            "mean_loss": (values[0] + 2 * values[1] + values[2]) / 4,
+            "oscillation": float(jnp.linalg.norm(before - 2 * w + after)) / 4,
+        }
+        if not len(place):
+            return row
+        i = int(place[0])
+        return row | {
+            "predicted_loss": float(flow.mean_loss[i]),
+            "predicted_oscillation": float(np.sqrt(np.trace(np.asarray(flow.variance[i])))),
+            "distance": float(jnp.linalg.norm(mean - flow.w[i])),
+        }
+
+
+def _plain(entry: Any) -> Any:
+    return entry if np.ndim(entry) else np.asarray(entry).item()
+
+
+def _named(names: Sequence[str], pairs: Pairs) -> Row:
+    return dict(zip(names, (pairs.values, pairs.residuals, pairs.status), strict=True))
+
+
+def _edge(system: Map | None, update: Update, rule: AbstractRule, norm: float) -> float:
+    if system is None or update.preconditioner is not None:
+        return np.nan  # another curvature than H's is compared with the edge
+    return edge_of_stability(eqx.tree_at(lambda s: s.rule, system, rule), norm)
+
+
+def _record(
+    rows: list[Row],
+    moved: list[tuple[int, float]],
+    count: int,
+    compared: tuple[str, ...],
+    settings: Mapping[str, str],
+) -> TrainingRecord:
+    shapes = dict.fromkeys((*_ARRAYS, *_PRECONDITIONED), (count,)) | {"edges": (len(compared),)}
+    whole = {"steps", "epochs", "num_products", "preconditioned_products"}
+    names = TrainingRecord.row_fields()
+    arrays: dict[str, Any] = {
+        name: np.array(
+            [row[name] for row in rows], dtype=int if name in whole or "status" in name else float
+        ).reshape(len(rows), *shapes.get(name, ()))
+        for name in names
+    }
+    at = np.array(moved, dtype=float).reshape(-1, 2)
+    return TrainingRecord(
+        **arrays,
+        update=tuple(row["update"] for row in rows),
+        edge_names=compared,
+        motion_steps=at[:, 0].astype(int),
+        motion=at[:, 1],
+        provenance=provenance("; ".join(dict.fromkeys(row["of"] for row in rows)), **settings),
+    )

@@ -1,0 +1,142 @@
+"""What a row of a monitor is made of: curvature, alignment, batches, all at one point."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+from jaxtyping import PRNGKeyArray
+
+from samflow._random import numpy_generator
+from samflow._status import Status
+from samflow._types import NumpyArray, Point
+from samflow.losses.base import AbstractLoss
+from samflow.losses.eager import compiled
+from samflow.spectra.krylov import Product
+from samflow.spectra.multipliers import CRITICAL
+from samflow.spectra.tracking import Tracked, track
+from samflow.systems import Map
+
+_MOST_ERROR = 0.1
+"""Up to this error a cosine is located."""
+_COLD = 100
+"""Products that the first call may take, which has no vectors of before."""
+_COLD_TOL = 0.1
+"""The first call is so many times as exact: what it misses, later ones see late."""
+
+Row = dict[str, Any]
+
+
+class Pairs(NamedTuple):
+    """The leading eigenpairs of a row, and vectors for the next one."""
+
+    values: NumpyArray
+    residuals: NumpyArray
+    status: NumpyArray
+    num_products: int
+    first: NumpyArray
+    gap: float
+    scale: float
+    block: NumpyArray
+
+
+class Search(NamedTuple):
+    """How leading eigenpairs are looked for.
+
+    Attributes:
+        count: how many.
+        tol: largest accepted residual, as a part of max|θ|.
+        max_products: of a call that has vectors to start from.
+
+    """
+
+    count: int
+    tol: float
+    max_products: int
+
+    def pairs(self, product: Product, block: NumpyArray | None, start: NumpyArray | None) -> Pairs:
+        """Return the pairs, from `block` where there is one, else from `start`, shape (dim,)."""
+        if block is None:
+            assert start is not None
+            how = {"tol": _COLD_TOL * self.tol, "max_products": _COLD}
+            found = track(product, start[None], count=self.count, **how)
+        else:
+            how = {"tol": self.tol, "max_products": self.max_products}
+            found = track(product, block, count=self.count, **how)
+        return self._judged(found)
+
+    def _judged(self, tracked: Tracked) -> Pairs:
+        found = tracked.found
+        good = found.residuals <= self.tol * found.scale
+        status = np.where(good, Status.located, Status.residual_too_large)
+        status = np.where(np.isfinite(found.residuals), status, Status.not_finite)
+        below = found.values[1] if self.count > 1 else tracked.next
+        gap = float(found.values[0] - below)
+        return Pairs(
+            found.values, found.residuals, status, found.num_steps, found.vectors[0], gap,
+            found.scale, tracked.block,
+        )  # fmt: skip
+
+
+def scaled(product: Product, preconditioner: NumpyArray, decay: float) -> Product:
+    """Return v ↦ P^(-1/2) (H + decay · I) P^(-1/2) v."""
+    root = np.sqrt(preconditioner)
+    return lambda v: product(v / root) / root + decay * v / preconditioner
+
+
+def alignment(g: NumpyArray, pairs: Pairs, size: float) -> Row:
+    """Return |cos(g, v₁)| with its error and status; `size` is ‖w‖."""
+    norm = float(np.linalg.norm(g))
+    if not (np.isfinite(norm) and np.isfinite(pairs.scale)):
+        return {"cosine": np.nan, "cosine_error": np.nan, "cosine_status": Status.not_finite}
+    if norm <= CRITICAL * pairs.scale * size:
+        return {"cosine": np.nan, "cosine_error": np.nan, "cosine_status": Status.no_gradient}
+    error = float(pairs.residuals[0]) / pairs.gap if pairs.gap > 0 else np.inf
+    status = Status.located if error <= _MOST_ERROR else Status.residual_too_large
+    return {"cosine": cosine(g, pairs.first), "cosine_error": error, "cosine_status": status}
+
+
+def cosine(a: NumpyArray, unit: NumpyArray) -> float:
+    """Return |cos| of the angle between a vector and a unit vector; NaN for 0."""
+    norm = float(np.linalg.norm(a))
+    return float(min(abs(a @ unit) / norm, 1.0)) if norm > 0 else np.nan
+
+
+@compiled
+def direction(system: Map, z: Point) -> Point:
+    """Return d, the rule's direction at a state, without weight decay."""
+    w, _, memory = system._parts(z)
+    return system.rule.step(system.loss, w, memory)[0]
+
+
+def batch_sharpness(
+    loss: Any, w: Point, *, batch_size: int, num_batches: int, key: PRNGKeyArray, step: int
+) -> tuple[float, float]:
+    """Return the mean of gᵀHg/‖g‖² over batches, g and H of the batch, and its standard error.
+
+    Batches are drawn anew at each step, without repetition inside a batch; (key, step) decide.
+    A batch whose gradient is 0 has no such number, and then the mean is NaN.
+
+    Source: Andreyev, Beneventano 2024 (arXiv 2412.20553).
+    """
+    generator = numpy_generator(jr.fold_in(key, step))
+    draws = [
+        np.sort(generator.choice(loss.num_examples, batch_size, replace=False))
+        for _ in range(num_batches)
+    ]
+    found = np.array([float(_along_gradient(loss, w, chosen)) for chosen in draws])
+    return float(found.mean()), float(found.std(ddof=1) / np.sqrt(num_batches))
+
+
+@compiled
+def _along_gradient(loss: Any, w: Point, chosen: Any) -> Any:
+    batch: AbstractLoss = loss.batch(chosen)
+    g = batch.gradient(w)
+    return jnp.vdot(g, batch.hvp(w, g)) / jnp.vdot(g, g)
+
+
+@jax.jit
+def second_difference(v: Any, w: Any, before: Any, earlier: Any) -> Any:
+    """Return v·(w − 2w₋ + w₋₋)."""
+    return jnp.vdot(v, w - 2 * before + earlier)
