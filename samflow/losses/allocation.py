@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from samflow import _checks
+from samflow._memory import told
 from samflow._types import NumpyArray
 
 _WORDS = ("RESOURCE_EXHAUSTED", "out of memory", "Out of memory", "bad_alloc", "can't allocate")
@@ -68,11 +69,8 @@ def allocation_error(
 
 
 def _amount(number: str, unit: str) -> str:
-    size = (
-        float(number.replace(",", ""))
-        * {"b": 1, "k": 2**10, "m": 2**20, "g": 2**30}[unit[0].lower()]
-    )
-    return f"{size / 2**30:.3g} GiB" if size >= 2**27 else f"{size / 2**20:.3g} MiB"
+    powers = {"b": 0, "k": 10, "m": 20, "g": 30}
+    return told(float(number.replace(",", "")) * 2 ** powers[unit[0].lower()])
 
 
 def vectors(count: int, dim: int) -> NumpyArray:

@@ -63,9 +63,9 @@ def test_vectors_that_no_machine_holds_are_refused_in_words():
 @pytest.mark.parametrize(
     ("said", "amount"),
     [
-        ("RESOURCE_EXHAUSTED: Out of memory allocating 3221225472 bytes", "3 GiB"),
-        ("can't allocate memory: you tried to allocate 2097152 bytes. Error code 12", "2 MiB"),
-        ("CUDA out of memory. Tried to allocate 1.50 GiB. GPU 0 has", "1.5 GiB"),
+        ("RESOURCE_EXHAUSTED: Out of memory allocating 3221225472 bytes", "3.22 GB"),
+        ("can't allocate memory: you tried to allocate 2097152 bytes. Error code 12", "2.1 MB"),
+        ("CUDA out of memory. Tried to allocate 1.50 GiB. GPU 0 has", "1.61 GB"),
         ("bad_alloc", ""),
     ],
 )

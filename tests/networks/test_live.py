@@ -487,6 +487,17 @@ def test_a_diagnosis_of_a_model_is_that_of_its_checkpoint():
     assert sf.networks.diagnose(with_dropout(), loader(), mode="eval", **settings).dim == 6
 
 
+def test_the_optimiser_beside_the_model_gives_the_moments():
+    module = linear().train()
+    optimiser = torch.optim.Adam(module.parameters(), lr=0.01)
+    functional.cross_entropy(module(X), Y).backward()
+    g = module.weight.grad.numpy().ravel()
+    optimiser.step()
+    checkpoint = live_checkpoint(module, loader(), nn.CrossEntropyLoss())
+    moments = sf.networks.torch_moment(checkpoint.loss, optimiser.state_dict())
+    np.testing.assert_allclose(moments.v, 0.001 * g**2, rtol=1e-12)
+
+
 def jax_twin():
     model = eqx.nn.Linear(3, 2, use_bias=False, key=jr.key(0))
     return eqx.tree_at(lambda m: m.weight, model, jnp.asarray(W.numpy()))
