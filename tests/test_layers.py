@@ -11,7 +11,7 @@ import samflow
 
 ROOT = Path(samflow.__file__).parent
 LAYERS = [
-    {"_status", "_components", "_types", "_text", "_extras", "_axes"},
+    {"_status", "_components", "_types", "_text", "_extras", "_axes", "_memory"},
     {"_checks"},
     {"_kernel"},
     {"_random", "_schedule"},

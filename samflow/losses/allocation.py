@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from samflow import _checks
+from samflow._memory import told
 from samflow._types import NumpyArray
 
 _WORDS = ("RESOURCE_EXHAUSTED", "out of memory", "Out of memory", "bad_alloc", "can't allocate")
@@ -37,13 +38,16 @@ def explained_allocation(loss: Any) -> Iterator[None]:
         raise allocation_error(f"{loss.name}, {loss.dim} weights,", at_once, str(error)) from error
 
 
-def allocation_error(what: str, at_once: int, said: str = "") -> _checks.ArgumentError:
+def allocation_error(
+    what: str, at_once: int, said: str = "", *, whole: bool = False
+) -> _checks.ArgumentError:
     """Return the error for `what` when it does not fit with so many examples at once.
 
     Args:
         what: was computed.
         at_once: examples.
         said: by the library that allocates, which often says how much it asked for.
+        whole: whether the examples cannot be taken apart.
 
     """
     size, plural = max(1, at_once // _FRACTION), "s" if at_once > 1 else ""
@@ -52,6 +56,11 @@ def allocation_error(what: str, at_once: int, said: str = "") -> _checks.Argumen
         if at_once > 1
         else "Even a single example is too much: use a smaller model or a machine with more"
     )
+    if whole:
+        advice = (
+            "It is a loss of whole batches: use smaller ones, which is another loss, or a machine "
+            "with more"
+        )
     asked = _ASKED.search(said)
     much = f" where {_amount(*asked.groups())} more were asked for," if asked else ""
     return _checks.ArgumentError(
@@ -60,11 +69,8 @@ def allocation_error(what: str, at_once: int, said: str = "") -> _checks.Argumen
 
 
 def _amount(number: str, unit: str) -> str:
-    size = (
-        float(number.replace(",", ""))
-        * {"b": 1, "k": 2**10, "m": 2**20, "g": 2**30}[unit[0].lower()]
-    )
-    return f"{size / 2**30:.3g} GiB" if size >= 2**27 else f"{size / 2**20:.3g} MiB"
+    powers = {"b": 0, "k": 10, "m": 20, "g": 30}
+    return told(float(number.replace(",", "")) * 2 ** powers[unit[0].lower()])
 
 
 def vectors(count: int, dim: int) -> NumpyArray:

@@ -1,7 +1,6 @@
 """Examples of a data loader, read once and held: batches of arrays, tuples or mappings of such."""
 
 import inspect
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -9,6 +8,7 @@ import numpy as np
 
 from samflow import _checks
 from samflow._checks import ArgumentError, excerpt
+from samflow._memory import available, told
 
 _TARGETS = ("labels", "label", "targets", "target", "y")
 _PART = 0.4
@@ -75,7 +75,7 @@ def read(
         )
     if max_examples is not None:
         max_examples = _checks.count("max_examples", max_examples)
-    most = _free() if max_bytes is None else _checks.count("max_bytes", max_bytes)
+    most = _PART * available() if max_bytes is None else _checks.count("max_bytes", max_bytes)
     held: list[tuple[Any, Any]] = []
     target = ""
     sizes: list[int] = []
@@ -93,7 +93,7 @@ def read(
         target = _target(batch) if unpack is None else ""
         sizes.append(size)
         bytes_held += _bytes(batch)
-        if most is not None and bytes_held > most:
+        if bytes_held > most:
             raise _too_large(data, sum(sizes), len(sizes), bytes_held, most)
     if not held:
         raise ArgumentError(
@@ -128,12 +128,16 @@ def _notes(data: Any, count: int, shortened: bool) -> tuple[str, ...]:
 def _draws(dataset: Any) -> bool:
     """Whether a data set gives different arrays for one index."""
     count = _size_of(dataset)
-    if count is None or not hasattr(dataset, "__getitem__"):
+    if count is None:
+        return False
+    try:
+        pairs = [(_numbers(dataset[i]), _numbers(dataset[i])) for i in range(min(count, _COMPARED))]
+    except Exception:  # of a data set without items by number, as those that are only iterated
         return False
     return any(
         not np.array_equal(a, b, equal_nan=a.dtype.kind == "f" and b.dtype.kind == "f")
-        for i in range(min(count, _COMPARED))
-        for a, b in zip(_numbers(dataset[i]), _numbers(dataset[i]), strict=False)
+        for one, other in pairs
+        for a, b in zip(one, other, strict=False)
     )
 
 
@@ -148,26 +152,14 @@ def _size_of(held: Any) -> int | None:
         return None
 
 
-def _free() -> int | None:
-    """Return how many bytes examples may fill; None where the system does not say what is free."""
-    try:
-        return int(_PART * os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    except (AttributeError, ValueError, OSError):
-        return None
-
-
-def _too_large(data: Any, count: int, batches: int, held: int, most: int) -> ArgumentError:
+def _too_large(data: Any, count: int, batches: int, held: int, most: float) -> ArgumentError:
     total = _size_of(data)
-    whole = "" if total is None else f", so that all take about {_gib(held * total / batches)}"
+    whole = "" if total is None else f", so that all take about {told(held * total / batches)}"
     return ArgumentError(
-        f"Memory for the examples must be at most {_gib(most)}, but {count} of them take "
-        f"{_gib(held)}{whole}. Give max_examples={max(1, int(count * most / held))}, or max_bytes, "
+        f"Memory for the examples must be at most {told(most)}, but {count} of them take "
+        f"{told(held)}{whole}. Give max_examples={max(1, int(count * most / held))}, or max_bytes, "
         "or give `torch_network` arrays on disk (numpy.memmap) with a `chunk_size`."
     )
-
-
-def _gib(size: float) -> str:
-    return f"{size / 2**30:.3g} GiB" if size >= 2**27 else f"{size / 2**20:.3g} MiB"
 
 
 def _as_arrays(batch: Any) -> Any:

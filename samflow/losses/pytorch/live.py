@@ -63,7 +63,8 @@ def live_loss(
         torch.set_rng_state(before)
     settings = {"batch_norm": mode, "name": type(module).__name__, **settings}
     if batch_loss is not None:
-        loss, notes = _of_batches(module, held.x, held, batch_loss, batch_value, settings), ()
+        scalar, notes = _as_it_is(batch_loss), ()
+        loss = _of_batches(module, held.x, held, batch_loss, scalar, settings)
     else:
         loss, notes = _of_outputs(torch, module, held, loss_fn, forward, settings)
     if mode is None:
@@ -73,9 +74,11 @@ def live_loss(
     return loss, (*taken_off, *notes, *more)
 
 
-def batch_value(f: Any) -> Any:
-    """Return the loss of a batch as it came."""
-    return f
+def _as_it_is(batch_loss: Callable[[Any, Any], Any]) -> Callable[[Any], Any]:
+    """Return the identity under the name of a function."""
+    same = lambda f: f  # noqa: E731
+    same.__name__ = getattr(batch_loss, "__name__", type(batch_loss).__name__)
+    return same
 
 
 def _of_outputs(
@@ -91,7 +94,8 @@ def _of_outputs(
     x, left = (held.x, ()) if forward is not None else accepted(module.forward, held.x)
     if left:
         notes += (f"The module takes no {', '.join(left)}: left out of the loader's batches.",)
-    if loss_fn is None and forward is None and _takes(module, held.target):
+    named = isinstance(x, Mapping) and _takes(module, held.target)
+    if loss_fn is None and forward is None and named:
         whole = {**x, held.target: held.y}
         with contextlib.suppress(_NoLossError):
             return _of_batches(module, whole, held, _call, _own(torch), settings), notes

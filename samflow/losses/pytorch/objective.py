@@ -195,7 +195,7 @@ class Objective:
         return float(size) if self.mass is None else float(self.mass[chosen].sum())
 
     def _explained(self, part: Part) -> Any:
-        return explained(self.network.torch, self.name, part.size)
+        return explained(self.network.torch, self.name, part.size, whole=self.sizes is not None)
 
 
 def _that_count(parts: Iterable[Part]) -> list[Part]:
