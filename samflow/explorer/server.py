@@ -91,10 +91,10 @@ class Explorer:
         self.workers.close()
 
     def _open(self, document: Document) -> None:
-        context = document.session_context
+        context: Any = document.session_context
         arguments = {} if context is None else context.request.arguments
-        document.template = TEMPLATE
-        Session(document, state_of(arguments, self.state), self.workers)
+        document.template = TEMPLATE  # pyright: ignore[reportAttributeAccessIssue]
+        Session(document, state_of(arguments, self.state), self.workers, self.token)
 
     async def _pdf(self, state: State) -> bytes:
         future = self.workers.curves.submit(slow.picture, state, limit=_LIMIT)

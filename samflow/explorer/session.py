@@ -78,8 +78,9 @@ class _Job:
 class Session:
     """A page with its state."""
 
-    def __init__(self, document: Document, state: State, workers: Workers) -> None:
+    def __init__(self, document: Document, state: State, workers: Workers, token: str = "") -> None:
         self.document, self.state = document, state
+        self._token = token
         self.page = Page(state)
         self.jobs = {
             "landscape": _Job(slow.landscape, workers.regions, quiet=False),
@@ -358,7 +359,7 @@ class Session:
     def _write_link(self) -> None:
         query = self.state.query()
         self.page.link.data = {"query": [query]}
-        self.page.say("files", texts.files(query))
+        self.page.say("files", texts.files(f"token={self._token}&{query}"))
 
     # What takes longer.
 
@@ -470,12 +471,12 @@ class Session:
             self.page.say("verdict", texts.verdict(state, "", None, note))
             return
         kind = quick.at_point(state, state.point)
-        fresh = chart.value is not None and chart.shown == self._key("chart")
-        word = chart.value.word_at(state.rho, state.lr) if fresh else None
+        cells: Any = chart.value if chart.shown == self._key("chart") else None
+        word = None if cells is None else cells.word_at(state.rho, state.lr)
         if kind is not None:
             colour, what, note = texts.colour_of(kind), str(kind), self._proof_of(kind)
         elif word is not None:
-            colour, what = chart.value.colours[word], word
+            colour, what = cells.colours[word], word
             note = "(an orbit from beside the point, in this cell of the chart)"
         else:
             colour, what, note = "#FFFFFF", "…", chart.failure or "computing the chart"

@@ -23,13 +23,14 @@ STYLE = """
   padding: 6px 8px; overflow-wrap: anywhere; }
 table { border-collapse: collapse; width: 100%; }
 td { padding: 3px 6px 3px 0; vertical-align: top; border-top: 1px solid #e7eaec; }
+tr.more td { border: 0; padding-top: 0; font-size: 12px; color: #5d646a; }
 td.number { font-variant-numeric: tabular-nums; white-space: nowrap; }
 svg { vertical-align: middle; }
 .legend { display: flex; flex-wrap: wrap; gap: 2px 16px; }
 .legend span { white-space: nowrap; }
 .swatch { display: inline-block; width: 12px; height: 12px; border: 1px solid #8a8f94;
   vertical-align: -2px; margin-right: 5px; }
-.scroll { max-height: 340px; overflow-y: auto; }
+.scroll { max-height: 310px; overflow-y: auto; }
 .proved { color: #00664a; white-space: nowrap; }
 .open { color: #9a5b00; white-space: nowrap; }
 a { color: #0072b2; margin-right: 14px; }
@@ -68,9 +69,9 @@ def fixed_points(found: Points | None, *, stale: bool, failure: str = "") -> str
         brief = said if len(said) <= _LONGEST else f"{said[:_LONGEST]} …"
         rows.append(
             f"<tr><td>{glyphs.icon(kind, critical=critical, pale=stale)}</td>"
-            f'<td class="number">{where}</td><td>{kind}{beyond}<br>'
-            f'<small class="soft" title="{escape(said)}">{escape(brief)}</small></td>'
-            f"<td>{sign}</td></tr>"
+            f'<td class="number">{where}</td><td>{kind}{beyond}</td><td>{sign}</td></tr>'
+            f'<tr class="more"><td></td><td colspan="3" title="{escape(said)}">'
+            f"{escape(brief)}</td></tr>"
         )
     more = "".join(
         f'<div class="soft">{escape(line)}</div>' for line in found.headline.split("\n")[1:]

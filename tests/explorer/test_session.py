@@ -47,7 +47,7 @@ def made(monkeypatch):
     """A page, whose processes work and whose timers ring when `run` is called."""
     monkeypatch.setattr(sessions, "compiling", compiled)
     document, worker = Document(), Later()
-    page = Session(document, BOWL, Workers(worker, worker, worker))
+    page = Session(document, BOWL, Workers(worker, worker, worker), "T")
     page.worker = worker
     run(page)
     return page
@@ -207,7 +207,7 @@ def test_the_link_restores_what_is_shown(made):
     (query,) = made.page.link.data["query"]
     assert from_query(query) == made.state
     assert made.state.layers == ("levels", "directions")
-    assert f"portrait.pdf?{query.split('&')[0]}" in text(made, "files")
+    assert f'"portrait.pdf?token=T&amp;{query.split("&")[0]}' in text(made, "files")
 
 
 def test_a_rule_without_rho_has_no_chart_and_says_so(made):
