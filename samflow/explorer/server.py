@@ -16,8 +16,10 @@ from tornado.ioloop import IOLoop
 
 from samflow._checks import ArgumentError, count
 from samflow.explorer import code, slow
+from samflow.explorer.compiled import compiling
 from samflow.explorer.door import Door, FileHandler, state_of
-from samflow.explorer.session import Session, Workers, compiling
+from samflow.explorer.jobs import Workers
+from samflow.explorer.session import Session
 from samflow.explorer.state import State, from_query
 from samflow.explorer.view import TEMPLATE
 from samflow.explorer.workers import Worker
@@ -48,7 +50,7 @@ class Explorer:
         logging.getLogger("bokeh").setLevel(logging.ERROR)
         logging.getLogger("tornado.access").setLevel(logging.CRITICAL)  # it would log the token
         self.state, self.token = state, secrets.token_urlsafe(32)
-        self.workers = Workers(Worker(), Worker(), Worker())
+        self.workers = Workers(*(Worker(slow.__name__) for _ in Workers._fields))
         listening = _listening(port)
         self.port = listening.getsockname()[1]
         self.url = f"http://{ADDRESS}:{self.port}/?token={self.token}"
