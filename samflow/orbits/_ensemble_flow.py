@@ -17,7 +17,7 @@ from jax import lax
 from jaxtyping import Array
 
 from samflow._components import Components
-from samflow._kernel import apart, tuned
+from samflow._kernel import apart, stored, tuned
 from samflow._status import Status
 from samflow.orbits.barrier import with_barrier
 from samflow.orbits.blocks import (
@@ -33,7 +33,7 @@ from samflow.orbits.blocks import (
 from samflow.orbits.segments import SMALLEST_STEP, SolverSettings
 from samflow.systems.base import AbstractFlow
 
-_BLOCK = 128
+_BLOCK = 64
 PER_DEVICE = _BLOCK
 """Members from which on it is worth to use another device."""
 _RUNNING = -1
@@ -114,7 +114,7 @@ def _advance(
         last = carry.h >= rest - smallest  # no step is left over that would be too small
         h = jnp.where(last, rest, carry.h)
         z, velocity, error = _tsit5(field, carry.z, carry.velocity, h)
-        size = _rms(error, _scale(carry.z, z, settings))
+        size = stored(_rms(error, _scale(carry.z, z, settings)))
         keep = going & (size < 1)
         accepted = jnp.clip(_SAFETY * _root(size), 1.0, _MOST)
         rejected = jnp.clip(_SAFETY * _root(size), _LEAST, _SAFETY)  # of NaN the least

@@ -135,7 +135,7 @@ def iterate(
             "update may come from a small lr."
         )
     z0 = start_states(system.at(first_step), w0, anywhere=anywhere)
-    first = check_steps(system.schedules, first_step, num_steps) if changes else first_step
+    first = check_steps(system.schedules, first_step, num_steps)
     settings = numbers(
         MapSettings(num_steps, min(keep_every, num_steps), check_every, tol, escape_radius, first)
     )
@@ -173,6 +173,8 @@ def start_states(
         return z0
     w0 = _checks.point(name, w0, system.dim, batched=True)
     _checks.inside(name, w0, domain)
+    if width == system.state_dim:  # the state is the weights
+        return w0
     return jax.vmap(system.lift)(w0) if w0.ndim == 2 else system.lift(w0)
 
 
