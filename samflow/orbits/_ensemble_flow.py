@@ -67,7 +67,7 @@ def flow_ensemble(
     devices: Devices = (),
 ) -> tuple[Array, ...]:
     """Return states at the times, status and last time of solutions from `starts` (N, dim)."""
-    field = apart(lambda z: with_barrier(system, z).velocity(z))
+    field = lambda z: with_barrier(system, z).velocity(z)  # noqa: E731
 
     def run(block: Array) -> tuple[Array, ...]:
         begin = _begin(field, split(block), settings)
@@ -88,12 +88,12 @@ def flow_ensemble(
 def _begin(field: Any, z: Components, settings: SolverSettings) -> _Carry:
     """Choose first step sizes, after Hairer, Nørsett and Wanner, section II.4."""
     zero = 0.0 * squared_norm(z)
-    velocity = field(z)
+    velocity = apart(field)(z)
     scale = _scale(z, z, settings)
     d0, d1 = _rms(z, scale), _rms(velocity, scale)
     small = (d0 < 1e-5) | (d1 < 1e-5)
     h0 = jnp.where(small, 1e-6, 0.01 * d0 / jnp.where(small, 1.0, d1))
-    d2 = _rms(field(z + h0 * velocity) - velocity, scale) / h0
+    d2 = _rms(apart(field)(z + h0 * velocity) - velocity, scale) / h0
     most = jnp.maximum(d1, d2)
     h1 = jnp.where(most <= 1e-15, jnp.maximum(1e-6, h0 * 1e-3), _root(most / 0.01))
     status = jnp.full(zero.shape, _RUNNING)
@@ -147,12 +147,22 @@ def _tsit5(
 ) -> tuple[Components, Components, Components]:
     """Return the state after a step, the velocity there and the estimate of the error."""
     table = diffrax.Tsit5.tableau
-    slopes, new = [first], z
-    for row in table.a_lower:
-        new = z + h * _combined(row, slopes)
-        slopes.append(field(new))
+    slopes = [first]
+    for row in table.a_lower[:-1]:
+        slopes.append(apart(_stage(field, row))(z, h, slopes))
+    new = z + h * _combined(table.a_lower[-1], slopes)
+    slopes.append(apart(field)(new))
     # The last row is that of the solution: its velocity is the first of the next step.
     return new, slopes[-1], h * _combined(table.b_error, slopes)
+
+
+def _stage(field: Any, row: np.ndarray) -> Any:
+    """Return the function that gives the velocity of a stage, whose state is not stored."""
+
+    def stage(z: Components, h: Array, slopes: list[Components]) -> Components:
+        return field(z + h * _combined(row, slopes))
+
+    return stage
 
 
 def _combined(weights: np.ndarray, slopes: list[Components]) -> Any:

@@ -115,6 +115,10 @@ def iterate(
     Returns:
         An `Orbit`. Nothing is raised for an orbit that fails: its status says what happened.
 
+    The states of one start are the same to the last bit however often they are kept or checked, and
+    however many steps follow. In an ensemble, inside a transformation of JAX, or on another device
+    another program computes them, which agrees to rounding; chaos magnifies the difference.
+
     Raises:
         ArgumentError: for a wrong shape, a start that is not finite or outside the loss's
             domain, numbers of steps below 1, and a schedule that is out of range at one of the
