@@ -98,6 +98,7 @@ COSTS = {
     "central-flows": 6.0,
     "interpolation": 3.0,
     "digits-phases": 15.0,
+    "watched-switch": 16.0,
     "digits-noise": 8.0,
     "noisy-switch": 4.0,
     "late-attack": 11.0,
@@ -134,6 +135,7 @@ COSTS = {
     "figure escape": 6.0,
     "figure noisy-switch": 1.0,
     "figure late-attack": 1.0,
+    "figure watched-switch": 1.5,
     "figure batch-momentum": 1.0,
     "figure symmetry-saddles": 1.0,
 }
