@@ -17,6 +17,7 @@ NAMES = (
     "digits-noise",
     "noisy-switch",
     "late-attack",
+    "watched-switch",
     "batch-momentum",
     "symmetry-saddles",
     "checkpoints",
