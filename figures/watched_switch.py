@@ -24,7 +24,8 @@ STUDIES = ("watched-switch",)
 ALT = (
     "Two rows of three panels over steps. Left, sharpness beside a dashed edge that steps down "
     "while the sharpness-aware rule is in use: the sharpness falls to it and rises again after. "
-    "Middle, the motion that grows and dies out along straight lines, and losses. Right, test errors."
+    "Middle, the motion that grows and dies out along straight lines, and losses. Right, test "
+    "errors."
 )
 
 _SHIFT = 8.0

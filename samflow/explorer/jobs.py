@@ -1,4 +1,4 @@
-"""Work that takes longer than a slider's move: of each kind one piece at a time, then the newest."""
+"""Work that takes longer than a slider's move: of each kind one at a time, then the newest."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
