@@ -24,7 +24,7 @@ def test_the_contents_send_every_section_to_the_page_that_has_it():
         for number in re.findall(r"^## (\d+)\.", text, re.M)
     }
     assert sent == held
-    assert sorted(map(int, held)) == list(range(1, 14))
+    assert sorted(map(int, held)) == list(range(1, 15))
 
 
 def test_every_numbered_proposition_is_stated_once():
