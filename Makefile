@@ -75,6 +75,7 @@ bench: $(STAMP)  ## measure speed against C compiled on this machine, and agains
 	$(BIN)/python benchmarks/basin.py
 	$(BIN)/python benchmarks/others.py
 	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/explorer.py
 
 clean:  ## remove what the targets made
 	rm -rf $(VENV) .venv-lowest report

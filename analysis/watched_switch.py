@@ -7,7 +7,7 @@ import jax.random as jr
 import numpy as np
 
 import samflow as sf
-from analysis.claims import Study
+from analysis.claims import Claim, Study
 from analysis.size import Size
 from samflow.losses import NetworkLoss
 from samflow.networks import (
@@ -41,17 +41,12 @@ SEEDS = 3
 ALL_IMAGES = 1797
 
 
-class Noisy(NamedTuple):
-    """What a monitor saw of one training in mini-batches."""
-
-    record: TrainingRecord
-
-    def last_third(self, part: int) -> np.ndarray:
-        """Return the sharpness in the last third of SGD (0), of SAM (1), of SGD again (2)."""
-        names, steps = list(self.record.update), self.record.steps
-        cuts = [i for i in range(1, len(names)) if names[i] != names[i - 1]]
-        rows = np.split(np.arange(len(steps)), cuts)[part]
-        return self.record.sharpness[rows[-(len(rows) // 3) :]]
+def last_third(record: TrainingRecord, part: int) -> np.ndarray:
+    """Return the rows of the last third of SGD (0), of SAM (1), of SGD again (2)."""
+    names = list(record.update)
+    cuts = [i for i in range(1, len(names)) if names[i] != names[i - 1]]
+    rows = np.split(np.arange(len(names)), cuts)[part]
+    return rows[-(len(rows) // 3) :]
 
 
 class Record(NamedTuple):
@@ -59,7 +54,8 @@ class Record(NamedTuple):
 
     full: TrainingRecord
     phases: tuple[PhaseClaim, ...]
-    noisy: tuple[Noisy, ...]
+    noisy: tuple[TrainingRecord, ...]
+    """One for each seed."""
 
 
 def measure(
@@ -100,7 +96,7 @@ def _from_a_minimum(
 
 def _noisy(
     loss: NetworkLoss, test: NetworkLoss, seed: int, progress: Callable[[str], None]
-) -> Noisy:
+) -> TrainingRecord:
     progress(f"SGD, SAM and SGD again in mini-batches, seed {seed}")
     sgd, sam = (sf.Map(loss, rule, lr=NOISY_LR) for rule in (sf.GD(), sf.SAM(rho=RHO)))
     monitor = Monitor(every=12, batch_size=BATCH_SIZE, test=test)
@@ -111,4 +107,94 @@ def _noisy(
         state = switch(state, before, system)
         made = train(system, state, until=until, batch_size=BATCH_SIZE, monitor=monitor)
         state, before = made.state, system
-    return Noisy(monitor.record)
+    return monitor.record
+
+
+def judge(record: Record) -> list[Claim]:
+    """Turn P1 to P4 and the fall and rise of the sharpness into claims."""
+    full, phases = record.full, {phase.name: phase for phase in record.phases}
+    at = list(full.update).index(next(name for name in full.update if name.startswith("usam")))
+    claims = [
+        _study.below(
+            "GD keeps the minimum",
+            "at the switch the sharpness is below GD's edge, 2/lr",
+            bound=float(full.edges[at, 0]),
+            measured=float(full.sharpness[at]),
+            reason="a strict inequality",
+        ),
+        _study.below(
+            "USAM leaves it",
+            "at the switch USAM's edge is below the sharpness",
+            bound=float(full.sharpness[at]),
+            measured=float(full.edge[at]),
+            reason="a strict inequality",
+        ),
+    ]
+    for name in ("P1", "P4"):
+        phase = phases[name]
+        claims.append(
+            _study.close(
+                name,
+                f"{phase.statement}, read off the monitor",
+                predicted=phase.predicted,
+                measured=phase.measured,
+                absolute=phase.tolerance,
+                reason=phase.reason,
+            )
+        )
+    claims += [
+        _study.below(
+            "P2",
+            phases["P2"].statement,
+            bound=phases["P2"].tolerance,
+            measured=phases["P2"].measured,
+            reason=phases["P2"].reason,
+        ),
+        _study.below(
+            "P3",
+            phases["P3"].statement,
+            bound=min(phases["P3"].predicted, float(full.sharpness[at])),
+            measured=phases["P3"].measured,
+            reason="a strict inequality",
+        ),
+    ]
+    for seed, run in enumerate(record.noisy):
+        sgd, sam, again = (last_third(run, part) for part in range(3))
+        before, during, after = (run.sharpness[rows] for rows in (sgd, sam, again))
+        ratio = run.sharpness[sam] / run.edge[sam]
+        claims += [
+            _study.below(
+                f"SAM flattens, seed {seed}",
+                "in mini-batches every sharpness of SAM's last third is below every one of SGD's",
+                bound=float(before.min()),
+                measured=float(during.max()),
+                reason="a strict inequality between ranges",
+            ),
+            _study.below(
+                f"SGD sharpens again, seed {seed}",
+                "after the switch back every sharpness of the last third is above SAM's",
+                bound=float(after.min()),
+                measured=float(during.max()),
+                reason="a strict inequality between ranges",
+            ),
+            _study.close(
+                f"SAM's edge, seed {seed}",
+                "in SAM's last third sharpness over SAM's edge, at the full gradient's norm, is 1",
+                predicted=1.0,
+                measured=float(ratio.mean()),
+                absolute=2 * float(ratio.std(ddof=1)),
+                reason="twice the standard deviation along the run: the edge moves with ‖g‖, and "
+                "‖g‖ with the batches",
+            ),
+        ]
+    warm = [int(run.num_products[1:].max()) for run in record.noisy]
+    claims.append(
+        _study.below(
+            "products",
+            "no row but the first takes ten Hessian-vector products",
+            bound=10.0,
+            measured=float(max(warm)),
+            reason="counted",
+        )
+    )
+    return claims

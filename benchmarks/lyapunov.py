@@ -94,7 +94,7 @@ def system_of(case: str) -> Any:
     import samflow as sf
 
     def henon(z: Any) -> tuple[Any, Any]:
-        return z[1] + 1 - 1.4 * z[0] ** 2, 0.3 * z[0]
+        return 1 - 1.4 * z[0] ** 2 + z[1], 0.3 * z[0]
 
     if "henon" in case:
         return sf.FunctionMap(henon, dim=2, name="henon", elementwise=True)

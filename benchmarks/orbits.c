@@ -9,6 +9,6 @@
     }                                                                                    \
   }
 
-ORBIT(henon, double next = 1 - 1.4 * x * x + y; y = 0.3 * x; x = next;)
+ORBIT(henon, double next = y + 1 - 1.4 * x * x; y = 0.3 * x; x = next;)
 ORBIT(quartic, double p = x + 0.05 * x, q = y + 0.05 * (y * y * y - y); x -= 1.1 * p;
       y -= 1.1 * (q * q * q - q);)

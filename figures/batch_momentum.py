@@ -11,6 +11,7 @@ from samflow.plots.style import BLACK, BLUE, DOUBLE_COLUMN, GREY, VERMILION, pan
 
 NAME = "batch-momentum"
 STUDIES = ("batch-momentum",)
+ALT = "Curves of test accuracy and of training loss over momentum, one for each ρ, with error bars."
 COLOURS = {0.0: BLACK, 0.5: BLUE, 0.9: VERMILION}
 _MARKS = {0.0: "o", 0.5: "s", 0.9: "D"}
 _SHIFT = 0.004

@@ -18,6 +18,12 @@ from samflow.rules import AbstractMemorylessRule
 
 NAME = "beale"
 STUDIES: tuple[str, ...] = ()
+BESIDE = "beale-descent"
+ALT = (
+    "Three phase portraits with three orbits each: under GD all end at the minimum, under "
+    "USAM at the saddle, under SAM they wander about the saddle; below, two curves of a "
+    "cosine over time, one with a single change of sign, one that jumps between −1 and 1."
+)
 
 LR = 1e-4
 RHOS = {"gd": 0.0, "usam": 0.05, "sam": 0.3}

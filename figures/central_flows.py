@@ -11,6 +11,10 @@ from samflow.plots.style import BLACK, BLUE, DOUBLE_COLUMN, GREY, ORANGE, SKY, p
 
 NAME = "central-flows"
 STUDIES = ("central-flows",)
+ALT = (
+    "Left, sharpness over steps that oscillates about a smooth curve at a dotted edge. Right, "
+    "the size of SAM's oscillation, dots on a curve."
+)
 
 _RUN = {"color": SKY, "linewidth": 0.8, "label": "run", "zorder": 1}
 _FLOW = {"color": BLACK, "linewidth": 1.0, "label": "central flow", "zorder": 3}

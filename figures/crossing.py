@@ -12,6 +12,12 @@ from samflow.plots.style import BLACK, DOUBLE_COLUMN, RULE_COLOURS, panel_letter
 
 NAME = "crossing"
 STUDIES: tuple[str, ...] = ()
+BESIDE = "sam-cycle"
+ALT = (
+    "Left, three orbits that come in from the left: GD turns away upwards or downwards, USAM "
+    "and SAM stop at the origin. Right, distances on a logarithmic scale: GD's grows again, "
+    "USAM's falls along a straight line, SAM's settles on a dashed line."
+)
 
 START = (-3.0, -0.01)
 LR = 0.01

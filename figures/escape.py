@@ -13,6 +13,11 @@ from samflow.plots.style import DOUBLE_COLUMN, RULE_COLOURS, panel_letter
 
 NAME = "escape"
 STUDIES = ("escape",)
+ALT = (
+    "Two rows of three panels: falling curves of the share inside, SGD's first, then USAM's, "
+    "then SAM's; and median times that rise with ρ, some marked as not reached by triangles "
+    "at the upper edge."
+)
 
 CURVES = (0.25, 0.5)
 """ρ|λ₋| of the survival curves, at this batch size."""

@@ -12,6 +12,10 @@ from samflow.plots.style import BLACK, DOUBLE_COLUMN, GREY, PURPLE, RULE_COLOURS
 
 NAME = "global-dynamics"
 STUDIES = ("global-dynamics",)
+ALT = (
+    "Two charts of coloured regions over ρ and η with curves along their borders; a diagram "
+    "of branches that fork at ρ = 1; a falling share with error bars on its curves."
+)
 COLOURS = {
     "minimum only": "#9ECAE1",
     "minimum and saddle": "#FDD49E",

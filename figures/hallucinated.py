@@ -25,6 +25,10 @@ from samflow.plots.style import (
 
 NAME = "hallucinated"
 STUDIES = ("hallucinated",)
+ALT = (
+    "Three planes with marked points, circles and arrows from the points to their targets; a "
+    "fourth panel with counts of points over ρ, flat at 12, rising and falling to 0."
+)
 
 
 def caption(record: Any) -> str:

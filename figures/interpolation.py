@@ -9,6 +9,10 @@ from samflow.plots.style import BLACK, BLUE, DOUBLE_COLUMN, ORANGE, VERMILION, p
 
 NAME = "interpolation"
 STUDIES = ("interpolation",)
+ALT = (
+    "Left, three pairs of curves of a step size that fall with ρ, the dashed above the solid "
+    "in places. Right, their ratios about the line 1."
+)
 COLOURS = (VERMILION, BLUE, BLACK)
 
 

@@ -11,6 +11,11 @@ from samflow.plots.style import BLACK, BLUE, DOUBLE_COLUMN, GREEN, GREY, VERMILI
 
 NAME = "landscapes"
 STUDIES = ("landscapes",)
+ALT = (
+    "Left, level sets of the loss in a plane with the curved path of a training that ends at the "
+    "centre. Middle, the loss along an eigenvector beside its parabola, with two upright lines. "
+    "Right, dots of ρ over the size of the eigenvalue, along a line, above a dotted one."
+)
 _LEVELS = 12
 _EVERY = 2
 

@@ -12,6 +12,10 @@ from samflow.plots.style import BLUE, DOUBLE_COLUMN, GREY, VERMILION, panel_lett
 
 NAME = "late-attack"
 STUDIES = ("late-attack",)
+ALT = (
+    "Three panels over the number of adversarial epochs: error under attack falls, clean "
+    "error changes little, and the largest eigenvalue changes at the first adversarial epoch."
+)
 
 
 class Look(NamedTuple):

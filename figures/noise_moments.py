@@ -10,6 +10,11 @@ from samflow.plots.style import BLACK, BLUE, DOUBLE_COLUMN, GREEN, GREY, VERMILI
 
 NAME = "noise-moments"
 STUDIES = ("noise-moments",)
+ALT = (
+    "Left, second moments over time: SGD's rises highest, USAM's lie lower the greater ρ is, "
+    "with dots on the curves and dashed curves off them. Right, two differences on "
+    "logarithmic axes with slopes 1 and 2."
+)
 
 COLOURS = {0.0: BLACK, 0.1: BLUE, 0.5: GREEN, 1.6: VERMILION}
 LAM, LR, BATCH, SMALL = -1.0, 0.01, 32.0, 0.001

@@ -10,6 +10,10 @@ from samflow.plots.style import BLACK, BLUE, DOUBLE_COLUMN, GREEN, GREY, VERMILI
 
 NAME = "noisy-switch"
 STUDIES = ("noisy-switch",)
+ALT = (
+    "Three panels over epochs with four curves each: sharpness falls at the switch to SAM and "
+    "rises at the switch to SGD; training loss and test error follow."
+)
 COLOURS = {"SGD": BLACK, "SGD→SAM": VERMILION, "SAM": BLUE, "SAM→SGD": GREEN}
 
 

@@ -9,6 +9,12 @@ from samflow.plots.style import COLUMN
 
 NAME = "portrait"
 STUDIES: tuple[str, ...] = ()
+BESIDE = "beale-threshold"
+ALT = (
+    "Phase portrait on the plane: arrows, nullclines and level sets; filled dots at the "
+    "saddle (0, 1) of the loss and at the minimum (3, ½), half-filled diamonds on both sides "
+    "of the saddle."
+)
 
 RHO = 0.05
 BOX = ((-1.2, 3.8), (-0.3, 1.9))

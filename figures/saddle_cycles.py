@@ -12,6 +12,10 @@ from samflow.plots.style import BLACK, DOUBLE_COLUMN, ORANGE, SKY, VERMILION
 
 NAME = "saddle-cycles"
 STUDIES = ("saddle-cycles",)
+ALT = (
+    "A square of coloured cells over the two eigenvalues; the colours change along the drawn "
+    "lines of theory."
+)
 COLOURS = ("#f2f2f2", SKY, ORANGE)
 """Of what the study calls leaves, cycle and trap: 0, 1, 2."""
 

@@ -8,6 +8,11 @@ from samflow.plots.style import panel_letter
 
 NAME = "separatrices"
 STUDIES: tuple[str, ...] = ()
+BESIDE = "global-dynamics"
+ALT = (
+    "Three panels of coloured basins: under GD two basins meet in a curve through the saddle; "
+    "under USAM and SAM a basin of its own surrounds the saddle, bounded by two curves."
+)
 
 LR = 0.01
 RHOS = {"gd": 0.0, "usam": 0.05, "sam": 0.3}

@@ -11,6 +11,10 @@ from samflow.plots.style import BLACK, DOUBLE_COLUMN, ORANGE, SKY, VERMILION, pa
 
 NAME = "staircase"
 STUDIES = ("rotation",)
+ALT = (
+    "Four panels of a share between 0 and 1 over ρ or η: plateaus at fractions with small "
+    "denominators, joined by rises, dots on black steps."
+)
 _PART = "quadratic part"
 _LIMIT = r"$a/(a+b)$, the limit $\eta \to 0$"
 _DOTS = {"linestyle": "none", "marker": "o", "markersize": 2.6, "markeredgewidth": 0}

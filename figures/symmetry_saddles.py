@@ -21,6 +21,11 @@ from samflow.plots.style import (
 
 NAME = "symmetry-saddles"
 STUDIES = ("symmetry-saddles",)
+ALT = (
+    "Left, growth rates that fall along the line 1 − ρ|λ₋|. Middle, filled and open marks "
+    "that close in on one ρ. Right, distance from zero over steps, which levels off at a "
+    "dashed line under USAM and not under GD."
+)
 
 MARKS = (("o", BLUE), ("s", VERMILION), ("^", GREEN), ("D", PURPLE))
 

@@ -12,6 +12,11 @@ from samflow.rules import AbstractRule
 
 NAME = "threshold"
 STUDIES: tuple[str, ...] = ()
+BESIDE = "sam-flow"
+ALT = (
+    "Six phase portraits of a saddle, three rules in two rows: GD leaves in both, USAM leaves "
+    "in the upper and arrives in the lower, SAM arrives from inside a dashed circle in both."
+)
 
 LAYERS = ("levels", "motion", "directions", "fixed points")
 NAMES = ("GD", "USAM", "SAM")

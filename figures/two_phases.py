@@ -22,6 +22,11 @@ from samflow.plots.style import (
 
 NAME = "two_phases"
 STUDIES = ("valley-phases",)
+ALT = (
+    "Left, an orbit that leaves one point of a valley, alternates across it and ends in the "
+    "flatter part. Right, displacement and loss over steps on a logarithmic scale: a straight "
+    "rise, then a straight fall, along dashed lines."
+)
 _SHIFT = 30.0
 """How far above the measured line the predicted slope is drawn."""
 BOX = ((0.45, 2.25), (-1.15, 1.15))

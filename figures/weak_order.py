@@ -11,6 +11,10 @@ from samflow.plots.style import DOUBLE_COLUMN, GREEN, GREY, PURPLE, RULE_COLOURS
 
 NAME = "weak-order"
 STUDIES = ("weak-order",)
+ALT = (
+    "Three panels of errors over the step size on logarithmic axes: lines of slope 1, flatter "
+    "lines of slope ½, and lines that level off."
+)
 _CAPTION = (
     "Errors of diffusion models at time 1; expectations are computed to 1e-8, not sampled. "
     "(a) Three nonlinear examples on the torus, of which each step draws one, with ρ = 0.4 √η: the "

@@ -119,8 +119,9 @@ def verify(
 ) -> int:
     """Run studies, say what each found, write the report; return the exit code."""
     from reporting import show, work
-    from reporting.page import Report, write_report
+    from reporting.page import write_report
     from reporting.registry import FIGURES, STUDIES
+    from reporting.report import Report
     from samflow._checks import known
 
     names = list(dict.fromkeys(known("study", name, STUDIES) for name in only or STUDIES))

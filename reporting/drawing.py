@@ -7,14 +7,19 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from analysis.size import Size
-from reporting.registry import FIGURES, reduction, sized
+from reporting.registry import FIGURES, home, reduction, sized
 
 
 class Drawn(NamedTuple):
-    """A figure on disk: its files as PDF and PNG, what is seen, what its size reduced."""
+    """A figure on disk: its files as PDF and PNG, what is seen, what its size reduced.
+
+    `study` is the one beside which it stands, `alt` its text for who does not see it.
+    """
 
     name: str
+    study: str
     caption: str
+    alt: str
     reduced: str
     paths: tuple[Path, ...]
     seconds: float
@@ -31,4 +36,5 @@ def save(folder: str | os.PathLike[str], name: str, records: Sequence[Any], *, s
     paths = plots.save(figure.draw(*arguments), Path(folder) / name)
     caption = figure.caption(*arguments)
     seconds = time.perf_counter() - begun
-    return Drawn(name, caption, reduction(figure, size), tuple(paths), seconds)
+    beside = home(figure)
+    return Drawn(name, beside, caption, figure.ALT, reduction(figure, size), tuple(paths), seconds)

@@ -60,6 +60,7 @@ STUDIES = Modules(
         "central-flows",
         "interpolation",
         "digits-phases",
+        "watched-switch",
         "digits-noise",
         "noisy-switch",
         "late-attack",
@@ -104,6 +105,7 @@ FIGURES = Modules(
         "escape",
         "noisy-switch",
         "late-attack",
+        "watched-switch",
         "batch-momentum",
         "symmetry-saddles",
         "landscapes",
@@ -115,6 +117,11 @@ FIGURES = Modules(
 def studies_of(figure: ModuleType) -> tuple[str, ...]:
     """Return the names of the studies whose records a figure draws."""
     return figure.STUDIES
+
+
+def home(figure: ModuleType) -> str:
+    """Return the study beside which a figure stands in the report."""
+    return getattr(figure, "BESIDE", None) or figure.STUDIES[0]
 
 
 def sized(module: ModuleType, size: Size) -> tuple[Size, ...]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from analysis.claims import Claim, Verdict
 from analysis.size import Size
-from reporting.page import Report
+from reporting.report import Report
 from reporting.tally import tally
 from reporting.work import Checked, Done, Lost, Task
 

@@ -170,11 +170,13 @@ def at(tree: _Tree, step: Any, but: type | tuple[type, ...] = ()) -> _Tree:
     return jax.tree.map(value, tree, is_leaf=stop)
 
 
-def check_steps(found: Sequence[Schedule], first: Any, num_steps: Any) -> Array:
+def check_steps(found: Sequence[Schedule], first: Any, num_steps: Any) -> Any:
     """Return `first`; refuse schedules that are out of range at a step of the run.
 
     The steps are those from `first` to `first` + `num_steps` − 1.
     """
+    if not found:
+        return first
     first = jnp.asarray(first)
     for schedule in found:
         first = schedule.check(first, first + num_steps, 1, "step")
@@ -186,6 +188,8 @@ def check_times(found: Sequence[Schedule], times: Array) -> Array:
 
     Between these times nothing is looked at.
     """
+    if not found:
+        return times
     spacing = (times[-1] - times[0]) / (_TIMES - 1)
     begin = times[0] / spacing
     first: Any = begin

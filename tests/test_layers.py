@@ -1,6 +1,7 @@
 """Imports go downwards only."""
 
 import ast
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -48,6 +49,11 @@ def imported(tree: ast.AST) -> set[str]:
     return found
 
 
+@functools.cache  # several tests ask
+def imports_of(path: Path) -> set[str]:
+    return imported(ast.parse(path.read_text()))
+
+
 def upward(home: str, names: set[str]) -> list[str]:
     """Return the imports in `names` that lie above the layer `home`."""
     parts = [name.split(".") for name in names if name.startswith("samflow.")]
@@ -60,7 +66,7 @@ def test_every_module_imports_downwards():
         home = path.relative_to(ROOT).parts[0].removesuffix(".py")
         if home == "__init__":
             continue  # the public face is above everything
-        bad = upward(home, imported(ast.parse(path.read_text())))
+        bad = upward(home, imports_of(path))
         if bad:
             wrong[str(path.relative_to(ROOT))] = bad
     assert wrong == {}
@@ -89,7 +95,7 @@ def outward(package: str, names: set[str]) -> set[str]:
 @pytest.mark.parametrize("package", OUTSIDE)
 def test_studies_figures_and_the_report_are_layers_too(package):
     for path in ROOT.with_name(package).rglob("*.py"):
-        wrong = outward(package, imported(ast.parse(path.read_text())))
+        wrong = outward(package, imports_of(path))
         if path.name == "__main__.py":  # the report's own commands bear these names
             wrong -= {"reporting"}
         assert not wrong, path
@@ -118,15 +124,15 @@ def circles(modules: dict[str, set[str]]) -> list[set[str]]:
 
 
 def test_no_circles():
-    trees = {}
+    modules = {}
     for package in OUTSIDE:
         for path in ROOT.with_name(package).rglob("*.py"):
             parts = path.relative_to(ROOT.parent).with_suffix("").parts
-            trees[".".join(parts).removesuffix(".__init__")] = ast.parse(path.read_text())
-    trees.pop("samflow")  # `samflow.__version__`; the face imports rooms at first use
+            modules[".".join(parts).removesuffix(".__init__")] = imports_of(path)
+    modules.pop("samflow")  # `samflow.__version__`; the face imports rooms at first use
     found = {  # what is no module is a name in one
-        name: {each if each in trees else each.rpartition(".")[0] for each in imported(tree)}
-        for name, tree in trees.items()
+        name: {each if each in modules else each.rpartition(".")[0] for each in imports}
+        for name, imports in modules.items()
     }
     assert circles(found) == []
 

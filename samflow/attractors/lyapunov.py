@@ -13,7 +13,7 @@ from samflow import _checks
 from samflow._checks import ArgumentError
 from samflow._status import Status
 from samflow._types import ArrayLike
-from samflow.attractors import _flow_growth, _map_growth
+from samflow.attractors import _map_growth
 from samflow.attractors._map_growth import Growth
 from samflow.orbits._iterate import start_states
 from samflow.orbits.blocks import devices_for, gathered
@@ -207,6 +207,8 @@ def _of_map(
 def _of_flow(
     system: AbstractFlow, w0: ArrayLike, num_exponents: int | None, given: dict[str, Any]
 ) -> Lyapunov:
+    from samflow.attractors import _flow_growth  # diffrax: those with maps need not wait
+
     defaults = {"t_transient": 0.0, "rtol": 1e-8, "atol": 1e-10, "max_steps": 1_000_000}
     given = defaults | {name: value for name, value in given.items() if value is not None}
     if "t1" not in given:

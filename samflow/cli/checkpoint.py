@@ -304,12 +304,17 @@ def command(
         content = list(map(_rendered, parts))
         result: Any = found
         if hold and stopped is None:
-            sampled = networks.sample_sliding(
-                checkpoint.loss, checkpoint.w, rho=rho, pairs=found.pairs, progress=progress
-            )
-            content += [Text(""), *map(Text, sampled.sentences())]
-            if printed in ("text", "json") and (path is None or path.suffix in TEXT_SUFFIXES):
-                result = to_json({**found.to_dict(), "hold": sampled.to_dict()})
+            try:
+                sampled = networks.sample_sliding(
+                    checkpoint.loss, checkpoint.w, rho=rho, pairs=found.pairs, progress=progress
+                )
+            except KeyboardInterrupt:
+                stopped = networks.Interrupted(found, ("S over directions (--hold)",))
+            else:
+                content += [Text(""), *map(Text, sampled.sentences())]
+                told = path is None or path.suffix in TEXT_SUFFIXES
+                if told and printed in ("text", "json"):
+                    result = to_json({**found.to_dict(), "hold": sampled.to_dict()})
         deliver(content, result, form=printed, path=None if picture else path)
     if stopped is not None:
         return _say_stopped(stopped)

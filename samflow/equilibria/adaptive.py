@@ -30,6 +30,7 @@ from samflow.equilibria.nearness import (
 from samflow.equilibria.stability_record import Stability
 from samflow.records import Provenance
 from samflow.systems import AbstractMoments, AdaptiveMap, Map
+from samflow.theory.adaptive import decay, preconditioner
 from samflow.theory.symbols import beta, lr
 from samflow.theory.windows import Endpoint, Event, Window
 
@@ -95,10 +96,9 @@ def alike_at_rest(system: AdaptiveMap) -> Map | None:
 
 def texts_at_rest(family: str) -> list[tuple[str, str, str]]:
     """Return name, text and LaTeX of what is asked of one Hessian eigenvalue."""
-    none = {theory.adaptive.decay: 0}
-    polynomial = theory.adaptive_polynomial().subs(none)
-    limit = theory.adaptive_threshold().subs(none)
-    limit = sympy.factor(limit) * theory.adaptive.preconditioner / lr
+    polynomial = theory.adaptive_polynomial().subs(decay, 0)
+    limit = theory.adaptive_threshold().subs(decay, 0)
+    limit = limit.factor() * preconditioner / lr
     made = [("effective curvature", "", theory.effective_curvature(family), "")]
     made += [("multipliers", "β₂, and the zeros of ", polynomial, " with x = η·U/P")]
     made += [("edge at the critical point, where P = √eps_root + eps", "U < ", limit, "")]
@@ -106,7 +106,7 @@ def texts_at_rest(family: str) -> list[tuple[str, str, str]]:
         (
             "quasi-static edge, of U = P⁻¹D at a frozen P",
             "U < ",
-            limit / theory.adaptive.preconditioner,
+            limit / preconditioner,
             "",
         )
     ]
@@ -170,20 +170,19 @@ def _jacobian(system: AdaptiveMap, w: Array) -> np.ndarray:
     if system.rule.num_memories:
         return np.asarray(_differentiated(system, system.rest(w)))
     base: Any = system.base
-    lr, (first, second) = float(system.lr), base.betas
+    step, (first, second) = float(system.lr), base.betas
     slope, d = (np.asarray(a) for a in _slope(system, w))
     d = d if base.decays else np.zeros_like(d)
     eps, eps_root = float(base.eps), float(base.eps_root)
     root = np.sqrt(d**2 + eps_root)
-    step = lr / (root + eps)
-    kept, decay = 0.0 if first is None else float(first), float(base.decay or 0.0)
+    kept, shrink = 0.0 if first is None else float(first), step * float(base.decay or 0.0)
     forget = float(second)
     # The coordinate is √v times the sign of d; −∂u/∂√v = d√v/(root·P²) with √v = |d|.
     back = np.divide(d**2, root, out=np.zeros_like(d), where=root > 0) / (root + eps)
-    eye, rise = np.eye(len(d)), step[:, None] * slope
+    eye, rise = np.eye(len(d)), (step / (root + eps))[:, None] * slope
     by_mean = np.hstack([(1 - kept) * rise, kept * eye, 0 * eye])
     by_root = np.hstack([(1 - forget) * rise, 0 * eye, forget * eye])
-    moved = np.hstack([(1 - lr * decay) * eye, 0 * eye, 0 * eye])
+    moved = np.hstack([(1 - shrink) * eye, 0 * eye, 0 * eye])
     made = np.vstack([moved - by_mean + back[:, None] * by_root, by_mean, by_root])
     if first is None:
         left = np.r_[: len(d), 2 * len(d) : 3 * len(d)]

@@ -7,6 +7,7 @@ from bokeh.models import ColumnDataSource, Range1d, Scatter, Span, WheelZoomTool
 from bokeh.plotting import figure
 
 from samflow._status import Kind
+from samflow._types import Box
 from samflow.explorer import glyphs
 from samflow.explorer.quick import Arrows
 from samflow.explorer.slow import ChartPicture, Points, Regions
@@ -38,8 +39,7 @@ class Portrait:
     """The portrait: layers, orbits and marks, the basins lowest and the fixed points on top."""
 
     def __init__(self, state: State) -> None:
-        (left, right), (bottom, top) = state.box
-        self.plot = _figure(SIDE, SIDE, Range1d(left, right), Range1d(bottom, top), "portrait")
+        self.plot = _figure("portrait", SIDE, SIDE, state.box)
         self.plot.add_tools(wheel := WheelZoomTool())
         self.plot.toolbar.active_scroll = wheel
         self._regions = _image(self.plot, "basins")
@@ -146,7 +146,7 @@ class ChartPanel:
     """The chart of rho and lr, with theory's curves, and a cross where the sliders are."""
 
     def __init__(self) -> None:
-        self.plot = _figure(*CHART, Range1d(0, 1), Range1d(0, 1), "chart")
+        self.plot = _figure("chart", *CHART, ((0.0, 1.0), (0.0, 1.0)))
         self._image = _image(self.plot, "cells")
         self._curves = _source("boundaries", "xs", "ys", "colour", "dash")
         look: Any = {"line_color": "colour", "line_dash": "dash", "line_width": 1.6}
@@ -216,7 +216,8 @@ def _image_columns(image: np.ndarray, box: Any, alpha: float) -> dict[str, Any]:
     return {"image": [packed], "alpha": [alpha], **where}
 
 
-def _figure(width: int, height: int, x: Range1d, y: Range1d, name: str) -> Any:
+def _figure(name: str, width: int, height: int, box: Box) -> Any:
+    x, y = (Range1d(start=low, end=high) for low, high in box)
     plot = figure(
         frame_width=width,
         frame_height=height,

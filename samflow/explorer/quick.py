@@ -91,11 +91,6 @@ def orbits(state: State) -> Orbits:
     return Orbits(np.asarray(found.w)[:number], every, said)
 
 
-def program(state: State) -> tuple[str, str, bool]:
-    """Return what the compiled programs of a state depend on: loss, rule, whether with momentum."""
-    return state.loss, state.rule, state.momentum > 0
-
-
 def warm(state: State) -> None:
     """Compile what `quick` needs for a state.
 
@@ -110,7 +105,7 @@ def warm(state: State) -> None:
 
 def level_lines(state: State, field: Field, fixed_points: Any = None) -> list[np.ndarray]:
     """Return level sets of the loss at its quantiles in the box and through its saddles."""
-    if field.loss is None:
+    if field.loss is None or "levels" not in state.layers:
         return []
     values = np.ma.masked_invalid(field.loss)
     tracer = contour_generator(field.x, field.y, values, line_type=LineType.Separate)

@@ -16,8 +16,10 @@ from tornado.ioloop import IOLoop
 
 from samflow._checks import ArgumentError, count
 from samflow.explorer import code, slow
+from samflow.explorer.compiled import compiling
 from samflow.explorer.door import Door, FileHandler, state_of
-from samflow.explorer.session import Session, Workers, compiling
+from samflow.explorer.jobs import Workers
+from samflow.explorer.session import Session
 from samflow.explorer.state import State, from_query
 from samflow.explorer.view import TEMPLATE
 from samflow.explorer.workers import Worker
@@ -48,7 +50,7 @@ class Explorer:
         logging.getLogger("bokeh").setLevel(logging.ERROR)
         logging.getLogger("tornado.access").setLevel(logging.CRITICAL)  # it would log the token
         self.state, self.token = state, secrets.token_urlsafe(32)
-        self.workers = Workers(Worker(), Worker(), Worker())
+        self.workers = Workers(*(Worker(slow.__name__) for _ in Workers._fields))
         listening = _listening(port)
         self.port = listening.getsockname()[1]
         self.url = f"http://{ADDRESS}:{self.port}/?token={self.token}"
@@ -91,10 +93,10 @@ class Explorer:
         self.workers.close()
 
     def _open(self, document: Document) -> None:
-        context = document.session_context
+        context: Any = document.session_context
         arguments = {} if context is None else context.request.arguments
-        document.template = TEMPLATE
-        Session(document, state_of(arguments, self.state), self.workers)
+        document.template = TEMPLATE  # pyright: ignore[reportAttributeAccessIssue]
+        Session(document, state_of(arguments, self.state), self.workers, self.token)
 
     async def _pdf(self, state: State) -> bytes:
         future = self.workers.curves.submit(slow.picture, state, limit=_LIMIT)

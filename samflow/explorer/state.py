@@ -104,6 +104,11 @@ class State:
                     f"Argument `{name}` must be at most {_LARGEST:g}, but is {value:g}."
                 )
 
+    @property
+    def has_chart(self) -> bool:
+        """Whether the rule has a rho, so that there is a chart of rho and lr."""
+        return hasattr(rules.rule(self.rule), "rho")
+
     def system(self) -> Map:
         """Return the map; its hyperparameters are arrays, so that one program serves all."""
         rule = rules.rule(self.rule, rho=self.rho)

@@ -23,21 +23,27 @@ STYLE = """
   padding: 6px 8px; overflow-wrap: anywhere; }
 table { border-collapse: collapse; width: 100%; }
 td { padding: 3px 6px 3px 0; vertical-align: top; border-top: 1px solid #e7eaec; }
+tr.more td { border: 0; padding-top: 0; font-size: 12px; color: #5d646a; }
 td.number { font-variant-numeric: tabular-nums; white-space: nowrap; }
 svg { vertical-align: middle; }
 .legend { display: flex; flex-wrap: wrap; gap: 2px 16px; }
 .legend span { white-space: nowrap; }
 .swatch { display: inline-block; width: 12px; height: 12px; border: 1px solid #8a8f94;
   vertical-align: -2px; margin-right: 5px; }
-.scroll { max-height: 340px; overflow-y: auto; }
+.scroll { max-height: 310px; overflow-y: auto; }
 .proved { color: #00664a; white-space: nowrap; }
-.open { color: #9a5b00; white-space: nowrap; }
+.open { color: #9a5b00; }
 a { color: #0072b2; margin-right: 14px; }
 """
 _PROVED = "✓: that it exists, alone in its neighbourhood, is proved by ball arithmetic or algebra."
 _HALLUCINATED = "Hallucinated: the rule stands still there, but the loss has a gradient."
 COMPILING = '<div class="title">Compiling for this loss and rule: some seconds …</div>'
 PROVING = "not yet proved for these values …"
+
+
+def note(message: str) -> str:
+    """Return a line that says what is under way, or why something is missing."""
+    return f'<div class="open">{escape(message)}</div>' if message else ""
 
 
 def title(state: State) -> str:
@@ -68,9 +74,9 @@ def fixed_points(found: Points | None, *, stale: bool, failure: str = "") -> str
         brief = said if len(said) <= _LONGEST else f"{said[:_LONGEST]} …"
         rows.append(
             f"<tr><td>{glyphs.icon(kind, critical=critical, pale=stale)}</td>"
-            f'<td class="number">{where}</td><td>{kind}{beyond}<br>'
-            f'<small class="soft" title="{escape(said)}">{escape(brief)}</small></td>'
-            f"<td>{sign}</td></tr>"
+            f'<td class="number">{where}</td><td>{kind}{beyond}</td><td>{sign}</td></tr>'
+            f'<tr class="more"><td></td><td colspan="3" title="{escape(said)}">'
+            f"{escape(brief)}</td></tr>"
         )
     more = "".join(
         f'<div class="soft">{escape(line)}</div>' for line in found.headline.split("\n")[1:]
@@ -117,15 +123,17 @@ def legend(state: State, points: Points | None, regions: Regions | None, left_ou
     return f'<div class="legend">{parts}</div>'
 
 
-def runs(said: Sequence[str], starts: Sequence[tuple[float, float]], note: str) -> str:
+def runs(said: Sequence[str], state: State) -> str:
     """Return a line for each orbit, and one about how many steps are drawn."""
-    if not starts:
+    if not state.starts:
         return '<div class="soft">No orbits: click in the portrait to launch one.</div>'
     rows = "".join(
         f"<div>orbit {i + 1} from ({_short(w[0])}, {_short(w[1])}) {escape(text)}</div>"
-        for i, (w, text) in enumerate(zip(starts, said, strict=True))
+        for i, (w, text) in enumerate(zip(state.starts, said, strict=True))
     )
-    return f'<div class="title">{escape(note)}</div><div class="soft">{rows}</div>'
+    drawn = "All" if state.steps < 0 else f"{state.steps:,} of"
+    head = f"{drawn} {state.length:,} steps are drawn"
+    return f'<div class="title">{head}</div><div class="soft">{rows}</div>'
 
 
 def chart_legend(found: ChartPicture | None, styles: dict[str, tuple[str, str]]) -> str:
@@ -152,13 +160,20 @@ def verdict(state: State, what: str, colour: str | None, note: str) -> str:
     return f"<div>{sign}<b>{escape(what)}</b> at {where} {known}</div>"
 
 
-def points_of_charts(found: Landscape | None) -> list[tuple[str, str]]:
-    """Return the critical points that a chart can be of: a value and what is shown."""
-    if found is None:
-        return []
-    return [
-        (f"{x!r},{y!r}", f"({_short(x)}, {_short(y)}), {shape}") for (x, y), shape in found.points
-    ]
+def points_of_charts(
+    found: Landscape | None, chosen: tuple[float, float] | None
+) -> tuple[list[tuple[str, str]], str]:
+    """Return the critical points that a chart can be of, and which is chosen.
+
+    Each is a value and what is shown; one that is chosen is among them, also out of the box.
+    """
+    points = [] if found is None else found.points
+    options = [(_value(w), f"({_short(w[0])}, {_short(w[1])}), {shape}") for w, shape in points]
+    if chosen is None:
+        return options, ""
+    if _value(chosen) not in [value for value, _ in options]:
+        options.append((_value(chosen), f"({_short(chosen[0])}, {_short(chosen[1])})"))
+    return options, _value(chosen)
 
 
 def files(query: str) -> str:
@@ -190,6 +205,10 @@ _HATCHES = {
     ".": "radial-gradient(#8a8f94 1px,transparent 1.5px) 0 0/4px 4px",
 }
 _DASHES = {"-": "", "--": "6 3", ":": "2 2", "-.": "6 2 2 2"}
+
+
+def _value(w: tuple[float, float]) -> str:
+    return f"{w[0]!r},{w[1]!r}"
 
 
 def _short(value: float) -> str:

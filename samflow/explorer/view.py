@@ -60,16 +60,19 @@ class Page:
         sheet = InlineStyleSheet(css=texts.STYLE)
         widths = {
             **dict.fromkeys(("error", "files"), _LEFT),
-            **dict.fromkeys(("title", "legend", "runs"), _MIDDLE),
+            **dict.fromkeys(("title", "basins", "curves", "legend", "runs"), _MIDDLE),
             **dict.fromkeys(("verdict", "chart legend", "list"), _RIGHT),
         }
         self.texts = {
-            name: Div(name=name, width=width, margin=0, stylesheets=[sheet])
+            name: Div(
+                name=name, width=width, margin=0, stylesheets=[sheet], visible=name != "error"
+            )
             for name, width in widths.items()
         }
         self._add_inputs(state)
         self.link = ColumnDataSource(data={"query": [""]}, name="link")
-        self.link.js_on_change("data", CustomJS(args={"link": self.link}, code=_LINK))
+        shown = CustomJS(args={"link": self.link}, code=_LINK)
+        self.texts["files"].js_on_change("text", shown)  # which has the query, too
         self.root = self._layout()
 
     def _add_inputs(self, state: State) -> None:
@@ -118,31 +121,24 @@ class Page:
     def _layout(self) -> UIElement:
         step, run, reset, clear, home, copy = self.buttons.values()
         text = self.texts
-        left = Column(
-            self.loss,
-            self.rule,
-            *(Row(self.sliders[name], self.fields[name], spacing=5) for name in _SLIDERS),
-            text["error"],
-            Row(step, run, reset, spacing=5),
-            Row(clear, home, spacing=5),
-            self.length,
-            self.layers,
-            copy,
-            text["files"],
-            spacing=8,
-            width=_LEFT,
-        )
-        middle = Column(text["title"], self.portrait.plot, text["legend"], text["runs"], spacing=4)
-        right = Column(
-            self.point,
-            self.chart.plot,
-            text["verdict"],
-            text["chart legend"],
-            text["list"],
-            spacing=4,
-            width=_RIGHT,
-        )
-        return Row(left, middle, right, spacing=22)
+        pairs = [
+            Row(children=[self.sliders[name], self.fields[name]], spacing=5) for name in _SLIDERS
+        ]
+        left = [
+            *(self.loss, self.rule, *pairs, text["error"]),
+            Row(children=[step, run, reset], spacing=5),
+            Row(children=[clear, home], spacing=5),
+            *(self.length, self.layers, copy, text["files"]),
+        ]
+        notes = [text["basins"], text["curves"]]
+        middle = [text["title"], self.portrait.plot, *notes, text["legend"], text["runs"]]
+        right = [self.point, self.chart.plot, text["verdict"], text["chart legend"], text["list"]]
+        columns: Any = [
+            Column(children=left, spacing=8, width=_LEFT),
+            Column(children=middle, spacing=4),
+            Column(children=right, spacing=4, width=_RIGHT),
+        ]
+        return Row(children=columns, spacing=22)
 
     def set_ranges(self, state: State) -> None:
         """Set the ends of sliders, and where there is no end yet one beyond the value."""
@@ -170,6 +166,7 @@ class Page:
         """Show one line about a mistake, as text; an empty one removes it."""
         shown = f'<div class="error" role="alert">{escape(message)}</div>' if message else ""
         self.say("error", shown)
+        self.texts["error"].visible = bool(message)
 
 
 _WIDGET = """

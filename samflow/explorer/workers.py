@@ -1,5 +1,6 @@
 """Work in processes of their own: it can be stopped, and does not hold the page up."""
 
+import importlib
 import multiprocessing
 import signal
 import threading
@@ -10,6 +11,8 @@ from typing import Any
 
 _POLL = 0.02
 """Seconds between two looks whether an answer is there."""
+_STARTING = 300.0
+"""Seconds that a process may take until it is there, on a busy machine."""
 
 
 class Stopped(Exception):
@@ -22,7 +25,9 @@ class Worker:
     The process starts with the first piece, and again after it was ended. It ends with this one.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, preload: str = "jax") -> None:
+        """Begin without a process; it will import `preload` before any limit counts."""
+        self._preload = preload
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="samflow-worker")
         self._process: Any = None
         self._pipe: Any = None
@@ -42,17 +47,12 @@ class Worker:
         self._end()
 
     def _run(self, function: Callable[..., Any], args: tuple[Any, ...], limit: float) -> Any:
-        if self._process is None or not self._process.is_alive():
-            self._begin()
         try:
+            if self._process is None or not self._process.is_alive():
+                self._begin()
+                self._answer(_STARTING)
             self._pipe.send((function, args))
-            end = time.monotonic() + limit
-            while not self._pipe.poll(_POLL):
-                if self._stop.is_set():
-                    raise Stopped("The page was closed.")
-                if time.monotonic() > end:
-                    raise Stopped(f"It took longer than {limit:g} seconds, and was stopped.")
-            done, value = self._pipe.recv()
+            done, value = self._answer(limit)
         except (EOFError, OSError) as error:
             self._end()
             raise Stopped("Its process ended before it had an answer.") from error
@@ -63,10 +63,20 @@ class Worker:
             return value
         raise value
 
+    def _answer(self, limit: float) -> Any:
+        """Return what the process sends; leave the wait where this worker is closed."""
+        end = time.monotonic() + limit
+        while not self._pipe.poll(_POLL):
+            if self._stop.is_set():
+                raise Stopped("The page was closed.")
+            if time.monotonic() > end:
+                raise Stopped(f"It took longer than {limit:g} seconds, and was stopped.")
+        return self._pipe.recv()
+
     def _begin(self) -> None:
         spawn = multiprocessing.get_context("spawn")  # XLA's threads do not survive a fork
         self._pipe, theirs = spawn.Pipe()
-        self._process = spawn.Process(target=_serve, args=(theirs,), daemon=True)
+        self._process = spawn.Process(target=_serve, args=(theirs, self._preload), daemon=True)
         self._process.start()
         theirs.close()  # so that the other end is noticed to be closed
 
@@ -78,12 +88,14 @@ class Worker:
             self._process = None
 
 
-def _serve(pipe: Any) -> None:
-    """Answer what comes through the pipe, until its other end is closed."""
+def _serve(pipe: Any, preload: str) -> None:
+    """Say that it is there, and answer what comes through the pipe until its end is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that started this one ends it
     import jax
 
     jax.config.update("jax_enable_x64", True)
+    importlib.import_module(preload)
+    pipe.send("ready")
     while True:
         try:
             function, args = pipe.recv()

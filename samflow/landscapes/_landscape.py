@@ -148,6 +148,7 @@ def landscape(
     return Landscape(
         names=tuple(axis.name for axis in axes),
         name=loss.name,
+        kinks=tuple(getattr(loss, "kinks", ())),
         tol=tol,
         num_values=drawn,
         num_undefined=undefined,

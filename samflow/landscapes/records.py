@@ -52,12 +52,15 @@ class Landscape(AbstractRecord):
         num_values: how many values of slices and plane there are.
         num_undefined: how many of them are not finite.
         name: of the loss.
+        kinks: operations of a network with kinks, where slope and curvature are those of the
+            smooth piece at the weights.
 
     """
 
     rows: ClassVar[Names] = ("axis",)
     names: tuple[str, ...] = eqx.field(static=True, metadata=axes("axis"))
     name: str = eqx.field(static=True)
+    kinks: tuple[str, ...] = eqx.field(static=True, metadata=axes("kink"))
     tol: float = eqx.field(static=True)
     num_values: int = eqx.field(static=True)
     num_undefined: int = eqx.field(static=True)
@@ -131,6 +134,11 @@ class Landscape(AbstractRecord):
                 "picture may be a saddle."
             )
         texts += [_curvature(self, i) for i in range(count)]
+        if self.kinks:
+            texts.append(
+                f"The loss has kinks ({', '.join(self.kinks)}): slope and curvature are those of "
+                "the smooth piece at the weights."
+            )
         if self.path is not None:
             texts += _trajectory(self)
         if any(name.startswith("random") for name in self.names):

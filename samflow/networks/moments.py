@@ -103,7 +103,7 @@ def torch_moment(
             "Argument `state_dict` must be of the model at hand, but these names are not in both: "
             f"{_checks.excerpt(other)}."
         )
-    entries = {name: state.get(number) for name, number in zip(given, ids, strict=True)}
+    entries = {name: state.get(number) or {} for name, number in zip(given, ids, strict=True)}
     missing = [name for name in wanted if not entries[name]]
     if missing:
         raise _checks.ArgumentError(

@@ -17,7 +17,7 @@ from jax import lax
 from jaxtyping import Array
 
 from samflow._components import Components
-from samflow._kernel import apart, tuned
+from samflow._kernel import apart, stored, tuned
 from samflow._status import Status
 from samflow.orbits.barrier import with_barrier
 from samflow.orbits.blocks import (
@@ -33,7 +33,7 @@ from samflow.orbits.blocks import (
 from samflow.orbits.segments import SMALLEST_STEP, SolverSettings
 from samflow.systems.base import AbstractFlow
 
-_BLOCK = 128
+_BLOCK = 64
 PER_DEVICE = _BLOCK
 """Members from which on it is worth to use another device."""
 _RUNNING = -1
@@ -67,7 +67,7 @@ def flow_ensemble(
     devices: Devices = (),
 ) -> tuple[Array, ...]:
     """Return states at the times, status and last time of solutions from `starts` (N, dim)."""
-    field = apart(lambda z: with_barrier(system, z).velocity(z))
+    field = lambda z: with_barrier(system, z).velocity(z)  # noqa: E731
 
     def run(block: Array) -> tuple[Array, ...]:
         begin = _begin(field, split(block), settings)
@@ -88,12 +88,12 @@ def flow_ensemble(
 def _begin(field: Any, z: Components, settings: SolverSettings) -> _Carry:
     """Choose first step sizes, after Hairer, Nørsett and Wanner, section II.4."""
     zero = 0.0 * squared_norm(z)
-    velocity = field(z)
+    velocity = apart(field)(z)
     scale = _scale(z, z, settings)
     d0, d1 = _rms(z, scale), _rms(velocity, scale)
     small = (d0 < 1e-5) | (d1 < 1e-5)
     h0 = jnp.where(small, 1e-6, 0.01 * d0 / jnp.where(small, 1.0, d1))
-    d2 = _rms(field(z + h0 * velocity) - velocity, scale) / h0
+    d2 = _rms(apart(field)(z + h0 * velocity) - velocity, scale) / h0
     most = jnp.maximum(d1, d2)
     h1 = jnp.where(most <= 1e-15, jnp.maximum(1e-6, h0 * 1e-3), _root(most / 0.01))
     status = jnp.full(zero.shape, _RUNNING)
@@ -114,7 +114,7 @@ def _advance(
         last = carry.h >= rest - smallest  # no step is left over that would be too small
         h = jnp.where(last, rest, carry.h)
         z, velocity, error = _tsit5(field, carry.z, carry.velocity, h)
-        size = _rms(error, _scale(carry.z, z, settings))
+        size = stored(_rms(error, _scale(carry.z, z, settings)))
         keep = going & (size < 1)
         accepted = jnp.clip(_SAFETY * _root(size), 1.0, _MOST)
         rejected = jnp.clip(_SAFETY * _root(size), _LEAST, _SAFETY)  # of NaN the least
@@ -147,12 +147,22 @@ def _tsit5(
 ) -> tuple[Components, Components, Components]:
     """Return the state after a step, the velocity there and the estimate of the error."""
     table = diffrax.Tsit5.tableau
-    slopes, new = [first], z
-    for row in table.a_lower:
-        new = z + h * _combined(row, slopes)
-        slopes.append(field(new))
+    slopes = [first]
+    for row in table.a_lower[:-1]:
+        slopes.append(apart(_stage(field, row))(z, h, slopes))
+    new = z + h * _combined(table.a_lower[-1], slopes)
+    slopes.append(apart(field)(new))
     # The last row is that of the solution: its velocity is the first of the next step.
     return new, slopes[-1], h * _combined(table.b_error, slopes)
+
+
+def _stage(field: Any, row: np.ndarray) -> Any:
+    """Return the function that gives the velocity of a stage, whose state is not stored."""
+
+    def stage(z: Components, h: Array, slopes: list[Components]) -> Components:
+        return field(z + h * _combined(row, slopes))
+
+    return stage
 
 
 def _combined(weights: np.ndarray, slopes: list[Components]) -> Any:

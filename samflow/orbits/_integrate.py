@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from samflow import _checks
@@ -140,13 +141,14 @@ def integrate(
             "deterministic and solved with adaptive steps."
         )
     start, end = _interval(t0, t1)
-    times = jnp.linspace(start, end, _checks.count("num_times", num_times, minimum=2))
+    times = _spaced(start, end, _checks.count("num_times", num_times, minimum=2))
     tolerances = _checks.positive_array("rtol", rtol), _checks.positive_array("atol", atol)
     radius = _checks.positive_array("escape_radius", escape_radius)
     max_steps = _checks.count("max_steps", max_steps)
     z0 = start_states(system.at(start), w0, anywhere=anywhere)
     settings = (check_times(system.schedules, times), *tolerances, radius)
-    solved = _solve(system, jnp.atleast_2d(z0), settings, max_steps)
+    batch = z0 if z0.ndim == 2 else z0[None]
+    solved = _solve(system, batch, settings, max_steps, from_zero=_said(t0) == 0)
     states, status, stopped_at, arrived_at = (a[0] if z0.ndim == 1 else a for a in solved)
     begun = {} if _said(t0) == 0 else {"t0": _said(t0)}
     where = provenance(
@@ -163,6 +165,13 @@ def jumps_somewhere(system: AbstractFlow) -> bool:
 def _said(time: Any) -> float | str:
     """Return a time for the provenance."""
     return "traced" if _checks.is_traced(time) else float(time)
+
+
+def _spaced(start: Array, end: Array, number: int) -> Array:
+    """Return evenly spaced times; NumPy's are made faster, of times that are not traced."""
+    if _checks.is_traced(start) or _checks.is_traced(end):
+        return jnp.linspace(start, end, number)
+    return jnp.asarray(np.linspace(float(start), float(end), number), dtype=float)
 
 
 def _interval(t0: Any, t1: Any) -> tuple[Array, Array]:
@@ -214,27 +223,32 @@ def _diffuse(
 
 
 def _solve(
-    system: AbstractFlow, z0: Array, settings: tuple[Array, ...], max_steps: int
+    system: AbstractFlow, z0: Array, settings: tuple[Array, ...], max_steps: int, *, from_zero: bool
 ) -> tuple[Array, ...]:
     from samflow.orbits import _ensemble_flow, segments  # diffrax: who only iterates need not wait
     from samflow.orbits.filippov import solution  # likewise
 
-    never = jnp.full(z0.shape[0], jnp.inf)
-    begin = settings[0][0]
-    from_zero = segments.SolverSettings(settings[0] - begin, *settings[1:])  # where autonomous
+    begin = 0.0 if from_zero else settings[0][0]
+    times = settings[0] if from_zero else settings[0] - begin
+    shifted = segments.SolverSettings(times, *settings[1:])  # where autonomous
     if isinstance(system, Flow) and solution.jumps(system):
-        end = solution.follow(system, z0, from_zero, max_steps=max_steps)
+        end = solution.follow(system, z0, shifted, max_steps=max_steps)
         return end.states, end.status, begin + end.t, begin + end.arrived_at
     if _ensemble_flow.can_solve(system, z0) and not _is_traced(system, z0, settings):
         devices = devices_for(z0, _ensemble_flow.PER_DEVICE)
-        most = jnp.asarray(max_steps)
-        solved = _ensemble_flow.flow_ensemble(system, z0, from_zero, most, devices)
+        most = np.asarray(max_steps)
+        solved = _ensemble_flow.flow_ensemble(system, z0, shifted, most, devices)
         states, status, stopped_at = gathered(solved, devices)
-        return states, status, begin + stopped_at, never
+        return states, status, stopped_at if from_zero else begin + stopped_at, _never(z0)
     solved = segments.smooth_segments(
         system, z0, segments.SolverSettings(*settings), max_steps=max_steps
     )
-    return (*solved, never)
+    return (*solved, _never(z0))
+
+
+def _never(z0: Array) -> Array:
+    """Return the time of arrival of solutions that do not arrive."""
+    return jnp.asarray(np.full(z0.shape[0], np.inf), dtype=float)
 
 
 def _is_traced(*trees: Any) -> bool:

@@ -115,6 +115,10 @@ def iterate(
     Returns:
         An `Orbit`. Nothing is raised for an orbit that fails: its status says what happened.
 
+    The states of one start are the same to the last bit however often they are kept or checked, and
+    however many steps follow. In an ensemble, inside a transformation of JAX, or on another device
+    another program computes them, which agrees to rounding; chaos magnifies the difference.
+
     Raises:
         ArgumentError: for a wrong shape, a start that is not finite or outside the loss's
             domain, numbers of steps below 1, and a schedule that is out of range at one of the
@@ -135,7 +139,7 @@ def iterate(
             "update may come from a small lr."
         )
     z0 = start_states(system.at(first_step), w0, anywhere=anywhere)
-    first = check_steps(system.schedules, first_step, num_steps) if changes else first_step
+    first = check_steps(system.schedules, first_step, num_steps)
     settings = numbers(
         MapSettings(num_steps, min(keep_every, num_steps), check_every, tol, escape_radius, first)
     )
@@ -173,6 +177,8 @@ def start_states(
         return z0
     w0 = _checks.point(name, w0, system.dim, batched=True)
     _checks.inside(name, w0, domain)
+    if width == system.state_dim:  # the state is the weights
+        return w0
     return jax.vmap(system.lift)(w0) if w0.ndim == 2 else system.lift(w0)
 
 

@@ -54,8 +54,9 @@ def solve_segment(
     events: Any,
     *,
     max_steps: int,
+    solver: Any = None,
 ) -> Segment:
-    """Integrate ẇ = velocity(t, w) from `t0` to the last of the times by Tsitouras' 5/4 method.
+    """Integrate ẇ = velocity(t, w) from `t0` to the last of the times.
 
     Args:
         velocity: the field at a time, smooth up to the first event.
@@ -65,6 +66,7 @@ def solve_segment(
         events: a list of conditions w ↦ bool, noticed at the end of a step; or one function
             w ↦ margin, located where it falls through zero.
         max_steps: after which the solver gives up.
+        solver: of diffrax; by default Tsitouras' 5/4 method.
 
     Returns:
         A `Segment`. Its status for an event is `not_finite`; the caller, who knows the event,
@@ -75,7 +77,7 @@ def solve_segment(
     span = jnp.maximum(times[-1] - times[0], jnp.abs(times[-1]))
     solution = diffrax.diffeqsolve(
         diffrax.ODETerm(lambda t, y, args: velocity(t, y)),
-        diffrax.Tsit5(),
+        diffrax.Tsit5() if solver is None else solver,
         t0,
         times[-1],
         None,

@@ -25,6 +25,7 @@ _ENDINGS = {
     Ending.undefined: "xxxxxx",
     Ending.missing: "++++++",
     Ending.outside: "------",
+    Ending.solver_out_of_steps: "oooooo",
 }
 """Starts without an attractor are white; lines and dots tell why."""
 _PIXELS = 1600

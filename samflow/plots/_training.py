@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from samflow import _checks
+from samflow._types import NumpyArray
 from samflow.plots import style
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ def _words(codes: Any) -> list[str]:
 
 def _losses(ax: Axes, found: "TrainingRecord") -> None:
     ax.plot(found.steps, found.loss, color=style.BLACK, label="training loss", gid="loss")
-    others = (
+    others: tuple[tuple[str, NumpyArray, dict[str, Any]], ...] = (
         ("test loss", found.test_loss, {"color": style.BLACK, "linestyle": ":"}),
         ("mean over two steps", found.mean_loss, {"color": style.SKY, "linewidth": 2.2}),
         (

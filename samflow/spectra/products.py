@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from samflow._types import NumpyArray, Point
+from samflow._types import NumpyArray, Point, Scalar
 from samflow.losses.allocation import explained_allocation
 from samflow.losses.base import AbstractLoss
 from samflow.losses.eager import AbstractEagerLoss
@@ -43,19 +43,19 @@ def hessian_product(loss: AbstractLoss, w: Point) -> Product:
         ArgumentError: where memory runs out; it says how many examples to take at once.
 
     """
-    if not isinstance(loss, AbstractEagerLoss):
-        return gradient_and_product(loss, w)[1]
     with explained_allocation(loss):
-        return _product(loss, w, loss.product_at(w), _call)
+        if isinstance(loss, AbstractEagerLoss):
+            return _product(loss, w, loss.product_at(w), _call)
+        return _product(loss, w, _linearised(loss, w), _apply)
 
 
-def gradient_and_product(loss: AbstractLoss, w: Point) -> tuple[Point, Product]:
-    """Return g(w) and v ↦ H(w)v, as `hessian_product`: what is linearised has the gradient."""
+def value_gradient_product(loss: AbstractLoss, w: Point) -> tuple[Scalar, Point, Product]:
+    """Return L(w), g(w) and v ↦ H(w)v, as `hessian_product`: the first two cost nothing then."""
     if isinstance(loss, AbstractEagerLoss):
-        return loss.gradient(w), hessian_product(loss, w)
+        return loss(w), loss.gradient(w), hessian_product(loss, w)
     with explained_allocation(loss):
-        g, derivative = _linearised(loss, w)
-    return g, _product(loss, w, derivative, _apply)
+        value, g, derivative = _linearised_with_value(loss, w)
+    return value, g, _product(loss, w, derivative, _apply)
 
 
 def _product(loss: AbstractLoss, w: Point, derivative: Any, apply: Callable[..., Any]) -> Product:
@@ -75,9 +75,16 @@ def _call(derivative: Callable[[Point], Any], v: Point) -> Any:
 
 
 @eqx.filter_jit
-def _linearised(loss: AbstractLoss, w: Point) -> tuple[Point, Callable[[Point], Point]]:
-    """Return g(w), and v ↦ H(w)v with what it keeps as leaves: the same program for every w."""
-    return jax.linearize(loss.gradient, w)
+def _linearised(loss: AbstractLoss, w: Point) -> Callable[[Point], Point]:
+    """Return v ↦ H(w)v with what it keeps as leaves: the same program for every w."""
+    return jax.linearize(loss.gradient, w)[1]
+
+
+@eqx.filter_jit
+def _linearised_with_value(loss: AbstractLoss, w: Point) -> tuple[Scalar, Point, Any]:
+    """Return L(w), g(w) and the same; XLA computes what these share once."""
+    g, derivative, value = jax.linearize(lambda w: (loss.gradient(w), loss(w)), w, has_aux=True)
+    return value, g, derivative
 
 
 @jax.jit

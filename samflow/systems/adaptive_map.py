@@ -16,6 +16,11 @@ from samflow.systems.coordinates import runs_by_coordinates
 from samflow.systems.map import Map, absent_or, describe_rule, shown, step_size
 
 
+def _base(base: Any) -> AbstractBase:
+    """Return the base of a name."""
+    return BASES[_checks.known("base", base, BASES)]() if isinstance(base, str) else base
+
+
 class AdaptiveMap(AbstractMap):
     """The update of Adam, AdamW, RMSprop or Lion along the direction of any rule.
 
@@ -51,7 +56,7 @@ class AdaptiveMap(AbstractMap):
     loss: AbstractLoss
     rule: AbstractRule
     lr: Scalar = eqx.field(converter=step_size)
-    base: AbstractBase = eqx.field(default_factory=Adam, converter=lambda base: _made(base))
+    base: AbstractBase = eqx.field(default_factory=Adam, converter=_base)
     weight_decay: Scalar | None = eqx.field(
         default=None, converter=absent_or(_checks.NONNEGATIVE, "weight_decay")
     )
@@ -150,8 +155,3 @@ class AdaptiveMap(AbstractMap):
     def _joined(self, w: V, s: V, memory: V) -> V:
         z = concatenate(w, s)
         return concatenate(z, memory) if self.rule.num_memories else z
-
-
-def _made(base: Any) -> Any:
-    """Return the base of a name."""
-    return BASES[_checks.known("base", base, BASES)]() if isinstance(base, str) else base

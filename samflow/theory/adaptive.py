@@ -48,8 +48,10 @@ def adaptive_polynomial() -> sympy.Expr:
 @functools.cache
 def adaptive_jury() -> tuple[sympy.Expr, sympy.Expr, sympy.Expr]:
     """Return p(1), p(−1) and 1 − p(0): all multipliers are inside iff all are > 0."""
-    at = [sympy.factor(adaptive_polynomial().subs(multiplier, z)) for z in (1, -1, 0)]
-    return at[0], at[1], sympy.expand(1 - at[2])
+    at_plus, at_minus, determinant = (
+        sympy.expand(adaptive_polynomial().subs(multiplier, z)) for z in (1, -1, 0)
+    )
+    return at_plus.factor(), at_minus.factor(), 1 - determinant
 
 
 @functools.cache
@@ -59,7 +61,7 @@ def adaptive_threshold() -> sympy.Expr:
     38 for Adam with β = 0.9 (Cohen et al. 2022, arXiv 2207.14484), 2 for RMSprop, β = 0.
     """
     (threshold,) = sympy.solve(adaptive_jury()[1], scaled_curvature)
-    return sympy.factor(threshold)
+    return threshold.factor()
 
 
 def adaptive_edge(rule: str) -> sympy.Expr:

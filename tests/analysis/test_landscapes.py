@@ -1,11 +1,14 @@
 """The study of landscapes: its formulas on losses in closed form, and that wrong records fail."""
 
+import pickle
+
 import numpy as np
 import pytest
 
 import samflow as sf
 from analysis import landscapes as study
 from analysis.claims import Verdict
+from reporting.registry import FIGURES
 
 
 def test_departures_follow_from_the_third_and_fourth_derivatives():
@@ -29,7 +32,9 @@ def test_a_random_walk():
 
 @pytest.mark.slow
 def test_all_claims_hold_and_a_wrong_end_fails():
-    record = study.measure()
+    record = pickle.loads(pickle.dumps(study.measure()))
+    assert FIGURES["landscapes"].draw(record).axes
+    assert FIGURES["landscapes"].caption(record).endswith(".")
     assert {claim.verdict for claim in study.judge(record)} == {Verdict.holds}
     quadratic = record._replace(
         ends=(np.inf, 1.02 * record.ends[1]), sam=np.array([0.5, np.nan, 0.5]), gd=record.sam

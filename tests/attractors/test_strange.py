@@ -9,6 +9,7 @@ from jaxtyping import Array
 import samflow as sf
 from samflow import Kind
 from samflow.attractors import Ending, basins
+from tests.tiers import slow
 
 
 class Henon(eqx.Module):
@@ -69,7 +70,7 @@ def test_henons_attractor():
     ("a", "tops", "kinds"),
     [
         (1.072, (1.263, 1.266, 1.309), {Kind.cycle: 2, Kind.chaotic: 1}),
-        (1.08, (1.265, 1.308), {Kind.chaotic: 2}),
+        slow(1.08, (1.265, 1.308), {Kind.chaotic: 2}),
     ],
 )
 def test_attractors_side_by_side_are_kept_apart(a, tops, kinds):

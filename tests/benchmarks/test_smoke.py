@@ -51,6 +51,12 @@ def test_the_script_prints_json():
     assert all(row["ratio"] > 0 for row in report["rows"])
 
 
+def test_the_monitor_is_measured_beside_the_same_training():
+    report = run("monitor.py", "--images", "20", "--hidden", "2", "--steps", "60", "--every", "20")
+    assert [row["rule"] for row in report["rows"]] == ["gd", "usam", "sam"]
+    assert all(row["watched"] > 0 and 1 <= row["most"] < 10 for row in report["rows"])
+
+
 def test_proofs_are_proved_and_timed(monkeypatch):
     name, (limit, prove) = next(iter(proofs.CASES.items()))
     assert prove().verdict == "proved"

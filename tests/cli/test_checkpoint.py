@@ -377,3 +377,14 @@ def test_an_interrupt_that_python_ignores_ends_the_command(folder):
     )
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "Interrupted.\n")
     assert not (folder / "found.json").exists()
+
+
+def test_a_stop_while_s_is_sampled_keeps_the_report(monkeypatch, capsys):
+    def stop(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(networks, "sample_sliding", stop)
+    assert run([*WITH_DATA, "--rho", "0.1", "--hold"]) == 130
+    said = capsys.readouterr()
+    assert "eigenvalue of H" in said.out
+    assert "Not done: S over directions (--hold)" in said.err

@@ -17,7 +17,10 @@ def adaptive(rule=None, base=ADAM, lr=0.01, **more):
     return sf.AdaptiveMap(LOSS, rule or sf.GD(), lr=lr, base=base, **more)
 
 
-@pytest.mark.parametrize("base", [ADAM, sf.RMSprop(eps=0.02, eps_root=1e-4)])
+ROOTED = pytest.param(sf.RMSprop(eps=0.02, eps_root=1e-4), marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("base", [ADAM, ROOTED])
 def test_multipliers_are_those_of_the_map_itself(base):
     """At the origin, a critical point without rounding, by forward mode through the map."""
     system = adaptive(sf.USAM(rho=0.3), base)
@@ -104,3 +107,31 @@ def test_weight_decay_is_refused_by_conditions_and_full_states_are_weights():
     system = adaptive()
     state = system.lift(jnp.array([0.0, 1.0]))
     assert sf.classify(system, state).kind is sf.classify(system, [0.0, 1.0]).kind
+
+
+def test_what_has_no_answer_says_what_to_call():
+    system = adaptive()
+    noise = sf.noise.isotropic_noise(2, sigma=0.1)
+    for ask, words in (
+        (lambda: sf.continue_branch(system, [0.0, 1.0], "lr", (0.005, 0.02)), "`find_cycles`"),
+        (lambda: sf.StochasticMap(system, noise), "`sf.networks.train`"),
+        (lambda: sf.certify_trap(system, [0.0, 1.0]), "must be a Map, but is AdaptiveMap"),
+        (lambda: sf.two_phase(system, [0.0, 1.0]), "must be a Map, but is AdaptiveMap"),
+        (lambda: sf.central_flow(system, [0.0, 1.0], num_steps=2), "must be a Map"),
+    ):
+        with pytest.raises(ArgumentError, match=words):
+            ask()
+
+
+@pytest.mark.slow
+def test_a_two_cycle_is_found_and_followed():
+    """That of theory: its radius is a straight line over lr."""
+    loss = sf.loss("3*x**2/2")
+    base = sf.Adam(beta1=0.1, beta2=0.9, eps=1e-4)
+    system = sf.AdaptiveMap(loss, sf.GD(), lr=0.01, base=base)
+    found = sf.find_cycles(system, (-1, 1), period=2)
+    assert found.kinds == (Kind.attracting,)
+    branch = sf.continue_branch(system, found.points[0, 0], "lr", (0.005, 0.02), period=2)
+    for values, state in zip(np.asarray(branch.parameter), np.asarray(branch.states), strict=True):
+        radius = float(sf.theory.adaptive_cycle(3, lr=values, beta1=0.1, eps=1e-4))
+        np.testing.assert_allclose(abs(state.ravel()[0]), radius, rtol=1e-6)

@@ -350,3 +350,18 @@ def test_a_ring_of_hallucinated_points_is_followed_and_judged_by_its_jacobian():
     assert np.isnan(ring.lr_window).all()
     assert len(found) == 1
     assert "could not be followed" not in str(found)
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.1])
+def test_edges_are_located_between_samples(rho):
+    """On xy = 1 λ = 2(x² + y²), from 4 at x = y = ±1 to 8.5 at the box: lr U(λ) = 2."""
+    system = sf.Map(sf.loss("(x*y - 1)**2"), sf.USAM(rho=rho), lr=0.01)
+    _, (one, other) = exact(system, SQUARE)
+    for curve in (one, other):
+        least, largest = (2 / (lam * (1 + rho * lam)) for lam in (8.5, 4.0))
+        np.testing.assert_allclose(curve.lr_edges, [least, largest], rtol=1e-8)
+        assert curve.lr_window[:, 1].max() < largest * (1 - 1e-6)  # no sample lies there
+        assert f"lr edge {least:.4g} to {largest:.4g}" in curve.across()
+        if rho:  # (2/(lr λ) − 1)/λ
+            wanted = [(200 / lam - 1) / lam for lam in (8.5, 4.0)]
+            np.testing.assert_allclose(curve.rho_edges, wanted, rtol=1e-8)

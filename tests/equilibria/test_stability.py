@@ -10,6 +10,7 @@ from samflow import theory
 from samflow._checks import ArgumentError
 from samflow.equilibria.stability import kind_of
 from tests.references import BEALE_SADDLE, BEALE_THRESHOLD, HENON
+from tests.tiers import slow
 
 MOMENTUM = [("none", 0.0), ("heavy_ball", 0.6), ("nesterov", 0.6)]
 
@@ -60,7 +61,7 @@ def test_at_the_threshold_the_point_is_nonhyperbolic():
     assert sf.classify(flow, [0.0, 0.0]).kind is sf.Kind.nonhyperbolic
 
 
-@pytest.mark.parametrize("name", ["beale", "double_well", "himmelblau", "valley"])
+@pytest.mark.parametrize("name", ["beale", slow("double_well"), slow("himmelblau"), "valley"])
 def test_sam_has_no_multipliers_at_a_critical_point(name):
     loss = sf.losses.ZOO[name]()
     for point in loss.critical_points:

@@ -8,9 +8,13 @@ import numpy as np
 import pytest
 from bokeh.document import Document
 
+from samflow.explorer import compiled as programs
+from samflow.explorer import quick
 from samflow.explorer import session as sessions
-from samflow.explorer.session import Session, Workers
+from samflow.explorer.jobs import Workers
+from samflow.explorer.session import Session
 from samflow.explorer.state import State, from_query
+from samflow.explorer.workers import Stopped
 
 BOWL = State(loss="x**2/2 + y**2", rule="usam", rho=0.1, lr=0.1, box=((-2.0, 2.0), (-1.0, 1.0)))
 """USAM at λ: 1 − lr λ (1 + rho λ), here 0.89 and 0.76; at lr 1.5 the first is −0.65."""
@@ -47,7 +51,7 @@ def made(monkeypatch):
     """A page, whose processes work and whose timers ring when `run` is called."""
     monkeypatch.setattr(sessions, "compiling", compiled)
     document, worker = Document(), Later()
-    page = Session(document, BOWL, Workers(worker, worker, worker))
+    page = Session(document, BOWL, Workers(worker, worker, worker), "T")
     page.worker = worker
     run(page)
     return page
@@ -57,8 +61,8 @@ def compiled(state):
     """Compile in this thread."""
     future = Future()
     try:
-        sessions.quick.warm(state)
-        sessions._ready.add(sessions.quick.program(state))
+        quick.warm(state)
+        programs._ready.add(programs.program(state))
         future.set_result(None)
     except Exception as error:
         future.set_exception(error)
@@ -120,47 +124,47 @@ def test_a_slider_makes_the_marks_pale_until_the_proof_is_there(made):
 
 
 def test_a_click_launches_an_orbit_and_a_drag_moves_it(made):
-    made._tap(SimpleNamespace(x=1.0, y=0.5))
+    made.mouse.tap(SimpleNamespace(x=1.0, y=0.5))
     run(made, work=False)
     assert made.state.starts == ((1.0, 0.5),)
     x = made.page.portrait._paths.data["x"]
     np.testing.assert_allclose(x[1:4], [1, 0.89, 0.89**2], rtol=1e-12)
-    made._take(SimpleNamespace(x=1.01, y=0.5, sx=10, sy=10))  # 1.4 pixels away
-    made._drag(SimpleNamespace(x=-1.0, y=0.25, sx=0, sy=0))
-    made._release(None)
+    made.mouse.take(SimpleNamespace(x=1.01, y=0.5, sx=10, sy=10))  # 1.4 pixels away
+    made.mouse.drag(SimpleNamespace(x=-1.0, y=0.25, sx=0, sy=0))
+    made.mouse.release(None)
     assert made.state.starts == ((-1.0, 0.25),)
-    made._take(SimpleNamespace(x=0.5, y=0.5, sx=100, sy=100))  # beside it: the view
-    made._drag(SimpleNamespace(x=9, y=9, sx=100 + 540, sy=100 + 270))  # a width, half a height
+    made.mouse.take(SimpleNamespace(x=0.5, y=0.5, sx=100, sy=100))  # beside it: the view
+    made.mouse.drag(SimpleNamespace(x=9, y=9, sx=100 + 540, sy=100 + 270))  # a width, half a height
     assert made.state.box == ((-6.0, -2.0), (0.0, 2.0))
     assert made.state.starts == ((-1.0, 0.25),)
-    made._drag(SimpleNamespace(x=9, y=9, sx=100, sy=100))
+    made.mouse.drag(SimpleNamespace(x=9, y=9, sx=100, sy=100))
     assert made.state.box == BOWL.box
 
 
 def test_the_cross_sets_rho_and_lr_within_the_chart(made):
-    made._move_cross(SimpleNamespace(x=0.25, y=0.5))
+    made.mouse.move_cross(SimpleNamespace(x=0.25, y=0.5))
     assert (made.state.rho, made.state.lr) == (0.25, 0.5)
-    made._move_cross(SimpleNamespace(x=-3, y=99))
+    made.mouse.move_cross(SimpleNamespace(x=-3, y=99))
     assert (made.state.rho, made.state.lr) == (0, made.state.lr_max)
 
 
 def test_steps_are_drawn_one_by_one(made):
-    made._tap(SimpleNamespace(x=1.0, y=0.5))
+    made.mouse.tap(SimpleNamespace(x=1.0, y=0.5))
     run(made, work=False)
-    made.reset()
+    made.runner.reset()
     run(made, work=False)
     assert np.isfinite(made.page.portrait._paths.data["x"]).sum() == 1
-    made.step()
-    made.step()
+    made.runner.step()
+    made.runner.step()
     run(made, work=False)
     assert made.state.steps == 2
     assert np.isfinite(made.page.portrait._paths.data["x"]).sum() == 3
     assert "2 of 1,000 steps are drawn" in text(made, "runs")
-    made.run()
+    made.runner.run()
     assert made.page.buttons["run"].label == "Pause"
     for _ in range(200):
-        if made._runner is not None:
-            made._grow()
+        if made.runner.runs:
+            made.runner.grow()
     assert made.state.steps == 1000
     assert made.page.buttons["run"].label == "Run"
 
@@ -201,13 +205,13 @@ def test_fields_take_fractions_and_say_what_they_do_not_take(made):
 
 
 def test_the_link_restores_what_is_shown(made):
-    made._tap(SimpleNamespace(x=1.0, y=0.5))
+    made.mouse.tap(SimpleNamespace(x=1.0, y=0.5))
     made.page.layers.active = [0, 3]
     run(made)
     (query,) = made.page.link.data["query"]
     assert from_query(query) == made.state
     assert made.state.layers == ("levels", "directions")
-    assert f"portrait.pdf?{query.split('&')[0]}" in text(made, "files")
+    assert f'"portrait.pdf?token=T&amp;{query.split("&")[0]}' in text(made, "files")
 
 
 def test_a_rule_without_rho_has_no_chart_and_says_so(made):
@@ -223,7 +227,7 @@ def test_a_piece_of_work_that_fails_says_why_and_leaves_no_marks(made):
     run(made, work=False)
     (future, *_), *_ = made.worker.waiting
     made.worker.waiting.clear()
-    future.set_exception(sessions.Stopped("It took longer than 30 seconds, and was stopped."))
+    future.set_exception(Stopped("It took longer than 30 seconds, and was stopped."))
     run(made, work=False)
     assert marks(made) == {}
     assert "took longer than 30 seconds" in text(made, "list")

@@ -3,6 +3,7 @@
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
@@ -139,10 +140,11 @@ def test_a_network_is_looked_at_as_its_own_values_say(student):
     loss, w = student
     found = landscape(loss, w, along=("sharpest", np.ones(loss.dim)), num_points=4, extent=0.3)
     a, b = found.grid[0][2], found.grid[1][1]
-    there = loss(w + a * found.directions[0] + b * found.directions[1])
+    there, h = jax.jit(lambda w, z: (loss(z), loss.hessian(w)))(
+        w, w + a * found.directions[0] + b * found.directions[1]
+    )
     assert found.plane[1, 2] == pytest.approx(float(there), rel=1e-12)  # blocks may round
     assert found.names[1] == "direction 2, orthogonal part"
-    h = loss.hessian(w)
     assert found.mixed == pytest.approx(float(found.directions[0] @ h @ found.directions[1]))
 
 
@@ -158,6 +160,11 @@ def test_a_loss_of_torch_has_the_landscape_that_it_has_in_jax(student):
     assert same.weight_shapes == loss.weight_shapes
     assert other.plane == pytest.approx(one.plane, rel=1e-9)  # two libraries' rounding
     assert other.departs == pytest.approx(one.departs, rel=1e-6)
+    assert "kinks" not in other.caption
+    model[1] = torch.nn.ReLU()
+    kinked = sf.losses.torch_network(model.double(), x, y, loss="squared")
+    text = landscape(kinked, w, along=along[0], num_points=3, extent=1.0).caption
+    assert "kinks (" in text
 
 
 @pytest.mark.parametrize(

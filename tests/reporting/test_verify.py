@@ -4,6 +4,7 @@ import inspect
 import json
 import math
 import os
+import re
 from dataclasses import asdict
 
 import numpy as np
@@ -14,9 +15,11 @@ from typer.testing import CliRunner
 
 from analysis.claims import Evidence, Study
 from analysis.size import Size
-from reporting import work
+from reporting import control, work
 from reporting.command import main, verify
-from reporting.registry import FIGURES, STUDIES, reduction, studies_of
+from reporting.headlines import HEADLINES
+from reporting.page import ControlHeld
+from reporting.registry import FIGURES, STUDIES, home, reduction, studies_of
 from samflow._checks import ArgumentError
 from tests.tiers import slow
 
@@ -55,9 +58,48 @@ def test_several_processes_report_the_same(report, tmp_path):
 def test_the_page_is_self_contained(report):
     page = (report[1] / "index.html").read_text()
     assert "claims hold" in page
-    assert "<script" not in page
-    assert "src=" not in page or 'src="data:' in page
-    assert "href=" not in page
+    assert set(re.findall(r'\bsrc="([^"]{5})', page)) <= {"data:"}
+    targets = re.findall(r'href="([^"]*)"', page)
+    assert targets
+    ids = re.findall(r'\bid="([^"]*)"', page)
+    assert len(ids) == len(set(ids))
+    assert {target.removeprefix("#") for target in targets} <= set(ids)
+    assert "url(" not in page
+    assert "@import" not in page
+
+
+def test_the_page_shows_a_wrong_claim_failing_and_counts_it_nowhere(report):
+    page = (report[1] / "index.html").read_text()
+    content = json.loads((report[1] / "claims.json").read_text())
+    assert content["control"]["verdict"] == "fails"
+    assert 'class="holds-banner' not in page
+    assert "holds-banner" in page
+    assert page.count('data-verdict="fails"') == 1
+    assert content["summary"]["failed"] == 0
+
+
+def test_a_wrong_claim_that_holds_stops_the_report(monkeypatch, tmp_path):
+    monkeypatch.setattr(control, "WRONG", 4 / 111)
+    with pytest.raises(ControlHeld, match="held"):
+        verify(["sam-cycle"], tmp_path, draw=False)
+    assert not (tmp_path / "index.html").exists()
+
+
+def test_the_page_says_of_what_and_where_it_was_made(report):
+    content = json.loads((report[1] / "claims.json").read_text())["about"]
+    assert {"commit", "date", "machine", "size", "seconds"} <= content.keys()
+    page = (report[1] / "index.html").read_text()
+    assert all(str(value) in page for value in content.values())
+
+
+def test_every_headline_is_a_claim_of_a_study_with_a_figure_and_a_text_for_who_does_not_see_it():
+    for headline in HEADLINES:
+        assert headline.study in STUDIES
+        assert headline.figure in FIGURES
+    for figure in FIGURES.values():
+        assert home(figure) in STUDIES
+        assert len(figure.ALT) > 60  # it says what is seen, not what the figure is called
+        assert "\n" not in figure.ALT
 
 
 @pytest.mark.parametrize(
@@ -232,7 +274,7 @@ def test_claims_are_counted_by_class_and_only_a_failure_fails(
     assert "against: disagrees with [Z]: higher; found lower" in printed
     assert "open: undecided about [Z]" in printed
     assert ("FAILS" in printed) == bool(code)
-    assert ('class="fails-banner"' in page) == bool(code)
+    assert ('class="card fails-banner"' in page) == bool(code)
 
 
 def test_a_failure_is_printed_in_full_and_what_holds_only_if_asked(plant, tmp_path, capsys):

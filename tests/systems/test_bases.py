@@ -123,7 +123,10 @@ def test_sam_with_adam_is_optax_contrib_sam():
     np.testing.assert_allclose(ours(made), found, rtol=ROUNDING)
 
 
-@pytest.mark.parametrize("base", [sf.AdamW(initial=50.0), sf.Lion()])
+SLOW_ADAMW = pytest.param(sf.AdamW(initial=50.0), marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("base", [SLOW_ADAMW, sf.Lion()])
 def test_contract(base):
     """The interface of every system, with a v in which differences of 1e-5 are small."""
     system = sf.AdaptiveMap(LOSS, sf.GD(), lr=0.03, base=base)
@@ -204,3 +207,11 @@ def test_the_slope_at_rest_is_that_by_m_alone():
         z = system.rest(jnp.array([1.0])).at[1:3].set(jnp.array([v, v]))
         moved = float(system.step(z)[0]) - 1.0
         assert abs(moved + 9.0 * v) < 10 * 9.0 * v * np.sqrt(v)
+
+
+@pytest.mark.parametrize("scheme", sf.theory.SCHEMES)
+def test_a_map_without_base_has_its_edge_too(scheme):
+    more = {} if scheme == "none" else {"momentum": 0.9, "nesterov": scheme == "nesterov"}
+    system = sf.Map(LOSS, sf.GD(), lr=0.1, **more)
+    known = sf.theory.evaluate(sf.theory.edge("gd", scheme), lr=0.1, momentum=0.9)
+    np.testing.assert_allclose(float(system.edge), float(known), rtol=1e-15)

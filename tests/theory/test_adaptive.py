@@ -25,8 +25,9 @@ FROZEN = {
 }
 
 
-@pytest.mark.parametrize("name", FROZEN)
-@pytest.mark.parametrize("radius", [0.0, 0.2])
+@pytest.mark.parametrize(
+    ("name", "radius"), [("adam", 0.0), ("adam", 0.2), ("adamw", 0.2), ("rmsprop", 0.0)]
+)
 def test_the_quasi_static_edge_on_both_sides(name, radius):
     """P is frozen at 0.5, and the curvature 0.1 % below and above the edge."""
     base, size = FROZEN[name], 0.5

@@ -11,7 +11,9 @@ from jaxtyping import Array
 
 from samflow._status import Status
 from samflow.attractors.basins.records import Attractor, Ending, Region
+from samflow.attractors.basins.stiff import along
 from samflow.orbits import integrate, iterate
+from samflow.orbits._integrate import jumps_somewhere
 from samflow.orbits._iterate import start_states
 from samflow.systems import AbstractFlow, AbstractMap, AbstractSystem
 from samflow.systems.angles import wrapped
@@ -20,6 +22,8 @@ FIRST_STEPS = 250
 """Steps of the first round; each later one makes twice as many."""
 _FIRST_PART = 1e-3
 """Of the longest time of a flow, in the first round; each later one lasts four times as long."""
+_HARD = 64
+"""Orbits that are led on together, whose steps are costly."""
 SLAB, _LARGE_SLAB, _MANY = 512, 16384, 65536
 """Orbits are followed in parts of the first size, of more than the last in parts of the second."""
 _ENDINGS = {
@@ -102,20 +106,32 @@ class Orbits:
     def advance(self) -> None:
         """Follow the undecided orbits for a round, twice as long as the last one."""
         length = min(self._length, self._longest - self.made)
-        going = self.open
         final, status = follow(self._system, self.states, length)
+        self._lead_on(final, status, length)
         self._length *= 4 if isinstance(self._system, AbstractFlow) else 2
         self.made += length
         self.labels.states[self.open] = final
         ended = np.full(len(final), int(Ending.unresolved))
         lost = ~np.isfinite(final).all(axis=1)
-        given_up = lost & (status == Status.out_of_steps)  # by the solver of a flow: it moves still
-        ended[lost & ~given_up] = int(Ending.not_finite)
+        ended[lost] = int(Ending.not_finite)
+        if isinstance(self._system, AbstractFlow):
+            ended[status == Status.out_of_steps] = int(Ending.solver_out_of_steps)
         for code, ending in _ENDINGS.items():
             ended[status == code] = int(ending)
         self._settle(ended)
-        self.open = np.setdiff1d(self.open, going[given_up])
         self._settle(self._undefined())
+
+    def _lead_on(self, final: np.ndarray, status: np.ndarray, length: float) -> None:
+        """Follow the paths of solutions on which the solver of a smooth flow gave up."""
+        system = self._system
+        if not isinstance(system, AbstractFlow) or jumps_somewhere(system):
+            return
+        hard = np.isin(status, [Status.step_size_vanished, Status.out_of_steps])
+        if hard.any():
+            time = jnp.asarray(float(length))
+            run = lambda part: along(system, jnp.asarray(part), time)  # noqa: E731
+            w, status[hard] = _in_slabs(run, self.states[hard], _HARD)
+            final[hard] = np.asarray(wrapped(system, jnp.asarray(w)))
 
     def _undefined(self) -> np.ndarray:
         """Label the undecided orbits that are at a point where the loss has no value.

@@ -32,6 +32,8 @@ class Ending(enum.IntEnum):
     """It is in a chunk of a store that is not computed yet."""
     outside = -6
     """It begins outside the domain that the loss declares, and is not followed."""
+    solver_out_of_steps = -7
+    """The solver of a flow gave up: the solution is too stiff, or turns too often."""
 
     @property
     def label(self) -> str:

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Annotated, NamedTuple
 
 import numpy as np
-from scipy import ndimage
 
 from samflow._axes import axes
 
@@ -100,6 +99,8 @@ class _Grid:
 
     def trace(self, part: tuple[slice, ...]) -> None:
         """Follow all cells of a part of the grid of which a neighbour has another label."""
+        from scipy import ndimage  # slow to import, and seldom needed
+
         while True:
             here = self.labels[part]
             mixed = ndimage.maximum_filter(here, 3) != ndimage.minimum_filter(here, 3)

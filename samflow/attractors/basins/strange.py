@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.spatial import KDTree
 
 from samflow._status import Kind, Status
 from samflow.attractors.basins.capture import STAYS
@@ -122,6 +121,8 @@ class _Settled(NamedTuple):
 
 def _settled(orbit: np.ndarray, stride: int, extent: float) -> _Settled | None:
     """Say how an orbit (times, state) moves on what it has settled on; None if it has not."""
+    from scipy.spatial import KDTree  # slow to import, and seldom needed
+
     if len(orbit) < _FEWEST or not np.isfinite(orbit).all():
         return None
     orbit = orbit[1:]
@@ -219,6 +220,8 @@ def _region(system: AbstractMap, begin: np.ndarray, turn: int) -> Region | None:
 
     The first half of the states give the points, and the other half try the balls.
     """
+    from scipy.spatial import KDTree  # slow to import, and seldom needed
+
     every = max(1, turn // 16)
     orbits = watch(system, begin, TIMES, every=every, slab=STATES)
     size = orbits.shape[2]

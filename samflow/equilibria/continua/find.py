@@ -21,6 +21,10 @@ _VANISHES = 1e-7
 """An eigenvalue across counts as 0 at a dip where it is at most this part of its largest."""
 _GOLDEN = 0.5 * (3 - 5**0.5)
 _DIP_STEPS = 60
+_NARROW = 1e-4
+"""Of the distance of samples: how well the place of an extreme edge is located; its value is known
+to the square."""
+_FLAT = 1e-9
 _SAME = 1e-4
 """A dip this near to a crossing, in units of the box, is the crossing."""
 
@@ -90,6 +94,8 @@ def continuum(system: AbstractSystem, geometry: Geometry, about: About) -> Conti
         kinds=tuple(one.kind for one in seen),
         lr_window=np.array([in_lr for in_lr, _ in edges]),
         rho_window=np.array([in_rho for _, in_rho in edges]),
+        lr_edges=_edges(system, geometry, 0, np.array([in_lr for in_lr, _ in edges])),
+        rho_edges=_edges(system, geometry, 1, np.array([in_rho for _, in_rho in edges])),
         changes=_changes(system, geometry, seen, arc),
         singular=_singular(system, geometry, seen),
         number=about.number,
@@ -171,7 +177,7 @@ def _singular(
     for i in range(1, len(sizes) - 1):
         if sizes[i] > min(sizes[i - 1], sizes[i + 1]) or sizes[i] > 0.5 * unit:
             continue
-        place = _dip(system, geometry, i)
+        place = _dip(system, geometry, i, lambda one: _least(system, one))
         if place is None or not place[1] <= _VANISHES * unit:
             continue
         scale = geometry.zeros.size
@@ -189,12 +195,24 @@ def _least(system: AbstractSystem, one: Across) -> float:
     return float(np.abs(one.spectrum - shift).min(initial=np.inf))
 
 
-def _dip(system: AbstractSystem, geometry: Geometry, i: int) -> tuple[np.ndarray, float] | None:
-    """Minimise the least curvature across between the neighbours of sample i, by golden section."""
+def _dip(
+    system: AbstractSystem,
+    geometry: Geometry,
+    i: int,
+    measure: Callable[[Across], float],
+    width: float = 1e-9,
+) -> tuple[np.ndarray, float] | None:
+    """Minimise a measure of what lies across between the neighbours of sample i, by golden section.
+
+    Returns:
+        Where it is least and how much, to a part of the distance of samples; None where no point
+        between them is solved for.
+
+    """
 
     def size(s: float) -> tuple[np.ndarray, float] | None:
         found = _at(system, geometry, *((i - 1, i, s) if s <= 1 else (i, i + 1, s - 1)))
-        return None if found is None else (found[0], _least(system, found[1]))
+        return None if found is None else (found[0], measure(found[1]))
 
     low, high = 0.0, 2.0
     inner = [low + _GOLDEN * (high - low), high - _GOLDEN * (high - low)]
@@ -211,7 +229,41 @@ def _dip(system: AbstractSystem, geometry: Geometry, i: int) -> tuple[np.ndarray
             low, inner, values = inner[0], [inner[1], 0.0], [second, None]
             inner[1] = high - _GOLDEN * (high - low)
             values[1] = size(inner[1])
-        if high - low < 1e-9:
+        if high - low < width:
             break
     ends = [value for value in values if value is not None]
     return min(ends, key=lambda pair: pair[1]) if ends else None
+
+
+def _edges(
+    system: AbstractSystem, geometry: Geometry, which: int, window: np.ndarray
+) -> tuple[float, float]:
+    """Return the least and the largest upper end of a window along a continuum; NaN without any.
+
+    Args:
+        system: a map or a flow.
+        geometry: the continuum.
+        which: 0 for lr, 1 for rho.
+        window: both ends at the samples, shape (samples, 2).
+
+    """
+    ends = window[:, 1]
+    known = np.isfinite(ends) & (ends > 0)
+    if not known.any():
+        return float("nan"), float("nan")
+    found = []
+    for sign in (1.0, -1.0):
+        signed = np.where(known, sign * ends, np.inf)
+        i = int(signed.argmin())
+        best = float(signed[i])
+
+        def measure(one: Across, sign: float = sign) -> float:
+            end = sign * windows(system, one)[which][1]
+            return end if np.isfinite(end) and end != 0 else np.inf
+
+        flat = float(np.ptp(ends[known])) <= _FLAT * float(ends[known].max())
+        if geometry.dimension == 1 and 0 < i < len(ends) - 1 and not flat:
+            place = _dip(system, geometry, i, measure, _NARROW)
+            best = best if place is None else min(best, place[1])
+        found.append(sign * best)
+    return found[0], found[1]

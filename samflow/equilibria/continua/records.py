@@ -81,6 +81,9 @@ class Continuum(AbstractRecord):
             by the quadratic part of the loss.
         lr_window: lr for which each sample attracts across, all else as it is; NaN where not known.
         rho_window: the same for rho.
+        lr_edges: the least and the largest upper end of `lr_window` along a curve, located between
+            samples to some 8 digits; of a surface those of its samples; NaN where not known.
+        rho_edges: the same for rho.
         changes: where the kind changes along it; of a surface some such points.
         singular: crossings and degenerate points.
         number: of the continuum in the list; different rules of a survey share it.
@@ -119,6 +122,8 @@ class Continuum(AbstractRecord):
     )
     lr_window: Float[np.ndarray, "samples end"] = eqx.field(metadata=axes("sample", "end"))
     rho_window: Float[np.ndarray, "samples end"] = eqx.field(metadata=axes("sample", "end"))
+    lr_edges: tuple[float, float] = eqx.field(static=True, metadata=axes("end"))
+    rho_edges: tuple[float, float] = eqx.field(static=True, metadata=axes("end"))
     changes: tuple[Change, ...] = eqx.field(static=True, metadata=axes("change", prefix="change_"))
     singular: tuple[SingularPoint, ...] = eqx.field(
         static=True, metadata=axes("singular_point", prefix="singular_")
@@ -177,10 +182,10 @@ class Continuum(AbstractRecord):
                 str(kind) if len(counts) == 1 else f"{kind} at {many} of {len(names)} samples"
                 for kind, many in counts.items()
             )
-        for name, window in (("lr", self.lr_window), ("rho", self.rho_window)):
-            ends = window[:, 1][np.isfinite(window[:, 1]) & (window[:, 1] > 0)]
-            if len(ends):
-                text += f"; {name} edge {_range(float(ends.min()), float(ends.max()))}"
+        for name, (low, high) in (("lr", self.lr_edges), ("rho", self.rho_edges)):
+            if np.isfinite([low, high]).all():
+                where = "" if self.dimension == 1 or low == high else " at samples"
+                text += f"; {name} edge {_range(low, high)}{where}"
         named: dict[str, list[str]] = {}
         for point in self.singular:
             named.setdefault(point.what, []).append(self._shown(point.w))
@@ -200,4 +205,4 @@ class Continuum(AbstractRecord):
 
 
 def _range(low: float, high: float) -> str:
-    return f"{low:.6g}" if high - low <= 1e-9 * high else f"{low:.4g} to {high:.4g}"
+    return f"{low:.6g}" if high - low <= 1e-8 * high else f"{low:.4g} to {high:.4g}"

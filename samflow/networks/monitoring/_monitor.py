@@ -34,7 +34,7 @@ from samflow.orbits import CentralFlow
 from samflow.records import provenance
 from samflow.rules import AbstractRule, Ascent
 from samflow.spectra.directions import log_growth, measured_along
-from samflow.spectra.products import gradient_and_product
+from samflow.spectra.products import value_gradient_product
 from samflow.systems import Map
 from samflow.systems.edges import Update, edge_of_stability, update_of
 
@@ -202,7 +202,7 @@ class Monitor:
         """
         if self._origin < 0:
             self._origin = step
-        slope, product = gradient_and_product(loss, w)
+        height, slope, product = value_gradient_product(loss, w)
         g = np.asarray(slope, dtype=float)
         size, norm = float(np.linalg.norm(np.asarray(w))), float(np.linalg.norm(g))
         pairs = self._pairs("hessian", product, loss.dim)
@@ -213,7 +213,7 @@ class Monitor:
             "update": update.name,
             "of": update.name,
             "lr": update.lr,
-            "loss": float(value(loss, w)),
+            "loss": float(height),
             "gradient_norm": norm,
             **_named(_ARRAYS, pairs),
             "num_products": pairs.num_products,

@@ -144,7 +144,7 @@ def sample_sliding(
         **columns,
         directions=directions,
         least=value,
-        greatest=searched["greatest in the span"].value,
+        greatest=float(columns["rates"][kinds.index("greatest in the span")]),
         least_doubt=doubt,
         least_rest=float(columns["rests"][least]),
         least_anywhere=min(searched["least on the sphere"].value, value),

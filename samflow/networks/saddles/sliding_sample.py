@@ -132,8 +132,8 @@ class SlidingSample(AbstractRecord):
             )
         if self.least_doubt > 0:
             texts.append(
-                f"‖g‖ = {self.gradient_norm:.3g} is not 0: S is that of these weights, and differs "
-                "by up to ± at a critical point nearby, if there is one."
+                f"‖g‖ = {self.gradient_norm:.3g} is not 0: S is that of these weights, and may "
+                "differ by about the ± at a critical point nearby, if there is one."
             )
         return texts
 
@@ -145,9 +145,12 @@ class SlidingSample(AbstractRecord):
                 f"S is not positive throughout at any rho tried, {least:.3g} to {most:.3g}."
             )
         elif not np.isnan(low):
-            begin = f"from {low:.4g}" if low > 0 else f"from below {least:.3g}"
-            end = f"to {high:.4g}" if np.isfinite(high) else f"beyond {most:.3g}"
-            texts.append(f"S > 0 in all of the span for rho {begin} {end}.")
+            begin = f"from {low:.3g}" if low > 0 else f"from below {least:.3g}"
+            end = f"to {high:.3g}" if np.isfinite(high) else f"beyond {most:.3g}"
+            where = "all directions"
+            if self.num_curved < self.directions.shape[1]:
+                where = "all of the span"
+            texts.append(f"S > 0 in {where} for rho {begin} {end}.")
         if not np.isnan(self.usam_quadratic):
             found = self.usam_threshold
             said = f"{found:.6g}" if np.isfinite(found) else "not found"

@@ -1,21 +1,17 @@
 """Adam, AdamW and RMSprop."""
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import equinox as eqx
 
 from samflow import _checks
-from samflow._checks import Requirement
-from samflow._schedule import hyperparameter
 from samflow._types import Scalar
+from samflow.systems.bases.base import number
 from samflow.systems.bases.moments import AbstractMoments
 
 
-def _of(requirement: Requirement, name: str) -> Any:
-    return lambda value: hyperparameter(name, value, requirement)
-
-
-def _flag(name: str) -> Any:
+def _flag(name: str) -> Callable[[Any], bool]:
     def check(value: Any) -> bool:
         _checks.instance(name, value, bool)
         return value
@@ -42,11 +38,11 @@ class Adam(AbstractMoments):
 
     """
 
-    beta1: Scalar = eqx.field(default=0.9, converter=_of(_checks.FRACTION, "beta1"))
-    beta2: Scalar = eqx.field(default=0.999, converter=_of(_checks.WEIGHT, "beta2"))
-    eps: Scalar = eqx.field(default=1e-8, converter=_of(_checks.NONNEGATIVE, "eps"))
-    eps_root: Scalar = eqx.field(default=0.0, converter=_of(_checks.NONNEGATIVE, "eps_root"))
-    initial: Scalar = eqx.field(default=0.0, converter=_of(_checks.NONNEGATIVE, "initial"))
+    beta1: Scalar = eqx.field(default=0.9, converter=number("beta1", _checks.FRACTION))
+    beta2: Scalar = eqx.field(default=0.999, converter=number("beta2", _checks.WEIGHT))
+    eps: Scalar = eqx.field(default=1e-8, converter=number("eps", _checks.NONNEGATIVE))
+    eps_root: Scalar = eqx.field(default=0.0, converter=number("eps_root", _checks.NONNEGATIVE))
+    initial: Scalar = eqx.field(default=0.0, converter=number("initial", _checks.NONNEGATIVE))
     bias_correction: bool = eqx.field(static=True, default=True, converter=_flag("bias_correction"))
     name: ClassVar[str] = "adam"
     formula: ClassVar[str] = "w⁺ = w − lr m̂/(√(v̂ + eps_root) + eps)"
@@ -86,14 +82,14 @@ class AdamW(AbstractMoments):
 
     """
 
-    beta1: Scalar = eqx.field(default=0.9, converter=_of(_checks.FRACTION, "beta1"))
-    beta2: Scalar = eqx.field(default=0.999, converter=_of(_checks.WEIGHT, "beta2"))
-    eps: Scalar = eqx.field(default=1e-8, converter=_of(_checks.NONNEGATIVE, "eps"))
+    beta1: Scalar = eqx.field(default=0.9, converter=number("beta1", _checks.FRACTION))
+    beta2: Scalar = eqx.field(default=0.999, converter=number("beta2", _checks.WEIGHT))
+    eps: Scalar = eqx.field(default=1e-8, converter=number("eps", _checks.NONNEGATIVE))
     weight_decay: Scalar = eqx.field(
-        default=1e-2, converter=_of(_checks.NONNEGATIVE, "weight_decay")
+        default=1e-2, converter=number("weight_decay", _checks.NONNEGATIVE)
     )
-    eps_root: Scalar = eqx.field(default=0.0, converter=_of(_checks.NONNEGATIVE, "eps_root"))
-    initial: Scalar = eqx.field(default=0.0, converter=_of(_checks.NONNEGATIVE, "initial"))
+    eps_root: Scalar = eqx.field(default=0.0, converter=number("eps_root", _checks.NONNEGATIVE))
+    initial: Scalar = eqx.field(default=0.0, converter=number("initial", _checks.NONNEGATIVE))
     bias_correction: bool = eqx.field(static=True, default=True, converter=_flag("bias_correction"))
     name: ClassVar[str] = "adamw"
     formula: ClassVar[str] = "w⁺ = (1 − lr weight_decay) w − lr m̂/(√(v̂ + eps_root) + eps)"
@@ -135,10 +131,10 @@ class RMSprop(AbstractMoments):
 
     """
 
-    beta2: Scalar = eqx.field(default=0.99, converter=_of(_checks.WEIGHT, "beta2"))
-    eps: Scalar = eqx.field(default=1e-8, converter=_of(_checks.NONNEGATIVE, "eps"))
-    eps_root: Scalar = eqx.field(default=0.0, converter=_of(_checks.NONNEGATIVE, "eps_root"))
-    initial: Scalar = eqx.field(default=0.0, converter=_of(_checks.NONNEGATIVE, "initial"))
+    beta2: Scalar = eqx.field(default=0.99, converter=number("beta2", _checks.WEIGHT))
+    eps: Scalar = eqx.field(default=1e-8, converter=number("eps", _checks.NONNEGATIVE))
+    eps_root: Scalar = eqx.field(default=0.0, converter=number("eps_root", _checks.NONNEGATIVE))
+    initial: Scalar = eqx.field(default=0.0, converter=number("initial", _checks.NONNEGATIVE))
     bias_correction: bool = eqx.field(
         static=True, default=False, converter=_flag("bias_correction")
     )

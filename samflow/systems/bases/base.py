@@ -1,10 +1,13 @@
 """What a base optimiser is: how a step is made of directions."""
 
 import abc
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import equinox as eqx
 
+from samflow._checks import Requirement
+from samflow._schedule import hyperparameter
 from samflow._types import Scalar, V
 
 
@@ -67,3 +70,13 @@ class AbstractBase(eqx.Module):
     def size(self, dim: int) -> int:
         """Return the length of s."""
         return self.num_moments * dim + self.num_powers
+
+
+def number(name: str, requirement: Requirement) -> Callable[[Any], Scalar]:
+    """Return the check of a hyperparameter, which may be a schedule."""
+    return lambda value: hyperparameter(name, value, requirement)
+
+
+def optional_number(name: str, requirement: Requirement) -> Callable[[Any], Scalar | None]:
+    """Return the check of a hyperparameter that may be None."""
+    return lambda value: None if value is None else hyperparameter(name, value, requirement)

@@ -7,15 +7,9 @@ import equinox as eqx
 import jax.numpy as jnp
 
 from samflow import _checks
-from samflow._checks import Requirement
 from samflow._components import Components, elementwise
-from samflow._schedule import hyperparameter
 from samflow._types import Scalar, V
-from samflow.systems.bases.base import AbstractBase
-
-
-def _of(requirement: Requirement, name: str) -> Any:
-    return lambda value: hyperparameter(name, value, requirement)
+from samflow.systems.bases.base import AbstractBase, number, optional_number
 
 
 class Lion(AbstractBase):
@@ -34,13 +28,11 @@ class Lion(AbstractBase):
 
     """
 
-    beta1: Scalar = eqx.field(default=0.9, converter=_of(_checks.FRACTION, "beta1"))
-    beta2: Scalar = eqx.field(default=0.99, converter=_of(_checks.FRACTION, "beta2"))
+    beta1: Scalar = eqx.field(default=0.9, converter=number("beta1", _checks.FRACTION))
+    beta2: Scalar = eqx.field(default=0.99, converter=number("beta2", _checks.FRACTION))
     weight_decay: Scalar | None = eqx.field(
         default=None,
-        converter=lambda value: (
-            None if value is None else hyperparameter("weight_decay", value, _checks.NONNEGATIVE)
-        ),
+        converter=optional_number("weight_decay", _checks.NONNEGATIVE),
     )
     name: ClassVar[str] = "lion"
     formula: ClassVar[str] = "w⁺ = w − lr sign(beta1 m + (1 − beta1) d)"

@@ -164,9 +164,10 @@ class AbstractMoments(AbstractBase):
         beta, beta2 = self.betas
         m, v, powers = self.parts(s, len(d))
         v = beta2 * v + (1 - beta2) * (d * d)
-        rates = (beta2,) if beta is None else (beta, beta2)
-        powers = tuple(rate * power for rate, power in zip(rates, powers, strict=False))
-        return (None if m is None else beta * m + (1 - beta) * d), v, powers
+        if m is None or beta is None:
+            return None, v, tuple(beta2 * power for power in powers)
+        rates = zip((beta, beta2), powers, strict=False)  # no powers without bias correction
+        return beta * m + (1 - beta) * d, v, tuple(rate * power for rate, power in rates)
 
     def _corrections(self, powers: tuple[Any, ...]) -> tuple[Any, Any]:
         if not powers:

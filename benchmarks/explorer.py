@@ -1,0 +1,121 @@
+"""How long the explorer's page takes to answer a slider: orbits at once, proofs soon after.
+
+    python benchmarks/explorer.py [--moves 30] [--json]
+
+Beale's function under USAM, with four orbits of 1000 steps. "orbits" is the time from a slider's
+move to the new orbits in the page, "proof" to marks that are proved for the new value. In Chromium
+the time includes the way through the websocket and back. Without a browser only the computing is
+timed. CPU time is that of the process that computes; wall times say nothing on a busy machine.
+"""
+
+import math
+import os
+import statistics
+import time
+from typing import Annotated, Any
+
+import typer
+
+from benchmarks import browser
+from benchmarks.peers import AsJson, about, report
+from samflow.cli import process
+
+process.prepare()
+
+ALLOWED = {"orbits": 100.0, "proof": 500.0}
+"""Milliseconds that a person should wait at most."""
+_NUMBERS = ("median/ms", "fastest/ms", "slowest/ms", "CPU/ms", "allowed/ms")
+STARTS = ((-1.0, 1.0), (2.0, 0.5), (0.5, -1.0), (-0.5, 0.5))
+
+
+def computing(moves: int) -> list[dict[str, Any]]:
+    """Time the computing alone, in this process."""
+    from samflow.explorer import quick, slow
+    from samflow.explorer.state import State
+
+    state = State(starts=STARTS)
+    cases: dict[str, Any] = {"orbits": quick.quick, "proof": slow.fixed_points}
+    rows = []
+    for name, compute in cases.items():
+        compute(state)
+        walls, cpus = [], []
+        for i in range(moves):
+            moved = state.changed(rho=0.03 + 0.0004 * i)
+            wall, cpu = time.perf_counter(), time.process_time()
+            compute(moved)
+            walls.append(1e3 * (time.perf_counter() - wall))
+            cpus.append(1e3 * (time.process_time() - cpu))
+        rows.append(_row(name, "computing", walls) | {"CPU/ms": statistics.median(cpus)})
+    return rows
+
+
+def in_the_page(moves: int) -> list[dict[str, Any]]:
+    """Time the page, in Chromium."""
+    arguments = ["--link", "starts=" + ";".join(f"{x},{y}" for x, y in STARTS)]
+    with browser.served(*arguments) as link, browser.opened() as chromium:
+        page = browser.Page(chromium.new_page(), link)
+        page.settle()
+        walls: dict[str, list[float]] = {"orbits": [], "proof": []}
+        for i in range(moves):
+            found = page.tab.evaluate(_MOVE, 0.03 + 0.0004 * i)
+            for name, wall in found.items():
+                walls[name].append(wall)
+            page.settle()
+    return [_row(name, "page", each) for name, each in walls.items()]
+
+
+def _row(name: str, where: str, walls: list[float]) -> dict[str, Any]:
+    return {
+        "answer": name,
+        "where": where,
+        "median/ms": statistics.median(walls),
+        "fastest/ms": min(walls),
+        "slowest/ms": max(walls),
+        "allowed/ms": ALLOWED[name],
+    }
+
+
+def main(
+    moves: Annotated[int, typer.Option(help="Moves of the slider.")] = 30, json: AsJson = False
+) -> None:
+    """Print how long orbits and proofs take after a slider's move."""
+    rows = computing(moves)
+    if browser.found() is not None:
+        rows += in_the_page(moves)
+    load = f"{os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
+    report(
+        about("the time allowed", True, moves=moves, load=load),
+        rows,
+        as_json=json,
+        header=f"{'answer':10}{'where':12}" + "".join(f"{name:>12}" for name in _NUMBERS),
+        line=_line,
+    )
+
+
+def _line(row: dict[str, Any]) -> str:
+    numbers = "".join(f"{row.get(name, math.nan):12.1f}" for name in _NUMBERS)
+    return f"{row['answer']:10}{row['where']:12}{numbers}"
+
+
+_MOVE = """value => new Promise(done => {
+  const doc = Bokeh.documents[0]
+  const began = performance.now()
+  const found = {}
+  const orbits = doc.get_model_by_name("orbits")
+  const marks = doc.get_model_by_name("marks")
+  const heard = () => { found.orbits ??= performance.now() - began }
+  const proved = () => {
+    const alpha = Array.from(marks.get_column("alpha"))
+    if (found.orbits == null || alpha.some(each => each < 1)) return
+    found.proof = performance.now() - began
+    orbits.properties.data.change.disconnect(heard)
+    marks.properties.data.change.disconnect(proved)
+    done(found)
+  }
+  orbits.properties.data.change.connect(heard)
+  marks.properties.data.change.connect(proved)
+  doc.get_model_by_name("rho").value = value
+})"""
+
+if __name__ == "__main__":
+    typer.run(main)
