@@ -72,7 +72,7 @@ def attribute_of(
         ArgumentError: where it is there under several.
 
     """
-    names, weights = set(names), list(weights)
+    names, weights = dict.fromkeys(names), list(weights)  # in the file's order
     if VERSION not in left_out or all(weight in names for weight in weights):
         return ""
     firsts = dict.fromkeys(f"{name.partition('.')[0]}." for name in names if "." in name)
