@@ -7,7 +7,8 @@ from samflow.equilibria.cycles import Cycles, find_cycles
 from samflow.equilibria.fixed_points import FixedPoints, find_fixed_points
 from samflow.equilibria.limit_cycles import LimitCycles
 from samflow.equilibria.saddle_report import survey
-from samflow.equilibria.stability import Stability, classify
+from samflow.equilibria.stability import classify
+from samflow.equilibria.stability_record import Stability
 
 __all__ = [
     "AttractionRadius",

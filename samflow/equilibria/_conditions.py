@@ -10,6 +10,7 @@ import sympy
 from samflow import _checks, theory
 from samflow._status import Kind, Status, Verdict
 from samflow._types import ArrayLike
+from samflow.equilibria.adaptive import alike_at_rest, first_rate_window, texts_at_rest
 from samflow.equilibria.higher import HigherOrder
 from samflow.equilibria.nonsmooth.arriving import Evidence, Sliding
 from samflow.equilibria.nonsmooth.flows import practical_flow, with_end
@@ -17,7 +18,7 @@ from samflow.equilibria.stability import classify
 from samflow.proofs.traps import certify_trap
 from samflow.records import AbstractRecord, Names, Provenance, axes, provenance
 from samflow.rules import GD, Ascent, is_normalised
-from samflow.systems import AbstractSystem, Flow, Map
+from samflow.systems import AbstractSystem, AdaptiveMap, Flow, Map
 from samflow.systems.base import check_fixed
 from samflow.systems.hyperparameters import theory_settings
 from samflow.theory.symbols import eps, rho
@@ -134,7 +135,8 @@ def conditions(system: AbstractSystem, w: ArrayLike | None = None) -> Conditions
     Of GD, USAM, two-step and Hessian USAM, of practical SAM, which at a critical point is USAM
     with ρ/ε for ρ, and of the flows of normalised SAM and its relatives, on the loss itself. Of
     SAM's map it says what is proved at its own rho and lr; give ranges to `certify_trap`. Of other
-    rules `status` says why there are none.
+    rules `status` says why there are none. Of an `AdaptiveMap` they are those at rest, where P is
+    √eps_root + eps; the window in momentum is that in beta1.
 
     >>> import jax; jax.config.update("jax_enable_x64", True)
     >>> import samflow as sf
@@ -149,7 +151,7 @@ def conditions(system: AbstractSystem, w: ArrayLike | None = None) -> Conditions
     attracts for 0 < lr < 0.0301873 (λ = 27.75 flips)
 
     Args:
-        system: a `Map` or a `Flow`.
+        system: a `Map`, an `AdaptiveMap` or a `Flow`.
         w: a critical point, shape (dim,); None for the formulas alone.
 
     Raises:
@@ -157,6 +159,8 @@ def conditions(system: AbstractSystem, w: ArrayLike | None = None) -> Conditions
             the fixed points off the critical points), or a `w` that is not a critical point.
 
     """
+    if isinstance(system, AdaptiveMap):
+        return _of_adaptive(system, w)
     if not isinstance(system, (Map, Flow)):
         raise _checks.ArgumentError(
             f"Argument `system` must be a Map or a Flow, but is {type(system).__name__}. Make "
@@ -190,6 +194,41 @@ def conditions(system: AbstractSystem, w: ArrayLike | None = None) -> Conditions
     higher = classify(system, w).higher if w is not None and kind is Kind.nonhyperbolic else None
     known = (sliding, trap, kind, status, forms, where)
     return Conditions(formulas, curvature, *windows, *known, higher)
+
+
+def _of_adaptive(system: AdaptiveMap, w: ArrayLike | None) -> Conditions:
+    """Return those of the heavy ball that is alike at rest, with what P and the base add."""
+    check_fixed(system)
+    if system.weight_decay is not None or system.base.decays:
+        raise _checks.ArgumentError(
+            "Argument `system` must have no weight decay: with it, fixed points are not critical "
+            "points. Use `classify`; `system.edge` is the edge while the moments are frozen."
+        )
+    where, alike = provenance(system.describe()), alike_at_rest(system)
+    if alike is None or alike.rule.family is None:
+        jumps = alike is None or is_normalised(system.rule)
+        kind = Kind.undefined if w is not None and jumps else None
+        status = Status.not_differentiable if jumps else Status.no_closed_form
+        curvature = () if w is None else _curvature(alike or system.plain(), w)
+        nothing = (None, None, None, None, None, "")
+        return Conditions((), curvature, *nothing, kind, status, _TWO_CYCLES, where)
+    found = conditions(alike, w)
+    lr_window = found.lr_window
+    if lr_window is not None:
+        lr_window = lr_window.times(sympy.Float(float(system.lr) / float(alike.lr)))
+    first = alike.momentum is not None and found.curvature
+    return replace(
+        found,
+        formulas=tuple(Formula(*texts) for texts in texts_at_rest(alike.rule.family)),
+        lr_window=lr_window,
+        momentum_window=first_rate_window(system, found.curvature) if first else None,
+        closed_forms=_TWO_CYCLES,
+        provenance=where,
+    )
+
+
+_TWO_CYCLES = "2-cycles along one weight (theory.adaptive_cycle, theory.lion_band)"
+"""What there is in closed form with a base, beside conditions at rest."""
 
 
 def _trap(system: Map | Flow, w: Any) -> str:

@@ -17,8 +17,8 @@ from samflow._status import Kind, Status
 from samflow._types import Box
 from samflow.equilibria._units import Unitless, bounded, box_width, power_of_two, unitless, units
 from samflow.equilibria.limit_cycles import LimitCycles, find_limit_cycles
+from samflow.equilibria.nearness import EIGENVALUE_ERROR, kind_of
 from samflow.equilibria.newton import DISTINCT, Ends, distinct, shoot, unit_points
-from samflow.equilibria.stability import EIGENVALUE_ERROR, kind_of
 from samflow.losses.base import AbstractLoss
 from samflow.records import AbstractRecord, Names, Provenance, axes, provenance
 from samflow.systems import AbstractFlow, AbstractMap

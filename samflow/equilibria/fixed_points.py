@@ -23,13 +23,14 @@ from samflow.equilibria._multistart import (
 )
 from samflow.equilibria._units import box_width
 from samflow.equilibria.continua.records import Continuum
-from samflow.equilibria.stability import Stability, by_proof, classify
+from samflow.equilibria.stability import classify
+from samflow.equilibria.stability_record import Stability, by_proof
 from samflow.losses.expression import weight_names
 from samflow.proofs._certify import COVERS, certify_fixed_points
 from samflow.proofs.certificates import Certificate, CertifiedPoint
 from samflow.records import AbstractRecord, Names, Provenance, axes, provenance
 from samflow.rules import Ascent
-from samflow.systems import AbstractSystem, Flow, Map
+from samflow.systems import AbstractSystem, AdaptiveMap, Flow, FunctionFlow, Map
 from samflow.systems.base import check_system
 
 EXHAUSTIVE = "exhaustive"
@@ -173,7 +174,9 @@ def find_fixed_points(
     are also looked for on spheres of radius rho about critical points, where they lie.
 
     Args:
-        system: a map or a flow. Fixed points of a map with momentum are at rest.
+        system: a map or a flow. Fixed points of a map with momentum are at rest. An `AdaptiveMap`
+            without decoupled weight decay rests where the map without its base does: the
+            certificate is of that map, the classification of its own.
         box: one pair (low, high) for each weight, or one for all.
         method: "exhaustive", "multistart", or "auto" for the first, with algebra and the second
             to fall back on.
@@ -197,6 +200,9 @@ def find_fixed_points(
     num_starts = _checks.count("num_starts", num_starts)
     tol = _checks.positive("tol", tol)
     where = provenance(system.describe(), box=box, method=method, tol=tol)
+    if isinstance(system, AdaptiveMap):
+        asked = {"method": method, "num_starts": num_starts, "tol": tol, "key": key}
+        return _of_adaptive(system, box, where, asked)
     certificate, note = None, ""
     if method != MULTISTART:
         certificate = certify_fixed_points(system, box)
@@ -213,6 +219,23 @@ def find_fixed_points(
             note = "The proof left sub-boxes undecided. "
     search = Search(num_starts, tol, jr.key(0) if key is None else key)
     return searched(system, box, search, certificate, note, where, algebra=method == "auto").points
+
+
+def _of_adaptive(
+    system: AdaptiveMap, box: Box, where: Provenance, asked: dict[str, Any]
+) -> FixedPoints:
+    """Return where the weights rest, each classified for the map with its base."""
+    note = ""
+    if system.base.decays:
+        rests: Any = FunctionFlow(lambda w: -system.balance(w), system.dim, name="balance")
+        note = "Decoupled weight decay moves fixed points off the critical points. "
+    else:
+        rests = system.plain()
+    found = find_fixed_points(rests, box, **asked)
+    width = box_width(box)
+    stability = tuple(classify(system, w, scale=width) for w in np.asarray(found.w))
+    more = {"stability": stability, "note": note + found.note, "provenance": where}
+    return dataclasses.replace(found, **more)
 
 
 class Search(NamedTuple):

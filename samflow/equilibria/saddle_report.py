@@ -19,6 +19,7 @@ from samflow.equilibria._fate import fate
 from samflow.equilibria.exact_zeros import enclosed_zero, exact_zero, rounding_of_loss
 from samflow.equilibria.fixed_points import Search, Searched, searched
 from samflow.equilibria.higher import ATTRACTING
+from samflow.equilibria.nearness import kind_of
 from samflow.equilibria.nonsmooth.arriving import Sliding
 from samflow.equilibria.nonsmooth.flows import proved_flow, undecided
 from samflow.equilibria.saddle_records import (
@@ -28,7 +29,7 @@ from samflow.equilibria.saddle_records import (
     Survey,
     SurveyedPoint,
 )
-from samflow.equilibria.stability import classify, kind_of
+from samflow.equilibria.stability import classify
 from samflow.losses.base import AbstractLoss
 from samflow.losses.expression import weight_names
 from samflow.proofs._certify import certify_fixed_points

@@ -8,12 +8,14 @@ from samflow.networks.diagnosis import (
     Effort,
     Interrupted,
     Nearness,
+    Preconditioned,
     RuleStability,
     diagnose,
 )
 from samflow.networks.digits import digits_loss, load_digits, perceptron
 from samflow.networks.files import TensorFile, read_leaves, read_tensors
 from samflow.networks.mnist import load_mnist
+from samflow.networks.moments import SecondMoment, optax_moment, torch_moment
 from samflow.networks.monitoring import Monitor, OptaxMonitor, TorchMonitor, TrainingRecord
 from samflow.networks.renames import MismatchError
 from samflow.networks.saddles import (
@@ -51,7 +53,9 @@ __all__ = [
     "Monitor",
     "Nearness",
     "OptaxMonitor",
+    "Preconditioned",
     "RuleStability",
+    "SecondMoment",
     "SymmetrySaddle",
     "TensorFile",
     "TorchMonitor",
@@ -74,6 +78,7 @@ __all__ = [
     "make_loss",
     "make_map",
     "make_rule",
+    "optax_moment",
     "perceptron",
     "permutation_saddle",
     "read_leaves",
@@ -83,6 +88,7 @@ __all__ = [
     "save_state",
     "shard_data",
     "switch",
+    "torch_moment",
     "train",
     "train_to_minimum",
     "vision_transformer",

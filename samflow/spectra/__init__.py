@@ -6,6 +6,7 @@ from samflow.spectra.density import Quantile, Share, SpectralDensity, spectral_d
 from samflow.spectra.directions import measured_along
 from samflow.spectra.layers import LayerTraces, layer_traces
 from samflow.spectra.multipliers import Multipliers, update_multipliers
+from samflow.spectra.preconditioned import preconditioned_eigenpairs, preconditioned_product
 from samflow.spectra.spectrum import Eigenpairs, extreme_eigenpairs
 
 __all__ = [
@@ -21,6 +22,8 @@ __all__ = [
     "extreme_eigenpairs",
     "layer_traces",
     "measured_along",
+    "preconditioned_eigenpairs",
+    "preconditioned_product",
     "spectral_density",
     "trace",
     "update_multipliers",

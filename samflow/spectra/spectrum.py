@@ -27,7 +27,7 @@ DENSE_DIM = 200
 _TOL = 1e-8
 _ROUNDINGS = 100
 
-_WHICH = ("both", "largest", "smallest")
+WHICH = ("both", "largest", "smallest")
 
 
 class Eigenpairs(AbstractRecord):
@@ -106,7 +106,7 @@ def extreme_eigenpairs(
     _checks.double_precision("Finding extreme eigenvalues")
     w = _checks.point("w", w, loss.dim)
     k, max_products = _checks.count("k", k), _checks.count("max_products", max_products)
-    _checks.known("which", which, _WHICH)
+    _checks.known("which", which, WHICH)
     tol = tolerance(loss, tol)
     ends = (k if which != "largest" else 0, k if which != "smallest" else 0)
     if sum(ends) > loss.dim:
@@ -123,14 +123,15 @@ def extreme_eigenpairs(
             product = hessian_product(loss, w)
             found, method = _lanczos(product, loss.dim, ends, tol, steps, key), "lanczos"
     except Stopped as stopped:
-        raise Stopped(_record(stopped.found, "lanczos", tol, settings)) from stopped
-    pairs = _record(found, method, tol, settings)
+        raise Stopped(record_of(stopped.found, "lanczos", tol, settings)) from stopped
+    pairs = record_of(found, method, tol, settings)
     if compare and isinstance(loss, (AbstractNetworkLoss, FunctionLoss)):
         _compare(loss, w, pairs)
     return pairs
 
 
-def _record(found: Ritz, method: str, tol: float, settings: Provenance) -> Eigenpairs:
+def record_of(found: Ritz, method: str, tol: float, settings: Provenance) -> Eigenpairs:
+    """Return the record of pairs, each with its status."""
     vectors = found.vectors
     vectors = vectors * np.sign(np.take_along_axis(vectors, _peak(vectors), axis=1))
     good = found.residuals <= tol * found.scale
@@ -182,7 +183,7 @@ def _dense(loss: AbstractLoss, w: Point, ends: tuple[int, int]) -> Ritz:
     else:
         h = np.array(_hessian(loss, w))
     values, vectors = map(np.array, jnp.linalg.eigh(h))
-    chosen, scale = _ends(len(values), ends), float(np.max(np.abs(values)))
+    chosen, scale = ends_of(len(values), ends), float(np.max(np.abs(values)))
     values, vectors = values[chosen], vectors[:, chosen]
     residuals = np.linalg.norm(h @ vectors - vectors * values, axis=0)
     return Ritz(values, vectors.T, residuals, scale, len(h))
@@ -200,12 +201,12 @@ def _lanczos(
     start = generator.standard_normal(dim)
     return settled(
         lanczos(product, start, max_steps=max_steps, generator=generator),
-        lambda size: _ends(size, ends),
+        lambda size: ends_of(size, ends),
         tol=tol,
         max_steps=max_steps,
     )
 
 
-def _ends(size: int, ends: tuple[int, int]) -> NumpyArray:
+def ends_of(size: int, ends: tuple[int, int]) -> NumpyArray:
     """Return the indices of so many lowest and highest of `size` values in ascending order."""
     return np.r_[0 : ends[0], size - ends[1] : size]

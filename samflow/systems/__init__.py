@@ -1,7 +1,17 @@
 """Systems: a loss and a rule made to move."""
 
+from samflow.systems.adaptive_map import AdaptiveMap
 from samflow.systems.angles import wrapped
 from samflow.systems.base import AbstractFlow, AbstractMap, AbstractSystem
+from samflow.systems.bases import (
+    BASES,
+    AbstractBase,
+    AbstractMoments,
+    Adam,
+    AdamW,
+    Lion,
+    RMSprop,
+)
 from samflow.systems.clipped_gradients import ClippedBatch
 from samflow.systems.diffusion import (
     AbstractDiffusion,
@@ -16,12 +26,18 @@ from samflow.systems.map import FunctionMap, Map
 from samflow.systems.stochastic_map import AbstractStochasticMap, StochasticMap
 
 __all__ = [
+    "BASES",
+    "AbstractBase",
     "AbstractDiffusion",
     "AbstractFlow",
     "AbstractMap",
+    "AbstractMoments",
     "AbstractNoise",
     "AbstractStochasticMap",
     "AbstractSystem",
+    "Adam",
+    "AdamW",
+    "AdaptiveMap",
     "AdditiveNoise",
     "ClippedBatch",
     "Diffusion",
@@ -31,8 +47,10 @@ __all__ = [
     "FunctionFlow",
     "FunctionMap",
     "Leaf",
+    "Lion",
     "Map",
     "MiniBatch",
+    "RMSprop",
     "StochasticMap",
     "find_leaf",
     "wrapped",

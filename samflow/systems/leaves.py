@@ -65,7 +65,7 @@ def find_leaf(system: AbstractSystem, selector: Selector, argument: str = "param
 
     Args:
         system: the system.
-        selector: a name is looked for in the system, then in its rule, then in its loss.
+        selector: a name is looked for in the system, then in its rule, its base and its loss.
         argument: the name of the argument in errors.
 
     Raises:
@@ -85,7 +85,10 @@ def find_leaf(system: AbstractSystem, selector: Selector, argument: str = "param
             "`sf.FunctionMap(jax.tree_util.Partial(lambda z, r: r * z * (1 - z), r=3.0), dim=1)`."
         )
     if isinstance(selector, str):
-        for place in (f".{selector}", f".rule.{selector}", f".loss.{selector}"):
+        for place in (
+            f".{selector}",
+            *(f".{part}.{selector}" for part in ("rule", "base", "loss")),
+        ):
             if place in paths:
                 return Leaf(selector, paths[place])
         ends = {_short(path): index for path, index in paths.items()}
@@ -125,6 +128,7 @@ def check_values(system: AbstractSystem, leaf: Leaf, values: Iterable[Any]) -> N
     for holds, owner in (
         (marked, system),
         (getattr(marked, "rule", None), getattr(system, "rule", None)),
+        (getattr(marked, "base", None), getattr(system, "base", None)),
     ):
         if owner is not None and getattr(holds, leaf.name, None) is mark:
             for value in values:

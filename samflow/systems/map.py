@@ -19,7 +19,7 @@ from samflow.systems.base import AbstractMap, AbstractWeightSystem
 from samflow.systems.coordinates import runs_by_coordinates
 
 
-def _absent_or(requirement: Requirement, name: str) -> Callable[[Any], Any]:
+def absent_or(requirement: Requirement, name: str) -> Callable[[Any], Any]:
     """Keep a hyperparameter of None or a plain 0 out of the state and out of the program."""
 
     def convert(value: Any) -> Any:
@@ -67,11 +67,11 @@ class Map(AbstractMap):
     rule: AbstractRule
     lr: Scalar = eqx.field(converter=step_size)
     momentum: Scalar | None = eqx.field(
-        default=None, converter=_absent_or(_checks.FRACTION, "momentum")
+        default=None, converter=absent_or(_checks.FRACTION, "momentum")
     )
     nesterov: bool = eqx.field(static=True, default=False)
     weight_decay: Scalar | None = eqx.field(
-        default=None, converter=_absent_or(_checks.NONNEGATIVE, "weight_decay")
+        default=None, converter=absent_or(_checks.NONNEGATIVE, "weight_decay")
     )
 
     def __check_init__(self) -> None:
@@ -92,6 +92,16 @@ class Map(AbstractMap):
     def elementwise(self) -> bool:
         """Whether loss and rule take one array a coordinate."""
         return runs_by_coordinates(self.rule, self.loss)
+
+    @property
+    def edge(self) -> Scalar:
+        """The eigenvalue κ/lr of D at which a multiplier passes −1.
+
+        D is the derivative of the direction, weight decay included. κ is 2, with heavy ball
+        2(1 + β), with Nesterov's form 2(1 + β)/(1 + 2β).
+        """
+        beta = 0.0 if self.momentum is None else self.momentum
+        return jnp.asarray(2 * (1 + beta) / ((1 + 2 * beta if self.nesterov else 1) * self.lr))
 
     def step(self, z: V) -> V:
         """Return the next state."""
@@ -216,8 +226,8 @@ def in_layout(function: Callable[[Any], Any], z: Any, elementwise: bool) -> Any:
     return Components(*(jnp.broadcast_to(jnp.asarray(a, like.dtype), like.shape) for a in image))
 
 
-def describe_rule(rule: AbstractRule) -> str:
-    """Return the rule's name with its hyperparameters, as `usam(rho=0.05)`."""
+def describe_rule(rule: Any) -> str:
+    """Return the name of a rule or base with its hyperparameters, as `usam(rho=0.05)`."""
     fields = {
         name: value
         for name, value in vars(rule).items()

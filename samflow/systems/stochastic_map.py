@@ -61,7 +61,8 @@ class StochasticMap(AbstractStochasticMap):
     fresh: bool = eqx.field(static=True, default=False)
 
     def __check_init__(self) -> None:
-        _checks.instance("map", self.map, Map, "Use `sf.Map(loss, rule, lr=...)`.")
+        remedy = "Use `sf.Map(loss, rule, lr=...)`; `sf.networks.train` takes an AdaptiveMap, too."
+        _checks.instance("map", self.map, Map, remedy)
         _checks.instance("noise", self.noise, AbstractNoise, "Use `sf.noise.MiniBatch(32)`.")
         _checks.instance("fresh", self.fresh, bool)
         self.noise.check(self.map.loss)

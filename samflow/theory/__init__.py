@@ -5,6 +5,16 @@ are tested against them. The derivations are in docs/theory.
 """
 
 from samflow.theory._kinds import kind, kinds
+from samflow.theory.adaptive import (
+    adaptive_cycle,
+    adaptive_cycle_limit,
+    adaptive_cycle_polynomial,
+    adaptive_edge,
+    adaptive_jury,
+    adaptive_polynomial,
+    adaptive_threshold,
+    lion_band,
+)
 from samflow.theory.between import (
     monge_ball,
     monge_cycle_gradient,
@@ -160,7 +170,14 @@ __all__ = [
     "NoCycle",
     "RotationCycle",
     "Window",
+    "adaptive_cycle",
     "adaptive_cycle_bounds",
+    "adaptive_cycle_limit",
+    "adaptive_cycle_polynomial",
+    "adaptive_edge",
+    "adaptive_jury",
+    "adaptive_polynomial",
+    "adaptive_threshold",
     "arrival_time",
     "arrival_time_bound",
     "ascent_across",
@@ -199,6 +216,7 @@ __all__ = [
     "late_switch_window",
     "latex",
     "leading_difference",
+    "lion_band",
     "lookahead_cycle",
     "lookahead_multiplier",
     "lookahead_rest",

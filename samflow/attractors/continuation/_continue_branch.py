@@ -15,10 +15,10 @@ from samflow.attractors.continuation.events import Root, Tests, explained, merge
 from samflow.attractors.continuation.records import Bifurcation, Branch, SpecialPoint
 from samflow.attractors.continuation.special import special_point
 from samflow.equilibria._units import ascent_length, bending_length, units
-from samflow.equilibria.stability import kind_of
+from samflow.equilibria.nearness import kind_of
 from samflow.orbits._iterate import start_states
 from samflow.records import provenance
-from samflow.systems import AbstractFlow, AbstractMap
+from samflow.systems import AbstractFlow, AbstractMap, AdaptiveMap
 from samflow.systems.base import check_system
 from samflow.systems.leaves import Leaf, Selector, find_leaf
 
@@ -103,6 +103,12 @@ def continue_branch(
         raise _checks.ArgumentError(
             f"Argument `period` of a flow must be 1, but is {period}: its fixed points are "
             "followed. Follow its cycles as fixed points of `sf.poincare_map`."
+        )
+    if isinstance(system, AdaptiveMap) and period == 1:
+        raise _checks.ArgumentError(
+            "Argument `period` must be 2 or more for a map with a base optimiser, which is not "
+            "smooth next to where it rests. Use `conditions` for where a critical point loses its "
+            "stability, and `find_cycles` for a cycle to follow."
         )
     settings = _settings(system, leaf, bounds, max_step, num_points)
     z0 = start_states(system, w0, "w0")

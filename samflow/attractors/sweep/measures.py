@@ -16,7 +16,7 @@ from samflow import _checks
 from samflow._status import Kind, Status
 from samflow.attractors import _map_growth
 from samflow.equilibria import classify, fate
-from samflow.equilibria.stability import EIGENVALUE_ERROR
+from samflow.equilibria.nearness import EIGENVALUE_ERROR
 from samflow.orbits._iterate import MapSettings, run_map
 from samflow.orbits.blocks import Devices, devices_for, over_devices
 from samflow.systems import AbstractMap, AbstractSystem

@@ -11,7 +11,7 @@ from jaxtyping import Array
 from samflow import theory
 from samflow._status import Kind
 from samflow.equilibria._units import units
-from samflow.equilibria.stability import EIGENVALUE_ERROR, kind_of
+from samflow.equilibria.nearness import EIGENVALUE_ERROR, kind_of
 from samflow.proofs.balls import exact
 from samflow.proofs.enclosures import Dynamics
 from samflow.proofs.windows import lr_window, rho_window

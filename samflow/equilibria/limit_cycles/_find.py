@@ -12,8 +12,8 @@ from samflow.equilibria.limit_cycles.floquet import multipliers
 from samflow.equilibria.limit_cycles.near_returns import Guess, near_returns
 from samflow.equilibria.limit_cycles.records import LimitCycles
 from samflow.equilibria.limit_cycles.shooting import SEGMENTS, Shot, shoot
+from samflow.equilibria.nearness import kind_of
 from samflow.equilibria.newton import unit_points
-from samflow.equilibria.stability import kind_of
 from samflow.records import Provenance, provenance
 from samflow.rules import Ascent
 from samflow.systems import AbstractFlow, Flow

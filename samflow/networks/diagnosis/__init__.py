@@ -2,6 +2,7 @@
 
 from samflow.networks.diagnosis._diagnose import diagnose
 from samflow.networks.diagnosis.measurements import Effort
+from samflow.networks.diagnosis.preconditioned import Preconditioned
 from samflow.networks.diagnosis.progress import Interrupted
 from samflow.networks.diagnosis.records import DEFAULT_RULES, Nearness, RuleStability
 from samflow.networks.diagnosis.report import Diagnosis
@@ -12,6 +13,7 @@ __all__ = [
     "Effort",
     "Interrupted",
     "Nearness",
+    "Preconditioned",
     "RuleStability",
     "diagnose",
 ]

@@ -1,5 +1,6 @@
 """The diagnosis of a checkpoint."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,9 +26,15 @@ from samflow.networks.diagnosis.measurements import (
     Measurements,
     measure,
 )
+from samflow.networks.diagnosis.preconditioned import (
+    Preconditioned,
+    check_moments,
+    preconditioned,
+)
 from samflow.networks.diagnosis.progress import Interrupted, Tell
 from samflow.networks.diagnosis.records import AS_IMPLEMENTED, DEFAULT_RULES
 from samflow.networks.diagnosis.report import Diagnosis, loss_notes, neutral_note
+from samflow.networks.moments import SecondMoment
 from samflow.records import provenance
 from samflow.rules import AbstractRule, rule
 from samflow.spectra.directions import without_memory
@@ -46,6 +53,7 @@ def diagnose(
     rules: Sequence[str | AbstractRule] = DEFAULT_RULES,
     convention: str | Convention | None = None,
     effort: Effort | None = None,
+    moments: SecondMoment | None = None,
     key: PRNGKeyArray | None = None,
     progress: Tell = lambda message: None,
 ) -> Diagnosis:
@@ -69,6 +77,9 @@ def diagnose(
             runs takes the place of practical SAM, on the loss that it descends, with its weight
             decay and its form of momentum.
         effort: how many eigenpairs, products, probes and batches; None: `Effort()`.
+        moments: of Adam, AdamW or RMSprop that trained the weights (`torch_moment`,
+            `optax_moment`): then each rule is also judged with that optimiser, by the eigenvalues
+            of P⁻¹D, which is P⁻¹H for GD. `momentum` and `weight_decay` are not of that optimiser.
         key: of trace, density and batches; None: key(0).
         progress: called with a message when something begins, and every few seconds with the
             number of Hessian-vector products made and an estimate of the time that is left.
@@ -100,6 +111,8 @@ def diagnose(
     rho = _checks.positive("rho", rho, "SAM without an ascent step is GD.")
     effort = Effort() if effort is None else effort
     _checks.instance("effort", effort, Effort, "Use `sf.networks.Effort(...)`.")
+    if moments is not None:
+        check_moments(moments, loss)
     if loss.dim < 2:
         raise _checks.ArgumentError(
             "Argument `checkpoint` must have at least 2 weights, one for each end of the "
@@ -125,6 +138,9 @@ def diagnose(
     key = jr.key(0) if key is None else key
     try:
         measure(measured, effort, batch_size=batch_size, key=key, tell=progress)
+        if moments is not None:
+            found = _with_moments(measured, moments, effort, key, progress)
+            return dataclasses.replace(_diagnosis(measured, origin, sources), adaptive=found)
     except KeyboardInterrupt as stop:
         left = tuple(measured.left)
         found = getattr(stop, "found", None)
@@ -133,6 +149,24 @@ def diagnose(
             found = _diagnosis(measured, origin, (stopped, *sources))
         raise Interrupted(found, left) from stop
     return _diagnosis(measured, origin, sources)
+
+
+def _with_moments(
+    measured: Measurements, moments: SecondMoment, effort: Effort, key: PRNGKeyArray, tell: Tell
+) -> Preconditioned:
+    """Return what each rule does with the optimiser that has these moments."""
+    assert measured.curvature is not None
+    return preconditioned(
+        measured.loss,
+        measured.w,
+        moments,
+        [system.rule for system in measured.systems],
+        lr=measured.lr,
+        gradient_norm=float(np.linalg.norm(measured.curvature.gradient)),
+        effort=effort,
+        key=key,
+        tell=tell,
+    )
 
 
 def _made(each: str | AbstractRule, rho: float) -> AbstractRule:

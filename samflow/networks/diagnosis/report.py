@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 from samflow._status import Status
 from samflow._types import NumpyArray, Scalar
 from samflow.losses.network_base import AbstractNetworkLoss
+from samflow.networks.diagnosis.preconditioned import Preconditioned
 from samflow.networks.diagnosis.records import Nearness, RuleStability
 from samflow.noise.interpolation.directional import MeanSquareAlong
 from samflow.noise.interpolation.mean_square import NORMAL_95, MeanSquareRate
@@ -71,6 +72,7 @@ class Diagnosis(AbstractRecord):
             another vector than Hv; what is expected of rounding is noted where it is more.
         without_gradient: the weight arrays whose gradient is exactly 0; `notes` say why.
         notes: what else should be known, as kinks that the Hessian does not see.
+        adaptive: what each rule does with the optimiser whose moments were given; None without.
 
     """
 
@@ -114,6 +116,7 @@ class Diagnosis(AbstractRecord):
     error: Scalar = eqx.field(metadata=axes(units="1"))
     top_shares: Float[Array, " arrays"] = eqx.field(metadata=axes("array"))
     bottom_shares: Float[Array, " arrays"] = eqx.field(metadata=axes("array"))
+    adaptive: Preconditioned | None = None
 
     @property
     def sharpness(self) -> float:
@@ -206,7 +209,8 @@ def _answer(found: Diagnosis) -> list[str]:
     text = f"At lr = {found.lr:g}, {'; '.join(said)}"
     if found.nearness.level == "far":
         text += "; this is about perturbations of weights that are not near a critical point"
-    return [f"{text}.", *_step_sizes(found.rules)]
+    adaptive = [] if found.adaptive is None else found.adaptive.statements()
+    return [*adaptive, f"{text}.", *_step_sizes(found.rules)]
 
 
 def _behaviour(rule: RuleStability) -> str:

@@ -30,7 +30,7 @@ from samflow.networks.training.states import (
     step_settings,
 )
 from samflow.rules import Ascent
-from samflow.systems import Map
+from samflow.systems import AdaptiveMap, Map
 
 _ESCAPE = 1e6
 """A training has diverged when ‖w‖ exceeds this times ‖w‖ at the start of the call."""
@@ -53,7 +53,9 @@ class Trained(NamedTuple):
     failed_at: tuple[int, int] | None = None
 
 
-def first_state(system: Map, w: ArrayLike, *, key: PRNGKeyArray | None = None) -> TrainState:
+def first_state(
+    system: Map | AdaptiveMap, w: ArrayLike, *, key: PRNGKeyArray | None = None
+) -> TrainState:
     """Return the state before the first step: weights `w`, velocity 0, the rule's first memory.
 
     Args:
@@ -65,14 +67,20 @@ def first_state(system: Map, w: ArrayLike, *, key: PRNGKeyArray | None = None) -
         ArgumentError: for weights of the wrong shape or not finite, and for what is no key.
 
     """
-    _checks.instance("system", system, Map, "Use `sf.Map(loss, rule, lr=...)`.")
+    _check_map(system)
     w = _checks.point("w", w, system.dim)
     key = jr.key(0) if key is None else key
     key_words(key)
     return TrainState(system.at(0).lift(w), key)
 
 
-def switch(state: TrainState, before: Map, after: Map, *, momentum: str = "keep") -> TrainState:
+def switch(
+    state: TrainState,
+    before: Map | AdaptiveMap,
+    after: Map | AdaptiveMap,
+    *,
+    momentum: str = "keep",
+) -> TrainState:
     """Return the state with which `after` goes on where `before` has come to.
 
     Weights, key, epoch and step are kept. The velocity v is in units of gradients, so that it is
@@ -84,7 +92,8 @@ def switch(state: TrainState, before: Map, after: Map, *, momentum: str = "keep"
         before: the map so far.
         after: the map from now on, of as many weights.
         momentum: "keep", as one optimiser whose rule changes; or "zero", as two optimisers, which
-            is what the code of Zhou et al. 2024 does. The memory of the rule goes with it.
+            is what the code of Zhou et al. 2024 does. The memory of the rule goes with it. The
+            moments of a base are kept as the velocity is, if both maps have a base of one kind.
 
     Raises:
         ArgumentError: for maps of different numbers of weights, and a state that is not of
@@ -99,20 +108,37 @@ def switch(state: TrainState, before: Map, after: Map, *, momentum: str = "keep"
         )
     dim = after.dim
     z = after.lift(before.position(state.z))
-    if momentum == "keep" and before.momentum is not None and after.momentum is not None:
-        z = z.at[dim : 2 * dim].set(state.z[dim : 2 * dim])
+    if momentum == "keep" and _of_one_kind(before, after):
+        z = z.at[dim : _plain_dim(after)].set(state.z[dim : _plain_dim(before)])
     if momentum == "keep" and type(before.rule) is type(after.rule):
         z = jnp.concatenate([z[: _plain_dim(after)], state.z[_plain_dim(before) :]])
     return state._replace(z=z)
 
 
-def _plain_dim(system: Map) -> int:
+def _plain_dim(system: Map | AdaptiveMap) -> int:
     """Return the length of the state without the rule's memory."""
+    if isinstance(system, AdaptiveMap):
+        return system.dim + system.base.size(system.dim)
     return system.dim if system.momentum is None else 2 * system.dim
 
 
+def _of_one_kind(before: Map | AdaptiveMap, after: Map | AdaptiveMap) -> bool:
+    """Say whether both remember a velocity, or the same moments of one base."""
+    if isinstance(before, AdaptiveMap) and isinstance(after, AdaptiveMap):
+        alike = type(before.base) is type(after.base)
+        return alike and before.base.num_powers == after.base.num_powers
+    if isinstance(before, AdaptiveMap) or isinstance(after, AdaptiveMap):
+        return False
+    return before.momentum is not None and after.momentum is not None
+
+
+def _check_map(system: Any) -> None:
+    if not isinstance(system, AdaptiveMap):
+        _checks.instance("system", system, Map, "Use `sf.Map(loss, rule, lr=...)`.")
+
+
 def train(
-    system: Map,
+    system: Map | AdaptiveMap,
     state: TrainState,
     *,
     until: int,
@@ -205,7 +231,7 @@ def _watched(
 class How(NamedTuple):
     """How a step is made, in the terms of `train`; `how_to_train` checks it."""
 
-    system: Map
+    system: Map | AdaptiveMap
     batch_size: int | None
     drop_last: bool
     attack: PGD | None
@@ -264,9 +290,11 @@ class How(NamedTuple):
         return attacked(_batch(system, chosen), w, attack, key)
 
 
-def how_to_train(system: Map, batch_size: int | None, drop_last: bool, attack: PGD | None) -> How:
+def how_to_train(
+    system: Map | AdaptiveMap, batch_size: int | None, drop_last: bool, attack: PGD | None
+) -> How:
     """Check the settings of a step."""
-    _checks.instance("system", system, Map, "Use `sf.Map(loss, rule, lr=...)`.")
+    _check_map(system)
     _checks.instance("drop_last", drop_last, bool)
     if attack is not None:
         _checks.instance("attack", attack, PGD, "Use `sf.networks.PGD(epsilon)`.")
@@ -292,7 +320,7 @@ def _examples(loss: AbstractLoss) -> int:
     return loss.num_examples
 
 
-def _batch(system: Map, chosen: NumpyArray) -> AbstractLoss:
+def _batch(system: Map | AdaptiveMap, chosen: NumpyArray) -> AbstractLoss:
     """Return the loss of a batch as arrays that are there, without data on disk behind it."""
     loss: Any = system.loss
     drawn = loss.batch(chosen)
@@ -301,23 +329,23 @@ def _batch(system: Map, chosen: NumpyArray) -> AbstractLoss:
     return eqx.tree_at(lambda s: s.whole, drawn, None, is_leaf=lambda leaf: leaf is None)
 
 
-def _on(system: Map, loss: AbstractLoss) -> Map:
+def _on(system: Any, loss: AbstractLoss) -> Any:
     return eqx.tree_at(lambda s: s.loss, system, loss)
 
 
 # The data are arguments of these programs, and no program holds a loop of steps.
 @eqx.filter_jit
-def _step_on_batch(system: Map, z: V, chosen: Any) -> tuple[V, Scalar]:
+def _step_on_batch(system: Map | AdaptiveMap, z: V, chosen: Any) -> tuple[V, Scalar]:
     loss: Any = system.loss
     return _moved(_on(system, loss.batch(chosen)), z)
 
 
 @compiled
-def _step(system: Map, z: V) -> tuple[V, Scalar]:
+def _step(system: Map | AdaptiveMap, z: V) -> tuple[V, Scalar]:
     return _moved(system, z)
 
 
-def _moved(system: Map, z: V) -> tuple[V, Scalar]:
+def _moved(system: Map | AdaptiveMap, z: V) -> tuple[V, Scalar]:
     z = system.step(z)
     # A velocity is in other units than weights: it counts only where it is not finite.
     finite = jnp.isfinite(jnp.linalg.norm(z))

@@ -26,7 +26,7 @@ from samflow._types import NumpyArray
 from samflow.losses.evaluation import few_outputs, same_outputs
 from samflow.networks.monitoring import Monitor
 from samflow.records import write_whole
-from samflow.systems import Map
+from samflow.systems import AdaptiveMap, Map
 
 _FORMAT = "samflow training state 2"
 _ENTRIES = {"settings", "z", "key", "at", "outputs"}
@@ -82,7 +82,7 @@ class Store(NamedTuple):
     path: Path
     settings: dict[str, str]
     every: int
-    system: Map
+    system: Map | AdaptiveMap
     arrays: Callable[[], Mapping[str, Any]] = dict
 
     def write(self, state: TrainState) -> None:
@@ -180,7 +180,7 @@ def _check_settings(path: Path, found: dict[str, str], wanted: dict[str, str]) -
         )
 
 
-def fingerprint(system: Map, **others: Any) -> dict[str, str]:
+def fingerprint(system: Map | AdaptiveMap, **others: Any) -> dict[str, str]:
     """Return what tells one training from another: exact numbers, digests of data, options.
 
     Data count by shape, type, and at most 4,096 rows of each array. What is no array, as an
@@ -200,7 +200,7 @@ def fingerprint(system: Map, **others: Any) -> dict[str, str]:
         "rule": system.rule.name,
         **flags,
         **numbers,
-        "nesterov": str(system.nesterov),
+        **_form(system),
         "loss": f"{loss.name} ({type(loss).__name__})",
         "options": str(tuple(getattr(loss, "options", ()))),
         "chunk_size": str(getattr(loss, "chunk_size", None)),
@@ -208,6 +208,13 @@ def fingerprint(system: Map, **others: Any) -> dict[str, str]:
         "data": digest(*filter(_is_data, jax.tree.leaves(loss))),
         **{name: str(value) for name, value in others.items()},
     }
+
+
+def _form(system: Map | AdaptiveMap) -> dict[str, str]:
+    if isinstance(system, Map):
+        return {"nesterov": str(system.nesterov)}
+    corrected = getattr(system.base, "bias_correction", None)
+    return {"base": system.base.name, "bias_correction": str(corrected)}
 
 
 def _named(value: Any) -> str:
@@ -243,7 +250,7 @@ def digest(*arrays: Any) -> str:
 def save_state(
     path: str | os.PathLike[str],
     state: TrainState,
-    system: Map,
+    system: Map | AdaptiveMap,
     *,
     batch_size: int | None = None,
     drop_last: bool = False,
@@ -273,7 +280,7 @@ def save_state(
 
 def load_state(
     path: str | os.PathLike[str],
-    system: Map,
+    system: Map | AdaptiveMap,
     *,
     batch_size: int | None = None,
     drop_last: bool = False,
@@ -310,14 +317,14 @@ def saved_monitor(monitor: Monitor) -> dict[str, NumpyArray]:
 
 
 def step_settings(
-    system: Map, batch_size: int | None, drop_last: bool, attack: Any
+    system: Map | AdaptiveMap, batch_size: int | None, drop_last: bool, attack: Any
 ) -> dict[str, str]:
     """Return the fingerprint of the settings of a training."""
     told = "none" if attack is None else attack.describe()
     return fingerprint(system, batch_size=batch_size, drop_last=drop_last, attack=told)
 
 
-def check_state(state: Any, system: Map, name: str = "state") -> None:
+def check_state(state: Any, system: Map | AdaptiveMap, name: str = "state") -> None:
     """Refuse what is no state of the system."""
     _checks.instance(name, state, TrainState, "Use `sf.networks.first_state(system, w, key=...)`.")
     if jnp.shape(state.z) != (system.state_dim,):

@@ -306,3 +306,21 @@ def test_bad_input_fails_at_the_door(small, tmp_path):
         switch(state, system, sf.Map(sf.losses.beale(), sf.GD(), lr=0.1))
     with pytest.raises(ArgumentError, match="must be a PGD"):
         train(system, state, until=2, attack="pgd")  # pyright: ignore[reportArgumentType]
+
+
+def test_a_base_with_moments_trains_stops_and_switches(small, tmp_path):
+    """Its state goes on bit for bit, is not that of another base, and a change of rule keeps it."""
+    loss, w = small
+    before = sf.AdaptiveMap(loss, sf.GD(), lr=0.02, base=sf.Adam())
+    after = sf.AdaptiveMap(loss, sf.SAM(rho=0.1), lr=0.01, base=sf.Adam())
+    first = first_state(before, w)
+    state = train(before, first, until=3, batch_size=SIZE).state
+    save_state(tmp_path / "s.npz", train(before, first, until=1, batch_size=SIZE).state, before)
+    loaded = load_state(tmp_path / "s.npz", before)
+    resumed = train(before, loaded, until=3, batch_size=SIZE).state
+    np.testing.assert_array_equal(resumed.z, state.z)
+    with pytest.raises(ArgumentError, match="base"):
+        load_state(tmp_path / "s.npz", sf.AdaptiveMap(loss, sf.GD(), lr=0.02, base=sf.AdamW()))
+    np.testing.assert_array_equal(switch(state, before, after).z, state.z)
+    velocity = switch(state, before, sf.Map(loss, sf.GD(), lr=0.1, momentum=0.9)).z[loss.dim :]
+    assert not velocity.any()

@@ -1,0 +1,206 @@
+"""What Adam, AdamW or RMSprop remembers at a checkpoint, from the states of torch and optax."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from samflow import _checks
+from samflow._types import NumpyArray
+from samflow.losses.network_base import AbstractNetworkLoss
+from samflow.systems import AbstractMoments, Adam, AdamW, RMSprop
+
+_SECOND = {"exp_avg_sq": "Adam or AdamW", "square_avg": "RMSprop"}
+"""What torch calls the second moment, and of which optimisers."""
+_UNSUPPORTED = {"amsgrad": False, "maximize": False, "centered": False, "momentum": 0}
+"""Options of torch that make another optimiser of it, and the values that do not."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SecondMoment:
+    """The second moment of an optimiser at trained weights, after so many steps.
+
+    Attributes:
+        base: the optimiser, with its numbers.
+        v: the second moment as the optimiser keeps it, without bias correction, shape (dim,).
+        step: how many steps were made, at least 1.
+        weight_decay: that the optimiser adds to gradients, as torch.optim.Adam; the decoupled one
+            of AdamW is a number of the base.
+
+    Raises:
+        ArgumentError: for a base without second moment, a v with entries that are negative or not
+            finite, a step below 1.
+
+    """
+
+    base: AbstractMoments
+    v: NumpyArray
+    step: int
+    weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check each part."""
+        remedy = "Use `sf.Adam()`, `sf.AdamW()` or `sf.RMSprop()`."
+        _checks.instance("base", self.base, AbstractMoments, remedy)
+        v = np.asarray(_checks.point("v", self.v, np.size(self.v)))
+        if not (v >= 0).all():
+            raise _checks.ArgumentError(
+                f"Argument `v` must be at least 0, but has an entry {v.min():g}. Give the second "
+                "moment: `exp_avg_sq` of torch, `nu` of optax."
+            )
+        object.__setattr__(self, "v", v)
+        _checks.count("step", self.step)
+        _checks.nonnegative("weight_decay", self.weight_decay)
+
+    @property
+    def preconditioner(self) -> NumpyArray:
+        """The diagonal of P, bias corrections included, shape (dim,)."""
+        base, dim = self.base, len(self.v)
+        state = base.init(jnp.zeros(dim))
+        first = dim if base.betas[0] is not None else 0
+        state = state.at[first : first + dim].set(jnp.asarray(self.v))
+        rates = [rate for rate in base.betas if rate is not None]
+        for i in range(base.num_powers):
+            state = state.at[first + dim + i].set(rates[i] ** self.step)
+        return np.asarray(base.preconditioner(state, dim))
+
+
+def torch_moment(
+    loss: AbstractNetworkLoss, state_dict: Mapping[str, Any], *, names: Sequence[str] | None = None
+) -> SecondMoment:
+    """Return the second moment in `optimizer.state_dict()` of torch's Adam, AdamW or RMSprop.
+
+    Args:
+        loss: of the network, whose arrays are in the order of `weight_names`.
+        state_dict: with "state" and "param_groups".
+        names: of the parameters in the order in which the optimiser was given them, where this is
+            not that of `weight_names`; None: the names in the state, if it has any, as of an
+            optimiser that was given `named_parameters()`.
+
+    Raises:
+        ArgumentError: for the state of another optimiser or of another model (number, names or
+            shapes of arrays), with options that are not supported, such as amsgrad, before the
+            first step, and where groups differ in what P is made of.
+
+    """
+    groups, state = _torch_parts(state_dict)
+    ids = [number for group in groups for number in group["params"]]
+    wanted, shapes = loss.weight_names, loss.weight_shapes
+    if len(ids) != len(wanted):
+        raise _checks.ArgumentError(
+            f"Argument `state_dict` must be of the model at hand, with {len(wanted)} arrays, but "
+            f"its optimiser has {len(ids)}."
+        )
+    if names is None and all("param_names" in group for group in groups):
+        names = [name for group in groups for name in group["param_names"]]
+    given = list(wanted if names is None else names)
+    if sorted(given) != sorted(wanted):
+        other = sorted(set(given) ^ set(wanted))
+        raise _checks.ArgumentError(
+            "Argument `state_dict` must be of the model at hand, but these names are not in both: "
+            f"{_checks.excerpt(other)}."
+        )
+    entries = {name: state.get(number) or {} for name, number in zip(given, ids, strict=True)}
+    missing = [name for name in wanted if not entries[name]]
+    if missing:
+        raise _checks.ArgumentError(
+            "Argument `state_dict` must have a moment of each array, but has none of "
+            f"{_checks.excerpt(missing)}: no step was made, or no gradient reached them."
+        )
+    kind = next((kind for kind in _SECOND if kind in entries[wanted[0]]), None)
+    if kind is None or not all(kind in entries[name] for name in wanted):
+        raise _checks.ArgumentError(
+            "Argument `state_dict` must be of Adam, AdamW or RMSprop, but its state has "
+            f"{_checks.excerpt(sorted(entries[wanted[0]]))}."
+        )
+    parts = []
+    for name, shape in zip(wanted, shapes, strict=True):
+        array = np.asarray(entries[name][kind], dtype=float)
+        if array.shape != shape:
+            raise _checks.ArgumentError(
+                f"Argument `state_dict` must be of the model at hand, whose {name} has shape "
+                f"{shape}, but its moment has {array.shape}. If the order is another, give `names`."
+            )
+        parts.append(array.ravel())
+    steps = {int(entries[name]["step"]) for name in wanted}
+    if len(steps) > 1:
+        raise _checks.ArgumentError(
+            f"Argument `state_dict` must have one number of steps, but has {sorted(steps)}."
+        )
+    base, decay = _torch_base(groups, kind)
+    return SecondMoment(base, np.concatenate(parts), steps.pop(), decay)
+
+
+def optax_moment(
+    loss: AbstractNetworkLoss, opt_state: Any, base: AbstractMoments, *, step: int | None = None
+) -> SecondMoment:
+    """Return the second moment in a state of optax, as of adam, adamw or rmsprop.
+
+    Args:
+        loss: of the network, built like the parameters of the optimiser.
+        opt_state: anywhere in it a state with `nu`, as `ScaleByAdamState`.
+        base: the optimiser with its numbers, which optax does not keep in the state.
+        step: how many steps were made; None: the `count` beside `nu`.
+
+    Raises:
+        ArgumentError: where there is no such state or more than one, and for that of another model.
+
+    """
+    has = lambda node: hasattr(node, "nu")  # noqa: E731
+    found = [node for node in jax.tree.leaves(opt_state, is_leaf=has) if has(node)]
+    if len(found) != 1:
+        raise _checks.ArgumentError(
+            "Argument `opt_state` must have one state with a second moment `nu`, as of "
+            f"optax.adam, but has {len(found)}."
+        )
+    flatten: Any = getattr(loss, "flatten", None)
+    nu = found[0].nu
+    flat = jnp.shape(nu) == (loss.dim,) if hasattr(nu, "shape") else False
+    v = np.asarray(nu if flat or flatten is None else flatten(nu), dtype=float)
+    if step is None:
+        if not hasattr(found[0], "count"):
+            raise _checks.ArgumentError(
+                "Argument `step` must be given: this state of optax has no count of steps."
+            )
+        step = int(found[0].count)
+    return SecondMoment(base, v, step)
+
+
+def _torch_parts(state_dict: Any) -> tuple[list[Any], Mapping[Any, Any]]:
+    good = isinstance(state_dict, Mapping) and {"state", "param_groups"} <= set(state_dict)
+    if not good:
+        raise _checks.ArgumentError(
+            "Argument `state_dict` must be what `optimizer.state_dict()` of torch returns, with "
+            f"`state` and `param_groups`, but is {_checks.excerpt(type(state_dict).__name__)}."
+        )
+    return list(state_dict["param_groups"]), state_dict["state"]
+
+
+def _torch_base(groups: Sequence[Mapping[str, Any]], kind: str) -> tuple[AbstractMoments, float]:
+    """Return the base of the groups, and the decay that is a part of the gradient."""
+    for name, plain in _UNSUPPORTED.items():
+        odd = [group[name] for group in groups if group.get(name, plain) != plain]
+        if odd:
+            raise _checks.ArgumentError(
+                f"Argument `state_dict` must be of an optimiser without `{name}`, but has "
+                f"{name}={odd[0]}: its preconditioner or its momentum is another."
+            )
+    decoupled = any(group.get("decoupled_weight_decay", False) for group in groups)
+    same = ["eps", "betas" if kind == "exp_avg_sq" else "alpha", "lr"]
+    same += [] if decoupled else ["weight_decay"]
+    for name in same:
+        if len({str(group.get(name)) for group in groups}) > 1:
+            raise _checks.ArgumentError(
+                f"Argument `state_dict` must have one {name} in all groups, but has "
+                f"{[group.get(name) for group in groups]}."
+            )
+    first, decay = groups[0], max(float(group.get("weight_decay", 0.0)) for group in groups)
+    if kind == "square_avg":
+        return RMSprop(beta2=first["alpha"], eps=first["eps"]), decay
+    numbers = {"beta1": first["betas"][0], "beta2": first["betas"][1], "eps": first["eps"]}
+    if decoupled and decay:  # the largest of the groups, with the lowest edge
+        return AdamW(**numbers, weight_decay=decay), 0.0
+    return Adam(**numbers), 0.0 if decoupled else decay

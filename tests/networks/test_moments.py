@@ -1,0 +1,147 @@
+"""Checkpoints of adaptive optimisers, judged by the preconditioned Hessian from their state."""
+
+import equinox as eqx
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import optax
+import pytest
+import torch
+
+import samflow as sf
+from samflow import networks
+from samflow._checks import ArgumentError
+from samflow.losses import network
+from samflow.networks import Checkpoint, Effort, SecondMoment, diagnose, optax_moment, torch_moment
+from samflow.spectra import extreme_eigenpairs, preconditioned_eigenpairs
+
+SHARPEST, FLATTEST = 4.0, 1.0
+EFFORT = Effort(num_eigenpairs=1, trace_products=6)
+
+
+@pytest.fixture(scope="module")
+def minimum():
+    """A linear model at its minimum, H = diag(4, 1)."""
+    x = np.sqrt(2) * np.diag(np.sqrt([SHARPEST, FLATTEST]))
+    model = eqx.nn.Linear(2, 1, use_bias=False, key=jr.key(0))
+    loss = network(model, x, x @ np.array([[3.0], [-1.0]]), name="linear")
+    return Checkpoint(loss, jnp.array([3.0, -1.0]))
+
+
+def trained(make, steps=5, shape=(1, 2), named=False):
+    """Return an optimiser of torch after some steps of given gradients."""
+    w = torch.zeros(shape, dtype=torch.float64, requires_grad=True)
+    optimiser = make([("weight", w)] if named else [w])
+    for k in range(steps):
+        w.grad = torch.linspace(0.1, 0.3 + 0.1 * k, w.numel(), dtype=torch.float64).reshape(shape)
+        optimiser.step()
+    return optimiser
+
+
+MAKERS = {
+    "adam": lambda p: torch.optim.Adam(p, lr=0.1, betas=(0.8, 0.9), eps=1e-3, weight_decay=0.1),
+    "adamw": lambda p: torch.optim.AdamW(p, lr=0.1, eps=1e-3, weight_decay=0.2),
+    "rmsprop": lambda p: torch.optim.RMSprop(p, lr=0.1, alpha=0.9, eps=1e-3),
+}
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_the_preconditioner_is_what_torch_divides_by(minimum, name):
+    """The next step of torch with a gradient that leaves v as it is, against lr P⁻¹m⁺."""
+    optimiser = trained(MAKERS[name], named=True)
+    found = torch_moment(minimum.loss, optimiser.state_dict())
+    assert (found.base.name, found.step) == (name, 5)
+    assert found.weight_decay == (0.1 if name == "adam" else 0.0)
+    (group,) = optimiser.param_groups
+    (w,) = group["params"]
+    state, before = optimiser.state[w], w.detach().clone()
+    v = state["square_avg" if name == "rmsprop" else "exp_avg_sq"].clone()
+    w.grad = torch.sqrt(v)  # so that v⁺ = v
+    decay = group["weight_decay"]
+    if name == "adam":
+        w.grad = w.grad - decay * before
+    optimiser.step()
+    m = np.sqrt(v.numpy()) if name == "rmsprop" else state["exp_avg"].numpy()
+    moved = (w.detach() - before).numpy()
+    moved = moved + 0.1 * decay * before.numpy() if name == "adamw" else moved
+    after = SecondMoment(found.base, found.v, 6)
+    np.testing.assert_allclose(moved.ravel(), -0.1 * m.ravel() / after.preconditioner, rtol=1e-9)
+
+
+def test_the_state_of_optax_has_the_same_moment(minimum):
+    optimiser, w = optax.chain(optax.clip(9.0), optax.adam(0.1, 0.8, 0.9, eps=1e-3)), jnp.zeros(2)
+    tree = minimum.loss.unflatten(w)
+    for params in (w, tree):
+        state = optimiser.init(params)
+        for k in range(5):
+            g = jnp.linspace(0.1, 0.3 + 0.1 * k, 2)
+            grads = g if params is w else minimum.loss.unflatten(g)
+            _, state = optimiser.update(grads, state, params)
+        found = optax_moment(minimum.loss, state, sf.Adam(beta1=0.8, beta2=0.9, eps=1e-3))
+        plain = trained(lambda p: torch.optim.Adam(p, lr=0.1, betas=(0.8, 0.9), eps=1e-3))
+        theirs = torch_moment(minimum.loss, plain.state_dict())
+        np.testing.assert_allclose(found.preconditioner, theirs.preconditioner, rtol=1e-12)
+
+
+def test_the_verdict_has_two_sides(minimum):
+    """P⁻¹H = diag(4/P₁, 1/P₂), P⁻¹H(I + ρH); the edge of Adam is 38/lr."""
+    v = np.array([0.04, 1e-4])
+    moments = SecondMoment(sf.Adam(bias_correction=False, eps=0.0), v, 9)
+    for rule, top in ((sf.GD(), 1 / 1e-2), (sf.USAM(rho=0.5), 1.5 / 1e-2)):
+        for share, verdict in ((0.999, "below the edge"), (1.001, "past the edge")):
+            lr = share * 38 / top
+            found = diagnose(
+                minimum, rho=0.5, lr=lr, rules=[rule], effort=EFFORT, moments=moments
+            ).adaptive
+            np.testing.assert_allclose(found.sharpness, top, rtol=1e-9)
+            np.testing.assert_allclose(found.largest_lr, 38 / top, rtol=1e-6)  # less its residual
+            assert found.verdict == (verdict,)
+            assert verdict in found.statements()[0]
+    decayed = SecondMoment(sf.AdamW(bias_correction=False, eps=0.0, weight_decay=0.01), v, 9)
+    found = diagnose(minimum, rho=0.5, lr=0.1, rules=["gd"], effort=EFFORT, moments=decayed)
+    np.testing.assert_allclose(found.adaptive.edge, 19 * (2 - 0.1 * 0.01) / 0.1, rtol=1e-12)
+    assert str(found).startswith("gd with adamw at lr = 0.1 is below the edge")
+
+
+def test_eigenpairs_are_those_of_the_matrix():
+    """Of P^(-1/2)(H + ρH² + δ)P^(-1/2), formed; and with P = 1 those of H."""
+    loss = sf.loss("x**4 + x*y**2 - 3*y*z + z**2 + x*z**3")
+    w, p = jnp.array([0.4, -0.7, 0.9]), np.array([0.1, 2.0, 30.0])
+    h, root = np.asarray(loss.hessian(w)), np.sqrt(p)
+    matrix = (h + 0.3 * h @ h + 0.05 * np.eye(3)) / root / root[:, None]
+    found = preconditioned_eigenpairs(loss, w, p, rho=0.3, weight_decay=0.05)
+    np.testing.assert_allclose(found.values, np.linalg.eigvalsh(matrix)[[0, -1]], rtol=1e-9)
+    plain = preconditioned_eigenpairs(loss, w, np.ones(3))
+    np.testing.assert_allclose(plain.values, extreme_eigenpairs(loss, w).values, rtol=1e-9)
+
+
+def test_states_of_others_are_named(minimum):
+    loss, adam = minimum.loss, lambda p, **more: torch.optim.Adam(p, lr=0.1, **more)
+    two = torch.optim.Adam([torch.zeros(1, requires_grad=True)] * 1 + [torch.zeros(2)], lr=0.1)
+    cases = {
+        "whose weight has shape": trained(adam, shape=(2, 1)).state_dict(),
+        "with 1 arrays, but its optimiser has 2": two.state_dict(),
+        "no step was made": trained(adam, steps=0).state_dict(),
+        "amsgrad": trained(lambda p: adam(p, amsgrad=True)).state_dict(),
+        "Adam, AdamW or RMSprop": trained(lambda p: torch.optim.Adagrad(p)).state_dict(),
+        "param_groups": {"exp_avg_sq": [1.0]},
+    }
+    for words, state in cases.items():
+        with pytest.raises(ArgumentError, match=words):
+            torch_moment(loss, state)
+    with pytest.raises(ArgumentError, match="these names are not in both"):
+        torch_moment(loss, trained(adam).state_dict(), names=["bias"])
+    with pytest.raises(ArgumentError, match="second moment `nu`"):
+        optax_moment(loss, optax.sgd(0.1).init(jnp.zeros(2)), sf.Adam())
+    other = {"a": jnp.zeros(2)}
+    with pytest.raises(ArgumentError, match="built like"):
+        optax_moment(loss, optax.adam(0.1).init(other), sf.Adam())
+    moments = SecondMoment(sf.Adam(), np.ones(3), 1)
+    with pytest.raises(ArgumentError, match="with 2 weights, but has 3"):
+        diagnose(minimum, rho=0.1, lr=0.1, moments=moments)
+    for wrong in (lambda: SecondMoment(sf.Lion(), np.ones(2), 1),
+                  lambda: SecondMoment(sf.Adam(), -np.ones(2), 1),
+                  lambda: SecondMoment(sf.Adam(), np.ones(2), 0)):  # fmt: skip
+        with pytest.raises(ArgumentError):
+            wrong()
+    assert networks.Preconditioned
