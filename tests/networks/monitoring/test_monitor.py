@@ -1,6 +1,7 @@
 """The monitor in `train`: what a row holds, how many products it takes, resumption bit for bit."""
 
 import math
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -124,10 +125,12 @@ def test_batch_sharpness_is_that_of_the_batches(digits, watched):
 
 
 def test_a_run_that_was_stopped_goes_on_with_the_same_rows(digits, system, watched, tmp_path):
-    path, stop = tmp_path / "state.npz", RuntimeError("the machine went away")
+    path, killed = tmp_path / "state.npz", tmp_path / "killed.npz"
+    stop = RuntimeError("the machine went away")
 
     def fail(state):
         if state.epoch == 37:
+            shutil.copy(path, killed)  # what a kill leaves: the state of step 35
             raise stop
 
     with pytest.raises(RuntimeError):
@@ -136,14 +139,17 @@ def test_a_run_that_was_stopped_goes_on_with_the_same_rows(digits, system, watch
             first_state(system, digits[1]),
             until=60,
             save_to=path,
+            save_every=5,
             on_step=fail,
             monitor=Monitor(**WHAT),
         )
-    monitor = Monitor(**WHAT)
-    state = load_state(path, system, monitor=monitor)
-    assert monitor.record.steps.tolist() == [0, 10, 20, 30]
-    train(system, state, until=60, monitor=monitor)
-    _same(monitor.record, watched[0])
+    for left, epoch in ((path, 37), (killed, 35)):
+        monitor = Monitor(**WHAT)
+        state = load_state(left, system, monitor=monitor)
+        assert state.epoch == epoch
+        assert monitor.record.steps.tolist() == [0, 10, 20, 30]
+        train(system, state, until=60, monitor=monitor)
+        _same(monitor.record, watched[0])
 
 
 def test_rows_of_another_monitor_are_refused_and_a_state_without_rows_too(digits, system, tmp_path):
