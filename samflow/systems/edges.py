@@ -5,8 +5,12 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
+import numpy as np
+
 from samflow import theory
-from samflow._types import NumpyArray
+from samflow._types import NumpyArray, Vector
+from samflow.rules import Ascent
+from samflow.systems.adaptive_map import AdaptiveMap
 from samflow.systems.hyperparameters import theory_settings
 from samflow.systems.map import Map, describe_rule
 from samflow.theory.symbols import beta, lr, rho
@@ -41,12 +45,28 @@ class Update(NamedTuple):
         return cls(name, lr, lambda gradient_norm: math.nan)
 
 
-def update_of(system: Map) -> Update:
-    """Return what a map without schedules states of its update."""
+def update_of(system: Map | AdaptiveMap, z: Vector | None = None) -> Update:
+    """Return what a map without schedules states of its update.
+
+    That of a base with moments depends on them: on the state `z`. Its edge is that of GD's
+    direction; with another rule, before the first step and for Lion it is unknown.
+    """
+    if isinstance(system, AdaptiveMap):
+        return _adaptive_update(system, z)
     name, scheme = describe_rule(system.rule), "Nesterov " if system.nesterov else ""
     if system.momentum is not None:
         name += f" with {scheme}momentum {float(system.momentum):g}"
     return Update(name, float(system.lr), functools.partial(edge_of_stability, system))
+
+
+def _adaptive_update(system: AdaptiveMap, z: Vector | None) -> Update:
+    name, step = f"{describe_rule(system.rule)} with {describe_rule(system.base)}", float(system.lr)
+    divided = None if z is None else np.asarray(system.preconditioner(z), dtype=float)
+    if divided is None or not np.isfinite(divided).all() or system.rule.ascent is not Ascent.none:
+        return Update.unknown(name, step)
+    edge = float(system.edge)
+    decay = 0.0 if system.weight_decay is None else float(system.weight_decay)
+    return Update(name, step, lambda gradient_norm: edge, divided, decay)
 
 
 def edge_of_stability(system: Map, gradient_norm: float = 0.0) -> float:
@@ -108,10 +128,19 @@ def _function(family: str, scheme: str) -> Callable[[float, float, float], float
 def adaptive_edge(lr: float, beta1: float = 0.0, *, decoupled_decay: float = 0.0) -> float:
     """Return the edge of a step lr·m/P with the moving average m⁺ = β₁m + (1 − β₁)g.
 
-    It is heavy ball of step (1 − β₁)lr in weights scaled by √P: (2 + 2β₁)/((1 − β₁)lr), which is
-    38/lr at β₁ = 0.9. Decoupled weight decay a, w⁺ = (1 − lr·a)w − …, puts 2 − lr·a for 2.
+    (1 + β₁)(2 − lr·a)/((1 − β₁)lr) with decoupled weight decay a: 38/lr at β₁ = 0.9 without.
 
-    Source: Cohen et al. 2022 (arXiv 2207.14484), equation 2.
+    Source: Cohen et al. 2022 (arXiv 2207.14484), equation 2; `theory.adaptive_threshold`.
 
     """
-    return (1 + beta1) * (2 - lr * decoupled_decay) / ((1 - beta1) * lr)
+    return float(_adaptive()(lr, beta1, decoupled_decay)) / lr
+
+
+@functools.cache
+def _adaptive() -> Callable[[float, float, float], float]:
+    """Return the threshold of lr·λ as a function of lr, beta1 and the decay."""
+    import sympy
+
+    from samflow.theory.adaptive import decay
+
+    return sympy.lambdify([lr, beta, decay], theory.adaptive_threshold())

@@ -35,7 +35,7 @@ from samflow.records import provenance
 from samflow.rules import AbstractRule, Ascent
 from samflow.spectra.directions import log_growth, measured_along
 from samflow.spectra.products import value_gradient_product
-from samflow.systems import Map
+from samflow.systems import AdaptiveMap, Map
 from samflow.systems.edges import Update, edge_of_stability, update_of
 
 _WRITTEN_EVERY = 5.0
@@ -128,7 +128,7 @@ class Monitor:
         self._blocks: dict[str, NumpyArray] = {}
         self._recent: dict[int, Any] = {}
         self._first: NumpyArray | None = None
-        self._seen: Map | None = None
+        self._seen: Map | AdaptiveMap | None = None
         self._system, self._changed = "", False
         self._origin = -1
 
@@ -154,7 +154,7 @@ class Monitor:
             "key": str(key_words(self._key).tolist()),
         }
 
-    def see(self, system: Map, z: Point, *, step: int, epoch: int = -1) -> bool:
+    def see(self, system: Map | AdaptiveMap, z: Point, *, step: int, epoch: int = -1) -> bool:
         """Look at a state of a map, whose schedules are taken at `step`; say whether it made a row.
 
         `train` calls this with the first state and after each step.
@@ -173,7 +173,7 @@ class Monitor:
         if not (changed or step % self.every == 0) or self._has(step, told):
             return False
         here = at(system, step, AbstractLoss) if system.schedules else system
-        self.look(here.loss, w, update_of(here), step=step, epoch=epoch, system=here, z=z)
+        self.look(here.loss, w, update_of(here, z), step=step, epoch=epoch, system=here, z=z)
         self._rows[-1]["of"] = told
         return True
 
@@ -185,7 +185,7 @@ class Monitor:
         *,
         step: int,
         epoch: int = -1,
-        system: Map | None = None,
+        system: Map | AdaptiveMap | None = None,
         z: Point | None = None,
     ) -> Row:
         """Make a row at the weights `w` of whatever states its `update`, due or not.
@@ -233,7 +233,7 @@ class Monitor:
             plain = system.rule.ascent is Ascent.none
             d = g if plain else np.asarray(direction(system, z))
             row["direction_cosine"] = cosine(d, pairs.first)
-        if self._motion and system is not None and not system.rule.num_memories:
+        if self._motion and isinstance(system, Map) and not system.rule.num_memories:
             along = measured_along(system, w, pairs.first[None])
             row["effective_curvature"] = float(along.curvature[0])
             row["effective_residual"] = float(along.residual[0])
@@ -384,8 +384,8 @@ def _named(names: Sequence[str], pairs: Pairs) -> Row:
     return dict(zip(names, (pairs.values, pairs.residuals, pairs.status), strict=True))
 
 
-def _edge(system: Map | None, update: Update, rule: AbstractRule, norm: float) -> float:
-    if system is None or update.preconditioner is not None:
+def _edge(system: Any, update: Update, rule: AbstractRule, norm: float) -> float:
+    if not isinstance(system, Map) or update.preconditioner is not None:
         return np.nan  # another curvature than H's is compared with the edge
     return edge_of_stability(eqx.tree_at(lambda s: s.rule, system, rule), norm)
 

@@ -16,7 +16,7 @@ from samflow.losses.eager import compiled
 from samflow.spectra.krylov import Product
 from samflow.spectra.multipliers import CRITICAL
 from samflow.spectra.tracking import Tracked, track
-from samflow.systems import Map
+from samflow.systems import AdaptiveMap, Map
 
 _MOST_ERROR = 0.1
 """Up to this error a cosine is located."""
@@ -104,10 +104,10 @@ def cosine(a: NumpyArray, unit: NumpyArray) -> float:
 
 
 @compiled
-def direction(system: Map, z: Point) -> Point:
+def direction(system: Map | AdaptiveMap, z: Point) -> Point:
     """Return d, the rule's direction at a state, without weight decay."""
-    w, _, memory = system._parts(z)
-    return system.rule.step(system.loss, w, memory)[0]
+    memory = z[system.state_dim - system.rule.num_memories * system.dim :]
+    return system.rule.step(system.loss, system.position(z), memory)[0]
 
 
 def batch_sharpness(

@@ -1,5 +1,8 @@
 """The monitor in `train`: what a row holds, how many products it takes, resumption bit for bit."""
 
+import math
+import shutil
+
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -122,10 +125,12 @@ def test_batch_sharpness_is_that_of_the_batches(digits, watched):
 
 
 def test_a_run_that_was_stopped_goes_on_with_the_same_rows(digits, system, watched, tmp_path):
-    path, stop = tmp_path / "state.npz", RuntimeError("the machine went away")
+    path, killed = tmp_path / "state.npz", tmp_path / "killed.npz"
+    stop = RuntimeError("the machine went away")
 
     def fail(state):
         if state.epoch == 37:
+            shutil.copy(path, killed)  # what a kill leaves: the state of step 35
             raise stop
 
     with pytest.raises(RuntimeError):
@@ -134,14 +139,17 @@ def test_a_run_that_was_stopped_goes_on_with_the_same_rows(digits, system, watch
             first_state(system, digits[1]),
             until=60,
             save_to=path,
+            save_every=5,
             on_step=fail,
             monitor=Monitor(**WHAT),
         )
-    monitor = Monitor(**WHAT)
-    state = load_state(path, system, monitor=monitor)
-    assert monitor.record.steps.tolist() == [0, 10, 20, 30]
-    train(system, state, until=60, monitor=monitor)
-    _same(monitor.record, watched[0])
+    for left, epoch in ((path, 37), (killed, 35)):
+        monitor = Monitor(**WHAT)
+        state = load_state(left, system, monitor=monitor)
+        assert state.epoch == epoch
+        assert monitor.record.steps.tolist() == [0, 10, 20, 30]
+        train(system, state, until=60, monitor=monitor)
+        _same(monitor.record, watched[0])
 
 
 def test_rows_of_another_monitor_are_refused_and_a_state_without_rows_too(digits, system, tmp_path):
@@ -221,3 +229,24 @@ def test_the_distance_to_a_central_flow_is_that_of_the_two_step_mean():
     losses = np.array([float(loss(point)) for point in run])
     mean = (losses[9:-1:10] + 2 * losses[10::10][:4] + np.r_[losses[11::10], np.nan][:4]) / 4
     np.testing.assert_allclose(record.mean_loss[1:4], mean[:3], rtol=1e-12)
+
+
+def test_a_map_with_a_base_states_its_preconditioned_edge():
+    """On a quadratic P^(-1/2) H P^(-1/2) is diagonal: its largest entry is max λᵢ/Pᵢ."""
+    lams, lr = np.array([3.0, 1.0, 0.5]), 0.01
+    loss = sf.losses.Quadratic(tuple(lams))
+    system = sf.AdaptiveMap(loss, sf.GD(), lr=lr, base=sf.Adam(eps=0.1))
+    states, monitor = [], Monitor(every=3, tol=1e-6)
+    start = first_state(system, jnp.array([1.0, -2.0, 3.0]))
+    train(system, start, until=6, monitor=monitor, on_step=states.append)
+    record = monitor.record
+    assert math.isnan(record.edge[0])  # no moments yet
+    for i in (1, 2):
+        p = np.asarray(system.preconditioner(states[3 * i].z))
+        assert record.preconditioned[i, 0] == pytest.approx((lams / p).max(), rel=1e-9)
+        assert record.edge[i] == pytest.approx(38 / lr)
+        assert record.sharpness[i] == pytest.approx(3.0)
+    lion = sf.AdaptiveMap(loss, sf.GD(), lr=lr, base=sf.Lion())
+    other = Monitor(every=1)
+    train(lion, first_state(lion, jnp.ones(3)), until=1, monitor=other)
+    assert np.isnan(other.record.edge).all()
