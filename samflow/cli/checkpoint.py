@@ -159,7 +159,16 @@ Probes = Annotated[
 TraceProducts = Annotated[
     int,
     options.whole_option(
-        "--trace-products", help="Hessian-vector products for the trace, at least 6."
+        "--trace-products",
+        help="Hessian-vector products for the trace, at least 6, beside those for eigenvalues.",
+    ),
+]
+Quick = Annotated[
+    bool,
+    typer.Option(
+        "--quick",
+        help="Stop after the first answer: one eigenvalue at each end, to 5 % after 60 "
+        "Hessian-vector products at most.",
     ),
 ]
 MaxProducts = Annotated[
@@ -206,8 +215,9 @@ def command(
     dtype: Precision = None,
     count: Count = 4,
     density_probes: Probes = 0,
-    trace_products: TraceProducts = 60,
+    trace_products: TraceProducts = 16,
     max_products: MaxProducts = 400,
+    quick: Quick = False,
     json: options.AsJson = False,
     output: Output = None,
 ) -> int:
@@ -216,7 +226,8 @@ def command(
     The answer is about small perturbations of the weights, along the eigenvectors at both ends of
     the spectrum of the Hessian H. The report also says how near the weights are to a critical
     point: elsewhere they move on by themselves. usam is SAM without normalisation and ascends by
-    rho·g; practical-sam ascends by rho·g/(‖g‖ + 1e-12).
+    rho·g; practical-sam ascends by rho·g/(‖g‖ + 1e-12). On a terminal a first answer is there after
+    some seconds, and better ones follow; Ctrl-C prints the last one.
     """
     path = checked_path(output, (*RECORD_SUFFIXES, *PICTURE_SUFFIXES))
     options.check_hyperparameters(rho=rho, lr=lr, momentum=momentum)
@@ -226,7 +237,7 @@ def command(
     from samflow.cli.models import LossSettings, make_loss
     from samflow.networks.conventions import checked
     from samflow.networks.diagnosis.records import DEFAULT_RULES
-    from samflow.networks.diagnosis.report import report, unfinished
+    from samflow.networks.diagnosis.report import first_line, report, unfinished
     from samflow.spectra.density import NUM_STEPS
 
     if convention is not None:
@@ -251,6 +262,7 @@ def command(
         max_products=max_products,
         trace_products=trace_products,
         density_probes=max(density_probes, min(_DRAWN_PROBES, made.dim) if picture else 0),
+        quick=quick,
         density_steps=_DRAWN_STEPS if picture and not density_probes else NUM_STEPS,
     )
     stopped: networks.Interrupted | None = None
@@ -267,6 +279,7 @@ def command(
                 convention=convention,
                 effort=effort,
                 progress=progress,
+                answer=lambda found: progress(f"{found.stage}: {first_line(found)}"),
             )
     except networks.Interrupted as interrupt:
         found, stopped = interrupt.found, interrupt
@@ -285,9 +298,10 @@ def command(
     assert found is not None
     missed = [each for each in found.pairs.status.tolist() if each != Status.located]
     if missed:
+        more = f"Allow more than --max-products {max_products}, or ask for fewer with -k."
         say(
             f"{len(missed)} of {len(found.pairs.values)} eigenvalues have too large a residual. "
-            f"Allow more than --max-products {max_products}, or ask for fewer with -k."
+            + ("Leave out --quick." if quick else more)
         )
         return 1
     return 0
@@ -298,7 +312,7 @@ def _say_stopped(stopped: "Interrupted") -> int:
     left = f"Not done: {', '.join(stopped.left)}. " if stopped.left else ""
     say(
         f"Interrupted. {left}Go on with the same command and less to do: fewer --examples, "
-        "--trace-products 6, --max-products, -k 1, one --rule."
+        "--quick, --trace-products 6, --max-products, -k 1, one --rule."
     )
     return 130
 
