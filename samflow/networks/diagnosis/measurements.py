@@ -199,9 +199,16 @@ def measure(
     into.left.remove("trace")
     if effort.density_probes:
         probes, steps = effort.density_probes, effort.density_steps
-        with stage(tell, "spectral density", probes * min(steps, loss.dim)):
+        free = int(search.krylov is not None and len(search.krylov.basis) >= steps)
+        with stage(tell, "spectral density", (probes - free) * min(steps, loss.dim)):
             into.density = spectral_density(
-                loss, w, key=jr.fold_in(key, 1), num_probes=probes, num_steps=steps
+                loss,
+                w,
+                key=jr.fold_in(key, 1),
+                num_probes=probes,
+                num_steps=steps,
+                product=held.fresh_product(w),
+                krylov=search.krylov,
             )
         into.left.remove("spectral density")
     if batch_size is not None:
