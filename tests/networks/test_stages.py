@@ -1,6 +1,7 @@
 """A diagnosis in stages: each continues the products of the one before, and says how far it is."""
 
 import itertools
+from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -19,7 +20,7 @@ from samflow.spectra.krylov import lanczos
 from samflow.spectra.products import Remembered, watched
 from samflow.spectra.spectrum import extreme_eigenpairs
 
-SETTINGS = {"rho": 0.05, "lr": 0.1}
+SETTINGS: dict[str, Any] = {"rho": 0.05, "lr": 0.1}
 
 
 @pytest.fixture(scope="module")
