@@ -119,10 +119,10 @@ def peer(path: str) -> None:
         return product(v)
 
     size = found.loss.dim
-    operator = LinearOperator((size, size), matvec=counted, dtype=float)  # pyright: ignore[reportCallIssue]
+    operator: Any = LinearOperator((size, size), matvec=counted, dtype=float)  # pyright: ignore[reportCallIssue]
     start = np.random.default_rng(0).normal(size=size)
     for which in ("LA", "SA"):
-        eigsh(operator, k=_EIGENVALUES, which=which, tol=_TOL, v0=start)
+        eigsh(operator, k=_EIGENVALUES, which=which, tol=_TOL, v0=start)  # pyright: ignore[reportArgumentType]
     print(json.dumps({"pairs": {"num_products": made[0]}, "dim": size}))
 
 
