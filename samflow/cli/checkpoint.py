@@ -161,7 +161,16 @@ Probes = Annotated[
 TraceProducts = Annotated[
     int,
     options.whole_option(
-        "--trace-products", help="Hessian-vector products for the trace, at least 6."
+        "--trace-products",
+        help="Hessian-vector products for the trace, at least 6, beside those for eigenvalues.",
+    ),
+]
+Quick = Annotated[
+    bool,
+    typer.Option(
+        "--quick",
+        help="Stop after the first answer: one eigenvalue at each end, to 5 % after 60 "
+        "Hessian-vector products at most.",
     ),
 ]
 MaxProducts = Annotated[
@@ -223,8 +232,9 @@ def command(
     dtype: Precision = None,
     count: Count = 4,
     density_probes: Probes = 0,
-    trace_products: TraceProducts = 60,
+    trace_products: TraceProducts = 16,
     max_products: MaxProducts = 400,
+    quick: Quick = False,
     hold: Hold = False,
     by_layer: ByLayer = False,
     json: options.AsJson = False,
@@ -236,7 +246,8 @@ def command(
     The answer is about small perturbations of the weights, along the eigenvectors at both ends of
     the spectrum of the Hessian H. The report also says how near the weights are to a critical
     point: elsewhere they move on by themselves. usam is SAM without normalisation and ascends by
-    rho·g; practical-sam ascends by rho·g/(‖g‖ + 1e-12).
+    rho·g; practical-sam ascends by rho·g/(‖g‖ + 1e-12). On a terminal a first answer is there after
+    some seconds, and better ones follow; Ctrl-C prints the last one.
     """
     printed = form_of(json, form)
     path = checked_path(output, (*RECORD_SUFFIXES, *PICTURE_SUFFIXES))
@@ -247,7 +258,7 @@ def command(
     from samflow.cli.models import LossSettings, make_loss
     from samflow.networks.conventions import checked
     from samflow.networks.diagnosis.records import DEFAULT_RULES
-    from samflow.networks.diagnosis.report import report, unfinished
+    from samflow.networks.diagnosis.report import first_line, report, unfinished
     from samflow.records import to_json
     from samflow.spectra.density import NUM_STEPS
 
@@ -273,6 +284,7 @@ def command(
         max_products=max_products,
         trace_products=trace_products,
         density_probes=max(density_probes, min(_DRAWN_PROBES, made.dim) if picture else 0),
+        quick=quick,
         density_steps=_DRAWN_STEPS if picture and not density_probes else NUM_STEPS,
     )
     stopped: networks.Interrupted | None = None
@@ -290,6 +302,7 @@ def command(
                 effort=effort,
                 by_layer=by_layer,
                 progress=progress,
+                answer=lambda found: progress(f"{found.stage}: {first_line(found)}"),
             )
     except networks.Interrupted as interrupt:
         found, stopped = interrupt.found, interrupt
@@ -321,9 +334,10 @@ def command(
     assert found is not None
     missed = [each for each in found.pairs.status.tolist() if each != Status.located]
     if missed:
+        more = f"Allow more than --max-products {max_products}, or ask for fewer with -k."
         say(
             f"{len(missed)} of {len(found.pairs.values)} eigenvalues have too large a residual. "
-            f"Allow more than --max-products {max_products}, or ask for fewer with -k."
+            + ("Leave out --quick." if quick else more)
         )
         return 1
     return 0
@@ -334,7 +348,7 @@ def _say_stopped(stopped: "Interrupted") -> int:
     left = f"Not done: {', '.join(stopped.left)}. " if stopped.left else ""
     say(
         f"Interrupted. {left}Go on with the same command and less to do: fewer --examples, "
-        "--trace-products 6, --max-products, -k 1, one --rule."
+        "--quick, --trace-products 6, --max-products, -k 1, one --rule."
     )
     return 130
 

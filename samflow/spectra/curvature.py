@@ -15,7 +15,7 @@ from samflow._status import Status
 from samflow._types import ArrayLike, NumpyArray
 from samflow.losses.base import AbstractLoss
 from samflow.records import AbstractRecord, Names, Provenance, axes, provenance
-from samflow.spectra.krylov import Product
+from samflow.spectra.krylov import Product, Tridiagonal, orthogonal
 from samflow.spectra.products import hessian_product
 
 FEWEST_PRODUCTS = 6
@@ -36,8 +36,9 @@ class Trace(AbstractRecord):
         status: located; residual too large, where the half-width exceeds tol · |value|; or not
             finite.
         num_products: how many products H v were taken.
-        method: "xtrace"; "exact", where there were enough products for all of H; or "low rank",
-            where the probes' images span the range of H to rounding: then nothing is estimated.
+        method: "xtrace"; "deflated", of what a run of Lanczos leaves; "exact", where there were
+            enough products for all of H; or "low rank", where the probes' images span the range of
+            H to rounding: then nothing is estimated.
 
     """
 
@@ -122,6 +123,20 @@ def trace(
         error, used, method = 0.0, loss.dim, "exact"
     else:
         estimates, error, used, method = _xtrace(product, gaussian(key, asked // 2, loss.dim))
+    return _trace_record(loss, estimates, error, used, method, asked, level, tol, key)
+
+
+def _trace_record(
+    loss: AbstractLoss,
+    estimates: NumpyArray,
+    error: float,
+    used: int,
+    method: str,
+    asked: int,
+    level: float,
+    tol: float,
+    key: PRNGKeyArray,
+) -> Trace:
     value, m = estimates.mean(), len(estimates)
     from scipy import stats  # slow to import: commands on formulas do not use it
 
@@ -139,6 +154,58 @@ def trace(
             loss.name, num_products=asked, level=level, tol=tol, key=key_words(key).tolist()
         ),
     )
+
+
+def deflated_trace(
+    loss: AbstractLoss,
+    krylov: Tridiagonal,
+    *,
+    num_products: int,
+    key: PRNGKeyArray,
+    product: Product,
+    level: float = 0.95,
+    tol: float = 0.1,
+) -> Trace:
+    """Estimate tr H(w) from a run of Lanczos that is there already, and `num_products` more.
+
+    With Q the m vectors of the run, tr H = tr QᵀHQ + tr PHP, P = I − QQᵀ. The first is known
+    without a product. Of the second each of the probes ω, uniform on the sphere in the range of P,
+    gives (dim − m) ωᵀHω without bias, independently of the others given Q: the interval is
+    Student's. The run has taken the ends of the spectrum away, which made most of the variance.
+
+    Args:
+        loss: the loss.
+        krylov: of Lanczos on H(w) from a random start.
+        num_products: probes, at least 2.
+        key: of the probes; probe i depends on (key, i) alone.
+        product: v ↦ H(w)v.
+        level: of the interval, in [0, 1).
+        tol: largest half-width, as a part of |value|, that counts as located.
+
+    Returns:
+        A `Trace` of method "deflated", or "exact" where the run has exhausted all of H.
+
+    Source: Meyer, Musco, Musco, Woodruff, Hutch++ (2021), with a Krylov space instead of a sketch,
+    as in Chen, Hallman, Krylov-aware stochastic trace estimation (2023).
+
+    """
+    basis, dim = krylov.basis, loss.dim
+    known, rest = float(np.trace(krylov.matrix)), dim - len(basis)
+    estimates, used = np.array([known]), 0
+    if rest:
+        probes = [orthogonal(each, basis) for each in gaussian(key, num_products, dim)]
+        units = [each / np.linalg.norm(each) for each in probes]
+        estimates, used = known + rest * np.array([v @ product(v) for v in units]), len(units)
+    error = estimates.std(ddof=1) / np.sqrt(used) if used else 0.0
+    return _trace_record(
+        loss, estimates, error, used, "deflated" if used else "exact", num_products, level, tol, key
+    )
+
+
+def exact_trace(loss: AbstractLoss, hessian: NumpyArray, *, key: PRNGKeyArray) -> Trace:
+    """Return the trace of a Hessian that is formed, with its diagonal's sum as the one estimate."""
+    value = np.array([np.trace(hessian)])
+    return _trace_record(loss, value, 0.0, len(hessian), "exact", len(hessian), 0.95, 0.1, key)
 
 
 def _xtrace(product: Product, probes: NumpyArray) -> tuple[NumpyArray, float, int, str]:

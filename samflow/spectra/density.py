@@ -14,7 +14,7 @@ from samflow._types import ArrayLike, NumpyArray
 from samflow.losses.base import AbstractLoss
 from samflow.records import AbstractRecord, Names, Provenance, axes, provenance
 from samflow.spectra.curvature import gaussian
-from samflow.spectra.krylov import lanczos
+from samflow.spectra.krylov import Product, Tridiagonal, lanczos
 from samflow.spectra.products import hessian_product
 
 NUM_STEPS = 60
@@ -152,6 +152,8 @@ def spectral_density(
     num_steps: int = NUM_STEPS,
     bandwidth: float | None = None,
     num_points: int = 512,
+    product: Product | None = None,
+    krylov: Tridiagonal | None = None,
 ) -> SpectralDensity:
     """Estimate the density of the eigenvalues of H(w) by stochastic Lanczos quadrature.
 
@@ -167,6 +169,9 @@ def spectral_density(
         bandwidth: of the smoothing, > 0; None: 1/100 of the nodes' spread.
         num_points: how many points of the grid, which reaches six bandwidths beyond the nodes.
             No less than three to a bandwidth do the curve justice.
+        product: v ↦ H(w)v, where there is one already.
+        krylov: a run of Lanczos on H(w) from a random start, of at least `num_steps`: its start is
+            the first probe, at no product. The other probes are orthogonal to it.
 
     Returns:
         A `SpectralDensity`; its NaN say which probe met a product that is not finite.
@@ -194,17 +199,22 @@ def spectral_density(
             f"{num_probes}."
         )
     steps = min(num_steps, loss.dim)
-    product, used = hessian_product(loss, w), 0
+    product, used = hessian_product(loss, w) if product is None else product, 0
     nodes, weights, residuals = (np.full((num_probes, steps), np.nan) for _ in range(3))
     generator = np.random.default_rng(key_words(key).tolist())
-    starts = np.linalg.qr(gaussian(key, num_probes, loss.dim).T)[0].T
+    starts = np.array(gaussian(key, num_probes, loss.dim))
+    there = krylov is not None and krylov.finite and len(krylov.basis) >= steps
+    if krylov is not None and there:
+        starts[0] = krylov.basis[0]
+        nodes[0], residuals[0], weights[0] = _quadrature(_first(krylov, steps))
+    starts = np.linalg.qr(starts.T)[0].T
     for i, start in enumerate(starts):
+        if i == 0 and there:
+            continue
         for made in lanczos(product, start, max_steps=steps, generator=generator):
             used += 1
             if made.finite and len(made.basis) == steps:
-                nodes[i], parts = made.ritz()
-                residuals[i] = made.residuals(nodes[i], parts)
-                weights[i] = parts[0] ** 2
+                nodes[i], residuals[i], weights[i] = _quadrature(made)
     status = np.where(np.isfinite(nodes).all(axis=1), Status.located, Status.not_finite)
     low, high = nodes.min(), nodes.max()
     if wide is None:
@@ -220,6 +230,20 @@ def spectral_density(
         provenance(loss.name, **settings, key=key_words(key).tolist()),
         *map(jnp.asarray, arrays),
     )
+
+
+def _first(run: Tridiagonal, steps: int) -> Tridiagonal:
+    """Return what a run was after so many steps."""
+    if len(run.basis) == steps:
+        return run
+    below = float(run.matrix[steps, steps - 1])
+    return Tridiagonal(run.matrix[:steps, :steps], below, run.basis[:steps], below == 0)
+
+
+def _quadrature(run: Tridiagonal) -> tuple[NumpyArray, NumpyArray, NumpyArray]:
+    """Return nodes, the residuals of their Ritz vectors, and weights."""
+    nodes, parts = run.ritz()
+    return nodes, run.residuals(nodes, parts), parts[0] ** 2
 
 
 def _smooth(x: NumpyArray, theta: NumpyArray, omega: NumpyArray, wide: float) -> NumpyArray:

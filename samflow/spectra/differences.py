@@ -1,14 +1,15 @@
 """Hessian-vector products held against differences of gradients, which see what they leave out."""
 
 import math
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from samflow._types import NumpyArray, Point
 from samflow.losses.base import AbstractLoss
 from samflow.losses.evaluation import gradient
-from samflow.spectra.products import hessian_product
+from samflow.spectra.products import Remembered, hessian_product
 
 _FINER = 8
 _EXPECTED = 10
@@ -49,7 +50,9 @@ class Difference(NamedTuple):
         )
 
 
-def gradient_difference(loss: AbstractLoss, w: Point, v: Point) -> Difference:
+def gradient_difference(
+    loss: AbstractLoss, w: Point, v: Point, *, remembered: Remembered | None = None
+) -> Difference:
     """Compare Hv, ‖v‖ = 1, with a central difference of gradients over h = ∛ε or an eighth of it.
 
     ε is the rounding of the float type that the loss computes in. A difference sees what second
@@ -58,15 +61,23 @@ def gradient_difference(loss: AbstractLoss, w: Point, v: Point) -> Difference:
     which is nearer: a large third derivative spoils the larger one, rounding the smaller one.
     """
     step = float(np.cbrt(loss.precision))
-    image = np.asarray(hessian_product(loss, w)(np.asarray(v)))
-    tried = [_difference(loss, w, v, image, h) for h in (step, step / _FINER)]
+    if remembered is None:
+        image, slope = hessian_product(loss, w)(np.asarray(v)), lambda w: gradient(loss, w)
+    else:
+        image, slope = remembered.image(w, np.asarray(v)), remembered.gradient
+    tried = [_difference(loss, slope, w, v, image, h) for h in (step, step / _FINER)]
     return min(tried, key=lambda each: (math.isnan(each.mismatch), each.mismatch))
 
 
 def _difference(
-    loss: AbstractLoss, w: Point, v: Point, image: NumpyArray, step: float
+    loss: AbstractLoss,
+    slope: Callable[[Point], Any],
+    w: Point,
+    v: Point,
+    image: NumpyArray,
+    step: float,
 ) -> Difference:
-    ahead, behind = (np.asarray(gradient(loss, w + s * step * v)) for s in (1, -1))
+    ahead, behind = (np.asarray(slope(w + s * step * v)) for s in (1, -1))
     gap = np.linalg.norm((ahead - behind) / (2 * step) - image)
     with np.errstate(divide="ignore"):
         mismatch = float(gap / np.linalg.norm(image)) if gap else 0.0

@@ -12,11 +12,10 @@ import sympy
 
 from samflow import _checks, theory
 from samflow._types import NumpyArray, Point
-from samflow.losses import evaluation
 from samflow.losses.base import AbstractDerivedLoss, AbstractLoss
-from samflow.losses.eager import AbstractEagerLoss, compiled, is_eager
+from samflow.losses.eager import AbstractEagerLoss, compiled
 from samflow.spectra.differences import Difference, gradient_difference
-from samflow.spectra.products import hessian_product
+from samflow.spectra.products import Remembered
 from samflow.systems import Map
 from samflow.systems.base import check_fixed
 from samflow.systems.hyperparameters import theory_settings
@@ -37,8 +36,12 @@ class Along(NamedTuple):
     residual: NumpyArray
 
 
-def measured_along(system: Map, w: Point, vectors: NumpyArray) -> Along:
+def measured_along(
+    system: Map, w: Point, vectors: NumpyArray, *, remembered: Remembered | None = None
+) -> Along:
     """Return the effective curvature of a map's rule along the rows of `vectors`.
+
+    What is `remembered` of the map's loss is not computed again: rules share products at w.
 
     Raises:
         ArgumentError: for a rule with a memory, whose direction depends on more than w.
@@ -48,8 +51,11 @@ def measured_along(system: Map, w: Point, vectors: NumpyArray) -> Along:
     check_fixed(system)
     without_memory(system)
     plain = eqx.tree_at(lambda s: s.momentum, system, None, is_leaf=lambda leaf: leaf is None)
-    if system.rule.by_gradients and not is_eager(system.loss):
-        plain = eqx.tree_at(lambda s: s.loss, plain, _OneProgram(system.loss))
+    if system.rule.by_gradients:
+        held = Remembered(system.loss) if remembered is None else remembered
+        for v in vectors:  # products at w, before those at the ascent point take their place
+            held.image(w, v)
+        plain = eqx.tree_at(lambda s: s.loss, plain, _OneProgram(system.loss, held))
     images = [np.asarray(_derivative(plain, w, jnp.asarray(v))) for v in vectors]
     curvature = np.array([v @ image for v, image in zip(vectors, images, strict=True)])
     rest = [i - u * v for u, v, i in zip(curvature, vectors, images, strict=True)]
@@ -64,18 +70,19 @@ class _OneProgram(AbstractEagerLoss, AbstractDerivedLoss):
     """
 
     loss: AbstractLoss
+    remembered: Remembered = eqx.field(static=True)
 
     def value_at(self, w: Point) -> Any:
         """Return L(w)."""
-        return evaluation.value(self.loss, w)
+        return self.remembered.value(w)
 
     def gradient_at(self, w: Point) -> Any:
         """Return g(w)."""
-        return evaluation.gradient(self.loss, w)
+        return self.remembered.gradient(w)
 
     def product_at(self, w: Point) -> Callable[[Any], Any]:
         """Return v ↦ H(w)v."""
-        return hessian_product(self.loss, w)
+        return self.remembered.product(w)
 
 
 def without_memory(system: Map) -> None:

@@ -136,6 +136,10 @@ class Ritz(NamedTuple):
     scale: float
     num_steps: int
 
+    def within(self, tol: float, own: bool = False) -> NumpyArray:
+        """Return which residuals are at most tol · max|θ|, or tol · |θ| of their own value."""
+        return self.residuals <= tol * (np.abs(self.values) if own else self.scale)
+
 
 class Stopped(KeyboardInterrupt):
     """The user's interrupt of a run, with what the steps made so far give."""
@@ -152,6 +156,8 @@ def settled(
     *,
     tol: float,
     max_steps: int,
+    own: bool = False,
+    tested: Callable[[Ritz], None] = lambda found: None,
 ) -> Ritz:
     """Make steps until the wanted Ritz pairs have residuals up to tol · max|θ|, or to the end.
 
@@ -163,6 +169,8 @@ def settled(
         wanted: the indices of the wanted values among so many.
         tol: largest accepted residual.
         max_steps: where the process ends.
+        own: whether each residual is held against its own |θ| instead of max|θ|.
+        tested: is told of the pairs at each test.
 
     Raises:
         Stopped: for an interrupt, once there are as many pairs as are wanted.
@@ -172,8 +180,11 @@ def settled(
     try:
         for made in steps:
             last = made
-            found = _ended(made, wanted, least, tol, max_steps)
-            if found is not None:
+            found = _ended(made, wanted, least, max_steps)
+            if found is None:
+                continue
+            tested(found)
+            if len(made.basis) >= max_steps or not made.finite or found.within(tol, own).all():
                 return found
     except KeyboardInterrupt as interrupt:
         if last is None or not last.finite or len(last.basis) < least:
@@ -186,20 +197,16 @@ def _ended(
     made: Tridiagonal | Hessenberg,
     wanted: Callable[[int], NumpyArray],
     least: int,
-    tol: float,
     max_steps: int,
 ) -> Ritz | None:
-    """Return what to end with after a step; None to go on."""
+    """Return what to end with after a step if it is good enough; None to go on untested."""
     size, dim = made.basis.shape
     if not made.finite:
         nothing = np.full(least, np.nan)
         return Ritz(nothing, np.full((least, dim), np.nan), nothing, np.nan, size)
     due = size <= _TESTED_ALWAYS or size % _TESTED_EVERY == 0
-    if size == max_steps or (due and size > least and not made.exhausted):
-        found = _chosen(made, wanted)
-        if size == max_steps or (found.residuals <= tol * found.scale).all():
-            return found
-    return None
+    last = size >= max_steps
+    return _chosen(made, wanted) if last or (due and size > least and not made.exhausted) else None
 
 
 def _chosen(made: Tridiagonal | Hessenberg, wanted: Callable[[int], NumpyArray]) -> Ritz:

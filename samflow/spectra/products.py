@@ -1,6 +1,7 @@
 """Hessian-vector products driven from Python, one compiled program for all of them."""
 
 import contextlib
+import hashlib
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import Any
@@ -14,6 +15,7 @@ from samflow._types import NumpyArray, Point, Scalar
 from samflow.losses.allocation import explained_allocation
 from samflow.losses.base import AbstractLoss
 from samflow.losses.eager import AbstractEagerLoss
+from samflow.losses.network import NetworkLoss
 from samflow.spectra.krylov import Product
 
 _WATCH: ContextVar[Callable[[], None] | None] = ContextVar("watch", default=None)
@@ -54,7 +56,7 @@ def value_gradient_product(loss: AbstractLoss, w: Point) -> tuple[Scalar, Point,
     if isinstance(loss, AbstractEagerLoss):
         return loss(w), loss.gradient(w), hessian_product(loss, w)
     with explained_allocation(loss):
-        value, g, derivative = _linearised_with_value(loss, w)
+        value, g, derivative = _all_at(loss, w)
     return value, g, _product(loss, w, derivative, _apply)
 
 
@@ -70,6 +72,76 @@ def _product(loss: AbstractLoss, w: Point, derivative: Any, apply: Callable[...,
     return product
 
 
+class Remembered:
+    """Values, gradients and products H v of a loss that several analyses ask for at few points.
+
+    One compiled program gives value, gradient and derivative of the gradient, so that nothing else
+    of the loss has to be compiled. The products of each pair (w, v) are kept, and what the last w
+    needs for further ones: as much memory as one `hessian_product`.
+
+    """
+
+    def __init__(self, loss: AbstractLoss) -> None:
+        """Begin with nothing."""
+        self.loss = loss
+        self._values: dict[bytes, float] = {}
+        self._gradients: dict[bytes, NumpyArray] = {}
+        self._images: dict[bytes, NumpyArray] = {}
+        self._last: tuple[bytes, Product] | None = None
+
+    def value(self, w: Point) -> float:
+        """Return L(w)."""
+        name, loss = _name(w), self.loss
+        if name not in self._values:
+            if isinstance(loss, AbstractEagerLoss):
+                with explained_allocation(loss):
+                    self._values[name] = float(loss.value_at(w))
+            else:
+                self.fresh_product(w)
+        return self._values[name]
+
+    def gradient(self, w: Point) -> NumpyArray:
+        """Return g(w)."""
+        name, loss = _name(w), self.loss
+        if name not in self._gradients:
+            if isinstance(loss, AbstractEagerLoss):
+                with explained_allocation(loss):
+                    self._gradients[name] = np.asarray(loss.gradient_at(w))
+            else:
+                self.fresh_product(w)
+        return self._gradients[name]
+
+    def product(self, w: Point) -> Product:
+        """Return v ↦ H(w)v."""
+        return lambda v: self.image(w, v)
+
+    def image(self, w: Point, v: NumpyArray) -> NumpyArray:
+        """Return H(w)v."""
+        name = _name(w) + _name(v)
+        if name not in self._images:
+            self._images[name] = self.fresh_product(w)(np.asarray(v))
+        return self._images[name]
+
+    def fresh_product(self, w: Point) -> Product:
+        """Return v ↦ H(w)v, of which no image is kept: for many v."""
+        if self._last is None or self._last[0] != _name(w):
+            self._last = None  # before the next is made: they are large
+            self._last = (_name(w), self._linearised(w))
+        return self._last[1]
+
+    def _linearised(self, w: Point) -> Product:
+        loss = self.loss
+        if isinstance(loss, AbstractEagerLoss):
+            return hessian_product(loss, w)
+        value, g, product = value_gradient_product(loss, w)
+        self._values[_name(w)], self._gradients[_name(w)] = float(value), np.asarray(g)
+        return product
+
+
+def _name(array: Any) -> bytes:
+    return hashlib.blake2b(np.ascontiguousarray(array).tobytes(), digest_size=16).digest()
+
+
 def _call(derivative: Callable[[Point], Any], v: Point) -> Any:
     return derivative(v)
 
@@ -81,10 +153,16 @@ def _linearised(loss: AbstractLoss, w: Point) -> Callable[[Point], Point]:
 
 
 @eqx.filter_jit
-def _linearised_with_value(loss: AbstractLoss, w: Point) -> tuple[Scalar, Point, Any]:
-    """Return L(w), g(w) and the same; XLA computes what these share once."""
-    g, derivative, value = jax.linearize(lambda w: (loss.gradient(w), loss(w)), w, has_aux=True)
+def _all_at(loss: AbstractLoss, w: Point) -> tuple[Scalar, Point, Callable[[Point], Point]]:
+    """Return L(w), g(w) and v ↦ H(w)v from one pass forward and one backward."""
+    g, derivative, value = jax.linearize(lambda w: _slope_and_value(loss, w), w, has_aux=True)
     return value, g, derivative
+
+
+def _slope_and_value(loss: AbstractLoss, w: Point) -> tuple[Point, Any]:
+    if isinstance(loss, NetworkLoss):  # whose gradient is JAX's: one pass forward for both
+        return jax.value_and_grad(loss)(w)[::-1]
+    return loss.gradient(w), loss(w)
 
 
 @jax.jit

@@ -1,6 +1,7 @@
 """Extreme eigenvalues of a loss's Hessian, without forming it where it is large."""
 
 import warnings
+from collections.abc import Iterator
 from typing import ClassVar, Literal
 
 import equinox as eqx
@@ -18,7 +19,7 @@ from samflow.losses.function import FunctionLoss
 from samflow.losses.network_base import AbstractNetworkLoss
 from samflow.records import AbstractRecord, Names, Provenance, axes, provenance
 from samflow.spectra.differences import gradient_difference
-from samflow.spectra.krylov import Product, Ritz, Stopped, lanczos, settled
+from samflow.spectra.krylov import Product, Ritz, Stopped, Tridiagonal, lanczos, settled
 from samflow.spectra.products import hessian_product
 
 DENSE_DIM = 200
@@ -26,6 +27,8 @@ DENSE_DIM = 200
 
 _TOL = 1e-8
 _ROUNDINGS = 100
+_FOR_A_RATE = 3
+"""Tests of residuals from which it is told how fast they fall."""
 
 WHICH = ("both", "largest", "smallest")
 
@@ -114,28 +117,133 @@ def extreme_eigenpairs(
             f"Argument `k` must ask for no more eigenpairs than the {loss.dim} weights, but is {k} "
             f"with which={which!r}."
         )
-    settings = provenance(loss.name, k=k, which=which, tol=tol, key=key)
-    try:
-        if loss.dim <= DENSE_DIM:
-            found, method = _dense(loss, w, ends), "dense"
-        else:
-            steps = min(max(max_products, sum(ends)), loss.dim)
-            product = hessian_product(loss, w)
-            found, method = _lanczos(product, loss.dim, ends, tol, steps, key), "lanczos"
-    except Stopped as stopped:
-        raise Stopped(record_of(stopped.found, "lanczos", tol, settings)) from stopped
-    pairs = record_of(found, method, tol, settings)
+    pairs = EndsSearch(loss, w, max_products=max_products, key=key).pairs(k, which=which, tol=tol)
     if compare and isinstance(loss, (AbstractNetworkLoss, FunctionLoss)):
         _compare(loss, w, pairs)
     return pairs
 
 
-def record_of(found: Ritz, method: str, tol: float, settings: Provenance) -> Eigenpairs:
+class EndsSearch:
+    """One run of Lanczos on H(w), asked for its ends again and again with smaller residuals.
+
+    A later answer continues the run of an earlier one: no product is made twice, and the last
+    answer is the one that would have been found without those before it.
+
+    Attributes:
+        krylov: what the run has made so far; None before the first product, and where H is formed.
+        hessian: H, where it is formed.
+
+    """
+
+    def __init__(
+        self,
+        loss: AbstractLoss,
+        w: Point,
+        *,
+        max_products: int,
+        key: PRNGKeyArray | None = None,
+        product: Product | None = None,
+    ) -> None:
+        """Prepare a run on checked arguments; `product` is v ↦ H(w)v, made where it is None."""
+        self._loss, self._w, self._key = loss, w, key
+        self._most = min(max_products, loss.dim)
+        self._product = product
+        self._steps: Iterator[Tridiagonal] | None = None
+        self._ratios: list[tuple[int, float]] = []
+        self.krylov: Tridiagonal | None = None
+        self.hessian: NumpyArray | None = None
+
+    def pairs(
+        self,
+        k: int,
+        *,
+        which: str = "both",
+        tol: float,
+        own: bool = False,
+        most: int | None = None,
+    ) -> Eigenpairs:
+        """Go on until the pairs at the ends have residuals of at most tol · max|λ|.
+
+        Args:
+            k: how many at an end.
+            which: the end, or both.
+            tol: largest accepted residual.
+            own: whether it is a part of each |λ| instead of max|λ|.
+            most: products, all in all, after which this answer is given as it is.
+
+        Raises:
+            Stopped: for an interrupt, with the pairs as they are by then.
+
+        """
+        ends = (k if which != "largest" else 0, k if which != "smallest" else 0)
+        settings = provenance(self._loss.name, k=k, which=which, tol=tol, key=self._key)
+        self._ratios = []
+        try:
+            if self._loss.dim <= DENSE_DIM:
+                found, method = self._dense(ends), "dense"
+            else:
+                found, method = self._lanczos(ends, tol, own, most), "lanczos"
+        except Stopped as stopped:
+            raise Stopped(record_of(stopped.found, "lanczos", tol, settings, own)) from stopped
+        return record_of(found, method, tol, settings, own and method == "lanczos")
+
+    @property
+    def expected(self) -> int | None:
+        """How many products this answer takes in all if residuals keep falling as they do."""
+        recent = self._ratios[len(self._ratios) // 2 :]
+        if len(recent) < _FOR_A_RATE:
+            return None
+        sizes, logs = np.array([(size, np.log(ratio)) for size, ratio in recent]).T
+        slope = np.polyfit(sizes, logs, 1)[0]
+        if not slope < 0:
+            return None
+        return int(min(np.ceil(sizes[-1] - max(logs[-1], 0.0) / slope), self._most))
+
+    def _dense(self, ends: tuple[int, int]) -> Ritz:
+        if self.hessian is None:
+            self.hessian = _formed(self._loss, self._w)
+        return _dense(self.hessian, ends)
+
+    def _lanczos(self, ends: tuple[int, int], tol: float, own: bool, most: int | None) -> Ritz:
+        if self._steps is None:
+            product = self._product or hessian_product(self._loss, self._w)
+            generator = numpy_generator(self._key)
+            start = generator.standard_normal(self._loss.dim)
+            self._most = max(self._most, sum(ends))
+            self._steps = lanczos(product, start, max_steps=self._most, generator=generator)
+
+        def tested(found: Ritz) -> None:
+            limit = tol * (np.abs(found.values) if own else found.scale)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                worst = float(np.max(found.residuals / limit))
+            if np.isfinite(worst) and worst > 0:
+                self._ratios.append((found.num_steps, worst))
+
+        return settled(
+            self._recorded(self._steps),
+            lambda size: ends_of(size, ends),
+            tol=tol,
+            max_steps=self._most if most is None else min(max(most, sum(ends)), self._most),
+            own=own,
+            tested=tested,
+        )
+
+    def _recorded(self, steps: Iterator[Tridiagonal]) -> Iterator[Tridiagonal]:
+        """Yield the last step again, which may do already, and then further ones."""
+        if self.krylov is not None:
+            yield self.krylov
+        while self.krylov is None or (self.krylov.finite and len(self.krylov.basis) < self._most):
+            self.krylov = next(steps)
+            yield self.krylov
+
+
+def record_of(
+    found: Ritz, method: str, tol: float, settings: Provenance, own: bool = False
+) -> Eigenpairs:
     """Return the record of pairs, each with its status."""
     vectors = found.vectors
     vectors = vectors * np.sign(np.take_along_axis(vectors, _peak(vectors), axis=1))
-    good = found.residuals <= tol * found.scale
-    status = np.where(good, Status.located, Status.residual_too_large)
+    status = np.where(found.within(tol, own), Status.located, Status.residual_too_large)
     status = np.where(np.isfinite(found.residuals), status, Status.not_finite)
     return Eigenpairs(
         values=jnp.asarray(found.values),
@@ -176,35 +284,19 @@ def _hessian(loss: AbstractLoss, w: Point) -> Array:
     return loss.hessian(w)
 
 
-def _dense(loss: AbstractLoss, w: Point, ends: tuple[int, int]) -> Ritz:
+def _formed(loss: AbstractLoss, w: Point) -> NumpyArray:
     if isinstance(loss, AbstractNetworkLoss):  # one compiled product, which other analyses share
         product = hessian_product(loss, w)
-        h = np.stack([product(unit) for unit in np.eye(loss.dim)], axis=1)
-    else:
-        h = np.array(_hessian(loss, w))
+        return np.stack([product(unit) for unit in np.eye(loss.dim)], axis=1)
+    return np.array(_hessian(loss, w))
+
+
+def _dense(h: NumpyArray, ends: tuple[int, int]) -> Ritz:
     values, vectors = map(np.array, jnp.linalg.eigh(h))
     chosen, scale = ends_of(len(values), ends), float(np.max(np.abs(values)))
     values, vectors = values[chosen], vectors[:, chosen]
     residuals = np.linalg.norm(h @ vectors - vectors * values, axis=0)
     return Ritz(values, vectors.T, residuals, scale, len(h))
-
-
-def _lanczos(
-    product: Product,
-    dim: int,
-    ends: tuple[int, int],
-    tol: float,
-    max_steps: int,
-    key: PRNGKeyArray | None,
-) -> Ritz:
-    generator = numpy_generator(key)
-    start = generator.standard_normal(dim)
-    return settled(
-        lanczos(product, start, max_steps=max_steps, generator=generator),
-        lambda size: ends_of(size, ends),
-        tol=tol,
-        max_steps=max_steps,
-    )
 
 
 def ends_of(size: int, ends: tuple[int, int]) -> NumpyArray:

@@ -283,8 +283,9 @@ def test_the_answer_comes_first_and_then_the_loss_that_was_taken(folder, capsys)
     assert run(line) == 0  # without --loss: targets are floats
     out = capsys.readouterr().out
     assert " ".join(out.split()).startswith(
-        "At lr = 0.3, gd is stable in every direction measured; usam is unstable. Every direction "
-        "measured is stable if lr < 0.5 for gd and lr < 0.25 for usam."
+        "At lr 0.3 gd is below the edge, usam is past the edge; lr < 0.25 is safe for each, or rho "
+        "< 0.166 at this lr. At lr = 0.3, gd is stable in every direction measured; usam is "
+        "unstable. Every direction measured is stable if lr < 0.5 for gd and lr < 0.25 for usam."
     )
     assert "\nLoss: squared error, ½‖f(x) − y‖²" in out
 
@@ -347,7 +348,7 @@ def test_few_products_leave_eigenvalues_open_and_it_is_said(folder, capsys):
     assert run([*line, "5"]) == 1
     out, err = capsys.readouterr()
     assert "by Lanczos, 5 products" in out
-    assert "(xtrace, 6 products)" in out
+    assert "(deflated, 6 products)" in out
     assert "Allow more than --max-products 5" in err
 
 

@@ -117,6 +117,8 @@ def test_the_answer_says_which_directions_repel_at_every_lr(saddle):
     assert [each.largest_lr for each in found.rules] == pytest.approx([1, 2 / 14], rel=1e-12)
     assert [(each.num_repelling, each.num_open) for each in found.rules] == [(2, 0), (0, 0)]
     assert str(found).startswith(
+        "At lr 0.1 gd and usam are below the edge; lr < 0.142 is safe for each, but directions of "
+        "negative curvature repel gd at every lr.\n"
         "At lr = 0.1, gd is unstable; usam is stable in every direction measured.\nEvery direction "
         "of positive curvature is stable if lr < 1 for gd and lr < 0.142 for usam.\nDirections of "
         "negative curvature repel at every lr: 2 for gd.\n"

@@ -1,7 +1,8 @@
 """The diagnosis of a checkpoint."""
 
 import dataclasses
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -60,6 +61,7 @@ def diagnose(
     key: PRNGKeyArray | None = None,
     by_layer: bool = False,
     progress: Tell = lambda message: None,
+    answer: Callable[[Diagnosis], None] = lambda found: None,
     **live: Any,
 ) -> Diagnosis:
     """Say how near trained weights are to a critical point, and what each rule would do there.
@@ -93,6 +95,10 @@ def diagnose(
             does: some 20 to 100 products per layer.
         progress: called with a message when something begins, and every few seconds with the
             number of Hessian-vector products made and an estimate of the time that is left.
+        answer: called with what is known after each stage but the last. Of more than 200 weights
+            the first has one eigenvalue at each end, with residuals of at most 5 % of its size
+            after at most 60 products; each later stage continues the same Lanczos. `stage` of the
+            record says which it is, `pairs.residuals` how far each eigenvalue may be off.
         live: of a model, further arguments of `live_checkpoint`, such as mode="eval".
 
     Returns:
@@ -152,14 +158,26 @@ def diagnose(
     sources = checkpoint.notes if chosen is None else (*checkpoint.notes, *_sources(chosen))
     measured = Measurements(loss, w, _checks.positive("lr", lr), systems)
     key = jr.key(0) if key is None else key
+
+    def answered() -> None:
+        answer(_diagnosis(measured, origin, sources))
+
     try:
-        measure(measured, effort, batch_size=batch_size, key=key, by_layer=by_layer, tell=progress)
+        measure(
+            measured,
+            effort,
+            batch_size=batch_size,
+            key=key,
+            by_layer=by_layer,
+            tell=progress,
+            answered=answered,
+        )
         if moments is not None:
             found = _with_moments(measured, moments, effort, key, progress)
             return dataclasses.replace(_diagnosis(measured, origin, sources), adaptive=found)
     except KeyboardInterrupt as stop:
         left = tuple(measured.left)
-        found = getattr(stop, "found", None)
+        found = getattr(stop, "found", measured.pairs)
         if measured.curvature is not None:
             stopped = f"Stopped before: {', '.join(left)}."
             found = _diagnosis(measured, origin, (stopped, *sources))
@@ -240,6 +258,7 @@ def _diagnosis(
     shares = np.stack([_shares(loss, v) for v in np.asarray(pairs.vectors)])
     notes = neutral_note(loss, pairs, neutral, shares)
     return Diagnosis(
+        stage=measured.stage,
         criterion=loss.criterion,
         nearness=near,
         lr=measured.lr,
@@ -276,4 +295,5 @@ def _diagnosis(
 
 def _shares(loss: AbstractNetworkLoss, v: NumpyArray) -> NumpyArray:
     """Return the share of each weight array in the squared length of `v`."""
-    return np.array([float(jnp.sum(part**2)) for part in loss.split(jnp.asarray(v))])
+    ends = np.cumsum([math.prod(shape) for shape in loss.weight_shapes])[:-1]
+    return np.array([float(np.sum(part**2)) for part in np.split(v, ends)])

@@ -1,6 +1,7 @@
 """What is measured of a checkpoint, in the order of importance: an interrupt keeps the rest."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -10,23 +11,34 @@ from jaxtyping import PRNGKeyArray
 
 from samflow import _checks
 from samflow._types import NumpyArray, Point
-from samflow.losses.evaluation import error_share, gradient, value
+from samflow.losses.evaluation import error_share
 from samflow.losses.network_base import AbstractNetworkLoss
 from samflow.networks.diagnosis.progress import Tell, stage
+from samflow.networks.diagnosis.records import ENDS, FIRST, WHOLE
 from samflow.networks.diagnosis.silent import Silent, silent_weights
 from samflow.networks.scales import problem_length
 from samflow.noise.interpolation.directional import MeanSquareAlong, mean_square_along
 from samflow.noise.interpolation.mean_square import MeanSquareRate, mean_square_rate
 from samflow.spectra.blocks import BlockSpectra, block_spectra
-from samflow.spectra.curvature import FEWEST_PRODUCTS, Trace, trace
+from samflow.spectra.curvature import (
+    FEWEST_PRODUCTS,
+    Trace,
+    deflated_trace,
+    exact_trace,
+    trace,
+)
 from samflow.spectra.density import NUM_STEPS, SpectralDensity, spectral_density
 from samflow.spectra.differences import Difference, gradient_difference
 from samflow.spectra.directions import Along, measured_along
 from samflow.spectra.layers import layers
-from samflow.spectra.products import hessian_product
-from samflow.spectra.spectrum import DENSE_DIM, Eigenpairs, extreme_eigenpairs
+from samflow.spectra.products import Remembered
+from samflow.spectra.spectrum import DENSE_DIM, Eigenpairs, EndsSearch, tolerance
 from samflow.systems import Map, MiniBatch, StochasticMap
 
+FIRST_TOL = 0.05
+"""Residual of each end in the first answer, as a part of its own |λ|."""
+FIRST_PRODUCTS = 60
+"""After so many the first answer is given with the residuals that there are."""
 _EXACT_DIRECTIONS = 400
 """Up to so many outputs over all examples the mean-square operator is worked out exactly."""
 
@@ -42,10 +54,13 @@ class Effort:
             the float type of the loss allows.
         max_products: Hessian-vector products after which the search for eigenvalues gives up. So
             many vectors of the length of the weights are held in memory.
-        trace_products: Hessian-vector products for the trace, at least 6.
+        trace_products: Hessian-vector products for the trace, at least 6, beside those of the
+            search for eigenvalues, which serve it too. From as many as weights on it is exact.
         density_probes: probes for the spectral density; 0 leaves it out.
         density_steps: Lanczos steps for each probe, with one product per step.
         num_batches: mini-batches that are drawn where the mean square is bounded, at least 2.
+        quick: whether to stop after the first answer, of which both ends of the spectrum have a
+            residual of at most 5 % of their own size.
 
     Raises:
         ArgumentError: for numbers out of range.
@@ -55,10 +70,11 @@ class Effort:
     num_eigenpairs: int = 4
     tol: float | None = None
     max_products: int = 400
-    trace_products: int = 60
+    trace_products: int = 16
     density_probes: int = 0
     density_steps: int = NUM_STEPS
     num_batches: int = 16
+    quick: bool = False
 
     def __post_init__(self) -> None:
         """Check each number before any work starts."""
@@ -104,7 +120,8 @@ class Measurements:
     """What is measured so far of the weights w of a loss, for maps that differ in their rules.
 
     `left` names what is not measured yet. `along` and `mean_square` have one entry per map, in
-    their order; `mean_square` stays empty without a batch size.
+    their order; `mean_square` stays empty without a batch size. `stage` is that of
+    the record, empty before the first answer. `pairs` may be ahead of it, by an interrupt.
     """
 
     loss: AbstractNetworkLoss
@@ -112,6 +129,8 @@ class Measurements:
     lr: float
     systems: list[Map]
     left: list[str] = dataclasses.field(default_factory=list)
+    stage: str = ""
+    pairs: Eigenpairs | None = None
     curvature: Curvature | None = None
     along: list[Along] = dataclasses.field(default_factory=list)
     trace: Trace | None = None
@@ -130,6 +149,7 @@ def measure(
     key: PRNGKeyArray,
     by_layer: bool = False,
     tell: Tell,
+    answered: Callable[[], None],
 ) -> None:
     """Measure everything, the cheap and important first.
 
@@ -140,31 +160,55 @@ def measure(
         key: of random numbers.
         by_layer: whether to measure the block of each layer.
         tell: is told what is being done.
+        answered: is called when a stage is done.
 
     Raises:
         ArgumentError: where the gradient or the Hessian is not finite.
-        Stopped: for an interrupt in the search for eigenvalues, with those found by then.
+        Stopped: for an interrupt in the first search for eigenvalues, with those found by then.
 
     """
     loss, w, systems = into.loss, into.w, into.systems
     density = ["spectral density"] if effort.density_probes else []
     batches = [] if batch_size is None else ["mini-batches"]
-    names = [system.rule.name for system in systems]
     blocks = ["layers"] if by_layer else []
-    into.left = ["eigenvalues", *names, "trace", *blocks, *density, *batches]
-    products = loss.dim if loss.dim <= DENSE_DIM else effort.max_products
-    with stage(tell, "gradient and extreme eigenvalues", products):
-        into.curvature = _curvature(loss, w, effort, into.lr)
-    into.left.remove("eigenvalues")
-    pairs = into.curvature.pairs
-    count = len(pairs.values)
-    for system in systems:
-        with stage(tell, f"{system.rule.name} along {count} eigenvectors", 2 * count):
-            into.along.append(measured_along(system, w, np.asarray(pairs.vectors)))
-        into.left.remove(system.rule.name)
-    with stage(tell, "trace", min(effort.trace_products, loss.dim)):
-        products = effort.trace_products
-        into.trace = trace(loss, w, num_products=products, key=jr.fold_in(key, 0))
+    into.left = [
+        "eigenvalues",
+        *(s.rule.name for s in systems),
+        "trace",
+        *blocks,
+        *density,
+        *batches,
+    ]
+    k = min(effort.num_eigenpairs, loss.dim // 2)
+    held = Remembered(loss)
+    search = EndsSearch(
+        loss,
+        w,
+        max_products=max(effort.max_products, 2 * k),
+        product=lambda v: held.fresh_product(w)(v),
+    )
+    if loss.dim > DENSE_DIM:
+        tell(_costs(loss, effort, k, len(systems)))
+        with stage(tell, "first answer, the ends to 5 %", FIRST_PRODUCTS, search):
+            pairs = search.pairs(1, tol=FIRST_TOL, own=True, most=FIRST_PRODUCTS)
+        into.pairs = pairs
+        _judge(into, held, pairs, tell)
+        into.stage = FIRST
+        answered()
+        if effort.quick:
+            return
+    most = loss.dim if loss.dim <= DENSE_DIM else effort.max_products
+    with stage(tell, f"{k} eigenvalues at each end", most, search):
+        pairs = search.pairs(k, tol=tolerance(loss, effort.tol))
+    into.pairs = pairs
+    _judge(into, held, pairs, tell)
+    for done in ("eigenvalues", *(s.rule.name for s in systems)):
+        into.left.remove(done)
+    into.stage = ENDS
+    answered()
+    if effort.quick:
+        return
+    into.trace = _trace(held, w, search, effort.trace_products, jr.fold_in(key, 0), tell)
     into.left.remove("trace")
     if by_layer:
         products = effort.max_products * len(layers(loss))
@@ -175,9 +219,16 @@ def measure(
         into.left.remove("layers")
     if effort.density_probes:
         probes, steps = effort.density_probes, effort.density_steps
-        with stage(tell, "spectral density", probes * min(steps, loss.dim)):
+        free = int(search.krylov is not None and len(search.krylov.basis) >= steps)
+        with stage(tell, "spectral density", (probes - free) * min(steps, loss.dim)):
             into.density = spectral_density(
-                loss, w, key=jr.fold_in(key, 1), num_probes=probes, num_steps=steps
+                loss,
+                w,
+                key=jr.fold_in(key, 1),
+                num_probes=probes,
+                num_steps=steps,
+                product=held.fresh_product(w),
+                krylov=search.krylov,
             )
         into.left.remove("spectral density")
     if batch_size is not None:
@@ -186,20 +237,56 @@ def measure(
             draws = (batch_size, effort.num_batches, jr.fold_in(key, 2))
             into.mean_square.append(_mean_square(system, w, pairs, *draws))
         into.left.remove("mini-batches")
+    into.stage = WHOLE
 
 
-def _curvature(loss: AbstractNetworkLoss, w: Point, effort: Effort, lr: float) -> Curvature:
-    g = np.asarray(gradient(loss, w))
-    pairs = extreme_eigenpairs(
-        loss,
-        w,
-        k=min(effort.num_eigenpairs, loss.dim // 2),
-        tol=effort.tol,
-        max_products=effort.max_products,
-        compare=False,
-    )
+def _judge(into: Measurements, held: Remembered, pairs: Eigenpairs, tell: Tell) -> None:
+    """Measure the loss and each rule along eigenvectors, and put it in the place of what was."""
+    vectors = np.asarray(pairs.vectors)
+    curvature, along = _curvature(held, into.w, pairs, into.lr), []
+    for system in into.systems:
+        with stage(tell, f"{system.rule.name} along {len(vectors)} eigenvectors", 2 * len(vectors)):
+            along.append(measured_along(system, into.w, vectors, remembered=held))
+    into.curvature, into.along = curvature, along
+
+
+def _costs(loss: AbstractNetworkLoss, effort: Effort, k: int, rules: int) -> str:
+    """Return how many products H v are to come."""
+    along = 2 * k * rules
+    density = effort.density_probes * min(effort.density_steps, loss.dim)
+    if effort.quick:
+        return f"{loss.dim} weights: at most {FIRST_PRODUCTS + 2 * rules} products H v"
+    parts = [
+        f"at most {FIRST_PRODUCTS} products H v for a first answer",
+        f"then, stopped by Ctrl-C with the answer so far, at most {effort.max_products} for "
+        f"{2 * k} eigenvalues",
+        f"{along} for the rules",
+        f"{effort.trace_products} for the trace",
+        *([f"{density} for the density"] if density else []),
+    ]
+    return f"{loss.dim} weights: {', '.join(parts)}"
+
+
+def _trace(
+    held: Remembered, w: Point, search: EndsSearch, count: int, key: PRNGKeyArray, tell: Tell
+) -> Trace:
+    loss = held.loss
+    if search.hessian is not None:
+        return exact_trace(loss, search.hessian, key=key)
+    with stage(tell, "trace", min(count, loss.dim)):
+        if search.krylov is None or count >= loss.dim:
+            return trace(loss, w, num_products=count, key=key)
+        product = held.fresh_product(w)
+        return deflated_trace(loss, search.krylov, num_products=count, key=key, product=product)
+
+
+def _curvature(held: Remembered, w: Point, pairs: Eigenpairs, lr: float) -> Curvature:
+    loss: Any = held.loss
+    g = held.gradient(w)
     _check_finite(loss, g, np.asarray(pairs.values))
-    v, height = np.asarray(pairs.vectors[-1]), float(value(loss, w))
+    v, height = np.asarray(pairs.vectors[-1]), held.value(w)
+    for each in np.asarray(pairs.vectors):
+        held.image(w, each)  # while what products at w need is at hand
     sharpest = float(np.abs(np.asarray(pairs.values)).max())
     length = problem_length(float(np.linalg.norm(w)), height, sharpest)
     return Curvature(
@@ -209,9 +296,9 @@ def _curvature(loss: AbstractNetworkLoss, w: Point, effort: Effort, lr: float) -
         error=error_share(loss, w),
         gradient=g,
         pairs=pairs,
-        next_sharpness=float(v @ hessian_product(loss, w - lr * jnp.asarray(g))(v)),
-        difference=gradient_difference(loss, w, jnp.asarray(v)),
-        silent=silent_weights(loss, w, g, length),
+        next_sharpness=float(v @ held.image(w - lr * jnp.asarray(g), v)),
+        difference=gradient_difference(loss, w, jnp.asarray(v), remembered=held),
+        silent=silent_weights(loss, w, g, length, held.gradient),
     )
 
 

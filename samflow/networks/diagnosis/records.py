@@ -6,6 +6,8 @@ import numpy as np
 
 from samflow._axes import axes
 
+FIRST, ENDS, WHOLE = "first answer", "ends", "whole"
+"""What a record knows: one eigenvalue at each end to 5 %; all eigenvalues and rules; all of it."""
 AS_IMPLEMENTED = "practical-sam"
 """The rule whose place that of a convention takes."""
 DEFAULT_RULES = ("gd", "usam", AS_IMPLEMENTED)

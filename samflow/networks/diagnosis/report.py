@@ -14,8 +14,9 @@ from jaxtyping import Array, Float
 from samflow._status import Status
 from samflow._types import NumpyArray, Scalar
 from samflow.losses.network_base import AbstractNetworkLoss
+from samflow.networks.diagnosis.advice import advice, floored, listed
 from samflow.networks.diagnosis.preconditioned import Preconditioned
-from samflow.networks.diagnosis.records import Nearness, RuleStability
+from samflow.networks.diagnosis.records import FIRST, WHOLE, Nearness, RuleStability
 from samflow.noise.interpolation.directional import MeanSquareAlong
 from samflow.noise.interpolation.mean_square import NORMAL_95, MeanSquareRate
 from samflow.records import AbstractRecord, Names, Provenance, axes
@@ -46,6 +47,8 @@ class Diagnosis(AbstractRecord):
     """Where a checkpoint sits and what each rule does there.
 
     Attributes:
+        stage: "first answer" (one eigenvalue at each end, mostly to 5 %), "ends" (all eigenvalues
+            and rules) or "whole".
         criterion: one line about the loss that was taken.
         nearness: how near the weights are to a critical point, and what that means.
         lr: the step size.
@@ -89,6 +92,7 @@ class Diagnosis(AbstractRecord):
         "limit",
         "stabilised",
     )
+    stage: str = eqx.field(static=True)
     criterion: str = eqx.field(static=True)
     nearness: Nearness = eqx.field(static=True)
     lr: float = eqx.field(static=True)
@@ -168,6 +172,8 @@ def report(found: Diagnosis) -> list[str | Table]:
     """Return the parts of a report of a diagnosis."""
     error = float(found.error)
     return [
+        first_line(found),
+        *_stage(found),
         *_answer(found),
         found.nearness.statement,
         "",
@@ -209,6 +215,11 @@ def _blocks(found: BlockSpectra) -> list[str | Table]:
     return ["", said, Table(header, tuple(rows))]
 
 
+def first_line(found: Diagnosis) -> str:
+    """Return the answer in one sentence."""
+    return advice(found.lr, found.rules, found.pairs, found.nearness)
+
+
 def unfinished(loss: AbstractNetworkLoss, pairs: Eigenpairs) -> list[str | Table]:
     """Return the parts of a report of a search for eigenvalues that was stopped."""
     return [
@@ -219,6 +230,26 @@ def unfinished(loss: AbstractNetworkLoss, pairs: Eigenpairs) -> list[str | Table
     ]
 
 
+def _stage(found: Diagnosis) -> list[str]:
+    """Return what is known so far, of a record that is not whole."""
+    if found.stage == WHOLE:
+        return []
+    if found.stage != FIRST:
+        return ["These are the eigenvalues and rules; trace and what comes after it are left out."]
+    return [f"This is the first answer: {ends(found)}."]
+
+
+def ends(found: Diagnosis) -> str:
+    """Return both ends of the spectrum with their residuals, and the products they took."""
+    (low, high), (below, above) = (
+        (float(a[0]), float(a[-1])) for a in (found.pairs.values, found.pairs.residuals)
+    )
+    return (
+        f"H has eigenvalues within {below:.1g} of {low:.4g} and within {above:.1g} of {high:.4g} "
+        f"at its ends, after {found.pairs.num_products} products"
+    )
+
+
 def _answer(found: Diagnosis) -> list[str]:
     """Return what each rule does at the step size, and the step sizes at which it is stable."""
     if not found.rules:
@@ -227,7 +258,7 @@ def _answer(found: Diagnosis) -> list[str]:
     for each in found.rules:
         names.setdefault(_behaviour(each), []).append(each.rule)
     said = [
-        f"{_and(rules)} {'is' if len(rules) == 1 else 'are'} {what}"
+        f"{listed(rules)} {'is' if len(rules) == 1 else 'are'} {what}"
         for what, rules in names.items()
     ]
     text = f"At lr = {found.lr:g}, {'; '.join(said)}"
@@ -248,7 +279,7 @@ def _behaviour(rule: RuleStability) -> str:
 
 def _step_sizes(rules: Sequence[RuleStability]) -> list[str]:
     """Return for each rule the step sizes at which the directions measured are stable."""
-    below = [f"lr < {_floored(r.largest_lr)} for {r.rule}" for r in rules if r.largest_lr > 0]
+    below = [f"lr < {floored(r.largest_lr)} for {r.rule}" for r in rules if r.largest_lr > 0]
     unknown = [each.rule for each in rules if math.isnan(each.largest_lr)]
     repelling = [f"{r.num_repelling} for {r.rule}" for r in rules if r.num_repelling]
     doubtful = [f"{r.num_open} for {r.rule}" for r in rules if r.num_open]
@@ -256,24 +287,14 @@ def _step_sizes(rules: Sequence[RuleStability]) -> list[str]:
     if below:
         which = "of positive curvature" if repelling or doubtful else "measured"
         which += " that is not neutral" if any(r.neutral for r in rules) else ""
-        text.append(f"Every direction {which} is stable if {_and(below)}.")
+        text.append(f"Every direction {which} is stable if {listed(below)}.")
     if unknown:
-        text.append(f"No bound on lr is known for {_and(unknown)}.")
+        text.append(f"No bound on lr is known for {listed(unknown)}.")
     if repelling:
-        text.append(f"Directions of negative curvature repel at every lr: {_and(repelling)}.")
+        text.append(f"Directions of negative curvature repel at every lr: {listed(repelling)}.")
     if doubtful:
-        text.append(f"Directions whose residuals leave the sign open: {_and(doubtful)}.")
+        text.append(f"Directions whose residuals leave the sign open: {listed(doubtful)}.")
     return text
-
-
-def _and(words: Sequence[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
-
-
-def _floored(value: float) -> str:
-    """Return three digits of a positive number, rounded down: a bound must not be rounded up."""
-    unit = 10.0 ** (math.floor(math.log10(value)) - 2)
-    return f"{math.floor(value / unit * (1 + 1e-9)) * unit:.3g}"
 
 
 def _eigenvalues(pairs: Eigenpairs) -> list[str | Table]:
@@ -303,7 +324,7 @@ def _stability(found: Diagnosis) -> list[str | Table]:
         (
             each.rule,
             each.stability,
-            "not known" if math.isnan(each.largest_lr) else _floored(each.largest_lr),
+            "not known" if math.isnan(each.largest_lr) else floored(each.largest_lr),
             _number(each.edge),
             f"{each.scaled_curvature:.6g}",
             f"{each.limit:.6g}",

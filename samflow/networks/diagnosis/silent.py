@@ -1,6 +1,7 @@
 """Weights that no gradient reaches: which, and whether the loss depends on them."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +9,8 @@ import numpy as np
 from samflow._types import NumpyArray, Point
 from samflow.losses.evaluation import gradient, value
 from samflow.losses.network_base import AbstractNetworkLoss
+
+Slope = Callable[[Point], Any]
 
 _STEP = 0.01
 """Part of its own size, and of that of a typical weight, by which each is moved: dead units mostly
@@ -45,7 +48,9 @@ class Silent(NamedTuple):
         return tuple(found)
 
 
-def silent_weights(loss: AbstractNetworkLoss, w: Point, g: NumpyArray, length: float) -> Silent:
+def silent_weights(
+    loss: AbstractNetworkLoss, w: Point, g: NumpyArray, length: float, slope: Slope | None = None
+) -> Silent:
     """Find the arrays of weights that no gradient reaches.
 
     Args:
@@ -53,12 +58,13 @@ def silent_weights(loss: AbstractNetworkLoss, w: Point, g: NumpyArray, length: f
         w: the weights.
         g: the gradient at w.
         length: of the problem, as `problem_length` has it; of 0, a weight is taken to be about 1.
+        slope: w ↦ g(w), where there is one that needs no program of its own.
 
     """
     random = np.random.default_rng(0).standard_normal(loss.dim)
     typical = length / np.sqrt(loss.dim) or 1.0
     step = _STEP * random * (typical + np.abs(np.asarray(w)))
-    away = np.asarray(gradient(loss, w + jnp.asarray(step)))
+    away = np.asarray((slope or (lambda w: gradient(loss, w)))(w + jnp.asarray(step)))
     pieces = [map(np.asarray, loss.split(jnp.asarray(each))) for each in (g, away)]
     quiet = [not (a.any() or b.any()) for a, b in zip(*pieces, strict=True)]
     names = dict(zip(loss.weight_names, quiet, strict=True))
