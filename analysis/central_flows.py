@@ -12,6 +12,7 @@ import numpy as np
 import samflow as sf
 from analysis.claims import Claim, Evidence, Study
 from analysis.size import Size
+from analysis.statistics import mean_of_series
 from samflow import theory
 from samflow.networks import digits_loss
 from samflow.orbits import two_step_mean
@@ -279,8 +280,7 @@ _BATCHES = 6
 
 def _error(series: np.ndarray) -> float:
     """Return the standard error of the mean of a series, from means over batches."""
-    means = [batch.mean() for batch in np.array_split(series, _BATCHES)]
-    return float(np.std(means, ddof=1) / math.sqrt(_BATCHES))
+    return mean_of_series(series, _BATCHES).error
 
 
 def _toy(toy: Any) -> Toy:

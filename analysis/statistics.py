@@ -91,6 +91,16 @@ def mean_of(values: np.ndarray) -> Mean:
     return Mean(float(values.mean()), float(values.std(ddof=1) / math.sqrt(values.size)))
 
 
+def mean_of_series(values: np.ndarray, num_stretches: int) -> Mean:
+    """Return the mean of a correlated series, with its standard error by the method of batch means.
+
+    The means of so many stretches, which are to be longer than the correlation, count as
+    independent values.
+    """
+    means = np.array([part.mean() for part in np.array_split(values, num_stretches)])
+    return Mean(float(values.mean()), mean_of(means).error)
+
+
 def redrawn(means: Sequence[Mean], needed: float, *, of: int = 1) -> float:
     """Return how likely a claim that needs each mean above `needed` errors fails if it is true.
 

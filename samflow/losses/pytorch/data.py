@@ -44,7 +44,7 @@ class Examples(NamedTuple):
 
     def _index(self, array: Any, chosen: slice | np.ndarray) -> Any:
         if self.torch.is_tensor(array) and not isinstance(chosen, slice):
-            return self.torch.as_tensor(chosen, device=array.device)
+            return self.torch.tensor(np.asarray(chosen), device=array.device)  # it may be read-only
         return chosen
 
     def _tensor(self, part: Any) -> Any:

@@ -53,7 +53,7 @@ class TrainingRecord(AbstractRecord):
             eigenvalues are nearly equal; no gradient; or not finite.
         direction_cosine: |cos(d, v₁)|, d the rule's direction: of SAM and its relatives the
             gradient at the ascent point. NaN for an optimiser without a rule.
-        batch_sharpness: the mean of gᵀHg/‖g‖² over mini-batches, each with its own g and H.
+        batch_sharpness: E[gᵀHg]/E‖g‖² over mini-batches, each with its own g and H.
         batch_sharpness_error: its standard error.
         test_loss: the loss on held-out data.
         test_error: the share of held-out examples misclassified.
