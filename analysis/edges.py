@@ -71,7 +71,7 @@ EDGES = {
     "GD": "2/lr",
     "heavy ball": "2(1 + beta)/lr",
     "USAM": "(√(1 + 8 rho/lr) − 1)/(2 rho)",
-    "SAM": "that of USAM with rho/‖g‖, ‖g‖ of the same row",
+    "SAM": "that of USAM with rho/‖g‖ of the same row; ‖g‖ adjusts to λ, by Proposition C6",
     "Adam": "38/lr, for the sharpness of P^(−1/2) H P^(−1/2)",
 }
 

@@ -1,13 +1,15 @@
 """Networks of the size that people train, on a GPU if there is one: curvature, [K]'s table, limits.
 
     python benchmarks/gpu.py --size full -o docs/benchmarks/gpu.json
-    python benchmarks/gpu.py --size small          # the same on a CPU, in two or three minutes
+    python benchmarks/gpu.py --size small          # the same on a CPU, in four minutes
 
 In parts: a ResNet-18 and a vision transformer, trained briefly on MNIST, with their curvature and
 diagnosis; [K]'s table of batch size, momentum and rho; the largest transformer whose
 Hessian-vector product fits; products with the data across all devices; ensembles of orbits by one
-kernel with the loop over steps inside. After each part the file
-is written anew, whole. To go on after an interruption, name the parts that are missing:
+kernel with the loop over steps inside. Along training, on a convolutional network and MNIST: what a
+monitor costs; the edge of stability of each rule; the central flow on digits; the time to a first
+answer about a checkpoint; landscapes. After each part the file is written anew, whole. To go on
+after an interruption, name the parts that are missing:
 
     python benchmarks/gpu.py --size full -o docs/benchmarks/gpu.json --only table --only largest
 
@@ -63,6 +65,11 @@ class Part(StrEnum):
     largest = "largest"
     sharded = "sharded"
     orbits = "orbits"
+    monitor = "monitor"
+    edges = "edges"
+    central = "central"
+    checkpoint = "checkpoint"
+    landscapes = "landscapes"
 
 
 def main(

@@ -10,7 +10,7 @@ import numpy as np
 
 from analysis.batch_momentum import Cell, cells, column, table
 from analysis.statistics import interval
-from benchmarks import gpu_orbits
+from benchmarks import gpu_orbits, gpu_training
 from benchmarks.gpu_scales import Scale
 
 SEED = 0
@@ -341,5 +341,6 @@ PARTS: dict[str, Callable[[Scale, Progress], dict[str, Any]]] = {
     "largest": largest,
     "sharded": sharded,
     "orbits": orbits,
+    **gpu_training.PARTS,
 }
 """Every part by name, in the order in which they run."""

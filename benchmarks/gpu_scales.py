@@ -28,6 +28,13 @@ class Scale(NamedTuple):
         growth_depth: their depth.
         growth_images: images of their loss.
         orbits: how many orbits of maps, and their steps.
+        convolutional: arguments of `networks.convolutional`, for the parts along training.
+        watched_images: of MNIST, for these.
+        watched_steps: of the full batch, for the monitor, the checkpoint and the landscapes.
+        edge_steps: of the full batch for each edge.
+        edge_every: steps between two rows there.
+        central_steps: of the central flow.
+        landscape_points: along each direction.
 
     """
 
@@ -50,6 +57,13 @@ class Scale(NamedTuple):
     growth_depth: int
     growth_images: int
     orbits: tuple[int, int]
+    convolutional: dict[str, Any]
+    watched_images: int
+    watched_steps: int
+    edge_steps: int
+    edge_every: int
+    central_steps: int
+    landscape_points: int
 
 
 SCALES = {
@@ -73,6 +87,13 @@ SCALES = {
         growth_depth=1,
         growth_images=8,
         orbits=(256, 20),
+        convolutional={"channels": (2, 4), "hidden": 8},
+        watched_images=60,
+        watched_steps=100,
+        edge_steps=160,
+        edge_every=10,
+        central_steps=40,
+        landscape_points=11,
     ),
     "full": Scale(
         images=4000,
@@ -105,5 +126,12 @@ SCALES = {
         growth_depth=24,
         growth_images=32,
         orbits=(2**20, 1000),
+        convolutional={},
+        watched_images=4000,
+        watched_steps=1000,
+        edge_steps=2000,
+        edge_every=10,
+        central_steps=1000,
+        landscape_points=51,
     ),
 }

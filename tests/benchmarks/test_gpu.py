@@ -23,6 +23,13 @@ TINY = gpu.SCALES["small"]._replace(
     growth=(8, 16, 32),
     growth_images=2,
     orbits=(128, 5),
+    convolutional={"channels": (2,), "hidden": 4},
+    watched_images=20,
+    watched_steps=60,
+    edge_steps=60,
+    edge_every=2,
+    central_steps=10,
+    landscape_points=5,
 )
 
 
@@ -144,3 +151,39 @@ def test_orbits_run_in_the_interpreted_kernel(tmp_path, monkeypatch):
     assert not row["compiled"]
     assert min(row["picoseconds"].values()) > 0
     assert row["largest_difference"] < 1e-12  # rounding, over five steps of lr 1e-3
+
+
+def test_a_first_answer_is_timed_before_the_whole():
+    found = gpu_parts.PARTS["checkpoint"](TINY, lambda message: None)
+    assert [row["stage"] for row in found["stages"]] == ["first answer", "ends", "whole"]
+    seconds = [row["seconds"] for row in found["stages"]]
+    assert 0 < seconds[0] < seconds[1] < seconds[2]
+    first, _, whole = found["stages"]
+    for end in ("lowest", "largest"):
+        assert first[end] == pytest.approx(whole[end], rel=0.05)  # what a first answer promises
+
+
+@pytest.mark.slow
+def test_the_parts_along_training_are_consistent(tmp_path):
+    path, names = tmp_path / "gpu.json", ["monitor", "edges", "central", "landscapes"]
+    gpu.run("small", names, path, keep=False, command="test")
+    parts = json.loads(path.read_text())["parts"]
+    for row in parts["monitor"]["rules"]:
+        assert row["overhead"] == pytest.approx(row["watched_seconds"] / row["plain_seconds"] - 1)
+        assert row["products_of_a_row"] < 10
+    found = parts["edges"]
+    start = found["sharpness_at_the_start"]
+    for name in ("GD", "heavy ball", "USAM"):
+        assert found["rules"][name]["edge"][0] == pytest.approx(1.3 * start)
+        assert found["rules"][name]["sharpness"][0] == pytest.approx(start, rel=0.01)
+    # SAM's is that of USAM at the norm of the first gradient.
+    assert found["rules"]["SAM"]["edge"][0] == pytest.approx(1.3 * start, rel=1e-3)
+    assert parts["central"]["status"] == "reached end"
+    assert parts["central"]["mean_distance"] < parts["central"]["mean_distance_of_gradient_flow"]
+    both = parts["landscapes"]
+    assert both["trajectory"]["values"] > both["trajectory"]["undefined"] == 0
+    assert both["eigenvectors"]["curvatures"][0] > both["eigenvectors"]["curvatures"][1]
+
+
+def test_every_part_can_be_chosen():
+    assert {str(part) for part in gpu.Part} == set(gpu_parts.PARTS)

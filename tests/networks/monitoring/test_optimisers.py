@@ -224,3 +224,15 @@ def test_a_state_of_optax_that_is_not_the_one_told_is_refused_or_unknown(jax_los
         OptaxMonitor(jax_loss, "lion")
     with pytest.raises(ArgumentError, match="hyperparams"):
         OptaxMonitor(jax_loss, "sgd", {"beta1": 0.9})
+
+
+def test_batches_of_all_examples_have_the_curvature_along_the_gradient(module):
+    optimizer = torch.optim.SGD(module[0].parameters(), lr=LR)
+    count = len(module[1][0])
+    monitor = TorchMonitor(optimizer, batch_size=count, num_batches=2)
+    row = monitor(*module)
+    network = sf.losses.torch_network(module[0], *module[1])
+    g = network.gradient(network.flatten())
+    along = float(g @ network.hvp(network.flatten(), g) / (g @ g))
+    assert row["batch_sharpness"] == pytest.approx(along, rel=1e-9)
+    assert row["batch_sharpness_error"] == pytest.approx(0, abs=1e-9)
