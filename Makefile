@@ -38,7 +38,7 @@ verify: $(STAMP)  ## check the claims of the two papers; writes report/ (ARGS=-v
 quick: $(STAMP)  ## the same in a minute of work: three studies, one figure
 	$(BIN)/python -m analysis --quick --output report
 
-verify-gpu: $(STAMP)  ## measure networks on accelerators; writes docs/benchmarks/gpu.json
+verify-gpu: $(STAMP)  ## measure networks and trainings on accelerators; writes docs/benchmarks/gpu.json
 	$(BIN)/python benchmarks/gpu.py --size full -o docs/benchmarks/gpu.json
 
 test: $(TOOLS)  ## run the quick tier of the tests
