@@ -10,6 +10,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from bokeh.document import Document
+from bokeh.events import DocumentReady
 
 from samflow._checks import ArgumentError
 from samflow.explorer import quick, results, slow, texts
@@ -55,7 +56,8 @@ class Session:
         document.add_root(self.page.root)
         document.title = "samflow explorer"
         document.on_session_destroyed(self._close)
-        self._soon()
+        # Before they are on the screen, sliders of Bokeh take no other values.
+        document.on_event(DocumentReady, lambda event: self._soon())
 
     def change(self, **fields: Any) -> None:
         """Take other values, or say on the page why they are refused."""
@@ -138,12 +140,13 @@ class Session:
             return
         try:
             found = quick.quick(state)
-        except ArgumentError as error:
-            self.page.say_error(str(error))
+        except Exception as error:  # whatever it is, a person must see it and not an old picture
+            known = isinstance(error, ArgumentError)
+            self.page.say_error(str(error) if known else f"{type(error).__name__}: {error}")
             return
         self._drawn = state
+        self._work(quiet=False)  # first, so that no mark of other values is taken for one of these
         self._show(state, found)
-        self._work(quiet=False)
         self._when_quiet()
 
     def _compile(self, state: State) -> None:
