@@ -10,7 +10,7 @@ from samflow.explorer.view import Page
 
 
 def show(name: str, page: Page, state: State, jobs: Jobs) -> None:
-    """Show the newest result of a kind, and what else follows from it."""
+    """Show the newest result of a kind; the legend and the cross follow from several."""
     {
         "landscape": _show_nothing,
         "points": _show_points,
@@ -18,8 +18,6 @@ def show(name: str, page: Page, state: State, jobs: Jobs) -> None:
         "basins": _show_basins,
         "curves": _show_curves,
     }[name](page, state, jobs)
-    show_legend(page, state, jobs)
-    show_cross(page, state, jobs)
 
 
 def show_legend(page: Page, state: State, jobs: Jobs) -> None:

@@ -167,20 +167,21 @@ class Session:
             compiling(state.changed(momentum=0.5))
 
     def _show(self, state: State, found: Quick) -> None:
+        """Draw what moves first, and then what says what it is."""
         page, portrait = self.page, self.page.portrait
+        portrait.show_orbits(found.orbits.shown(state.steps), state.starts)
+        results.show_cross(page, state, self.jobs)
         self._set(lambda: (page.set_inputs(state), portrait.set_frame(state)))
-        page.say("title", texts.title(state))
         portrait.show_arrows(found.arrows, state)
         for name, lines in zip(("first", "second"), found.nullclines, strict=True):
             portrait.show_lines(name, lines)
-        portrait.show_orbits(found.orbits.shown(state.steps), state.starts)
-        page.say("runs", texts.runs(found.orbits.said, state))
         levels = state.loss, state.box, "levels" in state.layers
         if levels != self._levels:
             self._levels = levels
             portrait.show_lines("levels", quick.level_lines(state, found.field))
+        page.say("title", texts.title(state))
+        page.say("runs", texts.runs(found.orbits.said, state))
         results.show_legend(page, state, self.jobs)
-        results.show_cross(page, state, self.jobs)
 
     def _set(self, act: Callable[[], Any]) -> None:
         """Change what is on the page, without taking that for what a person does."""
@@ -213,6 +214,8 @@ class Session:
         if name == "landscape" and self.jobs.fresh(name):
             self._take_landscape(self.jobs[name].value)
         results.show(name, self.page, self.state, self.jobs)
+        results.show_legend(self.page, self.state, self.jobs)
+        results.show_cross(self.page, self.state, self.jobs)
         self._work(quiet=self._timer is None)
 
     def _take_landscape(self, found: slow.Landscape | None) -> None:

@@ -36,8 +36,8 @@ def with_browser(test):
 @pytest.fixture(scope="module")
 def link():
     """The link of a server of Beale's function under USAM."""
-    with browser.served("--loss", "beale", "--rho", str(ABOVE)) as url:
-        yield url
+    with browser.served("--loss", "beale", "--rho", str(ABOVE)) as server:
+        yield server.url
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +80,6 @@ def test_rho_is_dragged_across_4_111_and_the_mark_changes(link, tab):
     page.when("text('verdict').includes('saddle')")
     page.settle()
     assert page.mark(0, 1) == ("saddle", 1)
-    assert page.data("marks")["marker"].count("@saddle_half") == 2
     for rho, kind in ((BELOW, "saddle"), (ABOVE, "attracting"), (BELOW, "saddle")):
         page.set_slider("rho", rho)
         page.when(f"text('title').includes('rho={rho}')")
