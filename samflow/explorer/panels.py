@@ -77,6 +77,7 @@ class Portrait:
         self._cycles = _source("attractors", "x", "y")
         look = {"size": 5, "fill_color": "black", "line_color": "white"}
         self.plot.scatter("x", "y", source=self._cycles, **look)
+        self._points: tuple[Points | None, bool, bool] | None = None
         self._marks = _source("marks", *glyphs.COLUMNS)
         look = {"marker": {"field": "marker"}, "size": "size", "fill_color": "face"}
         look |= {"line_color": "edge", "line_width": "width"}
@@ -117,6 +118,9 @@ class Portrait:
 
     def show_points(self, found: Points | None, *, directions: bool, stale: bool) -> None:
         """Draw fixed points and their eigen-directions; what is not proved is pale."""
+        before, self._points = self._points, (found, directions, stale)
+        if before is not None and before[0] is found and before[1:] == self._points[1:]:
+            return  # each move of a slider says again that they are of other values
         if found is None:
             self._marks.data = _empty(*glyphs.COLUMNS)
             self._curves.data = _empty("xs", "ys", "dash")

@@ -10,7 +10,7 @@ from samflow.explorer.view import Page
 
 
 def show(name: str, page: Page, state: State, jobs: Jobs) -> None:
-    """Show the newest result of a kind, and what else follows from it."""
+    """Show the newest result of a kind; the legend and the cross follow from several."""
     {
         "landscape": _show_nothing,
         "points": _show_points,
@@ -18,16 +18,14 @@ def show(name: str, page: Page, state: State, jobs: Jobs) -> None:
         "basins": _show_basins,
         "curves": _show_curves,
     }[name](page, state, jobs)
-    show_legend(page, state, jobs)
-    show_cross(page, state, jobs)
 
 
 def show_legend(page: Page, state: State, jobs: Jobs) -> None:
     """Say what is drawn."""
-    regions = jobs["basins"].value if jobs.wanted("basins") else None
-    curves = jobs["curves"].value
+    regions = jobs.value("basins") if jobs.wanted("basins") else None
+    curves = jobs.value("curves")
     left_out = 0 if curves is None else curves.left_out
-    page.say("legend", texts.legend(state, jobs["points"].value, regions, left_out))
+    page.say("legend", texts.legend(state, jobs.value("points"), regions, left_out))
 
 
 def show_cross(page: Page, state: State, jobs: Jobs) -> None:
@@ -75,29 +73,29 @@ def _show_nothing(page: Page, state: State, jobs: Jobs) -> None:
 
 
 def _show_points(page: Page, state: State, jobs: Jobs) -> None:
-    job, stale = jobs["points"], not jobs.fresh("points")
-    page.say("list", texts.fixed_points(job.value, stale=stale, failure=job.failure))
-    page.portrait.show_points(job.value, directions="directions" in state.layers, stale=stale)
+    found, stale = jobs.value("points"), not jobs.fresh("points")
+    failure = "" if stale else jobs["points"].failure
+    page.say("list", texts.fixed_points(found, stale=stale, failure=failure))
+    page.portrait.show_points(found, directions="directions" in state.layers, stale=stale)
 
 
 def _show_chart(page: Page, state: State, jobs: Jobs) -> None:
-    found = jobs["chart"].value if state.has_chart else None
+    found = jobs.value("chart") if state.has_chart else None
     looks = page.chart.show(found, stale=not jobs.fresh("chart"))
     page.say("chart legend", texts.chart_legend(found, looks))
 
 
 def _show_basins(page: Page, state: State, jobs: Jobs) -> None:
-    job, wanted = jobs["basins"], jobs.wanted("basins")
-    found = job.value if wanted else None
-    box = None if found is None else job.key[-1]
+    found = jobs.value("basins") if jobs.wanted("basins") else None
+    box = None if found is None else jobs["basins"].key[-1]
     page.portrait.show_regions(found, box, stale=not jobs.fresh("basins"))
     _say_work("basins", "basins of attraction", page, jobs)
 
 
 def _show_curves(page: Page, state: State, jobs: Jobs) -> None:
-    job, wanted = jobs["curves"], jobs.wanted("curves")
+    found = jobs.value("curves") if jobs.wanted("curves") else None
     for name in ("stable", "unstable"):
-        drawn = getattr(job.value, name) if job.value is not None and wanted else []
+        drawn = [] if found is None else getattr(found, name)
         page.portrait.show_lines(name, drawn, stale=not jobs.fresh("curves"))
     _say_work("curves", "stable and unstable curves", page, jobs)
 

@@ -159,14 +159,13 @@ class Page:
         self.length.value = str(state.length)
 
     def say(self, name: str, html: str) -> None:
-        """Put HTML into one of the texts."""
-        self.texts[name].text = html
+        """Put HTML into one of the texts; without any it takes no room."""
+        self.texts[name].update(text=html, visible=bool(html))
 
     def say_error(self, message: str) -> None:
         """Show one line about a mistake, as text; an empty one removes it."""
         shown = f'<div class="error" role="alert">{escape(message)}</div>' if message else ""
         self.say("error", shown)
-        self.texts["error"].visible = bool(message)
 
 
 _WIDGET = """

@@ -53,6 +53,8 @@ def made(monkeypatch):
     document, worker = Document(), Later()
     page = Session(document, BOWL, Workers(worker, worker, worker), "T")
     page.worker = worker
+    assert not document.session_callbacks  # before the page is on the screen
+    page._soon()
     run(page)
     return page
 
@@ -212,6 +214,17 @@ def test_the_link_restores_what_is_shown(made):
     assert from_query(query) == made.state
     assert made.state.layers == ("levels", "directions")
     assert f'"portrait.pdf?token=T&amp;{query.split("&")[0]}' in text(made, "files")
+
+
+def test_marks_of_another_loss_are_not_shown(made):
+    made.page.loss.value = "x**2 + 3*y**2"
+    run(made, work=False)
+    assert "3*y**2" in text(made, "title")
+    assert marks(made) == {}
+    assert "proving" in text(made, "list")
+    made.page.loss.value = BOWL.loss
+    run(made, work=False)
+    assert marks(made) == {(0.0, 0.0): 0.3}  # of the same loss; the box is not that of before
 
 
 def test_a_rule_without_rho_has_no_chart_and_says_so(made):
