@@ -216,6 +216,19 @@ def test_the_link_restores_what_is_shown(made):
     assert f'"portrait.pdf?token=T&amp;{query.split("&")[0]}' in text(made, "files")
 
 
+def test_a_layer_that_takes_long_is_announced_and_one_that_fails_says_why(made):
+    made.page.sliders["momentum"].value = 0.5
+    made.page.layers.active = [5]  # curves, which momentum has none of
+    run(made, work=False)
+    assert "Computing stable and unstable curves" in text(made, "legend")
+    run(made)
+    assert "No stable and unstable curves: " in text(made, "legend")
+    assert "without momentum" in text(made, "legend")
+    made.page.layers.active = []
+    run(made)
+    assert "curves" not in text(made, "legend")
+
+
 def test_marks_of_another_loss_are_not_shown(made):
     made.page.loss.value = "x**2 + 3*y**2"
     run(made, work=False)
