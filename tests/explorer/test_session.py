@@ -131,6 +131,8 @@ def test_a_click_launches_an_orbit_and_a_drag_moves_it(made):
     assert made.state.starts == ((1.0, 0.5),)
     x = made.page.portrait._paths.data["x"]
     np.testing.assert_allclose(x[1:4], [1, 0.89, 0.89**2], rtol=1e-12)
+    made.mouse.tap_again(SimpleNamespace(x=1.01, y=0.5))  # a double click is one
+    assert len(made.state.starts) == 1
     made.mouse.take(SimpleNamespace(x=1.01, y=0.5, sx=10, sy=10))  # 1.4 pixels away
     made.mouse.drag(SimpleNamespace(x=-1.0, y=0.25, sx=0, sy=0))
     made.mouse.release(None)
