@@ -6,7 +6,8 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 
@@ -16,16 +17,54 @@ def found() -> str | None:
     return next(filter(None, map(shutil.which, NAMES)), None)
 
 
+class Server(NamedTuple):
+    """A server that runs: its link, and the number of its process."""
+
+    url: str
+    pid: int
+
+    def cpu(self) -> float:
+        """Return the CPU seconds of the server so far, without the processes that it started."""
+        return _cpu(self.pid)
+
+
+def cpu_of_children(without: int) -> float:
+    """Return the CPU seconds so far of all that this process has started, as the browser.
+
+    A process is left out, with what it has started. For Linux; elsewhere NaN.
+    """
+    others = {without, *_descendants(without)}
+    started = [pid for pid in _descendants(os.getpid()) if pid not in others]
+    return sum(map(_cpu, started)) if started else float("nan")
+
+
+def _descendants(pid: int) -> list[int]:
+    try:
+        text = "".join(path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/children"))
+    except OSError:
+        return []
+    children = [int(each) for each in text.split()]
+    return children + [each for child in children for each in _descendants(child)]
+
+
+def _cpu(pid: int) -> float:
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return float("nan")
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 @contextlib.contextmanager
-def served(*arguments: str) -> Iterator[str]:
-    """Run `samflow explore` and give its link."""
+def served(*arguments: str) -> Iterator[Server]:
+    """Run `samflow explore`."""
     command = [sys.executable, "-m", "samflow.cli", "explore", "--no-browser", *arguments]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as process:
         try:
             assert process.stdout is not None
-            yield process.stdout.readline().strip()
+            yield Server(process.stdout.readline().strip(), process.pid)
         finally:
             process.terminate()
 

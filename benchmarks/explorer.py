@@ -50,10 +50,10 @@ def computing(moves: int) -> list[dict[str, Any]]:
 
 
 def in_the_page(moves: int) -> list[dict[str, Any]]:
-    """Time the page, in Chromium."""
+    """Time the page, in Chromium; then the CPU time of the server and the browser for orbits."""
     arguments = ["--link", "starts=" + ";".join(f"{x},{y}" for x, y in STARTS)]
-    with browser.served(*arguments) as link, browser.opened() as chromium:
-        page = browser.Page(chromium.new_page(), link)
+    with browser.served(*arguments) as server, browser.opened() as chromium:
+        page = browser.Page(chromium.new_page(), server.url)
         page.settle()
         walls: dict[str, list[float]] = {"orbits": [], "proof": []}
         for i in range(moves):
@@ -61,7 +61,13 @@ def in_the_page(moves: int) -> list[dict[str, Any]]:
             for name, wall in found.items():
                 walls[name].append(wall)
             page.settle()
-    return [_row(name, "page", each) for name, each in walls.items()]
+        rows = [_row(name, "page", each) for name, each in walls.items()]
+        before = server.cpu(), browser.cpu_of_children(server.pid)
+        page.tab.evaluate(_DRAG, moves)
+        after = server.cpu(), browser.cpu_of_children(server.pid)
+    spent = sum(after) - sum(before)
+    rows[0]["CPU/ms"] = 1e3 * spent / moves
+    return rows
 
 
 def _row(name: str, where: str, walls: list[float]) -> dict[str, Any]:
@@ -97,6 +103,16 @@ def _line(row: dict[str, Any]) -> str:
     return f"{row['answer']:10}{row['where']:12}{numbers}"
 
 
+_DRAG = """moves => new Promise(done => {
+  const doc = Bokeh.documents[0]
+  let left = moves
+  const move = () => {
+    doc.get_model_by_name("rho").value = 0.05 + 0.0003 * left
+    left -= 1
+    left > 0 ? setTimeout(move, 100) : setTimeout(done, 300)
+  }
+  move()
+})"""
 _MOVE = """value => new Promise(done => {
   const doc = Bokeh.documents[0]
   const began = performance.now()

@@ -9,8 +9,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from bokeh.server.tornado import BokehTornado
-from tornado.httputil import HTTPServerRequest
-from tornado.web import RequestHandler
+from tornado.httputil import HTTPHeaders, HTTPServerRequest
+from tornado.web import OutputTransform, RequestHandler
 
 from samflow._checks import ArgumentError
 from samflow.explorer.state import LONGEST_QUERY, State, from_pairs
@@ -27,8 +27,29 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; "
+    "connect-src 'self' ws://127.0.0.1:* ws://localhost:*; "
     "frame-ancestors 'none'; form-action 'none'; base-uri 'none'",
 }
+"""Of every answer: nothing is loaded from elsewhere, kept, or shown inside of another page."""
+
+
+class Headers(OutputTransform):
+    """Adds the headers to every answer, also to those of Bokeh's own handlers."""
+
+    def __init__(self, request: HTTPServerRequest) -> None:
+        """Take no notice of the request."""
+
+    def transform_first_chunk(
+        self, status_code: int, headers: HTTPHeaders, chunk: bytes, finishing: bool
+    ) -> tuple[int, HTTPHeaders, bytes]:
+        """Add them."""
+        for name, value in _HEADERS.items():
+            headers[name] = value
+        return status_code, headers, chunk
+
+    def transform_chunk(self, chunk: bytes, finishing: bool) -> bytes:
+        """Return the chunk."""
+        return chunk
 
 
 class Refusal(RequestHandler):
@@ -42,8 +63,6 @@ class Refusal(RequestHandler):
         """Answer, whatever the method."""
         status, reason = self._refusal
         self.set_status(status)
-        for name, value in _HEADERS.items():
-            self.set_header(name, value)
         self.set_header("Content-Type", "text/plain; charset=utf-8")
         self.finish(f"{reason}\n")
 
@@ -59,7 +78,7 @@ class Door(BokehTornado):
     """
 
     def __init__(self, *args: Any, token: str, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+        super().__init__(*args, transforms=[Headers], **kwargs)
         self._token = token
         self._names: frozenset[str] = frozenset()
 
@@ -144,8 +163,6 @@ class FileHandler(RequestHandler):
 
     async def get(self) -> None:
         """Send it."""
-        for name, value in _HEADERS.items():
-            self.set_header(name, value)
         try:
             content = await self._make(state_of(self.request.query_arguments))
         except Exception as error:

@@ -1,4 +1,4 @@
-"""Work that takes longer than a slider's move: of each kind one at a time, then the newest."""
+"""Work that takes longer than a slider: of each kind one piece at a time, then the newest."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -92,6 +92,12 @@ class Jobs:
     def fresh(self, name: str) -> bool:
         """Say whether the result is of what the page shows."""
         return self._jobs[name].key == key_of(name, self._state())
+
+    def value(self, name: str) -> Any:
+        """Return the result, unless it is of another loss or rule than those that are shown."""
+        job, state = self._jobs[name], self._state()
+        same = job.key is not None and job.key[:2] == (state.loss, state.rule)
+        return job.value if same else None
 
     def begin(self, *, quiet: bool) -> Iterator[str]:
         """Begin all that is wanted and not known; give each kind whose result is of other values.

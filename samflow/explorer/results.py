@@ -8,9 +8,12 @@ from samflow.explorer.jobs import Jobs
 from samflow.explorer.state import State
 from samflow.explorer.view import Page
 
+_LAYERS = {"basins": "basins of attraction", "curves": "stable and unstable curves"}
+"""What takes long enough that a person is told of it."""
+
 
 def show(name: str, page: Page, state: State, jobs: Jobs) -> None:
-    """Show the newest result of a kind, and what else follows from it."""
+    """Show the newest result of a kind; the legend and the cross follow from several."""
     {
         "landscape": _show_nothing,
         "points": _show_points,
@@ -18,16 +21,15 @@ def show(name: str, page: Page, state: State, jobs: Jobs) -> None:
         "basins": _show_basins,
         "curves": _show_curves,
     }[name](page, state, jobs)
-    show_legend(page, state, jobs)
-    show_cross(page, state, jobs)
 
 
 def show_legend(page: Page, state: State, jobs: Jobs) -> None:
     """Say what is drawn."""
-    regions = jobs["basins"].value if jobs.wanted("basins") else None
-    curves = jobs["curves"].value
+    regions = jobs.value("basins") if jobs.wanted("basins") else None
+    curves = jobs.value("curves")
     left_out = 0 if curves is None else curves.left_out
-    page.say("legend", texts.legend(state, jobs["points"].value, regions, left_out))
+    notes = "".join(texts.note(_work(name, jobs)) for name in _LAYERS)
+    page.say("legend", notes + texts.legend(state, jobs.value("points"), regions, left_out))
 
 
 def show_cross(page: Page, state: State, jobs: Jobs) -> None:
@@ -75,39 +77,35 @@ def _show_nothing(page: Page, state: State, jobs: Jobs) -> None:
 
 
 def _show_points(page: Page, state: State, jobs: Jobs) -> None:
-    job, stale = jobs["points"], not jobs.fresh("points")
-    page.say("list", texts.fixed_points(job.value, stale=stale, failure=job.failure))
-    page.portrait.show_points(job.value, directions="directions" in state.layers, stale=stale)
+    found, stale = jobs.value("points"), not jobs.fresh("points")
+    failure = "" if stale else jobs["points"].failure
+    page.say("list", texts.fixed_points(found, stale=stale, failure=failure))
+    page.portrait.show_points(found, directions="directions" in state.layers, stale=stale)
 
 
 def _show_chart(page: Page, state: State, jobs: Jobs) -> None:
-    found = jobs["chart"].value if state.has_chart else None
+    found = jobs.value("chart") if state.has_chart else None
     looks = page.chart.show(found, stale=not jobs.fresh("chart"))
     page.say("chart legend", texts.chart_legend(found, looks))
 
 
 def _show_basins(page: Page, state: State, jobs: Jobs) -> None:
-    job, wanted = jobs["basins"], jobs.wanted("basins")
-    found = job.value if wanted else None
-    box = None if found is None else job.key[-1]
+    found = jobs.value("basins") if jobs.wanted("basins") else None
+    box = None if found is None else jobs["basins"].key[-1]
     page.portrait.show_regions(found, box, stale=not jobs.fresh("basins"))
-    _say_work("basins", "basins of attraction", page, jobs)
 
 
 def _show_curves(page: Page, state: State, jobs: Jobs) -> None:
-    job, wanted = jobs["curves"], jobs.wanted("curves")
+    found = jobs.value("curves") if jobs.wanted("curves") else None
     for name in ("stable", "unstable"):
-        drawn = getattr(job.value, name) if job.value is not None and wanted else []
+        drawn = [] if found is None else getattr(found, name)
         page.portrait.show_lines(name, drawn, stale=not jobs.fresh("curves"))
-    _say_work("curves", "stable and unstable curves", page, jobs)
 
 
-def _say_work(name: str, what: str, page: Page, jobs: Jobs) -> None:
+def _work(name: str, jobs: Jobs) -> str:
     """Say that a layer is under way, or why it is missing."""
-    message = ""
-    if jobs.wanted(name):
-        if not jobs.fresh(name):
-            message = f"Computing {what} …"
-        elif jobs[name].failure:
-            message = f"No {what}: {jobs[name].failure}"
-    page.say(name, texts.note(message))
+    if not jobs.wanted(name):
+        return ""
+    if not jobs.fresh(name):
+        return f"Computing {_LAYERS[name]} …"
+    return f"No {_LAYERS[name]}: {jobs[name].failure}" if jobs[name].failure else ""

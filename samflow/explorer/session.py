@@ -10,6 +10,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from bokeh.document import Document
+from bokeh.events import DocumentReady
 
 from samflow._checks import ArgumentError
 from samflow.explorer import quick, results, slow, texts
@@ -55,7 +56,8 @@ class Session:
         document.add_root(self.page.root)
         document.title = "samflow explorer"
         document.on_session_destroyed(self._close)
-        self._soon()
+        # Before they are on the screen, sliders of Bokeh take no other values.
+        document.on_event(DocumentReady, lambda event: self._soon())
 
     def change(self, **fields: Any) -> None:
         """Take other values, or say on the page why they are refused."""
@@ -138,12 +140,13 @@ class Session:
             return
         try:
             found = quick.quick(state)
-        except ArgumentError as error:
-            self.page.say_error(str(error))
+        except Exception as error:  # whatever it is, a person must see it and not an old picture
+            known = isinstance(error, ArgumentError)
+            self.page.say_error(str(error) if known else f"{type(error).__name__}: {error}")
             return
         self._drawn = state
+        self._work(quiet=False)  # first, so that no mark of other values is taken for one of these
         self._show(state, found)
-        self._work(quiet=False)
         self._when_quiet()
 
     def _compile(self, state: State) -> None:
@@ -164,20 +167,21 @@ class Session:
             compiling(state.changed(momentum=0.5))
 
     def _show(self, state: State, found: Quick) -> None:
+        """Draw what moves first, and then what says what it is."""
         page, portrait = self.page, self.page.portrait
+        portrait.show_orbits(found.orbits.shown(state.steps), state.starts)
+        results.show_cross(page, state, self.jobs)
         self._set(lambda: (page.set_inputs(state), portrait.set_frame(state)))
-        page.say("title", texts.title(state))
         portrait.show_arrows(found.arrows, state)
         for name, lines in zip(("first", "second"), found.nullclines, strict=True):
             portrait.show_lines(name, lines)
-        portrait.show_orbits(found.orbits.shown(state.steps), state.starts)
-        page.say("runs", texts.runs(found.orbits.said, state))
         levels = state.loss, state.box, "levels" in state.layers
         if levels != self._levels:
             self._levels = levels
             portrait.show_lines("levels", quick.level_lines(state, found.field))
+        page.say("title", texts.title(state))
+        page.say("runs", texts.runs(found.orbits.said, state))
         results.show_legend(page, state, self.jobs)
-        results.show_cross(page, state, self.jobs)
 
     def _set(self, act: Callable[[], Any]) -> None:
         """Change what is on the page, without taking that for what a person does."""
@@ -210,6 +214,8 @@ class Session:
         if name == "landscape" and self.jobs.fresh(name):
             self._take_landscape(self.jobs[name].value)
         results.show(name, self.page, self.state, self.jobs)
+        results.show_legend(self.page, self.state, self.jobs)
+        results.show_cross(self.page, self.state, self.jobs)
         self._work(quiet=self._timer is None)
 
     def _take_landscape(self, found: slow.Landscape | None) -> None:

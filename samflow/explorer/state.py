@@ -111,8 +111,7 @@ class State:
 
     def system(self) -> Map:
         """Return the map; its hyperparameters are arrays, so that one program serves all."""
-        rule = rules.rule(self.rule, rho=self.rho)
-        return Map(make_loss(self.loss), rule, lr=self.lr, momentum=self.momentum)
+        return _map(self.loss, self.rule, self.rho, self.lr, self.momentum)
 
     def changed(self, **fields: Any) -> "State":
         """Return the state with other values, checked."""
@@ -180,6 +179,11 @@ def make_loss(source: str) -> AbstractLoss:
             f"{made.dim}. Write a formula of two variables, such as x**2/2 - y**2/2 + y**4/4."
         )
     return made
+
+
+@functools.lru_cache(maxsize=16)
+def _map(loss: str, rule: str, rho: float, lr: float, momentum: float) -> Map:
+    return Map(make_loss(loss), rules.rule(rule, rho=rho), lr=lr, momentum=momentum)
 
 
 def default_box(loss: AbstractLoss) -> Box:

@@ -60,7 +60,7 @@ class Page:
         sheet = InlineStyleSheet(css=texts.STYLE)
         widths = {
             **dict.fromkeys(("error", "files"), _LEFT),
-            **dict.fromkeys(("title", "basins", "curves", "legend", "runs"), _MIDDLE),
+            **dict.fromkeys(("title", "legend", "runs"), _MIDDLE),
             **dict.fromkeys(("verdict", "chart legend", "list"), _RIGHT),
         }
         self.texts = {
@@ -130,8 +130,7 @@ class Page:
             Row(children=[clear, home], spacing=5),
             *(self.length, self.layers, copy, text["files"]),
         ]
-        notes = [text["basins"], text["curves"]]
-        middle = [text["title"], self.portrait.plot, *notes, text["legend"], text["runs"]]
+        middle = [text["title"], self.portrait.plot, text["legend"], text["runs"]]
         right = [self.point, self.chart.plot, text["verdict"], text["chart legend"], text["list"]]
         columns: Any = [
             Column(children=left, spacing=8, width=_LEFT),
@@ -159,14 +158,13 @@ class Page:
         self.length.value = str(state.length)
 
     def say(self, name: str, html: str) -> None:
-        """Put HTML into one of the texts."""
-        self.texts[name].text = html
+        """Put HTML into one of the texts; without any it takes no room."""
+        self.texts[name].update(text=html, visible=bool(html))
 
     def say_error(self, message: str) -> None:
         """Show one line about a mistake, as text; an empty one removes it."""
         shown = f'<div class="error" role="alert">{escape(message)}</div>' if message else ""
         self.say("error", shown)
-        self.texts["error"].visible = bool(message)
 
 
 _WIDGET = """

@@ -1,5 +1,6 @@
 """Work in processes of their own: it can be stopped, and does not hold the page up."""
 
+import contextlib
 import importlib
 import multiprocessing
 import signal
@@ -95,19 +96,17 @@ def _serve(pipe: Any, preload: str) -> None:
 
     jax.config.update("jax_enable_x64", True)
     importlib.import_module(preload)
-    pipe.send("ready")
-    while True:
-        try:
+    with contextlib.suppress(EOFError, OSError):  # the other end is closed
+        pipe.send("ready")
+        while True:
             function, args = pipe.recv()
-        except (EOFError, OSError):
-            return
-        try:
-            answer = True, function(*args)
-        except Exception as error:
-            answer = False, error
-        try:
-            pipe.send(answer)
-        except (BrokenPipeError, OSError):
-            return
-        except Exception as error:  # what cannot be pickled
-            pipe.send((False, RuntimeError(f"{type(error).__name__}: {error}")))
+            try:
+                answer = True, function(*args)
+            except Exception as error:
+                answer = False, error
+            try:
+                pipe.send(answer)
+            except OSError:
+                raise
+            except Exception as error:  # what cannot be pickled
+                pipe.send((False, RuntimeError(f"{type(error).__name__}: {error}")))

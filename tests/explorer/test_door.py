@@ -129,7 +129,11 @@ def test_over_the_network():
         bad = await get(f"/?{own}&loss=<script>alert(1)</script>")
         assert bad.code == 400
         assert bad.headers["Content-Type"].startswith("text/plain")
-        assert bad.headers["X-Content-Type-Options"] == "nosniff"
+        script = await get("/static/js/bokeh.min.js")  # of Bokeh's own handlers
+        assert script.code == 200
+        for each in (found, wrong, bad, script):
+            assert each.headers["X-Content-Type-Options"] == "nosniff"
+            assert "frame-ancestors 'none'" in each.headers["Content-Security-Policy"]
         stranger = await get(f"/?{own}", Host="evil.example")
         assert stranger.code == 403
         for headers, query in (

@@ -172,7 +172,7 @@ def report(found: Diagnosis) -> list[str | Table]:
     """Return the parts of a report of a diagnosis."""
     error = float(found.error)
     return [
-        first_line(found),
+        *_opening(found),
         *_stage(found),
         *_answer(found),
         found.nearness.statement,
@@ -213,6 +213,13 @@ def _blocks(found: BlockSpectra) -> list[str | Table]:
     header = ("layer", "weights", "lowest λ", "largest λ", "norm", "trace", "±", "status")
     said = "Diagonal blocks of H by layer; ± is the standard error of the trace:"
     return ["", said, Table(header, tuple(rows))]
+
+
+def _opening(found: Diagnosis) -> list[str]:
+    """Return the answer: of the optimiser that trained the weights, if its moments are known."""
+    if found.adaptive is None:
+        return [first_line(found)]
+    return [*found.adaptive.statements(), f"Without {found.adaptive.base}: {first_line(found)}"]
 
 
 def first_line(found: Diagnosis) -> str:
@@ -264,8 +271,7 @@ def _answer(found: Diagnosis) -> list[str]:
     text = f"At lr = {found.lr:g}, {'; '.join(said)}"
     if found.nearness.level == "far":
         text += "; this is about perturbations of weights that are not near a critical point"
-    adaptive = [] if found.adaptive is None else found.adaptive.statements()
-    return [*adaptive, f"{text}.", *_step_sizes(found.rules)]
+    return [f"{text}.", *_step_sizes(found.rules)]
 
 
 def _behaviour(rule: RuleStability) -> str:

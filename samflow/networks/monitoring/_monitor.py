@@ -29,9 +29,8 @@ from samflow.networks.monitoring.measurement import (
     scaled,
     second_difference,
 )
-from samflow.networks.monitoring.records import TrainingRecord
+from samflow.networks.monitoring.records import TrainingRecord, record_of
 from samflow.orbits import CentralFlow
-from samflow.records import provenance
 from samflow.rules import AbstractRule, Ascent
 from samflow.spectra.directions import log_growth, measured_along
 from samflow.spectra.products import value_gradient_product
@@ -135,7 +134,9 @@ class Monitor:
     @property
     def record(self) -> TrainingRecord:
         """All rows so far."""
-        return _record(self._rows, self._moved, self._search.count, self._names(), self.settings())
+        return record_of(
+            self._rows, self._moved, self._search.count, self._names(), self.settings()
+        )
 
     def settings(self) -> dict[str, str]:
         """Return what tells one monitor from another, in words."""
@@ -388,30 +389,3 @@ def _edge(system: Any, update: Update, rule: AbstractRule, norm: float) -> float
     if not isinstance(system, Map) or update.preconditioner is not None:
         return np.nan  # another curvature than H's is compared with the edge
     return edge_of_stability(eqx.tree_at(lambda s: s.rule, system, rule), norm)
-
-
-def _record(
-    rows: list[Row],
-    moved: list[tuple[int, float]],
-    count: int,
-    compared: tuple[str, ...],
-    settings: Mapping[str, str],
-) -> TrainingRecord:
-    shapes = dict.fromkeys((*_ARRAYS, *_PRECONDITIONED), (count,)) | {"edges": (len(compared),)}
-    whole = {"steps", "epochs", "num_products", "preconditioned_products"}
-    names = TrainingRecord.row_fields()
-    arrays: dict[str, Any] = {
-        name: np.array(
-            [row[name] for row in rows], dtype=int if name in whole or "status" in name else float
-        ).reshape(len(rows), *shapes.get(name, ()))
-        for name in names
-    }
-    at = np.array(moved, dtype=float).reshape(-1, 2)
-    return TrainingRecord(
-        **arrays,
-        update=tuple(row["update"] for row in rows),
-        edge_names=compared,
-        motion_steps=at[:, 0].astype(int),
-        motion=at[:, 1],
-        provenance=provenance("; ".join(dict.fromkeys(row["of"] for row in rows)), **settings),
-    )

@@ -1,14 +1,15 @@
 """The record of a monitored training: a row for each time that it was looked at."""
 
 import dataclasses
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import equinox as eqx
 import numpy as np
 
 from samflow._status import Status
 from samflow._types import NumpyArray
-from samflow.records import AbstractRecord, Names, Provenance, axes
+from samflow.records import AbstractRecord, Names, Provenance, axes, provenance
 
 _CURVATURE = "loss/weight^2"
 
@@ -146,3 +147,36 @@ class TrainingRecord(AbstractRecord):
         if wrong:
             text += f"; the largest eigenvalue is not located in {wrong} rows"
         return text
+
+
+_BY_PAIR = ("eigenvalues", "eigenvalue_residuals", "eigenvalue_status")
+_BY_PAIR += ("preconditioned", "preconditioned_residuals", "preconditioned_status")
+"""Fields with an entry for each eigenvalue."""
+
+
+def record_of(
+    rows: list[dict[str, Any]],
+    moved: list[tuple[int, float]],
+    count: int,
+    compared: tuple[str, ...],
+    settings: Mapping[str, str],
+) -> TrainingRecord:
+    """Return the record of rows, by the names of its fields, and of the motion at steps."""
+    shapes = dict.fromkeys(_BY_PAIR, (count,)) | {"edges": (len(compared),)}
+    whole = {"steps", "epochs", "num_products", "preconditioned_products"}
+    names = TrainingRecord.row_fields()
+    arrays: dict[str, Any] = {
+        name: np.array(
+            [row[name] for row in rows], dtype=int if name in whole or "status" in name else float
+        ).reshape(len(rows), *shapes.get(name, ()))
+        for name in names
+    }
+    at = np.array(moved, dtype=float).reshape(-1, 2)
+    return TrainingRecord(
+        **arrays,
+        update=tuple(row["update"] for row in rows),
+        edge_names=compared,
+        motion_steps=at[:, 0].astype(int),
+        motion=at[:, 1],
+        provenance=provenance("; ".join(dict.fromkeys(row["of"] for row in rows)), **settings),
+    )
