@@ -1,0 +1,162 @@
+"""Links from code to what it names: functions to the reference, tests and files to their source.
+
+A page writes `flip_threshold`, `sf.find_cycles(...)`, `test_jury_conditions` or
+`analysis/noise_moments.py`, as a git host shows it. Here each becomes a link, if it names
+something. The files that are named become pages of the site. If the environment has
+SAMFLOW_SOURCE_URL, such as https://example.org/samflow/blob/main, they are linked there instead.
+"""
+
+import functools
+import inspect
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import reference
+from docutils import nodes
+from pygments import highlight
+from pygments.formatters import HtmlFormatter
+from pygments.lexers import get_lexer_for_filename
+
+import samflow
+
+ROOT = Path(__file__).parents[2]
+_FOLDERS = ("samflow", "tests", "analysis", "figures", "reporting", "benchmarks")
+_NAME = re.compile(r"(?:sf\.|samflow\.)?([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)(\(.*\))?", re.DOTALL)
+_FILE = re.compile(rf"(?:{'|'.join(_FOLDERS)})/[\w/-]+\.(?:py|json)")
+_PAGES = "source"
+
+
+@functools.cache
+def tests() -> dict[str, tuple[str, int]]:
+    """Return the file and the line of each test, by name."""
+    found = {}
+    for path in sorted((ROOT / "tests").rglob("test_*.py")):
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            if match := re.match(r"\s*def (test_\w+)\(", line):
+                found.setdefault(match[1], (str(path.relative_to(ROOT)), number))
+    return found
+
+
+@functools.cache
+def places() -> dict[str, str]:
+    """Return the entry in the reference of each public name, by all of its dotted names."""
+    home = reference.homes()
+    found = {f"samflow.{room}": f"samflow.{room}" for room in reference.ROOMS}
+    for room in reference.ROOMS:
+        for name, thing in reference.names_of(room):
+            full = f"samflow.{room}.{name}"
+            found[full] = home.get(id(thing), full)
+    for name in samflow.__all__:
+        thing = getattr(samflow, name)
+        if not inspect.ismodule(thing):
+            found[f"samflow.{name}"] = home.get(id(thing), f"samflow.{name}")
+    return found
+
+
+def entry_of(text: str, page: str) -> str | None:
+    """Return the entry in the reference that a piece of code on a page names, if it does.
+
+    A bare word may be anything, as an argument, except on the pages of theory, where it is a
+    function of `samflow.theory`. Elsewhere it must look like a name: with an underscore, a
+    capital or arguments.
+    """
+    match = _NAME.fullmatch(text.strip())
+    if match is None:
+        return None
+    name, arguments = match[1], match[2]
+    known = places()
+    if text.startswith(("sf.", "samflow.")):
+        return known.get(f"samflow.{name}") or _method(f"samflow.{name}")
+    own = None
+    if page.startswith("theory/"):
+        own = known.get(f"samflow.theory.{name}")
+    elif page.startswith("generated/api/"):
+        own = known.get(f"samflow.{page.rpartition('/')[2]}.{name}")
+    plain = name.islower() and "_" not in name and arguments is None
+    if own or plain:
+        return own if not (plain and not page.startswith("theory/")) else None
+    if f"samflow.{name}" in known:
+        return known[f"samflow.{name}"]
+    ends = {entry for full, entry in known.items() if full.endswith(f".{name}")}
+    return ends.pop() if len(ends) == 1 else None
+
+
+def _method(full: str) -> str | None:
+    """Return the entry of the class or the function before the last dot, with the rest."""
+    head, _, last = full.rpartition(".")
+    entry = places().get(head)
+    return f"{entry}.{last}" if entry else None
+
+
+def source_of(text: str) -> tuple[str, int] | None:
+    """Return the file and the line that a piece of code names: a test's or a path."""
+    if text in tests():
+        return tests()[text]
+    if _FILE.fullmatch(text) and (ROOT / text).is_file():
+        return text, 0
+    return None
+
+
+def add_links(app: Any, doctree: nodes.document, page: str) -> None:
+    """Make links of the names on a page."""
+    if app.builder.format != "html":
+        return
+    objects = app.env.domaindata["py"]["objects"]
+    for literal in list(doctree.findall(nodes.literal)):
+        if any(isinstance(up, nodes.reference | nodes.title) for up in _above(literal)):
+            continue
+        text = literal.astext()
+        if source := source_of(text):
+            uri = _source_uri(app, page, *source)
+        else:
+            entry = entry_of(text, page)
+            if entry not in objects or objects[entry].docname == page:
+                continue
+            uri = app.builder.get_relative_uri(page, objects[entry].docname)
+            uri += f"#{objects[entry].node_id}"
+        literal.replace_self(nodes.reference("", "", literal.deepcopy(), refuri=uri, internal=True))
+
+
+def _above(node: nodes.Node) -> Iterator[nodes.Node]:
+    while node := node.parent:
+        yield node
+
+
+def _source_uri(app: Any, page: str, path: str, line: int) -> str:
+    anchor = f"#L{line}" if line else ""
+    if url := os.environ.get("SAMFLOW_SOURCE_URL"):
+        return f"{url}/{path}{anchor}"
+    return app.builder.get_relative_uri(page, f"{_PAGES}/{path}") + anchor
+
+
+def named_files(app: Any) -> list[str]:
+    """Return the files that any page of the site may link to."""
+    folders = [ROOT / folder for folder in _FOLDERS if folder != "samflow"]
+    texts = [path.read_text() for path in Path(app.srcdir).rglob("*.md")]
+    named = {name for text in texts for name in re.findall(r"`([^`\n]+)`", text)}
+    paths = {source[0] for name in named if (source := source_of(name))}
+    return sorted(
+        path for path in paths if any((ROOT / path).is_relative_to(f) for f in folders)
+    ) + [path for path in sorted(paths) if path.startswith("samflow/")]
+
+
+def source_pages(app: Any) -> Iterator[tuple[str, dict[str, str], str]]:
+    """Make a page of each file that is named, with an anchor for each line."""
+    if app.builder.format != "html" or os.environ.get("SAMFLOW_SOURCE_URL"):
+        return
+    form = HtmlFormatter(linenos=False, lineanchors="L", cssclass="highlight")
+    for path in named_files(app):
+        body = highlight((ROOT / path).read_text(), get_lexer_for_filename(path), form)
+        body = body.replace('id="L-', 'id="L').replace('name="L-', 'name="L')
+        body = re.sub(r' href="#L-\d+"', "", body)
+        yield f"{_PAGES}/{path}", {"title": path, "body": f"<h1>{path}</h1>{body}"}, "page.html"
+
+
+def setup(app: Any) -> dict[str, bool]:
+    """Connect with Sphinx."""
+    app.connect("doctree-resolved", add_links)
+    app.connect("html-collect-pages", source_pages)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
