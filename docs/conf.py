@@ -18,6 +18,8 @@ from samflow.cli import process  # noqa: E402  (before JAX)
 
 process.compile_quickly()
 
+import names  # noqa: E402
+
 import samflow  # noqa: E402
 
 project = "samflow"
@@ -27,7 +29,7 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx.ext.mathjax",
-    "sphinx.ext.viewcode",
+    "sphinx.ext.linkcode",
     "myst_parser",
     "sphinx_gallery.gen_gallery",
     "navigation",
@@ -68,6 +70,8 @@ sphinx_gallery_conf = {
     "min_reported_time": 1,
     "write_computation_times": False,
 }
+
+linkcode_resolve = names.resolve
 
 html_theme = "furo"
 html_title = f"samflow {release}"

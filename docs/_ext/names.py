@@ -8,8 +8,10 @@ SAMFLOW_SOURCE_URL, such as https://example.org/samflow/blob/main, they are link
 
 import functools
 import inspect
+import operator
 import os
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,7 @@ ROOT = Path(__file__).parents[2]
 _FOLDERS = ("samflow", "tests", "analysis", "figures", "reporting", "benchmarks")
 _NAME = re.compile(r"(?:sf\.|samflow\.)?([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)(\(.*\))?", re.DOTALL)
 _FILE = re.compile(rf"(?:{'|'.join(_FOLDERS)})/[\w/-]+\.(?:py|json)")
-_PAGES = "source"
+_PAGES, _SCHEME = "source", "source:"
 
 
 @functools.cache
@@ -100,10 +102,29 @@ def source_of(text: str) -> tuple[str, int] | None:
     return None
 
 
+def resolve(domain: str, info: dict[str, str]) -> str | None:
+    """Return where the source of an entry of the reference is, for `sphinx.ext.linkcode`.
+
+    `add_links` makes an address of it, which depends on the page.
+    """
+    try:
+        thing = operator.attrgetter(info["fullname"])(sys.modules[info["module"]])
+        code = inspect.unwrap(getattr(thing, "fget", None) or thing)
+        path = Path(inspect.getsourcefile(code) or "").relative_to(ROOT)
+        line = inspect.getsourcelines(code)[1]
+    except (AttributeError, KeyError, OSError, TypeError, ValueError):
+        return None  # a constant, or nothing that Python wrote
+    return f"{_SCHEME}{path}#{line}"
+
+
 def add_links(app: Any, doctree: nodes.document, page: str) -> None:
     """Make links of the names on a page."""
     if app.builder.format != "html":
         return
+    for link in doctree.findall(nodes.reference):
+        if link.get("refuri", "").startswith(_SCHEME):
+            path, _, line = link["refuri"].removeprefix(_SCHEME).partition("#")
+            link["refuri"] = _source_uri(app, page, path, int(line))
     objects = app.env.domaindata["py"]["objects"]
     for literal in list(doctree.findall(nodes.literal)):
         if any(isinstance(up, nodes.reference | nodes.title) for up in _above(literal)):
@@ -133,14 +154,12 @@ def _source_uri(app: Any, page: str, path: str, line: int) -> str:
 
 
 def named_files(app: Any) -> list[str]:
-    """Return the files that any page of the site may link to."""
-    folders = [ROOT / folder for folder in _FOLDERS if folder != "samflow"]
+    """Return the files to which pages link: those that they name, and all of samflow."""
     texts = [path.read_text() for path in Path(app.srcdir).rglob("*.md")]
     named = {name for text in texts for name in re.findall(r"`([^`\n]+)`", text)}
     paths = {source[0] for name in named if (source := source_of(name))}
-    return sorted(
-        path for path in paths if any((ROOT / path).is_relative_to(f) for f in folders)
-    ) + [path for path in sorted(paths) if path.startswith("samflow/")]
+    own = (str(path.relative_to(ROOT)) for path in (ROOT / "samflow").rglob("*.py"))
+    return sorted(paths.union(own))
 
 
 def source_pages(app: Any) -> Iterator[tuple[str, dict[str, str], str]]:

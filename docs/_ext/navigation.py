@@ -1,5 +1,6 @@
 """The tree of pages: it is added to pages as they are read, so that they stay plain Markdown."""
 
+import zlib
 from typing import Any
 
 TREES = {
@@ -74,4 +75,5 @@ def add_trees(app: Any, page: str, source: list[str]) -> None:
 def setup(app: Any) -> dict[str, bool]:
     """Connect with Sphinx."""
     app.connect("source-read", add_trees)
-    return {"parallel_read_safe": True, "parallel_write_safe": True}
+    version = zlib.crc32(repr(TREES).encode())  # pages are read again where the trees change
+    return {"env_version": version, "parallel_read_safe": True, "parallel_write_safe": True}

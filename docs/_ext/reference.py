@@ -4,12 +4,14 @@ samflow and its subpackages import lazily, so each name is asked for, by `getatt
 """
 
 import ast
+import functools
 import importlib
 import inspect
 import itertools
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
+from types import GenericAlias
 from typing import Any
 
 import samflow
@@ -42,21 +44,16 @@ def homes() -> dict[int, str]:
 
 
 def _is_code(thing: Any) -> bool:
-    return inspect.isclass(thing) or callable(thing)
+    return callable(thing) and not isinstance(thing, GenericAlias)
 
 
-def entry(room: str, name: str, thing: Any, home: dict[int, str]) -> str:
-    """Return the lines that document a name."""
-    full = f"samflow.{room}.{name}"
+def entry(full: str, thing: Any) -> str:
+    """Return the lines that document a name at its home."""
     if inspect.ismodule(thing):
         return f".. py:module:: {full}\n   :no-typesetting:\n"
     if not _is_code(thing):
-        told = "\n".join(f"   {line}" for line in converted(_told_below(room, name)))
+        told = "\n".join(f"   {line}" for line in converted(_told_below(*full.split(".")[1:])))
         return f".. py:data:: {full}\n\n{told}\n"
-    if home[id(thing)] != full:
-        kind = "class" if inspect.isclass(thing) else "function"
-        call = "" if inspect.isclass(thing) else "(...)"
-        return f".. py:{kind}:: {full}{call}\n\n   The same as :py:obj:`{home[id(thing)]}`.\n"
     if inspect.isclass(thing):
         return f".. autoclass:: {full}\n   :members:\n   :show-inheritance:\n"
     return f".. autofunction:: {full}\n"
@@ -64,25 +61,24 @@ def entry(room: str, name: str, thing: Any, home: dict[int, str]) -> str:
 
 def _told_below(room: str, name: str) -> list[str]:
     """Return the string under the assignment of a constant, in whichever module that stands."""
-    folder = Path(samflow.__file__).parent
-    for path in sorted(
-        {*folder.glob(f"{room}/**/*.py"), *folder.glob("**/*.py")}, key=_inside(room)
-    ):
-        body = ast.parse(path.read_text()).body
-        for first, then in itertools.pairwise(body):
-            names = {getattr(each, "id", "") for each in getattr(first, "targets", [])}
-            names.add(getattr(getattr(first, "target", None), "id", ""))
-            if (
-                name in names
-                and isinstance(then, ast.Expr)
-                and isinstance(then.value, ast.Constant)
-            ):
-                return inspect.cleandoc(str(then.value.value)).splitlines()
-    return []
+    found = {path: told[name] for path, told in _constants().items() if name in told}
+    inside = [text for path, text in found.items() if room in path.parts]
+    return next(iter(inside or found.values()), "").splitlines()
 
 
-def _inside(room: str) -> Callable[[Path], tuple[bool, str]]:
-    return lambda path: (room not in path.parts, str(path))
+@functools.cache
+def _constants() -> dict[Path, dict[str, str]]:
+    """Return, for each module, its assignments that have a string below them."""
+    found: dict[Path, dict[str, str]] = {}
+    for path in sorted(Path(samflow.__file__).parent.rglob("*.py")):
+        for first, then in itertools.pairwise(ast.parse(path.read_text()).body):
+            match first, then:
+                case (
+                    ast.Assign(targets=[ast.Name(name)]) | ast.AnnAssign(target=ast.Name(name)),
+                    ast.Expr(ast.Constant(str(told))),
+                ):
+                    found.setdefault(path, {})[name] = inspect.cleandoc(told)
+    return found
 
 
 def page(room: str, home: dict[int, str]) -> str:
@@ -91,8 +87,17 @@ def page(room: str, home: dict[int, str]) -> str:
     title = f"samflow.{room}"
     lines = [title, "=" * len(title), "", f".. py:module:: {title}", ""]
     lines += ["\n".join(converted((module.__doc__ or "").splitlines())), ""]
-    lines += [entry(room, name, thing, home) for name, thing in names_of(room)]
-    return "\n".join(lines)
+    own, others = [], []
+    for name, thing in names_of(room):
+        full = f"{title}.{name}"
+        place = home.get(id(thing), full)
+        if place == full:
+            own.append(entry(full, thing))
+        else:
+            others.append(f"- ``{name}``: :py:obj:`{place}`")
+    if others:
+        own += ["Names of other subpackages, also found here:", "", *others, ""]
+    return "\n".join(lines + own)
 
 
 def index(home: dict[int, str]) -> str:
@@ -103,29 +108,31 @@ def index(home: dict[int, str]) -> str:
         "``import samflow as sf`` loads none of these; each is imported at its first use.",
         "",
     ]
-    lines += ["Top level", "---------", "", ".. list-table::", "   :widths: 34 66", ""]
-    for name in samflow.__all__:
-        thing = getattr(samflow, name)
-        if inspect.ismodule(thing):
-            continue
-        where = home.get(id(thing))
-        link = (
-            f":py:obj:`sf.{name} <{where}>`" if where else f":py:obj:`sf.{name} <samflow.{name}>`"
-        )
-        lines += [f"   * - {link}", f"     - {_first_line(thing)}"]
-    lines += ["", "Subpackages", "-----------", "", ".. list-table::", "   :widths: 34 66", ""]
-    for room in ROOMS:
-        lines += [
-            f"   * - :doc:`sf.{room} <{room}>`",
-            f"     - {_first_line(getattr(samflow, room))}",
-        ]
-    lines += ["", "Words of verdicts", "-----------------", ""]
-    for name in samflow.__all__:
-        thing = getattr(samflow, name)
-        if not inspect.ismodule(thing) and id(thing) not in home:
-            lines += [f".. autoclass:: samflow.{name}\n   :members:\n   :undoc-members:\n"]
+    things = {name: getattr(samflow, name) for name in samflow.__all__ if name not in ROOMS}
+    rows = {
+        f":py:obj:`sf.{name} <{home.get(id(thing), f'samflow.{name}')}>`": thing
+        for name, thing in things.items()
+    }
+    lines += _table("Top level", rows)
+    rooms = {f":doc:`sf.{room} <{room}>`": getattr(samflow, room) for room in ROOMS}
+    lines += _table("Subpackages", rooms)
+    lines += _heading("Words of verdicts")
+    for name in (name for name, thing in things.items() if id(thing) not in home):
+        lines += [f".. autoclass:: samflow.{name}\n   :members:\n   :undoc-members:\n"]
     lines += [".. toctree::", "   :hidden:", "", *(f"   {room}" for room in ROOMS), ""]
     return "\n".join(lines)
+
+
+def _heading(title: str) -> list[str]:
+    return ["", title, "-" * len(title), ""]
+
+
+def _table(title: str, rows: dict[str, Any]) -> list[str]:
+    """Return a section with a table: links, and the first line of the docstring of each."""
+    lines = [*_heading(title), ".. list-table::", "   :widths: 34 66", ""]
+    for link, thing in rows.items():
+        lines += [f"   * - {link}", f"     - {_first_line(thing)}"]
+    return lines
 
 
 def _first_line(thing: Any) -> str:
