@@ -67,12 +67,13 @@ figures: $(STAMP)  ## draw every figure; writes report/figures/
 	$(BIN)/python -m figures --output report/figures
 
 docs: $(TOOLS)  ## build the documentation site; writes docs/_build/html/, to be read offline
-	$(BIN)/python -m sphinx -b html -W --keep-going -q docs docs/_build/html
+	rm -rf docs/_build/html
+	$(BIN)/python -m sphinx -b html -W --keep-going -q -d docs/_build/pages docs docs/_build/html
 	$(BIN)/python docs/_ext/check.py docs/_build/html
 	@echo docs/_build/html/index.html
 
 linkcheck: $(TOOLS)  ## list the links of the documentation to other hosts, and whether they answer
-	$(BIN)/python -m sphinx -b linkcheck -q -D sphinx_gallery_conf.plot_gallery=0 docs docs/_build/linkcheck
+	$(BIN)/python -m sphinx -b linkcheck -q -d docs/_build/pages -D sphinx_gallery_conf.plot_gallery=0 docs docs/_build/linkcheck
 
 bench: $(STAMP)  ## measure speed against C compiled on this machine, and against other libraries
 	$(BIN)/python benchmarks/ensembles.py

@@ -29,6 +29,14 @@ _FOLDERS = ("samflow", "tests", "analysis", "figures", "reporting", "benchmarks"
 _NAME = re.compile(r"(?:sf\.|samflow\.)?([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)(\(.*\))?", re.DOTALL)
 _FILE = re.compile(rf"(?:{'|'.join(_FOLDERS)})/[\w/-]+\.(?:py|json)")
 _PAGES, _SCHEME = "source", "source:"
+_SOURCE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{path}</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<link rel="stylesheet" href="{up}_static/pygments.css">
+<link rel="stylesheet" href="{up}_static/site.css"></head>
+<body class="source"><h1>{path}</h1><p><a href="{up}index.html">samflow</a></p>{code}</body></html>
+"""
+"""The page of a file: without the navigation, which would take most of the time of the build."""
 
 
 @functools.cache
@@ -162,20 +170,24 @@ def named_files(app: Any) -> list[str]:
     return sorted(paths.union(own))
 
 
-def source_pages(app: Any) -> Iterator[tuple[str, dict[str, str], str]]:
-    """Make a page of each file that is named, with an anchor for each line."""
-    if app.builder.format != "html" or os.environ.get("SAMFLOW_SOURCE_URL"):
+def write_sources(app: Any, error: Exception | None) -> None:
+    """Make a page of each file that is linked to, with an anchor for each line."""
+    if error or app.builder.format != "html" or os.environ.get("SAMFLOW_SOURCE_URL"):
         return
-    form = HtmlFormatter(linenos=False, lineanchors="L", cssclass="highlight")
+    form = HtmlFormatter(lineanchors="L", cssclass="highlight")
     for path in named_files(app):
-        body = highlight((ROOT / path).read_text(), get_lexer_for_filename(path), form)
-        body = body.replace('id="L-', 'id="L').replace('name="L-', 'name="L')
-        body = re.sub(r' href="#L-\d+"', "", body)
-        yield f"{_PAGES}/{path}", {"title": path, "body": f"<h1>{path}</h1>{body}"}, "page.html"
+        page, source = Path(app.outdir) / _PAGES / f"{path}.html", ROOT / path
+        if page.exists() and page.stat().st_mtime > source.stat().st_mtime:
+            continue
+        code = highlight(source.read_text(), get_lexer_for_filename(path), form)
+        code = code.replace('id="L-', 'id="L').replace('name="L-', 'name="L')
+        code = re.sub(r' href="#L-\d+"', "", code)
+        page.parent.mkdir(parents=True, exist_ok=True)
+        page.write_text(_SOURCE.format(path=path, code=code, up="../" * (path.count("/") + 1)))
 
 
 def setup(app: Any) -> dict[str, bool]:
     """Connect with Sphinx."""
     app.connect("doctree-resolved", add_links)
-    app.connect("html-collect-pages", source_pages)
+    app.connect("build-finished", write_sources)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

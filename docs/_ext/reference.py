@@ -175,7 +175,7 @@ def converted(lines: list[str]) -> list[str]:
 def _section(lines: list[str], place: int) -> bool:
     """Return whether the nearest line above without an indent is the title of a section."""
     above = (line for line in reversed(lines[:place]) if line and not line.startswith(" "))
-    return next(above, "").endswith(":")
+    return re.fullmatch(r"[A-Z][a-z]+:", next(above, "")) is not None
 
 
 def _marked(line: str, table: bool = False) -> str:
