@@ -73,7 +73,7 @@ docs: $(TOOLS)  ## build the documentation site; writes docs/_build/html/, to be
 	@echo docs/_build/html/index.html
 
 linkcheck: $(TOOLS)  ## list the links of the documentation to other hosts, and whether they answer
-	$(BIN)/python -m sphinx -b linkcheck -q -d docs/_build/pages -D sphinx_gallery_conf.plot_gallery=0 docs docs/_build/linkcheck
+	$(BIN)/python -m sphinx -b linkcheck -q -d docs/_build/pages docs docs/_build/linkcheck
 
 bench: $(STAMP)  ## measure speed against C compiled on this machine, and against other libraries
 	$(BIN)/python benchmarks/ensembles.py

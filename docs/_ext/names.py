@@ -142,7 +142,7 @@ def add_links(app: Any, doctree: nodes.document, page: str) -> None:
             uri = _source_uri(app, page, *source)
         else:
             entry = entry_of(text, page)
-            if entry not in objects or objects[entry].docname == page:
+            if entry not in objects:
                 continue
             uri = app.builder.get_relative_uri(page, objects[entry].docname)
             uri += f"#{objects[entry].node_id}"

@@ -72,7 +72,7 @@ def add_trees(app: Any, page: str, source: list[str]) -> None:
         source[0] += f"\n\n```{{toctree}}\n:hidden:\n{title}\n{listed}\n```\n"
 
 
-def setup(app: Any) -> dict[str, bool]:
+def setup(app: Any) -> dict[str, int]:
     """Connect with Sphinx."""
     app.connect("source-read", add_trees)
     version = zlib.crc32(repr(TREES).encode())  # pages are read again where the trees change
