@@ -1,6 +1,5 @@
 """`samflow explore`: an interactive portrait in the browser."""
 
-import webbrowser
 from typing import Annotated, Any
 
 import typer
@@ -68,6 +67,8 @@ def command(
         print(url, flush=True)
         say("Open this link in a browser of this machine. Ctrl-C ends the server.")
         if not no_browser:
+            import webbrowser
+
             webbrowser.open(url)
 
     serve(state, port=port, opened=opened)

@@ -19,7 +19,6 @@ SIZE = 13.0
 COLUMNS = ("x", "y", "marker", "size", "face", "edge", "width", "alpha", "kind")
 """Of a source of marks."""
 _COMMANDS = {Path.MOVETO: "M", Path.LINETO: "L", Path.CURVE3: "Q", Path.CURVE4: "C"}
-_ARROW = "M-0.5,0L0.5,0M0.2,0.2L0.5,0L0.2,-0.2"
 
 
 class Mark(NamedTuple):
@@ -64,8 +63,8 @@ def mark(kind: Kind, *, critical: bool = True) -> Mark:
 
 
 def definitions() -> dict[str, CustomJS]:
-    """Return Bokeh's custom markers: one for each kind, the filled half of some, and an arrow."""
-    paths = {"@arrow": _ARROW}
+    """Return Bokeh's custom markers: one for each kind, and the filled half of some."""
+    paths = {}
     for kind in MARKERS:
         found = mark(kind)
         paths[f"@{kind.name}"] = found.outline
@@ -105,9 +104,10 @@ def icon(kind: Kind, *, critical: bool = True, pale: bool = False) -> str:
 
 
 _JS = """
+const outline = new Path2D("%s")
 export default (args, obj, {ctx, i, r, visuals}) => {
   const path = new Path2D()
-  path.addPath(new Path2D("%s"), new DOMMatrix().scale(2*r))
+  path.addPath(outline, new DOMMatrix().scale(2*r))
   return path
 }
 """

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 from bokeh.document import Document
-from bokeh.events import Pan, PanEnd, PanStart, Tap
+from bokeh.events import DoubleTap, Pan, PanEnd, PanStart, Tap
 
 from samflow.explorer import quick, slow
 from samflow.explorer.panels import SIDE
@@ -30,23 +30,25 @@ class Mouse:
         self._state, self._change = state, change
         self._grip: Any = None
         plot, chart = page.portrait.plot, page.chart.plot
-        for event, act in ((Tap, self.tap), (PanStart, self.take), (Pan, self.drag)):
+        acts = {Tap: self.tap, DoubleTap: self.tap_again, PanStart: self.take, Pan: self.drag}
+        for event, act in acts.items():
             plot.on_event(event, act)
         plot.on_event(PanEnd, self.release)
-        for event in (Tap, PanStart, Pan):
+        for event in (Tap, DoubleTap, PanStart, Pan):
             chart.on_event(event, self.move_cross)
 
     def tap(self, event: Any) -> None:
         """Launch an orbit."""
         self._change(starts=(*self._state().starts, (event.x, event.y)))
 
+    def tap_again(self, event: Any) -> None:
+        """Launch an orbit by a quick second click, unless it is on the start of the first."""
+        if self._near(event) is None:
+            self.tap(event)
+
     def take(self, event: Any) -> None:
         """Take hold of a start, or of the whole view."""
-        state, where = self._state(), (event.sx, event.sy)
-        starts = np.array(state.starts).reshape(-1, 2)
-        away = np.linalg.norm((starts - (event.x, event.y)) / _pixel(state), axis=1)
-        held = int(away.argmin()) if len(away) and away.min() <= _NEAR else None
-        self._grip = held, where, state.box
+        self._grip = self._near(event), (event.sx, event.sy), self._state().box
 
     def drag(self, event: Any) -> None:
         """Move what is held."""
@@ -61,6 +63,13 @@ class Mouse:
             starts = [*state.starts]
             starts[held] = (event.x, event.y)
             self._change(starts=tuple(starts))
+
+    def _near(self, event: Any) -> int | None:
+        """Return the number of the start that is under the pointer."""
+        state = self._state()
+        starts = np.array(state.starts).reshape(-1, 2)
+        away = np.linalg.norm((starts - (event.x, event.y)) / _pixel(state), axis=1)
+        return int(away.argmin()) if len(away) and away.min() <= _NEAR else None
 
     def release(self, event: Any) -> None:
         """Let go."""

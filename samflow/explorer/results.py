@@ -8,6 +8,9 @@ from samflow.explorer.jobs import Jobs
 from samflow.explorer.state import State
 from samflow.explorer.view import Page
 
+_LAYERS = {"basins": "basins of attraction", "curves": "stable and unstable curves"}
+"""What takes long enough that a person is told of it."""
+
 
 def show(name: str, page: Page, state: State, jobs: Jobs) -> None:
     """Show the newest result of a kind; the legend and the cross follow from several."""
@@ -25,7 +28,8 @@ def show_legend(page: Page, state: State, jobs: Jobs) -> None:
     regions = jobs.value("basins") if jobs.wanted("basins") else None
     curves = jobs.value("curves")
     left_out = 0 if curves is None else curves.left_out
-    page.say("legend", texts.legend(state, jobs.value("points"), regions, left_out))
+    notes = "".join(texts.note(_work(name, jobs)) for name in _LAYERS)
+    page.say("legend", notes + texts.legend(state, jobs.value("points"), regions, left_out))
 
 
 def show_cross(page: Page, state: State, jobs: Jobs) -> None:
@@ -89,7 +93,6 @@ def _show_basins(page: Page, state: State, jobs: Jobs) -> None:
     found = jobs.value("basins") if jobs.wanted("basins") else None
     box = None if found is None else jobs["basins"].key[-1]
     page.portrait.show_regions(found, box, stale=not jobs.fresh("basins"))
-    _say_work("basins", "basins of attraction", page, jobs)
 
 
 def _show_curves(page: Page, state: State, jobs: Jobs) -> None:
@@ -97,15 +100,12 @@ def _show_curves(page: Page, state: State, jobs: Jobs) -> None:
     for name in ("stable", "unstable"):
         drawn = [] if found is None else getattr(found, name)
         page.portrait.show_lines(name, drawn, stale=not jobs.fresh("curves"))
-    _say_work("curves", "stable and unstable curves", page, jobs)
 
 
-def _say_work(name: str, what: str, page: Page, jobs: Jobs) -> None:
+def _work(name: str, jobs: Jobs) -> str:
     """Say that a layer is under way, or why it is missing."""
-    message = ""
-    if jobs.wanted(name):
-        if not jobs.fresh(name):
-            message = f"Computing {what} …"
-        elif jobs[name].failure:
-            message = f"No {what}: {jobs[name].failure}"
-    page.say(name, texts.note(message))
+    if not jobs.wanted(name):
+        return ""
+    if not jobs.fresh(name):
+        return f"Computing {_LAYERS[name]} …"
+    return f"No {_LAYERS[name]}: {jobs[name].failure}" if jobs[name].failure else ""

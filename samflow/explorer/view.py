@@ -60,7 +60,7 @@ class Page:
         sheet = InlineStyleSheet(css=texts.STYLE)
         widths = {
             **dict.fromkeys(("error", "files"), _LEFT),
-            **dict.fromkeys(("title", "basins", "curves", "legend", "runs"), _MIDDLE),
+            **dict.fromkeys(("title", "legend", "runs"), _MIDDLE),
             **dict.fromkeys(("verdict", "chart legend", "list"), _RIGHT),
         }
         self.texts = {
@@ -130,8 +130,7 @@ class Page:
             Row(children=[clear, home], spacing=5),
             *(self.length, self.layers, copy, text["files"]),
         ]
-        notes = [text["basins"], text["curves"]]
-        middle = [text["title"], self.portrait.plot, *notes, text["legend"], text["runs"]]
+        middle = [text["title"], self.portrait.plot, text["legend"], text["runs"]]
         right = [self.point, self.chart.plot, text["verdict"], text["chart legend"], text["list"]]
         columns: Any = [
             Column(children=left, spacing=8, width=_LEFT),

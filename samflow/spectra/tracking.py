@@ -6,7 +6,7 @@ import numpy as np
 
 from samflow._types import NumpyArray
 from samflow.losses.allocation import vectors
-from samflow.spectra.krylov import Product, Ritz, orthogonal
+from samflow.spectra.krylov import Product, Ritz
 
 GUARDS = 1
 """Eigenvectors that are carried along beyond those asked for. Without one, an eigenvalue that
@@ -70,11 +70,11 @@ def track(
             nan = np.full(count, np.nan)
             nothing = Ritz(nan, np.full((count, dim), np.nan), nan, np.nan, size)
             return Tracked(nothing, np.nan, block)
-        small = basis @ images.T
+        small = _products(basis, images)
         values, parts = np.linalg.eigh((small + small.T) / 2)
         values, parts = values[::-1], parts[:, ::-1]
-        found, scale = parts.T @ basis, float(np.abs(values).max())
-        rest = parts.T @ images - values[:, None] * found
+        found, scale = _combined(parts, basis), float(np.abs(values).max())
+        rest = _combined(parts, images) - values[:, None] * found
         residuals = np.linalg.norm(rest, axis=1)
         bad = np.flatnonzero(~(residuals[:count] <= tol * scale))
         if size == most or (size >= count and not len(bad)):
@@ -86,7 +86,26 @@ def track(
 
 def _outside(row: NumpyArray, basis: NumpyArray, generator: np.random.Generator) -> NumpyArray:
     """Return the direction of the part of `row` outside the basis, or a random one there."""
-    rest = orthogonal(row, basis)
+    rest = _orthogonal(row, basis)
     if not np.linalg.norm(rest) > _DEPENDENT * np.linalg.norm(row):
-        rest = orthogonal(generator.standard_normal(len(row)), basis)
+        rest = _orthogonal(generator.standard_normal(len(row)), basis)
     return rest / np.linalg.norm(rest)
+
+
+# Without BLAS: on so few vectors its threads gain nothing, and wait for more in a busy loop,
+# beside the training.
+
+
+def _products(one: NumpyArray, other: NumpyArray) -> NumpyArray:
+    return np.einsum("id,jd->ij", one, other)
+
+
+def _combined(parts: NumpyArray, vectors: NumpyArray) -> NumpyArray:
+    return np.einsum("ji,jd->id", parts, vectors)
+
+
+def _orthogonal(row: NumpyArray, basis: NumpyArray) -> NumpyArray:
+    """Return `row` less its part in the span of the basis; two passes are enough."""
+    for _ in range(2):
+        row = row - np.einsum("i,id->d", np.einsum("id,d->i", basis, row), basis)
+    return row

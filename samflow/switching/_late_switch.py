@@ -24,6 +24,7 @@ from samflow.switching.connectivity import Barrier, path_barrier
 from samflow.switching.modes import leading_mode
 from samflow.switching.orbit_analysis import (
     FEWEST_STEPS,
+    MAPS_ALONE,
     NUM_STEPS,
     Study,
     analyse,
@@ -121,6 +122,7 @@ def late_switch(
 
     """
     _checks.double_precision("`late_switch`")
+    _checks.instance("system", system, Map, MAPS_ALONE)
     how = how_to_train(system, batch_size, drop_last, attack)
     check_fixed(system)
     num_epochs = _epochs(num_epochs, how)

@@ -50,6 +50,8 @@ from samflow.systems import Map
 
 FEWEST_STEPS, NUM_STEPS = 50, 2000
 """Of a deterministic orbit: the fewest in which all four can be measured, and those by default."""
+MAPS_ALONE = "Use `sf.Map(loss, rule, lr=...)`: P1 to P4 are not predicted for other optimisers."
+"""Said of an `AdaptiveMap`, for one."""
 _ROUNDINGS = 100
 """A barrier of so many units of rounding of the losses is none."""
 NEGATIVE = 1e-3
@@ -153,7 +155,7 @@ class Study(NamedTuple):
 
     def record(self, **more: Any) -> LateSwitch:
         """Return all that was found, and `more` that the record has."""
-        system, here, motion, found = self.how.system, self.here, self.motion, self.found
+        system, here, motion, found = _map_of(self.how), self.here, self.motion, self.found
         return LateSwitch(
             phases=_claims(self),
             status=found.status,
@@ -178,13 +180,19 @@ class Study(NamedTuple):
         )
 
 
+def _map_of(how: How) -> Map:
+    """Return the map: P1 to P4 are predicted for no other, and `late_switch` takes no other."""
+    assert isinstance(how.system, Map)
+    return how.system
+
+
 def _gradient_norm(system: Map, w: Point) -> float:
     return float(gradient_norm(system.loss, w))
 
 
 def _claims(study: Study) -> tuple[PhaseClaim, ...]:
     how, start, here, motion, losses, found, barriers, key = study
-    system, there, noisy = how.system, found.there, not how.deterministic
+    system, there, noisy = _map_of(how), found.there, not how.deterministic
     known = has_closed_form(system)
     no_end, where = _no_end(found, goes_on=noisy or not known), no_minimum(there)
     if noisy:
@@ -229,7 +237,7 @@ def _height(system: Map, barriers: tuple[Barrier, Barrier | None]) -> float:
 def _noisy_escape(
     how: How, start: Point, here: LeadingMode, escape: Rate, key: PRNGKeyArray
 ) -> PhaseClaim:
-    system, predicted = how.system, here.growth
+    system, predicted = _map_of(how), here.growth
     reason = "under attack the start is not a fixed point; log|μ| is for unperturbed inputs"
     if how.attack is None:
         reason = "with mini-batches theory predicts a mean square over many runs, not one run"
@@ -246,7 +254,7 @@ def _noisy_escape(
 
 def _noisy_convergence(how: How, there: LeadingMode, convergence: Rate) -> PhaseClaim:
     reason = "noise keeps the run moving" if how.attack is None else "the attack changes the loss"
-    closed = closed_form_growth(how.system, there.sharpness)
+    closed = closed_form_growth(_map_of(how), there.sharpness)
     return unclaimed_rate("P4", there.growth, convergence, reason, closed)
 
 

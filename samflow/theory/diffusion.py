@@ -104,7 +104,8 @@ def stationary_second_moment(scheme: str = "none") -> sympy.Expr:
     p = sympy.Matrix(a.rows, a.rows, lambda i, j: sympy.Symbol(f"p{min(i, j)}{max(i, j)}"))
     unknowns = sorted(p.free_symbols, key=str)
     solved = sympy.solve(list(p - a * p * a.T - noise * gain * gain.T), unknowns, dict=True)
-    return sympy.factor(solved[0][p[0, 0]])
+    factored: Any = sympy.factor(solved[0][p[0, 0]])
+    return factored
 
 
 def kim_momentum_second_moment() -> sympy.Expr:

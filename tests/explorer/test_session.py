@@ -131,6 +131,8 @@ def test_a_click_launches_an_orbit_and_a_drag_moves_it(made):
     assert made.state.starts == ((1.0, 0.5),)
     x = made.page.portrait._paths.data["x"]
     np.testing.assert_allclose(x[1:4], [1, 0.89, 0.89**2], rtol=1e-12)
+    made.mouse.tap_again(SimpleNamespace(x=1.01, y=0.5))  # a double click is one
+    assert len(made.state.starts) == 1
     made.mouse.take(SimpleNamespace(x=1.01, y=0.5, sx=10, sy=10))  # 1.4 pixels away
     made.mouse.drag(SimpleNamespace(x=-1.0, y=0.25, sx=0, sy=0))
     made.mouse.release(None)
@@ -214,6 +216,19 @@ def test_the_link_restores_what_is_shown(made):
     assert from_query(query) == made.state
     assert made.state.layers == ("levels", "directions")
     assert f'"portrait.pdf?token=T&amp;{query.split("&")[0]}' in text(made, "files")
+
+
+def test_a_layer_that_takes_long_is_announced_and_one_that_fails_says_why(made):
+    made.page.sliders["momentum"].value = 0.5
+    made.page.layers.active = [5]  # curves, which momentum has none of
+    run(made, work=False)
+    assert "Computing stable and unstable curves" in text(made, "legend")
+    run(made)
+    assert "No stable and unstable curves: " in text(made, "legend")
+    assert "without momentum" in text(made, "legend")
+    made.page.layers.active = []
+    run(made)
+    assert "curves" not in text(made, "legend")
 
 
 def test_marks_of_another_loss_are_not_shown(made):

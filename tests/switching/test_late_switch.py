@@ -155,6 +155,12 @@ def test_of_normalised_sam_no_rate_is_claimed(valley):
     assert found.sharpness[1] < found.sharpness[0]
 
 
+def test_an_adaptive_optimiser_is_refused_with_the_reason(valley):
+    system = sf.AdaptiveMap(valley.loss, sf.USAM(rho=0.2), lr=0.3, base=sf.Adam())
+    with pytest.raises(ArgumentError, match="P1 to P4 are not predicted for other optimisers"):
+        late_switch(system, valley)
+
+
 def test_mini_batches_on_a_quadratic(regression):
     """One valley: no barrier, exactly. A batch of all examples has the multiplier of the map."""
     loss = regression.loss
