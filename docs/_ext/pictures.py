@@ -11,6 +11,7 @@ ORDER = (
     "crossing",
     "threshold",
     "separatrices",
+    "saddle_cycles",
     "staircase",
     "chart",
     "branches",

@@ -138,7 +138,7 @@ def test_the_gallery_is_listed_and_drawn_from_the_public_library():
         tree = ast.parse(path.read_text())
         assert len(path.read_text().splitlines()) < 50, path
         modules = {a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
-        assert modules <= {"jax", "jax.random", "numpy", "samflow"}, path
+        assert modules <= {"jax", "jax.numpy", "jax.random", "numpy", "samflow"}, path
         assert not [n for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)], path
         assert any(
             isinstance(n, ast.Assign) and getattr(n.targets[0], "id", "") == "figure"
