@@ -55,10 +55,10 @@ def test_gd_comes_to_the_attracting_parts_of_both_hyperbolas():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("rule", [sf.GD(), sf.USAM(rho=0.05)], ids=["gd", "usam"])
 @pytest.mark.parametrize("lr", [None, 0.01])
-def test_flows_and_usam_come_to_them_too(rule, lr):
-    """The flow keeps x² − y² for GD, so that no orbit leaves the box; all but y = −x arrive."""
+def test_usam_and_its_flow_come_to_them_too(lr):
+    """GD's flow keeps x² − y²; these nearly do, and no orbit leaves the box."""
+    rule = sf.USAM(rho=0.05)
     system = sf.Flow(HYPERBOLAS, rule) if lr is None else sf.Map(HYPERBOLAS, rule, lr=lr)
     found = basins(system, [(-2.0, 2.0)] * 2, 12)
     assert [one.kind for one in found.attractors] == [Kind.continuum] * 2
