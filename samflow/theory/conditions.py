@@ -66,6 +66,7 @@ def characteristic_polynomial(scheme: str = "none") -> sympy.Expr:
     return sympy.collect(sympy.expand(difference.det()), multiplier)
 
 
+@functools.cache
 def multipliers(rule: str, scheme: str = "none") -> tuple[sympy.Expr, ...]:
     """Return the multipliers of the update: one, or with momentum two, for each λ."""
     roots = sympy.solve(characteristic_polynomial(scheme), multiplier)
