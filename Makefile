@@ -12,7 +12,7 @@ COMPILE := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python
 INSTALL := $(BIN)/python -m pip install --quiet --no-compile $(CONSTRAINTS) --editable
 
 .DEFAULT_GOAL := help
-.PHONY: help install verify quick verify-gpu test test-slow test-lowest lint format types figures bench clean
+.PHONY: help install verify quick verify-gpu test test-slow test-lowest lint format types figures docs linkcheck bench clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -66,6 +66,15 @@ types: $(TOOLS)  ## check the types
 figures: $(STAMP)  ## draw every figure; writes report/figures/
 	$(BIN)/python -m figures --output report/figures
 
+docs: $(TOOLS)  ## build the documentation site; writes docs/_build/html/, to be read offline
+	rm -rf docs/_build/html
+	$(BIN)/python -m sphinx -b html -W --keep-going -q -d docs/_build/pages docs docs/_build/html
+	$(BIN)/python docs/_ext/check.py docs/_build/html
+	@echo docs/_build/html/index.html
+
+linkcheck: $(TOOLS)  ## list the links of the documentation to other hosts, and whether they answer
+	$(BIN)/python -m sphinx -b linkcheck -q -d docs/_build/pages docs docs/_build/linkcheck
+
 bench: $(STAMP)  ## measure speed against C compiled on this machine, and against other libraries
 	$(BIN)/python benchmarks/ensembles.py
 	$(BIN)/python benchmarks/orbits.py
@@ -78,4 +87,4 @@ bench: $(STAMP)  ## measure speed against C compiled on this machine, and agains
 	$(BIN)/python benchmarks/explorer.py
 
 clean:  ## remove what the targets made
-	rm -rf $(VENV) .venv-lowest report
+	rm -rf $(VENV) .venv-lowest report docs/_build docs/generated

@@ -31,6 +31,9 @@ import jax  # noqa: E402  (reads the environment when it is imported)
 
 jax.config.update("jax_enable_x64", True)
 
+collect_ignore_glob = ["docs/conf.py", "docs/_*", "docs/gallery", "docs/generated"]
+"""What builds the documentation, and what is built: no pages and no modules of tests."""
+
 _MAPPINGS = pathlib.Path("/proc/self/maps")
 _MEMORY = pathlib.Path("/proc/self/statm")
 _MANY = 15_000

@@ -111,7 +111,8 @@ class Kind(enum.StrEnum):
     `undefined` means that there is no Jacobian and that none of these is known.
 
     Attractors that orbits are found on are also a `cycle`, `quasiperiodic` (an invariant circle or
-    torus: the largest Lyapunov exponent is 0) or `chaotic` (it is positive).
+    torus: the largest Lyapunov exponent is 0), `chaotic` (it is positive) or a `continuum` of fixed
+    points that attracts across.
     """
 
     attracting = "attracting"
@@ -126,3 +127,4 @@ class Kind(enum.StrEnum):
     undefined = "undefined"
     quasiperiodic = "quasiperiodic"
     chaotic = "chaotic"
+    continuum = "continuum"

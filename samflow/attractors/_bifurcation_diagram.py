@@ -9,6 +9,7 @@ import numpy as np
 from samflow import _checks
 from samflow._types import ArrayLike
 from samflow.attractors.continuation import Branch, SpecialPoint, families
+from samflow.attractors.continuation.families import begins
 from samflow.attractors.diagram import OrbitDiagram, orbit_diagram
 from samflow.records import AbstractRecord, Names, Provenance, axes, provenance
 from samflow.systems import AbstractFlow, AbstractMap
@@ -96,15 +97,26 @@ def bifurcation_diagram(
         progress: is told what is done next.
 
     Raises:
-        ArgumentError: as `continue_branch`, unless no fixed point is near.
+        ArgumentError: as `continue_branch`; for points outside the loss's domain, and for one
+            that is near no fixed point, before any branch is followed.
 
     An end of the range that no map has, as lr = 0 or momentum = 1, has no orbits.
 
     """
+    _checks.double_precision("`bifurcation_diagram`")
     check_system(system)
     leaf = find_leaf(system, parameter)
     starts = np.atleast_2d(np.asarray(_checks.point("points", points, system.dim, batched=True)))
+    domain = getattr(getattr(system, "loss", None), "domain", None)
+    _checks.inside("points", starts, domain)
     count = _checks.count("num_values", num_values)
+    for w in starts:
+        if not begins(system, w, parameter, bounds):
+            raise _checks.ArgumentError(
+                f"Argument `points` must be near fixed points, but Newton's method found none from "
+                f"({', '.join(f'{x:.6g}' for x in w)}). Use `find_fixed_points`; at a bifurcation "
+                "begin beside it."
+            )
     branches: list[Branch] = []
     for w in starts:
         progress(f"from ({', '.join(f'{x:.6g}' for x in w)})")
@@ -114,7 +126,7 @@ def bifurcation_diagram(
         progress("orbits")
         values = np.linspace(*bounds, count)
         values = values[[not _is_end(system, leaf, value, bounds) for value in values.tolist()]]
-        beside = starts + _BESIDE * (1 + np.abs(starts))
+        beside = _beside(starts, domain)
         orbits = orbit_diagram(
             system, beside, parameter, values, num_kept=num_kept, num_transient=num_transient
         )
@@ -125,6 +137,14 @@ def bifurcation_diagram(
     ]
     where = provenance(system.describe(), parameter=leaf.name, bounds=bounds, rounds=rounds)
     return BifurcationDiagram(leaf.name, tuple(events), tuple(branches), orbits, where)
+
+
+def _beside(starts: np.ndarray, domain: Any) -> np.ndarray:
+    """Return points a little above each weight; below it where the domain of the loss ends."""
+    away = _BESIDE * (1 + np.abs(starts))
+    if domain is None:
+        return starts + away
+    return np.where(starts + away <= np.array(domain)[:, 1], starts + away, starts - away)
 
 
 def _is_end(system: AbstractMap, leaf: Leaf, value: float, bounds: tuple[float, float]) -> bool:

@@ -79,12 +79,13 @@ class Meter:
 
     def __init__(self, what: str) -> None:
         """Begin; `what` is counted."""
-        self._what, self._began, self._first = what, time.monotonic(), 0
+        self._what, self._began = what, time.monotonic()
+        self._first: int | None = None
 
     def __call__(self, done: int, total: int) -> None:
-        """Say how many are done; at the first call perhaps those that were there."""
+        """Say how many are done; the first call counts what was there before."""
         now = time.monotonic()
-        if not self._first:
+        if self._first is None:
             self._first, self._began = done, now
         text = f"{done} of {total} {self._what}"
         if self._first < done < total:

@@ -1,5 +1,6 @@
 """`samflow sweep`: an analysis over ranges of hyperparameters, as a table or a file."""
 
+import math
 from collections import Counter
 from typing import Annotated, Any
 
@@ -16,6 +17,8 @@ from samflow.cli.output import (
     table_of,
 )
 
+_MANY = 10_000
+"""Cells of a grid from which on its size is told before it is computed."""
 _COUNTED = 8
 """Different values of a quantity that are printed with their number."""
 _ROWS, _COLUMNS = 24, 8
@@ -61,6 +64,7 @@ def command(
     path = checked_path(output, RECORD_SUFFIXES)
     import samflow as sf
     from samflow import _checks
+    from samflow._memory import told
     from samflow.attractors.charts.plane import map_with_rows
     from samflow.attractors.sweep.measures import MEASURES
 
@@ -76,13 +80,21 @@ def command(
         )
     chosen, given = options.rule_with(rule, numbers)
     system, grid = map_with_rows(made, chosen, given)
+    cells = math.prod(len(row) for row in grid.values())
+    if cells >= _MANY:
+        size = told(MEASURES[of].bytes_of(cells, system.state_dim))
+        where = "of memory" if store is None else f"in {store}, in chunks"
+        say(f"{cells:,} cells, whose results take at least {size} {where}")
+    meter = chunks.Meter("cells")
+    if store is None:
+        meter(0, cells)
     found: Any = sf.sweep(
         system,
         grid,
         of,
         w0=options.make_point("--start", start, made),
         num_steps=_checks.count("--steps", steps),
-        progress=chunks.Meter("cells"),
+        progress=meter,
         **chunks.arguments(store, part, chunk_cells),
     )
     chunks.say_missing(context, store)

@@ -127,19 +127,30 @@ def sampled_points(
 ) -> np.ndarray:
     """Say which points are samples of a curve or surface of them."""
     sampled = np.zeros(len(points), dtype=bool)
-    equation = _gradient if normalised(system) else _motion
-    asked = np.flatnonzero(critical | (not normalised(system)))  # others solve another equation
-    if not len(asked):
-        return sampled
     width = jnp.asarray(box_width(box))
+    undefined = critical & normalised(system)  # there the rule has no motion to ask
+    for equation, chosen in ((_gradient, undefined), (_motion, ~undefined)):
+        if chosen.any():
+            sampled[chosen] = _sampled(system, equation, points[chosen], box, width, tol)
+    return sampled
+
+
+def _sampled(
+    system: AbstractSystem,
+    equation: Equation,
+    points: np.ndarray,
+    box: Box,
+    width: Array,
+    tol: float,
+) -> np.ndarray:
+    """Say which zeros of an equation are samples of a curve or surface of its zeros."""
 
     def solve(starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         ends, zeros, _ = _solve(system, equation, jnp.asarray(starts), width, tol)
         return np.asarray(ends), np.asarray(zeros)
 
     vanishes = jax.tree_util.Partial(equation, system)
-    sampled[asked] = on_continua(vanishes, points[asked], box, solve, _BATCH)
-    return sampled
+    return on_continua(vanishes, points, box, solve, _BATCH)
 
 
 def vanishing(system: AbstractSystem, critical: bool) -> Any:

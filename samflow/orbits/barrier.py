@@ -18,6 +18,7 @@ from samflow._components import Components
 from samflow._kernel import apart, stored
 from samflow._types import Matrix, Point, Scalar, Vector
 from samflow.losses import ExpressionLoss
+from samflow.losses._factored import derivatives
 from samflow.losses._tape import tape
 from samflow.losses.base import AbstractDerivedLoss, AbstractLoss
 from samflow.losses.expression import evaluate
@@ -69,10 +70,9 @@ def _gradient(formula: Any, loss: ExpressionLoss, w: tuple[Any, ...]) -> tuple[A
 def _gradient_and_change(
     formula: Any, loss: ExpressionLoss, primals: tuple[Any], tangents: tuple[Any]
 ) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-    n, hessian = len(formula), cast(Any, loss.hessian_formula)
+    n = len(formula)
     upper = [(i, j) for i in range(n) for j in range(i, n)]
-    both = (*formula, *(hessian[entry] for entry in upper))
-    compute = lambda *w: tuple(evaluate(both, loss.symbols, w))  # noqa: E731
+    compute = _with_hessian(loss)
     values = (apart(compute) if jnp.ndim(primals[0][0]) else compute)(*primals[0])
     h = dict(zip(upper, values[n:], strict=True))
     rows = ([h[min(i, j), max(i, j)] for j in range(n)] for i in range(n))
@@ -80,6 +80,16 @@ def _gradient_and_change(
         functools.reduce(jnp.add, (a * v for a, v in zip(row, tangents[0], strict=True)))
         for row in rows
     )
+
+
+def _with_hessian(loss: ExpressionLoss) -> Callable[..., tuple[Any, ...]]:
+    """Return the function of gradient and upper triangle of the Hessian, in few operations."""
+    if loss.polynomial_system() is not None:
+        return derivatives(loss.expression, loss.symbols).values
+    hessian = cast(Any, loss.hessian_formula)
+    upper = tuple(hessian[i, j] for i in range(loss.dim) for j in range(i, loss.dim))
+    formulas = (*loss.gradient_formula, *upper)
+    return lambda *w: tuple(evaluate(formulas, loss.symbols, w))
 
 
 def _formula(loss: Any) -> tuple[Any, Any] | None:

@@ -206,7 +206,7 @@ def draw_attractors(ax: Axes, found: Basins, colour: Any) -> None:
             look |= {"marker": "o", "markersize": 3.2, "markeredgecolor": "white"}
             name = "points of an attracting cycle"
             ax.plot(*seen.T, markeredgewidth=0.5, label=name, gid="cycle", **look)
-        elif attractor.kind in (Kind.chaotic, Kind.quasiperiodic) or attractor.is_limit_cycle:
+        elif attractor.is_many and attractor.kind is not Kind.continuum:  # with the fixed points
             name = "limit cycle" if attractor.is_limit_cycle else f"{attractor.kind} attractor"
             ax.plot(*seen.T, marker=".", markersize=1.0, markeredgewidth=0, gid="strange", **look)
             ax.plot([], [], marker=".", markersize=3.0, label=name, **look)
@@ -258,6 +258,10 @@ def _group_name(group: Sequence[Attractor], extent: np.ndarray) -> str:
     periods = {one.period for one in group}
     if point.kind in (Kind.chaotic, Kind.quasiperiodic):
         return f"basin of {point.kind} attractor about ({at})"
+    if point.kind is Kind.continuum:
+        middle = _points(point)[len(point.points) // 2]
+        through = _printed(", ".join(f"{x:.3g}" for x in middle))
+        return f"basin of continuum through ({through})"
     if point.is_limit_cycle:
         return f"basin of limit cycle about ({at})"
     if len(periods) == 1 and group[0].kind is Kind.cycle:

@@ -282,7 +282,7 @@ OUTER = np.sqrt((1 + np.sqrt(0.6)) / 2)
 """The radius of the limit cycle that attracts from there on."""
 
 
-@slow
+@pytest.mark.slow
 def test_a_limit_cycle_of_a_flow_has_a_basin():
     found = basins(sf.FunctionFlow(around, dim=2), (-1.5, 1.5), 14)
     assert [one.is_limit_cycle for one in found.attractors] == [False, True]

@@ -297,6 +297,24 @@ def test_a_grid_that_does_not_fit_says_how_much_it_takes(monkeypatch):
     assert sf.sweep(WELL, GRID, lambda s: s.lr)["value"].shape == (5, 6)
 
 
+@pytest.mark.parametrize("of", ["orbit", "period", lambda s: s.lr * jnp.ones(8)])
+def test_a_sweep_that_cannot_fit_is_refused_before_it_begins(monkeypatch, of):
+    """An orbit has its end, 8 bytes, a step and a word of 4 letters; what just fits is begun."""
+    grid = {"rho": np.linspace(0.1, 0.2, 100), "lr": np.linspace(0.1, 0.2, 100)}
+    size = {"orbit": 32, "period": 24}.get(of, 64) if isinstance(of, str) else 64
+
+    def begun(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_sweep, "_in_blocks", begun)
+    ask = lambda: sf.sweep(WELL, grid, of, w0=[1.001], num_steps=9)  # noqa: E731
+    for part, error in ((0.99, ArgumentError), (1.01, KeyboardInterrupt)):
+        free = part * 1e4 * size / 0.8
+        monkeypatch.setattr("samflow.attractors.chunks.memory.available", lambda free=free: free)
+        with pytest.raises(error):
+            ask()
+
+
 def test_memory_that_is_free_is_that_of_this_machine():
     assert 2**25 < chunks.memory.available() < 2**50
 

@@ -316,6 +316,22 @@ def test_bad_input(arguments, words):
         sf.continue_branch(quartic(), **given)
 
 
+def test_a_diagram_refuses_points_at_the_door():
+    """It says `points` and which; a point that is one is followed, also at the domain's end."""
+    loss = sf.loss("x**2/2", domain=[(-4.0, 0.0)])
+    system = sf.Map(loss, sf.USAM(rho=0.5), lr=0.1)
+    asked = {"parameter": "lr", "bounds": (0.05, 0.2), "num_values": 2, "num_transient": 0}
+    for points, words in (
+        ([[0.0], [-3.0]], r"`points` must be near fixed points, .* from \(-3\)"),
+        ([[1.0]], "`points` must lie in the loss's domain"),
+    ):
+        with pytest.raises(ArgumentError, match=words):
+            sf.attractors.bifurcation_diagram(system, points, **asked)
+    found = sf.attractors.bifurcation_diagram(system, [[0.0]], **asked)
+    assert len(found.branches) == 1
+    assert np.isfinite(found.orbits.states).all()
+
+
 def test_a_function_without_numbers_is_told_how_to_have_some():
     system = sf.FunctionMap(lambda z: 0.5 * z, dim=1)
     with pytest.raises(ArgumentError, match="Partial"):

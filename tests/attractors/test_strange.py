@@ -9,6 +9,7 @@ from jaxtyping import Array
 import samflow as sf
 from samflow import Kind
 from samflow.attractors import Ending, basins
+from samflow.attractors.basins.strange import wanderers
 from tests.tiers import slow
 
 
@@ -141,3 +142,56 @@ def test_a_map_that_keeps_areas_has_no_attractors():
     found = basins(kept, [(0, 6.28)] * 2, 12, max_steps=4000)
     assert found.attractors == ()
     assert set(found.labels) == {int(Ending.unresolved)}
+
+
+class Mixed(eqx.Module):
+    """Lorenz's flow of r = 28 where chaos = 1, a rotation of x and y that grows by `rate`, else."""
+
+    chaos: Array
+    rate: Array
+
+    def __call__(self, z):
+        x, y, w = z
+        lorenz = 10 * (y - x), x * (28 - w) - y, x * y - 8 / 3 * w
+        growth = self.rate * (1 - x**2 - y**2)
+        turning = 5 * (growth * x - y), 5 * (growth * y + x), -w
+        return tuple(
+            self.chaos * a + (1 - self.chaos) * b for a, b in zip(lorenz, turning, strict=True)
+        )
+
+
+def flow(chaos, rate):
+    function = Mixed(jnp.asarray(chaos), jnp.asarray(rate))
+    return sf.FunctionFlow(function, 3, "test", elementwise=True)
+
+
+@pytest.mark.parametrize(
+    ("chaos", "rate", "start", "found"),
+    [
+        (1.0, 0.0, [1.0, 1.0, 25.0], [Kind.chaotic]),
+        (0.0, 1.0, [1.0, 0.0, 0.0], []),  # a limit cycle, for which `find_cycles` is
+        slow(0.0, 0.0, [1.0, 0.0, 0.0], []),  # a centre
+        slow(0.0, 1e-3, [1e-3, 0.0, 0.0], []),  # it turns away slowly
+    ],
+)
+def test_of_flows_chaos_alone_is_a_strange_attractor(chaos, rate, start, found):
+    """Lorenz's λ = 0.9056 (known-answers); along every orbit the exponent is 0."""
+    states = np.asarray(start) * np.array([[1.0], [1.01]])
+    seen = wanderers(flow(chaos, rate), states, 40.0, [], 40.0)
+    assert [one.kind for one in seen] == found
+    for one in seen:
+        assert abs(one.exponent - 0.9056) < 0.02  # of 8 orbits in 320 units of time: 2e-3
+        x, _, w = one.points.T
+        assert w.min() > 0  # above the stable line of the saddle at 0
+        assert abs(x.max() - 19) < 2
+
+
+@pytest.mark.slow
+def test_lorenz_attractor_has_the_whole_box_for_its_basin():
+    """At r = 28 the origin and both spirals are saddles: orbits come to nothing else."""
+    found = basins(flow(1.0, 0.0), [(-20, 20), (-20, 20), (0, 40)], num_samples=20, t1=100.0)
+    (only,) = found.attractors
+    assert only.kind is Kind.chaotic
+    assert abs(only.exponent - 0.9056) < 0.02
+    assert (found.labels == 0).all()
+    assert found.names()[0].startswith("chaotic in [-1")

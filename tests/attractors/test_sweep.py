@@ -7,6 +7,7 @@ import pytest
 
 import samflow as sf
 from samflow._checks import ArgumentError
+from samflow.attractors.sweep.measures import MEASURES
 
 RHO, LR = np.array([0.05, 0.2, 0.4]), np.array([0.05, 0.5])
 WELL = sf.Map(sf.loss("-y**2/2 + y**4/4"), sf.SAM(rho=0.1), lr=0.1)
@@ -32,6 +33,10 @@ def test_orbits_and_exponents_are_those_of_each_cell(system, w0):
     grid = {"rho": RHO, "lr": LR}
     orbits = sf.sweep(system, grid, "orbit", w0=w0, num_steps=60)
     growth = sf.sweep(system, grid, "exponent", w0=w0, num_steps=60)
+    for found in (orbits, growth):  # what is said before it is computed is no more than it takes
+        size = sum(array.nbytes for array in found.values.values())
+        least = MEASURES[found.quantity].bytes_of(len(RHO) * len(LR), system.state_dim)
+        assert size / 3 < least <= size
     for at, one in cells(system):
         alone = sf.iterate(one, w0, num_steps=60)
         # Two programs of one map agree to rounding, which 60 steps of a contraction do not grow.

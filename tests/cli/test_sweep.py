@@ -27,3 +27,21 @@ def test_numbers_from_lowest_to_highest(capsys, start, said):
     assert run([*SWEEP, "--start", start, "--of", "classify"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert any(line.startswith(said) for line in lines)
+
+
+def test_a_large_grid_says_its_size_and_time_before_it_ends(capsys, monkeypatch):
+    """Results of `classify` are a number and two words: 40 bytes or more in each of 10,201 cells.
+
+    Blocks have 4096 cells, and the first one gives an estimate of the time.
+    """
+    told = []
+    monkeypatch.setattr("samflow.cli.chunks.progress", told.append)
+    asked = [*SWEEP[:-1], "101", "--start", "0,1", "--of", "classify"]
+    assert run(asked) == 0
+    (size,) = (line for line in capsys.readouterr().err.splitlines() if "memory" in line)
+    assert size == "10,201 cells, whose results take at least 408 kB of memory"
+    assert told[0] == "0 of 10201 cells"
+    assert told[1].startswith("4096 of 10201 cells, about ")
+    assert told[-1] == "10201 of 10201 cells"
+    assert run([*SWEEP, "--start", "0,1", "--of", "classify"]) == 0
+    assert "memory" not in capsys.readouterr().err

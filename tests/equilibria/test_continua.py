@@ -5,9 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import sympy
+from jax.tree_util import Partial
 
 import samflow as sf
 from samflow import Kind
+from samflow.equilibria._multistart import sampled_points
 from samflow.equilibria.continua.across import across
 from samflow.equilibria.continua.gathered import critical_set_of, described, followed
 from samflow.theory.windows import Event
@@ -350,6 +352,40 @@ def test_a_ring_of_hallucinated_points_is_followed_and_judged_by_its_jacobian():
     assert np.isnan(ring.lr_window).all()
     assert len(found) == 1
     assert "could not be followed" not in str(found)
+
+
+def _ring(ratio, w):
+    return (w[0] ** 2 + ratio * w[1] ** 2 - 1) ** 2
+
+
+@pytest.mark.parametrize(("ratio", "ring"), [(1.0, True), (1.0001, False)])
+def test_sams_hallucinated_points_are_samples_of_a_ring_only_where_there_is_one(ratio, ring):
+    """L = (x² + a y² − 1)², rho = ½: SAM stands still where its ascent ends at the maximum 0.
+
+    For a = 1 that is |w| = ½. For any other a it is (±½, 0) and (0, ±½), where the Jacobian is
+    nearly singular as well: its least entry there is about 4 (a − 1).
+    """
+    loss = sf.loss(Partial(_ring, jnp.asarray(ratio)), dim=2)
+    system = sf.Map(loss, sf.SAM(rho=0.5), lr=0.02)
+    points = np.array([[0.5, 0.0], [0.0, 0.5], [0.0, 0.0]])
+    critical = np.array([False, False, True])
+    found = sampled_points(system, points, critical, SQUARE, 1e-9)
+    assert found.tolist() == [ring, ring, False]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("rho", "multiplier"), [(0.5, 1 + 4 * 0.02), (1.5, 1 - 8 * 0.02)])
+def test_sams_ring_of_hallucinated_points_is_followed_and_judged(rho, multiplier):
+    """On |w| = ½ the ascent ends at the maximum, λ = −4, or on the minima opposite, λ = 8."""
+    system = sf.Map(sf.loss("(x**2 + y**2 - 1)**2"), sf.SAM(rho=rho), lr=0.02)
+    found = sf.find_fixed_points(system, SQUARE, method="multistart", num_starts=32)
+    assert len(found) == 1  # the maximum
+    assert found.critical.all()
+    (ring,) = [one for one in found.continua if np.linalg.norm(one.w[0]) < 0.9]
+    np.testing.assert_allclose(np.linalg.norm(ring.w, axis=1), 0.5, rtol=1e-9)
+    np.testing.assert_allclose(ring.spectrum[:, 0], multiplier, rtol=1e-9)
+    assert ring.closed
+    assert set(ring.kinds) == {Kind.repelling if multiplier > 1 else Kind.attracting}
 
 
 @pytest.mark.parametrize("rho", [0.0, 0.1])

@@ -104,15 +104,18 @@ def basins(
     Attractors are found, not given. First come the attracting fixed points of `find_fixed_points`,
     and what holds orbits about the critical points of normalised SAM: a trap where `certify_trap`
     proves one, else the cycles that orbits from beside the point come to, else a ball that these
-    stay in. Then come fixed points outside the box and cycles that orbits are seen to end on,
-    and, of maps, chaotic and quasiperiodic attractors: an orbit has settled on one if the second
-    half of a long stretch covers what the first half covers, and its Lyapunov exponents say which.
-    Of smooth flows limit cycles are looked for with `find_cycles` about what still moves.
+    stay in. Then come the parts of curves of fixed points that attract across, as the floor of a
+    valley, each as one attractor of kind `continuum`. Then come fixed points outside the box and
+    cycles that orbits are seen to end on, and chaotic attractors, of maps also quasiperiodic ones:
+    an orbit has settled on one if the second half of a long stretch covers what the first half
+    covers, and its Lyapunov exponents say which. Of smooth flows limit cycles are looked for with
+    `find_cycles` about what still moves.
 
     An orbit has come to an attracting point or cycle when it is in an ellipsoid about it that one
     step, or period, maps into itself, tried at points of spheres, or proved for a trap. So slow
     maps need not converge, and no slow orbit is taken for an attractor. It has come to a chaotic or
-    quasiperiodic attractor, or a limit cycle, when 64 states in a row are near to points of it.
+    quasiperiodic attractor, a limit cycle or a continuum when 64 states in a row are near to points
+    of it.
 
     Args:
         system: a map or a flow. Starts have velocity 0.
@@ -147,9 +150,10 @@ def basins(
         A `Basins`, or with `store` a `StoredBasins`, which reads what it is asked for. Not
         guaranteed: that attractors are all found whose basins are smaller than some 1/500 of the
         box, or that a chaotic transient of 100,000 steps is none. Not looked for: strange
-        attractors of flows, in more than 16 dimensions, and of more than 2 or 3 dimensions
-        themselves; orbits on them are `unresolved`, and so are those that rest on a continuum of
-        fixed points.
+        attractors in more than 16 dimensions, of more than 2 or 3 dimensions themselves, and of
+        flows that jump, and invariant tori of flows; orbits on them are `unresolved`, and so are
+        those that rest on a surface of fixed points, on a curve of them outside the box, or on one
+        that attracts in higher order only.
 
     Raises:
         ArgumentError: for a wrong box, a grid where more than two weights vary, both `resolution`

@@ -15,7 +15,7 @@ from jaxtyping import Array
 
 from samflow.attractors.basins.records import Region
 from samflow.systems import AbstractFlow, AbstractMap, AbstractSystem
-from samflow.systems.angles import images, shortest
+from samflow.systems.angles import images, shortest, wrapped
 
 STAYS = 64
 """How many times in a row an orbit must be in a region that is not known to be kept."""
@@ -77,6 +77,25 @@ def ball(centre: np.ndarray, radius: float, *, every: int = 0) -> Region:
     """Return a ball; in which an orbit must stay at `STAYS` times, so many steps apart, if any."""
     stays = STAYS if every else 0
     return Region(centre[None], np.eye(len(centre))[None] / radius**2, stays, every or 1)
+
+
+def tube(system: AbstractSystem, along: np.ndarray, radii: np.ndarray, every: float) -> Region:
+    """Return balls about a curve, half a radius apart, in which an orbit must stay.
+
+    Args:
+        system: the map or flow.
+        along: points of the curve in order, shape (points, state).
+        radii: of the balls, one for each entry of a state.
+        every: steps, or time of a flow, between the `STAYS` times at which an orbit is looked at.
+
+    """
+    lengths = np.linalg.norm(np.diff(along, axis=0) / radii, axis=1)
+    places = np.append(0.0, np.cumsum(lengths))
+    evenly = np.linspace(0, places[-1], int(np.ceil(2 * places[-1])), endpoint=False)
+    centres = np.stack([np.interp(evenly, places, column) for column in along.T], axis=1)
+    centres = np.asarray(wrapped(system, jnp.asarray(centres)))
+    metric = np.diag(1 / radii**2)
+    return Region(centres, np.broadcast_to(metric, (len(centres), *metric.shape)), STAYS, every)
 
 
 def exponent(system: AbstractSystem, point: np.ndarray, period: int) -> float:

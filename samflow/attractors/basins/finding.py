@@ -20,7 +20,7 @@ _LOOKED_AT = 256
 _SETTLED = 1500
 """Steps after which attractors are looked for on which orbits do not repeat."""
 _TURNED = 5e-3
-"""Of the longest time, after which limit cycles of a flow are looked for."""
+"""Of the longest time, after which a flow is searched for limit cycles and chaos."""
 
 
 def find_attractors(
@@ -48,7 +48,7 @@ def find_attractors(
 
     """
     found = [*known, *([] if points is None else from_fixed_points(system, points, extent))]
-    orbits, look = Orbits(system, scouts, longest), isinstance(system, AbstractFlow)
+    orbits, look = Orbits(system, scouts, longest), True
     while orbits.going:
         orbits.advance()
         orbits.decide(found)
@@ -61,12 +61,16 @@ def find_attractors(
                 new = wanderers(system, orbits.states, orbits.made, found, extent)
                 found += new
                 orbits.decide(new and found)
-        if len(orbits.open) and look and orbits.made >= _TURNED * longest:
-            assert isinstance(system, AbstractFlow)
-            new = limit_cycles(system, orbits.states, orbits.made, extent)
-            new = [one for one in new if not any(_same(one, other) for other in found)]
-            found, look = found + new, bool(new)
-            orbits.decide(new and found)
+        if isinstance(system, AbstractFlow) and orbits.made >= _TURNED * longest:
+            if len(orbits.open) and look:
+                new = limit_cycles(system, orbits.states, orbits.made, extent)
+                new = [one for one in new if not any(_same(one, other) for other in found)]
+                found, look = found + new, bool(new)
+                orbits.decide(new and found)
+            if len(orbits.open):
+                new = wanderers(system, orbits.states, orbits.made, found, extent)
+                found += new
+                orbits.decide(new and found)
         progress(len(scouts) - len(orbits.open), len(scouts))
     return tuple(found)
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from samflow._status import Kind, Verdict
 from samflow.attractors.basins.capture import ball, contracting, exponent, polished
+from samflow.attractors.basins.continua import curves
 from samflow.attractors.basins.labelling import follow, watch
 from samflow.attractors.basins.records import Attractor, Region
 from samflow.attractors.basins.settled import LONGEST, cycles, periods
@@ -29,7 +30,7 @@ _ARRIVED = 1e-6
 def from_fixed_points(
     system: AbstractSystem, points: FixedPoints, extent: float
 ) -> list[Attractor]:
-    """Return the attractors among the fixed points and the critical points, in their order."""
+    """Return the attractors among the fixed and critical points, in their order, then curves."""
     found: list[tuple[int, Attractor]] = []
     left = []
     for i, (stability, sure) in enumerate(zip(points.stability, points.proved, strict=True)):
@@ -51,7 +52,8 @@ def from_fixed_points(
         known = [attractor for _, attractor in found]
         held = _held(system, points, i, known, extent)
         found += [(i, attractor) for attractor in held]
-    return [attractor for _, attractor in sorted(found, key=lambda pair: pair[0])]
+    found.sort(key=lambda pair: pair[0])
+    return [*(attractor for _, attractor in found), *curves(system, points)]
 
 
 def _made(

@@ -7,13 +7,12 @@ import numpy as np
 from jaxtyping import Array
 
 from samflow._status import Kind, Status
-from samflow.attractors.basins.capture import STAYS
-from samflow.attractors.basins.records import Attractor, Region
+from samflow.attractors.basins.capture import tube
+from samflow.attractors.basins.records import Attractor
 from samflow.equilibria.cycles import find_cycles
 from samflow.orbits import integrate
 from samflow.orbits._integrate import jumps_somewhere
 from samflow.systems import AbstractFlow
-from samflow.systems.angles import wrapped
 
 _ORBITS = 8
 """How many orbits are followed in search of cycles."""
@@ -61,15 +60,8 @@ def _attractor(flow: AbstractFlow, point: np.ndarray, period: float) -> Attracto
     along = np.asarray(integrate(flow, point, t1=period, num_times=_TIMES).states)
     sizes = np.ptp(along, axis=0)
     sizes = np.maximum(sizes, _THIN * sizes.max())
-    lengths = np.linalg.norm(np.diff(along, axis=0) / sizes, axis=1)
-    places = np.append(0.0, np.cumsum(lengths))
-    evenly = np.linspace(0, places[-1], int(np.ceil(2 * places[-1] / _RADIUS)), endpoint=False)
-    centres = np.stack([np.interp(evenly, places, column) for column in along.T], axis=1)
-    centres = np.asarray(wrapped(flow, jnp.asarray(centres)))
-    metric = np.diag(1 / (_RADIUS * sizes) ** 2)
-    metrics = np.broadcast_to(metric, (len(centres), *metric.shape))
-    region = Region(centres, metrics, STAYS, period / _LOOKS)
-    return Attractor(Kind.cycle, centres, 0, region.reach, "orbit", 0.0, False, region)
+    region = tube(flow, along, _RADIUS * sizes, period / _LOOKS)
+    return Attractor(Kind.cycle, region.centres, 0, region.reach, "orbit", 0.0, False, region)
 
 
 @eqx.filter_jit

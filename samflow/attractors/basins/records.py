@@ -90,10 +90,12 @@ class Attractor(NamedTuple):
     """What orbits come to.
 
     Attributes:
-        kind: attracting (a fixed point), cycle, quasiperiodic or chaotic; about a critical point
-            of normalised SAM also rotation, trap, chaotic trap or sliding.
+        kind: attracting (a fixed point), cycle, quasiperiodic or chaotic, or a continuum of fixed
+            points; about a critical point of normalised SAM also rotation, trap, chaotic trap or
+            sliding.
         points: the fixed point, or all points of the cycle, shape (period, state); of a
-            quasiperiodic or chaotic attractor, or a limit cycle, points on it; of a trap, a
+            quasiperiodic or chaotic attractor, a limit cycle or a continuum, points on it; of a
+            trap, a
             rotation or sliding the critical point about which it lies.
         period: of a cycle of a map; 1 for a fixed point, 0 where there is none.
         reach: orbits within this distance of a point of it, in the units of `points`, count as
@@ -101,8 +103,8 @@ class Attractor(NamedTuple):
         found: "fixed point" or "orbit": how it was found.
         exponent: the largest Lyapunov exponent, per step (flow: per unit of time); NaN where there
             is no Jacobian.
-        proved: of a fixed point whether it is proved to exist; of what holds orbits about a
-            critical point whether orbits in `region` are proved to come to it and to stay.
+        proved: of a fixed point or a continuum whether it is proved to exist; of what holds orbits
+            about a critical point whether orbits in `region` are proved to come to it and to stay.
         region: orbits in it have come to the attractor.
 
     """
@@ -121,13 +123,21 @@ class Attractor(NamedTuple):
         """Whether it is a limit cycle of a flow; its points are some on it."""
         return self.kind is Kind.cycle and not self.period and len(self.points) > 1
 
+    @property
+    def is_many(self) -> bool:
+        """Whether `points` are some of infinitely many, on a curve or a strange attractor."""
+        strange = self.kind in (Kind.chaotic, Kind.quasiperiodic, Kind.continuum)
+        return strange or self.is_limit_cycle
+
     def __str__(self) -> str:
         """Return kind, period and the first point, or where and how chaotic it is."""
-        if self.kind in (Kind.chaotic, Kind.quasiperiodic) or self.is_limit_cycle:
+        if self.is_many:
             ends = zip(self.points.min(axis=0), self.points.max(axis=0), strict=True)
             where = " × ".join(f"[{low:.3g}, {high:.3g}]" for low, high in ends)
             if self.is_limit_cycle:
                 return f"limit cycle in {where}"
+            if self.kind is Kind.continuum:
+                return f"continuum of fixed points in {where}"
             return f"{self.kind} in {where}, exponent {self.exponent:.3g}"
         at = ", ".join(f"{x if abs(x) > _ZERO * self.reach else 0:.4g}" for x in self.points[0])
         of = f" of period {self.period}" if self.period > 1 else ""

@@ -17,7 +17,8 @@ from samflow.attractors.basins.labelling import watch
 from samflow.attractors.basins.records import Attractor, Region
 from samflow.attractors.basins.settled import LONGEST, attracting_cycle, periods, same_cycle
 from samflow.attractors.lyapunov import lyapunov_spectrum
-from samflow.systems import AbstractMap
+from samflow.orbits._integrate import jumps_somewhere
+from samflow.systems import AbstractFlow, AbstractMap, AbstractSystem
 
 STATES = 32
 """How many orbits are looked at together."""
@@ -52,15 +53,19 @@ _GROWTH = 10.0
 """Chaos: the exponent times the steps, at least; and in standard errors, the next."""
 _ERRORS = 4.0
 _LONGER = 4
-"""How much longer the exponent is measured where it is near 0."""
+"""How much longer the exponent of a map is measured where it is near 0."""
+_FLOW_TURNS, _FLOW_ORBITS = 128, 8
+"""Of a flow, whose steps are costly: for so many turns it is measured, and along so many orbits."""
 _REFUSED = 2
 """Settled orbits in a round that turn out to be on no attractor after which it is given up."""
 _CONSERVED = 1e-8
 """A map whose mean log |det DF| is less keeps volumes: it has no attractors."""
+_KEPT = 1e-6
+"""A flow whose volumes change by less while an orbit crosses half of its extent has none, too."""
 
 
 def wanderers(
-    system: AbstractMap,
+    system: AbstractSystem,
     states: np.ndarray,
     made: float,
     known: Sequence[Attractor],
@@ -69,9 +74,10 @@ def wanderers(
     """Return the attractors, other than short cycles, that orbits at `states` have settled on.
 
     Args:
-        system: the map.
+        system: the map or flow; where a flow jumps, as that of normalised SAM, none is looked for.
         states: of undecided orbits, shape (N, state).
-        made: how many steps they have made: the stretch looked at is about as long.
+        made: how many steps they have made, or for how long they were followed: the stretch
+            looked at is about as long.
         known: the attractors known, none of which is returned again.
         extent: the largest side of the box.
 
@@ -79,14 +85,22 @@ def wanderers(
     if states.shape[1] > _LARGEST:
         return []
     some = states[:: max(1, len(states) // STATES)][:STATES]
-    stride = max(s for s in _STRIDES if s == 1 or s * TIMES <= 2 * made)
+    if isinstance(system, AbstractFlow):
+        if jumps_somewhere(system):
+            return []
+        stride = made / TIMES
+    else:
+        stride = max(s for s in _STRIDES if s == 1 or s * TIMES <= 2 * made)
     orbits = watch(system, some, TIMES, every=stride, slab=STATES)
     found: list[Attractor] = []
     refused = 0
     for orbit, period in zip(orbits, periods(orbits).tolist(), strict=True):
         if any(_same(orbit, one) for one in [*known, *found]):
             continue
+        if period and isinstance(system, AbstractFlow):  # at rest
+            continue
         if period:
+            assert isinstance(system, AbstractMap)
             cycle = _long_cycle(system, orbit[-1:], extent)
             if cycle is not None and not any(same_cycle(cycle, k) for k in [*known, *found]):
                 found.append(cycle)
@@ -96,9 +110,9 @@ def wanderers(
             continue
         begin = orbit[1 :: len(orbit) // STATES][:STATES]
         growth = _growth(system, begin, settled.turn)
-        if growth is not None and abs(growth.total) <= _CONSERVED:
+        if growth is not None and growth.conserved:
             return []
-        new = growth and _attractor(system, begin, settled, growth)
+        new = growth and _attractor(system, begin, settled, growth, known)
         found += [new] if new else []
         refused += new is None
         if refused == _REFUSED:
@@ -110,16 +124,16 @@ class _Settled(NamedTuple):
     """How an orbit that has settled moves.
 
     Attributes:
-        turn: steps in which it crosses half of its extent.
+        turn: steps, or time of a flow, in which it crosses half of its extent.
         apart: how much the extents of both halves differ.
 
     """
 
-    turn: int
+    turn: float
     apart: float
 
 
-def _settled(orbit: np.ndarray, stride: int, extent: float) -> _Settled | None:
+def _settled(orbit: np.ndarray, stride: float, extent: float) -> _Settled | None:
     """Say how an orbit (times, state) moves on what it has settled on; None if it has not."""
     from scipy.spatial import KDTree  # slow to import, and seldom needed
 
@@ -166,42 +180,57 @@ def _same(orbit: np.ndarray, attractor: Attractor) -> bool:
 
 
 class _Growth(NamedTuple):
-    """Lyapunov exponents per step: the largest, and the sum of all.
+    """Lyapunov exponents, per step or per unit of time.
 
     Attributes:
+        largest: the largest.
+        conserved: whether the sum of all is 0: volumes are kept.
         sign: 1 where the largest is positive, −1 where it is negative, 0 where it is too small to
             tell from 0.
 
     """
 
     largest: float
-    total: float
+    conserved: bool
     sign: int
 
 
-def _growth(system: AbstractMap, begin: np.ndarray, turn: int) -> _Growth | None:
+def _growth(system: AbstractSystem, begin: np.ndarray, turn: float) -> _Growth | None:
     """Return the exponents of orbits on one attractor; None where one of them leaves it."""
+    flow = isinstance(system, AbstractFlow)
     steps = 4 * max(TIMES, 64 * turn)
-    for more in (1, _LONGER):
-        growth = lyapunov_spectrum(system, begin, num_steps=more * steps)
+    begin = begin[:: STATES // _FLOW_ORBITS] if flow else begin
+    for length in (_FLOW_TURNS * turn,) if flow else (steps, _LONGER * steps):
+        if isinstance(system, AbstractFlow):
+            growth = lyapunov_spectrum(system, begin, t1=length)
+        else:
+            assert isinstance(system, AbstractMap)
+            growth = lyapunov_spectrum(system, begin, num_steps=int(length))
         if not (np.asarray(growth.status) == Status.reached_end).all():
             return None
         exponents = np.asarray(growth.exponents)
         largest = float(exponents[:, 0].mean())
-        error = float(exponents[:, 0].std(ddof=1)) / np.sqrt(STATES)
+        error = float(exponents[:, 0].std(ddof=1)) / np.sqrt(len(begin))
         total = float(exponents.sum(axis=1).mean())
-        if not abs(largest) <= max(_GROWTH / (more * steps), _ERRORS * error):
-            return _Growth(largest, total, int(np.sign(largest)))
-    return _Growth(largest, total, 0)
+        conserved = abs(total) * turn <= _KEPT if flow else abs(total) <= _CONSERVED
+        if not abs(largest) <= max(_GROWTH / length, _ERRORS * error):
+            return _Growth(largest, conserved, int(np.sign(largest)))
+    return _Growth(largest, conserved, 0)
 
 
 def _attractor(
-    system: AbstractMap, begin: np.ndarray, settled: _Settled, growth: _Growth
+    system: AbstractSystem,
+    begin: np.ndarray,
+    settled: _Settled,
+    growth: _Growth,
+    known: Sequence[Attractor],
 ) -> Attractor | None:
-    """Return what settled states are on; None where they may still converge."""
+    """Return what settled states are on; None where they may still converge, or have left it."""
     if growth.sign < 0 or (growth.sign == 0 and settled.apart > _SAME_CIRCLE):
         return None
-    region = _region(system, begin, settled.turn)
+    if growth.sign == 0 and isinstance(system, AbstractFlow):
+        return None
+    region = _region(system, begin, settled.turn, known)
     if region is None:
         return None
     kind = Kind.chaotic if growth.sign else Kind.quasiperiodic
@@ -215,18 +244,24 @@ def _long_cycle(system: AbstractMap, state: np.ndarray, extent: float) -> Attrac
     return attracting_cycle(system, orbit[0, -period:], extent) if period else None
 
 
-def _region(system: AbstractMap, begin: np.ndarray, turn: int) -> Region | None:
+def _region(
+    system: AbstractSystem, begin: np.ndarray, turn: float, known: Sequence[Attractor]
+) -> Region | None:
     """Return balls about points of an attractor that hold its orbits, from states on it.
 
-    The first half of the states give the points, and the other half try the balls.
+    The first half of the states give the points, and the other half try the balls. None where an
+    orbit comes to a known attractor: it was a transient.
     """
     from scipy.spatial import KDTree  # slow to import, and seldom needed
 
-    every = max(1, turn // 16)
-    orbits = watch(system, begin, TIMES, every=every, slab=STATES)
+    flow = isinstance(system, AbstractFlow)
+    every = turn / 16 if flow else max(1, int(turn) // 16)
+    orbits = watch(system, begin, 16 * _FLOW_TURNS if flow else TIMES, every=every, slab=STATES)
     size = orbits.shape[2]
     points, others = (half.reshape(-1, size) for half in np.array_split(orbits, 2))
     if not np.isfinite(orbits).all():
+        return None
+    if any(not one.region.stays and one.region.holds(orbits[:, -1]).any() for one in known):
         return None
     sizes = np.ptp(points, axis=0)
     sizes = np.maximum(sizes, _THIN * sizes.max())

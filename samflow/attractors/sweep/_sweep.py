@@ -37,6 +37,7 @@ class _Analysis(NamedTuple):
         compiled: whether a block is one program.
         steps: of the orbit of a cell.
         settings: what a store of the same sweep must agree in.
+        needed: bytes that the result takes at least, as far as they are known before.
 
     """
 
@@ -46,6 +47,7 @@ class _Analysis(NamedTuple):
     compiled: bool
     steps: int
     settings: dict[str, str]
+    needed: int = 0
 
 
 @overload
@@ -150,8 +152,9 @@ def sweep(
         ArgumentError: for an unknown analysis or parameter, values out of the parameter's range
             or not finite, an analysis of maps for a flow, a schedule where one system is meant
             or in the grid, a start that is refused by `iterate`, a result that does not fit into
-            memory, the store of another request (which says in what it differs), a store that
-            cannot be written, and a part that is none.
+            memory (before anything runs, unless its size is not known by then), the store of
+            another request (which says in what it differs), a store that cannot be written, and a
+            part that is none.
         ImportError: for a store where zarr is not installed.
 
     Not guaranteed: that a store knows a change of what a function that JAX cannot trace reads from
@@ -176,6 +179,7 @@ def sweep(
             raise _checks.ArgumentError(
                 "Arguments `part` and `chunk_cells` are of a `store`: give its path."
             )
+        chunks.check_memory(found.needed, cells.total, "cells")
         return _in_memory(found, axes, _in_blocks(found.run, cells, found.block, progress), where)
     size = chunks.chunk_cells(
         cells.total, chunk_cells, steps=found.steps, width=system.state_dim, together=found.compiled
@@ -254,6 +258,7 @@ def _analysis(
             measure.compiled,
             options.num_steps if measure.steps else 1,
             settings,
+            measure.bytes_of(cells.total, system.state_dim),
         )
     if callable(of):
         check_fixed(system)
@@ -389,4 +394,6 @@ def _function(of: Callable[[Any], Any], cells: _Grid) -> _Analysis:
         settings = {"of": name, "code of the function": chunks.of_function(of)}
         return _Analysis(name, partial(functions.cell_by_cell, of), 1, False, 1, settings)
     settings = {"of": name, "code of the function": program}
-    return _Analysis(name, partial(functions.together, of), functions.BLOCK, True, 1000, settings)
+    block, run = functions.BLOCK, partial(functions.together, of)
+    needed = functions.bytes_of(of, one, cells.total) if cells.total > block else 0
+    return _Analysis(name, run, block, True, 1000, settings, needed)

@@ -1,5 +1,6 @@
 """A function of a system, over a block of cells: in one program if JAX can trace it."""
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -44,6 +45,14 @@ def _all_at_once(of: Function, cells: Cells, devices: Devices) -> Any:
         return of(cells.varied.given(cells.system, values))
 
     return in_cells(one, cells.varied, cells.starts, devices, _AT_ONCE)
+
+
+def bytes_of(of: Function, cells: Cells, number: int) -> int:
+    """Return the bytes that a function's results in so many cells take, by its shapes alone."""
+    one = [value[0] for value in cells.varied.values]
+    shapes = eqx.filter_eval_shape(lambda values: of(cells.varied.given(cells.system, values)), one)
+    arrays = [leaf for leaf in jax.tree.leaves(shapes) if hasattr(leaf, "dtype")]
+    return number * sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in arrays)
 
 
 def _has_record(found: Any) -> bool:

@@ -236,6 +236,11 @@ def fates(cells: Cells, options: Options) -> Found:
     return {"outcome": outcomes, "period": periods}
 
 
+_NUMBER = 8
+_WORD = 16
+"""Bytes of a status, kind or outcome at least: four letters."""
+
+
 class Measure(NamedTuple):
     """A named analysis.
 
@@ -246,6 +251,8 @@ class Measure(NamedTuple):
         compiled: whether a block is one program.
         changing: whether the map may have schedules.
         steps: whether it makes `num_steps` steps in each cell.
+        least: bytes that the result of a cell takes at least, without states.
+        states: how many states it has.
 
     """
 
@@ -255,15 +262,21 @@ class Measure(NamedTuple):
     compiled: bool = True
     changing: bool = False
     steps: bool = True
+    least: int = _NUMBER + _WORD
+    states: int = 0
+
+    def bytes_of(self, cells: int, state_dim: int) -> int:
+        """Return the bytes that a result takes at least."""
+        return cells * (self.least + self.states * state_dim * _NUMBER)
 
 
 MEASURES = {
-    "orbit": Measure(orbit, changing=True),
-    "escaped": Measure(escaped, changing=True),
+    "orbit": Measure(orbit, changing=True, states=1),
+    "escaped": Measure(escaped, changing=True, least=1 + _NUMBER + _WORD),
     "sharpness": Measure(sharpness, changing=True),
     "period": Measure(period, changing=True),
     "exponent": Measure(exponent),
-    "classify": Measure(stability, maps=False, steps=False),
+    "classify": Measure(stability, maps=False, steps=False, least=_NUMBER + 2 * _WORD),
     "fate": Measure(fates, block=1, maps=False, compiled=False),
 }
 """Every analysis that `sweep` knows by name."""
