@@ -245,6 +245,7 @@ def _network_claims(name: str, network: Network) -> list[Claim]:
             predicted=float(predicted.mean()),
             measured=float(measured.mean()),
             error=_error(measured - predicted),
+            freedom=_BATCHES - 1,
             bias=_LEFT_OUT * float(predicted.mean()),
             reason=f"{sampling}; {100 * _LEFT_OUT:g} % for what the flow leaves out, as the change "
             "of H within an oscillation. The largest eigenvalue alone is larger in the mean, as "
@@ -268,6 +269,7 @@ def _network_claims(name: str, network: Network) -> list[Claim]:
         predicted=float(wanted.mean()),
         measured=float(gained.mean()),
         error=_error(gained - wanted),
+        freedom=_BATCHES - 1,
         reason=sampling,
         source=_COHEN if name == "GD" else None,
     )

@@ -147,6 +147,7 @@ class Study:
         error: float,
         num_errors: float = 4.0,
         bias: float = 0.0,
+        freedom: float = math.inf,
         reason: str,
         source: str | None = None,
     ) -> Claim:
@@ -159,8 +160,9 @@ class Study:
             measured: the sample's.
             error: the standard error of `measured`.
             num_errors: how many of them are allowed; the probability to fail although true is
-                that of a normal deviate beyond.
+                that of Student's t beyond, or of a normal deviate.
             bias: allowed besides, for what is not noise (a step size, say); the reason says why.
+            freedom: degrees of freedom of `error` where it comes from a few values.
             reason: why this tolerance.
             source: where it is claimed, if not where the study says.
 
@@ -179,7 +181,7 @@ class Study:
             Evidence.statistical,
             _verdict(holds and error > 0),
             used,
-            float(2 * scipy.stats.norm.sf(num_errors)),
+            float(2 * scipy.stats.t.sf(num_errors, freedom)),
         )
 
     def below(

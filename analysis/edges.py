@@ -240,6 +240,7 @@ def _network_claims(network: str, runs: Runs) -> list[Claim]:
                 predicted=1.0,
                 measured=found.ratio.mean,
                 error=found.ratio.error,
+                freedom=_STRETCHES - 1,
                 bias=found.bias,
                 reason=f"{sampling}; and the spread of the five largest eigenvalues, at most "
                 f"{100 * _MOST:g} %: where several are held at the edge it lies among them, and "
@@ -278,6 +279,7 @@ def _network_claims(network: str, runs: Runs) -> list[Claim]:
             predicted=1.0,
             measured=batch.mean,
             error=batch.error,
+            freedom=_STRETCHES - 1,
             reason=f"{sampling}, batches included",
             source=_SGD,
         ),

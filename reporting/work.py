@@ -96,7 +96,7 @@ COSTS = {
     "valley-drift": 1.5,
     "asymmetric-valley": 1.5,
     "central-flows": 6.0,
-    "edges": 18.0,
+    "edges": 14.0,
     "interpolation": 3.0,
     "digits-phases": 15.0,
     "watched-switch": 16.0,

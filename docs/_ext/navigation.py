@@ -30,7 +30,15 @@ TREES = {
                 "tour/watching-training",
             ),
         ),
-        ("Tutorials", ("tutorials/pytorch", "tutorials/jax")),
+        (
+            "Tutorials",
+            (
+                "tutorials/pytorch",
+                "tutorials/jax",
+                "tutorials/watch-your-training",
+                "tutorials/edge-of-sam",
+            ),
+        ),
         ("Reference", ("theory/index", "generated/api/index", "theory/glossary")),
         ("Project", ("limits", "benchmarks/README", "design", "releasing")),
     ),

@@ -350,6 +350,11 @@ def test_a_claim_that_could_not_fail_fails():
     assert PLANTED.sampled("a", "b", error=0.3, **mean).fails
     assert PLANTED.sampled("a", "b", error=0.0, **mean).fails
     assert PLANTED.sampled("a", "b", error=0.1, **mean).holds
+    # An error from eight values: P(|t₇| > 4) = 0.52 %, where a normal deviate has 0.0063 %.
+    few = PLANTED.sampled("a", "b", error=0.1, freedom=7, **mean)
+    assert few.error_probability == pytest.approx(0.0052, rel=0.01)
+    whole = PLANTED.sampled("a", "b", error=0.1, **mean)
+    assert whole.error_probability == pytest.approx(6.33e-5, rel=0.01)
     cases = {"what": "agree", "reason": "r", "evidence": Evidence.numerical}
     assert PLANTED.every("a", "b", holding=0, of=0, **cases).fails
     assert PLANTED.every("a", "b", holding=3, of=4, **cases).fails
