@@ -63,6 +63,7 @@ sphinx_gallery_conf = {
     "ignore_pattern": r"__init__\.py",
     "within_subsection_order": "pictures.Order",
     "abort_on_example_error": True,
+    "run_stale_examples": True,  # samflow may have changed, where a script has not
     "image_scrapers": "pictures.take_figure",
     "show_memory": False,
     "show_signature": False,
