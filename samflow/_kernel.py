@@ -48,6 +48,10 @@ _ELEMENTWISE = """
 """
 _KNOWN = frozenset(_ELEMENTWISE.split())
 """Primitives that XLA can compile within one function, also after `vmap`; no library is called."""
+_REDUCTIONS = frozenset({"reduce_max", "reduce_min", "reduce_sum"})
+_LIBRARY_FROM = 4096
+"""Entries from which on XLA leaves these reductions to a library, and cannot compile them within
+one function."""
 
 
 T = TypeVar("T")
@@ -166,9 +170,15 @@ def _can_be_one(jaxpr: Any) -> bool:
     """Say whether all primitives, also those of loops and branches, are of the known ones."""
     return all(
         equation.primitive.name in _KNOWN
+        and not _left_to_a_library(equation)
         and all(map(_can_be_one, jax.extend.core.jaxprs_in_params(equation.params)))
         for equation in jaxpr.eqns
     )
+
+
+def _left_to_a_library(equation: Any) -> bool:
+    many = any(math.prod(v.aval.shape) >= _LIBRARY_FROM for v in equation.invars)
+    return equation.primitive.name in _REDUCTIONS and many
 
 
 def _count(jaxpr: Any) -> int:

@@ -93,6 +93,22 @@ def test_what_needs_a_library_is_left_to_xla():
     assert "xla_cpu_small_call" in text
 
 
+@pytest.mark.parametrize(("rows", "in_one"), [(63, True), (64, False)])
+def test_long_sums_are_left_to_xla(rows, in_one):
+    """XLA calls a library for sums of 4096 entries, and fails to compile that in one function."""
+    z = jnp.ones((rows, 64))
+    function = kernel.fused(lambda z: jnp.sum(z, axis=1))
+    np.testing.assert_array_equal(function(z), np.full(rows, 64.0))
+    assert ("xla_cpu_small_call" in jax.jit(function).lower(z).as_text()) == in_one
+
+
+def test_an_ensemble_in_many_dimensions_is_computed():
+    """300 states of 40 coordinates: a step has sums of 12,000 entries."""
+    halved = sf.FunctionMap(lambda z: z / 2 + 0 * jnp.sum(z), dim=40)
+    made = sf.iterate(halved, np.ones((300, 40)), num_steps=3).final
+    np.testing.assert_array_equal(made, np.full((300, 40), 0.125))
+
+
 def test_a_function_in_one_piece_can_be_transformed():
     def cubed(z):
         return kernel.stored(kernel.apart(jnp.square)(z)) * z

@@ -168,7 +168,9 @@ class PlaneFrames(eqx.Module):
 def _stretch(carried: Components, other: Components) -> Any:
     """Return (u' × DF u⊥)/‖u'‖², 0 where the product is rounding."""
     area, squared = _cross(carried, other), inner(carried, carried)
-    nothing = area * area <= _rounding(area) ** 2 * squared * inner(other, other)
+    # Sums of sizes, not roots of squares: products take the time of a step.
+    first, second = (abs(v[0]) + abs(v[1]) for v in (carried, other))
+    nothing = abs(area) <= _rounding(area) * first * second
     return jnp.where(nothing, 0.0, area) * (1 / jnp.maximum(squared, _smallest(squared)))
 
 
