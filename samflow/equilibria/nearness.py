@@ -1,6 +1,7 @@
 """Whether a point is a fixed point, or has no Jacobian, and what it is by its growth rates."""
 
 import numpy as np
+import scipy.linalg
 from jaxtyping import Array
 
 from samflow._status import Kind
@@ -39,8 +40,11 @@ def is_near(system: AbstractSystem, z: Array, distance: float, tol: float) -> bo
     return distance <= (tol * length if length > 0 else _ROUNDED_ZERO)
 
 
-def kind_of(growth: np.ndarray, neutral: float) -> Kind:
-    """Return the kind of a fixed point from its growth rates: |μ| − 1, or Re of eigenvalues."""
+def kind_of(growth: np.ndarray, neutral: float | np.ndarray) -> Kind:
+    """Return the kind of a fixed point from its growth rates: |μ| − 1, or Re of eigenvalues.
+
+    A rate within `neutral` of 0, one number or one for each rate, may have either sign.
+    """
     if not np.isfinite(growth).all():
         return Kind.undefined
     if (np.abs(growth) <= neutral).any():
@@ -48,6 +52,26 @@ def kind_of(growth: np.ndarray, neutral: float) -> Kind:
     if (growth < 0).all():
         return Kind.attracting
     return Kind.repelling if (growth > 0).all() else Kind.saddle
+
+
+def spectrum_and_shifts(jacobian: np.ndarray, beside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the eigenvalues and how far each may be off, by the change to a Jacobian beside.
+
+    One eigenvalue can be 10⁶ and change with the point in its first digits while the others are
+    about 1 and do not change: the norm of the change ΔJ says nothing of those. An entry of J off by
+    no more than that of ΔJ moves an eigenvalue, to first order, by |y|ᵀ|ΔJ||x|/|yᴴx| with its left
+    and right eigenvectors. Where these are nearly orthogonal, as at a double eigenvalue, that is no
+    bound of use, and the norm stands.
+    """
+    change = beside - jacobian
+    if not np.isfinite(change).all():
+        return np.linalg.eigvals(jacobian).astype(complex), np.full(len(jacobian), np.inf)
+    spectrum, left, right = scipy.linalg.eig(jacobian, left=True, right=True)
+    across = np.einsum("ik,ij,jk->k", np.abs(left), np.abs(change), np.abs(right))
+    along = np.abs(np.einsum("ik,ik->k", left.conj(), right))
+    norm = float(np.linalg.norm(change))
+    shifts = np.divide(across, along, out=np.full(len(along), np.inf), where=along > 0)
+    return spectrum.astype(complex), UNCERTAIN * np.minimum(shifts, norm)
 
 
 def newton_step(matrix: np.ndarray, residual: np.ndarray) -> tuple[np.ndarray, float]:

@@ -16,12 +16,12 @@ from samflow.equilibria.adaptive import classify_adaptive
 from samflow.equilibria.attraction import measured_attraction_radius
 from samflow.equilibria.nearness import (
     EIGENVALUE_ERROR,
-    UNCERTAIN,
     eigvalsh,
     is_near,
     is_singular,
     kind_of,
     newton_step,
+    spectrum_and_shifts,
 )
 from samflow.equilibria.nonsmooth import cycles_beside, what_holds
 from samflow.equilibria.nonsmooth.flows import brief_radius, practical_flow
@@ -87,7 +87,9 @@ def classify(
         rho. Of a flow it is said of the loss itself: proved where the loss is a formula
         (`certify_sliding`), else found by minimisation over the sphere; `local.sliding` says which.
         Of an `AdaptiveMap` it is the linearisation at rest, where P is √eps_root + eps; a full
-        state counts as its weights, from which all of a state at rest follows.
+        state counts as its weights, from which all of a state at rest follows. With a small eps its
+        multipliers change by much within `tol`: they, and `state`, are those of the fixed point
+        that Newton's method reaches from `w`; `distance` is how far that is.
         At a nonhyperbolic point `higher` has the verdict of higher order, or says what is missing.
 
     Raises:
@@ -139,16 +141,14 @@ def classify(
     step, distance = newton_step(shifted, motion)
     if not (distance <= tol * size or (scale is None and is_near(system, z, distance, tol))):
         return undefined(Status.not_a_fixed_point, distance)
-    spectrum = np.linalg.eigvals(jacobian).astype(complex)
+    # At a degenerate point that is known to a few digits the Jacobian is small, but not 0.
+    beside = np.asarray(_linearise(system, z - step * unit)[1]) * unit / unit[:, None]
+    spectrum, shifts = spectrum_and_shifts(jacobian, beside)
     growth = np.abs(spectrum) - 1 if discrete else np.real(spectrum)
     ranks = np.argsort(-growth, kind="stable")
     norm = float(np.linalg.norm(jacobian, 2))
     neutral = hyperbolic_tol + EIGENVALUE_ERROR * norm if discrete else hyperbolic_tol * norm
-    # At a degenerate point that is known to a few digits the Jacobian is small, but not 0.
-    beside = np.asarray(_linearise(system, z - step * unit)[1]) * unit / unit[:, None]
-    change = float(np.linalg.norm(beside - jacobian))
-    neutral += UNCERTAIN * change if np.isfinite(change) else np.inf
-    kind = kind_of(growth, neutral)
+    kind = kind_of(growth, neutral + shifts)
     margin = -float(growth.max())
     local = None
     if kind in (Kind.repelling, Kind.saddle) and isinstance(system, Map):

@@ -32,8 +32,8 @@ class Stability(AbstractRecord):
             modulus (map) or real part (flow); NaN where there is no Jacobian.
         margin: 1 − max |multiplier| for a map, −max Re(eigenvalue) for a flow: positive exactly
             where attracting; NaN where there is no Jacobian.
-        distance: estimate ‖(DF − I)⁻¹(F(z) − z)‖ of how far the true fixed point is; a velocity
-            counts as the length lr·v.
+        distance: estimate ‖(DF − I)⁻¹(F(z) − z)‖ of how far the true fixed point is from the point
+            asked about; a velocity counts as the length lr·v.
         curvature: eigenvalues of the loss's Hessian, ascending; None for a system without loss.
         discrete: whether the system is a map.
         local: what holds the system at a critical point without a Jacobian: of a map the cycles

@@ -135,3 +135,28 @@ def test_a_two_cycle_is_found_and_followed():
     for values, state in zip(np.asarray(branch.parameter), np.asarray(branch.states), strict=True):
         radius = float(sf.theory.adaptive_cycle(3, lr=values, beta1=0.1, eps=1e-4))
         np.testing.assert_allclose(abs(state.ravel()[0]), radius, rtol=1e-6)
+
+
+def test_a_multiplier_far_outside_is_not_hidden_by_how_much_it_changes():
+    adamw = sf.AdaptiveMap(sf.losses.beale(), sf.GD(), lr=0.01, base=sf.AdamW(weight_decay=0.1))
+    found = sf.classify(adamw, [3.0, 0.5])
+    # Two multipliers are outside by far, and β₂ = 0.999 is inside: a saddle in any case.
+    assert (np.abs(found.multipliers[:2]) > 1e4).all()
+    assert (np.abs(found.multipliers[2:]) < 1).all()
+    assert found.kind is Kind.saddle
+
+
+def test_multipliers_are_those_of_the_point_at_rest_not_of_one_within_the_tolerance():
+    # At rest d/(|d| + eps) = −decay·w, so |d| = eps c/(1 − c) with c = decay·w = 0.1: P = eps/0.9.
+    # The leading multiplier is 1 − lr decay + β₁ + ... − (1 − β₁ − c (1 − β₂)) lr λ/P.
+    system = sf.AdaptiveMap(
+        sf.loss("2*(x-1)**2+(y-1)**2/2"), sf.GD(), lr=0.01, base=sf.AdamW(weight_decay=0.1)
+    )
+    beside, at_rest = sf.classify(system, [1.0, 1.0]), sf.classify(system, [1 - 1e-8 / 36, 1.0])
+    slope = np.array([4.0, 1.0]) * (1 - np.asarray(beside.state)[:2])
+    assert slope == pytest.approx(np.full(2, 1e-8 * 0.1 / 0.9), rel=1e-5)
+    leading = -(0.1 - 0.1 * 0.001) * 0.01 * 4 * 0.9 / 1e-8
+    assert beside.multipliers[0].real == pytest.approx(leading, rel=1e-4)
+    assert beside.multipliers == pytest.approx(at_rest.multipliers, rel=1e-6)
+    gap = 1e-8 / 9 * np.hypot(1 / 4, 1)
+    assert beside.distance == pytest.approx(gap, rel=0.2)  # by the linearisation: c, not c/(1 − c)

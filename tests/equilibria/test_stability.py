@@ -8,7 +8,8 @@ import pytest
 import samflow as sf
 from samflow import theory
 from samflow._checks import ArgumentError
-from samflow.equilibria.stability import kind_of
+from samflow._status import Kind
+from samflow.equilibria.nearness import UNCERTAIN, kind_of, spectrum_and_shifts
 from tests.references import BEALE_SADDLE, BEALE_THRESHOLD, HENON
 from tests.tiers import slow
 
@@ -152,3 +153,24 @@ def test_cycles_and_traps_are_said_to_be_the_quadratic_parts_unless_the_loss_is_
     found = sf.find_fixed_points(sf.Map(sf.losses.quartic(), sf.SAM(rho=0.1), lr=0.05), (-2, 2))
     assert "3 cycle" in str(found)  # located on the loss itself
     assert whose not in str(found)
+
+
+def test_an_eigenvalue_is_as_uncertain_as_it_is_itself_and_not_as_the_largest_is():
+    jacobian = np.array([[-1e6, 3.0], [0.0, 0.999]])
+    beside = jacobian + np.array([[1e4, 0.0], [0.0, 0.0]])  # moves the first alone
+    spectrum, shifts = spectrum_and_shifts(jacobian, beside)
+    growth = np.abs(spectrum) - 1
+    outside = np.abs(spectrum) > 2
+    assert shifts[outside] == pytest.approx(UNCERTAIN * 1e4)
+    assert (shifts[~outside] < 1e-3 * np.abs(growth[~outside])).all()
+    assert kind_of(growth, shifts) is Kind.saddle
+    # The same change where it moves the second: its sign of growth is open.
+    beside = jacobian + np.array([[0.0, 0.0], [0.0, 1e-3]])
+    assert kind_of(growth, spectrum_and_shifts(jacobian, beside)[1]) is Kind.nonhyperbolic
+
+
+@pytest.mark.parametrize("rate", [2.0, -1e-13])
+def test_a_multiplier_on_the_circle_beside_one_far_outside_is_nonhyperbolic(rate):
+    # μ = 1 − lr λ: with lr = 1 they are −1e6 and, to rounding of the first, ±1.
+    system = sf.Map(sf.losses.Quadratic([1e6 + 1, rate]), sf.GD(), lr=1.0)
+    assert sf.classify(system, [0.0, 0.0]).kind is Kind.nonhyperbolic
