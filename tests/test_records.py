@@ -19,6 +19,7 @@ import xarray
 import samflow
 from samflow import Kind, Status
 from samflow._checks import ArgumentError
+from samflow.equilibria.saddle_report import survey
 from samflow.records import AbstractRecord, Names, Provenance, axes, load_dataset
 from samflow.records.citations import FORMULAS
 from samflow.records.html import MOST_ROWS, as_html
@@ -331,11 +332,26 @@ def test_fixed_points_of_a_map_as_a_table():
     assert found.to_dataset()["w"].sel(weight="x").shape == (3,)
 
 
+def test_an_empty_window_has_no_ends_in_a_table_and_weights_are_called_by_their_names():
+    # λ = 2 and −4: USAM needs rho > 1/4, and (with lr = 0.9) rho < (2/(0.9·2) − 1)/2 = 1/18.
+    loss = samflow.loss("y**2 - 2*x**2 + x**4")
+    found = survey(loss, ((-0.5, 0.5), (-0.5, 0.5)), rules=["usam"], rho=1.3, lr=0.9, momentum=0.0)
+    table = found.table()
+    assert table["rho_window_empty"].tolist() == [True]
+    assert table[["rho_window_low_value", "rho_window_high_value"]].isna().all(axis=None)
+    window = found.points[0].behaviours[0].rho_window
+    ends = [float(window.low.value), float(window.high.value)]
+    assert ends == pytest.approx([1 / 4, 1 / 18])
+    assert found.to_latex().splitlines()[2].startswith("x & y & loss & ")
+
+
 def test_conditions_have_a_row_a_window_or_a_formula():
     system = samflow.Map(samflow.loss("x**2/2 - y**2/2 + y**4/4"), samflow.USAM(rho=0.5), lr=0.1)
     windows = samflow.conditions(system, [0.0, 0.0]).table()
     assert windows["parameter"].tolist() == ["rho", "lr"]
-    assert windows["low_value"].tolist() == pytest.approx([1.0, 0.0])  # rho > 1/|λ₋|, λ₋ = −1
+    # rho > 1/|λ₋| with λ₋ = −1; at rho = 0.5 < 1 there is no lr, and no ends of its window.
+    assert windows["low_value"].tolist() == pytest.approx([1.0, np.nan], nan_ok=True)
+    assert windows["empty"].tolist() == [False, True]
     assert windows["low_event"].tolist()[0] == "plus_one"
     formulas = samflow.conditions(system)
     assert formulas.table()["formula"].tolist()[0] == "effective curvature"

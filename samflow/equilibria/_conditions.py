@@ -52,7 +52,9 @@ class Conditions(AbstractRecord):
             without a point or for a rule without ρ. Of the flow of normalised SAM and its relatives
             the ρ for which ‖g‖ falls from every direction, on the loss itself: see `sliding`. It
             may go on attracting beyond.
-        lr_window: the same for the step size; None for a flow.
+        lr_window: the same for the step size; None for a flow, and where the point has no
+            linearisation: for normalised SAM, for Lion, and for Adam with eps = 0. Print the record
+            itself to have what is known in each case.
         momentum_window: the same for momentum; None for a system without it.
         eps_window: the same for the ε of practical SAM; None for others, and for ρ = 0, where ε
             does nothing.

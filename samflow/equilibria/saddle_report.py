@@ -206,8 +206,10 @@ class _Place(NamedTuple):
 
 def _proved_place(point: CertifiedPoint) -> _Place:
     low, high = point.loss
-    error = 0.5 * (high - low)
-    return _Place(point.midpoint, point.enclosure, _middle(point.loss), error, point.hessian)
+    value, error = _middle(point.loss), 0.5 * (high - low)
+    if low <= 0 <= high:  # the middle of a ball about 0 is a number of rounding
+        value, error = 0.0, max(-low, high)
+    return _Place(point.midpoint, point.enclosure, value, error, point.hessian)
 
 
 def _unproved_places(

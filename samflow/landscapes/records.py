@@ -220,11 +220,17 @@ def _barrier(found: Landscape) -> list[str]:
     between = heights[(offsets > found.path[0, 0]) & (offsets < 0)]
     if not len(between) or not np.isfinite(between).all():
         return []
+    apart = f"the {len(between)} points drawn, {float(np.diff(offsets).max()):.3g} apart"
     rise = float(between.max() - max(found.path_losses[0], found.loss))
     ends = f"Its ends have L = {found.path_losses[0]:.4g} and {found.loss:.4g};"
     if rise > 0:
-        return [f"{ends} between them the loss rises by {rise:.3g} above the higher one."]
-    return [f"{ends} no value between them is above the higher one: no barrier was seen."]
+        return [
+            f"{ends} between them the loss rises by at least {rise:.3g} above the higher one, at "
+            f"{apart}."
+        ]
+    return [
+        f"{ends} no value between them is above the higher one: no barrier was seen at {apart}."
+    ]
 
 
 def _named(name: str) -> str:

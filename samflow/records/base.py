@@ -28,6 +28,12 @@ else:
 Provenance = tuple[tuple[str, str], ...]
 
 
+def _weights(data: "xarray.Dataset") -> dict[str, str]:
+    """Return the names of weights by the columns that `w` has for them."""
+    names = map(str, data["weight"].values) if "weight" in data.coords else ()
+    return {f"w_{name}": name for name in names}
+
+
 def provenance(system: str, **settings: Any) -> Provenance:
     """Return what is needed to compute a record again: system, settings and versions."""
     from samflow import __version__
@@ -113,7 +119,7 @@ class AbstractRecord(eqx.Module):
         data = self.to_dataset()
         chosen = columns or [name for name in self.printed if name in data.variables]
         found = table(data, self.rows, chosen or None)
-        text = booktabs(found, digits=digits, item="_".join(self.rows[-1:]))
+        text = booktabs(found, digits=digits, item="_".join(self.rows[-1:]), short=_weights(data))
         if path is not None:
             write_whole(_checks.writable("path", path, (".tex",)), text)
         return text

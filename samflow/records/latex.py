@@ -1,6 +1,7 @@
 """A table in LaTeX, with the rules of booktabs."""
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -22,12 +23,19 @@ _SYMBOLS = {
 }  # fmt: skip
 
 
-def booktabs(table: "pandas.DataFrame", *, digits: int = 6, item: str = "") -> str:
+def booktabs(
+    table: "pandas.DataFrame",
+    *,
+    digits: int = 6,
+    item: str = "",
+    short: Mapping[str, str] | None = None,
+) -> str:
     """Return a `tabular` that needs the package booktabs.
 
     Numbers are on the right, words on the left; NaN is a dash. A column `..._latex` is set as
     mathematics, and the column `..._text` that says the same is left out.
-    So is a column with nothing in it. A heading does not repeat what a row is, the `item`.
+    So is a column with nothing in it. A heading does not repeat what a row is, the `item`; `short`
+    has the headings of columns that have another than their name.
     """
     formulas = {name for name in map(str, table.columns) if name.endswith("latex")}
     same = {name.removesuffix("latex") + "text" for name in formulas}
@@ -35,7 +43,9 @@ def booktabs(table: "pandas.DataFrame", *, digits: int = 6, item: str = "") -> s
     names = [name for name in names if any(map(_says, table[name])) or not len(table)]
     number = {name: table[name].dtype.kind in "iuf" for name in names}
     lines = [rf"\begin{{tabular}}{{{''.join('r' if number[name] else 'l' for name in names)}}}"]
-    lines += [r"\toprule", _line([_heading(name, item) for name in names])]
+    # Not where another column has that heading.
+    other = {name: new for name, new in (short or {}).items() if new not in names}
+    lines += [r"\toprule", _line([_heading(other.get(name, name), item) for name in names])]
     lines.append(r"\midrule")
     for row in table[names].itertuples(index=False, name=None):
         cells = zip(names, row, strict=True)

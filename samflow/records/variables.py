@@ -41,7 +41,11 @@ class Field(NamedTuple):
 
 
 def variables_of(structure: Any) -> Variables:
-    """Return the variables of a record, a dataclass or a NamedTuple; a field of None has none."""
+    """Return the variables of a record, a dataclass or a NamedTuple; a field of None has none.
+
+    A structure whose numbers mean nothing in some state, as the ends of an empty window do, says so
+    by a method `adjusted_variables`, which returns the variables as they should be.
+    """
     found: Variables = {}
     for name, field in fields_of(type(structure)).items():
         parts = _of_field(name, getattr(structure, name), field)
@@ -52,7 +56,8 @@ def variables_of(structure: Any) -> Variables:
                 f"`axes` of field {name!r} another `prefix`, or `rename` the variable."
             )
         found |= parts
-    return found
+    adjusted = getattr(structure, "adjusted_variables", None)
+    return found if adjusted is None else adjusted(found)
 
 
 @functools.cache

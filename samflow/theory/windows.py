@@ -5,6 +5,7 @@ import functools
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
+import numpy as np
 import sympy
 
 from samflow._axes import axes
@@ -94,7 +95,7 @@ class Window:
         return _ARGUMENTS[str(self.parameter)]
 
     @property
-    def is_empty(self) -> bool | None:
+    def is_empty(self) -> Annotated[bool | None, axes(rename={"is_empty": "empty"})]:
         """Whether no value is inside; None where that is not decided.
 
         For windows with numbers at both ends.
@@ -109,6 +110,19 @@ class Window:
     def is_hyperbolic(self) -> bool:
         """Whether the window decides stability: no eigenvalue is neutral throughout."""
         return self.neutral == 0
+
+    def adjusted_variables(self, variables: dict[str, Any]) -> dict[str, Any]:
+        """Return the variables of a Dataset; of an empty window the ends are NaN, as it has none.
+
+        `to_dict` keeps the numbers: a table whose lower end is above the upper one misleads.
+        """
+        if not self.is_empty:
+            return variables
+        ends = {f"{end}_{name}" for end in ("low", "high") for name in ("value", "enclosure")}
+        return {
+            name: v._replace(values=np.full(np.shape(v.values), np.nan)) if name in ends else v
+            for name, v in variables.items()
+        }
 
     def __contains__(self, value: object) -> bool:
         """Whether `value` is inside; for windows with numbers at both ends."""

@@ -239,6 +239,8 @@ def test_an_irrational_degenerate_zero_is_proved_by_algebra_and_no_transcendenta
 def test_a_loss_of_0_is_known_to_be_rounding_and_a_small_one_is_not():
     wells = survey(sf.loss("(x**2 - 1)**2/4"), (-2, 2), rules=["gd"])
     assert [abs(point.loss) <= point.loss_error for point in wells.points] == [True, False, True]
+    # A ball about 0 has its middle at rounding: what is said is 0, within all of the ball.
+    assert [point.loss for point in wells.points] == [0.0, pytest.approx(0.25), 0.0]
     small = survey(sf.loss("(x**2 - 1)**2/4 + 1e-30"), (-2, 2), rules=["gd"])
     assert [point.loss for point in small.points] == pytest.approx([1e-30, 0.25, 1e-30])
     assert not any(abs(point.loss) <= point.loss_error for point in small.points)

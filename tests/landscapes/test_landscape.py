@@ -83,7 +83,13 @@ def test_the_plane_of_a_trajectory_holds_what_it_says():
 def test_a_line_between_two_minima_has_the_barrier_and_one_in_a_bowl_has_none():
     double = sf.loss("(x**2 - 1)**2/4 + y**2")
     text = str(landscape(double, [[-1.0, 0.0], [1.0, 0.0]], extent=[(-2.1, 0.1)], num_points=23))
-    assert "rises by 0.25 above" in text
+    assert "rises by at least 0.25 above" in text  # at 0, which is drawn
+    assert "at the 19 points drawn, 0.1 apart" in text
+    # A peak of height 50 and width 0.01 between two samples: what is said of the samples is true.
+    peaked = sf.loss("(x**2 - 1)**2 + 50*exp(-(x - 13/30)**2*10000)")
+    line = landscape(peaked, [[-1.0], [1.0]], extent=[(-2.1, 0.1)], num_points=23)
+    assert "rises by at least 1 above" in str(line)
+    assert float(peaked(np.array([13 / 30]))) > 50
     text = str(landscape(BOWL, [[1.0, 0, 0, 0, 0, 0], [0.0] * 6]))
     assert "no barrier" in text
 

@@ -16,6 +16,8 @@ from samflow import networks
 from samflow._checks import ArgumentError
 from samflow.losses import network
 from samflow.networks import Checkpoint, Effort, diagnose
+from samflow.networks.diagnosis.advice import advice
+from samflow.networks.diagnosis.report import carried, ends
 from samflow.spectra.directions import (
     gradient_difference,
     growth_within,
@@ -117,12 +119,61 @@ def test_the_answer_says_which_directions_repel_at_every_lr(saddle):
     assert [each.largest_lr for each in found.rules] == pytest.approx([1, 2 / 14], rel=1e-12)
     assert [(each.num_repelling, each.num_open) for each in found.rules] == [(2, 0), (0, 0)]
     assert str(found).startswith(
-        "At lr 0.1 gd and usam are below the edge; lr < 0.142 is safe for each, but directions of "
-        "negative curvature repel gd at every lr.\n"
+        "At lr 0.1 gd and usam are below the edge; lr < 0.142 keeps every direction of "
+        "positive curvature stable for each; directions of negative curvature repel gd at every "
+        "lr, so train on to leave them.\n"
         "At lr = 0.1, gd is unstable; usam is stable in every direction measured.\nEvery direction "
         "of positive curvature is stable if lr < 1 for gd and lr < 0.142 for usam.\nDirections of "
         "negative curvature repel at every lr: 2 for gd.\n"
     )
+
+
+def test_what_the_first_sentence_says_follows_from_bounds(saddle, minimum):
+    """λ = 4, 1: GD's edge is lr = ½; with residuals of 1 it may lie from 2/5 to 2/3."""
+    found = diagnose(minimum, rho=0.1, lr=0.45, rules=["gd"], effort=ONE)
+    assert "lr < 0.5 is safe" in str(found).splitlines()[0]
+    doubtful = dataclasses.replace(found.pairs, residuals=jnp.ones(2))
+    said = advice(0.45, found.rules, doubtful, found.nearness)
+    assert said == "At lr 0.45 gd is too near the edge to tell; lr < 0.4 is safe."
+    # λ = ±2, ±½ repels at every lr: nothing is safe.
+    found = diagnose(saddle, rho=0.1, lr=0.1, rules=["gd"])
+    assert str(found).splitlines()[0] == (
+        "At lr 0.1 gd is below the edge; lr < 1 keeps every direction of positive curvature "
+        "stable; directions of negative curvature repel at every lr, so train on to leave them."
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "shown"),
+    [
+        (-0.05481, 0.002, ("-0.055", "0.003")),
+        (18.2448, 0.69, ("18.2", "0.8")),
+        (4.0, 1e-15, ("4", "1e-15")),
+        (0.3, 2.0, ("0.3", "2")),
+        (1.0, 0.0, ("1", "0")),
+    ],
+)
+def test_digits_are_those_that_an_error_leaves(value, error, shown):
+    text, within = carried(value, error, 6)
+    assert (text, within) == shown
+    assert abs(float(text) - value) + error <= float(within) * (1 + 1e-9)
+
+
+def test_of_the_lowest_found_it_is_not_said_that_it_is_the_lowest(saddle):
+    """1/|λ₋| = 1/2; with a residual of 0.1 it is from 1/2.1 to 1/1.9."""
+    found = diagnose(saddle, rho=0.1, lr=0.1, rules=["gd"])
+    assert "along the lowest, λ₋, only if rho > 1/|λ₋| = 0.5." in str(found)
+    rough = dataclasses.replace(
+        found.pairs, residuals=jnp.full(len(found.pairs.values), 0.1), method="lanczos"
+    )
+    rough = dataclasses.replace(found, pairs=rough)
+    assert "along the lowest found, λ₋, only if rho > 1/|λ₋| = 0.5 ± 0.03." in str(rough)
+    assert "an eigenvalue within 0.1 of -2, the lowest found" in ends(rough)
+
+
+def test_a_loss_that_is_no_networks_is_refused_with_what_to_call():
+    with pytest.raises(ArgumentError, match="extreme_eigenpairs"):
+        diagnose(Checkpoint(sf.loss("x**2 + y**2"), jnp.zeros(2)), rho=0.1, lr=0.1)
 
 
 def test_numbers_out_of_range_are_refused_before_any_work():

@@ -119,6 +119,13 @@ def diagnose(
     """
     _checks.double_precision("Diagnosing a checkpoint")
     checkpoint = _taken(checkpoint, dataloader, loss_fn, live)
+    _checks.instance(
+        "checkpoint.loss",
+        checkpoint.loss,
+        AbstractNetworkLoss,
+        "Make it by `sf.losses.NetworkLoss`, or give a model with its `dataloader`; of any other "
+        "loss `sf.spectra.extreme_eigenpairs` has the eigenvalues.",
+    )
     loss, chosen = checkpoint.loss, None if convention is None else checked(convention)
     if chosen is not None:
         loss, rules, nesterov, weight_decay = _as_implemented(

@@ -13,6 +13,7 @@ from samflow.spectra.spectrum import Eigenpairs
 def advice(lr: float, rules: Sequence[RuleStability], pairs: Eigenpairs, nearness: Nearness) -> str:
     """Return one sentence on what to do, from the directions measured.
 
+    Safe is said only where no direction measured may repel, which no lr prevents.
     The edge is that of directions of positive curvature U: below it lr·U < κ for each, with U as
     large as its residuals allow, and past it lr·U > κ for one, with U as small as they allow.
     """
@@ -28,16 +29,23 @@ def advice(lr: float, rules: Sequence[RuleStability], pairs: Eigenpairs, nearnes
     text = f"At lr {lr:g} {', '.join(said)}"
     bounds = [_largest_lr(each, residuals) for each in rules]
     known = [bound for bound in bounds if math.isfinite(bound)]
+    repelled = [each.rule for each in rules if each.num_repelling]
     if known:
         whom = "" if len(rules) == 1 else " for each"
-        text += f"; lr < {floored(min(known))} is safe{whom}"
         radius = _largest_rho(rules, lr, values + residuals, residuals)
+        bound, other = f"lr < {floored(min(known))}", ""
         if math.isfinite(radius):
-            text += f", or rho < {floored(radius)} at this lr"
-    repelled = [each.rule for each in rules if each.num_repelling]
+            other = f", or rho < {floored(radius)} at this lr"
+        if repelled or any(each.num_open for each in rules):
+            comma = "," if other else ""
+            text += f"; {bound}{other}{comma} keeps every direction of positive curvature stable"
+            text += whom
+        else:
+            text += f"; {bound} is safe{whom}{other}"
     if repelled:
         whom = "" if len(repelled) == len(rules) else f" {listed(repelled)}"
-        text += f", but directions of negative curvature repel{whom} at every lr"
+        text += f"; directions of negative curvature repel{whom} at every lr, so train on to leave"
+        text += " them"
     if nearness.level == "far":
         text += "; the weights still move"
     return f"{text}."

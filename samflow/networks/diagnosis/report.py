@@ -27,6 +27,8 @@ from samflow.spectra.differences import Difference
 from samflow.spectra.spectrum import Eigenpairs
 
 _SHOWN_LAYERS = 5
+_EXACT = 1e-6
+"""An error below this part of a number is not seen in six digits."""
 _VERDICTS = {
     "stable": "stable in every direction measured",
     "neutral": "stable in every direction measured except the neutral ones",
@@ -247,14 +249,37 @@ def _stage(found: Diagnosis) -> list[str]:
 
 
 def ends(found: Diagnosis) -> str:
-    """Return both ends of the spectrum with their residuals, and the products they took."""
-    (low, high), (below, above) = (
-        (float(a[0]), float(a[-1])) for a in (found.pairs.values, found.pairs.residuals)
-    )
+    """Return both ends of the spectrum with their residuals, and the products they took.
+
+    A residual shows that an eigenvalue is near, not that it is the last one.
+    """
+    values, residuals = np.asarray(found.pairs.values), np.asarray(found.pairs.residuals)
+    (low, below), (high, above) = (carried(values[i], residuals[i], 4) for i in (0, -1))
     return (
-        f"H has eigenvalues within {below:.1g} of {low:.4g} and within {above:.1g} of {high:.4g} "
-        f"at its ends, after {found.pairs.num_products} products"
+        f"H has an eigenvalue within {below} of {low}, the lowest found, and one within {above} of "
+        f"{high}, the largest found, after {found.pairs.num_products} products"
     )
+
+
+def carried(value: float, error: float, most: int) -> tuple[str, str]:
+    """Return a number with the digits that its error leaves, and within what it is then."""
+    value, error = float(value), float(error)
+    digits = most
+    if not (math.isfinite(value) and math.isfinite(error)):
+        return f"{value:.{digits}g}", f"{error:.1g}"
+    if value and error:
+        places = math.floor(math.log10(abs(value))) - math.floor(math.log10(error))
+        digits = min(max(places + 1, 1), most)
+    text = f"{value:.{digits}g}"
+    return text, _ceiled(error + abs(float(text) - value))
+
+
+def _ceiled(error: float) -> str:
+    """Return one digit of an error, rounded up: a bound must not be rounded down."""
+    if error <= 0:
+        return "0"
+    unit = 10.0 ** math.floor(math.log10(error))
+    return f"{math.ceil(error / unit * (1 - 1e-9)) * unit:.1g}"
 
 
 def _answer(found: Diagnosis) -> list[str]:
@@ -306,7 +331,7 @@ def _step_sizes(rules: Sequence[RuleStability]) -> list[str]:
 def _eigenvalues(pairs: Eigenpairs) -> list[str | Table]:
     """Return the table of eigenvalues, and how they were found."""
     rows = zip(pairs.values.tolist(), pairs.residuals.tolist(), pairs.status.tolist(), strict=True)
-    texts = tuple((f"{v:.8g}", f"{r:.1e}", Status(s).label) for v, r, s in rows)
+    texts = tuple((carried(v, r, 8)[0], f"{r:.1e}", Status(s).label) for v, r, s in rows)
     how = {"dense": "from the whole Hessian", "lanczos": "by Lanczos"}[pairs.method]
     table = Table(("eigenvalue of H", "residual", "status"), texts)
     return [table, f"{how}, {pairs.num_products} products"]
@@ -316,9 +341,15 @@ def _threshold(found: Diagnosis) -> str:
     if not found.index:
         return "No eigenvalue measured is negative beyond its residual."
     more = ", and there may be more" if 2 * found.index >= len(found.pairs.values) else ""
+    least, residual = float(found.pairs.values[0]), float(found.pairs.residuals[0])
+    # Over the residual λ₋ is of one sign: 1/|λ₋| is off by at most r/(|λ₋|(|λ₋| − r)).
+    error = residual / (abs(least) * (abs(least) - residual)) if abs(least) > residual else np.inf
+    value, within = carried(found.rho_threshold, error, 6)
+    doubt = f" ± {within}" if error > _EXACT * found.rho_threshold else ""
+    lowest = "the lowest" if found.pairs.method == "dense" else "the lowest found"
     return (
         f"Negative eigenvalues measured: {found.index}{more}. At a critical point USAM attracts "
-        f"along the lowest, λ₋, only if rho > 1/|λ₋| = {found.rho_threshold:.6g}."
+        f"along {lowest}, λ₋, only if rho > 1/|λ₋| = {value}{doubt}."
     )
 
 

@@ -153,9 +153,12 @@ class SlidingSample(AbstractRecord):
             texts.append(f"S > 0 in {where} for rho {begin} {end}.")
         if not np.isnan(self.usam_quadratic):
             found = self.usam_threshold
-            said = f"{found:.6g}" if np.isfinite(found) else "not found"
+            weakest = "along the weakest of the negative curvature measured"
             texts.append(
-                f"USAM holds along the weakest of the negative curvature measured from rho = {said}"
-                f" on; the quadratic threshold 1/|λ₋| is {self.usam_quadratic:.6g}."
+                f"USAM holds {weakest} from rho = {found:.6g} on; the quadratic threshold 1/|λ₋| "
+                f"is {self.usam_quadratic:.6g}."
+                if np.isfinite(found)
+                else f"No rho was found from which on USAM holds {weakest}; the quadratic "
+                f"threshold 1/|λ₋| is {self.usam_quadratic:.6g}."
             )
         return texts

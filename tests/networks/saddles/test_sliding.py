@@ -1,5 +1,7 @@
 """S(e) sampled over directions: against closed forms, proofs, and dense twins."""
 
+import dataclasses
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -169,3 +171,11 @@ def test_the_threshold_is_found_on_orbits_at_weights_that_are_given():
     minimum = sf.networks.measured_saddle(beale, [3.0, 0.5])
     none = sf.networks.holding_threshold(minimum, lr=0.01)
     assert none.status == sf.Status.still_inside
+
+
+def test_a_threshold_that_is_not_found_is_said_not_to_be_found():
+    found = sample(sf.loss("x**2 - y**2 + y**4"), [0.0, 0.0], rho=0.8, end=False)
+    assert "from rho = " in str(found)
+    text = str(dataclasses.replace(found, usam_threshold=np.nan))
+    assert "No rho was found from which on USAM holds along the weakest" in text
+    assert "not found on" not in text
