@@ -1,5 +1,7 @@
 """Whether a point is a fixed point, or has no Jacobian, and what it is by its growth rates."""
 
+from typing import Any
+
 import numpy as np
 import scipy.linalg
 from jaxtyping import Array
@@ -66,7 +68,8 @@ def spectrum_and_shifts(jacobian: np.ndarray, beside: np.ndarray) -> tuple[np.nd
     change = beside - jacobian
     if not np.isfinite(change).all():
         return np.linalg.eigvals(jacobian).astype(complex), np.full(len(jacobian), np.inf)
-    spectrum, left, right = scipy.linalg.eig(jacobian, left=True, right=True)
+    found: Any = scipy.linalg.eig(jacobian, left=True, right=True)
+    spectrum, left, right = found
     across = np.einsum("ik,ij,jk->k", np.abs(left), np.abs(change), np.abs(right))
     along = np.abs(np.einsum("ik,ik->k", left.conj(), right))
     norm = float(np.linalg.norm(change))
