@@ -23,9 +23,12 @@ if "XLA_FLAGS" not in os.environ:
     process.add_flags(_FLAGS)
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # PyTorch's idle threads sleep
 os.environ.setdefault("JAX_ENABLE_COMPILATION_CACHE", "0")  # nothing in the user's folder
-if "PYTEST_XDIST_WORKER" in os.environ:  # a core for each worker: threads beside would only spin
-    for _name in ("NPROC", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
-        os.environ.setdefault(_name, "1")
+# Threads of BLAS beside a test would only spin. They are as many as the environment says when NumPy
+# is imported, which plugins do before this file: so workers have it from the process above them.
+for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
+if "PYTEST_XDIST_WORKER" in os.environ:  # a core for each worker
+    os.environ.setdefault("NPROC", "1")
 
 import jax  # noqa: E402  (reads the environment when it is imported)
 

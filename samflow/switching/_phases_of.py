@@ -22,6 +22,7 @@ from samflow.switching.convergence import settle
 from samflow.switching.linear_regime import Fitted, decay_windows, growth_windows, steadiest
 from samflow.switching.modes import LeadingMode, has_closed_form
 from samflow.systems import Map
+from samflow.systems.base import check_fixed
 from samflow.systems.edges import update_of
 
 _UNKNOWN = "no closed form of the rule's multipliers is known"
@@ -48,8 +49,9 @@ def phases_of(
         ArgumentError: for a record without rows of `system`, or without motion.
 
     """
-    _checks.instance("record", record, TrainingRecord, "Give `monitor.record`.")
     _checks.instance("system", system, Map, "Use `sf.Map(loss, rule, lr=...)`.")
+    check_fixed(system)
+    _checks.instance("record", record, TrainingRecord, "Give `monitor.record`.")
     rows = _stretch(record, system)
     first, last = int(rows[0]), int(rows[-1])
     begin, end = (int(record.steps[i]) for i in (first, last))

@@ -61,8 +61,8 @@ def test_a_curve_of_fixed_points_is_a_line_for_each_stretch():
 
 def test_marks_of_different_kinds_differ():
     looks = {(mark["marker"], mark["fillstyle"]) for mark in plots.MARKERS.values()}
-    # no point is one of these two kinds of attractors
-    assert set(plots.MARKERS) == set(Kind) - {Kind.quasiperiodic, Kind.chaotic}
+    # no point is one of these kinds of attractors
+    assert set(plots.MARKERS) == set(Kind) - {Kind.quasiperiodic, Kind.chaotic, Kind.continuum}
     assert len(looks) == len(plots.MARKERS)
 
 

@@ -51,7 +51,7 @@ def descent(
     update = update_of(system)
     if preconditioner is None:
         return Read(update, system)
-    if not isinstance(rule, GD):
+    if rule.effective_rho(1.0) != 0.0:  # it ascends
         return nothing(update.name, "the rule's ascent is not divided by P", lr)
     return Read(update._replace(preconditioner=preconditioner, decay=weight_decay), system)
 
