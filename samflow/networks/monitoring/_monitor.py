@@ -133,6 +133,10 @@ class Monitor:
         self._system, self._changed = "", False
         self._origin = -1
 
+    def forget_vectors(self) -> None:
+        """Forget the vectors of the last row, as where other weights are trained; keep the rows."""
+        self._blocks, self._first, self._recent = {}, None, {}
+
     @property
     def record(self) -> TrainingRecord:
         """All rows so far."""

@@ -99,8 +99,8 @@ def formed(product: Product, dim: int) -> NumpyArray | None:
     return np.stack([product(unit) for unit in np.eye(dim)]) if dim <= DENSE_DIM else None
 
 
-def scaled(product: Product, preconditioner: NumpyArray, decay: float) -> Product:
-    """Return v ↦ P^(-1/2) (H + decay · I) P^(-1/2) v."""
+def scaled(product: Product, preconditioner: NumpyArray, decay: float | NumpyArray) -> Product:
+    """Return v ↦ P^(-1/2) (H + decay) P^(-1/2) v, decay a number or a diagonal."""
     root = np.sqrt(preconditioner)
     return lambda v: product(v / root) / root + decay * v / preconditioner
 

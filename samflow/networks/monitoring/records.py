@@ -127,9 +127,13 @@ class TrainingRecord(AbstractRecord):
 
     @property
     def curvature(self) -> NumpyArray:
-        """What is compared with `edge`: the preconditioned sharpness where there is one."""
+        """What is compared with `edge`: the preconditioned sharpness where there is one.
+
+        NaN where an optimiser that divides its steps has made none: λ₁ of H is another quantity.
+        """
         own = self.preconditioned[:, 0]
-        return np.where(np.isfinite(own), own, self.sharpness)
+        plain = np.isfinite(self.edge) if np.isfinite(own).any() else np.full(len(self), True)
+        return np.where(np.isfinite(own), own, np.where(plain, self.sharpness, np.nan))
 
     def __str__(self) -> str:
         """Return where the curvature was against the edge, and what it took."""
