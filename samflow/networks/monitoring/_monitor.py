@@ -173,7 +173,8 @@ class Monitor:
         changed, told = self._changed, self._system
         self._changed = False
         self._forget_after(step)
-        if not (self._motion or self._central or changed or step % self.every == 0):
+        soon = -step % self.every <= 2  # two steps before a row and at it: see `_turn`
+        if not (self._motion or self._central or changed or soon):
             return False
         w = system.position(z)
         self._follow(system.loss, w, step)
@@ -182,6 +183,7 @@ class Monitor:
         here = at(system, step, AbstractLoss) if system.schedules else system
         self.look(here.loss, w, update_of(here, z), step=step, epoch=epoch, system=here, z=z)
         self._rows[-1]["of"] = told
+        self._rows[-1]["turn"] = self._turn(step)
         return True
 
     def look(
@@ -237,7 +239,9 @@ class Monitor:
             "test_loss": np.nan if self._test is None else float(value(self._test, w)),
             "test_error": np.nan if self._test is None else error_share(self._test, w),
             **dict.fromkeys(_FLOW, np.nan),
-            **dict.fromkeys(("effective_curvature", "effective_residual", "growth"), np.nan),
+            **dict.fromkeys(
+                ("effective_curvature", "effective_residual", "growth", "turn"), np.nan
+            ),
         }
         if system is not None and z is not None and np.isfinite(row["cosine"]):
             plain = system.rule.ascent is Ascent.none
@@ -371,8 +375,6 @@ class Monitor:
 
     def _follow(self, loss: AbstractLoss, w: Point, step: int) -> None:
         """Note the weights of a step; complete what needs those of the step after."""
-        if not (self._motion or self._central):
-            return
         self._recent = {k: each for k, each in self._recent.items() if k >= step - 2} | {step: w}
         if len(self._recent) < 3:
             return
@@ -382,6 +384,16 @@ class Monitor:
             self._moved.append((step, float(second_difference(v, w, before, earlier))))
         if self._central and self._rows and self._rows[-1]["steps"] == step - 1:
             self._rows[-1] |= self._compared(loss, earlier, before, w, step - 1 - self._origin)
+
+    def _turn(self, step: int) -> float:
+        """Return the last step along v₁ over the one before; NaN where they are not known."""
+        kept = [self._recent.get(k) for k in (step - 2, step - 1, step)]
+        if self._first is None or any(w is None for w in kept):
+            return np.nan
+        earlier, before, now = (float(np.asarray(w) @ self._first) for w in kept)
+        last, first = now - before, before - earlier
+        noise = np.finfo(float).eps * max(abs(now), abs(before), abs(earlier))
+        return last / first if abs(first) > noise else np.nan
 
     def _compared(self, loss: AbstractLoss, before: Any, w: Any, after: Any, step: int) -> Row:
         """Compare a step with the central flow; NaN at one that the flow does not keep."""

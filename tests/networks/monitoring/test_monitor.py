@@ -288,3 +288,22 @@ def test_what_decouples_is_seen_by_products_too(count):
     assert found[5:].all()
     # A residual of 2 % of λ, which is its largest error.
     np.testing.assert_allclose(record.sharpness[found], exact[found], rtol=0.02)
+
+
+@pytest.mark.parametrize(("every", "said"), [(2, True), (3, False)])
+def test_a_cycle_of_period_two_that_rows_see_in_one_phase_is_said(every, said):
+    """L = (x² − 1)²/4 has H = 3x² − 1; for lr = 1.2 GD has a cycle, which differs in both phases.
+
+    On a cycle x, y each step is −1 times the one before. Rows two steps apart see one H alone.
+    """
+    loss = sf.loss("(x**2 - 1)**2/4")
+    system = sf.Map(loss, sf.GD(), lr=1.2)
+    start = jnp.asarray(sf.iterate(system, jnp.array([0.8]), num_steps=2000).states[-1])
+    monitor = Monitor(every=every)
+    train(system, first_state(system, start), until=30, monitor=monitor)
+    record = monitor.record
+    assert np.isnan(record.turn[0])
+    np.testing.assert_allclose(record.turn[1:], -1, rtol=1e-6)
+    assert np.unique(record.sharpness.round(6)).size == (1 if said else 2)
+    assert ("one phase" in str(record)) == said
+    assert "at most at the rows" in str(record)
