@@ -51,7 +51,7 @@ class Monitor:
     Up to 200 weights the Hessian is formed, by a product for each weight. Beyond, its leading
     eigenvalues are found from the eigenvectors of the row before and from a new direction, by
     Davidson's method, in at most `max_products` Hessian-vector products; each tenth row takes up
-    to 30, to see what the rows between may have missed. Each row records how many. A row is made
+    to 18, to see what the rows between may have missed. Each row records how many. A row is made
     at the first state, at each that is due, and where the map has changed.
 
     Attributes:
