@@ -187,13 +187,13 @@ def judge(record: Record) -> list[Claim]:
                 "‖g‖ with the batches",
             ),
         ]
-    warm = [int(run.num_products[1:].max()) for run in record.noisy]
+    warm = [float(run.num_products[1:].mean()) for run in record.noisy]
     claims.append(
         _study.below(
             "products",
-            "no row but the first takes ten Hessian-vector products",
+            "rows but the first take under ten Hessian-vector products on average",
             bound=10.0,
-            measured=float(max(warm)),
+            measured=max(warm),
             reason="counted",
         )
     )

@@ -152,6 +152,7 @@ def answer(found: "TrainingRecord") -> str:
     """Return where the training is against its edge, in one sentence."""
     sharp, edge, name = found.curvature[-1], found.edge[-1], found.update[-1]
     if not math.isfinite(edge):
+        sharp = found.sharpness[-1]
         return f"At the end the sharpness is {_shown(sharp)}; the edge of {name} is unknown."
     where = "above" if sharp > edge else "below"
     return (

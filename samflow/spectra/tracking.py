@@ -23,23 +23,81 @@ class Tracked(NamedTuple):
         found: the pairs asked for.
         next: the largest Ritz value below those, a guard's; −inf if there is none.
         block: vectors as rows to start from where the operator has changed.
+        accepted: of each pair whether its residual is small, see `accepted`.
+        looked: products of directions that were not found from `block`: without one, nothing is
+            known of what is outside the space of `block`.
 
     """
 
     found: Ritz
     next: float
     block: NumpyArray
+    accepted: NumpyArray
+    looked: int
+
+
+def accepted(residuals: NumpyArray, values: NumpyArray, tol: float) -> NumpyArray:
+    """Return which of the leading pairs have a small residual; `values` are all of the space.
+
+    The first has to have one of at most tol · max|θ|. Further ones, among which gaps are smaller,
+    also one below the gap to the next Ritz value: else the residual would not tell an eigenvalue
+    from the next. Where they are equal, tol² · max|θ| is small enough.
+    """
+    size, scale = len(residuals), float(np.abs(values).max())
+    good = residuals <= tol * scale
+    gaps = values[:size] - np.r_[values[1:], -np.inf][:size]
+    gaps[0] = np.inf
+    return good & (residuals <= np.maximum(gaps, tol**2 * scale))
+
+
+def dense(matrix: NumpyArray, *, count: int, num_products: int) -> Tracked:
+    """Return the leading eigenpairs of a symmetric matrix that is held, by `eigh`: all are found.
+
+    Args:
+        matrix: shape (dim, dim).
+        count: how many pairs, at most dim.
+        num_products: what it took to form the matrix.
+
+    """
+    if not np.isfinite(matrix).all():
+        return _nothing(matrix[:1], count, num_products)
+    values, vectors = np.linalg.eigh((matrix + matrix.T) / 2)
+    values, vectors = values[::-1], vectors.T[::-1]
+    first = vectors[:count]
+    residuals = np.linalg.norm(first @ matrix - values[:count, None] * first, axis=1)
+    after = float(values[count]) if len(values) > count else -np.inf
+    scale = float(np.abs(values).max())
+    found = Ritz(values[:count], first, residuals, scale, num_products)
+    good = np.full(count, True)
+    return Tracked(found, after, vectors[: count + GUARDS], good, len(matrix))
+
+
+def _nothing(block: NumpyArray, count: int, num_products: int) -> Tracked:
+    nan = np.full(count, np.nan)
+    found = Ritz(nan, np.full((count, block.shape[1]), np.nan), nan, np.nan, num_products)
+    return Tracked(found, np.nan, block, np.full(count, False), 0)
 
 
 def track(
-    product: Product, block: NumpyArray, *, count: int, tol: float, max_products: int
+    product: Product,
+    block: NumpyArray,
+    *,
+    count: int,
+    tol: float,
+    max_products: int,
+    fresh: NumpyArray | None = None,
+    looks: int = 0,
 ) -> Tracked:
     """Return the `count` algebraically largest eigenpairs, from vectors that are near to theirs.
 
-    The space of `block` is widened by the residual of the first pair whose ‖Av − θv‖ exceeds
-    tol · max|θ|: Davidson's method without a preconditioner. From a single random vector that is
-    Lanczos with full reorthogonalisation; from eigenvectors of 50 steps of training earlier one
-    to five more products do.
+    The space of `block` is widened by the residual of the first pair that is not `accepted`:
+    Davidson's method without a preconditioner. From a single random vector that is Lanczos with
+    full reorthogonalisation; from eigenvectors of 50 steps of training earlier one to five more
+    products do.
+
+    A space that is invariant has no residual, so its pairs look exact whatever is outside. Where
+    A decouples, warm vectors stay in such a space for ever. So before that the space is widened by
+    Lanczos steps from a direction that has nothing to do with `block`.
 
     Args:
         product: v ↦ Av, A symmetric.
@@ -47,11 +105,14 @@ def track(
         count: how many pairs, at most dim.
         tol: largest accepted residual.
         max_products: of v ↦ Av, at least the number of rows of `block`, and `count`.
+        fresh: a direction with a part along every eigenvector, as a random one; shape (dim,).
+        looks: products of the Lanczos steps from there, as far as `max_products` allows.
 
     Returns:
         A `Tracked`; NaN where a product was not finite. Residuals are those of the last space.
 
-    Not guaranteed: that no eigenvalue farther out was missed; residuals do not show that.
+    Not guaranteed: that no eigenvalue farther out was missed; residuals do not show that. A few
+    steps from a random direction see one that is far out, not one that is just beyond.
 
     Source: Davidson (1975); Saad, Numerical Methods for Large Eigenvalue Problems (2011), 8.4.
 
@@ -59,7 +120,7 @@ def track(
     dim, wanted = block.shape[1], count + GUARDS
     most = min(max(max_products, count, len(block)), dim)
     all_basis, all_images, size = vectors(most, dim), vectors(most, dim), 0
-    generator, new = np.random.default_rng(0), list(block[:most])
+    generator, new, looked = np.random.default_rng(0), list(block[:most]), 0
     while True:
         for row in new:
             all_basis[size] = _outside(row, all_basis[:size], generator)
@@ -67,20 +128,23 @@ def track(
             size += 1
         basis, images = all_basis[:size], all_images[:size]
         if not np.isfinite(images).all():
-            nan = np.full(count, np.nan)
-            nothing = Ritz(nan, np.full((count, dim), np.nan), nan, np.nan, size)
-            return Tracked(nothing, np.nan, block)
+            return _nothing(block, count, size)
+        if fresh is not None and looked < looks and size < most:
+            new, looked = [images[-1] if looked else fresh], looked + 1
+            continue
         small = _products(basis, images)
         values, parts = np.linalg.eigh((small + small.T) / 2)
         values, parts = values[::-1], parts[:, ::-1]
         found, scale = _combined(parts, basis), float(np.abs(values).max())
         rest = _combined(parts, images) - values[:, None] * found
         residuals = np.linalg.norm(rest, axis=1)
-        bad = np.flatnonzero(~(residuals[:count] <= tol * scale))
+        good = accepted(residuals[:count], values, tol)
+        bad = np.flatnonzero(~good)
         if size == most or (size >= count and not len(bad)):
             after = float(values[count]) if size > count else -np.inf
             pairs = Ritz(values[:count], found[:count], residuals[:count], scale, size)
-            return Tracked(pairs, after, found[:wanted])
+            seen = dim if size == dim else looked
+            return Tracked(pairs, after, found[:wanted], good, seen)
         new = [rest[bad[0]] if len(bad) else generator.standard_normal(dim)]
 
 

@@ -29,7 +29,7 @@ class Update(NamedTuple):
         edge: takes ‖g‖ and returns the largest curvature that the update keeps; NaN: unknown.
         preconditioner: P, shape (dim,), all > 0; None where steps are not divided.
         decay: weight decay that is added to the gradient before it is divided by P: the curvature
-            is that of H + decay · I.
+            is that of H + decay · I; an array, shape (dim,), where weights differ in it.
 
     """
 
@@ -37,7 +37,7 @@ class Update(NamedTuple):
     lr: float
     edge: Callable[[float], float]
     preconditioner: NumpyArray | None = None
-    decay: float = 0.0
+    decay: float | NumpyArray = 0.0
 
     @classmethod
     def unknown(cls, name: str, lr: float = math.nan) -> "Update":

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from samflow.spectra.tracking import track
+from samflow.spectra.tracking import accepted, dense, track
 
 DIM = 60
 
@@ -75,3 +75,31 @@ def test_a_multiple_of_the_identity_and_the_zero_matrix_are_exhausted():
         found = track(lambda v, c=value: c * v, np.ones((1, DIM)), count=2, tol=0.1, max_products=9)
         np.testing.assert_allclose(found.found.values, value, atol=1e-15)
         assert found.found.num_steps == 2
+
+
+def test_outside_of_an_invariant_space_an_eigenvalue_is_seen_from_a_fresh_direction():
+    """A is diagonal. 8 of e₆ exceeds 5 and 4 of the block e₁, e₂, whose residuals are 0."""
+    diagonal = np.r_[5.0, 4.0, np.linspace(1, -1, DIM - 2)]
+    block, fresh = np.eye(DIM)[:2], np.random.default_rng(0).standard_normal(DIM)
+    diagonal[5] = 8.0
+    how = {"count": 1, "tol": 0.02, "max_products": 9}
+    blind = track(lambda v: diagonal * v, block, **how)
+    assert (blind.found.values[0], blind.found.residuals[0], blind.looked) == (5.0, 0.0, 0)
+    seen = track(lambda v: diagonal * v, block, fresh=fresh, looks=3, **how)
+    assert seen.found.values[0] == pytest.approx(8.0, abs=0.01)
+    assert (seen.looked, seen.found.num_steps < 10) == (3, True)
+
+
+def test_a_further_eigenvalue_is_accepted_only_below_the_gap_to_the_next():
+    values = np.array([10.0, 5.0, 4.9, 4.85, 1.0])
+    assert accepted(np.array([0.19, 0.09, 0.1]), values, 0.02).tolist() == [True, True, False]
+    # Equal ones have no gap: there tol² · 10 = 0.004 counts.
+    assert accepted(np.array([0.1, 0.003]), np.array([10.0, 5.0, 5.0]), 0.02).all()
+
+
+def test_a_held_matrix_has_the_eigenvalues_of_eigvalsh():
+    matrix = _matrix()
+    found = dense(matrix, count=3, num_products=DIM)
+    np.testing.assert_allclose(found.found.values, np.linalg.eigvalsh(matrix)[::-1][:3], rtol=1e-13)
+    assert found.accepted.all()
+    assert not dense(np.nan * matrix, count=3, num_products=DIM).accepted.any()

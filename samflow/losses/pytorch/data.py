@@ -44,7 +44,9 @@ class Examples(NamedTuple):
 
     def _index(self, array: Any, chosen: slice | np.ndarray) -> Any:
         if self.torch.is_tensor(array) and not isinstance(chosen, slice):
-            return self.torch.tensor(np.asarray(chosen), device=array.device)  # it may be read-only
+            return self.torch.tensor(
+                np.array(chosen), device=array.device
+            )  # of a copy: it may be read-only
         return chosen
 
     def _tensor(self, part: Any) -> Any:

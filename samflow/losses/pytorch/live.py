@@ -198,6 +198,38 @@ def _check_mode(torch: Any, module: Any, loss: TorchLoss) -> None:
     )
 
 
+def drops_in_training(torch: Any, module: Any, loss: TorchLoss) -> tuple[str, ...] | None:
+    """Return the parts of a module that drop numbers at random as it stands; None if none does.
+
+    Dropout that no part shows, as F.dropout, is seen from the outputs: they differ between two
+    seeds, or, of a module without batch norm, from those in evaluation mode.
+    """
+    parts = list(module.named_modules())
+    if not any(each.training for _, each in parts):
+        return None
+    named = tuple(
+        f"{type(each).__name__} {name or 'itself'}" for name, each in parts if _draws(torch, each)
+    )
+    if named:
+        return named
+    made, count = loss.objective, min(TRIED, loss.num_examples, *(loss.objective.sizes or ())[:1])
+    network, (x, _) = made.network, made.examples.part(slice(0, count))
+    devices = [network.device] if network.device.type == "cuda" else []
+    with network.exact(gradients=False), explained(torch, made.name, count):
+        leaves, passes = network.leaves(received(torch, loss.flatten())), []
+        try:
+            for seed in range(2):
+                with torch.random.fork_rng(devices):
+                    torch.manual_seed(seed)
+                    passes.append(network.in_modes_of(module, leaves, x))
+            gap = apart(torch, *passes)
+            if not gap and not any(_norms(torch, each) for _, each in parts):
+                gap = apart(torch, network(leaves, x), passes[0])
+        except ValueError:  # a batch of one for batch norm, or outputs of training alone
+            gap = 0.0
+    return (f"{type(module).__name__} itself",) if gap else None
+
+
 def _draws(torch: Any, module: Any) -> bool:
     """Whether a module in training drops numbers at random."""
     kinds = (torch.nn.modules.dropout._DropoutNd,)

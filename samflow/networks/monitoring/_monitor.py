@@ -26,6 +26,7 @@ from samflow.networks.monitoring.measurement import (
     batch_sharpness,
     cosine,
     direction,
+    formed,
     scaled,
     second_difference,
 )
@@ -47,10 +48,11 @@ _PRECONDITIONED = ("preconditioned", "preconditioned_residuals", "preconditioned
 class Monitor:
     """Looks at a training every k steps, and keeps a row of what it saw; for `train`.
 
-    The leading eigenvalues of the Hessian are found from the eigenvectors of the row before, by
-    Davidson's method: in three to five Hessian-vector products on digits, and in at most
-    `max_products`. Each row records how many. A row is made at the first state, at each that is
-    due, and where the map has changed.
+    Up to 200 weights the Hessian is formed, by a product for each weight. Beyond, its leading
+    eigenvalues are found from the eigenvectors of the row before and from a new direction, by
+    Davidson's method, in at most `max_products` Hessian-vector products; each tenth row takes up
+    to 18, to see what the rows between may have missed. Each row records how many. A row is made
+    at the first state, at each that is due, and where the map has changed.
 
     Attributes:
         every: steps between two rows.
@@ -88,8 +90,8 @@ class Monitor:
                 predicted for it, for P1 and P4 of a late switch.
             tol: largest residual of a located eigenvalue, as a part of the largest |λ|. The error
                 of a value is about residual²/gap.
-            max_products: of a row but the first, which has no vectors to start from; more than
-                `num_eigenvalues`.
+            max_products: of a row but the first, which has no vectors to start from, and each
+                tenth; at least `num_eigenvalues` + 2.
             save_to: a .nc file for the record, written about every 5 seconds and at the end.
             key: of the first start vector and of batches; None: key(0).
 
@@ -100,7 +102,7 @@ class Monitor:
         _checks.double_precision("A monitor")
         self.every = _checks.count("every", every)
         count = _checks.count("num_eigenvalues", num_eigenvalues)
-        most = _checks.count("max_products", max_products, minimum=count + 1)
+        most = _checks.count("max_products", max_products, minimum=count + 2)
         self._search = Search(count, _checks.positive("tol", tol), most)
         if batch_size is not None:
             batch_size = _checks.count("batch_size", batch_size)
@@ -130,6 +132,10 @@ class Monitor:
         self._seen: Map | AdaptiveMap | None = None
         self._system, self._changed = "", False
         self._origin = -1
+
+    def forget_vectors(self) -> None:
+        """Forget the vectors of the last row, as where other weights are trained; keep the rows."""
+        self._blocks, self._first, self._recent = {}, None, {}
 
     @property
     def record(self) -> TrainingRecord:
@@ -167,7 +173,8 @@ class Monitor:
         changed, told = self._changed, self._system
         self._changed = False
         self._forget_after(step)
-        if not (self._motion or self._central or changed or step % self.every == 0):
+        soon = -step % self.every <= 2  # two steps before a row and at it: see `_turn`
+        if not (self._motion or self._central or changed or soon):
             return False
         w = system.position(z)
         self._follow(system.loss, w, step)
@@ -176,6 +183,7 @@ class Monitor:
         here = at(system, step, AbstractLoss) if system.schedules else system
         self.look(here.loss, w, update_of(here, z), step=step, epoch=epoch, system=here, z=z)
         self._rows[-1]["of"] = told
+        self._rows[-1]["turn"] = self._turn(step)
         return True
 
     def look(
@@ -206,7 +214,10 @@ class Monitor:
         height, slope, product = value_gradient_product(loss, w)
         g = np.asarray(slope, dtype=float)
         size, norm = float(np.linalg.norm(np.asarray(w))), float(np.linalg.norm(g))
-        pairs = self._pairs("hessian", product, loss.dim)
+        matrix = formed(product, loss.dim)
+        if matrix is not None:
+            product = matrix.dot
+        pairs = self._pairs("hessian", product, matrix, g, step)
         self._first = pairs.first
         row: Row = {
             "steps": step,
@@ -218,7 +229,7 @@ class Monitor:
             "gradient_norm": norm,
             **_named(_ARRAYS, pairs),
             "num_products": pairs.num_products,
-            **self._scaled(product, update, loss.dim),
+            **self._scaled(product, matrix, update, g, step),
             "edge": update.edge(norm),
             "edges": np.array([_edge(system, update, r, norm) for r in self._compare], dtype=float),
             **alignment(g, pairs, size),
@@ -228,7 +239,9 @@ class Monitor:
             "test_loss": np.nan if self._test is None else float(value(self._test, w)),
             "test_error": np.nan if self._test is None else error_share(self._test, w),
             **dict.fromkeys(_FLOW, np.nan),
-            **dict.fromkeys(("effective_curvature", "effective_residual", "growth"), np.nan),
+            **dict.fromkeys(
+                ("effective_curvature", "effective_residual", "growth", "turn"), np.nan
+            ),
         }
         if system is not None and z is not None and np.isfinite(row["cosine"]):
             plain = system.rule.ascent is Ascent.none
@@ -320,33 +333,48 @@ class Monitor:
     def _has(self, step: int, told: str) -> bool:
         return bool(self._rows) and (self._rows[-1]["steps"], self._rows[-1]["of"]) == (step, told)
 
-    def _pairs(self, of: str, product: Any, dim: int) -> Pairs:
+    def _pairs(
+        self, of: str, product: Any, matrix: NumpyArray | None, slope: NumpyArray, step: int
+    ) -> Pairs:
+        dim = len(slope)
         if self._search.count > dim:
             raise _checks.ArgumentError(
                 f"Argument `num_eigenvalues` must be at most {dim}, the number of weights, but is "
                 f"{self._search.count}."
             )
+        if matrix is not None:
+            return self._search.all_pairs(matrix, dim if of == "hessian" else 0)
         block = self._blocks.get(of)
-        start = None if block is not None else numpy_generator(self._key).standard_normal(dim)
-        pairs = self._search.pairs(product, block, start)
+        block = block if block is not None and block.shape[1] == dim else None
+        # Random, so that it has a part along every eigenvector; the gradient is where an
+        # eigenvalue that the run is moving into shows first.
+        fresh = numpy_generator(jr.fold_in(self._key, step)).standard_normal(dim)
+        norm = float(np.linalg.norm(slope))
+        if block is not None and np.isfinite(norm) and norm > 0:
+            rest = slope - block.T @ (block @ slope)
+            fresh += rest * (np.sqrt(dim) / norm)
+        pairs = self._search.pairs(product, block, fresh, len(self._rows))
         if np.isfinite(pairs.values).all():
             self._blocks[of] = pairs.block
         return pairs
 
-    def _scaled(self, product: Any, update: Update, dim: int) -> Row:
+    def _scaled(
+        self, product: Any, matrix: NumpyArray | None, update: Update, slope: NumpyArray, step: int
+    ) -> Row:
         if update.preconditioner is None:
             nothing = np.full(self._search.count, np.nan)
             undefined = np.full(self._search.count, Status.undefined)
             row = dict(zip(_PRECONDITIONED, (nothing, nothing, undefined), strict=True))
             return {**row, "preconditioned_products": 0}
         product = scaled(product, update.preconditioner, update.decay)
-        pairs = self._pairs("preconditioned", product, dim)
+        if matrix is not None:
+            matrix = np.stack([product(unit) for unit in np.eye(len(slope))])
+        slope = slope / np.sqrt(update.preconditioner)
+        pairs = self._pairs("preconditioned", product, matrix, slope, step)
         return {**_named(_PRECONDITIONED, pairs), "preconditioned_products": pairs.num_products}
 
     def _follow(self, loss: AbstractLoss, w: Point, step: int) -> None:
         """Note the weights of a step; complete what needs those of the step after."""
-        if not (self._motion or self._central):
-            return
         self._recent = {k: each for k, each in self._recent.items() if k >= step - 2} | {step: w}
         if len(self._recent) < 3:
             return
@@ -356,6 +384,16 @@ class Monitor:
             self._moved.append((step, float(second_difference(v, w, before, earlier))))
         if self._central and self._rows and self._rows[-1]["steps"] == step - 1:
             self._rows[-1] |= self._compared(loss, earlier, before, w, step - 1 - self._origin)
+
+    def _turn(self, step: int) -> float:
+        """Return the last step along v₁ over the one before; NaN where they are not known."""
+        kept = [self._recent.get(k) for k in (step - 2, step - 1, step)]
+        if self._first is None or any(w is None for w in kept):
+            return np.nan
+        earlier, before, now = (float(np.asarray(w) @ self._first) for w in kept)
+        last, first = now - before, before - earlier
+        noise = np.finfo(float).eps * max(abs(now), abs(before), abs(earlier))
+        return last / first if abs(first) > noise else np.nan
 
     def _compared(self, loss: AbstractLoss, before: Any, w: Any, after: Any, step: int) -> Row:
         """Compare a step with the central flow; NaN at one that the flow does not keep."""

@@ -15,7 +15,8 @@ from samflow.losses.base import AbstractLoss
 from samflow.losses.eager import compiled
 from samflow.spectra.krylov import Product
 from samflow.spectra.multipliers import CRITICAL
-from samflow.spectra.tracking import Tracked, track
+from samflow.spectra.spectrum import DENSE_DIM
+from samflow.spectra.tracking import Tracked, dense, track
 from samflow.systems import AdaptiveMap, Map
 
 _MOST_ERROR = 0.1
@@ -24,6 +25,11 @@ _COLD = 100
 """Products that the first call may take, which has no vectors of before."""
 _COLD_TOL = 0.1
 """The first call is so many times as exact: what it misses, later ones see late."""
+
+_LOOKS, _CHECKED_EVERY, _CHECK, _CHECK_LOOKS = 3, 10, 18, 12
+"""Products of a row in a direction that is new to it; and each so many rows a search with up to so
+many products, so many of them in such a direction. With nine at most in the others,
+ten rows take 99 together."""
 
 Row = dict[str, Any]
 
@@ -47,7 +53,7 @@ class Search(NamedTuple):
     Attributes:
         count: how many.
         tol: largest accepted residual, as a part of max|θ|.
-        max_products: of a call that has vectors to start from.
+        max_products: of a row that has vectors to start from; but see `_CHECK`.
 
     """
 
@@ -55,20 +61,27 @@ class Search(NamedTuple):
     tol: float
     max_products: int
 
-    def pairs(self, product: Product, block: NumpyArray | None, start: NumpyArray | None) -> Pairs:
-        """Return the pairs, from `block` where there is one, else from `start`, shape (dim,)."""
+    def pairs(
+        self, product: Product, block: NumpyArray | None, fresh: NumpyArray, row: int
+    ) -> Pairs:
+        """Return the pairs of a row, from `block` where there is one, and from `fresh`, (dim,)."""
         if block is None:
-            assert start is not None
             how = {"tol": _COLD_TOL * self.tol, "max_products": _COLD}
-            found = track(product, start[None], count=self.count, **how)
-        else:
-            how = {"tol": self.tol, "max_products": self.max_products}
-            found = track(product, block, count=self.count, **how)
-        return self._judged(found)
+            found = track(product, fresh[None], count=self.count, **how)
+            return self._judged(found._replace(looked=1))
+        most, looks = self.max_products, _LOOKS
+        if row % _CHECKED_EVERY == 0:
+            most, looks = max(most, _CHECK), _CHECK_LOOKS
+        how = {"tol": self.tol, "max_products": most, "fresh": fresh, "looks": looks}
+        return self._judged(track(product, block, count=self.count, **how))
+
+    def all_pairs(self, matrix: NumpyArray, num_products: int) -> Pairs:
+        """Return those of a matrix that is held; exact."""
+        return self._judged(dense(matrix, count=self.count, num_products=num_products))
 
     def _judged(self, tracked: Tracked) -> Pairs:
         found = tracked.found
-        good = found.residuals <= self.tol * found.scale
+        good = tracked.accepted & (tracked.looked > 0)
         status = np.where(good, Status.located, Status.residual_too_large)
         status = np.where(np.isfinite(found.residuals), status, Status.not_finite)
         below = found.values[1] if self.count > 1 else tracked.next
@@ -79,8 +92,16 @@ class Search(NamedTuple):
         )  # fmt: skip
 
 
-def scaled(product: Product, preconditioner: NumpyArray, decay: float) -> Product:
-    """Return v ↦ P^(-1/2) (H + decay · I) P^(-1/2) v."""
+def formed(product: Product, dim: int) -> NumpyArray | None:
+    """Return the matrix of products with unit vectors where there are few weights, else None.
+
+    Its eigenvalues are then known without a search, which could miss one.
+    """
+    return np.stack([product(unit) for unit in np.eye(dim)]) if dim <= DENSE_DIM else None
+
+
+def scaled(product: Product, preconditioner: NumpyArray, decay: float | NumpyArray) -> Product:
+    """Return v ↦ P^(-1/2) (H + decay) P^(-1/2) v, decay a number or a diagonal."""
     root = np.sqrt(preconditioner)
     return lambda v: product(v / root) / root + decay * v / preconditioner
 

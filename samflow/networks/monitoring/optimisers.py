@@ -36,7 +36,7 @@ def descent(
     *,
     momentum: float = 0.0,
     nesterov: bool = False,
-    weight_decay: float = 0.0,
+    weight_decay: float | NumpyArray = 0.0,
     preconditioner: NumpyArray | None = None,
 ) -> Read:
     """Return that of SGD, with or without a rule of samflow around it.
@@ -63,11 +63,11 @@ def adaptive(
     *,
     beta1: float,
     preconditioner: NumpyArray,
-    weight_decay: float = 0.0,
+    weight_decay: float | NumpyArray = 0.0,
     decoupled: bool = False,
 ) -> Read:
     """Return that of Adam and its relatives, whose steps are lr · m/P with an average m of g."""
-    edge = adaptive_edge(lr, beta1, decoupled_decay=weight_decay if decoupled else 0.0)
+    edge = adaptive_edge(lr, beta1, decoupled_decay=float(weight_decay) if decoupled else 0.0)
     update = Update(
         f"{name} with beta1 {beta1:g}",
         lr,

@@ -10,6 +10,7 @@ from samflow import _checks
 from samflow._extras import optional
 from samflow._types import NumpyArray
 from samflow.losses.pytorch import TorchLoss, torch_network
+from samflow.losses.pytorch.live import drops_in_training
 from samflow.networks.monitoring._monitor import Monitor
 from samflow.networks.monitoring.measurement import Row
 from samflow.networks.monitoring.optimisers import Read, adaptive, descent, nothing
@@ -70,6 +71,7 @@ class TorchMonitor:
         self._monitor = Monitor(**settings)
         self._calls = 0
         self._last: tuple[Any, Any, Any, TorchLoss] | None = None
+        self._trained: list[tuple[str, Any]] = []
 
     @property
     def record(self) -> TrainingRecord:
@@ -127,10 +129,20 @@ class TorchMonitor:
                 f"Argument `batch` must be a pair (x, y), but is {type(batch).__name__}. Give "
                 "inputs as a tuple or mapping in the place of x."
             )
+        network = self._made_of(module, *batch)
         if self._dropout == "refuse":
-            _refuse_dropout(self._torch, module)
-        x, y = batch
-        old = self._last
+            _refuse_dropout(self._torch, module, network)
+        return network
+
+    def _made_of(self, module: Any, x: Any, y: Any) -> TorchLoss:
+        trained = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
+        same = len(trained) == len(self._trained) and all(
+            name == before and p is held
+            for (name, p), (before, held) in zip(trained, self._trained, strict=True)
+        )
+        if not same and self._trained:  # vectors of other weights lead nowhere
+            self._monitor.forget_vectors()
+        self._trained, old = trained, self._last if same else None
         if old and old[0] is module and old[1] is x and old[2] is y and not [*module.buffers()]:
             return old[3]
         norms = self._torch.nn.modules.batchnorm._BatchNorm
@@ -141,13 +153,8 @@ class TorchMonitor:
         return network
 
 
-def _refuse_dropout(torch: Any, module: Any) -> None:
-    kind = torch.nn.modules.dropout._DropoutNd
-    found = [
-        f"{name or 'itself'} (p={m.p:g})"
-        for name, m in module.named_modules()
-        if isinstance(m, kind) and m.training and m.p > 0
-    ]
+def _refuse_dropout(torch: Any, module: Any, network: TorchLoss) -> None:
+    found = drops_in_training(torch, module, network)
     if found:
         more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
         raise _checks.ArgumentError(
@@ -173,6 +180,8 @@ def read_optimiser(
     lrs = [float(lr) for lr in numbers["lr"]]
     differ = [key for key, values in numbers.items() if any(v != values[0] for v in values[1:])]
     lr = lrs[0] if "lr" not in differ else np.nan
+    decays = [float(optimizer.param_groups[i].get("weight_decay", 0)) for _, i in weights]
+    differ = [key for key in differ if key != "weight_decay"]
     known = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW, torch.optim.RMSprop)
     if type(optimizer) not in known:
         return nothing(name, "no optimiser that samflow knows", lr)
@@ -181,7 +190,10 @@ def read_optimiser(
     group = groups[0]
     if group.get("maximize"):
         return nothing(name, "it maximises", lr)
-    decay = float(group["weight_decay"])
+    # Of groups with several weight decays, as where biases have none, the edge is that of the
+    # largest; decay that is divided by P is a part of the curvature, of each weight its own.
+    decay = max(decays)
+    each = decay if min(decays) == decay else _spread(decays, weights)
     if type(optimizer) is torch.optim.SGD:
         momentum = float(group["momentum"])
         if momentum:  # v⁺ = momentum v + (1 − dampening) d
@@ -198,9 +210,9 @@ def read_optimiser(
     if type(optimizer) is torch.optim.RMSprop:
         centred = [_flat(s["grad_avg"]) ** 2 if group["centered"] else 0.0 for s in states]
         squares = [_flat(s["square_avg"]) - c for s, c in zip(states, centred, strict=True)]
-        p = np.concatenate([np.sqrt(each) for each in squares]) + float(group["eps"])
+        p = np.concatenate([np.sqrt(square) for square in squares]) + float(group["eps"])
         momentum = float(group["momentum"])
-        read = descent(network, None, lr, momentum=momentum, weight_decay=decay, preconditioner=p)
+        read = descent(network, None, lr, momentum=momentum, weight_decay=each, preconditioner=p)
         return read._replace(update=read.update._replace(name=name))
     beta1, beta2 = (float(beta) for beta in group["betas"])
     entry = "max_exp_avg_sq" if group["amsgrad"] else "exp_avg_sq"
@@ -211,8 +223,14 @@ def read_optimiser(
         pieces.append((root + float(group["eps"])) * (1 - beta1**step))
     p, decoupled = np.concatenate(pieces), type(optimizer) is torch.optim.AdamW
     decoupled = bool(group.get("decoupled_weight_decay", decoupled))
-    how = {"beta1": beta1, "preconditioner": p, "weight_decay": decay, "decoupled": decoupled}
+    how = {"beta1": beta1, "preconditioner": p, "decoupled": decoupled}
+    how["weight_decay"] = decay if decoupled else each
     return adaptive(network, name, lr, **how)
+
+
+def _spread(decays: list[float], weights: list[tuple[Any, int]]) -> NumpyArray:
+    """Return the weight decay of each number."""
+    return np.repeat(decays, [p.numel() for p, _ in weights])
 
 
 def _flat(tensor: Any) -> NumpyArray:

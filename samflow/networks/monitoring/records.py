@@ -66,6 +66,8 @@ class TrainingRecord(AbstractRecord):
         effective_curvature: U = v₁ᵀDv₁, D the derivative of the rule's direction; with `motion`.
         effective_residual: how far v₁ is from an eigenvector of D.
         growth: log|μ| at U: the predicted growth a step of the motion along v₁.
+        turn: the last step along v₁ over the one before: −1 in a cycle of period 2. NaN in the
+            first rows and in loops of other libraries.
         motion_steps: steps k at which the motion was seen.
         motion: v₁·(w[k] − 2w[k−1] + w[k−2]), with the v₁ of the last row before k.
 
@@ -109,6 +111,7 @@ class TrainingRecord(AbstractRecord):
     effective_curvature: NumpyArray = _row(_CURVATURE)
     effective_residual: NumpyArray = _row(_CURVATURE)
     growth: NumpyArray = _row("1/step")
+    turn: NumpyArray = _row("1")
 
     @classmethod
     def row_fields(cls) -> tuple[str, ...]:
@@ -127,9 +130,13 @@ class TrainingRecord(AbstractRecord):
 
     @property
     def curvature(self) -> NumpyArray:
-        """What is compared with `edge`: the preconditioned sharpness where there is one."""
+        """What is compared with `edge`: the preconditioned sharpness where there is one.
+
+        NaN where an optimiser that divides its steps has made none: λ₁ of H is another quantity.
+        """
         own = self.preconditioned[:, 0]
-        return np.where(np.isfinite(own), own, self.sharpness)
+        plain = np.isfinite(self.edge) if np.isfinite(own).any() else np.full(len(self), True)
+        return np.where(np.isfinite(own), own, np.where(plain, self.sharpness, np.nan))
 
     def __str__(self) -> str:
         """Return where the curvature was against the edge, and what it took."""
@@ -139,13 +146,20 @@ class TrainingRecord(AbstractRecord):
         known = ratio[np.isfinite(ratio)]
         text = f"{len(self)} rows, steps {self.steps[0]} to {self.steps[-1]}"
         if len(known):
-            text += f"; curvature over edge: {known[-1]:.3g} at last, {known.max():.3g} at most"
+            text += f"; curvature over edge: {known[-1]:.3g} at last, "
+            text += f"{known.max():.3g} at most at the rows"
         else:
             text += f"; the edge of {self.update[-1]} is unknown"
         text += f"; sharpness {self.sharpness[-1]:.4g}, loss {self.loss[-1]:.4g}"
         wrong = int((self.eigenvalue_status[:, 0] != Status.located).sum())
         if wrong:
             text += f"; the largest eigenvalue is not located in {wrong} rows"
+        turned, even = int((self.turn < 0).sum()), not (np.diff(self.steps) % 2).any()
+        if even and 2 * turned > max(int(np.isfinite(self.turn).sum()), 1):
+            text += (
+                f"; the motion along v1 turned around at each step in {turned} rows, which are an "
+                "even number of steps apart: they see one phase of it, and an odd number both"
+            )
         return text
 
 

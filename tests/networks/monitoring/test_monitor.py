@@ -251,3 +251,59 @@ def test_a_map_with_a_base_states_its_preconditioned_edge():
     other = Monitor(every=1)
     train(lion, first_state(lion, jnp.ones(3)), until=1, monitor=other)
     assert np.isnan(other.record.edge).all()
+
+
+def _sharpest(loss, states):
+    """Return λ₁ of the dense Hessians."""
+    return np.array([np.linalg.eigvalsh(np.asarray(loss.hessian(w)))[-1] for w in states])
+
+
+def test_an_eigenvalue_that_overtakes_in_a_direction_of_its_own_is_seen():
+    """H is diagonal; ∂²L/∂z² = 20(3z² − 1) rises from −20 to 40 past the constants 4 and 2."""
+    loss, start = sf.loss("2*x**2 + y**2 + 5*(z**2 - 1)**2"), jnp.array([0.1, 0.1, 0.01])
+    system = sf.Map(loss, sf.GD(), lr=0.01)
+    monitor = Monitor(every=10)
+    train(system, first_state(system, start), until=100, monitor=monitor)
+    states = sf.iterate(system, start, num_steps=100, keep_every=10).states
+    record = monitor.record
+    np.testing.assert_allclose(record.sharpness, _sharpest(loss, states), rtol=1e-12)
+    assert record.sharpness[-1] == pytest.approx(40, rel=1e-6)
+    assert (record.num_products == 3).all()  # a product for each weight
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_what_decouples_is_seen_by_products_too(count):
+    """L = ½Σ(uᵢvᵢ − aᵢ)²: H has blocks of two, and each pair grows in its own time to λ = 2aᵢ."""
+    goals = np.r_[1.0, 0.9, 0.8, np.linspace(0.3, 0.05, 107)]
+    loss = sf.loss(lambda w: 0.5 * jnp.sum((w[:110] * w[110:] - goals) ** 2), dim=220)
+    start = jnp.asarray(np.tile(np.r_[0.01, 0.01, 0.3, np.full(107, 0.01)], 2))
+    system = sf.Map(loss, sf.GD(), lr=0.1)
+    monitor = Monitor(every=10, num_eigenvalues=count)
+    train(system, first_state(system, start), until=300, monitor=monitor)
+    states = sf.iterate(system, start, num_steps=300, keep_every=10).states
+    record, exact = monitor.record, _sharpest(loss, states)
+    assert exact[0] < 0.8 * exact[-1]
+    assert record.num_products[1:].mean() < 10
+    found = record.eigenvalue_status[:, 0] == Status.located
+    assert found[5:].all()
+    # A residual of 2 % of λ, which is its largest error.
+    np.testing.assert_allclose(record.sharpness[found], exact[found], rtol=0.02)
+
+
+@pytest.mark.parametrize(("every", "said"), [(2, True), (3, False)])
+def test_a_cycle_of_period_two_that_rows_see_in_one_phase_is_said(every, said):
+    """L = (x² − 1)²/4 has H = 3x² − 1; for lr = 1.2 GD has a cycle, which differs in both phases.
+
+    On a cycle x, y each step is −1 times the one before. Rows two steps apart see one H alone.
+    """
+    loss = sf.loss("(x**2 - 1)**2/4")
+    system = sf.Map(loss, sf.GD(), lr=1.2)
+    start = jnp.asarray(sf.iterate(system, jnp.array([0.8]), num_steps=2000).states[-1])
+    monitor = Monitor(every=every)
+    train(system, first_state(system, start), until=30, monitor=monitor)
+    record = monitor.record
+    assert np.isnan(record.turn[0])
+    np.testing.assert_allclose(record.turn[1:], -1, rtol=1e-6)
+    assert np.unique(record.sharpness.round(6)).size == (1 if said else 2)
+    assert ("one phase" in str(record)) == said
+    assert "at most at the rows" in str(record)
