@@ -26,10 +26,12 @@ _COLD = 100
 _COLD_TOL = 0.1
 """The first call is so many times as exact: what it misses, later ones see late."""
 
-_LOOKS, _CHECKED_EVERY, _CHECK, _CHECK_LOOKS = 3, 10, 18, 12
-"""Products of a row in a direction that is new to it; and each so many rows a search with up to so
-many products, so many of them in such a direction. With nine at most in the others,
-ten rows take 99 together."""
+_LOOKS, _LATE_LOOKS, _EARLY = 3, 1, 20
+"""Products of a row in a direction that is new to it: of the first rows, while eigenvalues grow
+and overtake each other fast, and of later ones."""
+_CHECKED_EVERY, _CHECK, _CHECK_LOOKS = 10, 18, 12
+"""Each so many rows a search takes up to so many products, so many of them in such a direction.
+With nine at most in the others, ten rows take 99 together."""
 
 Row = dict[str, Any]
 
@@ -69,7 +71,7 @@ class Search(NamedTuple):
             how = {"tol": _COLD_TOL * self.tol, "max_products": _COLD}
             found = track(product, fresh[None], count=self.count, **how)
             return self._judged(found._replace(looked=1))
-        most, looks = self.max_products, _LOOKS
+        most, looks = self.max_products, _LOOKS if row <= _EARLY else _LATE_LOOKS
         if row % _CHECKED_EVERY == 0:
             most, looks = max(most, _CHECK), _CHECK_LOOKS
         how = {"tol": self.tol, "max_products": most, "fresh": fresh, "looks": looks}
