@@ -110,7 +110,8 @@ def styled(figure: Figure | None = None) -> Any:
     """
     engine = figure.get_layout_engine() if figure is not None else None
     where = engine.journal if isinstance(engine, Layout) else journals.current()
-    return matplotlib.rc_context({**RC, **where.letters})
+    settings: Any = {**RC, **where.letters}
+    return matplotlib.rc_context(settings)
 
 
 def new_figure(width: float = COLUMN, height: float = 2.9) -> Figure:
