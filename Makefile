@@ -12,7 +12,7 @@ COMPILE := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python
 INSTALL := $(BIN)/python -m pip install --quiet --no-compile $(CONSTRAINTS) --editable
 
 .DEFAULT_GOAL := help
-.PHONY: help install verify quick verify-gpu test test-slow test-lowest lint format types figures docs linkcheck bench clean
+.PHONY: help install verify quick verify-gpu test test-slow lint format types figures docs linkcheck bench clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -47,9 +47,6 @@ test: $(TOOLS)  ## run the quick tier of the tests
 # Here programs are compiled as a user's are: the quick tier leaves most optimisations out.
 test-slow: $(TOOLS)  ## run the slow tier: whole studies, long statistics, tutorials
 	XLA_FLAGS= $(BIN)/python -m pytest -n 2 --dist worksteal -m slow
-
-test-lowest:  ## run the quick tier with the lowest versions that pyproject.toml allows
-	$(MAKE) test VENV=.venv-lowest CONSTRAINTS='--constraint constraints-lowest.txt'
 
 lint: $(TOOLS)  ## check style and spelling
 	$(BIN)/ruff check .
@@ -87,4 +84,4 @@ bench: $(STAMP)  ## measure speed against C compiled on this machine, and agains
 	$(BIN)/python benchmarks/explorer.py
 
 clean:  ## remove what the targets made
-	rm -rf $(VENV) .venv-lowest report docs/_build docs/generated
+	rm -rf $(VENV) report docs/_build docs/generated
