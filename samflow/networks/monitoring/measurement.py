@@ -26,7 +26,7 @@ _COLD = 100
 _COLD_TOL = 0.1
 """The first call is so many times as exact: what it misses, later ones see late."""
 
-_LOOKS, _LATE_LOOKS, _EARLY = 3, 1, 20
+_LOOKS, _LATE_LOOKS, _EARLY = 3, 1, 8
 """Products of a row in a direction that is new to it: of the first rows, while eigenvalues grow
 and overtake each other fast, and of later ones."""
 _CHECKED_EVERY, _CHECK, _CHECK_LOOKS = 10, 18, 12
