@@ -148,7 +148,7 @@ def _numbers(tree: Any) -> list[np.ndarray]:
 def _size_of(held: Any) -> int | None:
     try:
         return len(held)
-    except (TypeError, NotImplementedError):
+    except (TypeError, NotImplementedError):  # the second of data sets without an end
         return None
 
 

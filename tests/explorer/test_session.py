@@ -176,7 +176,7 @@ def test_steps_are_drawn_one_by_one(made):
 @pytest.mark.parametrize(
     "formula",
     [
-        "__import__('os').system('touch /tmp/hostile')",
+        "__import__('os').system('touch hostile')",
         "<img src=x onerror=alert(1)>",
         "x",
         "exp(" * 400,

@@ -11,6 +11,7 @@ from samflow import _checks
 from samflow._types import NumpyArray
 from samflow.losses.network import NetworkLoss
 from samflow.networks.monitoring._monitor import Monitor
+from samflow.networks.monitoring.calls import CalledMonitor
 from samflow.networks.monitoring.measurement import Row
 from samflow.networks.monitoring.optimisers import Read, adaptive, descent, nothing
 from samflow.networks.monitoring.records import TrainingRecord
@@ -28,7 +29,7 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
 """Those of optax's functions, as far as an edge depends on them."""
 
 
-class OptaxMonitor:
+class OptaxMonitor(CalledMonitor):
     """Looks at a training loop in JAX with optax every k calls.
 
         monitor = sf.networks.OptaxMonitor(loss, "adam", {"learning_rate": 1e-3}, every=50)
@@ -105,24 +106,6 @@ class OptaxMonitor:
         system = read.system
         z = None if system is None else system.lift(w)
         return self._monitor.look(loss, w, read.update, step=step, system=system, z=z)
-
-    def write(self) -> None:
-        """Write the record to the monitor's `save_to`."""
-        self._monitor.write()
-
-    def state_dict(self) -> dict[str, NumpyArray]:
-        """Return what to save in a checkpoint, so that rows go on as if nothing had happened."""
-        return {**self._monitor.arrays(), "calls": np.array(self._calls)}
-
-    def load_state_dict(self, state: Mapping[str, NumpyArray]) -> None:
-        """Take up what `state_dict` returned.
-
-        Raises:
-            ArgumentError: for the state of a monitor with other settings.
-
-        """
-        self._monitor.restore(state)
-        self._calls = int(state["calls"])
 
 
 def read_state(

@@ -1,6 +1,6 @@
 """The monitor in a loop of PyTorch: `monitor(model, batch)`, the optimiser read as it is."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
@@ -12,6 +12,7 @@ from samflow._types import NumpyArray
 from samflow.losses.pytorch import TorchLoss, torch_network
 from samflow.losses.pytorch.live import drops_in_training
 from samflow.networks.monitoring._monitor import Monitor
+from samflow.networks.monitoring.calls import CalledMonitor
 from samflow.networks.monitoring.measurement import Row
 from samflow.networks.monitoring.optimisers import Read, adaptive, descent, nothing
 from samflow.networks.monitoring.records import TrainingRecord
@@ -20,7 +21,7 @@ from samflow.rules import AbstractRule
 _SHOWN = 3
 
 
-class TorchMonitor:
+class TorchMonitor(CalledMonitor):
     """Looks at a training loop of PyTorch every k calls; module and optimiser are only read.
 
         monitor = sf.networks.TorchMonitor(optimizer, loss="cross_entropy", every=50)
@@ -101,24 +102,6 @@ class TorchMonitor:
         system = read.system
         z = None if system is None else system.lift(w)
         return self._monitor.look(network, w, read.update, step=step, system=system, z=z)
-
-    def write(self) -> None:
-        """Write the record to the monitor's `save_to`."""
-        self._monitor.write()
-
-    def state_dict(self) -> dict[str, NumpyArray]:
-        """Return what to save in a checkpoint, so that rows go on as if nothing had happened."""
-        return {**self._monitor.arrays(), "calls": np.array(self._calls)}
-
-    def load_state_dict(self, state: Mapping[str, NumpyArray]) -> None:
-        """Take up what `state_dict` returned.
-
-        Raises:
-            ArgumentError: for the state of a monitor with other settings.
-
-        """
-        self._monitor.restore(state)
-        self._calls = int(state["calls"])
 
     def _network(self, model: Any, batch: Any) -> TorchLoss:
         """Return the loss of the module on a batch, anew where something may have changed."""
