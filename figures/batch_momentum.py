@@ -11,7 +11,10 @@ from samflow.plots.style import BLACK, BLUE, DOUBLE_COLUMN, GREY, VERMILION, pan
 
 NAME = "batch-momentum"
 STUDIES = ("batch-momentum",)
-ALT = "Curves of test accuracy and of training loss over momentum, one for each ρ, with error bars."
+ALT = (
+    "Test accuracy and training loss over the radius of SAM, with one curve for each momentum "
+    "and error bars."
+)
 COLOURS = {0.0: BLACK, 0.5: BLUE, 0.9: VERMILION}
 _MARKS = {0.0: "o", 0.5: "s", 0.9: "D"}
 _SHIFT = 0.004

@@ -13,8 +13,8 @@ from samflow.plots.style import BLUE, DOUBLE_COLUMN, GREY, VERMILION, panel_lett
 NAME = "late-attack"
 STUDIES = ("late-attack",)
 ALT = (
-    "Three panels over the number of adversarial epochs: error under attack falls, clean "
-    "error changes little, and the largest eigenvalue changes at the first adversarial epoch."
+    "Three panels over the number of adversarial epochs at the end: the error under attack "
+    "falls, the error without attack rises, and the largest eigenvalue has wide error bars."
 )
 
 
