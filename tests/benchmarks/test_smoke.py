@@ -52,7 +52,7 @@ def test_the_script_prints_json():
 
 
 def test_the_monitor_is_measured_beside_the_same_training():
-    report = run("monitor.py", "--images", "20", "--hidden", "2", "--steps", "60", "--every", "20")
+    report = run("monitor.py", "--images", "20", "--hidden", "4", "--steps", "60", "--every", "20")
     assert [row["rule"] for row in report["rows"]] == ["gd", "usam", "sam"]
     assert all(row["watched"] > 0 and 1 <= row["most"] < 10 for row in report["rows"])
 
