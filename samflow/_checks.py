@@ -59,6 +59,19 @@ def is_traced(value: Any) -> bool:
     return isinstance(value, Tracer)
 
 
+@jax.jit
+def _nothing() -> Any:
+    return 0.0
+
+
+def inside_jit() -> bool:
+    """Say whether JAX traces what calls this, to compile it: no array made there is concrete.
+
+    A compiled function that returns a number is called: the cheapest way to see it.
+    """
+    return is_traced(_nothing())
+
+
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
@@ -148,6 +161,16 @@ def scalar_array(name: str, value: Any, requirement: Requirement, hint: str) -> 
     array = jnp.asarray(value, dtype=float)
     bad = ~(jnp.isfinite(array) & holds(array))
     return eqx.error_if(array, bad, f"Argument `{name}` must be {text}. {hint}")
+
+
+def setting(name: str, value: Any, requirement: Requirement) -> Any:
+    """Return `value` as `scalar_array` does; of a number NumPy's array, which costs less to make.
+
+    For what a compiled function takes, and nothing else.
+    """
+    if is_traced(value):
+        return scalar_array(name, value, requirement, "")
+    return np.asarray(_number(name, value, requirement, ""))
 
 
 def real_numbers(value: Any) -> np.ndarray:

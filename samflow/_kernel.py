@@ -119,8 +119,7 @@ def tuned(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def call(*args: Any) -> Any:
-        inside = _checks.is_traced(jnp.zeros(()))
-        return (plain if inside else alone())(*args)
+        return (plain if _checks.inside_jit() else alone())(*args)
 
     call.alone = alone  # pyright: ignore[reportAttributeAccessIssue]
     return call

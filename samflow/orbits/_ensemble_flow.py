@@ -66,7 +66,10 @@ def flow_ensemble(
     max_steps: Array,
     devices: Devices = (),
 ) -> tuple[Array, ...]:
-    """Return states at the times, status and last time of solutions from `starts` (N, dim)."""
+    """Return states at the times, status, last time and arrival of solutions from `starts` (N, dim).
+
+    A smooth flow arrives nowhere: infinity.
+    """
     field = lambda z: with_barrier(system, z).velocity(z)  # noqa: E731
 
     def run(block: Array) -> tuple[Array, ...]:
@@ -82,7 +85,7 @@ def flow_ensemble(
         return jnp.moveaxis(states, 0, 1), unpack(end.z), end.t, end.status
 
     states, last, t, status = over_blocks(run, starts, _BLOCK, (), devices)
-    return states, _ending(system, starts, last, status), t
+    return states, _ending(system, starts, last, status), t, jnp.full_like(t, jnp.inf)
 
 
 def _begin(field: Any, z: Components, settings: SolverSettings) -> _Carry:

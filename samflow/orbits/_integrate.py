@@ -142,11 +142,12 @@ def integrate(
         )
     start, end = _interval(t0, t1)
     times = _spaced(start, end, _checks.count("num_times", num_times, minimum=2))
-    tolerances = _checks.positive_array("rtol", rtol), _checks.positive_array("atol", atol)
-    radius = _checks.positive_array("escape_radius", escape_radius)
+    given = {"rtol": rtol, "atol": atol, "escape_radius": escape_radius}
+    bounds = (_checks.setting(name, value, _checks.POSITIVE) for name, value in given.items())
     max_steps = _checks.count("max_steps", max_steps)
-    z0 = start_states(system.at(start), w0, anywhere=anywhere)
-    settings = (check_times(system.schedules, times), *tolerances, radius)
+    changing = system.schedules
+    z0 = start_states(system.at(start) if changing else system, w0, anywhere=anywhere)
+    settings = (check_times(changing, times), *bounds)
     batch = z0 if z0.ndim == 2 else z0[None]
     solved = _solve(system, batch, settings, max_steps, from_zero=_said(t0) == 0)
     states, status, stopped_at, arrived_at = (a[0] if z0.ndim == 1 else a for a in solved)
@@ -176,11 +177,11 @@ def _spaced(start: Array, end: Array, number: int) -> Array:
 
 def _interval(t0: Any, t1: Any) -> tuple[Array, Array]:
     """Return initial and final time as arrays; the second must be later."""
-    start = _checks.scalar_array("t0", t0, _checks.REAL, "")
+    start = _checks.setting("t0", t0, _checks.REAL)
     if not _checks.is_traced(t0) and float(t0) == 0:
-        return start, _checks.positive_array("t1", t1)
+        return start, _checks.setting("t1", t1, _checks.POSITIVE)
     later = (lambda v: v > start, "finite and greater than t0")
-    return start, _checks.scalar_array("t1", t1, later, "")
+    return start, _checks.setting("t1", t1, later)
 
 
 def _diffuse(
@@ -238,20 +239,14 @@ def _solve(
         devices = devices_for(z0, _ensemble_flow.PER_DEVICE)
         most = np.asarray(max_steps)
         solved = _ensemble_flow.flow_ensemble(system, z0, shifted, most, devices)
-        states, status, stopped_at = gathered(solved, devices)
-        return states, status, stopped_at if from_zero else begin + stopped_at, _never(z0)
+        states, status, stopped_at, never = gathered(solved, devices)
+        return states, status, stopped_at if from_zero else begin + stopped_at, never
     solved = segments.smooth_segments(
         system, z0, segments.SolverSettings(*settings), max_steps=max_steps
     )
-    return (*solved, _never(z0))
-
-
-def _never(z0: Array) -> Array:
-    """Return the time of arrival of solutions that do not arrive."""
-    return jnp.asarray(np.full(z0.shape[0], np.inf), dtype=float)
+    return (*solved, jnp.full(len(z0), jnp.inf))
 
 
 def _is_traced(*trees: Any) -> bool:
     """Say whether anything is traced: a derivative of a solution is diffrax's."""
-    leaves = (*jax.tree.leaves(trees), jnp.zeros(()))
-    return any(map(_checks.is_traced, leaves))
+    return _checks.inside_jit() or any(map(_checks.is_traced, jax.tree.leaves(trees)))

@@ -140,7 +140,7 @@ def devices_for(states: Any, at_least: int) -> Devices:
     where JAX may choose: not inside of a transformation, nor where the states have been put on
     devices by hand.
     """
-    if _checks.is_traced(states) or _checks.is_traced(jnp.zeros(())):
+    if _checks.is_traced(states) or _checks.inside_jit():
         return ()
     if getattr(states, "committed", False):
         return ()

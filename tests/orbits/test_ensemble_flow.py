@@ -19,7 +19,7 @@ def test_solutions_and_statuses_are_those_of_diffrax():
     """Three come to rest, and one leaves every ball in finite time."""
     flow = sf.FunctionFlow(lambda z: (-z[0], z[1] ** 2 - z[1]), dim=2, elementwise=True)
     starts = np.array([[1.0, 0.5], [-2.0, 0.9], [0.0, 0.0], [1.0, 2.0]])
-    (mine, status, t), (states, known, reached) = both(flow, starts, [0.0, 0.5, 5.0])
+    (mine, status, t, arrived), (states, known, reached) = both(flow, starts, [0.0, 0.5, 5.0])
     np.testing.assert_array_equal(status, known)
     assert [Status(int(code)).label for code in status] == ["reached end"] * 3 + ["diverged"]
     # x(t) = x₀ e^(−t); errors of some steps of 1e-8 each.
@@ -29,12 +29,13 @@ def test_solutions_and_statuses_are_those_of_diffrax():
     np.testing.assert_allclose(t[3], np.log(2), atol=2e-2)
     np.testing.assert_allclose(reached[3], np.log(2), atol=2e-2)
     assert np.isnan(mine[3, -1]).all()
+    assert np.isinf(arrived).all()  # a smooth flow arrives nowhere
 
 
 def test_too_few_steps_are_said_and_an_error_falls_with_the_tolerance():
     flow = sf.Flow(sf.losses.quartic(), sf.USAM(rho=0.05))
     starts = [[1.0, 0.2], [0.5, -0.3]]
-    (_, status, t), (_, known, reached) = both(flow, starts, [0.0, 1.0, 50.0], max_steps=5)
+    (_, status, t, _), (_, known, reached) = both(flow, starts, [0.0, 1.0, 50.0], max_steps=5)
     np.testing.assert_array_equal(status, known)
     assert set(np.asarray(status).tolist()) == {Status.out_of_steps}
     np.testing.assert_allclose(t, reached, rtol=0.2)  # the same five steps, up to their lengths
