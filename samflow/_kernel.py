@@ -18,7 +18,6 @@ from typing import Any, TypeVar
 import equinox as eqx
 import jax
 import jax.extend
-import jax.numpy as jnp
 import numpy as np
 from jax.experimental.xla_metadata import set_xla_metadata
 

@@ -66,9 +66,9 @@ def flow_ensemble(
     max_steps: Array,
     devices: Devices = (),
 ) -> tuple[Array, ...]:
-    """Return states at the times, status, last time and arrival of solutions from `starts` (N, dim).
+    """Return states at the times, status, last time and arrival of solutions from `starts`.
 
-    A smooth flow arrives nowhere: infinity.
+    Starts have shape (N, dim). A smooth flow arrives nowhere: infinity.
     """
     field = lambda z: with_barrier(system, z).velocity(z)  # noqa: E731
 
