@@ -26,6 +26,8 @@ _FINE = 0.02
 _ROUNDS = 14
 _STILL = 1e-3
 """An arm converges where the last image of D is no longer than this part of the spacing."""
+_RUN = 64
+"""Points looked at together at first, when the next point to keep is looked for."""
 
 
 class Limits(NamedTuple):
@@ -185,14 +187,25 @@ def _arm(curve: _Curve, error: float, end: End, limits: Limits) -> Arm:
 
 
 def _kept(points: np.ndarray, limits: Limits) -> np.ndarray:
-    """Return which points to keep: at half the spacing, or where the curve turns."""
-    kept = [0]
-    for i in range(1, len(points) - 1):
-        step, ahead = points[i] - points[kept[-1]], points[i + 1] - points[i]
-        length = float(np.hypot(*step))
-        turned = abs(step[0] * ahead[1] - step[1] * ahead[0]) > (
-            0.25 * _TURN * length * float(np.hypot(*ahead))
-        )
-        if length >= 0.5 * limits.spacing or (turned and length > _FINE * limits.spacing):
-            kept.append(i)
+    """Return which points to keep: at half the spacing, or where the curve turns.
+
+    Each depends on the one kept before. The next is looked for in runs of points that double.
+    """
+    ahead = np.diff(points, axis=0)
+    sizes = np.hypot(*ahead.T)
+    kept, first, run = [0], 1, _RUN
+    while first < len(points) - 1:
+        here = slice(first, min(first + run, len(points) - 1))
+        x, y = (points[here] - points[kept[-1]]).T
+        lengths = np.hypot(x, y)
+        sine = np.abs(x * ahead[here, 1] - y * ahead[here, 0])
+        turned = sine > 0.25 * _TURN * lengths * sizes[here]
+        keep = lengths >= 0.5 * limits.spacing
+        keep |= turned & (lengths > _FINE * limits.spacing)
+        if keep.any():
+            first += int(keep.argmax())
+            kept.append(first)
+            first, run = first + 1, _RUN
+        else:
+            first, run = here.stop, 2 * run
     return np.array([*kept, len(points) - 1])
