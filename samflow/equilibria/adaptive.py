@@ -109,7 +109,7 @@ def alike_at_rest(system: AdaptiveMap) -> Map | None:
     base = system.base
     if not isinstance(base, AbstractMoments) or _size_at_rest(base) == 0:
         return None
-    first = 0.0 if base.betas[0] is None else float(base.betas[0])
+    first = 0.0 if base.beta1 is None else float(base.beta1)
     step = (1 - first) * float(system.lr) / _size_at_rest(base)
     return Map(system.loss, system.rule, lr=step, momentum=first)
 
@@ -190,12 +190,12 @@ def _jacobian(system: AdaptiveMap, w: Array) -> np.ndarray:
     if system.rule.num_memories:
         return np.asarray(_differentiated(system, system.rest(w)))
     base: Any = system.base
-    step, (first, second) = float(system.lr), base.betas
+    step, (first, second) = float(system.lr), (base.beta1, base.beta2)
     slope, d = (np.asarray(a) for a in _slope(system, w))
     d = d if base.decays else np.zeros_like(d)
     eps, eps_root = float(base.eps), float(base.eps_root)
     root = np.sqrt(d**2 + eps_root)
-    kept, shrink = 0.0 if first is None else float(first), step * float(base.decay or 0.0)
+    kept, shrink = 0.0 if first is None else float(first), step * float(base.weight_decay or 0.0)
     forget = float(second)
     # The coordinate is √v times the sign of d; −∂u/∂√v = d√v/(root·P²) with √v = |d|.
     back = np.divide(d**2, root, out=np.zeros_like(d), where=root > 0) / (root + eps)

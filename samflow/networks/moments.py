@@ -60,9 +60,9 @@ class SecondMoment:
         """The diagonal of P, bias corrections included, shape (dim,)."""
         base, dim = self.base, len(self.v)
         state = base.init(jnp.zeros(dim))
-        first = dim if base.betas[0] is not None else 0
+        first = dim if base.beta1 is not None else 0
         state = state.at[first : first + dim].set(jnp.asarray(self.v))
-        rates = [rate for rate in base.betas if rate is not None]
+        rates = [rate for rate in (base.beta1, base.beta2) if rate is not None]
         for i in range(base.num_powers):
             state = state.at[first + dim + i].set(rates[i] ** self.step)
         return np.asarray(base.preconditioner(state, dim))

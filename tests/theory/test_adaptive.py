@@ -31,10 +31,10 @@ FROZEN = {
 def test_the_quasi_static_edge_on_both_sides(name, radius):
     """P is frozen at 0.5, and the curvature 0.1 % below and above the edge."""
     base, size = FROZEN[name], 0.5
-    eps, root, _, _ = map(float, base.places)
+    eps, root = float(base.eps), float(base.eps_root)
     values = {beta: 0.0, lr: LR, rho: radius or 1, theory.adaptive.preconditioner: size}
-    values[theory.adaptive.decay] = 0.0 if base.decay is None else float(base.decay)
-    values[beta] = 0.0 if base.betas[0] is None else float(base.betas[0])
+    values[theory.adaptive.decay] = 0.0 if base.weight_decay is None else float(base.weight_decay)
+    values[beta] = 0.0 if base.beta1 is None else float(base.beta1)
     edge = float(theory.adaptive_edge("usam" if radius else "gd").subs(values))
     for share, stable in ((0.999, True), (1.001, False)):
         system = sf.AdaptiveMap(quadratic(share * edge), sf.USAM(rho=radius), lr=LR, base=base)

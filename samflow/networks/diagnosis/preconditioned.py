@@ -109,8 +109,8 @@ def preconditioned(
             )
         values, left = np.asarray(pairs.values), np.asarray(pairs.residuals)
         sharp[i], low[i], residual[i] = values[-1], values[0], left.max()
-    first = 0.0 if base.betas[0] is None else float(base.betas[0])
-    decay = 0.0 if base.decay is None else float(base.decay)
+    first = 0.0 if base.beta1 is None else float(base.beta1)
+    decay = 0.0 if base.weight_decay is None else float(base.weight_decay)
     with np.errstate(divide="ignore", invalid="ignore"):
         bounds = 2 * (1 + first) / ((1 - first) * (sharp + residual) + (1 + first) * decay)
     return Preconditioned(

@@ -44,27 +44,10 @@ class Adam(AbstractMoments):
     eps_root: Scalar = eqx.field(default=0.0, converter=number("eps_root", _checks.NONNEGATIVE))
     initial: Scalar = eqx.field(default=0.0, converter=number("initial", _checks.NONNEGATIVE))
     bias_correction: bool = eqx.field(static=True, default=True, converter=_flag("bias_correction"))
+    weight_decay: ClassVar[None] = None
     name: ClassVar[str] = "adam"
     formula: ClassVar[str] = "w⁺ = w − lr m̂/(√(v̂ + eps_root) + eps)"
     source: ClassVar[str] = "Kingma, Ba 2015, arXiv 1412.6980"
-
-    def __check_init__(self) -> None:
-        _check_frozen(self.beta2, self.bias_correction)
-
-    @property
-    def betas(self) -> tuple[Any, Any]:
-        """beta1 and beta2."""
-        return self.beta1, self.beta2
-
-    @property
-    def places(self) -> tuple[Any, Any, Any, bool]:
-        """eps, eps_root, the first v, and whether there is a bias correction."""
-        return self.eps, self.eps_root, self.initial, self.bias_correction
-
-    @property
-    def decay(self) -> Any:
-        """None."""
-        return None
 
 
 class AdamW(AbstractMoments):
@@ -95,24 +78,6 @@ class AdamW(AbstractMoments):
     formula: ClassVar[str] = "w⁺ = (1 − lr weight_decay) w − lr m̂/(√(v̂ + eps_root) + eps)"
     source: ClassVar[str] = "Loshchilov, Hutter 2019, arXiv 1711.05101"
 
-    def __check_init__(self) -> None:
-        _check_frozen(self.beta2, self.bias_correction)
-
-    @property
-    def betas(self) -> tuple[Any, Any]:
-        """beta1 and beta2."""
-        return self.beta1, self.beta2
-
-    @property
-    def places(self) -> tuple[Any, Any, Any, bool]:
-        """eps, eps_root, the first v, and whether there is a bias correction."""
-        return self.eps, self.eps_root, self.initial, self.bias_correction
-
-    @property
-    def decay(self) -> Any:
-        """weight_decay."""
-        return self.weight_decay
-
 
 class RMSprop(AbstractMoments):
     """RMSprop: w⁺ = w − lr d/(√(v̂ + eps_root) + eps), without a mean of d.
@@ -138,33 +103,8 @@ class RMSprop(AbstractMoments):
     bias_correction: bool = eqx.field(
         static=True, default=False, converter=_flag("bias_correction")
     )
+    beta1: ClassVar[None] = None
+    weight_decay: ClassVar[None] = None
     name: ClassVar[str] = "rmsprop"
     formula: ClassVar[str] = "w⁺ = w − lr d/(√(v̂ + eps_root) + eps)"
     source: ClassVar[str] = "Tieleman, Hinton 2012"
-
-    def __check_init__(self) -> None:
-        _check_frozen(self.beta2, self.bias_correction)
-
-    @property
-    def betas(self) -> tuple[Any, Any]:
-        """None and beta2."""
-        return None, self.beta2
-
-    @property
-    def places(self) -> tuple[Any, Any, Any, bool]:
-        """eps, eps_root, the first v, and whether there is a bias correction."""
-        return self.eps, self.eps_root, self.initial, self.bias_correction
-
-    @property
-    def decay(self) -> Any:
-        """None."""
-        return None
-
-
-def _check_frozen(beta2: Any, bias_correction: bool) -> None:
-    fixed = not (_checks.is_traced(beta2) or hasattr(beta2, "function"))
-    if bias_correction and fixed and float(beta2) == 1:
-        raise _checks.ArgumentError(
-            "A second moment that is frozen, of rate 1, has no bias correction. Give "
-            "`bias_correction=False` and the moment as `initial` or in the state."
-        )

@@ -1,13 +1,14 @@
 """Bases that divide by the root of a second moment, whatever their numbers are called."""
 
-import abc
 import functools
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from samflow import _checks
 from samflow._components import Components, concatenate, elementwise
 from samflow._types import Scalar, V
 from samflow.systems.bases.base import AbstractBase
@@ -43,41 +44,42 @@ class AbstractMoments(AbstractBase):
     each step. With b₁ = 0 there is no m: the direction takes its place.
     """
 
-    @property
-    @abc.abstractmethod
-    def betas(self) -> tuple[Any, Any]:
-        """b₁ or None, and b₂."""
+    beta1: eqx.AbstractVar[Scalar | None]
+    beta2: eqx.AbstractVar[Scalar]
+    eps: eqx.AbstractVar[Scalar]
+    eps_root: eqx.AbstractVar[Scalar]
+    initial: eqx.AbstractVar[Scalar]
+    bias_correction: eqx.AbstractVar[bool]
+    weight_decay: eqx.AbstractVar[Scalar | None]
 
-    @property
-    @abc.abstractmethod
-    def places(self) -> tuple[Any, Any, Any, bool]:
-        """eps, eps_root, the first v, and whether there is a bias correction."""
-
-    @property
-    @abc.abstractmethod
-    def decay(self) -> Any:
-        """The decoupled weight decay, or None."""
+    def __check_init__(self) -> None:
+        fixed = not (_checks.is_traced(self.beta2) or hasattr(self.beta2, "function"))
+        if self.bias_correction and fixed and float(self.beta2) == 1:
+            raise _checks.ArgumentError(
+                "A second moment that is frozen, of rate 1, has no bias correction. Give "
+                "`bias_correction=False` and the moment as `initial` or in the state."
+            )
 
     @property
     def decays(self) -> bool:
         """Whether there is decoupled weight decay."""
-        return self.decay is not None
+        return self.weight_decay is not None
 
     @property
     def num_moments(self) -> int:
         """The second moment, and the first where there is one."""
-        return 1 + (self.betas[0] is not None)
+        return 1 + (self.beta1 is not None)
 
     @property
     def num_powers(self) -> int:
         """One power for each moment, where there is a bias correction."""
-        return self.num_moments if self.places[3] else 0
+        return self.num_moments if self.bias_correction else 0
 
     def init(self, w: V) -> V:
         """Return m = 0, v = its first value, the powers 1."""
         zero = 0.0 * w
-        made = zero + self.places[2]
-        made = made if self.betas[0] is None else concatenate(zero, made)
+        made = zero + self.initial
+        made = made if self.beta1 is None else concatenate(zero, made)
         for _ in range(self.num_powers):
             made = concatenate(made, elementwise(jnp.ones_like, w[:1]))
         return made
@@ -85,14 +87,14 @@ class AbstractMoments(AbstractBase):
     def rest(self, d: V) -> V:
         """Return m = d, v = d², the powers 0: what remains after many steps."""
         made = d * d
-        made = made if self.betas[0] is None else concatenate(d, made)
+        made = made if self.beta1 is None else concatenate(d, made)
         for _ in range(self.num_powers):
             made = concatenate(made, elementwise(jnp.zeros_like, d[:1]))
         return made
 
     def parts(self, s: V, dim: int) -> tuple[V | None, V, tuple[Any, ...]]:
         """Return m (None where there is none), v and the powers, of m first."""
-        first = 0 if self.betas[0] is None else dim
+        first = 0 if self.beta1 is None else dim
         powers = tuple(s[first + dim + i] for i in range(self.num_powers))
         return (s[:dim] if first else None), s[first : first + dim], powers
 
@@ -100,10 +102,10 @@ class AbstractMoments(AbstractBase):
         """Return w⁺ − w and s⁺."""
         m, v, powers = self._moved(s, d)
         first, second = self._corrections(powers)
-        eps, eps_root, _, _ = self.places
+        eps, eps_root = self.eps, self.eps_root
         moved = d if m is None else m
         u = elementwise(lambda m, v: _quotient(m, v, eps, eps_root), moved / first, v / second)
-        u = u if self.decay is None else u + self.decay * w
+        u = u if self.weight_decay is None else u + self.weight_decay * w
         made = v if m is None else concatenate(m, v)
         if powers:
             made = concatenate(made, _stacked(powers, w))
@@ -111,15 +113,15 @@ class AbstractMoments(AbstractBase):
 
     def balance(self, w: V, d: V) -> V:
         """Return d, or with decoupled decay δ the numerator d + δ w (√(d² + eps_root) + eps)."""
-        if self.decay is None:
+        if self.weight_decay is None:
             return d
-        eps, eps_root, _, _ = self.places
+        eps, eps_root = self.eps, self.eps_root
         # |d| without a root, which has no derivative at 0, where nothing is added under it.
         added = jnp.where(eps_root == 0, 1.0, eps_root)
         size = elementwise(
             lambda d: jnp.where(eps_root == 0, jnp.abs(d), jnp.sqrt(d * d + added)), d
         )
-        return d + self.decay * w * (size + eps)
+        return d + self.weight_decay * w * (size + eps)
 
     def preconditioner(self, s: V, dim: int) -> V:
         """Return (1 − b₁ᵏ)(√(v̂ + eps_root) + eps) of a state after k ≥ 1 steps.
@@ -128,13 +130,13 @@ class AbstractMoments(AbstractBase):
         """
         _, v, powers = self.parts(s, dim)
         first, second = self._corrections(powers)
-        eps, eps_root, _, _ = self.places
+        eps, eps_root = self.eps, self.eps_root
         return (elementwise(jnp.sqrt, v / second + eps_root) + eps) * first
 
     @property
     def rest_preconditioner(self) -> Scalar:
         """√eps_root + eps, which P is at a critical point where v has died out."""
-        eps, eps_root, _, _ = self.places
+        eps, eps_root = self.eps, self.eps_root
         return jnp.sqrt(eps_root) + eps
 
     def edge(self, lr: Any) -> Scalar:
@@ -142,8 +144,8 @@ class AbstractMoments(AbstractBase):
 
         Adam with b₁ = 0.9: 38/lr (Cohen et al. 2022, arXiv 2207.14484); RMSprop: 2/lr.
         """
-        beta = 0.0 if self.betas[0] is None else self.betas[0]
-        decay = 0.0 if self.decay is None else self.decay
+        beta = 0.0 if self.beta1 is None else self.beta1
+        decay = 0.0 if self.weight_decay is None else self.weight_decay
         return jnp.asarray((1 + beta) * (2 - lr * decay) / ((1 - beta) * lr))
 
     def singularity(self, s: V, d: V) -> Scalar:
@@ -152,7 +154,7 @@ class AbstractMoments(AbstractBase):
         That is a weight whose gradients have been 0, with m ≠ 0 or eps = 0.
         """
         m, v, _ = self._moved(s, d)
-        eps, eps_root, _, _ = self.places
+        eps, eps_root = self.eps, self.eps_root
         moved = d if m is None else m
 
         def bad(m: Array, v: Array) -> Array:
@@ -161,7 +163,7 @@ class AbstractMoments(AbstractBase):
         return jnp.where(_some(elementwise(bad, moved, v)), 0.0, jnp.inf)
 
     def _moved(self, s: V, d: V) -> tuple[V | None, V, tuple[Any, ...]]:
-        beta, beta2 = self.betas
+        beta, beta2 = self.beta1, self.beta2
         m, v, powers = self.parts(s, len(d))
         v = beta2 * v + (1 - beta2) * (d * d)
         if m is None or beta is None:
@@ -172,7 +174,7 @@ class AbstractMoments(AbstractBase):
     def _corrections(self, powers: tuple[Any, ...]) -> tuple[Any, Any]:
         if not powers:
             return 1.0, 1.0
-        return (1.0 if self.betas[0] is None else 1 - powers[0]), 1 - powers[-1]
+        return (1.0 if self.beta1 is None else 1 - powers[0]), 1 - powers[-1]
 
 
 def _stacked(numbers: tuple[Any, ...], like: V) -> V:
