@@ -179,35 +179,32 @@ def stability(cells: Cells, options: Options) -> Found:
     devices = devices_for(cells.starts, PER_DEVICE)
     made = _linearised(cells.system, cells.varied, cells.starts, devices)
     motion, jacobian, singular = map(np.asarray, made)
-    kinds = np.full(len(motion), str(Kind.undefined), dtype=object)
-    margins, statuses = np.full(len(motion), np.nan), np.full(len(motion), "", dtype=object)
-    discrete = isinstance(cells.system, AbstractMap)
-    for i in range(len(motion)):
-        known = _kind(motion[i], jacobian[i], np.asarray(cells.starts[i]), discrete)
-        if known is None or np.isfinite(singular[i]):
-            found = classify(cells.one(i), cells.starts[i], measure=False)
-            kinds[i], margins[i] = str(found.kind), found.margin
-            statuses[i] = found.status.label
-        else:
-            kinds[i], margins[i], statuses[i] = *known, Status.located.label
+    known, kinds, margins = _clear(motion, jacobian, isinstance(cells.system, AbstractMap))
+    known &= ~np.isfinite(singular)
+    statuses = np.full(len(motion), Status.located.label, dtype=object)
+    for i in np.flatnonzero(~known).tolist():
+        found = classify(cells.one(i), cells.starts[i], measure=False)
+        kinds[i], margins[i] = str(found.kind), found.margin
+        statuses[i] = found.status.label
     return {"kind": kinds.astype(str), "margin": margins, "status": statuses.astype(str)}
 
 
-def _kind(
-    motion: np.ndarray, jacobian: np.ndarray, z: np.ndarray, discrete: bool
-) -> tuple[str, float] | None:
-    """Return kind and margin of a point that is exactly and clearly what it is; else None."""
-    if motion.any() or not np.isfinite(jacobian).all():
-        return None
+def _clear(
+    motion: np.ndarray, jacobian: np.ndarray, discrete: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return which points are exactly and clearly what they are, and kind and margin of each."""
+    known = np.asarray(~motion.any(axis=1) & np.isfinite(jacobian).all(axis=(1, 2)))
+    jacobian = np.where(known[:, None, None], jacobian, 0.0)
     values = np.linalg.eigvals(jacobian)
     growth = np.abs(values) - 1 if discrete else np.real(values)
-    norm = np.linalg.norm(jacobian, 2)
+    norm = np.linalg.norm(jacobian, 2, axis=(1, 2))
     neutral = _HYPERBOLIC + EIGENVALUE_ERROR * norm if discrete else _HYPERBOLIC * norm
-    if (np.abs(growth) <= _CLEARLY * neutral).any():
-        return None
+    known &= (np.abs(growth) > _CLEARLY * neutral[:, None]).all(axis=1)
     stable = growth < 0
-    kind = Kind.attracting if stable.all() else Kind.saddle if stable.any() else Kind.repelling
-    return str(kind), float(-growth.max())
+    kinds = np.full(len(motion), str(Kind.repelling), dtype=object)
+    kinds[stable.any(axis=1)] = str(Kind.saddle)
+    kinds[stable.all(axis=1)] = str(Kind.attracting)
+    return known, kinds, -growth.max(axis=1)
 
 
 _CLEARLY = 1e3
