@@ -149,3 +149,25 @@ def test_the_frame_of_a_page_of_this_machine_shows_the_portrait(tmp_path):
             assert frame.get_by_text("samflow explorer").count() == 0
         notebooks.shutdown()
     view.close()
+
+
+@pytest.mark.slow  # a kernel
+def test_a_kernel_shows_records_figures_and_the_explorer():
+    nbformat = pytest.importorskip("nbformat", reason="not installed: pip install '.[docs]'")
+    client = pytest.importorskip("nbclient", reason="not installed: pip install '.[docs]'")
+    cells = (
+        'import jax; jax.config.update("jax_enable_x64", True); import samflow as sf',
+        'system = sf.Map(sf.loss("x**2 - y**2"), sf.USAM(rho=1.0), lr=0.1)',
+        "sf.find_fixed_points(system, (-1, 1))",
+        "sf.plots.new_figure()",
+        'page = sf.explore("x**2 - y**2")\npage',
+        "page.close()\npage",
+    )
+    made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    client.NotebookClient(made, timeout=300, kernel_name="python3").execute()
+    shown = [[each.get("data", {}) for each in cell["outputs"]] for cell in made.cells]
+    assert shown[:2] == [[], []]
+    assert "1 fixed point" in shown[2][0]["text/html"]
+    assert shown[3][0]["image/png"]
+    assert '<iframe src="http://127.0.0.1:' in shown[4][0]["text/html"]
+    assert "was closed" in shown[5][0]["text/html"]
