@@ -12,7 +12,7 @@ COMPILE := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python
 INSTALL := $(BIN)/python -m pip install --quiet --no-compile $(CONSTRAINTS) --editable
 
 .DEFAULT_GOAL := help
-.PHONY: help install verify quick verify-gpu test test-slow lint format types figures docs linkcheck bench clean
+.PHONY: help install verify quick verify-gpu test test-slow lint format types figures docs notebooks linkcheck bench clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -68,6 +68,9 @@ docs: $(TOOLS)  ## build the documentation site; writes docs/_build/html/, to be
 	$(BIN)/python -m sphinx -b html -W --keep-going -q -d docs/_build/pages docs docs/_build/html
 	$(BIN)/python docs/_ext/check.py docs/_build/html
 	@echo docs/_build/html/index.html
+
+notebooks: $(TOOLS)  ## make docs/notebooks/ from the tutorials, and execute them
+	$(BIN)/python docs/_ext/notebooks.py
 
 linkcheck: $(TOOLS)  ## list the links of the documentation to other hosts, and whether they answer
 	$(BIN)/python -m sphinx -b linkcheck -q -d docs/_build/pages docs docs/_build/linkcheck

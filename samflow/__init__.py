@@ -55,6 +55,7 @@ _HOME = {
     "mean_square_rate": "noise",
     "typical_rate": "noise",
     "escape_time": "noise",
+    "explore": "explorer",
     "late_switch": "switching",
     "sweep_switch": "switching",
     "two_phase": "switching",
@@ -69,12 +70,14 @@ _HOME = {
 """Which subpackage holds a public name; it is imported when the name is first used."""
 
 _SUBPACKAGES = ("equilibria", "losses", "networks", "orbits", "plots", "proofs", "rules", "systems")
-_SUBPACKAGES += ("attractors", "landscapes", "noise", "records", "spectra", "switching", "theory")
+_SUBPACKAGES += ("attractors", "explorer", "landscapes", "noise", "records", "spectra")
+_SUBPACKAGES += ("switching", "theory")
 
 if TYPE_CHECKING:
     from samflow import (
         attractors,
         equilibria,
+        explorer,
         landscapes,
         losses,
         networks,
@@ -108,6 +111,7 @@ if TYPE_CHECKING:
         find_fixed_points,
         survey,
     )
+    from samflow.explorer import explore
     from samflow.landscapes import landscape
     from samflow.losses import loss
     from samflow.noise import escape_time, mean_square_rate, typical_rate
@@ -177,6 +181,8 @@ __all__ = [
     "continue_branch",
     "equilibria",
     "escape_time",
+    "explore",
+    "explorer",
     "fate",
     "find_cycles",
     "find_fixed_points",

@@ -3,6 +3,7 @@
 Every request passes here before any other code sees it: pages, the websocket, files.
 """
 
+import functools
 import hmac
 from collections.abc import Callable
 from typing import Any
@@ -28,22 +29,24 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; "
     "connect-src 'self' ws://127.0.0.1:* ws://localhost:*; "
-    "frame-ancestors 'none'; form-action 'none'; base-uri 'none'",
+    "form-action 'none'; base-uri 'none'",
 }
-"""Of every answer: nothing is loaded from elsewhere, kept, or shown inside of another page."""
+"""Of every answer: nothing is loaded from elsewhere, or kept."""
 
 
 class Headers(OutputTransform):
     """Adds the headers to every answer, also to those of Bokeh's own handlers."""
 
-    def __init__(self, request: HTTPServerRequest) -> None:
-        """Take no notice of the request."""
+    def __init__(self, request: HTTPServerRequest, framed_by: str) -> None:
+        """Take whose pages may show the answer inside of them."""
+        policy = f"{_HEADERS['Content-Security-Policy']}; frame-ancestors {framed_by}"
+        self._headers = {**_HEADERS, "Content-Security-Policy": policy}
 
     def transform_first_chunk(
         self, status_code: int, headers: HTTPHeaders, chunk: bytes, finishing: bool
     ) -> tuple[int, HTTPHeaders, bytes]:
         """Add them."""
-        for name, value in _HEADERS.items():
+        for name, value in self._headers.items():
             headers[name] = value
         return status_code, headers, chunk
 
@@ -77,8 +80,9 @@ class Door(BokehTornado):
     that it lets point there. The names in `Host` and `Origin` give it away.
     """
 
-    def __init__(self, *args: Any, token: str, **kwargs: Any) -> None:
-        super().__init__(*args, transforms=[Headers], **kwargs)
+    def __init__(self, *args: Any, token: str, framed_by: str, **kwargs: Any) -> None:
+        transforms = [functools.partial(Headers, framed_by=framed_by)]
+        super().__init__(*args, transforms=transforms, **kwargs)
         self._token = token
         self._names: frozenset[str] = frozenset()
 

@@ -39,8 +39,14 @@ class Explorer:
 
     """
 
-    def __init__(self, state: State, *, port: int = 0) -> None:
+    def __init__(self, state: State, *, port: int = 0, framed_by: str = "'none'") -> None:
         """Listen on 127.0.0.1, at a free port unless one is given.
+
+        Args:
+            state: what a page shows whose link says nothing else.
+            port: 0 for one that is free.
+            framed_by: whose pages may show a page inside of them, as `frame-ancestors` of a Content
+                Security Policy has it.
 
         Raises:
             ArgumentError: for a port that is no port, or is taken.
@@ -57,6 +63,7 @@ class Explorer:
         self._door = Door(
             {"/": Application(FunctionHandler(self._open))},
             token=self.token,
+            framed_by=framed_by,
             secret_key=secrets.token_bytes(32),
             sign_sessions=True,
             include_headers=[],

@@ -29,7 +29,8 @@ TEMPLATE = (Path(__file__).parent / "page.html").read_text(encoding="utf-8")
 _LEFT = 250
 _MIDDLE = SIDE + 55
 _RIGHT = 360
-"""Pixels of the columns."""
+_BETWEEN = 22
+"""Pixels of the columns, and between them."""
 _LAYER_NAMES = {
     "levels": "level sets of the loss",
     "motion": "direction of a step",
@@ -135,9 +136,11 @@ class Page:
         columns: Any = [
             Column(children=left, spacing=8, width=_LEFT),
             Column(children=middle, spacing=4),
-            Column(children=right, spacing=4, width=_RIGHT),
         ]
-        return Row(children=columns, spacing=22)
+        both = Row(children=columns, spacing=_BETWEEN)
+        last = Column(children=right, spacing=4, width=_RIGHT)
+        # In a narrow window, as a notebook's, the last column stands under the others.
+        return Row(children=[both, last], spacing=_BETWEEN, styles={"flex-wrap": "wrap"})
 
     def set_ranges(self, state: State) -> None:
         """Set the ends of sliders, and where there is no end yet one beyond the value."""

@@ -1,5 +1,6 @@
 """Style of figures: journal sizes, colours, fonts, and a layout that follows the size."""
 
+import io
 import textwrap
 from collections.abc import Iterable
 from itertools import pairwise
@@ -67,6 +68,9 @@ RC: Any = {
 }
 """Settings of matplotlib under which every figure is drawn and written, in a journal's letters."""
 
+_SCREEN = 140
+"""CSS pixels of an inch of a figure in a notebook: letters of 8 points are as large as text."""
+
 _FOOTNOTE = "footnote"
 _SMALL = 6.0
 _CHARACTERS_AN_INCH = 30
@@ -102,6 +106,18 @@ class Layout(ConstrainedLayoutEngine):
         return super().execute(fig)
 
 
+class Picture(Figure):
+    """A figure that belongs to no window system; the last value of a notebook's cell shows it."""
+
+    def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
+        """Return the picture, and how large it is on the screen, as IPython asks for it."""
+        file = io.BytesIO()
+        with styled(self):
+            self.savefig(file, format="png", dpi=1.5 * _SCREEN)  # sharp on a fine screen
+        width, height = (round(_SCREEN * inches) for inches in self.get_size_inches())
+        return file.getvalue(), {"width": width, "height": height}
+
+
 def styled(figure: Figure | None = None) -> Any:
     """Return a context manager under which matplotlib draws in the house style.
 
@@ -117,7 +133,7 @@ def styled(figure: Figure | None = None) -> Any:
 def new_figure(width: float = COLUMN, height: float = 2.9) -> Figure:
     """Return an empty figure, `width` × `height` inches, that belongs to no window system."""
     engine = Layout(w_pad=0.03, h_pad=0.05, wspace=0.03, hspace=0.03)
-    return Figure(figsize=(width, height), layout=engine)
+    return Picture(figsize=(width, height), layout=engine)
 
 
 def column() -> float:

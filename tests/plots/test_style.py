@@ -1,5 +1,7 @@
 """Figures are written whole, with their fonts, and the same every time."""
 
+import io
+import pickle
 import sys
 import zlib
 
@@ -34,6 +36,19 @@ def test_the_same_figure_gives_the_same_bytes(figure, tmp_path):
     first, second = (plots.save(figure, tmp_path / name, formats=kinds) for name in "ab")
     for one, other in zip(first, second, strict=True):
         assert one.read_bytes() == other.read_bytes()
+
+
+def test_a_notebook_shows_a_figure(figure):
+    """As IPython asks for it: the picture, and its size on the screen, two thirds of its pixels."""
+    from PIL import Image
+
+    content, size = figure._repr_png_()
+    with Image.open(io.BytesIO(content)) as image:
+        assert image.size == (703, 756)  # 3.35 × 3.6 inches at 210 dots an inch
+    assert size == {"width": 469, "height": 504}
+    assert figure._repr_png_()[0] == content
+    again = pickle.loads(pickle.dumps(figure))
+    assert again._repr_png_()[0] == content
 
 
 def test_fonts_are_embedded_as_outlines_and_lines_stay_vectors(figure, tmp_path):
