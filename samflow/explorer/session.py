@@ -76,8 +76,9 @@ class Session:
     def _connect(self) -> None:
         page, plot = self.page, self.page.portrait.plot
         self._on(page.loss, lambda text: self.change(loss=text.strip()))
-        self._on(page.rule, lambda name: self.change(rule=name))
-        self._on(page.length, lambda text: self.change(length=int(text), steps=-1))
+        self._on(page.rule, lambda text: self.change(rule=text.strip()))
+        self._on(page.motion, lambda active: self.change(flow=active == 1), "active")
+        self._on(page.length, lambda text: self.change(length=float(text), steps=-1))
         self._on(page.point, self._choose_point)
         self._on(page.layers, self._choose_layers, "active")
         for name in page.sliders:
@@ -163,7 +164,7 @@ class Session:
             self._soon()
 
         compiling(state).add_done_callback(lambda future: self._later(lambda: compiled(future)))
-        if not state.momentum:  # before the slider asks for it
+        if not state.momentum and not state.flow:  # before the slider asks for it
             compiling(state.changed(momentum=0.5))
 
     def _show(self, state: State, found: Quick) -> None:
