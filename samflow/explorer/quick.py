@@ -18,7 +18,7 @@ KEPT = TICKS
 """States of an orbit that are kept besides the start; longer orbits keep every 10th or 100th."""
 ARROWS = 24
 """Arrows along each side."""
-_SOLVER_STEPS = 4_000
+_SOLVER_STEPS = 40_000
 """Of a solution of a flow, which then answers a slider in time also where it chatters."""
 _ZERO = 1e-9
 """A coordinate smaller than this part of the box is printed as 0."""
@@ -160,7 +160,7 @@ def _said_of_flow(status: int, time: float, arrived: float, path: np.ndarray, ze
         return f"is at ({at}) at time {time:.6g}"
     if status == Status.sliding:
         return f"has come to where the flow jumps at time {arrived:.4g}, and is held at ({at})"
-    return f"{Status(status).label} at time {time:.4g}, near ({at})"
+    return f"ended at time {time:.4g} at ({at}): {Status(status).label}"
 
 
 def _at(w: list[float], zero: float) -> str:

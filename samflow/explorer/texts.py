@@ -136,7 +136,8 @@ def runs(said: Sequence[str], state: State) -> str:
     head = f"{drawn} {state.ticks:,} steps are drawn"
     if state.flow:
         share = 1.0 if state.steps < 0 else state.steps / state.ticks
-        head = f"Drawn up to time {share * (state.length or 0):.4g} of {state.length:,}"
+        head = f"Drawn up to time {share * (state.length or 0):.4g}"
+        head += "" if share == 1 else f" of {state.length:,}"
     return f'<div class="title">{head}</div><div class="soft">{rows}</div>'
 
 

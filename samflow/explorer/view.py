@@ -49,8 +49,9 @@ _BUTTONS = {
     "copy": ("Copy link to this picture", 1),
 }
 """What is on each button, and how many share a row."""
-_FORMULAS = ("g(w + rho*g)", "g(w + rho*g/norm(g))", "g(w + rho*g/(norm(g) + eps)); eps = 0.1")
-"""Among what is offered for a rule, as examples."""
+BY_FORMULA = "by formula"
+"""Among the names of rules: the text box below says which."""
+EXAMPLE = "g(w + rho*g)"
 _POSITIONS = 600
 """Of a slider."""
 
@@ -91,15 +92,9 @@ class Page:
             name="loss",
             **wide,
         )
-        self.rule = AutocompleteInput(
-            title="Rule: a name, or a formula",
-            value=state.rule,
-            completions=[*rules.RULES, *_FORMULAS],
-            restrict=False,
-            case_sensitive=False,
-            min_characters=0,
-            name="rule",
-            **wide,
+        self.rule = Select(title="Rule", options=[*rules.RULES, BY_FORMULA], name="rule", **wide)
+        self.formula = TextInput(
+            title="… or its formula in w and g", placeholder=EXAMPLE, name="formula", **wide
         )
         self.motion = RadioButtonGroup(
             labels=["Map: steps", "Flow: time"], active=int(state.flow), name="motion", **wide
@@ -139,7 +134,7 @@ class Page:
         }
         self.of_maps = [pairs["lr"], pairs["momentum"], self.point, self.chart.plot]
         left = [
-            *(self.loss, self.rule, self.motion, text["error"], *pairs.values()),
+            *(self.loss, self.rule, self.formula, self.motion, text["error"], *pairs.values()),
             Row(children=[step, run, reset], spacing=5),
             Row(children=[clear, home], spacing=5),
             *(self.length, self.layers, copy, text["files"]),
@@ -168,7 +163,10 @@ class Page:
         for name, slider in self.sliders.items():
             slider.value = getattr(state, name)
             self.fields[name].value = f"{getattr(state, name):.6g}"
-        self.loss.value, self.rule.value = state.loss, state.rule
+        self.loss.value = state.loss
+        named = state.rule in rules.RULES
+        self.rule.value = state.rule if named else BY_FORMULA
+        self.formula.value = "" if named else state.rule
         self.motion.active = int(state.flow)
         lengths: Any = [(str(n), f"{n:,}") for n in (TIMES if state.flow else LENGTHS)]
         title = "Time of a solution" if state.flow else "Steps of an orbit"
