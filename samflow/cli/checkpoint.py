@@ -89,8 +89,8 @@ Rules = Annotated[
     list[str] | None,
     typer.Option(
         "--rule",
-        help="A rule of `samflow rules` without a memory. May be repeated. By default gd, usam and "
-        "practical-sam.",
+        help="A rule of `samflow rules` without a memory, or a formula. May be repeated. By "
+        "default gd, usam and practical-sam.",
     ),
 ]
 ConventionName = Annotated[

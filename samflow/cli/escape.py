@@ -9,6 +9,7 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from samflow._status import Status
+from samflow._text import is_formula, shown_name
 from samflow.cli import options
 from samflow.cli.output import (
     RECORD_SUFFIXES,
@@ -77,7 +78,10 @@ Seed = Annotated[
 ]
 RuleName = Annotated[
     str,
-    typer.Option("--rule", help="Name of a rule, see `samflow rules`. It is compared with SGD."),
+    typer.Option(
+        "--rule",
+        help="Name of a rule, or its formula, see `samflow rules`. It is compared with SGD.",
+    ),
 ]
 
 
@@ -115,7 +119,7 @@ def command(
     centre = _centre(made, point)
     begin = None if start is None else options.make_point("--start", start, made)
     model = _noise(noise, sigma, made, centre, batch_size)
-    names = list(dict.fromkeys((_PLAIN, rule.lower())))
+    names = list(dict.fromkeys((_PLAIN, rule if is_formula(rule) else rule.lower())))
     maps = {n: options.make_map(made, n, rho=rho, lr=lr, momentum=momentum) for n in names}
     _warn_unless_critical(made, centre)
     import jax.random as jr
@@ -276,7 +280,7 @@ def _warn_unless_critical(loss: Any, centre: list[float]) -> None:
 
 
 def _shown_name(name: str) -> str:
-    return "SGD" if name == _PLAIN else name.upper()
+    return "SGD" if name == _PLAIN else shown_name(name)
 
 
 def _steps(number: float) -> str:

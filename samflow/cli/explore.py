@@ -26,6 +26,7 @@ Link = Annotated[
 Port = Annotated[
     int, options.whole_option("--port", help="Port on this machine; by default one that is free.")
 ]
+Flow = Annotated[bool, typer.Option("--flow", help="Show the rule's flow instead of its map.")]
 NoBrowser = Annotated[
     bool, typer.Option("--no-browser", help="Print the link only, and open no browser.")
 ]
@@ -37,12 +38,13 @@ def command(
     rho: options.Rho = 0.05,
     lr: options.LearningRate = 0.01,
     momentum: options.Momentum = 0.0,
+    flow: Flow = False,
     box: options.BoxText = None,
     link: Link = None,
     port: Port = 0,
     no_browser: NoBrowser = False,
 ) -> int:
-    """Explore the portrait of a map in the browser, with sliders for rho, lr and momentum.
+    """Explore the portrait of a map or a flow in the browser, with sliders for rho, lr, momentum.
 
     The page is served on this machine only, to who has the link that is printed. Ctrl-C ends it.
     """
@@ -58,7 +60,7 @@ def command(
     else:
         options.check_hyperparameters(rho=rho, lr=lr, momentum=momentum)
         given: dict[str, Any] = {"rho": rho, "lr": lr, "momentum": momentum}
-        state = State(loss=loss, rule=rule.lower(), **given)
+        state = State(loss=loss, rule=rule, flow=flow, **given)
         if box is not None:
             sides = options.make_box(box, state.system().loss)
             state = state.changed(box=sides)

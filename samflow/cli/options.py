@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from samflow._text import is_formula
 from samflow.cli.output import PICTURE_SUFFIXES, say
 
 if TYPE_CHECKING:
@@ -49,7 +50,11 @@ Loss = Annotated[
 ]
 Rule = Annotated[
     str,
-    typer.Option("--rule", help="Name of a rule, such as gd, usam or sam; see `samflow rules`."),
+    typer.Option(
+        "--rule",
+        help="Name of a rule, such as gd, usam or sam; or a formula such as "
+        '"g(w + rho*g)". See `samflow rules` for both.',
+    ),
 ]
 Rho = Annotated[float, number_option("--rho", help="Radius of the ascent step, at least 0.")]
 LearningRate = Annotated[float, number_option("--lr", help="Step size, greater than 0.")]
@@ -318,12 +323,26 @@ def make_numbers(
 def rule_with(name: str, numbers: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     """Return the rule, and the numbers that it has; a rule without rho needs none."""
     import samflow as sf
+    from samflow.rules.formula import read
 
-    largest = float(numbers["rho"].max())
-    rule = sf.rule(name, rho=largest)
+    names = read(name).names if is_formula(name) else ()
+    own = {each: float(numbers[each].max()) for each in {"rho", *names} if each in numbers}
+    rule = sf.rule(name, **own)
     if not hasattr(rule, "rho") and not numbers["rho"].ndim:
         numbers = {key: value for key, value in numbers.items() if key != "rho"}
     return rule, numbers
+
+
+def rule_names(text: str) -> list[str]:
+    """Return the rules that `text` lists, with commas between them that are in no formula."""
+    names, depth = [""], 0
+    for sign in text:
+        depth += (sign == "(") - (sign == ")")
+        if sign == "," and depth <= 0:
+            names.append("")
+        else:
+            names[-1] += sign
+    return [name.strip() for name in names]
 
 
 def numbers(name: str, text: str) -> list[float]:

@@ -26,8 +26,9 @@ Rules = Annotated[
     str,
     typer.Option(
         "--rule",
-        help="Name of a rule, such as gd, usam or sam; see `samflow rules`. Several, such as "
-        "gd,usam,sam, are drawn beside each other.",
+        help="Name of a rule, such as gd, usam or sam, or a formula such as "
+        '"g(w + rho*g)"; see `samflow rules`. Several, such as gd,usam,sam, are drawn beside each '
+        "other.",
     ),
 ]
 Rhos = Annotated[
@@ -146,7 +147,7 @@ def command(
         )
     film = path.suffix in FILM_SUFFIXES
     _check_options(flow, lr, momentum, manifolds, film=film, ranged=between is not None)
-    names = [name.strip() for name in rule.split(",")]
+    names = options.rule_names(rule)
     systems = [
         options.make_flow(made, name, rho=radius)
         if flow

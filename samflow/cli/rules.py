@@ -24,8 +24,25 @@ def command(json: options.AsJson = False, output: options.Output = None) -> int:
 
     rows = [_facts(name) for name in RULES]
     text = json_format.dumps(rows, indent=2, ensure_ascii=False)
-    deliver([part for row in rows for part in _lines(row)], text, form=form_of(json), path=path)
+    content: list[RenderableType] = [part for row in rows for part in _lines(row)]
+    content += [Text("\nA formula can be a rule too", style="bold"), *map(_indented, _FORMULAS)]
+    deliver(content, text, form=form_of(json), path=path)
     return 0
+
+
+_FORMULAS = (
+    '--rule "g(w + rho*g/norm(g))" is SAM. A formula is a vector, made of',
+    "w, g          the weights, and the gradient of the loss there",
+    "g(v), grad(v) the gradient at other weights, as g(w + rho*g)",
+    "H(v)          the Hessian at w times a vector",
+    "norm(v), dot(a, b), sqrt, pi, numbers, + - * / **, and rho, which --rho gives",
+    'other names, given after it: --rule "g(w + rho*g/(norm(g) + eps)); eps = 0.1"',
+)
+"""The language of formulas, for a person."""
+
+
+def _indented(line: str) -> RenderableType:
+    return indented(Text(line))
 
 
 def _facts(name: str) -> dict[str, Any]:

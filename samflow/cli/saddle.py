@@ -21,8 +21,9 @@ Rules = Annotated[
     list[str] | None,
     typer.Option(
         "--rule",
-        help="Name of a rule, see `samflow rules`. Repeat the option for several; `all` takes all "
-        "rules and also follows orbits. By default gd, usam and sam.",
+        help="Name of a rule, or a formula such as "
+        '"g(w + rho*g)", see `samflow rules`. Repeat the option for several; `all` takes all rules '
+        "and also follows orbits. By default gd, usam and sam.",
     ),
 ]
 Simulate = Annotated[

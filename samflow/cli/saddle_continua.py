@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from rich.console import RenderableType
 from rich.text import Text
 
+from samflow._text import shown_name
 from samflow.cli.output import indented
 from samflow.cli.saddle_cells import is_followed, loss_of, outcomes_of, places
 
@@ -50,7 +51,7 @@ def render_continua(found: "Survey", samples: Sequence["SurveyedPoint"]) -> list
             fates = Counter(name for point in followed for name in outcomes_of(point.behaviours[i]))
             if fates:
                 text += f"; orbits from near {len(followed)} samples: {', '.join(fates)}"
-            lines.append(f"{other.rule.upper()}: {text}")
+            lines.append(f"{shown_name(other.rule)}: {text}")
         parts += [indented(line) for line in lines]
     left = len(distinct_sets(found)) - _SETS
     return [*parts, Text(f"\nand {left} more of these, see --json")] if left > 0 else parts
@@ -84,6 +85,6 @@ def render_samples(points: Sequence["SurveyedPoint"]) -> list[RenderableType]:
             fates = Counter(name for point in followed for name in outcomes_of(point.behaviours[i]))
             if fates:
                 text += f"; orbits from near {len(followed)} of them: {', '.join(fates)}"
-            lines.append(f"{behaviour.rule.upper()}: {text}")
+            lines.append(f"{shown_name(behaviour.rule)}: {text}")
         parts += [heading, *(indented(line) for line in lines)]
     return parts

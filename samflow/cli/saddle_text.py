@@ -8,6 +8,7 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from samflow._status import Status
+from samflow._text import shown_name
 from samflow.cli import options
 from samflow.cli.output import indented, table_of
 from samflow.cli.saddle_cells import (
@@ -136,7 +137,7 @@ def _point(group: Sequence["SurveyedPoint"]) -> list[RenderableType]:
     said: dict[str, list[str]] = {}
     for b in point.behaviours:
         if b.fate is not None and b.fate.disagreement:
-            said.setdefault(b.fate.disagreement, []).append(b.rule.upper())
+            said.setdefault(b.fate.disagreement, []).append(shown_name(b.rule))
     differ = [f"{', '.join(rules)}: {text}." for text, rules in said.items()]
     thresholds = _thresholds(point)
     lines += ["", *differ] if differ else []
@@ -166,7 +167,7 @@ def _comparison(
                 _outcome(b) + (" *" if star else "")
                 for b, star in zip(behaviours, stars, strict=True)
             ]
-            table.add_row(rule.upper(), *cells)
+            table.add_row(shown_name(rule), *cells)
         parts += [table, Text()]
     if differ:
         return [*parts, Text("* differs from theory, see below")]
@@ -184,7 +185,7 @@ def _classified(point: "SurveyedPoint") -> RenderableType:
     """Return a table of what the point is for each rule's map, with what is proved."""
     table = table_of("rule", "multipliers", "kind", "attractor", "proved")
     for behaviour in point.behaviours:
-        table.add_row(behaviour.rule.upper(), *classified_row(behaviour))
+        table.add_row(shown_name(behaviour.rule), *classified_row(behaviour))
     return table
 
 
@@ -200,7 +201,7 @@ def _compared(point: "SurveyedPoint") -> RenderableType:
             flow_word(behaviour),
             "–" if behaviour.fate is None else behaviour.fate.seen(),
         )
-        rows.setdefault(row, []).append(behaviour.rule.upper())
+        rows.setdefault(row, []).append(shown_name(behaviour.rule))
     table = table_of("rule", "map, by theory", "flow, by theory", "orbits of the map")
     for row, rules in rows.items():
         table.add_row("\n".join(rules), *row)
@@ -210,7 +211,7 @@ def _compared(point: "SurveyedPoint") -> RenderableType:
 def _thresholds(point: "SurveyedPoint") -> list[str]:
     """Return the windows of each rule, and what is known of flows that jump at the point."""
     lines = [
-        f"{behaviour.rule.upper()} {window.describe()}"
+        f"{shown_name(behaviour.rule)} {window.describe()}"
         for behaviour in point.behaviours
         for window in (behaviour.rho_window, behaviour.lr_window)
         if window is not None and (window.decided or behaviour.higher is None)
@@ -218,16 +219,16 @@ def _thresholds(point: "SurveyedPoint") -> list[str]:
     beyond: dict[str, list[str]] = {}
     for behaviour in point.behaviours:
         if behaviour.higher is not None:
-            beyond.setdefault(str(behaviour.higher), []).append(behaviour.rule.upper())
+            beyond.setdefault(str(behaviour.higher), []).append(shown_name(behaviour.rule))
     lines += [f"{', '.join(rules)}: {text}" for text, rules in beyond.items()]
     flows: dict[str, list[str]] = {}
     for behaviour in point.behaviours:
         if behaviour.sliding is not None and str(behaviour.sliding):
-            flows.setdefault(str(behaviour.sliding), []).append(behaviour.rule.upper())
+            flows.setdefault(str(behaviour.sliding), []).append(shown_name(behaviour.rule))
     maps: dict[str, list[str]] = {}
     for behaviour in point.behaviours:
         if behaviour.trap is not None:
-            maps.setdefault(_trap(behaviour.trap), []).append(behaviour.rule.upper())
+            maps.setdefault(_trap(behaviour.trap), []).append(shown_name(behaviour.rule))
     lines += [f"{', '.join(rules)}, map: {text}" for text, rules in maps.items()]
     return lines + [f"{', '.join(rules)}, flow: {text}" for text, rules in flows.items()]
 
@@ -266,7 +267,7 @@ def _summary(found: "Survey") -> list[str]:
         )
     from samflow.equilibria.saddle_report import hallucinating
 
-    ascents = [rule.upper() for rule in hallucinating(found.rules)]
+    ascents = [shown_name(rule) for rule in hallucinating(found.rules)]
     if ascents and found.hallucinated is None:
         lines.append(
             f"{' and '.join(ascents)} can have other fixed points; --all searches for them too."
@@ -298,7 +299,7 @@ def _held(found: "Survey") -> list[str]:
                 for b in behaviours
             )
             text = f"attracted to {held} of {len(behaviours)}"
-        said.setdefault(text, []).append(rule.upper())
+        said.setdefault(text, []).append(shown_name(rule))
     return [f"{', '.join(rules)}: {text}" for text, rules in said.items()]
 
 
@@ -331,7 +332,7 @@ def _arriving(found: "Survey") -> list[str]:
         text = f"the flow comes to {len(comes)} of {len(behaviours)}"
         grounds = sorted({str(b.sliding.evidence) for b in comes if b.sliding is not None})
         text += f": {', '.join(grounds)}" if grounds else ""
-        said.setdefault(text, []).append(rule.upper())
+        said.setdefault(text, []).append(shown_name(rule))
     return [f"{', '.join(rules)}: {text}" for text, rules in said.items()]
 
 
@@ -345,7 +346,7 @@ def _hallucinated(found: "Survey") -> list[RenderableType]:
     table = table_of("rule", "point", "its ascent point", "multipliers", "kind", "proved")
     for point in points:
         table.add_row(
-            point.rule.upper(),
+            shown_name(point.rule),
             options.show_point(point.w),
             options.show_point(point.ascent),
             ", ".join(map(number, point.multipliers)),

@@ -13,6 +13,7 @@ from flint import acb
 
 from samflow import _checks
 from samflow._status import Kind, Status, Verdict
+from samflow._text import shown_name
 from samflow._types import Box
 from samflow.equilibria._conditions import NEUTRAL
 from samflow.equilibria._fate import fate
@@ -39,7 +40,7 @@ from samflow.proofs.enclosures import Dynamics, ascent_eigenvalue, kind_of_spect
 from samflow.proofs.traps import TrapClaim, certify_trap
 from samflow.proofs.windows import lr_window, rho_window
 from samflow.records import provenance
-from samflow.rules import GD, RULES, Ascent, rule
+from samflow.rules import GD, Ascent, known_rule, rule
 from samflow.systems import Flow, Map
 from samflow.theory.windows import Window
 
@@ -88,8 +89,8 @@ def survey(
         loss: with a formula the search ends in a proof where it can; otherwise, and where the
             proof is inconclusive, Newton's method runs from random starts.
         box: one pair (low, high) for each weight, or one for all.
-        rules: names of rules, see `samflow.rules.RULES`; other settings than rho are the rules'
-            defaults.
+        rules: names of rules, see `samflow.rules.RULES`, or their formulas; other settings than rho
+            are the rules' defaults.
         rho: radius of the ascent step; GD takes no notice of it.
         lr: step size.
         momentum: of heavy ball, in [0, 1).
@@ -108,7 +109,7 @@ def survey(
 
     """
     _checks.double_precision("`survey`")
-    rules = tuple(_checks.known("rule", name, RULES) for name in rules)
+    rules = tuple(map(known_rule, rules))
     box = _checks.box("box", box, loss.dim)
     rho = _checks.nonnegative("rho", rho, "rho is the radius of the ascent step.")
     lr, momentum = _checks.positive("lr", lr), _checks.fraction("momentum", momentum)
@@ -173,7 +174,7 @@ def hallucinating(rules: Sequence[str]) -> list[str]:
     """Return the rules that may stand still off critical points, one of each form."""
     found: dict[Ascent, str] = {}
     for name in rules:
-        form = RULES[name].ascent
+        form = rule(name).ascent
         if form in (Ascent.gradient, Ascent.unit):
             found.setdefault(form, name)
     return list(found.values())
@@ -397,5 +398,5 @@ def _hallucinated(systems: Sequence[Map], box: Box) -> tuple[tuple[HallucinatedP
         for point in certificate.points
         if point.origin == "hallucinated"
     )
-    notes = [f"{name.upper()}, critical points included: {c.summary()}" for name, c in found]
+    notes = [f"{shown_name(name)}, critical points included: {c.summary()}" for name, c in found]
     return points, "\n".join(notes)

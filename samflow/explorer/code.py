@@ -1,6 +1,5 @@
 """The Python code that makes the same picture as a state."""
 
-from samflow import rules
 from samflow.explorer.slow import portrait_arguments
 from samflow.explorer.state import State
 
@@ -13,8 +12,11 @@ def source(state: State) -> str:
     """
     momentum = f", momentum={state.momentum!r}" if state.momentum else ""
     rule = f"sf.rule({state.rule!r}, rho={state.rho!r})"
-    if not hasattr(rules.rule(state.rule), "rho"):
+    if not state.has_rho:
         rule = f"sf.rule({state.rule!r})"
+    system = f"sf.Map(loss, {rule}, lr={state.lr!r}{momentum})"
+    if state.flow:
+        system = f"sf.Flow(loss, {rule})"
     lines = [
         "import jax",
         "",
@@ -22,7 +24,7 @@ def source(state: State) -> str:
         "import samflow as sf",
         "",
         f"loss = sf.loss({state.loss!r})",
-        f"system = sf.Map(loss, {rule}, lr={state.lr!r}{momentum})",
+        f"system = {system}",
         f"box = {state.box!r}",
         "figure = sf.portrait(",
         "    system,",

@@ -5,13 +5,17 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from samflow.explorer import quick
 from samflow.explorer.state import State
 
-_ready: set[tuple[str, str, bool]] = set()
+Program = tuple[str, str, bool, bool]
+"""Loss, rule without the numbers of a formula, whether it is a flow, whether with momentum."""
+
+_ready: set[Program] = set()
 _thread = ThreadPoolExecutor(1, thread_name_prefix="samflow-compile")
 
 
-def program(state: State) -> tuple[str, str, bool]:
-    """Return what the compiled programs of a state depend on: loss, rule, whether with momentum."""
-    return state.loss, state.rule, state.momentum > 0
+def program(state: State) -> Program:
+    """Return what the compiled programs of a state depend on."""
+    formula = state.rule.partition(";")[0]
+    return state.loss, formula, state.flow, state.momentum > 0 and not state.flow
 
 
 def is_compiled(state: State) -> bool:

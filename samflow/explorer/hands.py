@@ -111,7 +111,7 @@ class Runner:
         if self.runs:
             self._halt()
             return
-        if self._state().steps in (-1, self._state().length):
+        if self._state().steps in (-1, self._state().ticks):
             self._draw(0)
         self._button.label = "Pause"
         self._timer = self._document.add_periodic_callback(self.grow, _FRAME)
@@ -125,15 +125,15 @@ class Runner:
         """Draw some steps more; halt where all are drawn."""
         steps = max(self._state().steps, 0)
         self._draw(int(max(steps + self._every, steps * _FASTER)))
-        if self._state().steps == self._state().length or not self._state().starts:
+        if self._state().steps == self._state().ticks or not self._state().starts:
             self._halt()
 
     @property
     def _every(self) -> int:
-        return self._state().length // quick.KEPT
+        return self._state().ticks // quick.KEPT
 
     def _draw(self, steps: int) -> None:
-        self._change(steps=min(steps, self._state().length))
+        self._change(steps=min(steps, self._state().ticks))
 
     def _halt(self) -> None:
         if self.runs:

@@ -94,9 +94,9 @@ class Jobs:
         return self._jobs[name].key == key_of(name, self._state())
 
     def value(self, name: str) -> Any:
-        """Return the result, unless it is of another loss or rule than those that are shown."""
+        """Return the result, unless it is of another loss, rule or motion than is shown."""
         job, state = self._jobs[name], self._state()
-        same = job.key is not None and job.key[:2] == (state.loss, state.rule)
+        same = job.key is not None and job.key[0] == _subject(state)
         return job.value if same else None
 
     def begin(self, *, quiet: bool) -> Iterator[str]:
@@ -134,11 +134,17 @@ class Jobs:
         future.add_done_callback(lambda future: self._later(lambda: take(future)))
 
 
+def _subject(state: State) -> tuple[str, str, bool]:
+    """Return what no slider changes."""
+    return state.loss, state.rule, state.flow
+
+
 def key_of(name: str, state: State) -> Any:
-    """Return what a kind of work depends on; None where it is not wanted."""
-    motion = (state.loss, state.rule, state.rho, state.lr, state.momentum, state.box)
+    """Return what a kind of work depends on, first the subject; None where it is not wanted."""
+    of_map = () if state.flow else (state.lr, state.momentum)
+    motion = (_subject(state), state.rho, *of_map, state.box)
     if name == "landscape":
-        return state.loss, state.rule, state.box
+        return _subject(state), state.box
     if name == "points":
         return motion
     if name == "basins":
@@ -147,4 +153,4 @@ def key_of(name: str, state: State) -> Any:
         return motion if "manifolds" in state.layers else None
     if state.point is None or state.rho_max is None or not state.has_chart:
         return None
-    return state.loss, state.rule, state.momentum, state.point, state.rho_max, state.lr_max
+    return _subject(state), state.momentum, state.point, state.rho_max, state.lr_max

@@ -8,15 +8,18 @@ from contourpy import LineType, contour_generator
 from samflow._checks import ArgumentError
 from samflow._status import Kind, Status
 from samflow.equilibria import classify
-from samflow.explorer.state import LENGTHS, MOST_STARTS, State
-from samflow.orbits import iterate
+from samflow.explorer.state import MOST_STARTS, TICKS, State
+from samflow.orbits import integrate, iterate
 from samflow.plots.field import Field, nullclines, sample_field
 from samflow.plots.layers import level_values
+from samflow.systems import Flow
 
-KEPT = min(LENGTHS)
+KEPT = TICKS
 """States of an orbit that are kept besides the start; longer orbits keep every 10th or 100th."""
 ARROWS = 24
 """Arrows along each side."""
+_SOLVER_STEPS = 40_000
+"""Of a solution of a flow, which then answers a slider in time also where it chatters."""
 _ZERO = 1e-9
 """A coordinate smaller than this part of the box is printed as 0."""
 
@@ -26,7 +29,7 @@ class Orbits(NamedTuple):
 
     Attributes:
         w: kept weights, shape (starts, 1 + KEPT, 2); NaN after an orbit has ended.
-        every: steps between two of them.
+        every: steps between two of them; of a flow parts of the time.
         said: one line for each orbit: how it ended, where, after how many steps.
 
     """
@@ -62,7 +65,7 @@ class Quick(NamedTuple):
 def quick(state: State) -> Quick:
     """Compute orbits and motion; a program is compiled for each loss and rule, and no other.
 
-    Momentum 0 has a program of its own, since the state then has no velocity.
+    Momentum 0 has a program of its own, since the state then has no velocity, and so has a flow.
     """
     system = state.system()
     field = sample_field(system, state.box)
@@ -73,12 +76,20 @@ def quick(state: State) -> Quick:
 
 def orbits(state: State) -> Orbits:
     """Return the orbits of a state, all in one block of constant size."""
-    number, every = len(state.starts), state.length // KEPT
+    number, every = len(state.starts), state.ticks // KEPT
     if not number:
         return Orbits(np.empty((0, KEPT + 1, 2)), every, ())
     padded = [*state.starts, *state.starts[:1] * (MOST_STARTS - number)]
-    found = iterate(state.system(), padded, num_steps=state.length, keep_every=every)
     zero = _ZERO * float(np.ptp(np.array(state.box), axis=1).max())
+    system = state.system()
+    if isinstance(system, Flow):
+        lasts: Any = {"t1": float(state.length or 0), "num_times": KEPT + 1}
+        solved = integrate(system, padded, max_steps=_SOLVER_STEPS, **lasts)
+        w = np.asarray(solved.w)[:number]
+        ends = zip(solved.status, solved.stopped_at, solved.arrived_at, w, strict=False)
+        told = [_said_of_flow(int(s), float(t), float(a), path, zero) for s, t, a, path in ends]
+        return Orbits(w, every, tuple(told))
+    found = iterate(system, padded, num_steps=state.ticks, keep_every=every)
     said = tuple(
         _said(int(status), int(steps), w, zero)
         for status, steps, w in zip(
@@ -143,9 +154,21 @@ def _moving(path: np.ndarray) -> np.ndarray:
     return path[: int(np.flatnonzero(moves)[-1]) + 2 if moves.any() else 1]
 
 
+def _said_of_flow(status: int, time: float, arrived: float, path: np.ndarray, zero: float) -> str:
+    at = _at(path[np.isfinite(path).all(axis=1)][-1].tolist(), zero)
+    if status == Status.reached_end:
+        return f"is at ({at}) at time {time:.6g}"
+    if status == Status.sliding:
+        return f"has come to where the flow jumps at time {arrived:.4g}, and is held at ({at})"
+    return f"ended at time {time:.4g} at ({at}): {Status(status).label}"
+
+
+def _at(w: list[float], zero: float) -> str:
+    return ", ".join(f"{x if abs(x) > zero else 0:.6g}" for x in w)
+
+
 def _said(status: int, steps: int, w: list[float], zero: float) -> str:
-    label = Status(status).label
-    at = ", ".join(f"{x if abs(x) > zero else 0:.6g}" for x in w)
+    label, at = Status(status).label, _at(w, zero)
     if status == Status.converged:
         return f"stands still at ({at}) from step {steps}"
     if status == Status.out_of_steps:

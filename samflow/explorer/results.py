@@ -35,7 +35,9 @@ def show_legend(page: Page, state: State, jobs: Jobs) -> None:
 def show_cross(page: Page, state: State, jobs: Jobs) -> None:
     """Put the cross where the sliders are, in the colour of what the point is there."""
     if state.point is None or not state.has_chart:
-        if not state.has_chart:
+        if state.flow:
+            note = ""
+        elif not state.has_chart:
             note = f"A chart is over ρ and η; {state.rule} has no ρ."
         elif jobs["landscape"].value is None:
             note = jobs["landscape"].failure or "Looking for critical points …"

@@ -13,13 +13,14 @@ from bokeh.document import Document
 from bokeh.events import DocumentReady
 
 from samflow._checks import ArgumentError
+from samflow._text import is_formula
 from samflow.explorer import quick, results, slow, texts
 from samflow.explorer.compiled import compiling, is_compiled, program
 from samflow.explorer.hands import Mouse, Runner
 from samflow.explorer.jobs import Jobs, Workers
 from samflow.explorer.quick import Quick
 from samflow.explorer.state import LAYERS, State, default_box, number
-from samflow.explorer.view import Page
+from samflow.explorer.view import BY_FORMULA, EXAMPLE, Page
 
 _SOON = 4
 """Milliseconds after a change until it is drawn: what comes in between is drawn with it."""
@@ -76,8 +77,10 @@ class Session:
     def _connect(self) -> None:
         page, plot = self.page, self.page.portrait.plot
         self._on(page.loss, lambda text: self.change(loss=text.strip()))
-        self._on(page.rule, lambda name: self.change(rule=name))
-        self._on(page.length, lambda text: self.change(length=int(text), steps=-1))
+        self._on(page.rule, self._choose_rule)
+        self._on(page.formula, self._type_rule)
+        self._on(page.motion, lambda active: self.change(flow=active == 1), "active")
+        self._on(page.length, lambda text: self.change(length=float(text), steps=-1))
         self._on(page.point, self._choose_point)
         self._on(page.layers, self._choose_layers, "active")
         for name in page.sliders:
@@ -110,6 +113,18 @@ class Session:
             fields[f"{name}_max"] = slow.nice(1.2 * value)
         self.change(**fields)
         self._set(lambda: self.page.set_ranges(self.state))
+
+    def _choose_rule(self, name: str) -> None:
+        if name != BY_FORMULA:
+            self.change(rule=name)
+        elif not is_formula(self.state.rule):
+            self.change(rule=EXAMPLE)
+
+    def _type_rule(self, text: str) -> None:
+        if text.strip():
+            self.change(rule=text.strip())
+        else:
+            self._set(lambda: self.page.set_inputs(self.state))
 
     def _choose_layers(self, active: list[int]) -> None:
         self.change(layers=tuple(LAYERS[i] for i in active))
@@ -163,7 +178,7 @@ class Session:
             self._soon()
 
         compiling(state).add_done_callback(lambda future: self._later(lambda: compiled(future)))
-        if not state.momentum:  # before the slider asks for it
+        if not state.momentum and not state.flow:  # before the slider asks for it
             compiling(state.changed(momentum=0.5))
 
     def _show(self, state: State, found: Quick) -> None:

@@ -210,7 +210,7 @@ def fixed_points(state: State) -> Points:
 
 
 def basins(state: State) -> Regions:
-    """Return the basins of the map in the box, as `samflow.portrait` draws them."""
+    """Return the basins in the box, as `samflow.portrait` draws them."""
     system = state.system()
     found = find_basins(
         system, state.box, RESOLUTION, fixed_points=find_fixed_points(system, state.box)
@@ -297,9 +297,10 @@ def picture(state: State) -> bytes:
 def portrait_arguments(state: State) -> dict[str, Any]:
     """Return what `samflow.portrait` is called with to draw a state."""
     drawn: dict[str, Any] = {}
-    steps = state.length if state.steps < 0 else state.steps
+    steps = state.ticks if state.steps < 0 else state.steps
     if state.starts and steps:
-        drawn = {"starts": [list(w) for w in state.starts], "length": steps}
+        length = steps * (state.length or 0) / state.ticks if state.flow else steps
+        drawn = {"starts": [list(w) for w in state.starts], "length": length}
     layers = [name for name in state.layers if name not in ("basins", "manifolds")]
     drawn["layers"] = [*layers, "fixed points"]
     for name in ("basins", "manifolds"):

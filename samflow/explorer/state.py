@@ -9,14 +9,18 @@ from urllib.parse import parse_qsl, urlencode
 from samflow import _checks, losses, rules
 from samflow._types import Box
 from samflow.losses.base import AbstractLoss
-from samflow.systems import Map
+from samflow.systems import Flow, Map
 
 LAYERS = ("levels", "motion", "nullclines", "directions", "basins", "manifolds")
 """What a portrait may show besides orbits and fixed points."""
 MOST_STARTS = 16
 """Orbits at once: all are computed in one block, which compiles once."""
 LENGTHS = (1_000, 10_000, 100_000)
-"""How many steps orbits may have."""
+"""How many steps orbits of a map may have."""
+TIMES = (0.1, 1, 10, 100, 1_000)
+"""How long solutions of a flow may be."""
+TICKS = min(LENGTHS)
+"""Parts of a solution that can be drawn one by one."""
 LONGEST_QUERY = 8_000
 """Characters of a link's query."""
 _HALF_WIDTH = 3.0
@@ -32,14 +36,15 @@ class State:
 
     Attributes:
         loss: a name of the zoo or a formula, of two weights.
-        rule: the name of a rule.
+        rule: the name of a rule, or its formula.
         rho: the rule's radius, at least 0.
         lr: step size, greater than 0.
         momentum: heavy ball, in [0, 1).
+        flow: whether the rule's flow is shown and not its map; it has neither lr nor momentum.
         box: what the portrait shows; by default the loss's domain, or [-3, 3] × [-3, 3].
         starts: of orbits.
-        length: steps of an orbit, one of `LENGTHS`.
-        steps: how many of them are drawn; -1 for all.
+        length: steps of an orbit, one of `LENGTHS`; of a flow its time, one of `TIMES`.
+        steps: how many of them are drawn; -1 for all. Of a flow how many of `TICKS` equal parts.
         layers: which of `LAYERS` are drawn.
         point: the critical point that the chart is of; by default a saddle of the loss, if any.
         rho_max: upper end of the slider of rho and of the chart; None: chosen for the loss.
@@ -56,9 +61,10 @@ class State:
     rho: float = 0.05
     lr: float = 0.01
     momentum: float = 0.0
+    flow: bool = False
     box: Box = ()
     starts: Starts = ()
-    length: int = 1_000
+    length: float | None = None
     steps: int = -1
     layers: tuple[str, ...] = ("levels", "motion", "nullclines", "directions")
     point: tuple[float, float] | None = None
@@ -67,7 +73,7 @@ class State:
 
     def __post_init__(self) -> None:
         made = make_loss(self.loss)
-        rules.known_rule(self.rule)
+        _set(self, "rule", rules.known_rule(self.rule))
         _checks.nonnegative("rho", self.rho, "It is the radius of the ascent step.")
         _checks.positive("lr", self.lr, "It is the step size.")
         _checks.fraction("momentum", self.momentum, "Give 0 for none.")
@@ -78,15 +84,18 @@ class State:
                 f"{len(self.starts)}. Clear some orbits first."
             )
         _set(self, "starts", tuple(_point("starts", w, made) for w in self.starts))
-        if self.length not in LENGTHS:
+        lengths = TIMES if self.flow else LENGTHS
+        length = (10 if self.flow else TICKS) if self.length is None else self.length
+        if length not in lengths:
             raise _checks.ArgumentError(
-                f"Argument `length` must be one of {', '.join(map(str, LENGTHS))}, but is "
-                f"{_checks.excerpt(self.length)}."
+                f"Argument `length` must be one of {', '.join(map(str, lengths))}, but is "
+                f"{_checks.excerpt(length)}."
             )
-        if not -1 <= self.steps <= self.length:
+        _set(self, "length", lengths[lengths.index(length)])
+        if not -1 <= self.steps <= self.ticks:
             raise _checks.ArgumentError(
-                f"Argument `steps` must be from 0 to the length {self.length}, or -1 for all, but "
-                f"is {self.steps}."
+                f"Argument `steps` must be from 0 to {self.ticks}, or -1 for all, but is "
+                f"{self.steps}."
             )
         for name in self.layers:
             _checks.known("layer", name, LAYERS)
@@ -104,13 +113,28 @@ class State:
                     f"Argument `{name}` must be at most {_LARGEST:g}, but is {value:g}."
                 )
 
+        if self.flow:
+            self.system()  # which refuses rules with a memory
+
     @property
-    def has_chart(self) -> bool:
-        """Whether the rule has a rho, so that there is a chart of rho and lr."""
+    def ticks(self) -> int:
+        """How many steps, or parts of the time, can be drawn."""
+        return TICKS if self.flow or self.length is None else int(self.length)
+
+    @property
+    def has_rho(self) -> bool:
+        """Whether the rule has a rho."""
         return hasattr(rules.rule(self.rule), "rho")
 
-    def system(self) -> Map:
-        """Return the map; its hyperparameters are arrays, so that one program serves all."""
+    @property
+    def has_chart(self) -> bool:
+        """Whether there is a chart of rho and lr."""
+        return self.has_rho and not self.flow
+
+    def system(self) -> Map | Flow:
+        """Return the system; its hyperparameters are arrays, so that one program serves all."""
+        if self.flow:
+            return _flow(self.loss, self.rule, self.rho)
         return _map(self.loss, self.rule, self.rho, self.lr, self.momentum)
 
     def changed(self, **fields: Any) -> "State":
@@ -120,6 +144,8 @@ class State:
             fields = {**others, "rho_max": None, "lr_max": None, **fields}
         elif fields.get("rule", self.rule) != self.rule:
             fields = {"rho_max": None, "lr_max": None, **fields}
+        if fields.get("flow", self.flow) != self.flow:
+            fields = {"length": None, "steps": -1, **fields}
         return dataclasses.replace(self, **fields)
 
     def query(self) -> str:
@@ -186,6 +212,11 @@ def _map(loss: str, rule: str, rho: float, lr: float, momentum: float) -> Map:
     return Map(make_loss(loss), rules.rule(rule, rho=rho), lr=lr, momentum=momentum)
 
 
+@functools.lru_cache(maxsize=16)
+def _flow(loss: str, rule: str, rho: float) -> Flow:
+    return Flow(make_loss(loss), rules.rule(rule, rho=rho))
+
+
 def default_box(loss: AbstractLoss) -> Box:
     """Return the domain of a loss, or [-3, 3] × [-3, 3]."""
     return ((-_HALF_WIDTH, _HALF_WIDTH),) * 2 if loss.domain is None else loss.domain
@@ -248,6 +279,15 @@ def _number(name: str, text: str) -> float:
         ) from error
 
 
+def _read_flow(name: str, text: str) -> bool:
+    if text not in ("0", "1"):
+        raise _checks.ArgumentError(
+            f"Argument `{name}` must be 1 for a flow or 0 for a map, but is "
+            f"{_checks.excerpt(text)}."
+        )
+    return text == "1"
+
+
 def _whole(name: str, text: str) -> int:
     value = _number(name, text)
     if value != round(value, 0) or abs(value) > _LARGEST:
@@ -281,12 +321,13 @@ _READ: Mapping[str, Any] = {
     "rule": lambda name, text: text,
     "box": _read_box,
     "starts": _read_starts,
-    "length": _whole,
+    "flow": _read_flow,
     "steps": _whole,
     "layers": lambda name, text: tuple(text.split(",")) if text else (),
     "point": lambda name, text: tuple(_numbers(name, text, 2)),
 }
 _WRITE: Mapping[str, Any] = {
+    "flow": lambda flow: str(int(flow)),
     "box": lambda box: ",".join(repr(end) for side in box for end in side),
     "starts": lambda starts: ";".join(f"{x!r},{y!r}" for x, y in starts),
     "layers": ",".join,

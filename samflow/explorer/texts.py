@@ -95,7 +95,8 @@ def legend(state: State, points: Points | None, regions: Regions | None, left_ou
         entries.append((_line("levels"), "level set of the loss"))
     if "motion" in state.layers:
         rest = " from rest" if state.momentum else ""
-        entries.append((_ARROW, f"direction of a step{rest}"))
+        what = "direction of the flow" if state.flow else f"direction of a step{rest}"
+        entries.append((_ARROW, what))
     if "nullclines" in state.layers:
         entries.append((_line("first nullcline", "6 4"), f"{names[0]}-nullcline"))
         entries.append((_line("second nullcline", "2 3"), f"{names[1]}-nullcline"))
@@ -132,7 +133,11 @@ def runs(said: Sequence[str], state: State) -> str:
         for i, (w, text) in enumerate(zip(state.starts, said, strict=True))
     )
     drawn = "All" if state.steps < 0 else f"{state.steps:,} of"
-    head = f"{drawn} {state.length:,} steps are drawn"
+    head = f"{drawn} {state.ticks:,} steps are drawn"
+    if state.flow:
+        share = 1.0 if state.steps < 0 else state.steps / state.ticks
+        head = f"Drawn up to time {share * (state.length or 0):.4g}"
+        head += "" if share == 1 else f" of {state.length:,}"
     return f'<div class="title">{head}</div><div class="soft">{rows}</div>'
 
 
@@ -152,6 +157,8 @@ def chart_legend(found: ChartPicture | None, styles: dict[str, tuple[str, str]])
 
 def verdict(state: State, what: str, colour: str | None, note: str) -> str:
     """Return what the chart's point is under the cross, and how that is known."""
+    if not note:
+        return ""
     if state.point is None:
         return f'<div class="soft">{escape(note)}</div>'
     sign = "" if colour is None else _swatch(colour)

@@ -13,6 +13,7 @@ from bokeh.models import (
     CustomJS,
     Div,
     InlineStyleSheet,
+    RadioButtonGroup,
     Row,
     Select,
     Slider,
@@ -23,7 +24,7 @@ from bokeh.models import (
 from samflow import losses, rules
 from samflow.explorer import texts
 from samflow.explorer.panels import SIDE, ChartPanel, Portrait
-from samflow.explorer.state import LAYERS, LENGTHS, State
+from samflow.explorer.state import LAYERS, LENGTHS, TIMES, State
 
 TEMPLATE = (Path(__file__).parent / "page.html").read_text(encoding="utf-8")
 _LEFT = 250
@@ -33,7 +34,7 @@ _BETWEEN = 22
 """Pixels of the columns, and between them."""
 _LAYER_NAMES = {
     "levels": "level sets of the loss",
-    "motion": "direction of a step",
+    "motion": "direction of motion",
     "nullclines": "nullclines",
     "directions": "eigen-directions",
     "basins": "basins of attraction",
@@ -49,6 +50,9 @@ _BUTTONS = {
     "copy": ("Copy link to this picture", 1),
 }
 """What is on each button, and how many share a row."""
+BY_FORMULA = "by formula"
+"""Among the names of rules: the text box below says which."""
+EXAMPLE = "g(w + rho*g)"
 _POSITIONS = 600
 """Of a slider."""
 
@@ -89,7 +93,13 @@ class Page:
             name="loss",
             **wide,
         )
-        self.rule = Select(title="Rule", value=state.rule, options=[*rules.RULES], **wide)
+        self.rule = Select(title="Rule", options=[*rules.RULES, BY_FORMULA], name="rule", **wide)
+        self.formula = TextInput(
+            title="… or its formula in w and g", placeholder=EXAMPLE, name="formula", **wide
+        )
+        self.motion = RadioButtonGroup(
+            labels=["Map: steps", "Flow: time"], active=int(state.flow), name="motion", **wide
+        )
         self.sliders = {
             name: Slider(
                 title=title, start=0, end=1, value=0, name=name, show_value=False,
@@ -107,10 +117,7 @@ class Page:
             for name, (label, n) in _BUTTONS.items()
         }
         self.buttons["copy"].js_on_event("button_click", CustomJS(code=_COPY))
-        lengths: Any = [(str(n), f"{n:,}") for n in LENGTHS]
-        self.length = Select(
-            title="Steps of an orbit", value=str(state.length), options=lengths, **wide
-        )
+        self.length = Select(name="length", **wide)
         self.layers = CheckboxGroup(
             labels=[_LAYER_NAMES[name] for name in LAYERS],
             active=[LAYERS.index(name) for name in state.layers],
@@ -122,11 +129,13 @@ class Page:
     def _layout(self) -> UIElement:
         step, run, reset, clear, home, copy = self.buttons.values()
         text = self.texts
-        pairs = [
-            Row(children=[self.sliders[name], self.fields[name]], spacing=5) for name in _SLIDERS
-        ]
+        pairs = {
+            name: Row(children=[self.sliders[name], self.fields[name]], spacing=5)
+            for name in _SLIDERS
+        }
+        self.of_maps = [pairs["lr"], pairs["momentum"], self.point, self.chart.plot]
         left = [
-            *(self.loss, self.rule, *pairs, text["error"]),
+            *(self.loss, self.rule, self.formula, self.motion, text["error"], *pairs.values()),
             Row(children=[step, run, reset], spacing=5),
             Row(children=[clear, home], spacing=5),
             *(self.length, self.layers, copy, text["files"]),
@@ -157,8 +166,16 @@ class Page:
         for name, slider in self.sliders.items():
             slider.value = getattr(state, name)
             self.fields[name].value = f"{getattr(state, name):.6g}"
-        self.loss.value, self.rule.value = state.loss, state.rule
-        self.length.value = str(state.length)
+        self.loss.value = state.loss
+        named = state.rule in rules.RULES
+        self.rule.value = state.rule if named else BY_FORMULA
+        self.formula.value = "" if named else state.rule
+        self.motion.active = int(state.flow)
+        lengths: Any = [(str(n), f"{n:,}") for n in (TIMES if state.flow else LENGTHS)]
+        title = "Time of a solution" if state.flow else "Steps of an orbit"
+        self.length.update(title=title, options=lengths, value=str(state.length))
+        for model in self.of_maps:
+            model.visible = not state.flow
 
     def say(self, name: str, html: str) -> None:
         """Put HTML into one of the texts; without any it takes no room."""

@@ -1,20 +1,16 @@
 """Text to an exact expression: parsed and checked node by node, never evaluated as code."""
 
 import ast
-import keyword
 import re
-import warnings
 from typing import Any, NamedTuple
 
 import sympy
 
-from samflow._checks import ArgumentError, excerpt
+from samflow._checks import ArgumentError
 from samflow.losses import limits
 from samflow.losses._tape import FUNCTIONS
+from samflow.losses.syntax import Source, is_name, literal, quoted, tree_of
 
-MAX_LENGTH = 10_000
-"""Characters; a loss typed by a person has fewer, and hostile input more."""
-MAX_NODES = 2_000
 MAX_EXPONENT = 100
 _SMALL = 500
 """Parts of a text up to which sympy's work need not be counted."""
@@ -23,8 +19,6 @@ _CONSTANTS = {"pi": sympy.pi}
 _RESERVED = {"e": "exp(1)", "E": "exp(1)", "I": "a real expression"}
 _NOT_NUMBERS = ("nan", "inf", "infinity", "oo", "zoo")
 _CALLS = {**FUNCTIONS, "sqrt": sympy.sqrt}
-_ASCII = {"−": "-", "–": "-", "·": "*", "×": "*", "÷": "/", "²": "**2", "³": "**3", "π": "pi"}
-"""What to write for signs that are pasted from a paper."""
 
 
 class Parsed(NamedTuple):
@@ -52,43 +46,18 @@ def parse(text: str) -> sympy.Expr:
 
 def read(text: str) -> Parsed:
     """Return what `parse` does, with the names of the variables in the text."""
-    if not isinstance(text, str) or not text.strip():
-        raise ArgumentError(f"An expression must be a non-empty text, but is {excerpt(text)}.")
-    if len(text) > MAX_LENGTH:
-        raise ArgumentError(
-            f"An expression must have at most {MAX_LENGTH} characters, but has {len(text)}."
-        )
-    source = " ".join(text.split())
-    _check_signs(source)
+    source, tree, size = tree_of(text)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")  # Python warns of what is refused below, as 1or x
-            tree = ast.parse(source, mode="eval").body
-    except SyntaxError as error:
-        column = max((error.offset or 1) - 1, 0)
-        for word in re.finditer(r"(?<!\w)[A-Za-z_]\w*", source):
-            if keyword.iskeyword(word[0]):
-                reason = (
-                    f"{word[0]} is a reserved word of Python; rename it, for example to {word[0]}_"
-                )
-                raise _refuse(source, *word.span(), reason) from None
-        raise _refuse(source, column, column + 1, error.msg) from None
-    except (ValueError, MemoryError, RecursionError):
-        raise ArgumentError("The expression is nested too deeply to be read.") from None
-    try:
-        size = sum(1 for _ in ast.walk(tree))
-        if size > MAX_NODES:
-            raise ArgumentError(f"An expression must have at most {MAX_NODES} terms and signs.")
         builder = _Builder(source)
         easy = size < _SMALL and not _has_irrational(tree)
         with limits.limited_work(None if easy else limits.MAX_CALLS, "its simplification"):
             expression = builder.build(tree)
-            _check_functions(source, expression)
-            _check_domain(source, expression, builder.needed)
+            _check_functions(source.text, expression)
+            _check_domain(source.text, expression, builder.needed)
     except limits.OutOfRange as error:
-        raise ArgumentError(f"Cannot read the expression {_excerpt(source)}: {error}.") from None
+        raise ArgumentError(f"Cannot read the expression {quoted(source.text)}: {error}.") from None
     except RecursionError:
-        raise ArgumentError("The expression is nested too deeply to be read.") from None
+        raise source.too_deep() from None
     return Parsed(expression, frozenset(builder.names))
 
 
@@ -107,26 +76,13 @@ def _has_irrational(tree: ast.AST) -> bool:
     )
 
 
-def _check_signs(source: str) -> None:
-    """Refuse characters that Python would ignore, such as a comment, or take for others."""
-    for column, sign in enumerate(source):
-        if sign == "#":
-            reason = "a comment is not allowed, because everything after it would be lost"
-        elif not sign.isascii():
-            hint = f"; write {_ASCII[sign]}" if sign in _ASCII else ""
-            reason = f"only ASCII letters, digits and signs are allowed{hint}"
-        else:
-            continue
-        raise _refuse(source, column, column + 1, reason)
-
-
 def _check_functions(source: str, expression: sympy.Expr) -> None:
     """Refuse functions that are not smooth and that sympy makes of roots."""
     node: Any
     for node in sympy.preorder_traversal(expression):
         if isinstance(node, sympy.Function) and node.func not in FUNCTIONS.values():
             raise ArgumentError(
-                f"The expression {_excerpt(source)} simplifies to {_shown(expression)}, "
+                f"The expression {quoted(source)} simplifies to {_shown(expression)}, "
                 "which has no derivative everywhere."
             )
 
@@ -141,7 +97,7 @@ def _check_domain(source: str, expression: sympy.Expr, needed: list[sympy.Expr])
     for argument in needed:
         if not argument.is_number and not _factors(argument) <= left:
             raise ArgumentError(
-                f"The expression {_excerpt(source)} simplifies to {_shown(expression)}, which is "
+                f"The expression {quoted(source)} simplifies to {_shown(expression)}, which is "
                 f"defined at points where the expression itself is not (see {_shown(argument)}). "
                 "Write the simple form if you mean it."
             )
@@ -171,7 +127,7 @@ class _Builder:
     The numbers of every operation are bounded before sympy computes its result.
     """
 
-    def __init__(self, source: str) -> None:
+    def __init__(self, source: Source) -> None:
         self.source = source
         self.names: set[str] = set()
         self.needed: list[sympy.Expr] = []
@@ -202,20 +158,15 @@ class _Builder:
             return self.operation(node)
         if isinstance(node, ast.Call):
             return self.call(node)
-        raise self.refuse(node, f"{_WHAT.get(type(node), 'this')} is not allowed")
+        raise self.source.not_allowed(node)
 
     def constant(self, node: ast.Constant) -> sympy.Expr:
-        literal = ast.get_source_segment(self.source, node) or ""
-        if type(node.value) not in (int, float) or not re.fullmatch(r"[0-9.eE+-]+", literal):
-            raise self.refuse(node, "only decimal numbers are allowed")
-        size = abs(float(literal)) if len(literal) <= 60 else float("inf")
-        if not size < 1e300:
-            raise self.refuse(node, "the number is too large or too long")
-        if not re.search(r"[1-9]", re.split("[eE]", literal)[0]):
+        digits = literal(self.source, node)
+        if not re.search(r"[1-9]", re.split("[eE]", digits)[0]):
             return sympy.Integer(0)
-        if size < 1e-300:
+        if abs(float(digits)) < 1e-300:
             raise self.refuse(node, "the number is too small")
-        return sympy.Rational(literal)
+        return sympy.Rational(digits)
 
     def name(self, node: ast.Name) -> sympy.Expr:
         if node.id in _CONSTANTS:
@@ -226,7 +177,7 @@ class _Builder:
             raise self.refuse(node, "only finite numbers are allowed")
         if node.id in _CALLS:
             raise self.refuse(node, f"a function needs its argument, {node.id}(...)")
-        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,30}", node.id) or "__" in node.id:
+        if not is_name(node.id):
             raise self.refuse(node, "a variable is a letter, then letters, digits or _")
         self.names.add(node.id)
         return sympy.Symbol(node.id, real=True)
@@ -281,7 +232,7 @@ class _Builder:
 
     def call(self, node: ast.Call) -> sympy.Expr:
         if not isinstance(node.func, ast.Name):
-            raise self.refuse(node.func, f"{_WHAT.get(type(node.func), 'this')} is not allowed")
+            raise self.source.not_allowed(node.func)
         name = node.func.id
         if name not in _CALLS:
             names = ", ".join(sorted(_CALLS))
@@ -297,26 +248,7 @@ class _Builder:
         return _CALLS[name](argument)
 
     def refuse(self, node: ast.AST, reason: str) -> ArgumentError:
-        start = getattr(node, "col_offset", 0)
-        return _refuse(self.source, start, getattr(node, "end_col_offset", start + 1), reason)
-
-
-_WHAT = {
-    ast.Attribute: "attribute access (a dot)",
-    ast.Subscript: "indexing",
-    ast.Lambda: "a lambda",
-    ast.Compare: "a comparison",
-    ast.BoolOp: "and/or",
-    ast.IfExp: "a conditional",
-    ast.List: "a list",
-    ast.Tuple: "a comma",
-    ast.Dict: "a dictionary",
-    ast.JoinedStr: "a string",
-    ast.ListComp: "a comprehension",
-    ast.GeneratorExp: "a comprehension",
-    ast.NamedExpr: "an assignment",
-    ast.Starred: "a star",
-}
+        return self.source.refused_at(node, reason)
 
 
 def _bits(number: sympy.Rational) -> int:
@@ -326,15 +258,3 @@ def _bits(number: sympy.Rational) -> int:
 def _shown(expression: Any) -> str:
     text = str(expression)
     return f"{text[:60]}…" if len(text) > 60 else text
-
-
-def _excerpt(source: str, start: int = 0, end: int | None = None) -> str:
-    piece = source[start:end]
-    return f"`{piece[:40]}…`" if len(piece) > 40 else f"`{piece}`"
-
-
-def _refuse(source: str, start: int, end: int, reason: str) -> ArgumentError:
-    return ArgumentError(
-        f"Cannot read the expression {_excerpt(source)}: at column {start + 1}, "
-        f"{_excerpt(source, start, max(end, start + 1))}: {reason}."
-    )

@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from samflow import _checks
+from samflow._text import is_formula, shown_name
 from samflow._types import ArrayLike
 from samflow.attractors import Basins, Manifolds, StoredBasins
 from samflow.equilibria import FixedPoints
@@ -216,7 +217,9 @@ def name_of(system: AbstractSystem) -> str:
     rule: Any = getattr(system, "rule", None)
     if rule is None:
         return system.describe()
-    parts = [f"{rule.name.upper()} {'map' if isinstance(system, AbstractMap) else 'flow'}"]
+    what = "map" if isinstance(system, AbstractMap) else "flow"
+    gap = "\n" if is_formula(rule.name) else " "  # a formula is as long as a title
+    parts = [f"{shown_name(rule.name)}{gap}{what}"]
     symbols = ((rule, "rho", r"\rho"), (system, "lr", r"\eta"), (system, "momentum", r"\beta"))
     for owner, name, symbol in symbols:
         value = getattr(owner, name, None)

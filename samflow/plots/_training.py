@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from samflow import _checks
+from samflow._text import shown_name
 from samflow._types import NumpyArray
 from samflow.plots import style
 
@@ -110,7 +111,7 @@ def _curvature(ax: Axes, found: "TrainingRecord") -> None:
     for i, rule in enumerate(found.edge_names):
         colour = style.RULE_COLOURS.get(rule, style.PURPLE)
         line = {"color": colour, "linestyle": ":", "linewidth": 0.9, "zorder": 1.5}
-        ax.plot(found.steps, found.edges[:, i], label=f"edge of {rule.upper()}", **line)
+        ax.plot(found.steps, found.edges[:, i], label=f"edge of {shown_name(rule)}", **line)
     ax.set_ylabel("curvature")
     seen = [shown, found.edge, found.batch_sharpness]
     top = max((np.nanmax(each) for each in seen if np.isfinite(each).any()), default=1.0)

@@ -6,6 +6,7 @@ from typing import Any
 
 from samflow import _checks
 from samflow._checks import ArgumentError, known
+from samflow._text import is_formula
 from samflow.rules._common import radius
 from samflow.rules.ascent import ASAM, GCSAM, MultiStepSAM
 from samflow.rules.average import AverageSAM
@@ -18,6 +19,8 @@ from samflow.rules.base import (
 from samflow.rules.between import MongeSAM, UnifiedSAM
 from samflow.rules.combined import SSAM, LookaheadSAM, OptimisticSAM, PenalisedGradientNorm
 from samflow.rules.critical import Ascent
+from samflow.rules.formula import FormulaRule, NormalisedFormulaRule, formula_rule
+from samflow.rules.formula import read as read_formula
 from samflow.rules.function import FunctionRule
 from samflow.rules.memory import DPSAT, FSAM, VaSSO
 from samflow.rules.practical import PracticalFSAM, PracticalSAM, TensorSAM
@@ -56,33 +59,40 @@ RULES: dict[str, type[AbstractRule]] = {
 
 
 def rule(rule: str | Callable[..., Any], *, rho: float | None = None, **options: Any) -> Any:
-    """Return the rule of this name, or the rule that a function makes of gradients.
+    """Return the rule of this name, of this formula, or that a function makes of gradients.
 
     >>> rule("multistep-sam", rho=0.1, num_steps=3).num_steps
     3
+    >>> rule("g(w + rho*g/(norm(g) + eps))", rho=0.1, eps=1e-3).smooth
+    True
     >>> rule(lambda g, w: g(w + 0.1 * g(w)), name="my-usam").name
     'my-usam'
 
     Args:
-        rule: a name in `RULES`; or function(g, w), which returns the direction d at the weights w,
-            shape (dim,), with g the function that returns the gradient of the loss at any weights.
-            The rule is then taken to be smooth everywhere: write a class for one that is not, as
-            docs/tour/own-rule.md shows.
-        rho: radius of the ascent step, by default 0; GD checks it and takes no notice of it. A
-            function has its own numbers.
-        options: what else the rule takes; each has a default. Of a function `name`, what the rule
-            is called.
+        rule: a name in `RULES`; or a formula in the language of `samflow.rules.formula.read`, which
+            is parsed and never evaluated as code; or function(g, w), which returns the direction d
+            at the weights w, shape (dim,), with g the function that returns the gradient of the
+            loss at any weights. The rule of a function is taken to be smooth everywhere: write a
+            formula or a class for one that is not, as docs/tour/own-rule.md shows.
+        rho: radius of the ascent step, by default 0; GD checks it and takes no notice of it, and so
+            does a formula without `rho`. A function has its own numbers.
+        options: what else the rule takes; each has a default. Of a formula its numbers by name,
+            which have none unless the text gives them ("...; eps = 0.1"). Of a formula or a
+            function also `name`, what the rule is called.
 
     Returns:
         An `AbstractRule`; one with memories (`num_memories`) is for maps only.
 
     Raises:
-        ArgumentError: for an unknown name (the nearest are given), an option that the rule does
-            not take, or a value out of range.
+        ArgumentError: for an unknown name (the nearest are given), a formula that is not one (the
+            message shows the place), an option that the rule does not take, or a value out of
+            range.
 
     """
     if callable(rule):
         return _of_function(rule, rho, **options)
+    if is_formula(rule):
+        return _of_formula(rule, rho, **options)
     kind = RULES[known_rule(rule)]
     rho = 0.0 if rho is None else rho
     taken = [option for option in inspect.signature(kind).parameters if option != "rho"]
@@ -118,6 +128,17 @@ def _of_function(
     return FunctionRule(function, called)
 
 
+def _of_formula(text: str, rho: float | None, **options: Any) -> Any:
+    parsed = read_formula(text)
+    if "rho" not in parsed.names:
+        radius(0.0 if rho is None else rho)
+    elif rho is not None:
+        options["rho"] = rho
+    elif "rho" not in parsed.given:
+        options["rho"] = 0.0
+    return formula_rule(text, **options)
+
+
 _MEANT = {"sgd": "gd", "gradient-descent": "gd", "vanilla": "gd"}
 """Rules by the names that others have for them."""
 _OTHERS = ("adam", "adamw", "nadam", "adamax", "adagrad", "adadelta", "rmsprop", "lion", "lars")
@@ -129,13 +150,16 @@ def known_rule(name: str, *others: str) -> str:
     """Return the name of a rule in lower case; for another suggest what is meant or spelt alike.
 
     Args:
-        name: as it was given.
+        name: as it was given. A formula is returned as it is.
         others: words that are taken as well.
 
     Raises:
-        ArgumentError: for an unknown name.
+        ArgumentError: for an unknown name, and for a formula that is not one or lacks a number.
 
     """
+    if is_formula(name):
+        _of_formula(name, None)
+        return name
     name = name.lower() if isinstance(name, str) else name
     if name in (*RULES, *others):
         return name
@@ -168,11 +192,13 @@ __all__ = [
     "AbstractRule",
     "Ascent",
     "AverageSAM",
+    "FormulaRule",
     "FunctionRule",
     "HessianUSAM",
     "LookaheadSAM",
     "MongeSAM",
     "MultiStepSAM",
+    "NormalisedFormulaRule",
     "OptimisticSAM",
     "PenalisedGradientNorm",
     "PracticalFSAM",

@@ -10,6 +10,7 @@ from jaxtyping import Array
 
 from samflow import _checks, theory
 from samflow._status import Status
+from samflow._text import shown_name
 from samflow._types import ArrayLike
 from samflow.equilibria._units import bending_along
 from samflow.losses.evaluation import gradient_norm
@@ -188,7 +189,7 @@ def _check_start(system: Map, here: LeadingMode) -> None:
         needed = (limit / (lr * sharpness) - 1) / sharpness
         larger = f"rho > {needed:.4g} or a larger lr" if known else "a larger lr"
         raise _checks.ArgumentError(
-            f"{system.rule.name.upper()} would not leave this minimum: lr·U(λ_max) = "
+            f"{shown_name(system.rule.name)} would not leave this minimum: lr·U(λ_max) = "
             f"{lr * effective:.4g} is not above {limit:.4g} (λ_max = {sharpness:.6g}). "
             f"Give {larger}."
         )

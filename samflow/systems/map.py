@@ -227,14 +227,20 @@ def in_layout(function: Callable[[Any], Any], z: Any, elementwise: bool) -> Any:
 
 
 def describe_rule(rule: Any) -> str:
-    """Return the name of a rule or base with its hyperparameters, as `usam(rho=0.05)`."""
+    """Return the name of a rule or base with its hyperparameters, as `usam(rho=0.05)`.
+
+    A formula has them in brackets: `g(w + rho*g) [rho=0.05]`.
+    """
     fields = {
         name: value
-        for name, value in vars(rule).items()
+        for name, value in vars(rule).get("numbers", vars(rule)).items()
         if not (value is None or callable(value) or name.startswith("_"))
     }
     text = ", ".join(f"{name}={shown(value)}" for name, value in fields.items())
-    return f"{rule.name}({text})" if text else rule.name
+    if not text:
+        return rule.name
+    is_word = rule.name.replace("-", "").replace("_", "").isalnum()
+    return f"{rule.name}({text})" if is_word else f"{rule.name} [{text}]"
 
 
 def shown(value: Any) -> str:
