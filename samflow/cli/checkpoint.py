@@ -70,6 +70,23 @@ LeaveOut = Annotated[
         help="A tensor of the file that is not needed, or a prefix of several. May be repeated.",
     ),
 ]
+OptimiserFile = Annotated[
+    str | None,
+    typer.Option(
+        "--optimizer-state",
+        help="A file with the state of Adam, AdamW or RMSprop that trained the weights: "
+        "torch.save(optimizer.state_dict()), or a checkpoint that holds it, as FILE itself. Each "
+        "rule is then also judged with that optimiser. No code in it is run.",
+    ),
+]
+OptimiserEntry = Annotated[
+    str | None,
+    typer.Option(
+        "--optimizer-entry",
+        help="Where in that file the state is, as optimizer_states.0; without --optimizer-state, "
+        "in FILE. Needed only if there are several.",
+    ),
+]
 MaxBytes = Annotated[
     int | None,
     options.whole_option(
@@ -215,6 +232,8 @@ def command(
     group: Group = None,
     rename: Rename = None,
     leave_out: LeaveOut = None,
+    optimizer_state: OptimiserFile = None,
+    optimizer_entry: OptimiserEntry = None,
     max_bytes: MaxBytes = None,
     loss: Loss = None,
     rule: Rules = None,
@@ -279,6 +298,11 @@ def command(
         )
     except networks.MismatchError as error:
         raise with_remedy(error, context) from error
+    moments = None
+    if optimizer_state is not None or optimizer_entry is not None:
+        moments = networks.load_moment(
+            optimizer_state or file, made, entry=optimizer_entry, max_bytes=max_bytes
+        )
     effort = networks.Effort(
         num_eigenpairs=count,
         max_products=max_products,
@@ -300,6 +324,7 @@ def command(
                 rules=tuple(rule) if rule else DEFAULT_RULES,
                 convention=convention,
                 effort=effort,
+                moments=moments,
                 by_layer=by_layer,
                 progress=progress,
                 answer=lambda found: progress(f"{found.stage}: {first_line(found)}"),

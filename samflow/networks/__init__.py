@@ -16,7 +16,7 @@ from samflow.networks.digits import digits_loss, load_digits, perceptron
 from samflow.networks.files import TensorFile, read_leaves, read_tensors
 from samflow.networks.live import live_checkpoint
 from samflow.networks.mnist import load_mnist
-from samflow.networks.moments import SecondMoment, optax_moment, torch_moment
+from samflow.networks.moments import SecondMoment, load_moment, optax_moment, torch_moment
 from samflow.networks.monitoring import Monitor, OptaxMonitor, TorchMonitor, TrainingRecord
 from samflow.networks.renames import MismatchError
 from samflow.networks.saddles import (
@@ -82,6 +82,7 @@ __all__ = [
     "load_checkpoint",
     "load_digits",
     "load_mnist",
+    "load_moment",
     "load_state",
     "make_loss",
     "make_map",

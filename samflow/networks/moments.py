@@ -1,6 +1,7 @@
 """What Adam, AdamW or RMSprop remembers at a checkpoint, from the states of torch and optax."""
 
 import dataclasses
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,8 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from samflow import _checks
+from samflow._text import printable
 from samflow._types import NumpyArray
 from samflow.losses.network_base import AbstractNetworkLoss
+from samflow.networks.files.optimiser_files import read_optimiser
 from samflow.systems import AbstractMoments, Adam, AdamW, RMSprop
 
 _SECOND = {"exp_avg_sq": "Adam or AdamW", "square_avg": "RMSprop"}
@@ -29,6 +32,8 @@ class SecondMoment:
         step: how many steps were made, at least 1.
         weight_decay: that the optimiser adds to gradients, as torch.optim.Adam; the decoupled one
             of AdamW is a number of the base.
+        lr: the step size of the last step; None: unknown.
+        source: where it came from: a path, or a word.
 
     Raises:
         ArgumentError: for a base without second moment, a v with entries that are negative or not
@@ -40,6 +45,8 @@ class SecondMoment:
     v: NumpyArray
     step: int
     weight_decay: float = 0.0
+    lr: float | None = None
+    source: str = "given"
 
     def __post_init__(self) -> None:
         """Check each part."""
@@ -54,6 +61,13 @@ class SecondMoment:
         object.__setattr__(self, "v", v)
         _checks.count("step", self.step)
         _checks.nonnegative("weight_decay", self.weight_decay)
+
+    def described(self, lr: float) -> str:
+        """Return a line about the state, for a verdict at `lr`."""
+        text = f"Second moments: {self.base.name} after {self.step} steps ({self.source})"
+        if self.lr is not None and self.lr != lr:
+            text += f"; its last lr was {self.lr:g}, and the verdict is for {lr:g}"
+        return f"{text}."
 
     @property
     def preconditioner(self) -> NumpyArray:
@@ -108,7 +122,8 @@ def torch_moment(
     if missing:
         raise _checks.ArgumentError(
             "Argument `state_dict` must have a moment of each array, but has none of "
-            f"{_checks.excerpt(missing)}: no step was made, or no gradient reached them."
+            f"{_checks.excerpt(missing)}: no step was made, no gradient reached them, or the "
+            "optimiser keeps none, as SGD."
         )
     kind = next((kind for kind in _SECOND if kind in entries[wanted[0]]), None)
     if kind is None or not all(kind in entries[name] for name in wanted):
@@ -118,7 +133,7 @@ def torch_moment(
         )
     parts = []
     for name, shape in zip(wanted, shapes, strict=True):
-        array = np.asarray(entries[name][kind], dtype=float)
+        array = _numbers(entries[name][kind])
         if array.shape != shape:
             raise _checks.ArgumentError(
                 f"Argument `state_dict` must be of the model at hand, whose {name} has shape "
@@ -131,7 +146,39 @@ def torch_moment(
             f"Argument `state_dict` must have one number of steps, but has {sorted(steps)}."
         )
     base, decay = _torch_base(groups, kind)
-    return SecondMoment(base, np.concatenate(parts), steps.pop(), decay)
+    lr = float(groups[0]["lr"]) if "lr" in groups[0] else None
+    return SecondMoment(base, np.concatenate(parts), steps.pop(), decay, lr)
+
+
+def load_moment(
+    path: str | os.PathLike[str],
+    loss: AbstractNetworkLoss,
+    *,
+    entry: str | None = None,
+    names: Sequence[str] | None = None,
+    max_bytes: int | None = None,
+) -> SecondMoment:
+    """Return the second moment in a file of `torch.save`, read without running code of the file.
+
+    The file is `optimizer.state_dict()`, or a checkpoint that has it as an entry, as
+    `optimizer_state_dict` or the `optimizer_states` of Lightning.
+
+    Args:
+        path: the file, which may be the one with the weights.
+        loss: of the network.
+        entry: where in the file the state is, as "optimizer_states.0"; None: the only one there.
+        names: as for `torch_moment`.
+        max_bytes: of memory that the file's tensors may fill, as for `read_tensors`.
+
+    Raises:
+        ArgumentError: for a file that cannot be read or has no such state, or several; and as
+            `torch_moment`.
+        ImportError: where PyTorch is not installed.
+
+    """
+    state = read_optimiser(path, entry=entry, max_bytes=max_bytes)
+    found = torch_moment(loss, state, names=names)
+    return dataclasses.replace(found, source=printable(os.fspath(path)))
 
 
 def optax_moment(
@@ -167,6 +214,12 @@ def optax_moment(
             )
         step = int(found[0].count)
     return SecondMoment(base, v, step)
+
+
+def _numbers(array: Any) -> NumpyArray:
+    if hasattr(array, "detach"):  # a tensor, also of a type that NumPy lacks, as bfloat16
+        array = array.detach().cpu().double()
+    return np.asarray(array, dtype=float)
 
 
 def _torch_parts(state_dict: Any) -> tuple[list[Any], Mapping[Any, Any]]:

@@ -179,6 +179,28 @@ def loader():
     assert "in a new order each time (RandomSampler)" in captured.err
 
 
+def test_the_state_of_an_optimiser_in_a_file_is_judged_too(folder, capsys):
+    """H = diag(4, 1), P = (.02, .01), P⁻¹H = diag(200, 100), edge 38/lr: stable for lr < .19."""
+    torch = pytest.importorskip("torch")
+    w = torch.zeros((1, 2), requires_grad=True)
+    adam = torch.optim.Adam([w], lr=0.5, eps=1e-12)
+    w.grad = torch.tensor([[0.2, 0.1]])
+    adam.step()  # P = |g|(1 − β₁)
+    saved = {"model": {"weight": torch.tensor([[3.0, -1.0]])}, "optimizer": adam.state_dict()}
+    torch.save(saved, folder / "last.pt")
+    own = ["checkpoint", "last.pt", *WITH_DATA[2:], "--rule", "gd"]
+    for more in (["--optimizer-state", "last.pt"], ["--optimizer-entry", "optimizer"]):
+        for lr, verdict in (("0.189", "below the edge"), ("0.191", "past the edge")):
+            assert run([*own, *more, "--lr", lr]) == 0
+            out = " ".join(capsys.readouterr().out.split())
+            assert f"gd with adam at lr = {lr} is {verdict}: the largest eigenvalue" in out
+            assert "lr < 0.19 is stable" in out
+            assert (
+                f"adam after 1 steps (last.pt); its last lr was 0.5, and the verdict is for {lr}"
+                in out
+            )
+
+
 def test_a_picture_is_written_beside_the_table(folder, capsys):
     assert run([*WITH_DATA, "-o", "spectrum.png"]) == 0
     assert (folder / "spectrum.png").read_bytes().startswith(b"\x89PNG")
@@ -229,6 +251,8 @@ def test_names_of_the_file_are_mapped_and_left_out(folder, capsys):
         ([*ARGUMENTS[:-1], "own_models:ready", "--batch-norm", "train"], "`--batch-norm` must be"),
         ([*WITH_DATA, "--batch-norm", "train"], "for a model without state"),
         (["checkpoint", "none.pt", *WITH_DATA[2:]], "none.pt"),
+        ([*WITH_DATA, "--optimizer-state", "none.pt"], "'none.pt' does not exist"),
+        ([*WITH_DATA, "--optimizer-entry", "a"], "of another kind (safetensors)"),
     ],
 )
 def test_misuse_is_one_line_and_code_2(arguments, words, folder, capsys):

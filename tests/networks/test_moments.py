@@ -12,7 +12,15 @@ import samflow as sf
 from samflow import networks
 from samflow._checks import ArgumentError
 from samflow.losses import network
-from samflow.networks import Checkpoint, Effort, SecondMoment, diagnose, optax_moment, torch_moment
+from samflow.networks import (
+    Checkpoint,
+    Effort,
+    SecondMoment,
+    diagnose,
+    load_moment,
+    optax_moment,
+    torch_moment,
+)
 from samflow.spectra import extreme_eigenpairs, preconditioned_eigenpairs
 
 SHARPEST, FLATTEST = 4.0, 1.0
@@ -103,6 +111,58 @@ def test_the_verdict_has_two_sides(minimum):
     assert str(found).startswith("gd with adamw at lr = 0.1 is below the edge")
 
 
+class Executes:
+    """Runs a line of code when it is unpickled."""
+
+    def __init__(self, line):
+        self.line = line
+
+    def __reduce__(self):
+        return exec, (self.line,)
+
+
+def test_a_moment_in_a_file_is_that_of_the_optimiser_and_nothing_is_run(minimum, tmp_path):
+    state = trained(MAKERS["adamw"]).state_dict()
+    path, mark = tmp_path / "last.ckpt", tmp_path / "ran"
+    code = Executes(f"open({str(mark)!r}, 'w').close()")
+    lightning = {"pytorch-lightning_version": "2.5.0", "state_dict": {"weight": torch.ones(1, 2)}}
+    lightning |= {"hyper_parameters": {"code": code}, "optimizer_states": [state]}
+    for content in (state, {"model": {}, "optimizer_state_dict": state}, lightning):
+        torch.save(content, path)
+        found, given = load_moment(path, minimum.loss), torch_moment(minimum.loss, state)
+        np.testing.assert_array_equal(found.v, given.v)
+        assert (found.base, found.step, found.lr, found.source) == (given.base, 5, 0.1, str(path))
+    torch.save(
+        {**lightning, "optimizer_states": [state, trained(MAKERS["adam"]).state_dict()]}, path
+    )
+    assert load_moment(path, minimum.loss, entry="optimizer_states.1").base.name == "adam"
+    assert not mark.exists()
+    with pytest.raises(ArgumentError, match=r"one of `optimizer_states.0`, `optimizer_states.1`"):
+        load_moment(path, minimum.loss)
+    halves = {name: v.bfloat16() for name, v in state["state"][0].items() if name != "step"}
+    halves = {0: {**state["state"][0], **halves}}
+    torch.save({"param_groups": state["param_groups"], "state": halves}, path)  # of 8 bits
+    np.testing.assert_allclose(load_moment(path, minimum.loss).v, given.v, rtol=2.0**-8)
+
+
+def test_a_file_without_the_state_of_one_optimiser_is_refused(minimum, tmp_path):
+    path, state = tmp_path / "file.pt", trained(MAKERS["adam"]).state_dict()
+    with_code = {**state, "code": Executes("1")}
+    cases = {
+        "has only `model`": ({"model": {"weight": torch.ones(1, 2)}}, None),
+        "`entry` must be left out": (state, "optimizer"),
+        "`entry` must be one of `a`": ({"a": state}, "b"),
+        "reading it would run its code": (with_code, None),
+    }
+    for words, (content, entry) in cases.items():
+        torch.save(content, path)
+        with pytest.raises(ArgumentError, match=words):
+            load_moment(path, minimum.loss, entry=entry)
+    np.savez(tmp_path / "file.npz", exp_avg_sq=np.ones(2))
+    with pytest.raises(ArgumentError, match=r"another kind \(npz\)"):
+        load_moment(tmp_path / "file.npz", minimum.loss)
+
+
 def test_eigenpairs_are_those_of_the_matrix():
     """Of P^(-1/2)(H + ρH² + δ)P^(-1/2), formed; and with P = 1 those of H."""
     loss = sf.loss("x**4 + x*y**2 - 3*y*z + z**2 + x*z**3")
@@ -123,6 +183,10 @@ def test_states_of_others_are_named(minimum):
         "with 1 arrays, but its optimiser has 2": two.state_dict(),
         "no step was made": trained(adam, steps=0).state_dict(),
         "amsgrad": trained(lambda p: adam(p, amsgrad=True)).state_dict(),
+        "keeps none, as SGD": trained(lambda p: torch.optim.SGD(p, lr=0.1)).state_dict(),
+        "its state has .'momentum_buffer'": trained(
+            lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9)
+        ).state_dict(),
         "Adam, AdamW or RMSprop": trained(lambda p: torch.optim.Adagrad(p)).state_dict(),
         "param_groups": {"exp_avg_sq": [1.0]},
     }

@@ -163,6 +163,8 @@ def diagnose(
     settings |= {"effort": effort}
     origin = provenance(loss.name, **settings, source=checkpoint.source, **_options(loss))
     sources = checkpoint.notes if chosen is None else (*checkpoint.notes, *_sources(chosen))
+    if moments is not None:
+        sources = (*sources, moments.described(lr))
     measured = Measurements(loss, w, _checks.positive("lr", lr), systems)
     key = jr.key(0) if key is None else key
 

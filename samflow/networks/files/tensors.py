@@ -103,16 +103,16 @@ def read_tensors(
         ImportError: where the package that a format needs is not installed.
 
     """
-    path = _existing(path)
+    path = existing(path)
     if group is not None and not (isinstance(group, str) and group):
         raise ArgumentError(
             f"Argument `group` must be a name such as 'model.encoder', but is {excerpt(group)}."
         )
     try:
-        place, form = _in_folder(path) if path.is_dir() else (path, _recognised(path))
+        place, form = _in_folder(path) if path.is_dir() else (path, recognised(path))
         contents, digest = _read(place, form, group, max_bytes)
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
     item = (place.name,) if form == "orbax" and place != path else ()
     return TensorFile(
         contents.tensors,
@@ -158,15 +158,15 @@ def read_leaves(path: str | os.PathLike[str]) -> list[NumpyArray]:
             file.
 
     """
-    path = _existing(path)
+    path = existing(path)
     try:
         return _read_leaves(path)
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
 
 
 def _read_leaves(path: Path) -> list[NumpyArray]:
-    form = "another kind of" if path.is_dir() else _recognised(path)
+    form = "another kind of" if path.is_dir() else recognised(path)
     if form != "equinox":
         raise ArgumentError(
             f"Argument `path` must be a file of equinox.tree_serialise_leaves, but {str(path)!r} "
@@ -179,11 +179,13 @@ def _read_leaves(path: Path) -> list[NumpyArray]:
     return leaves
 
 
-def _unreadable(path: Path, error: OSError) -> ArgumentError:
+def unreadable(path: Path, error: OSError) -> ArgumentError:
+    """Return the error for what the system does not let be read."""
     return ArgumentError(f"Argument `path` must be readable, but {str(path)!r} is not: {error}")
 
 
-def _existing(path: str | os.PathLike[str]) -> Path:
+def existing(path: str | os.PathLike[str]) -> Path:
+    """Return the path of a file or a folder that is there."""
     if not isinstance(path, (str, os.PathLike)):
         raise ArgumentError(f"Argument `path` must be a file or a folder, but is {excerpt(path)}.")
     if not os.path.exists(path):  # False of a name that is too long, too
@@ -198,7 +200,7 @@ def _existing(path: str | os.PathLike[str]) -> Path:
     return Path(path)
 
 
-def _recognised(path: Path) -> str:
+def recognised(path: Path) -> str:
     """Return the format of a file by how it begins."""
     with path.open("rb") as file:
         head = file.read(16)
@@ -276,7 +278,7 @@ def _in_folder(folder: Path) -> tuple[Path, str]:
                 f"{listed(file.name for file in files)}. Pass the file that you mean."
             )
         if files:
-            return files[0], _recognised(files[0])
+            return files[0], recognised(files[0])
     others = sorted(f.name for f in folder.iterdir() if f.suffix in _SUFFIXES)
     hint = f"Pass one of its files: {listed(others)}." if others else _KNOWN
     raise ArgumentError(

@@ -58,7 +58,7 @@ _SMALL_PICKLE = 2**20
 def read_torch(path: Path, group: str | None, budget: Budget) -> Contents:
     """Return the tensors of a state_dict, or of the one that a checkpoint holds."""
     torch = _safe_torch()
-    tree = _load(torch, path, budget)
+    tree = load_inert(path, budget)
     if not isinstance(tree, Mapping):
         raise ArgumentError(
             f"Argument `path` must hold a dictionary of tensors, but {str(path)!r} holds a "
@@ -105,7 +105,9 @@ def _safe_torch() -> Any:
     return torch
 
 
-def _load(torch: Any, path: Path, budget: Budget) -> Any:
+def load_inert(path: Path, budget: Budget) -> Any:
+    """Return what `torch.save` wrote: tensors and plain containers. No code of the file is run."""
+    torch = _safe_torch()
     with reading(path, "PyTorch file"):
         if zipfile.is_zipfile(path):
             _check_archive(path, budget)
