@@ -122,10 +122,10 @@ def explore(loss: str | None = None, *, link: str | None = None, **shown: Any) -
     Args:
         loss: a name of the zoo or a formula, of two weights; Beale's function by default.
         link: what "Copy link to this picture" gave on a page: its state is shown again.
-        shown: other values than those of the link, or than the defaults: `rule` (a name), `rho`,
-            `lr`, `momentum`, `box`, `starts` of orbits, `length` of an orbit in steps, `steps` of
-            it that are drawn, `layers`, `point` of the chart, and `rho_max` and `lr_max`, the ends
-            of the sliders.
+        shown: other values than those of the link, or than the defaults: `rule` (a name or a
+            formula), `rho`, `lr`, `momentum`, `flow`, `box`, `starts` of orbits, `length` of an
+            orbit in steps, `steps` of it that are drawn, `layers`, `point` of the chart, and
+            `rho_max` and `lr_max`, the ends of the sliders.
 
     Raises:
         ArgumentError: for names that are not known, values that `samflow explore` refuses, and in
@@ -139,21 +139,21 @@ def explore(loss: str | None = None, *, link: str | None = None, **shown: Any) -
 
     _checks.double_precision("The explorer")
     state = State() if link is None else state_of_link(link)
-    given = {} if loss is None else {"loss": _name("loss", loss)}
+    given = {} if loss is None else {"loss": _text("loss", loss)}
     for name, value in shown.items():
         _checks.known("argument", name, State.__dataclass_fields__)
-        given[name] = _name(name, value) if name == "rule" else _plain(value)
+        given[name] = _text(name, value) if name == "rule" else _plain(value)
     state = state.changed(**given)
     return Exploration(_served(state), state)
 
 
-def _name(name: str, value: Any) -> str:
+def _text(name: str, value: Any) -> str:
     if not isinstance(value, str):
         raise _checks.ArgumentError(
             f"Argument `{name}` must be text, a name or a formula as in the page, but is "
             f"{_checks.excerpt(value)}."
         )
-    return value.lower() if name == "rule" else value
+    return value
 
 
 def _plain(value: Any) -> Any:

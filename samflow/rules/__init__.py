@@ -141,7 +141,9 @@ def _of_formula(text: str, rho: float | None, **options: Any) -> Any:
 
 _MEANT = {"sgd": "gd", "gradient-descent": "gd", "vanilla": "gd"}
 """Rules by the names that others have for them."""
-_OTHERS = ("adam", "adamw", "nadam", "adamax", "adagrad", "adadelta", "rmsprop", "lion", "lars")
+_BASES = {"adam": "Adam", "adamw": "AdamW", "rmsprop": "RMSprop", "lion": "Lion"}
+"""Optimisers that are no rules: they make steps of a rule's directions."""
+_OTHERS = ("nadam", "adamax", "adagrad", "adadelta", "lars")
 _OTHERS += ("lamb", "sophia", "shampoo", "muon", "lbfgs", "adafactor")
 """Optimisers that are no rules here; some are spelt like one."""
 
@@ -166,6 +168,12 @@ def known_rule(name: str, *others: str) -> str:
     every = f"There are {', '.join(RULES)}."
     if name in _MEANT:
         raise ArgumentError(f"Unknown rule `{name}`. Did you mean {_MEANT[name]}? {every}")
+    if name in _BASES:
+        raise ArgumentError(
+            f"Argument `rule` must be a rule, but `{name}` makes steps of a rule's directions. In "
+            f"Python, `sf.AdaptiveMap(loss, rule, lr=..., base=sf.{_BASES[name]}())` has both. "
+            f"{every}"
+        )
     if name in _OTHERS:
         raise ArgumentError(
             f"Unknown rule `{name}`: samflow has no such optimiser, only gradient descent and the "

@@ -127,8 +127,9 @@ def test_orbits_carry_the_memory_along():
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("adam", "no such optimiser.*There are gd, usam, sam,"),
-        ("AdamW", "no such optimiser"),
+        ("adam", r"sf.AdaptiveMap\(.*base=sf.Adam\(\)\).*There are gd, usam, sam,"),
+        ("RMSProp", r"base=sf.RMSprop\(\)"),
+        ("muon", "no such optimiser"),
         ("sgd", r"Did you mean gd\? There are gd"),
         ("usma", "Did you mean usam"),
         ("nothing-alike", "Known: gd, usam, sam,"),

@@ -276,7 +276,7 @@ def test_sweeps_over_its_numbers_are_one_program():
         ("norm(" * 150 + "g", ""),
         ("(" * 450 + "g" + ")" * 450, ""),
         ("sqrt(" * 50 + "norm(g)" + ")" * 50 + "*g", "too deeply"),
-        ("adam", "no such optimiser"),
+        ("muon", "no such optimiser"),
         ("usamm", "Did you mean usam"),
         (" ", "Unknown rule"),
     ],
