@@ -23,5 +23,6 @@ def check_memory(needed: float, cells: int, kind: str) -> None:
     if needed > _PART * free:
         raise _checks.ArgumentError(
             f"The result for {cells:,} {kind} takes {told(needed)} of memory, but {told(free)} "
-            'is free. Give `store="results.zarr"`, a folder that is written and read in chunks.'
+            'is free. Give a folder that is written and read in chunks: `store="results.zarr"`, '
+            "`--store results.zarr` of a command."
         )
