@@ -3,8 +3,8 @@ Saddles of networks by symmetry
 ===============================
 
 Two linear layers at zero, a saddle of their loss. Left, orbits of USAM from beside it, along its
-weakest negative eigenvalue λ₋: they leave for ρ|λ₋| < 1, and come back above. Right, their growth rate
-over η|λ₋| (marks) on the line 1 − ρ|λ₋|.
+weakest negative eigenvalue λ₋: they leave for ρ|λ₋| < 1, and come back above. Right, their growth
+rate over η|λ₋| (marks) on the line 1 − ρ|λ₋|.
 """
 
 import jax

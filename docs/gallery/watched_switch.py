@@ -4,7 +4,8 @@ A late switch, watched
 
 GD at a minimum of a small perceptron on digits, then USAM from step 40 on. Left, the sharpness lies
 between the edges of both, so that USAM leaves, and ends below both. Right, the motion along the
-leading eigenvector grows and dies out at the rates that theory predicts (dashed, ten times higher).
+leading eigenvector grows and dies out at the rates that theory predicts (dashed, ten times as
+high).
 """
 
 import jax
