@@ -65,6 +65,7 @@ sphinx_gallery_conf = {
     "abort_on_example_error": True,
     "run_stale_examples": True,  # samflow may have changed, where a script has not
     "image_scrapers": "pictures.take_figure",
+    "last_notebook_cell": "figure",  # what a notebook of a script shows
     "show_memory": False,
     "show_signature": False,
     "download_all_examples": False,

@@ -21,8 +21,14 @@ ORDER = (
     "interpolation",
     "noise_moments",
     "escape",
+    "weak_order",
     "landscape",
     "training",
+    "watched_switch",
+    "noisy_switch",
+    "late_attack",
+    "batch_momentum",
+    "symmetry_saddles",
 )
 """The scripts of docs/gallery, in their order on the page."""
 
