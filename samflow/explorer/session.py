@@ -60,17 +60,23 @@ class Session:
         # Before they are on the screen, sliders of Bokeh take no other values.
         document.on_event(DocumentReady, lambda event: self._soon())
 
-    def change(self, **fields: Any) -> None:
-        """Take other values, or say on the page why they are refused."""
+    def change(self, **fields: Any) -> bool:
+        """Take other values, or say on the page why they are refused; return whether taken."""
         try:
             state = self.state.changed(**fields)
         except ArgumentError as error:
             self.page.say_error(str(error))
-            return
+            return False
         self.page.say_error("")
         if state != self.state:
             self.state = state
             self._soon()
+        return True
+
+    def _choose(self, **fields: Any) -> None:
+        """Take a choice; where it is refused show the one before, which still holds."""
+        if not self.change(**fields):
+            self._set(lambda: self.page.set_inputs(self.state))
 
     # What a person does, besides the mouse in the figures and the steps of orbits.
 
@@ -79,7 +85,7 @@ class Session:
         self._on(page.loss, lambda text: self.change(loss=text.strip()))
         self._on(page.rule, self._choose_rule)
         self._on(page.formula, self._type_rule)
-        self._on(page.motion, lambda active: self.change(flow=active == 1), "active")
+        self._on(page.motion, lambda active: self._choose(flow=active == 1), "active")
         self._on(page.length, lambda text: self.change(length=float(text), steps=-1))
         self._on(page.point, self._choose_point)
         self._on(page.layers, self._choose_layers, "active")
@@ -116,7 +122,7 @@ class Session:
 
     def _choose_rule(self, name: str) -> None:
         if name != BY_FORMULA:
-            self.change(rule=name)
+            self._choose(rule=name)
         elif not is_formula(self.state.rule):
             self.change(rule=EXAMPLE)
 

@@ -98,7 +98,7 @@ class Page:
             title="… or its formula in w and g", placeholder=EXAMPLE, name="formula", **wide
         )
         self.motion = RadioButtonGroup(
-            labels=["Map: steps", "Flow: time"], active=int(state.flow), name="motion", **wide
+            labels=["Map", "Flow"], active=int(state.flow), name="motion", **wide
         )
         self.sliders = {
             name: Slider(

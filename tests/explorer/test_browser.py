@@ -180,6 +180,33 @@ def test_a_hostile_formula_does_nothing(link, tab, tmp_path):
 
 
 @with_browser
+def test_a_flow_of_a_formula_changes_its_mark_and_a_wrong_one_is_said(link, tab):
+    """The flow of USAM, typed as a formula: its saddle attracts from 1/27.75 = 4/111 on, too."""
+    page = browser.Page(tab, link)
+    page.settle()
+    tab.get_by_role("button", name="Flow", exact=True).click()
+    field = tab.get_by_label("or its formula in w and g")
+    field.fill("g(w + rho)")
+    field.press("Enter")
+    page.when("text('error').includes('have no sum')")
+    field.fill("g(w + rho*g)")
+    field.press("Enter")
+    page.when("text('error') == '' && text('title').includes('flow of g(w + rho*g)')")
+    proved = "data('marks').alpha.length > 4 && data('marks').alpha.every(each => each == 1)"
+    for rho, kind in ((ABOVE, "attracting"), (BELOW, "saddle")):
+        page.set_slider("rho", rho)
+        page.when(f"text('title').includes('rho={rho}')")
+        page.when(f"!text('list').includes('not yet') && {proved}")
+        assert page.mark(0, 1) == (kind, 1)
+    page.click("portrait", -1.0, 1.0)
+    page.when("data('orbits').x.length > 1000")
+    assert tab.get_by_text("η, step size").is_hidden()
+    page.when("window.location.search.includes('flow=1')")
+    state = state_of_link(tab.url)
+    assert (state.flow, state.rule) == (True, "g(w + rho*g)")
+
+
+@with_browser
 def test_another_host_and_a_wrong_token_are_refused(link, tab, chromium):
     port = urlsplit(link).port
     assert tab.goto(link[:-1]).status == 403

@@ -43,6 +43,14 @@ def test_the_code_says_all_that_is_not_by_default():
     assert "starts" not in source(State(starts=((1.0, 2.0),), steps=0))
 
 
+def test_the_code_of_a_flow_of_a_formula_makes_the_same_file(tmp_path, monkeypatch):
+    state = BOWL.changed(rule="g(w + rho*g)", rho=0.2, flow=True, steps=500, layers=("motion",))
+    text = source(state)
+    assert "system = sf.Flow(loss, sf.rule('g(w + rho*g)', rho=0.2))" in text
+    assert "length=5.0" in text  # half of the time 10
+    assert run(text, tmp_path, monkeypatch) == picture(state)
+
+
 def test_a_formula_in_the_code_is_text_and_nothing_else():
     """A quoting sign cannot be in a formula; the code would hold it as text all the same."""
     text = source(State(loss="x**2 + y**2"))

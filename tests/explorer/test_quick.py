@@ -6,6 +6,7 @@ import pytest
 
 import samflow as sf
 from samflow._status import Kind
+from samflow.explorer.compiled import program
 from samflow.explorer.quick import KEPT, at_point, level_lines, orbits, quick, warm
 from samflow.explorer.state import MOST_STARTS, State
 
@@ -34,6 +35,20 @@ def test_steps_cut_an_orbit_and_longer_ones_keep_every_tenth(bowl):
     longer = orbits(BOWL.changed(length=10_000))
     np.testing.assert_allclose(longer.w[0][3], [0.9**30, 0.5 * 0.8**30], rtol=1e-12)
     assert len(longer.shown(25)[0]) == 3  # steps 0, 10, 20
+
+
+def test_solutions_of_a_flow_are_those_of_the_closed_form():
+    found = orbits(BOWL.changed(flow=True))
+    t = np.linspace(0, 10, KEPT + 1)
+    exact = np.stack([np.exp(-t), 0.5 * np.exp(-2 * t)], axis=1)
+    np.testing.assert_allclose(found.w[0], exact, atol=1e-7)  # the solver's, 1e-8 a step
+    assert found.said[0].startswith("is at (4.5")  # e^-10 = 4.54e-5
+    assert found.said[0].endswith("at time 10")
+    (path,) = found.shown(250)
+    assert len(path) == 251
+    assert abs(path[-1, 0] - np.exp(-2.5)) < 1e-7
+    state = BOWL.changed(flow=True, length=0.1)
+    assert abs(orbits(state).w[0, -1, 0] - np.exp(-0.1)) < 1e-7
 
 
 def test_what_stands_still_is_drawn_once_and_what_diverges_to_its_end():
@@ -71,9 +86,12 @@ def test_level_lines_are_level(bowl):
 
 def test_moving_a_slider_or_a_start_compiles_nothing():
     state = BOWL.changed(rule="usam", layers=("motion", "nullclines"))
+    formula = "g(w + rho*g/sqrt(dot(g, g) + eps)); eps = %s"
+    flow = state.changed(rule=formula % 0.5, flow=True)
     seen = []
     for momentum in (0.0, 0.5):
         warm(state.changed(momentum=momentum))
+    warm(flow)
     quick(state)
     jax.monitoring.register_event_duration_secs_listener(
         lambda name, duration, **kwargs: seen.append(name)
@@ -83,6 +101,9 @@ def test_moving_a_slider_or_a_start_compiles_nothing():
             moved = state.changed(rho=rho, lr=0.05 + rho, starts=((1.0, rho), (0.3, 0.2)))
             quick(moved)
             quick(moved.changed(momentum=0.1 + rho))
+            other = flow.changed(rho=rho, length=100, rule=formula % (1 + rho))
+            assert program(other) == program(flow)
+            quick(other)
         compiled = [name for name in seen if "backend_compile" in name]
         assert not compiled
         jax.jit(lambda x: x * 3.25)(1.5)  # the listener hears what is compiled

@@ -250,6 +250,97 @@ def test_a_rule_without_rho_has_no_chart_and_says_so(made):
     assert set(marks(made).values()) == {1.0}
 
 
+def test_a_flow_has_solutions_and_eigenvalues_and_no_step_size(made):
+    made.mouse.tap(SimpleNamespace(x=1.0, y=0.5))
+    made.page.motion.active = 1
+    run(made)
+    assert made.state.flow
+    assert text(made, "title").startswith('<div class="title">flow of usam(rho=0.1)')
+    assert "1 fixed point (all, proved)" in text(made, "list")
+    assert "eigenvalues -1.1, -2.4" in text(made, "list")  # −λ(1 + rho λ), λ = 1 and 2
+    assert set(marks(made).values()) == {1.0}
+    x = np.array(made.page.portrait._paths.data["x"])
+    # Each point is 0.01 later; the solver's tolerance of a step is 1e-8.
+    np.testing.assert_allclose(x[1:5], np.exp(-1.1 * 0.01 * np.arange(4)), atol=1e-7)
+    assert "Drawn up to time 10<" in text(made, "runs")
+    assert "direction of the flow" in text(made, "legend")
+    assert text(made, "verdict") == ""
+    assert [each.visible for each in made.page.of_maps] == [False] * 4
+    assert made.page.length.options[0] == ("0.1", "0.1")
+    (query,) = made.page.link.data["query"]
+    assert "flow=1" in query
+    assert from_query(query) == made.state
+    made.page.sliders["rho"].value = 0.2
+    run(made)
+    assert "eigenvalues -1.2, -2.8" in text(made, "list")
+    made.runner.reset()
+    made.runner.step()
+    run(made, work=False)
+    assert "Drawn up to time 0.01 of 10" in text(made, "runs")
+    made.page.motion.active = 0
+    run(made)
+    assert "map of usam" in text(made, "title")
+    assert [each.visible for each in made.page.of_maps] == [True] * 4
+    assert "multipliers" in text(made, "list")
+
+
+def test_a_rule_by_formula(made):
+    assert (made.page.rule.value, made.page.formula.value) == ("usam", "")
+    made.page.formula.value = " g(w + rho*g) "
+    run(made)
+    assert made.state.rule == "g(w + rho*g)"
+    assert made.page.rule.value == "by formula"
+    assert "g(w + rho*g) [rho=0.1]" in text(made, "title")
+    assert "multipliers 0.89, 0.76" in text(made, "list")  # as of USAM, and as sure
+    assert set(marks(made).values()) == {1.0}
+    (query,) = made.page.link.data["query"]
+    assert from_query(query) == made.state
+    made.page.rule.value = "gd"
+    run(made)
+    assert (made.state.rule, made.page.formula.value) == ("gd", "")
+    made.page.rule.value = "by formula"
+    run(made, work=False)
+    assert made.state.rule == "g(w + rho*g)"
+    made.page.formula.value = ""  # which says nothing else
+    assert made.page.formula.value == "g(w + rho*g)"
+
+
+@pytest.mark.parametrize(
+    ("formula", "said"),
+    [
+        ("g(w + rho)", "have no sum"),
+        ("__import__('os').system('touch hostile')", "attribute access"),
+        ("<img src=x onerror=alert(1)>", "invalid syntax"),
+        ("g*beta", "`beta` is missing"),
+        ("usamm", "Did you mean usam"),
+    ],
+)
+def test_what_is_no_rule_is_said_as_text_and_changes_nothing(made, formula, said):
+    made.page.formula.value = formula
+    run(made)
+    assert made.state.rule == "usam"
+    shown = text(made, "error")
+    assert said in shown
+    assert "<img" not in shown
+    made.page.formula.value = "usam"
+    run(made)
+    assert text(made, "error") == ""
+
+
+def test_a_rule_with_a_memory_has_no_flow_and_says_so(made):
+    made.page.rule.value = "vasso"
+    made.page.motion.active = 1
+    assert "must have no memory" in text(made, "error")
+    assert not made.state.flow
+    assert made.page.motion.active == 0  # what is chosen is what is shown
+    made.page.rule.value = "usam"
+    made.page.motion.active = 1
+    assert text(made, "error") == ""
+    made.page.rule.value = "vasso"
+    assert "must have no memory" in text(made, "error")
+    assert (made.state.rule, made.page.rule.value) == ("usam", "usam")
+
+
 def test_a_piece_of_work_that_fails_says_why_and_leaves_no_marks(made):
     made.page.sliders["lr"].value = 0.25
     run(made, work=False)

@@ -31,7 +31,12 @@ FULL = State(
 )
 
 
-@pytest.mark.parametrize("state", [State(), FULL, State(layers=()), State(steps=0)])
+FLOW = State(
+    rule="g(w + rho*g/(norm(g) + eps)); eps = 0.1", flow=True, length=0.1, steps=1_000, rho=0.2
+)
+
+
+@pytest.mark.parametrize("state", [State(), FULL, FLOW, State(layers=()), State(steps=0)])
 def test_a_link_restores_the_state_to_the_bit(state):
     assert from_query(state.query()) == state
 
@@ -51,6 +56,14 @@ def test_an_empty_link_is_the_default():
         ("momentum=1", "`momentum`"),
         ("colour=red", "Unknown part of the link"),
         ("rule=adam", "Unknown rule"),
+        ("rule=g.__class__", "attribute access"),
+        ("rule=__import__('os')", "no such function"),
+        ("rule=g(w%2Brho)", "have no sum"),
+        ("rule=g*beta", "`beta` is missing"),
+        ("flow=yes", "1 for a flow"),
+        ("flow=1&rule=vasso", "must have no memory"),
+        ("flow=1&length=7", "one of 0.1, 1, 10, 100, 1000"),
+        ("flow=1&steps=1001", "from 0 to 1000"),
         ("loss=", "non-empty"),
         ("loss=x", "two weights"),
         ("loss=__import__('os').system('true')", "attribute access"),
@@ -106,6 +119,16 @@ def test_the_system_is_that_of_the_library():
     )
     assert State().system().state_dim == 2  # momentum 0 is none
     assert names_of_weights(FULL) == ("u", "v")
+
+
+def test_a_flow_has_its_own_length_and_no_chart():
+    flow = FULL.changed(flow=True)
+    assert (flow.length, flow.steps, flow.ticks) == (10, -1, 1000)
+    assert flow.system().describe() == "flow of sam(rho=0.036036) on (1 - u)**2 + u**2*v**2"
+    assert (flow.has_rho, flow.has_chart, FULL.has_chart) == (True, False, True)
+    back = flow.changed(flow=False)
+    assert (back.length, back.lr, back.momentum) == (1000, FULL.lr, FULL.momentum)
+    assert not State(rule="g", flow=True).has_rho
 
 
 def test_lengths_are_multiples_of_the_shortest():
