@@ -24,7 +24,7 @@ Link = Annotated[
     ),
 ]
 Port = Annotated[
-    int, options.whole_option("--port", help="Port on this machine; by default one that is free.")
+    int, options.whole_option("--port", help="Port on this machine.", default="one that is free")
 ]
 NoBrowser = Annotated[
     bool, typer.Option("--no-browser", help="Print the link only, and open no browser.")
@@ -44,7 +44,8 @@ def command(
 ) -> int:
     """Explore the portrait of a map in the browser, with sliders for rho, lr and momentum.
 
-    The page is served on this machine only, to who has the link that is printed. Ctrl-C ends it.
+    The page is served on this machine only, and needs the link that is printed.
+    Ctrl-C ends it.
     """
     progress("starting")
     from samflow._extras import optional
