@@ -263,7 +263,7 @@ def _summary(found: "Survey") -> list[str]:
                 "."
                 if exact
                 else "; of the loss itself only what is marked as proved is a proof. The cycles of "
-                "maps are located on the loss itself, from orbits beside the point."
+                "maps are located on the loss itself, from orbits that start next to the point."
             )
         )
     from samflow.equilibria.saddle_report import hallucinating

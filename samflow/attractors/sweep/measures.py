@@ -289,4 +289,4 @@ def known(name: str) -> Measure:
         ArgumentError: for an unknown one.
 
     """
-    return MEASURES[_checks.known("of", name, MEASURES)]
+    return MEASURES[_checks.known("analysis", name, MEASURES)]
