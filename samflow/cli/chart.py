@@ -50,7 +50,7 @@ def command(
     json: options.AsJson = False,
     form: options.Form = None,
 ) -> int:
-    """Print or draw what critical points are for a rule, over a plane of two hyperparameters.
+    """Print or draw where in a plane of two hyperparameters critical points attract.
 
     Two of --rho, --lr, --momentum and --set are ranges.
     """

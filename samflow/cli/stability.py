@@ -96,7 +96,7 @@ def command(
     json: options.AsJson = False,
     output: options.Output = None,
 ) -> int:
-    """Say whether SGD or SAM stays at a minimum that fits every example: rates and thresholds."""
+    """Say whether SGD or USAM stays at a minimum that fits every example: rates and thresholds."""
     path = checked_path(output, TEXT_SUFFIXES)
     options.check_hyperparameters(rho=rho, lr=lr, momentum=momentum)
     options.check_seed(seed)
