@@ -148,7 +148,9 @@ def _number(name: str, value: Any, requirement: Requirement, hint: str) -> float
         raise ArgumentError(message) from error
     number = float(array)
     if not (math.isfinite(number) and holds(number)):
-        raise ArgumentError(f"Argument `{name}` must be {text}, but is {excerpt(value)}. {hint}")
+        raise ArgumentError(
+            f"Argument `{name}` must be {text}, but is {excerpt(value)}. {hint}".rstrip()
+        )
     return number
 
 
@@ -160,7 +162,7 @@ def scalar_array(name: str, value: Any, requirement: Requirement, hint: str) -> 
     holds, text = requirement
     array = jnp.asarray(value, dtype=float)
     bad = ~(jnp.isfinite(array) & holds(array))
-    return eqx.error_if(array, bad, f"Argument `{name}` must be {text}. {hint}")
+    return eqx.error_if(array, bad, f"Argument `{name}` must be {text}. {hint}".rstrip())
 
 
 def setting(name: str, value: Any, requirement: Requirement) -> Any:

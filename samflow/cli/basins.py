@@ -67,7 +67,11 @@ def command(
     json: options.AsJson = False,
     form: options.Form = None,
 ) -> int:
-    """Follow orbits from all over a box; print the attractors and the share of each basin."""
+    """Follow orbits from all over a box; print the attractors and the share of each basin.
+
+    A share is the part of the starts whose orbits end there. The brackets after
+    it are a 95 % interval.
+    """
     printed = form_of(json, form)
     target = options.checked_journal(journal)
     paths = checked_paths(output or [], PICTURES_AND_RECORDS)

@@ -33,14 +33,14 @@ Start = Annotated[
 Observable = Annotated[
     int,
     options.whole_option(
-        "--weight", help="Number of the weight that is drawn, from 1; by default the last."
+        "--weight", help="Number of the weight that is drawn, counted from 1.", default="the last"
     ),
 ]
 Depth = Annotated[
     int,
     options.whole_option(
         "--depth",
-        help="How often to follow a branch that is born at a flip or a branch point; 1 by default.",
+        help="How many generations of branches to follow that are born at flips or branch points.",
     ),
 ]
 
@@ -64,7 +64,11 @@ def command(
     json: options.AsJson = False,
     form: options.Form = None,
 ) -> int:
-    """Follow fixed points of a map along a hyperparameter; print their bifurcations, or draw."""
+    """Follow fixed points of a map along a hyperparameter; print their bifurcations, or draw.
+
+    Each branch is a line, with its bifurcations below it. "Ends: reached bound"
+    says that the branch goes on beyond --range.
+    """
     printed = form_of(json, form)
     target = options.checked_journal(journal)
     paths = checked_paths(output or (), PICTURES_AND_RECORDS)

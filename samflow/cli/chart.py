@@ -50,7 +50,7 @@ def command(
     json: options.AsJson = False,
     form: options.Form = None,
 ) -> int:
-    """Print or draw what critical points are for a rule, over a plane of two hyperparameters.
+    """Print or draw where in a plane of two hyperparameters critical points attract.
 
     Two of --rho, --lr, --momentum and --set are ranges.
     """
@@ -89,7 +89,16 @@ def command(
     about |= chunks.arguments(store, part, chunk_cells)
     found = sf.stability_chart(made, chosen, progress=chunks.Meter("cells"), **about, **given)
     chunks.say_missing(context, store)
-    lines = [Text(str(found)), *(Text(line.name) for line in found.boundaries)]
+    what = f"Which critical points of {made.name} attract"
+    if point is not None:
+        what = f"Of which kind the critical point ({point}) of {made.name} is"
+    pairs = zip(found.names, (found.x, found.y), strict=True)
+    plane = " × ".join(f"{name} in [{x.min():g}, {x.max():g}]" for name, x in pairs)
+    lines = [Text(f"{what} under {rule}, by share of the plane {plane}:")]
+    lines.append(Text(str(found)))
+    if found.boundaries:
+        lines.append(Text("Theory's curves in this plane, at which that can change:"))
+        lines += [Text(f"  {line.name}") for line in found.boundaries]
     deliver_all(
         lines, found, lambda: sf.plots.chart(found), form=printed, paths=paths, journal=target
     )

@@ -150,7 +150,7 @@ BatchNorm = Annotated[
 ]
 Examples = Annotated[
     int | None,
-    options.whole_option("--examples", help="Use only the first examples, as many as this."),
+    options.whole_option("--examples", help="Use only this many examples, the first ones."),
 ]
 ChunkSize = Annotated[
     int | None,
@@ -262,11 +262,13 @@ def command(
 ) -> int:
     """Say for which step sizes GD, SAM and other rules are stable at trained weights.
 
-    The answer is about small perturbations of the weights, along the eigenvectors at both ends of
-    the spectrum of the Hessian H. The report also says how near the weights are to a critical
-    point: elsewhere they move on by themselves. usam is SAM without normalisation and ascends by
-    rho·g; practical-sam ascends by rho·g/(‖g‖ + 1e-12). On a terminal a first answer is there after
-    some seconds, and better ones follow; Ctrl-C prints the last one.
+    The answer is about small perturbations of the weights, along the
+    eigenvectors at both ends of the spectrum of the Hessian H. The report also
+    says how near the weights are to a critical point: elsewhere they move on by
+    themselves. usam is SAM without normalisation and ascends by rho·g;
+    practical-sam ascends by rho·g/(‖g‖ + 1e-12). On a terminal a first answer
+    is there after some seconds, and better ones follow; Ctrl-C prints the last
+    one.
     """
     printed = form_of(json, form)
     path = checked_path(output, (*RECORD_SUFFIXES, *PICTURE_SUFFIXES))

@@ -14,7 +14,7 @@ Store = Annotated[
     typer.Option(
         "--store",
         help="Folder for chunks of the grid, each written when it is done (zarr). The same command "
-        "goes on where it was stopped.",
+        "resumes where it was stopped.",
     ),
 ]
 Part = Annotated[
@@ -28,7 +28,8 @@ Part = Annotated[
 ChunkCells = Annotated[
     int | None,
     options.whole_option(
-        "--chunk-cells", help="With --store: points of a chunk at most; by default some seconds'."
+        "--chunk-cells",
+        help="With --store: at most so many points per chunk; by default some seconds of work.",
     ),
 ]
 

@@ -24,7 +24,7 @@ Link = Annotated[
     ),
 ]
 Port = Annotated[
-    int, options.whole_option("--port", help="Port on this machine; by default one that is free.")
+    int, options.whole_option("--port", help="Port on this machine.", default="one that is free")
 ]
 Flow = Annotated[bool, typer.Option("--flow", help="Show the rule's flow instead of its map.")]
 NoBrowser = Annotated[
@@ -46,7 +46,8 @@ def command(
 ) -> int:
     """Explore the portrait of a map or a flow in the browser, with sliders for rho, lr, momentum.
 
-    The page is served on this machine only, to who has the link that is printed. Ctrl-C ends it.
+    The page is served on this machine only, and needs the link that is printed.
+    Ctrl-C ends it.
     """
     progress("starting")
     from samflow._extras import optional

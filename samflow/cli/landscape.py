@@ -50,7 +50,7 @@ Along = Annotated[
 ]
 Extent = Annotated[
     str | None,
-    typer.Option("--extent", help="How far to go, in units of weight; or one number a direction."),
+    typer.Option("--extent", help="How far to go, in units of weight; or a number per direction."),
 ]
 Resolution = Annotated[
     int, options.whole_option("--resolution", help="Points along each direction, at least 3.")
@@ -87,10 +87,11 @@ def command(
     form: options.Form = None,
     output: options.OutputsIfAny = None,
 ) -> int:
-    """Compute the loss along directions through weights, and say what is evidence in it.
+    """Compute the loss along directions through weights, and say what it is evidence of.
 
-    Beside each slice stands the parabola of slope and curvature at the weights, and how far it
-    holds. The picture has the same words below.
+    A slice is the loss along one direction. The text says how far the loss
+    agrees with its parabola, the slope and curvature at the weights. The
+    picture has the same text below.
     """
     printed = form_of(json, form)
     target = options.checked_journal(journal)

@@ -37,9 +37,11 @@ def number_option(*names: str, help: str) -> Any:
     return typer.Option(*names, help=help, parser=_number, metavar="NUMBER")
 
 
-def whole_option(*names: str, help: str) -> Any:
-    """Return an option that takes a whole number."""
-    return typer.Option(*names, help=help, parser=_whole_number, metavar="NUMBER")
+def whole_option(*names: str, help: str, default: str | bool = True) -> Any:
+    """Return an option that takes a whole number; `default` is what help says of it, if words."""
+    return typer.Option(
+        *names, help=help, parser=_whole_number, metavar="NUMBER", show_default=default
+    )
 
 
 Loss = Annotated[
@@ -118,8 +120,8 @@ Journal = Annotated[
     str | None,
     typer.Option(
         "--journal",
-        help="For the picture: widths and letters of icml, neurips, iclr, jmlr, tmlr, aps, ieee, "
-        "siam, nature, springer, elsevier, pmlr or aistats.",
+        help="For the picture: column width and fonts of icml, neurips, iclr, jmlr, tmlr, aps, "
+        "ieee, siam, nature, springer, elsevier, pmlr or aistats.",
     ),
 ]
 

@@ -81,7 +81,7 @@ Size = Annotated[
     str | None,
     typer.Option("--size", help="Width and height in inches, such as 3.3,3.5."),
 ]
-Legend = Annotated[str, typer.Option("--legend", help="Its place: below, right or none.")]
+Legend = Annotated[str, typer.Option("--legend", help="Place of the legend: below, right or none.")]
 Greys = Annotated[bool, typer.Option("--greys", help="Draw in shades of grey.")]
 Parameter = Annotated[
     str,

@@ -59,7 +59,15 @@ def command(
     form: options.Form = None,
     output: options.OutputOfRecord = None,
 ) -> int:
-    """Find the critical points; print eigenvalues, multipliers, thresholds in rho and lr."""
+    """Find the critical points; print eigenvalues, multipliers, thresholds in rho and lr.
+
+    For each point and rule a row says of which kind the point is for the rule's
+    map, and whether it, or a cycle about it, attracts. Its last word says what
+    that rests on: `yes` is a proof, `located` a cycle found by Newton's method,
+    `observed` what orbits did. The lines below the rows give the rho and lr for
+    which the point attracts. The last lines count points by rule: attracting
+    ones, and ones that hold orbits nearby.
+    """
     printed = form_of(json, form)
     path = checked_path(output, RECORD_SUFFIXES)
     options.check_hyperparameters(rho=rho, lr=lr, momentum=momentum)

@@ -211,7 +211,7 @@ def _compared(point: "SurveyedPoint") -> RenderableType:
 def _thresholds(point: "SurveyedPoint") -> list[str]:
     """Return the windows of each rule, and what is known of flows that jump at the point."""
     lines = [
-        f"{shown_name(behaviour.rule)} {window.describe()}"
+        f"{shown_name(behaviour.rule)}: {window.describe()}"
         for behaviour in point.behaviours
         for window in (behaviour.rho_window, behaviour.lr_window)
         if window is not None and (window.decided or behaviour.higher is None)
@@ -236,15 +236,15 @@ def _thresholds(point: "SurveyedPoint") -> list[str]:
 def _trap(found: "TrapClaim") -> str:
     """Say what a short search proves of orbits near the point."""
     if found.verdict == "proved":
-        return (
-            f"orbits stay within {found.radius:.3g} of the point, from within "
-            f"{found.entered_from:.3g}: proved"
-        )
+        begin, end = f"{found.entered_from:.3g}", f"{found.radius:.3g}"
+        how = "come to" if found.entered_from > found.radius else "stay"
+        stay = " and stay" if how == "come to" else ""
+        return f"orbits from within {begin} of the point {how} within {end} of it{stay}: proved"
     if found.escape is not None:
         how = (
             "reach weights where the map is undefined"
             if found.escape.undefined
-            else f"go farther than {found.within:.3g}"
+            else f"go farther away than {found.within:.3g}"
         )
         return f"orbits from arbitrarily near {how}: proved"
     return f"nothing proved by a short search ({found.why()}); `sf.certify_trap` searches longer"
@@ -252,6 +252,8 @@ def _trap(found: "TrapClaim") -> str:
 
 def _summary(found: "Survey") -> list[str]:
     lines = _held(found) + _arriving(found)
+    if lines:
+        lines.insert(0, "Of these critical points, by rule:")
     singular = [b.local for p in found.points for b in p.behaviours if has_no_jacobian(b)]
     if any(local is not None for local in singular):
         exact = all(local.exact for local in singular if local is not None)
@@ -262,7 +264,7 @@ def _summary(found: "Survey") -> list[str]:
                 "."
                 if exact
                 else "; of the loss itself only what is marked as proved is a proof. The cycles of "
-                "maps are located on the loss itself, from orbits beside the point."
+                "maps are located on the loss itself, from orbits that start next to the point."
             )
         )
     from samflow.equilibria.saddle_report import hallucinating

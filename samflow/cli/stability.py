@@ -96,7 +96,7 @@ def command(
     json: options.AsJson = False,
     output: options.Output = None,
 ) -> int:
-    """Say whether SGD or SAM stays at a minimum that fits every example: rates and thresholds."""
+    """Say whether SGD or USAM stays at a minimum that fits every example: rates and thresholds."""
     path = checked_path(output, TEXT_SUFFIXES)
     options.check_hyperparameters(rho=rho, lr=lr, momentum=momentum)
     options.check_seed(seed)
@@ -161,7 +161,7 @@ def _render(found: Report) -> list[RenderableType]:
     if bound is not None:
         table.add_row(
             "bound [Z]", f"{bound.value:.6g}", f"≤ 1 if stable; alignment {bound.alignment:.4g}",
-            "unstable" if bound.violated else "says nothing",
+            "unstable" if bound.violated else "no verdict",
         )  # fmt: skip
     for name, side in (("lr", found.lr_threshold), ("rho", found.rho_threshold)):
         if side is None:
@@ -171,7 +171,12 @@ def _render(found: Report) -> list[RenderableType]:
             said += f"; bound [Z] {bound.lr:.6g}, ratio {bound.lr / side.value:.4g}"
         table.add_row(f"threshold in {name}", f"{side.value:.6g}", said, side.status.label)
     heading = dict(exact.provenance)["system"]
-    note = "Rates are per step. A positive rate means that orbits leave the minimum."
+    note = (
+        "Rates are per step, the mean-square rate of E‖w‖² and the typical rate of ‖w‖ in almost "
+        "every run. A positive rate means that orbits leave the minimum."
+    )
+    if bound is not None:
+        note += " [Z] is the necessary condition of Zhou et al. 2024."
     return [Text(f"The {heading}", style="bold"), Text(), table, Text(), Text(note)]
 
 

@@ -33,7 +33,10 @@ Of = Annotated[
     ),
 ]
 Start = Annotated[
-    str, typer.Option("--start", help="Where orbits begin, or the point of classify and fate: 0,1.")
+    str,
+    typer.Option(
+        "--start", help="Start of the orbits, or the point for classify and fate, such as 0,1."
+    ),
 ]
 Steps = Annotated[int, options.whole_option("--steps", help="Steps of each orbit.")]
 
@@ -59,7 +62,11 @@ def command(
     json: options.AsJson = False,
     form: options.Form = None,
 ) -> int:
-    """Compute one quantity of a map over ranges of its hyperparameters."""
+    """Compute one quantity of a map over ranges of its hyperparameters.
+
+    Of --rho, --lr, --momentum and --set give at least one as a range. A period
+    of 0 says that none up to 64 was found.
+    """
     printed = form_of(json, form)
     path = checked_path(output, RECORD_SUFFIXES)
     import samflow as sf

@@ -38,23 +38,26 @@ Start = Annotated[
     typer.Option("--start", help="Weights to start from, such as 2,0.1. Not with --loss digits."),
 ]
 Steps = Annotated[int, options.whole_option("--steps", help="Number of steps in all.")]
-Every = Annotated[int, options.whole_option("--every", help="Steps between two looks.")]
+Every = Annotated[int, options.whole_option("--every", help="Measure every so many steps.")]
 Batch = Annotated[
     int | None,
     options.whole_option(
-        "--batch-size", help="Examples a step; by default all. Batch sharpness is measured with it."
+        "--batch-size",
+        help="Examples per step; by default all. With it batch sharpness is measured, too.",
     ),
 ]
 Pairs = Annotated[
     int, options.whole_option("--eigenvalues", help="How many leading eigenvalues are followed.")
 ]
-Seed = Annotated[int, options.whole_option("--seed", help="Of weights and the order of examples.")]
+Seed = Annotated[
+    int, options.whole_option("--seed", help="Seed of the weights and of the order of examples.")
+]
 State = Annotated[
     str | None,
     typer.Option(
         "--state",
-        help="An .npz file in which the training is kept. If it is there, from the same command, "
-        "the training goes on from it, with the same rows; --steps may be larger.",
+        help="An .npz file that keeps the state of the training. If it exists, and is of the same "
+        "command, training resumes from it, and the rows are kept; --steps may be larger.",
     ),
 ]
 
@@ -77,7 +80,12 @@ def command(
     form: options.Form = None,
     output: options.OutputsIfAny = None,
 ) -> int:
-    """Train, and look at sharpness, the edge of stability and alignment every k steps."""
+    """Train, and measure sharpness, the edge of stability and alignment every k steps.
+
+    In the table `ratio` is sharpness over edge: below 1 the step is stable, and
+    lr could be larger. |cos(g, v1)| is the alignment of the gradient with the
+    sharpest direction, and `products` is the number of Hessian-vector products.
+    """
     printed = form_of(json, form)
     target = options.checked_journal(journal)
     paths = checked_paths(output or [], PICTURES_AND_RECORDS)
@@ -99,8 +107,8 @@ def command(
         )
     system = options.make_map(made, rule, rho=rho, lr=lr, momentum=momentum)
     monitor = networks.Monitor(
-        every=every,
-        num_eigenvalues=eigenvalues,
+        every=_checks.count("--every", every),
+        num_eigenvalues=_checks.count("--eigenvalues", eigenvalues),
         batch_size=batch_size,
         test=test,
         key=jr.key(seed),

@@ -90,10 +90,10 @@ def command(
     form: options.Form = None,
     output: options.OutputOfRecord = None,
 ) -> int:
-    """Run GD to a minimum, switch to SAM there, and check P1 to P4.
+    """Run GD to a minimum, switch to SAM there, and check four claims on such a switch.
 
-    P1: the escape is exponential. P2: the end lies in the same valley. P3: it is flatter. P4: the
-    convergence is exponential.
+    P1: the escape is exponential. P2: the end lies in the same valley. P3: it
+    is flatter. P4: the convergence is exponential.
     """
     printed = form_of(json, form)
     path = checked_path(output, RECORD_SUFFIXES)

@@ -202,6 +202,10 @@ def find_cycles(
         orbits = _checks.count("num_starts", _ORBITS if num_starts is None else num_starts)
         return find_limit_cycles(system, box, orbits, tol, key)
     check_system(system, AbstractMap, "Use a map or a flow.")
+    if period is None:
+        raise _checks.ArgumentError(
+            "Argument `period` is missing. Give the period of the cycles of a map, such as 2."
+        )
     period, dim = _checks.count("period", period), system.dim
     num_starts = _checks.count("num_starts", _STARTS if num_starts is None else num_starts)
     where = provenance(system.describe(), period=period, box=box, num_starts=num_starts, tol=tol)

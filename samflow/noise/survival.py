@@ -71,7 +71,7 @@ def kaplan_meier(times: ArrayLike, escaped: ArrayLike, *, horizon: float | None 
 
     >>> found = kaplan_meier([77, 47, 81, 56, 80, 62, 60, 43, 71, 37], [True] * 5 + [False] * 5)
     >>> found.median, found.median_low, found.reason
-    (77.0, 47.0, "the interval's upper end: the upper end of the band stays above 1/2")
+    (77.0, 47.0, "the interval's upper end: the upper end of the curve's band stays above 1/2")
 
     Args:
         times: shape (N,), at least 0.
@@ -182,9 +182,9 @@ def _median(
     named = zip(
         found,
         (
-            f"the median: the curve ends at {survival[-1]:.4g}, above 1/2",
-            "the interval's lower end: the lower end of the band stays above 1/2",
-            "the interval's upper end: the upper end of the band stays above 1/2",
+            f"the median: the survival curve ends at {survival[-1]:.4g}, above 1/2",
+            "the interval's lower end: the lower end of the curve's band stays above 1/2",
+            "the interval's upper end: the upper end of the curve's band stays above 1/2",
         ),
         strict=True,
     )

@@ -371,7 +371,7 @@ def test_few_products_leave_eigenvalues_open_and_it_is_said(folder, capsys):
     line += ["--rule", "gd", "--trace-products", "6", "--max-products"]
     assert run([*line, "5"]) == 1
     out, err = capsys.readouterr()
-    assert "by Lanczos, 5 products" in out
+    assert "by Lanczos, 5 Hessian-vector products" in out
     assert "(deflated, 6 products)" in out
     assert "Allow more than --max-products 5" in err
 

@@ -60,8 +60,8 @@ def test_saddle_prints_everything_asked_for_and_no_colour_codes(capsys):
         "exactly 3 critical points in [-4.5, 4.5] × [-4.5, 4.5]: proved",
         "Hessian eigenvalues: -0.781027, 867.752",
         "0.892469, 0.337469",
-        "USAM attracts for 0.036036 (λ = -27.75 passes +1) < rho < 0.223683 (λ = 27.75 flips)",
-        "GD attracts for no lr: λ = -27.75 grows at every lr",
+        "USAM: attracts for 0.036036 (λ = -27.75 passes +1) < rho < 0.223683 (λ = 27.75 flips)",
+        "GD: attracts for no lr: λ = -27.75 grows at every lr",
         "no Jacobian",
         "2-cycle, rotation 1/2 along λ = 27.75",
         "of the loss itself only what is marked as proved is a proof",
@@ -299,7 +299,7 @@ def test_at_a_degenerate_point_the_verdict_of_higher_order_is_printed(capsys):
     assert "1 critical point in [-2, 2] × [-2, 2], 1 proved; all, by exact algebra." in out
     # x⁺ = x − 4·lr·x³ on the manifold y = 0, whatever lr < 2/2.
     assert "GD: attracting at order 3, coefficient -1 along (1, 0), proved" in out
-    assert "GD attracts for 0 < lr < 1 (λ = 2 flips); 1 neutral direction" in out
+    assert "GD: attracts for 0 < lr < 1 (λ = 2 flips); 1 neutral direction" in out
     assert "GD: attracted to 1 of 1" in out
 
 

@@ -43,7 +43,7 @@ def test_json_has_medians_counts_and_the_curve(capsys, tmp_path):
     assert json.loads(path.read_text()) == found
     capsys.readouterr()
     assert run(arguments) == 0
-    assert "SAM: no median: the curve ends at 1, above 1/2" in capsys.readouterr().out
+    assert "SAM: no median: the survival curve ends at 1, above 1/2" in capsys.readouterr().out
 
 
 def test_tables_and_arrays(tmp_path):

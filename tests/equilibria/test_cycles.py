@@ -469,6 +469,7 @@ def test_the_default_box_is_the_domain_and_the_record_is_complete_in_itself():
     ("arguments", "words"),
     [
         ({"period": 0}, "`period` must be a whole number of at least 1"),
+        ({"period": None}, "`period` is missing"),
         ({"period": 2.0}, "`period` must be a whole number"),
         ({"box": None}, "`box` must be given .* one pair"),
         ({"box": ((1.0, 1.0),)}, "empty or unbounded"),

@@ -323,9 +323,9 @@ def test_the_rate_that_is_printed_is_the_proved_end():
     Where nothing tells the sign no number is printed.
     """
     enclosures = {
-        (-0.6, -0.5): "‖g‖ first grows at 0.5 or more",
-        (-0.5, -0.5): "‖g‖ first grows at 0.5",
-        (0.5, 0.6): "‖g‖ falls at 0.5 or more, slowest",
+        (-0.6, -0.5): "‖g‖ first grows at the rate 0.5 or more",
+        (-0.5, -0.5): "‖g‖ first grows at the rate 0.5",
+        (0.5, 0.6): "‖g‖ falls at the rate 0.5 or more, slowest",
         (-4e4, 4.0): "",
         (-5e-324, 0.0): "",
     }

@@ -236,7 +236,7 @@ def test_without_noise_at_the_saddle_nobody_leaves_and_nothing_is_claimed():
     assert found.count() == {"still inside": 10}
     assert math.isnan(found.median)
     assert all(map(math.isnan, found.interval))
-    assert "the curve ends at 1, above 1/2" in found.survival.reason
+    assert "the survival curve ends at 1, above 1/2" in found.survival.reason
     assert found.survival.mean == 30  # restricted to the steps made
     assert json.loads(found.to_json())["survival"]["median"] is None
 

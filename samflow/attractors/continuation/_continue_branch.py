@@ -64,7 +64,7 @@ def continue_branch(
     >>> quartic = sf.Map(sf.loss("x**2/2 - y**2/2 + y**4/4"), sf.USAM(rho=0.5), lr=0.1)
     >>> print(sf.continue_branch(quartic, [0.0, 0.0], "rho", (0.1, 2.0)))
     ... # doctest: +ELLIPSIS
-    29 fixed points for rho in [0.1, 2]; ends: reached bound
+    branch of fixed points, 29 points, rho in [0.1, 2]; ends: reached bound
       subcritical pitchfork at 1 ± ..., coefficient ...
 
     Args:

@@ -155,7 +155,8 @@ class Branch(AbstractRecord):
         """Return the range, the stretches of one kind, the ends and the bifurcations."""
         what = "fixed points" if self.period == 1 else f"cycles of period {self.period}"
         low, high = self.parameter.min(), self.parameter.max()
-        text = f"{len(self)} {what} for {self.name} in [{low:.6g}, {high:.6g}]"
+        text = f"branch of {what}, {len(self)} points, {self.name} in [{low:.6g}, {high:.6g}]"
         first, last = self.ends
-        lines = [f"{text}; ends: {first}" if first is last else f"{text}; ends: {first}, {last}"]
-        return "\n".join([*lines, *(f"  {point}" for point in self.special)])
+        ends = str(first) if first is last else f"{first}, {last}"
+        found = [f"  {point}" for point in self.special] or ["  no bifurcation found"]
+        return "\n".join([f"{text}; ends: {ends}", *found])

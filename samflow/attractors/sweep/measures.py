@@ -286,4 +286,4 @@ def known(name: str) -> Measure:
         ArgumentError: for an unknown one.
 
     """
-    return MEASURES[_checks.known("of", name, MEASURES)]
+    return MEASURES[_checks.known("analysis", name, MEASURES)]

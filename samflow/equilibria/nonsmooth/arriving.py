@@ -115,8 +115,8 @@ def _rate(flow: Sliding) -> list[str]:
     where = "" if flow.direction is None else f" along {vector(flow.direction)}"
     bound = "" if f"{low:.5g}" == f"{high:.5g}" else " or more"
     if low > 0:
-        return [f"‖g‖ falls at {low:.5g}{bound}, slowest{where}"]
-    return [f"‖g‖ first grows at {-high:.5g}{bound}{where}"] if high < 0 else []
+        return [f"‖g‖ falls at the rate {low:.5g}{bound}, slowest{where}"]
+    return [f"‖g‖ first grows at the rate {-high:.5g}{bound}{where}"] if high < 0 else []
 
 
 def _ends(flow: Sliding) -> list[str]:

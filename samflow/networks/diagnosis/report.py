@@ -334,7 +334,7 @@ def _eigenvalues(pairs: Eigenpairs) -> list[str | Table]:
     texts = tuple((carried(v, r, 8)[0], f"{r:.1e}", Status(s).label) for v, r, s in rows)
     how = {"dense": "from the whole Hessian", "lanczos": "by Lanczos"}[pairs.method]
     table = Table(("eigenvalue of H", "residual", "status"), texts)
-    return [table, f"{how}, {pairs.num_products} products"]
+    return [table, f"{how}, {pairs.num_products} Hessian-vector products"]
 
 
 def _threshold(found: Diagnosis) -> str:
@@ -348,8 +348,8 @@ def _threshold(found: Diagnosis) -> str:
     doubt = f" ± {within}" if error > _EXACT * found.rho_threshold else ""
     lowest = "the lowest" if found.pairs.method == "dense" else "the lowest found"
     return (
-        f"Negative eigenvalues measured: {found.index}{more}. At a critical point USAM attracts "
-        f"along {lowest}, λ₋, only if rho > 1/|λ₋| = {value}{doubt}."
+        f"Negative eigenvalues measured: {found.index}{more}. At a critical point USAM is "
+        f"attracted along {lowest}, λ₋, only if rho > 1/|λ₋| = {value}{doubt}."
     )
 
 
