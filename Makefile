@@ -4,22 +4,24 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TOOLS := $(VENV)/.installed-tools
-# CONSTRAINTS= installs the newest versions instead.
+# What pip is told of versions. CONSTRAINTS= installs the newest ones instead.
 CONSTRAINTS ?= --constraint constraints.txt
+# The interpreters of `make test-pythons`.
+PYTHONS ?= python3.11 python3.12 python3.13
 # Python compiles a module when it is first imported: most never are. Those that the commands
 # import are compiled once, here, also where PYTHONDONTWRITEBYTECODE says not to.
 COMPILE := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python
 INSTALL := $(BIN)/python -m pip install --quiet --no-compile $(CONSTRAINTS) --editable
 
 .DEFAULT_GOAL := help
-.PHONY: help install verify quick verify-gpu test test-slow lint format types figures docs notebooks linkcheck bench clean
+.PHONY: help install verify quick verify-gpu test test-slow test-pythons test-lowest test-newest lint format types figures docs notebooks linkcheck bench clean
 
 help:  ## show this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
 
 install: $(TOOLS)  ## make the virtual environment and install samflow in it
 
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml $(wildcard $(CONSTRAINTS))
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "samflow needs Python 3.11 or newer; call make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
@@ -47,6 +49,16 @@ test: $(TOOLS)  ## run the quick tier of the tests
 # Here programs are compiled as a user's are: the quick tier leaves most optimisations out.
 test-slow: $(TOOLS)  ## run the slow tier: whole studies, long statistics, tutorials
 	XLA_FLAGS= $(BIN)/python -m pytest -n 2 --dist worksteal -m slow
+
+test-pythons:  ## run the quick tier on Python 3.11, 3.12 and 3.13, each in an environment of its own
+	for python in $(PYTHONS); do $(MAKE) test PYTHON=$$python VENV=.venv-$${python##*/} || exit 1; done
+
+# Not every Python has wheels of versions that old.
+test-lowest:  ## run it with the lowest versions of the dependencies that pyproject.toml allows
+	$(MAKE) test PYTHON=python3.11 VENV=.venv-lowest CONSTRAINTS='--constraint constraints-lowest.txt'
+
+test-newest:  ## run it with the newest ones, and with the PyTorch of constraints.txt
+	$(MAKE) test VENV=.venv-newest CONSTRAINTS=$$(grep '^torch==' constraints.txt)
 
 lint: $(TOOLS)  ## check style and spelling
 	$(BIN)/ruff check .
@@ -87,4 +99,4 @@ bench: $(STAMP)  ## measure speed against C compiled on this machine, and agains
 	$(BIN)/python benchmarks/explorer.py
 
 clean:  ## remove what the targets made
-	rm -rf $(VENV) report docs/_build docs/generated
+	rm -rf $(VENV) .venv-* report docs/_build docs/generated

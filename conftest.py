@@ -10,6 +10,7 @@ import gc
 import os
 import pathlib
 import resource
+import signal
 from collections.abc import Generator
 from typing import Any
 
@@ -29,6 +30,10 @@ for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 if "PYTEST_XDIST_WORKER" in os.environ:  # a core for each worker
     os.environ.setdefault("NPROC", "1")
+# A shell has what it starts in the background ignore Ctrl-C, and all that this starts: the tests of
+# Ctrl-C would wait in vain.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import jax  # noqa: E402  (reads the environment when it is imported)
 

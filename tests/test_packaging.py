@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 import samflow
 
@@ -22,6 +25,26 @@ RECIPE = yaml.safe_load(
 )
 CONDA_NAMES = {"matplotlib": "matplotlib-base"}
 """Where conda-forge calls a package otherwise."""
+
+
+LARGE = canonicalize_name("torch")
+"""Gigabytes a version: the lowest is that of constraints.txt (docs/releasing.md)."""
+
+
+def requirements(without=()):
+    """Each dependency with its bounds, without those of the extras that are named."""
+    extras = PROJECT["optional-dependencies"].items()
+    texts = [each for name, extra in extras if name not in without for each in extra]
+    found = [Requirement(each) for each in PROJECT["dependencies"] + texts]
+    return {canonicalize_name(each.name): each for each in found if each.specifier}
+
+
+def pins(name):
+    """The versions in a file of constraints, which says nothing else."""
+    text = (ROOT / name).read_text()
+    assert re.fullmatch(r"([\w.-]+==[\w.]+\n)+", text)
+    found = (line.split("==") for line in text.split())
+    return {canonicalize_name(name): Version(version) for name, version in found}
 
 
 def run(*command, cwd=None, **environment):
@@ -56,6 +79,33 @@ def test_every_dependency_has_a_lower_bound_and_no_upper_one():
     for each in PROJECT["dependencies"] + extras:
         own = each.startswith("samflow[") or "[cuda" in each  # bounded where jax is
         assert own or re.fullmatch(r"[\w-]+(\[\w+\])?>=[\d.]+\w*", each), each
+
+
+def test_lowest_versions_are_the_lower_bounds():
+    lowest = pins("constraints-lowest.txt")
+    wanted = requirements(without=["peers"])  # that no test of the quick tier needs
+    bounds = {
+        name: [Version(bound.version) for bound in each.specifier] for name, each in wanted.items()
+    }
+    bounds[LARGE] = [pins("constraints.txt")[LARGE]]
+    assert bounds == {name: [lowest[name]] for name in wanted}
+    assert wanted[LARGE].specifier.contains(lowest[LARGE])
+
+
+def test_newest_versions_are_within_the_bounds():
+    newest, wanted = pins("constraints.txt"), requirements()
+    assert not set(wanted) - set(newest)
+    outside = [str(each) for name, each in wanted.items() if newest[name] not in each.specifier]
+    assert outside == []
+
+
+def test_each_python_that_is_named_is_one_of_the_tests():
+    start = "Programming Language :: Python :: "
+    named = {each.removeprefix(start) for each in PROJECT["classifiers"] if start in each}
+    assert f">={min(named, key=Version)}" == PROJECT["requires-python"]
+    listed = re.search(r"^PYTHONS \?= (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert listed is not None
+    assert {each.removeprefix("python") for each in listed[1].split()} == named
 
 
 def test_types_are_marked_and_python_finds_the_command():
