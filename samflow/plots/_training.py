@@ -125,9 +125,9 @@ def _words(codes: Any) -> list[str]:
 
 
 def _losses(ax: Axes, found: "TrainingRecord") -> None:
-    ax.plot(found.steps, found.loss, color=style.BLACK, label="training loss", gid="loss")
+    ax.plot(found.steps, found.loss, color=style.PURPLE, label="training loss", gid="loss")
     others: tuple[tuple[str, NumpyArray, dict[str, Any]], ...] = (
-        ("test loss", found.test_loss, {"color": style.BLACK, "linestyle": ":"}),
+        ("test loss", found.test_loss, {"color": style.PURPLE, "linestyle": "-."}),
         ("mean over two steps", found.mean_loss, {"color": style.SKY, "linewidth": 2.2}),
         (
             "by the central flow",
