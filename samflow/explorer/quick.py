@@ -159,7 +159,7 @@ def _said_of_flow(status: int, time: float, arrived: float, path: np.ndarray, ze
     if status == Status.reached_end:
         return f"is at ({at}) at time {time:.6g}"
     if status == Status.sliding:
-        return f"has come to where the flow jumps at time {arrived:.4g}, and is held at ({at})"
+        return f"reached a jump at time {arrived:.4g}, and slides or is held at ({at})"
     return f"ended at time {time:.4g} at ({at}): {Status(status).label}"
 
 

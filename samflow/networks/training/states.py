@@ -194,7 +194,7 @@ def fingerprint(system: Map | AdaptiveMap, **others: Any) -> dict[str, str]:
     flags = {
         f"rule.{name}": _named(value)
         for name, value in vars(system.rule).items()
-        if not (eqx.is_array(value) or isinstance(value, Schedule)) and value is not None
+        if not (eqx.is_array(value) or isinstance(value, (dict, Schedule))) and value is not None
     }
     return {
         "rule": system.rule.name,
