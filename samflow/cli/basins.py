@@ -18,7 +18,7 @@ from samflow.cli.output import (
 
 Flow = Annotated[bool, typer.Option("--flow", help="Follow the rule's flow instead of its map.")]
 Resolution = Annotated[
-    int, options.whole_option("--resolution", help="Points of the grid for each weight.")
+    int, options.whole_option("--resolution", help="Grid points per weight, for up to two weights.")
 ]
 Samples = Annotated[
     int | None,

@@ -74,7 +74,7 @@ def _wanted(along: Any, states: NumpyArray) -> list[Any]:
 
 
 def _check_name(name: str, num_states: int, dim: int) -> None:
-    _checks.known("along", name, (*AXES, *_PAIRS))
+    _checks.known("direction", name, (*AXES, *_PAIRS))
     if name in _PAIRS:
         raise _checks.ArgumentError(
             f"Argument `along` must be {name!r} alone, because that names two directions, but is a "
