@@ -15,7 +15,7 @@ import samflow as sf
 from samflow._checks import ArgumentError
 from samflow.proofs.certificates import Verdict
 from samflow.rules import Ascent, FormulaRule, NormalisedFormulaRule, is_normalised
-from samflow.rules.formula import critical, read
+from samflow.rules.formula import critical, read_formula
 
 BEALE, SADDLE = sf.losses.beale(), (0.0, 1.0)
 W = jnp.array([[0.3, 0.8], [-1.0, 0.5], [2.0, 0.1]])
@@ -319,4 +319,4 @@ def test_orders_are_counted_in_powers_of_the_gradient():
         "g/dot(g, g)": -1,
         "g(w + g/dot(g, g))": float("-inf"),
     }
-    assert {text: critical.order(read(text).root) for text in orders} == orders
+    assert {text: critical.order(read_formula(text).root) for text in orders} == orders

@@ -15,7 +15,7 @@ from samflow.rules.base import AbstractMemorylessRule, AbstractNormalisedRule
 from samflow.rules.critical import Ascent
 from samflow.rules.formula import critical
 from samflow.rules.formula.evaluation import Values
-from samflow.rules.formula.parser import Formula, read
+from samflow.rules.formula.parser import Formula, read_formula
 
 
 class AbstractFormulaRule(AbstractMemorylessRule):
@@ -44,14 +44,14 @@ class AbstractFormulaRule(AbstractMemorylessRule):
         """Take a formula and its numbers; see `samflow.rule`, which chooses the class.
 
         Args:
-            formula: the text, see `samflow.rules.formula.read`.
+            formula: the text, see `samflow.rules.read_formula`.
             numbers: some of its numbers, by name.
             _name: as `name`, for `dataclasses.replace`.
             name: what to call the rule; by default its formula.
             named: more numbers, in the place of those in `numbers` and in the text.
 
         """
-        parsed = read(formula)
+        parsed = read_formula(formula)
         called = name or _name or parsed.text
         _checks.instance("name", called, str)
         values = {**parsed.given, **(numbers or {}), **named}
@@ -83,7 +83,7 @@ class AbstractFormulaRule(AbstractMemorylessRule):
 
     @property
     def _root(self) -> Any:
-        return read(self.formula).root
+        return read_formula(self.formula).root
 
     def direction(self, loss: AbstractLoss, w: V) -> V:
         """Return the value of the formula; NaN or infinite where it is not defined."""
@@ -127,7 +127,7 @@ class NormalisedFormulaRule(AbstractFormulaRule, AbstractNormalisedRule):
 
 def formula_rule(text: str, **options: Any) -> FormulaRule | NormalisedFormulaRule:
     """Return the rule of a formula, of the class that the formula needs."""
-    kind = NormalisedFormulaRule if critical.jumps(read(text).root) else FormulaRule
+    kind = NormalisedFormulaRule if critical.jumps(read_formula(text).root) else FormulaRule
     return kind(text, **options)
 
 

@@ -51,7 +51,7 @@ class Formula(NamedTuple):
     given: Mapping[str, float]
 
 
-def read(text: str) -> Formula:
+def read_formula(text: str) -> Formula:
     """Return the formula in a text such as "g(w + rho*g/(norm(g) + eps)); eps = 0.1".
 
     ===================  ==========================================================
