@@ -24,20 +24,19 @@ class AbstractFormulaRule(AbstractMemorylessRule):
     Attributes:
         formula: the text.
         numbers: those that it names, each also an attribute: `rule.rho`.
+        name: what the rule is called.
 
     """
 
     formula: str = eqx.field(static=True)  # pyright: ignore[reportIncompatibleVariableOverride]
     numbers: dict[str, Scalar]
-    _name: str = eqx.field(static=True)
+    name: str = eqx.field(static=True)  # pyright: ignore[reportIncompatibleVariableOverride]
     source: ClassVar[str] = "given by the user"
 
     def __init__(
         self,
         formula: str,
         numbers: Mapping[str, Any] | None = None,
-        _name: str | None = None,
-        *,
         name: str | None = None,
         **named: Any,
     ) -> None:
@@ -46,17 +45,16 @@ class AbstractFormulaRule(AbstractMemorylessRule):
         Args:
             formula: the text, see `samflow.rules.read_formula`.
             numbers: some of its numbers, by name.
-            _name: as `name`, for `dataclasses.replace`.
             name: what to call the rule; by default its formula.
             named: more numbers, in the place of those in `numbers` and in the text.
 
         """
         parsed = read_formula(formula)
-        called = name or _name or parsed.text
+        called = parsed.text if name is None else name
         _checks.instance("name", called, str)
         values = {**parsed.given, **(numbers or {}), **named}
         _check_names(self, parsed, values)
-        self.formula, self._name = parsed.text, called
+        self.formula, self.name = parsed.text, called
         self.numbers = {each: _number(each, values[each]) for each in parsed.names}
 
     def __getattr__(self, name: str) -> Any:
@@ -65,11 +63,6 @@ class AbstractFormulaRule(AbstractMemorylessRule):
         if name in numbers:
             return numbers[name]
         raise AttributeError(f"{type(self).__name__} has no {name!r}.")
-
-    @property
-    def name(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """What the rule is called."""
-        return self._name
 
     @property
     def ascent(self) -> Ascent:  # pyright: ignore[reportIncompatibleVariableOverride]

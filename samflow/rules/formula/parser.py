@@ -60,7 +60,7 @@ def read_formula(text: str) -> Formula:
     H(v)                 the Hessian at w times v
     norm(v), dot(a, b)   length and inner product
     rho, eps, ...        numbers; any name that is not one of these
-    + - * / ** sqrt pi   of numbers; of vectors a + b, a − b, number·a, a/number
+    `+ - * / **`, sqrt   of numbers; of vectors a + b, a − b, number·a, a/number; also pi
     ===================  ==========================================================
 
     An exponent is a number that is written out. After a semicolon come values of numbers.
