@@ -325,9 +325,9 @@ def make_numbers(
 def rule_with(name: str, numbers: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     """Return the rule, and the numbers that it has; a rule without rho needs none."""
     import samflow as sf
-    from samflow.rules.formula import read
+    from samflow.rules import read_formula
 
-    names = read(name).names if is_formula(name) else ()
+    names = read_formula(name).names if is_formula(name) else ()
     own = {each: float(numbers[each].max()) for each in {"rho", *names} if each in numbers}
     rule = sf.rule(name, **own)
     if not hasattr(rule, "rho") and not numbers["rho"].ndim:

@@ -60,8 +60,12 @@ class Session:
         # Before they are on the screen, sliders of Bokeh take no other values.
         document.on_event(DocumentReady, lambda event: self._soon())
 
-    def change(self, **fields: Any) -> bool:
-        """Take other values, or say on the page why they are refused; return whether taken."""
+    def change(self, **fields: Any) -> None:
+        """Take other values, or say on the page why they are refused."""
+        self._taken(**fields)
+
+    def _taken(self, **fields: Any) -> bool:
+        """Take other values, and say whether they were taken."""
         try:
             state = self.state.changed(**fields)
         except ArgumentError as error:
@@ -75,7 +79,7 @@ class Session:
 
     def _choose(self, **fields: Any) -> None:
         """Take a choice; where it is refused show the one before, which still holds."""
-        if not self.change(**fields):
+        if not self._taken(**fields):
             self._set(lambda: self.page.set_inputs(self.state))
 
     # What a person does, besides the mouse in the figures and the steps of orbits.

@@ -19,8 +19,13 @@ from samflow.rules.base import (
 from samflow.rules.between import MongeSAM, UnifiedSAM
 from samflow.rules.combined import SSAM, LookaheadSAM, OptimisticSAM, PenalisedGradientNorm
 from samflow.rules.critical import Ascent
-from samflow.rules.formula import FormulaRule, NormalisedFormulaRule, formula_rule
-from samflow.rules.formula import read as read_formula
+from samflow.rules.formula import (
+    Formula,
+    FormulaRule,
+    NormalisedFormulaRule,
+    formula_rule,
+    read_formula,
+)
 from samflow.rules.function import FunctionRule
 from samflow.rules.memory import DPSAT, FSAM, VaSSO
 from samflow.rules.practical import PracticalFSAM, PracticalSAM, TensorSAM
@@ -69,7 +74,7 @@ def rule(rule: str | Callable[..., Any], *, rho: float | None = None, **options:
     'my-usam'
 
     Args:
-        rule: a name in `RULES`; or a formula in the language of `samflow.rules.formula.read`, which
+        rule: a name in `RULES`; or a formula in the language of `samflow.rules.read_formula`, which
             is parsed and never evaluated as code; or function(g, w), which returns the direction d
             at the weights w, shape (dim,), with g the function that returns the gradient of the
             loss at any weights. The rule of a function is taken to be smooth everywhere: write a
@@ -200,6 +205,7 @@ __all__ = [
     "AbstractRule",
     "Ascent",
     "AverageSAM",
+    "Formula",
     "FormulaRule",
     "FunctionRule",
     "HessianUSAM",
@@ -217,5 +223,6 @@ __all__ = [
     "VaSSO",
     "is_normalised",
     "known_rule",
+    "read_formula",
     "rule",
 ]

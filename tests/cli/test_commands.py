@@ -7,6 +7,7 @@ import pytest
 
 from samflow._status import Status
 from samflow.cli import run
+from samflow.cli.options import rule_names, rule_with
 from samflow.losses import ZOO
 from samflow.rules import RULES
 from tests.references import BEALE_EIGENVALUES, BEALE_THRESHOLD
@@ -50,6 +51,30 @@ def test_saddle_says_on_which_side_of_the_threshold_it_is(rho, kind, capsys):
     table = capsys.readouterr().out.split("(0.100538")[0]
     (row,) = [line for line in table.splitlines() if line.strip().startswith("USAM  ")]
     assert row.split()[-3:] == [kind, "yes" if kind == "attracting" else "no", "yes"]
+
+
+@pytest.mark.parametrize(("rho", "kind"), [("0.03", "saddle"), ("0.05", "attracting")])
+def test_a_rule_by_formula_is_the_rule_and_its_name_the_formula(rho, kind, capsys):
+    formula = "g(w + rho*g)"
+    found = _json([*BEALE, "--rho", rho, "--rule", "usam", "--rule", formula], capsys)
+    usam, own = (_at_the_saddle(found, rule)[1] for rule in ("usam", formula))
+    assert (own["kind"], own["verdict"]) == (kind, "proved")
+    assert own | {"rule": "usam"} == usam
+
+
+def test_commas_within_a_formula_part_no_rules():
+    text = "usam, g*dot(g, H(w)) , sam"
+    assert rule_names(text) == ["usam", "g*dot(g, H(w))", "sam"]
+
+
+def test_numbers_of_a_formula_come_from_set_and_from_its_text():
+    numbers = {"rho": np.array(0.1), "eps": np.array([0.5, 2.0])}
+    made, _ = rule_with("g(w + rho*g/(norm(g) + eps)) + b*w; b = 3", numbers)
+    assert {name: float(value) for name, value in made.numbers.items()} == {
+        "rho": 0.1,
+        "eps": 2.0,
+        "b": 3.0,
+    }
 
 
 def test_saddle_prints_everything_asked_for_and_no_colour_codes(capsys):

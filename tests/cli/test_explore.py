@@ -20,6 +20,8 @@ from samflow.cli import run
         (["--loss", "x**2 +"], "Cannot read"),
         (["--loss", "x**2"], "two weights"),
         (["--rule", "adam"], "Unknown rule"),
+        (["--rule", "g(w + rho)"], "have no sum"),
+        (["--rule", "vasso", "--flow"], "must have no memory"),
         (["--box", "1,0"], "low < high"),
         (["--port", "70000"], "`port`"),
         (["--link", "http://127.0.0.1:1/?token=x&rho=-1"], "`rho`"),

@@ -27,6 +27,16 @@ MISUSE = {
     "no variable": (["saddle", "--loss", "3"], ["3", "no variable"]),
     "empty loss": (["saddle", "--loss", ""], ["non-empty", "''"]),
     "unknown rule": ([*SADDLE, "--rule", "samm"], ["samm", "sam", "usam"]),
+    "rule that is no formula": (
+        [*SADDLE, "--rule", "g(w + rho)"],
+        ["`w` is a vector", "norm(...)"],
+    ),
+    "code for a rule": ([*SADDLE, "--rule", "g.__class__"], ["column 1", "a dot"]),
+    "number of a rule": ([*SADDLE, "--rule", "beta*g"], ["`beta`", "...; beta = 0.1"]),
+    "formula in a portrait": (
+        [*PORTRAIT, "--rule", "usam,dot(g, w)"],
+        ["dot(g, w)", "this is a number"],
+    ),
     "unknown rule beside all": ([*SADDLE, "--rule", "all", "--rule", "foo"], ["foo", "usam"]),
     "negative rho": ([*SADDLE, "--rho", "-1"], ["--rho", "at least 0", "-1"]),
     "rho not a number": ([*SADDLE, "--rho", "nan"], ["--rho", "finite", "nan"]),

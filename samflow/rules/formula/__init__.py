@@ -5,6 +5,6 @@ tells about critical points, and `_formula` has the rules.
 """
 
 from samflow.rules.formula._formula import FormulaRule, NormalisedFormulaRule, formula_rule
-from samflow.rules.formula.parser import Formula, read
+from samflow.rules.formula.parser import Formula, read_formula
 
-__all__ = ["Formula", "FormulaRule", "NormalisedFormulaRule", "formula_rule", "read"]
+__all__ = ["Formula", "FormulaRule", "NormalisedFormulaRule", "formula_rule", "read_formula"]

@@ -15,7 +15,7 @@ from samflow.rules.base import AbstractMemorylessRule, AbstractNormalisedRule
 from samflow.rules.critical import Ascent
 from samflow.rules.formula import critical
 from samflow.rules.formula.evaluation import Values
-from samflow.rules.formula.parser import Formula, read
+from samflow.rules.formula.parser import Formula, read_formula
 
 
 class AbstractFormulaRule(AbstractMemorylessRule):
@@ -24,39 +24,37 @@ class AbstractFormulaRule(AbstractMemorylessRule):
     Attributes:
         formula: the text.
         numbers: those that it names, each also an attribute: `rule.rho`.
+        name: what the rule is called.
 
     """
 
     formula: str = eqx.field(static=True)  # pyright: ignore[reportIncompatibleVariableOverride]
     numbers: dict[str, Scalar]
-    _name: str = eqx.field(static=True)
+    name: str = eqx.field(static=True)  # pyright: ignore[reportIncompatibleVariableOverride]
     source: ClassVar[str] = "given by the user"
 
     def __init__(
         self,
         formula: str,
         numbers: Mapping[str, Any] | None = None,
-        _name: str | None = None,
-        *,
         name: str | None = None,
         **named: Any,
     ) -> None:
         """Take a formula and its numbers; see `samflow.rule`, which chooses the class.
 
         Args:
-            formula: the text, see `samflow.rules.formula.read`.
+            formula: the text, see `samflow.rules.read_formula`.
             numbers: some of its numbers, by name.
-            _name: as `name`, for `dataclasses.replace`.
             name: what to call the rule; by default its formula.
             named: more numbers, in the place of those in `numbers` and in the text.
 
         """
-        parsed = read(formula)
-        called = name or _name or parsed.text
+        parsed = read_formula(formula)
+        called = parsed.text if name is None else name
         _checks.instance("name", called, str)
         values = {**parsed.given, **(numbers or {}), **named}
         _check_names(self, parsed, values)
-        self.formula, self._name = parsed.text, called
+        self.formula, self.name = parsed.text, called
         self.numbers = {each: _number(each, values[each]) for each in parsed.names}
 
     def __getattr__(self, name: str) -> Any:
@@ -65,11 +63,6 @@ class AbstractFormulaRule(AbstractMemorylessRule):
         if name in numbers:
             return numbers[name]
         raise AttributeError(f"{type(self).__name__} has no {name!r}.")
-
-    @property
-    def name(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """What the rule is called."""
-        return self._name
 
     @property
     def ascent(self) -> Ascent:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -83,7 +76,7 @@ class AbstractFormulaRule(AbstractMemorylessRule):
 
     @property
     def _root(self) -> Any:
-        return read(self.formula).root
+        return read_formula(self.formula).root
 
     def direction(self, loss: AbstractLoss, w: V) -> V:
         """Return the value of the formula; NaN or infinite where it is not defined."""
@@ -127,7 +120,7 @@ class NormalisedFormulaRule(AbstractFormulaRule, AbstractNormalisedRule):
 
 def formula_rule(text: str, **options: Any) -> FormulaRule | NormalisedFormulaRule:
     """Return the rule of a formula, of the class that the formula needs."""
-    kind = NormalisedFormulaRule if critical.jumps(read(text).root) else FormulaRule
+    kind = NormalisedFormulaRule if critical.jumps(read_formula(text).root) else FormulaRule
     return kind(text, **options)
 
 

@@ -51,7 +51,7 @@ class Formula(NamedTuple):
     given: Mapping[str, float]
 
 
-def read(text: str) -> Formula:
+def read_formula(text: str) -> Formula:
     """Return the formula in a text such as "g(w + rho*g/(norm(g) + eps)); eps = 0.1".
 
     ===================  ==========================================================
@@ -60,7 +60,7 @@ def read(text: str) -> Formula:
     H(v)                 the Hessian at w times v
     norm(v), dot(a, b)   length and inner product
     rho, eps, ...        numbers; any name that is not one of these
-    + - * / ** sqrt pi   of numbers; of vectors a + b, a − b, number·a, a/number
+    `+ - * / **`, sqrt   of numbers; of vectors a + b, a − b, number·a, a/number; also pi
     ===================  ==========================================================
 
     An exponent is a number that is written out. After a semicolon come values of numbers.
