@@ -4,6 +4,7 @@ Paths run in blocks as in `samflow.noise.paths`, and each step is checked. Paths
 are removed between two calls of the compiled program, so that they cost nothing more.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar, NamedTuple
 
@@ -68,6 +69,15 @@ class EscapeTimes(AbstractRecord):
     survival: Survival
     times: Int[Array, " path"] = eqx.field(metadata=axes("path", units="step"))
     status: Int[Array, " path"] = eqx.field(metadata=axes("path", words=Status))
+
+    def __str__(self) -> str:
+        """Return the median with its interval, and how many paths ended in each way."""
+        ends = ", ".join(f"{many} {label}" for label, many in self.count().items())
+        (low, high), reason = self.interval, self.survival.reason
+        found = f"median {self.median:g} steps, 95 % interval {low:g} to {high:g}"
+        if math.isnan(self.median):
+            found, reason = f"no {reason.removeprefix('the ')}", ""
+        return f"{found}{f' ({reason})' if reason else ''}; paths: {ends}"
 
     def count(self) -> dict[str, int]:
         """Return how many paths ended in each way."""

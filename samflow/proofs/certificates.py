@@ -94,6 +94,10 @@ class Certificate(AbstractRecord):
     reason: str
     provenance: Provenance
 
+    def __str__(self) -> str:
+        """Return the summary."""
+        return self.summary()
+
     def summary(self) -> str:
         """Say in one line what is proved."""
         where = " × ".join(f"[{_short(low)}, {_short(high)}]" for low, high in self.box)

@@ -66,6 +66,10 @@ class StabilityClaim(AbstractRecord):
     reason: str
     provenance: Provenance
 
+    def __str__(self) -> str:
+        """Return the summary."""
+        return self.summary()
+
     def summary(self) -> str:
         """Say in one line what is proved."""
         ranges = f"rho in {shown(self.rho)}"

@@ -89,6 +89,10 @@ class SlidingProof(AbstractRecord):
     reason: str
     provenance: Provenance
 
+    def __str__(self) -> str:
+        """Return the summary."""
+        return self.summary()
+
     def summary(self) -> str:
         """Say in one line what is proved."""
         text = f"held at rho {self.rho:g}: {self.verdict}"

@@ -109,6 +109,10 @@ class TrapClaim(AbstractRecord):
     reason: str
     provenance: Provenance
 
+    def __str__(self) -> str:
+        """Return the summary."""
+        return self.summary()
+
     def summary(self) -> str:
         """Say in one line what is proved."""
         ball = "" if math.isnan(self.within) else f" within {self.within:.3g} of the critical point"

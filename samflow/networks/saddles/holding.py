@@ -91,6 +91,16 @@ class HoldingThreshold(AbstractRecord):
     tried: Float[Array, " orbits"] = eqx.field(metadata=axes("orbit"))
     held: Bool[Array, " orbits"] = eqx.field(metadata=axes("orbit"))
 
+    def __str__(self) -> str:
+        """Return the threshold beside that of theory, or why none was found."""
+        said = {
+            Status.located: f"orbits of USAM are held from rho = {self.rho:g} on",
+            Status.escaped: "no rho that was tried holds an orbit of USAM",
+            Status.still_inside: "no threshold: an orbit of gradient descent is held, too",
+        }
+        found = said.get(self.status, "no threshold: an orbit was too short to tell")
+        return f"{found} (theory: 1/|λ₋| = {self.predicted:g})"
+
 
 def departure(
     saddle: Saddle,
