@@ -26,6 +26,8 @@ class Tracked(NamedTuple):
         accepted: of each pair whether its residual is small, see `accepted`.
         looked: products of directions that were not found from `block`: without one, nothing is
             known of what is outside the space of `block`.
+        lowest: the smallest Ritz value.
+        image: the product of the first of these directions, for a scout; None without one.
 
     """
 
@@ -34,6 +36,8 @@ class Tracked(NamedTuple):
     block: NumpyArray
     accepted: NumpyArray
     looked: int
+    lowest: float
+    image: NumpyArray | None = None
 
 
 def accepted(residuals: NumpyArray, values: NumpyArray, tol: float) -> NumpyArray:
@@ -69,13 +73,13 @@ def dense(matrix: NumpyArray, *, count: int, num_products: int) -> Tracked:
     scale = float(np.abs(values).max())
     found = Ritz(values[:count], first, residuals, scale, num_products)
     good = np.full(count, True)
-    return Tracked(found, after, vectors[: count + GUARDS], good, len(matrix))
+    return Tracked(found, after, vectors[: count + GUARDS], good, len(matrix), float(values[-1]))
 
 
 def _nothing(block: NumpyArray, count: int, num_products: int) -> Tracked:
     nan = np.full(count, np.nan)
     found = Ritz(nan, np.full((count, block.shape[1]), np.nan), nan, np.nan, num_products)
-    return Tracked(found, np.nan, block, np.full(count, False), 0)
+    return Tracked(found, np.nan, block, np.full(count, False), 0, np.nan)
 
 
 def track(
@@ -134,17 +138,19 @@ def track(
             continue
         small = _products(basis, images)
         values, parts = np.linalg.eigh((small + small.T) / 2)
-        values, parts = values[::-1], parts[:, ::-1]
+        values, parts = values[::-1], parts[:, ::-1][:, :wanted]
         found, scale = _combined(parts, basis), float(np.abs(values).max())
-        rest = _combined(parts, images) - values[:, None] * found
+        first = found[:count]
+        rest = _combined(parts[:, :count], images) - values[: len(first), None] * first
         residuals = np.linalg.norm(rest, axis=1)
-        good = accepted(residuals[:count], values, tol)
+        good = accepted(residuals, values, tol)
         bad = np.flatnonzero(~good)
         if size == most or (size >= count and not len(bad)):
             after = float(values[count]) if size > count else -np.inf
-            pairs = Ritz(values[:count], found[:count], residuals[:count], scale, size)
+            pairs = Ritz(values[:count], first, residuals, scale, size)
             seen = dim if size == dim else looked
-            return Tracked(pairs, after, found[:wanted], good, seen)
+            image = images[len(block)] if looked else None
+            return Tracked(pairs, after, found, good, seen, float(values[-1]), image)
         new = [rest[bad[0]] if len(bad) else generator.standard_normal(dim)]
 
 

@@ -35,6 +35,7 @@ from samflow.orbits import CentralFlow
 from samflow.rules import AbstractRule, Ascent
 from samflow.spectra.directions import log_growth, measured_along
 from samflow.spectra.products import value_gradient_product
+from samflow.spectra.scouting import Scout
 from samflow.systems import AdaptiveMap, Map
 from samflow.systems.edges import Update, edge_of_stability, update_of
 
@@ -49,10 +50,11 @@ class Monitor:
     """Looks at a training every k steps, and keeps a row of what it saw; for `train`.
 
     Up to 200 weights the Hessian is formed, by a product for each weight. Beyond, its leading
-    eigenvalues are found from the eigenvectors of the row before and from a new direction, by
-    Davidson's method, in at most `max_products` Hessian-vector products; each tenth row takes up
-    to 18, to see what the rows between may have missed. Each row records how many. A row is made
-    at the first state, at each that is due, and where the map has changed.
+    eigenvalues are found from the eigenvectors of the row before and from a direction outside of
+    these, by Davidson's method, in at most `max_products` Hessian-vector products. That direction
+    goes on from row to row, so that eigenvalues beyond those that are known show in it. Each row
+    records how many products it took. A row is made at the first state, at each that is due, and
+    where the map has changed.
 
     Attributes:
         every: steps between two rows.
@@ -90,8 +92,8 @@ class Monitor:
                 predicted for it, for P1 and P4 of a late switch.
             tol: largest residual of a located eigenvalue, as a part of the largest |λ|. The error
                 of a value is about residual²/gap.
-            max_products: of a row but the first, which has no vectors to start from, and each
-                tenth; at least `num_eigenvalues` + 2.
+            max_products: of a row but the first, which has no vectors to start from; at least
+                `num_eigenvalues` + 2.
             save_to: a .nc file for the record, written about every 5 seconds and at the end.
             key: of the first start vector and of batches; None: key(0).
 
@@ -127,6 +129,7 @@ class Monitor:
         self._rows: list[Row] = []
         self._moved: list[tuple[int, float]] = []
         self._blocks: dict[str, NumpyArray] = {}
+        self._scouts: dict[str, Scout | None] = {}
         self._recent: dict[int, Any] = {}
         self._first: NumpyArray | None = None
         self._seen: Map | AdaptiveMap | None = None
@@ -135,7 +138,7 @@ class Monitor:
 
     def forget_vectors(self) -> None:
         """Forget the vectors of the last row, as where other weights are trained; keep the rows."""
-        self._blocks, self._first, self._recent = {}, None, {}
+        self._blocks, self._scouts, self._first, self._recent = {}, {}, None, {}
 
     @property
     def record(self) -> TrainingRecord:
@@ -276,6 +279,9 @@ class Monitor:
         names = list(self._rows[0]) if self._rows else []
         rows = {f"row.{name}": np.array([row[name] for row in self._rows]) for name in names}
         blocks = {f"block.{name}": block for name, block in self._blocks.items()}
+        for name, scout in self._scouts.items():
+            held = {} if scout is None else scout._asdict()
+            blocks |= {f"scout.{name}.{part}": np.asarray(each) for part, each in held.items()}
         return {
             **rows,
             **blocks,
@@ -314,6 +320,11 @@ class Monitor:
             for name, block in arrays.items()
             if name.startswith("block.")
         }
+        found = {name.split(".")[1] for name in arrays if name.startswith("scout.")}
+        self._scouts = {
+            name: Scout(*(_plain(arrays[f"scout.{name}.{part}"]) for part in Scout._fields))
+            for name in found
+        }
         self._moved = [(int(k), float(moved)) for k, moved in arrays["moved"]]
         recent = zip(arrays["recent_at"].tolist(), arrays["recent"], strict=True)
         self._recent = {k: jnp.asarray(w) for k, w in recent}
@@ -325,7 +336,7 @@ class Monitor:
         if self._rows and self._rows[-1]["steps"] > step:
             self._rows = [row for row in self._rows if row["steps"] < step]
             self._moved = [each for each in self._moved if each[0] < step]
-            self._blocks, self._first, self._recent = {}, None, {}
+            self._blocks, self._scouts, self._first, self._recent = {}, {}, None, {}
 
     def _names(self) -> tuple[str, ...]:
         return tuple(rule.name for rule in self._compare)
@@ -346,16 +357,19 @@ class Monitor:
             return self._search.all_pairs(matrix, dim if of == "hessian" else 0)
         block = self._blocks.get(of)
         block = block if block is not None and block.shape[1] == dim else None
-        # Random, so that it has a part along every eigenvector; the gradient is where an
-        # eigenvalue that the run is moving into shows first.
-        fresh = numpy_generator(jr.fold_in(self._key, step)).standard_normal(dim)
-        norm = float(np.linalg.norm(slope))
-        if block is not None and np.isfinite(norm) and norm > 0:
-            rest = slope - block.T @ (block @ slope)
-            fresh += rest * (np.sqrt(dim) / norm)
-        pairs = self._search.pairs(product, block, fresh, len(self._rows))
+
+        def fresh(block: NumpyArray | None) -> NumpyArray:
+            # Random, so that it has a part along every eigenvector; the gradient is where an
+            # eigenvalue that the run is moving into shows first.
+            drawn = numpy_generator(jr.fold_in(self._key, step)).standard_normal(dim)
+            norm = float(np.linalg.norm(slope))
+            if block is not None and np.isfinite(norm) and norm > 0:
+                drawn += (slope - block.T @ (block @ slope)) * (np.sqrt(dim) / norm)
+            return drawn
+
+        pairs = self._search.pairs(product, block, self._scouts.get(of), fresh, len(self._rows))
         if np.isfinite(pairs.values).all():
-            self._blocks[of] = pairs.block
+            self._blocks[of], self._scouts[of] = pairs.block, pairs.scout
         return pairs
 
     def _scaled(

@@ -1,5 +1,6 @@
 """What a row of a monitor is made of: curvature, alignment, batches, all at one point."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -15,6 +16,7 @@ from samflow.losses.base import AbstractLoss
 from samflow.losses.eager import compiled
 from samflow.spectra.krylov import Product
 from samflow.spectra.multipliers import CRITICAL
+from samflow.spectra.scouting import Scout, advanced, sent
 from samflow.spectra.spectrum import DENSE_DIM
 from samflow.spectra.tracking import Tracked, dense, track
 from samflow.systems import AdaptiveMap, Map
@@ -26,12 +28,11 @@ _COLD = 100
 _COLD_TOL = 0.1
 """The first call is so many times as exact: what it misses, later ones see late."""
 
-_LOOKS, _LATE_LOOKS, _EARLY = 3, 1, 8
-"""Products of a row in a direction that is new to it: of the first rows, while eigenvalues grow
-and overtake each other fast, and of later ones."""
-_CHECKED_EVERY, _CHECK, _CHECK_LOOKS = 10, 18, 12
-"""Each so many rows a search takes up to so many products, so many of them in such a direction.
-With nine at most in the others, ten rows take 99 together."""
+_EARLY, _SENT_EVERY = 8, 8
+_EARLY_LOOKS, _LAST_LOOKS = 3, 4
+"""A row takes a product outside of what is tracked, along a scout that goes on from row to row;
+each eighth row takes the second number there, and sends another scout. The first eight
+rows take the first number: then eigenvalues grow and overtake each other within a row."""
 
 Row = dict[str, Any]
 
@@ -47,6 +48,7 @@ class Pairs(NamedTuple):
     gap: float
     scale: float
     block: NumpyArray
+    scout: Scout | None
 
 
 class Search(NamedTuple):
@@ -55,7 +57,7 @@ class Search(NamedTuple):
     Attributes:
         count: how many.
         tol: largest accepted residual, as a part of max|θ|.
-        max_products: of a row that has vectors to start from; but see `_CHECK`.
+        max_products: of a row that has vectors to start from.
 
     """
 
@@ -64,24 +66,40 @@ class Search(NamedTuple):
     max_products: int
 
     def pairs(
-        self, product: Product, block: NumpyArray | None, fresh: NumpyArray, row: int
+        self,
+        product: Product,
+        block: NumpyArray | None,
+        scout: Scout | None,
+        fresh: Callable[[NumpyArray | None], NumpyArray],
+        row: int,
     ) -> Pairs:
-        """Return the pairs of a row, from `block` where there is one, and from `fresh`, (dim,)."""
-        if block is None:
+        """Return the pairs of a row, from `block` where there is one, and along a scout.
+
+        Args:
+            product: v ↦ Hv.
+            block: vectors of the row before.
+            scout: that of the row before.
+            fresh: makes a random direction, shape (dim,), beside a block.
+            row: the number of rows before.
+
+        """
+        if block is None or scout is None:
             how = {"tol": _COLD_TOL * self.tol, "max_products": _COLD}
-            found = track(product, fresh[None], count=self.count, **how)
-            return self._judged(found._replace(looked=1))
-        most, looks = self.max_products, _LOOKS if row <= _EARLY else _LATE_LOOKS
-        if row % _CHECKED_EVERY == 0:
-            most, looks = max(most, _CHECK), _CHECK_LOOKS
-        how = {"tol": self.tol, "max_products": most, "fresh": fresh, "looks": looks}
-        return self._judged(track(product, block, count=self.count, **how))
+            found = track(product, fresh(None)[None], count=self.count, **how)
+            found = found._replace(looked=1)
+            return self._judged(found, sent(fresh(found.block), found.block, found.lowest))
+        last = row % _SENT_EVERY == 0
+        looks = _LAST_LOOKS if last else _EARLY_LOOKS if row <= _EARLY else 1
+        how = {"tol": self.tol, "max_products": self.max_products, "looks": looks}
+        found = track(product, block, count=self.count, fresh=scout.now, **how)
+        scout = None if last or found.image is None else advanced(scout, found.image, found)
+        return self._judged(found, scout or sent(fresh(found.block), found.block, found.lowest))
 
     def all_pairs(self, matrix: NumpyArray, num_products: int) -> Pairs:
         """Return those of a matrix that is held; exact."""
         return self._judged(dense(matrix, count=self.count, num_products=num_products))
 
-    def _judged(self, tracked: Tracked) -> Pairs:
+    def _judged(self, tracked: Tracked, scout: Scout | None = None) -> Pairs:
         found = tracked.found
         good = tracked.accepted & (tracked.looked > 0)
         status = np.where(good, Status.located, Status.residual_too_large)
@@ -90,7 +108,7 @@ class Search(NamedTuple):
         gap = float(found.values[0] - below)
         return Pairs(
             found.values, found.residuals, status, found.num_steps, found.vectors[0], gap,
-            found.scale, tracked.block,
+            found.scale, tracked.block, scout,
         )  # fmt: skip
 
 
