@@ -142,9 +142,7 @@ class SlidingSample(AbstractRecord):
         texts, (low, high) = [], self.window
         least, most = self.tried
         if np.isinf(low):
-            texts.append(
-                f"At no rho tried, {least:.3g} to {most:.3g}, is S positive throughout."
-            )
+            texts.append(f"At no rho tried, {least:.3g} to {most:.3g}, is S positive throughout.")
         elif not np.isnan(low):
             begin = f"from {low:.3g}" if low > 0 else f"from below {least:.3g}"
             end = f"to {high:.3g}" if np.isfinite(high) else f"beyond {most:.3g}"
