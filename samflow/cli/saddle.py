@@ -67,6 +67,11 @@ def command(
     `observed` what orbits did. The lines below the rows give the rho and lr for
     which the point attracts. The last lines count points by rule: attracting
     ones, and ones that hold orbits nearby.
+
+    With --simulate, and with --rule all, tables say what orbits from near the
+    point do. `attractor`: they converge to it. `cycle`, `trap`: they stay near,
+    with a period or without. `elsewhere`: they come to rest near it. (32 of 32)
+    counts orbits.
     """
     printed = form_of(json, form)
     path = checked_path(output, RECORD_SUFFIXES)

@@ -107,7 +107,7 @@ class Landscape(AbstractRecord):
 
     @property
     def caption(self) -> str:
-        """What the picture shows, what is evidence in it, and what it does not say."""
+        """What the picture shows, what it is evidence of, and what it does not say."""
         return " ".join(self.sentences())
 
     def plane_parabola(self) -> NumpyArray:

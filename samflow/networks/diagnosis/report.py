@@ -244,7 +244,7 @@ def _stage(found: Diagnosis) -> list[str]:
     if found.stage == WHOLE:
         return []
     if found.stage != FIRST:
-        return ["These are the eigenvalues and rules; trace and what comes after it are left out."]
+        return ["Only eigenvalues and rules were computed, and no trace or later stage."]
     return [f"This is the first answer: {ends(found)}."]
 
 

@@ -111,9 +111,10 @@ class SlidingSample(AbstractRecord):
             "not held": f"SAM at rho = {self.rho:g} is not held in a direction sampled",
             "open": f"Whether SAM at rho = {self.rho:g} holds is open",
         }
-        least = f"the least S is {self.least:.4g} ± {self.least_doubt:.2g}, the greatest "
         texts = [
-            f"{answers[self.verdict]} (sampled, not proved): {least}{self.greatest:.4g} in {where}."
+            f"{answers[self.verdict]} (sampled, not proved): the least S, the rate at which ‖g‖ "
+            f"falls, is {self.least:.4g} ± {self.least_doubt:.2g}, the greatest "
+            f"{self.greatest:.4g} in {where}."
         ]
         if self.verdict == "not held":
             at_rest = self.least_rest <= _REST
@@ -141,9 +142,7 @@ class SlidingSample(AbstractRecord):
         texts, (low, high) = [], self.window
         least, most = self.tried
         if np.isinf(low):
-            texts.append(
-                f"S is not positive throughout at any rho tried, {least:.3g} to {most:.3g}."
-            )
+            texts.append(f"At no rho tried, {least:.3g} to {most:.3g}, is S positive throughout.")
         elif not np.isnan(low):
             begin = f"from {low:.3g}" if low > 0 else f"from below {least:.3g}"
             end = f"to {high:.3g}" if np.isfinite(high) else f"beyond {most:.3g}"
@@ -153,12 +152,12 @@ class SlidingSample(AbstractRecord):
             texts.append(f"S > 0 in {where} for rho {begin} {end}.")
         if not np.isnan(self.usam_quadratic):
             found = self.usam_threshold
-            weakest = "along the weakest of the negative curvature measured"
+            weakest = "along the weakest negative eigenvalue measured, λ₋"
             texts.append(
-                f"USAM holds {weakest} from rho = {found:.6g} on; the quadratic threshold 1/|λ₋| "
-                f"is {self.usam_quadratic:.6g}."
+                f"USAM is attracted {weakest}, from rho = {found:.6g} on; the quadratic threshold "
+                f"1/|λ₋| is {self.usam_quadratic:.6g}."
                 if np.isfinite(found)
-                else f"No rho was found from which on USAM holds {weakest}; the quadratic "
+                else f"No rho was found from which on USAM is attracted {weakest}; the quadratic "
                 f"threshold 1/|λ₋| is {self.usam_quadratic:.6g}."
             )
         return texts

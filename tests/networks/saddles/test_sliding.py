@@ -177,5 +177,5 @@ def test_a_threshold_that_is_not_found_is_said_not_to_be_found():
     found = sample(sf.loss("x**2 - y**2 + y**4"), [0.0, 0.0], rho=0.8, end=False)
     assert "from rho = " in str(found)
     text = str(dataclasses.replace(found, usam_threshold=np.nan))
-    assert "No rho was found from which on USAM holds along the weakest" in text
+    assert "No rho was found from which on USAM is attracted along the weakest" in text
     assert "not found on" not in text
