@@ -8,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 
 import samflow as sf
-from benchmarks import lyapunov, noise, peers, proofs
+from benchmarks import checkpoints, lyapunov, noise, peers, proofs
 from benchmarks.ensembles import CASES, LR, RHO, compile_peer, numpy_peer, starts
+from samflow.cli.app import app
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 
@@ -111,3 +113,38 @@ def test_the_script_of_noise_prints_json():
     report = run("noise.py", "--paths", "64", "--steps", "10")
     assert [row["case"] for row in report["rows"]] == list(noise.STARTS)
     assert all(row["ratio"] > 0 for row in report["rows"])
+
+
+def test_a_command_and_its_peer_are_measured_on_the_network_that_is_named(monkeypatch, tmp_path):
+    lines = []
+
+    def timed(line, name, folder):
+        lines.append((line, name))
+        return 2.0 if len(lines) == 2 else 1.0, 3.0, {"pairs": {"num_products": 7}, "dim": 5510}
+
+    monkeypatch.setattr(checkpoints, "_timed", timed)
+    rows = list(checkpoints._rows("torch-6k", tmp_path))
+    assert [row["case"].partition(" ")[2] for row in rows] == [
+        "eigsh",
+        "whole, with figure",
+        "--quick",
+    ]
+    assert [row["ratio"] for row in rows] == [1.0, 2.0, 2.0]  # of the peer's 2 s of CPU
+    assert {name for _, name in lines} == {"torch-6k"}
+    assert "--quick" in lines[-1][0]
+    # The command line knows every option that it is given.
+    given = lines[-2][0]
+    options = given[given.index("checkpoint") + 1 :]
+    parsed = typer.main.get_command(app).commands["checkpoint"].make_context("checkpoint", options)
+    assert parsed.params["model"] == "benchmarks.checkpoints:make"
+
+
+@pytest.mark.slow
+def test_the_script_of_checkpoints_prints_json():
+    pytest.importorskip("torch")
+    command = [sys.executable, str(FOLDER / "checkpoints.py"), "--only", "torch-6k", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    peer, whole, quick = json.loads(done.stdout)["rows"]
+    assert peer["dim"] == whole["dim"] == quick["dim"] == 5510
+    assert quick["products"] < whole["products"] < peer["products"]
+    assert min(row["cpu"] for row in (peer, whole, quick)) > 0

@@ -176,8 +176,7 @@ class Monitor:
         changed, told = self._changed, self._system
         self._changed = False
         self._forget_after(step)
-        soon = -step % self.every <= 2  # two steps before a row and at it: see `_turn`
-        if not (self._motion or self._central or changed or soon):
+        if not (self._motion or self._central or changed or self.near(step)):
             return False
         w = system.position(z)
         self._follow(system.loss, w, step)
@@ -186,8 +185,15 @@ class Monitor:
         here = at(system, step, AbstractLoss) if system.schedules else system
         self.look(here.loss, w, update_of(here, z), step=step, epoch=epoch, system=here, z=z)
         self._rows[-1]["of"] = told
-        self._rows[-1]["turn"] = self._turn(step)
         return True
+
+    def near(self, step: int) -> bool:
+        """Whether a step is one of a row, or of the two before, whose weights `turn` needs."""
+        return -step % self.every <= 2
+
+    def note(self, w: Any, step: int) -> None:
+        """Note the weights of a step, shape (dim,), for the `turn` of the next row."""
+        self._recent = {k: each for k, each in self._recent.items() if k >= step - 2} | {step: w}
 
     def look(
         self,
@@ -201,6 +207,8 @@ class Monitor:
         z: Point | None = None,
     ) -> Row:
         """Make a row at the weights `w` of whatever states its `update`, due or not.
+
+        It has a `turn` if the weights of this step and of the two before were noted by `note`.
 
         Args:
             loss: the loss, on all of its data.
@@ -242,9 +250,8 @@ class Monitor:
             "test_loss": np.nan if self._test is None else float(value(self._test, w)),
             "test_error": np.nan if self._test is None else error_share(self._test, w),
             **dict.fromkeys(_FLOW, np.nan),
-            **dict.fromkeys(
-                ("effective_curvature", "effective_residual", "growth", "turn"), np.nan
-            ),
+            **dict.fromkeys(("effective_curvature", "effective_residual", "growth"), np.nan),
+            "turn": self._turn(step),
         }
         if system is not None and z is not None and np.isfinite(row["cosine"]):
             plain = system.rule.ascent is Ascent.none
@@ -389,7 +396,7 @@ class Monitor:
 
     def _follow(self, loss: AbstractLoss, w: Point, step: int) -> None:
         """Note the weights of a step; complete what needs those of the step after."""
-        self._recent = {k: each for k, each in self._recent.items() if k >= step - 2} | {step: w}
+        self.note(w, step)
         if len(self._recent) < 3:
             return
         earlier, before = self._recent[step - 2], self._recent[step - 1]
@@ -402,7 +409,7 @@ class Monitor:
     def _turn(self, step: int) -> float:
         """Return the last step along v₁ over the one before; NaN where they are not known."""
         kept = [self._recent.get(k) for k in (step - 2, step - 1, step)]
-        if self._first is None or any(w is None for w in kept):
+        if self._first is None or any(w is None or len(w) != len(self._first) for w in kept):
             return np.nan
         earlier, before, now = (float(np.asarray(w) @ self._first) for w in kept)
         last, first = now - before, before - earlier

@@ -99,9 +99,12 @@ class OptaxMonitor(CalledMonitor):
 
         """
         step, self._calls = self._calls, self._calls + 1
-        if step % self._monitor.every:
+        if not self._monitor.near(step):
             return None
         loss, w = self._loss, self._loss.flatten(params)
+        self._monitor.note(w, step)
+        if step % self._monitor.every:
+            return None
         read = read_state(loss, self._optimiser, self._told, opt_state, step, self._rule)
         system = read.system
         z = None if system is None else system.lift(w)

@@ -95,17 +95,21 @@ class TorchMonitor(CalledMonitor):
         """
         step, self._calls = self._calls, self._calls + 1
         if step % self._monitor.every:
+            last = self._last
+            if last is not None and last[0] is _module(model) and self._monitor.near(step):
+                self._monitor.note(last[3].flatten(), step)
             return None
         network = self._network(model, batch)
         read = read_optimiser(self._torch, self._optimizer, model, network, self._rule)
         w = jnp.asarray(network.flatten(), dtype=float)
+        self._monitor.note(w, step)
         system = read.system
         z = None if system is None else system.lift(w)
         return self._monitor.look(network, w, read.update, step=step, system=system, z=z)
 
     def _network(self, model: Any, batch: Any) -> TorchLoss:
         """Return the loss of the module on a batch, anew where something may have changed."""
-        module = getattr(model, "_orig_mod", model)
+        module = _module(model)
         _checks.instance("model", module, self._torch.nn.Module)
         if not (isinstance(batch, (tuple, list)) and len(batch) == 2):
             raise _checks.ArgumentError(
@@ -136,6 +140,11 @@ class TorchMonitor(CalledMonitor):
         return network
 
 
+def _module(model: Any) -> Any:
+    """Return the module inside one that torch.compile made."""
+    return getattr(model, "_orig_mod", model)
+
+
 def _refuse_dropout(torch: Any, module: Any, network: TorchLoss) -> None:
     found = drops_in_training(torch, module, network)
     if found:
@@ -156,7 +165,7 @@ def read_optimiser(
         ArgumentError: for an optimiser that has not the weights of `model`.
 
     """
-    module, name = getattr(model, "_orig_mod", model), type(optimizer).__name__.lower()
+    module, name = _module(model), type(optimizer).__name__.lower()
     weights = _weights(optimizer, module, network)
     groups = [optimizer.param_groups[i] for i in dict.fromkeys(i for _, i in weights)]
     numbers = {key: [group.get(key) for group in groups] for key in groups[0] if key != "params"}

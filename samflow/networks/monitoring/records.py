@@ -66,8 +66,8 @@ class TrainingRecord(AbstractRecord):
         effective_curvature: U = v₁ᵀDv₁, D the derivative of the rule's direction; with `motion`.
         effective_residual: how far v₁ is from an eigenvector of D.
         growth: log|μ| at U: the predicted growth a step of the motion along v₁.
-        turn: the last step along v₁ over the one before: −1 in a cycle of period 2. NaN in the
-            first rows and in loops of other libraries.
+        turn: the last step along v₁ over the one before: −1 in a cycle of period 2. NaN where the
+            weights of the two steps before the row were not seen, as in the first row.
         motion_steps: steps k at which the motion was seen.
         motion: v₁·(w[k] − 2w[k−1] + w[k−2]), with the v₁ of the last row before k.
 

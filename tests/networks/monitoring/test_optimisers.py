@@ -82,6 +82,9 @@ def test_the_rows_of_pytorch_are_those_of_jax_on_the_same_weights(jax_loss, modu
     for name in ("loss", "gradient_norm", "eigenvalues", "edge", "edges", "cosine"):
         # Twelve steps and nine products in another order of operations.
         np.testing.assert_allclose(getattr(one, name), getattr(other, name), rtol=1e-9)
+    # Of the weights of steps k − 2, k − 1 and k; before the first row there are none.
+    np.testing.assert_allclose(one.turn, other.turn, rtol=1e-6)
+    assert np.isfinite(other.turn).tolist() == [False, True, True, True]
 
 
 def _preconditioned(jax_loss, w, p):
@@ -195,6 +198,11 @@ def test_monitors_of_loops_go_on_from_their_state(jax_loss):
     whole = OptaxMonitor(jax_loss, "sgd", told, every=EVERY)
     _optax_loop(jax_loss, tx, whole, 12)
     assert whole.record.edge == pytest.approx(3 / LR)  # the injected rate is in single precision
+    system = sf.Map(jax_loss, sf.GD(), lr=LR, momentum=0.5)
+    ours = Monitor(every=EVERY)
+    train(system, first_state(system, _start(jax_loss)), until=12, monitor=ours)
+    # Twelve steps with a rate that is rounded at 3e-8, in differences of weights.
+    np.testing.assert_allclose(whole.record.turn, ours.record.turn, rtol=1e-4)
     w, state = _start(jax_loss), tx.init(_tree(jax_loss, _start(jax_loss)))
     first = OptaxMonitor(jax_loss, "sgd", told, every=1)
     first(jax_loss.unflatten(w), state)
