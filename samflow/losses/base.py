@@ -30,6 +30,10 @@ class AbstractLoss(eqx.Module):
     elementwise: AbstractVar[bool]
     """Whether `gradient` takes `Components`, one array per coordinate, at full speed."""
 
+    def __str__(self) -> str:
+        """Return the name and the number of weights; `repr` shows every field."""
+        return f"{self.name}, {self.dim} weights"
+
     @abc.abstractmethod
     def __call__(self, w: Point) -> Scalar:
         """Return L(w)."""

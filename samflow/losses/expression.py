@@ -49,6 +49,12 @@ class ExpressionLoss(AbstractLoss):
         """Number of weights."""
         return len(self.symbols)
 
+    def __str__(self) -> str:
+        """Return name, variables and formula; `repr` shows every field."""
+        of = ", ".join(map(str, self.symbols))
+        named = self.name.isidentifier()
+        return f"{self.name}({of}) = {self.expression}" if named else f"{self.expression} of {of}"
+
     def __call__(self, w: Vector) -> Scalar:
         """Return L(w); for `Components`, one value per point."""
         return evaluate((self.expression,), self.symbols, w)[0]

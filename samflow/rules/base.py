@@ -17,6 +17,7 @@ from samflow.rules.critical import (
     LinearAscent,
     plain_ascent,
 )
+from samflow.rules.description import describe_rule
 
 
 class AbstractRule(eqx.Module):
@@ -49,6 +50,10 @@ class AbstractRule(eqx.Module):
         super().__init_subclass__(**options)
         if not (hasattr(cls, "name") or cls.__name__.startswith("Abstract")):
             cls.name = cls.__name__
+
+    def __str__(self) -> str:
+        """Return name and hyperparameters, as `usam(rho=0.05)`; `repr` shows every field."""
+        return describe_rule(self)
 
     @abc.abstractmethod
     def init(self, loss: AbstractLoss, w: V) -> V:

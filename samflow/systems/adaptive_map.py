@@ -10,10 +10,11 @@ from samflow._components import concatenate
 from samflow._types import Scalar, V, Vector
 from samflow.losses.base import AbstractLoss
 from samflow.rules.base import AbstractRule
+from samflow.rules.description import describe_rule, shown
 from samflow.systems.base import AbstractMap
 from samflow.systems.bases import BASES, AbstractBase, Adam
 from samflow.systems.coordinates import runs_by_coordinates
-from samflow.systems.map import Map, absent_or, describe_rule, shown, step_size
+from samflow.systems.map import Map, absent_or, step_size
 
 
 def _base(base: Any) -> AbstractBase:

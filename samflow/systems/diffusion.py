@@ -15,10 +15,11 @@ from samflow._random import Words, normals
 from samflow._types import Matrix, Point, Scalar, V, Vector
 from samflow.losses.base import AbstractLoss
 from samflow.rules.base import AbstractRule
+from samflow.rules.description import describe_rule, shown
 from samflow.systems import update_moments
 from samflow.systems.base import AbstractWeightSystem, check_fixed
 from samflow.systems.gradient_noise import AbstractNoise
-from samflow.systems.map import describe_rule, in_layout, shown, step_size
+from samflow.systems.map import in_layout, step_size
 from samflow.systems.stochastic_map import AbstractStochasticMap
 
 if TYPE_CHECKING:  # type checkers would take abstract variables for constructor arguments

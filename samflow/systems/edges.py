@@ -10,9 +10,10 @@ import numpy as np
 from samflow import theory
 from samflow._types import NumpyArray, Vector
 from samflow.rules import Ascent
+from samflow.rules.description import describe_rule
 from samflow.systems.adaptive_map import AdaptiveMap
 from samflow.systems.hyperparameters import theory_settings
-from samflow.systems.map import Map, describe_rule
+from samflow.systems.map import Map
 from samflow.theory.symbols import beta, lr, rho
 
 

@@ -14,10 +14,11 @@ from samflow._schedule import ANYTHING, Schedule
 from samflow._types import Scalar, V, Vector
 from samflow.losses.base import AbstractLoss
 from samflow.rules.base import AbstractRule
+from samflow.rules.description import describe_rule
 from samflow.systems.angles import Angles, angle_ranges
 from samflow.systems.base import AbstractFlow
 from samflow.systems.coordinates import runs_by_coordinates
-from samflow.systems.map import describe_rule, in_layout
+from samflow.systems.map import in_layout
 
 
 class Flow(AbstractFlow):

@@ -1,6 +1,5 @@
 """Discrete systems: an optimiser's update, or any function."""
 
-import enum
 from collections.abc import Callable
 from typing import Any
 
@@ -10,10 +9,11 @@ import jax.numpy as jnp
 from samflow import _checks
 from samflow._checks import Requirement
 from samflow._components import Components, concatenate
-from samflow._schedule import Schedule, hyperparameter
+from samflow._schedule import hyperparameter
 from samflow._types import Scalar, V, Vector
 from samflow.losses.base import AbstractLoss
 from samflow.rules.base import AbstractRule
+from samflow.rules.description import describe_rule, shown
 from samflow.systems.angles import Angles, angle_ranges, wrap_into
 from samflow.systems.base import AbstractMap, AbstractWeightSystem
 from samflow.systems.coordinates import runs_by_coordinates
@@ -224,31 +224,3 @@ def in_layout(function: Callable[[Any], Any], z: Any, elementwise: bool) -> Any:
         )
     like = jnp.asarray(z[0])
     return Components(*(jnp.broadcast_to(jnp.asarray(a, like.dtype), like.shape) for a in image))
-
-
-def describe_rule(rule: Any) -> str:
-    """Return the name of a rule or base with its hyperparameters, as `usam(rho=0.05)`.
-
-    A formula has them in brackets: `g(w + rho*g) [rho=0.05]`.
-    """
-    fields = {
-        name: value
-        for name, value in vars(rule).get("numbers", vars(rule)).items()
-        if not (value is None or callable(value) or name.startswith("_"))
-    }
-    text = ", ".join(f"{name}={shown(value)}" for name, value in fields.items())
-    if not text:
-        return rule.name
-    is_word = rule.name.replace("-", "").replace("_", "").isalnum()
-    return f"{rule.name}({text})" if is_word else f"{rule.name} [{text}]"
-
-
-def shown(value: Any) -> str:
-    """Return a hyperparameter as descriptions have it."""
-    if isinstance(value, Schedule):
-        return value.describe()
-    if isinstance(value, enum.Enum):
-        return value.name
-    if isinstance(value, (bool, str, tuple)):
-        return str(value)
-    return "traced" if _checks.is_traced(value) or jnp.ndim(value) else f"{float(value):g}"

@@ -114,3 +114,9 @@ def test_function_loss_agrees_with_the_formula():
         jnp.stack(formula.gradient(columns).parts),
         rtol=1e-12,
     )
+
+
+def test_a_loss_prints_what_it_is():
+    assert str(sf.losses.quartic()) == "quartic(x, y) = x**2/2 + y**4/4 - y**2/2"
+    assert str(sf.loss("x*y + y**2")) == "x*y + y**2 of x, y"
+    assert str(sf.loss(lambda w: w @ w, dim=3)).endswith(", 3 weights")

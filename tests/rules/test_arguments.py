@@ -140,3 +140,9 @@ def test_an_unknown_rule_is_told_what_there_is(name, words):
     with pytest.raises(ArgumentError, match=words) as found:
         rules.rule(name)
     assert "asam?" not in str(found.value)
+
+
+def test_a_rule_prints_its_numbers():
+    assert str(rules.rule("usam", rho=0.1)) == "usam(rho=0.1)"
+    assert str(rules.rule("gd")) == "gd"
+    assert str(rules.rule("g(w + rho*g)", rho=0.1)) == "g(w + rho*g) [rho=0.1]"

@@ -9,6 +9,7 @@ import equinox as eqx
 from samflow._checks import Requirement
 from samflow._schedule import hyperparameter
 from samflow._types import Scalar, V
+from samflow.rules.description import describe_rule
 
 
 class AbstractBase(eqx.Module):
@@ -20,6 +21,10 @@ class AbstractBase(eqx.Module):
     name: ClassVar[str]
     formula: ClassVar[str]
     source: ClassVar[str]
+
+    def __str__(self) -> str:
+        """Return name and hyperparameters, as `lion(beta1=0.9, ...)`; `repr` shows every field."""
+        return describe_rule(self)
 
     @property
     @abc.abstractmethod
