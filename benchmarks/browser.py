@@ -58,7 +58,7 @@ def _cpu(pid: int) -> float:
 @contextlib.contextmanager
 def served(*arguments: str) -> Iterator[Server]:
     """Run `samflow explore`."""
-    command = [sys.executable, "-m", "samflow.cli", "explore", "--no-browser", *arguments]
+    command = [sys.executable, "-m", "samflow", "explore", "--no-browser", *arguments]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as process:

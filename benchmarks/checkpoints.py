@@ -153,7 +153,7 @@ def _rows(name: str, folder: Path) -> list[dict[str, Any]]:
     python = [sys.executable, "-c"]
     _timed([*python, f"{own}train; train({weights!r})"], name, folder)
     model = ["--model", "benchmarks.checkpoints:make", "--data", "benchmarks.checkpoints:data"]
-    command = [sys.executable, "-m", "samflow.cli", "checkpoint", weights, *model]
+    command = [sys.executable, "-m", "samflow", "checkpoint", weights, *model]
     command += ["--loss", "cross_entropy", "--json"]
     runs = {
         "eigsh": [*python, f"{own}peer; peer({weights!r})"],

@@ -21,7 +21,7 @@ import typer
 from benchmarks.peers import AsJson, about, report
 
 BASE = ["-c", "import jax, sympy"]
-CLI = ["-m", "samflow.cli"]
+CLI = ["-m", "samflow"]
 STEP = ["--rho", "0.05", "--lr", "0.01"]
 COMMANDS: dict[str, tuple[float, list[str]]] = {
     "--help": (0.3, ["--help"]),

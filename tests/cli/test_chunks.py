@@ -86,7 +86,7 @@ def test_an_interrupt_says_what_is_there_and_the_same_command_goes_on(tmp_path):
     store = tmp_path / "b.zarr"
     command = [*BASINS, "--resolution", "300", "--store", str(store), "--chunk-cells", "300"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "samflow.cli", *command],
+        [sys.executable, "-m", "samflow", *command],
         stderr=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": os.getcwd()},
         text=True,

@@ -19,7 +19,7 @@ from samflow.cli import run
         (["--momentum", "1"], "`--momentum`"),
         (["--loss", "x**2 +"], "Cannot read"),
         (["--loss", "x**2"], "two weights"),
-        (["--rule", "adam"], "Unknown rule"),
+        (["--rule", "muon"], "Unknown rule"),
         (["--rule", "g(w + rho)"], "have no sum"),
         (["--rule", "vasso", "--flow"], "must have no memory"),
         (["--box", "1,0"], "low < high"),
@@ -44,7 +44,7 @@ def test_without_bokeh_the_extra_is_named(monkeypatch, capsys):
 
 @pytest.mark.slow
 def test_an_interrupt_ends_the_server_and_what_it_started():
-    command = [sys.executable, "-m", "samflow.cli", "explore", "--no-browser"]
+    command = [sys.executable, "-m", "samflow", "explore", "--no-browser"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, **pipes) as process:
         assert process.stdout.readline().startswith("http://127.0.0.1:")
