@@ -55,7 +55,7 @@ def test_an_empty_link_is_the_default():
         ("lr=0", "`lr`"),
         ("momentum=1", "`momentum`"),
         ("colour=red", "Unknown part of the link"),
-        ("rule=adam", "Unknown rule"),
+        ("rule=muon", "Unknown rule"),
         ("rule=g.__class__", "attribute access"),
         ("rule=__import__('os')", "no such function"),
         ("rule=g(w%2Brho)", "have no sum"),
