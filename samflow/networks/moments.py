@@ -18,7 +18,7 @@ from samflow.systems import AbstractMoments, Adam, AdamW, RMSprop
 
 _SECOND = {"exp_avg_sq": "Adam or AdamW", "square_avg": "RMSprop"}
 """What torch calls the second moment, and of which optimisers."""
-_UNSUPPORTED = {"amsgrad": False, "maximize": False, "centered": False, "momentum": 0}
+_UNSUPPORTED = {"maximize": False, "momentum": 0}
 """Options of torch that make another optimiser of it, and the values that do not."""
 
 
@@ -96,8 +96,8 @@ def torch_moment(
 
     Raises:
         ArgumentError: for the state of another optimiser or of another model (number, names or
-            shapes of arrays), with options that are not supported, such as amsgrad, before the
-            first step, and where groups differ in what P is made of.
+            shapes of arrays), with options that are not supported, as momentum, before the first
+            step, and where groups differ in what P is made of.
 
     """
     groups, state = _torch_parts(state_dict)
@@ -133,7 +133,7 @@ def torch_moment(
         )
     parts = []
     for name, shape in zip(wanted, shapes, strict=True):
-        array = _numbers(entries[name][kind])
+        array = squares(groups[0], entries[name])
         if array.shape != shape:
             raise _checks.ArgumentError(
                 f"Argument `state_dict` must be of the model at hand, whose {name} has shape "
@@ -216,6 +216,23 @@ def optax_moment(
     return SecondMoment(base, v, step)
 
 
+def squares(group: Mapping[str, Any], state: Mapping[str, Any]) -> NumpyArray:
+    """Return of one array of weights what torch's Adam or RMSprop divides steps by, squared.
+
+    That is without bias correction and eps: the second moment, of amsgrad the largest so far, of a
+    centred RMSprop the variance.
+
+    Args:
+        group: the optimiser's numbers.
+        state: of this array: `exp_avg_sq` or `square_avg`, and what belongs to them.
+
+    """
+    if "square_avg" in state:
+        square = _numbers(state["square_avg"])
+        return square - _numbers(state["grad_avg"]) ** 2 if group.get("centered") else square
+    return _numbers(state["max_exp_avg_sq" if group.get("amsgrad") else "exp_avg_sq"])
+
+
 def _numbers(array: Any) -> NumpyArray:
     if hasattr(array, "detach"):  # a tensor, also of a type that NumPy lacks, as bfloat16
         array = array.detach().cpu().double()
@@ -242,7 +259,7 @@ def _torch_base(groups: Sequence[Mapping[str, Any]], kind: str) -> tuple[Abstrac
                 f"{name}={odd[0]}: its preconditioner or its momentum is another."
             )
     decoupled = any(group.get("decoupled_weight_decay", False) for group in groups)
-    same = ["eps", "betas" if kind == "exp_avg_sq" else "alpha", "lr"]
+    same = ["eps", "amsgrad", "centered", "betas" if kind == "exp_avg_sq" else "alpha", "lr"]
     same += [] if decoupled else ["weight_decay"]
     for name in same:
         if len({str(group.get(name)) for group in groups}) > 1:

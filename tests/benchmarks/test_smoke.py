@@ -5,6 +5,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -135,7 +136,8 @@ def test_a_command_and_its_peer_are_measured_on_the_network_that_is_named(monkey
     # The command line knows every option that it is given.
     given = lines[-2][0]
     options = given[given.index("checkpoint") + 1 :]
-    parsed = typer.main.get_command(app).commands["checkpoint"].make_context("checkpoint", options)
+    commands: Any = typer.main.get_command(app)
+    parsed = commands.commands["checkpoint"].make_context("checkpoint", options)
     assert parsed.params["model"] == "benchmarks.checkpoints:make"
 
 

@@ -76,6 +76,28 @@ def test_the_preconditioner_is_what_torch_divides_by(minimum, name):
     np.testing.assert_allclose(moved.ravel(), -0.1 * m.ravel() / after.preconditioner, rtol=1e-9)
 
 
+VARIANTS = {
+    "amsgrad": lambda p: torch.optim.Adam(p, lr=0.1, betas=(0.8, 0.7), eps=1e-3, amsgrad=True),
+    "centred": lambda p: torch.optim.RMSprop(p, lr=0.1, alpha=0.9, eps=1e-3, centered=True),
+}
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_variants_divide_by_the_largest_moment_and_by_the_variance(minimum, name):
+    """The last step of torch is lr P⁻¹m with the P of its state; the gradient fell before it."""
+    optimiser = trained(VARIANTS[name])
+    (w,) = optimiser.param_groups[0]["params"]
+    before, w.grad = w.detach().clone(), torch.tensor([[0.02, -0.03]], dtype=torch.float64)
+    optimiser.step()
+    state = optimiser.state[w]
+    m = state["exp_avg"] if name == "amsgrad" else w.grad
+    found = torch_moment(minimum.loss, optimiser.state_dict())
+    moved = (w.detach() - before).numpy().ravel()
+    np.testing.assert_allclose(moved, -0.1 * m.numpy().ravel() / found.preconditioner, rtol=1e-9)
+    plain = state["exp_avg_sq"] if name == "amsgrad" else state["square_avg"]
+    assert (found.v != plain.numpy().ravel()).all()
+
+
 def test_the_state_of_optax_has_the_same_moment(minimum):
     optimiser, w = optax.chain(optax.clip(9.0), optax.adam(0.1, 0.8, 0.9, eps=1e-3)), jnp.zeros(2)
     tree = minimum.loss.unflatten(w)
@@ -182,7 +204,7 @@ def test_states_of_others_are_named(minimum):
         "whose weight has shape": trained(adam, shape=(2, 1)).state_dict(),
         "with 1 arrays, but its optimiser has 2": two.state_dict(),
         "no step was made": trained(adam, steps=0).state_dict(),
-        "amsgrad": trained(lambda p: adam(p, amsgrad=True)).state_dict(),
+        "maximize": trained(lambda p: adam(p, maximize=True)).state_dict(),
         "keeps none, as SGD": trained(lambda p: torch.optim.SGD(p, lr=0.1)).state_dict(),
         "its state has .'momentum_buffer'": trained(
             lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9)

@@ -11,6 +11,7 @@ from samflow._extras import optional
 from samflow._types import NumpyArray
 from samflow.losses.pytorch import TorchLoss, torch_network
 from samflow.losses.pytorch.live import drops_in_training
+from samflow.networks.moments import squares
 from samflow.networks.monitoring._monitor import Monitor
 from samflow.networks.monitoring.calls import CalledMonitor
 from samflow.networks.monitoring.measurement import Row
@@ -200,18 +201,16 @@ def read_optimiser(
     if lr <= 0 or not all(states):
         return nothing(name, "it has made no step", lr)
     if type(optimizer) is torch.optim.RMSprop:
-        centred = [_flat(s["grad_avg"]) ** 2 if group["centered"] else 0.0 for s in states]
-        squares = [_flat(s["square_avg"]) - c for s, c in zip(states, centred, strict=True)]
-        p = np.concatenate([np.sqrt(square) for square in squares]) + float(group["eps"])
+        p = np.concatenate([np.sqrt(squares(group, s)).ravel() for s in states])
+        p += float(group["eps"])
         momentum = float(group["momentum"])
         read = descent(network, None, lr, momentum=momentum, weight_decay=each, preconditioner=p)
         return read._replace(update=read.update._replace(name=name))
     beta1, beta2 = (float(beta) for beta in group["betas"])
-    entry = "max_exp_avg_sq" if group["amsgrad"] else "exp_avg_sq"
     pieces = []
     for state in states:
         step = float(state["step"])
-        root = np.sqrt(_flat(state[entry]) / (1 - beta2**step))
+        root = np.sqrt(squares(group, state).ravel() / (1 - beta2**step))
         pieces.append((root + float(group["eps"])) * (1 - beta1**step))
     p, decoupled = np.concatenate(pieces), type(optimizer) is torch.optim.AdamW
     decoupled = bool(group.get("decoupled_weight_decay", decoupled))
@@ -223,10 +222,6 @@ def read_optimiser(
 def _spread(decays: list[float], weights: list[tuple[Any, int]]) -> NumpyArray:
     """Return the weight decay of each number."""
     return np.repeat(decays, [p.numel() for p, _ in weights])
-
-
-def _flat(tensor: Any) -> NumpyArray:
-    return tensor.detach().reshape(-1).double().cpu().numpy()
 
 
 def _weights(optimizer: Any, module: Any, network: TorchLoss) -> list[tuple[Any, int]]:
