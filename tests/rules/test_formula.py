@@ -62,6 +62,9 @@ def test_sam_and_usam_step_for_step_to_the_bit(text):
         ("grad(g*rho + w)", Ascent.gradient, False),
         (SAM, Ascent.unit, True),
         ("g(w + g/norm(g)*rho)", Ascent.unit, True),
+        ("g(w + rho*g/sqrt(dot(g, g)))", Ascent.unit, True),
+        ("g(w + rho*g/dot(g, g)**0.5)", Ascent.unit, True),
+        ("sqrt(dot(g, g))*g", Ascent.other, False),
         ("g(w + 2*rho*g)", Ascent.other, False),
         ("g(w - rho*g)", Ascent.other, False),
         ("g(w + r*g); r = 0.1", Ascent.other, False),
@@ -167,7 +170,7 @@ def test_singular_is_where_a_norm_or_a_divisor_vanishes():
     assert at(PRACTICAL, SADDLE) == np.inf
     assert at(PRACTICAL.replace("0.5", "0"), SADDLE) == 0  # which divides by 0 there
     assert at("g/(norm(g) + 1)", SADDLE) == np.inf
-    assert at("g/norm(w)", [3.0, 4.0]) == 5
+    assert 1e300 < at("g/norm(w)", [3.0, 4.0]) < np.inf  # a length, and no gradient
     assert at("g/norm(w)", [0.0, 0.0]) == 0
 
 
@@ -319,3 +322,23 @@ def test_orders_are_counted_in_powers_of_the_gradient():
         "g(w + g/dot(g, g))": float("-inf"),
     }
     assert {text: critical.order(read_formula(text).root) for text in orders} == orders
+
+
+def test_what_divides_may_vanish_at_a_critical_point_that_is_known_to_rounding():
+    """With eps = 0 the formula is SAM, beside the point as at it; of eps > 0 it has a Jacobian."""
+    text = "g(w + rho*g/(norm(g) + eps - off))"
+    beside = jnp.array(SADDLE) + 1e-17
+    at = lambda eps: sf.rule(text, rho=RHO, eps=eps, off=0.1).singularity(BEALE, beside)  # noqa: E731
+    assert 0 < at(0.1) < 1e-14
+    assert at(0.2) == np.inf
+    flow = sf.Flow(BEALE, sf.rule(text, rho=RHO, eps=0.1, off=0.1))
+    assert sf.classify(flow, beside).status is sf.Status.not_differentiable
+
+
+@pytest.mark.parametrize("text", ["norm(w)*g", "H(w)/norm(w)*norm(w) - H(w) + g"])
+def test_a_norm_of_weights_decides_alike_in_all_units_of_the_loss(text):
+    """‖w‖ is 1 at Beale's saddle, far from 0, however large a gradient is."""
+    for factor in (1.0, 2.0**40):
+        loss = sf.losses.loss(lambda w, factor=factor: factor * BEALE(w), dim=2)
+        found = sf.classify(sf.Map(loss, sf.rule(text), lr=LR / factor), SADDLE)
+        assert found.kind is sf.Kind.saddle

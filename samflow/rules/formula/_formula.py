@@ -84,7 +84,7 @@ class AbstractFormulaRule(AbstractMemorylessRule):
 
     def singularity(self, loss: AbstractLoss, w: Vector, memory: Vector | None = None) -> Scalar:
         """Return the least norm that matters, and 0 where anything else that divides vanishes."""
-        return critical.singularity(self._root, self._values(loss, w))
+        return critical.singularity(self._root, self._values(loss, w), self.numbers)
 
     def _values(self, loss: AbstractLoss, w: Any) -> Values:
         return Values(loss, w, self.numbers, critical.harmless(self._root))

@@ -102,11 +102,18 @@ def jumps(root: Node) -> bool:
     return any(order(node) != 0 for node in (*divisors(root), *norms))
 
 
-def singularity(root: Node, value: Any) -> Any:
-    """Return the distance from where the formula has no Jacobian; `value` gives that of a node.
+def singularity(root: Node, value: Any, numbers: Mapping[str, Any]) -> Any:
+    """Return the distance from where the formula has no Jacobian, in units of the gradient.
 
     Each norm counts that is not harmless, ‖g‖ where what divides vanishes with it, and 0 where
-    anything else that divides is 0.
+    anything else that divides is 0. A norm of what is no gradient, as of w, has another unit: it
+    counts as 0 where it is 0, and else as the largest number.
+
+    Args:
+        root: the formula.
+        value: gives the value of a node.
+        numbers: by name.
+
     """
     kept = harmless(root)
     norms = {node for node in root.inside - kept if node.kind == "norm"}
@@ -115,11 +122,38 @@ def singularity(root: Node, value: Any) -> Any:
         # The inner first: what an undefined one makes NaN comes after it, and is not looked at.
         if node in norms:
             near = value(node)
+            if not _is_gradient(node.parts[0]):
+                near = jnp.where(near == 0, 0.0, jnp.finfo(near.dtype).max)
         else:
             near = jnp.where(value(node) == 0, 0.0, jnp.inf)
-            near = near if order(node) == 0 else jnp.minimum(near, norm(value(G)))
+            # What is left of ‖g‖ + eps at critical points may be 0 as a number, as for eps = 0.
+            left = _left(node, numbers)
+            vanishes = order(node) != 0 if left is None else left == 0
+            near = jnp.where(vanishes, jnp.minimum(near, norm(value(G))), near)
+        if order(node) > 0:
+            near = jnp.minimum(near, norm(value(G)))
         distance = least(distance, near)
     return distance
+
+
+def _left(node: Node, numbers: Mapping[str, Any]) -> Any:
+    """Return the coefficient of order 0 where it is made of numbers alone; else None."""
+    if order(node) != 0 or node.is_vector or node.kind in ("norm", "dot"):
+        return None
+    if node.kind in ("number", "name"):
+        return node.value if node.kind == "number" else numbers[str(node.value)]
+    parts = [part for part in node.parts if node.kind != "add" or order(part) == 0]
+    values = [_left(part, numbers) for part in parts]
+    if any(value is None for value in values):
+        return None
+    return sum(values) if node.kind == "add" else combined(node, values)
+
+
+def _is_gradient(v: Node) -> bool:
+    """Say whether a vector is a gradient, or a sum or a multiple of gradients."""
+    return all(
+        any(node.kind == "g" for node, _ in factors(part) if node.is_vector) for part in addends(v)
+    )
 
 
 def _least(orders: Any) -> Order:

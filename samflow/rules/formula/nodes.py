@@ -55,6 +55,13 @@ def negative(node: Node) -> Node:
     return Node("multiply", (number(-1.0), node), node.is_vector)
 
 
+def power(base: Node, exponent: float) -> Node:
+    """Return a number to a power; of √(v·v), which is ‖v‖, the norm."""
+    if exponent == 0.5 and base.kind == "dot" and base.parts[0] == base.parts[1]:
+        return Node("norm", base.parts[:1])
+    return Node("power", (base,), value=exponent)
+
+
 def addends(node: Node) -> tuple[Node, ...]:
     """Return what is added, through all sums."""
     if node.kind != "add":

@@ -10,7 +10,7 @@ from samflow import _checks
 from samflow._checks import ArgumentError
 from samflow.losses.parser import parse
 from samflow.losses.syntax import Source, is_name, literal, quoted, tree_of
-from samflow.rules.formula.nodes import G, Node, W, negative, number
+from samflow.rules.formula.nodes import G, Node, W, negative, number, power
 
 MAX_LENGTH = 1_000
 MAX_NODES = 400
@@ -205,7 +205,7 @@ class _Reader:
             raise self.refused(tree.right, "an exponent must be a number, written out")
         if abs(b.value) > MAX_EXPONENT:
             raise self.refused(tree.right, f"an exponent must be at most {MAX_EXPONENT}")
-        return self.folded(tree, Node("power", (a,), value=b.value))
+        return self.folded(tree, power(a, b.value))
 
     def call(self, tree: ast.Call, depth: int) -> Node:
         if not isinstance(tree.func, ast.Name):
@@ -228,7 +228,7 @@ class _Reader:
                     f"{name} takes a {wanted}, but this is a {got}; write {name}({_of(name)})",
                 )
         if name == "sqrt":
-            return self.folded(tree, Node("power", parts, value=0.5))
+            return self.folded(tree, power(parts[0], 0.5))
         kind = "g" if name == "grad" else name
         return Node(kind, parts, is_vector=kind in ("g", "H"))
 
