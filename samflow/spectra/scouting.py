@@ -39,13 +39,12 @@ def sent(direction: NumpyArray, block: NumpyArray, lowest: float) -> Scout:
     return Scout(now / np.linalg.norm(now), np.zeros_like(now), lowest)
 
 
-def advanced(scout: Scout, image: NumpyArray, tracked: Tracked) -> Scout | None:
-    """Return the scout a product later.
+def advanced(scout: Scout, tracked: Tracked) -> Scout | None:
+    """Return the scout after the products of a row, each of them one degree.
 
     Args:
-        scout: the scout.
-        image: of its `now`.
-        tracked: the pairs beyond the smallest of which others are looked for.
+        scout: the scout, from whose `now` the row took its `looks`.
+        tracked: what the row found: values beyond the smallest of its pairs are looked for.
 
     Returns:
         The scout; None where nothing is left of it outside of the block, or a number is not finite.
@@ -56,10 +55,15 @@ def advanced(scout: Scout, image: NumpyArray, tracked: Tracked) -> Scout | None:
     top = _INSIDE * floor if floor > 0 else floor
     low = min(lowest, -top if floor > 0 else 2 * floor)
     middle, half = (low + top) / 2, (top - low) / 2
+    directions, images = tracked.looks
+    now, before = scout.now, scout.before
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        step = (image - middle * scout.now) / half
-        now = _outside(2 * step - scout.before if scout.before.any() else step, tracked.block)
-        before, size = _outside(scout.now, tracked.block), float(np.linalg.norm(now))
+        for _ in directions:  # T_k v is in the span of as many of them as there were products
+            image = np.einsum("i,id->d", np.einsum("id,d->i", directions, now), images)
+            step = (image - middle * now) / half
+            now, before = 2 * step - before if before.any() else step, now
+            now = _outside(now, tracked.block)
+        before, size = _outside(before, tracked.block), float(np.linalg.norm(now))
     if not 0 < size < np.inf:
         return None
     return Scout(now / size, before / size, lowest)

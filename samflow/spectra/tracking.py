@@ -16,6 +16,9 @@ _DEPENDENT = 1e-10
 """A vector of which no more than this part is outside the basis is in it."""
 
 
+_NO_LOOKS = (np.zeros((0, 0)), np.zeros((0, 0)))
+
+
 class Tracked(NamedTuple):
     """Leading Ritz pairs, largest first.
 
@@ -27,7 +30,7 @@ class Tracked(NamedTuple):
         looked: products of directions that were not found from `block`: without one, nothing is
             known of what is outside the space of `block`.
         lowest: the smallest Ritz value.
-        image: the product of the first of these directions, for a scout; None without one.
+        looks: these directions, orthonormal and outside of `block`, and their products, as rows.
 
     """
 
@@ -37,7 +40,7 @@ class Tracked(NamedTuple):
     accepted: NumpyArray
     looked: int
     lowest: float
-    image: NumpyArray | None = None
+    looks: tuple[NumpyArray, NumpyArray]
 
 
 def accepted(residuals: NumpyArray, values: NumpyArray, tol: float) -> NumpyArray:
@@ -73,13 +76,15 @@ def dense(matrix: NumpyArray, *, count: int, num_products: int) -> Tracked:
     scale = float(np.abs(values).max())
     found = Ritz(values[:count], first, residuals, scale, num_products)
     good = np.full(count, True)
-    return Tracked(found, after, vectors[: count + GUARDS], good, len(matrix), float(values[-1]))
+    return Tracked(
+        found, after, vectors[: count + GUARDS], good, len(matrix), float(values[-1]), _NO_LOOKS
+    )
 
 
 def _nothing(block: NumpyArray, count: int, num_products: int) -> Tracked:
     nan = np.full(count, np.nan)
     found = Ritz(nan, np.full((count, block.shape[1]), np.nan), nan, np.nan, num_products)
-    return Tracked(found, np.nan, block, np.full(count, False), 0, np.nan)
+    return Tracked(found, np.nan, block, np.full(count, False), 0, np.nan, _NO_LOOKS)
 
 
 def track(
@@ -90,7 +95,7 @@ def track(
     tol: float,
     max_products: int,
     fresh: NumpyArray | None = None,
-    looks: int = 0,
+    num_looks: int = 0,
 ) -> Tracked:
     """Return the `count` algebraically largest eigenpairs, from vectors that are near to theirs.
 
@@ -110,7 +115,7 @@ def track(
         tol: largest accepted residual.
         max_products: of v ↦ Av, at least the number of rows of `block`, and `count`.
         fresh: a direction with a part along every eigenvector, as a random one; shape (dim,).
-        looks: products of the Lanczos steps from there, as far as `max_products` allows.
+        num_looks: products of the Lanczos steps from there, as far as `max_products` allows.
 
     Returns:
         A `Tracked`; NaN where a product was not finite. Residuals are those of the last space.
@@ -133,7 +138,7 @@ def track(
         basis, images = all_basis[:size], all_images[:size]
         if not np.isfinite(images).all():
             return _nothing(block, count, size)
-        if fresh is not None and looked < looks and size < most:
+        if fresh is not None and looked < num_looks and size < most:
             new, looked = [images[-1] if looked else fresh], looked + 1
             continue
         small = _products(basis, images)
@@ -149,8 +154,9 @@ def track(
             after = float(values[count]) if size > count else -np.inf
             pairs = Ritz(values[:count], first, residuals, scale, size)
             seen = dim if size == dim else looked
-            image = images[len(block)] if looked else None
-            return Tracked(pairs, after, found, good, seen, float(values[-1]), image)
+            looks = slice(len(block), len(block) + looked)
+            kept = (basis[looks], images[looks])
+            return Tracked(pairs, after, found, good, seen, float(values[-1]), kept)
         new = [rest[bad[0]] if len(bad) else generator.standard_normal(dim)]
 
 

@@ -18,6 +18,10 @@ def _tracked(diagonal, block):
     return found
 
 
+def _looked(tracked, scout, diagonal):
+    return tracked._replace(looks=(scout.now[None], diagonal * scout.now[None]))
+
+
 @pytest.mark.parametrize("steps", [1, 2, 5])
 def test_a_scout_is_a_chebyshev_polynomial_of_a_fixed_operator(steps):
     """e₁, e₂ are tracked, 2.5 is the smaller value: the interval is [−3, 1], beyond it 2 and 4."""
@@ -25,10 +29,16 @@ def test_a_scout_is_a_chebyshev_polynomial_of_a_fixed_operator(steps):
     tracked, start = _tracked(diagonal, np.eye(8)[:2]), np.arange(1.0, 9.0)
     scout = sent(start, tracked.block, -3.0)
     for _ in range(steps):
-        scout = advanced(scout, diagonal * scout.now, tracked)
+        scout = advanced(scout, _looked(tracked, scout, diagonal))
     exact = chebval((diagonal + 1) / 2, np.eye(steps + 1)[-1]) * start
     exact[:2] = 0.0
     np.testing.assert_allclose(scout.now, exact / np.linalg.norm(exact), atol=1e-14)
+    # As many products in one row, of Lanczos from the scout, are as many degrees.
+    scout = sent(start, tracked.block, -3.0)
+    how = {"count": 1, "tol": 0.1, "max_products": 8, "fresh": scout.now, "num_looks": steps}
+    found = track(lambda v: diagonal * v, tracked.block, **how)
+    scout = advanced(scout, tracked._replace(looks=found.looks))
+    np.testing.assert_allclose(scout.now, exact / np.linalg.norm(exact), atol=1e-13)
 
 
 def test_the_interval_begins_where_the_lowest_value_was_seen():
@@ -38,7 +48,7 @@ def test_the_interval_begins_where_the_lowest_value_was_seen():
     for lowest in (-1.0, -9.0):
         scout = sent(np.ones(8), tracked.block, lowest)
         for _ in range(8):
-            scout = advanced(scout, diagonal * scout.now, tracked._replace(lowest=lowest))
+            scout = advanced(scout, _looked(tracked, scout, diagonal)._replace(lowest=lowest))
         sizes[lowest] = abs(scout.now[[2, 7]])
     assert sizes[-1.0][1] > 0.99
     assert sizes[-9.0][0] > 0.99
@@ -47,8 +57,8 @@ def test_the_interval_begins_where_the_lowest_value_was_seen():
 def test_nothing_outside_leaves_no_scout():
     tracked = _tracked(np.r_[6.0, 2.5], np.eye(2))
     scout = sent(np.array([1.0, 1e-9]), np.eye(2)[:1], 0.0)
-    assert advanced(scout, np.r_[6.0, 2.5] * scout.now, tracked) is None
-    assert advanced(scout, np.array([np.nan, 0.0]), tracked) is None
+    assert advanced(scout, _looked(tracked, scout, np.r_[6.0, 2.5])) is None
+    assert advanced(scout, _looked(tracked, scout, np.array([np.nan, 1.0]))) is None
 
 
 def _rows(grown, search, count=40):
@@ -83,7 +93,7 @@ def test_what_is_just_beyond_is_seen_after_some_rows_of_few_products():
     diagonal[6] = 4.4
     fresh = np.random.default_rng(0).standard_normal(DIM)
     once = track(
-        lambda v: diagonal * v, block, count=1, tol=0.02, max_products=9, fresh=fresh, looks=1
+        lambda v: diagonal * v, block, count=1, tol=0.02, max_products=9, fresh=fresh, num_looks=1
     )
     assert once.found.values[0] == pytest.approx(4.0, abs=1e-9)
 

@@ -85,7 +85,7 @@ def test_outside_of_an_invariant_space_an_eigenvalue_is_seen_from_a_fresh_direct
     how = {"count": 1, "tol": 0.02, "max_products": 9}
     blind = track(lambda v: diagonal * v, block, **how)
     assert (blind.found.values[0], blind.found.residuals[0], blind.looked) == (5.0, 0.0, 0)
-    seen = track(lambda v: diagonal * v, block, fresh=fresh, looks=3, **how)
+    seen = track(lambda v: diagonal * v, block, fresh=fresh, num_looks=3, **how)
     assert seen.found.values[0] == pytest.approx(8.0, abs=0.01)
     assert (seen.looked, seen.found.num_steps < 10) == (3, True)
 

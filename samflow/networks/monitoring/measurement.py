@@ -90,9 +90,9 @@ class Search(NamedTuple):
             return self._judged(found, sent(fresh(found.block), found.block, found.lowest))
         last = row % _SENT_EVERY == 0
         looks = _LAST_LOOKS if last else _EARLY_LOOKS if row <= _EARLY else 1
-        how = {"tol": self.tol, "max_products": self.max_products, "looks": looks}
+        how = {"tol": self.tol, "max_products": self.max_products, "num_looks": looks}
         found = track(product, block, count=self.count, fresh=scout.now, **how)
-        scout = None if last or found.image is None else advanced(scout, found.image, found)
+        scout = None if last else advanced(scout, found)
         return self._judged(found, scout or sent(fresh(found.block), found.block, found.lowest))
 
     def all_pairs(self, matrix: NumpyArray, num_products: int) -> Pairs:

@@ -69,8 +69,8 @@ def test_rows_are_made_every_k_steps_and_hold_what_is_at_their_weights(digits, w
         assert record.loss[i] == pytest.approx(float(value(loss, w)), rel=1e-14)
         assert record.gradient_norm[i] == pytest.approx(np.linalg.norm(g), rel=1e-14)
         values, vectors = np.linalg.eigh([_hvp(loss, w, unit) for unit in np.eye(loss.dim)])
-        # Both err by the squares of the residuals over the gap below, a tenth of λ here or more.
-        bound = np.sum(record.eigenvalue_residuals[i] ** 2) / (0.1 * values[-1])
+        # Each errs by the square of its residual over the gap below it.
+        bound = record.eigenvalue_residuals[i] ** 2 / (values[::-1][:2] - values[::-1][1:3])
         assert (np.abs(record.eigenvalues[i] - values[::-1][:2]) <= bound).all()
         assert (record.eigenvalue_status[i] == Status.located).all()
         exact = abs(g @ vectors[:, -1]) / np.linalg.norm(g)
