@@ -5,7 +5,7 @@ import pytest
 from numpy.polynomial.chebyshev import chebval
 
 from samflow._status import Status
-from samflow.networks.monitoring.measurement import Search
+from samflow.networks.monitoring.search import Search
 from samflow.spectra.scouting import advanced, sent
 from samflow.spectra.tracking import track
 

@@ -12,16 +12,14 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from samflow import _checks
-from samflow._random import key_words, numpy_generator
+from samflow._random import key_words
 from samflow._schedule import at
 from samflow._status import Status
 from samflow._types import NumpyArray, Point
 from samflow.losses.base import AbstractLoss
 from samflow.losses.evaluation import error_share, value
 from samflow.networks.monitoring.measurement import (
-    Pairs,
     Row,
-    Search,
     alignment,
     batch_sharpness,
     cosine,
@@ -31,11 +29,11 @@ from samflow.networks.monitoring.measurement import (
     second_difference,
 )
 from samflow.networks.monitoring.records import TrainingRecord, record_of
+from samflow.networks.monitoring.search import Pairs, Search, Tracking
 from samflow.orbits import CentralFlow
 from samflow.rules import AbstractRule, Ascent
 from samflow.spectra.directions import log_growth, measured_along
 from samflow.spectra.products import value_gradient_product
-from samflow.spectra.scouting import Scout
 from samflow.systems import AdaptiveMap, Map
 from samflow.systems.edges import Update, edge_of_stability, update_of
 
@@ -105,7 +103,7 @@ class Monitor:
         self.every = _checks.count("every", every)
         count = _checks.count("num_eigenvalues", num_eigenvalues)
         most = _checks.count("max_products", max_products, minimum=count + 2)
-        self._search = Search(count, _checks.positive("tol", tol), most)
+        search = Search(count, _checks.positive("tol", tol), most)
         if batch_size is not None:
             batch_size = _checks.count("batch_size", batch_size)
         self._batches = (batch_size, _checks.count("num_batches", num_batches, minimum=2))
@@ -120,6 +118,7 @@ class Monitor:
         self._test, self._central, self._motion = test, central, motion
         self._key = jr.key(0) if key is None else key
         key_words(self._key)
+        self._tracking = Tracking(search, self._key)
         self._path = None if save_to is None else _checks.writable("save_to", save_to, (".nc",))
         self._written = time.monotonic()
         self.reset()
@@ -128,8 +127,7 @@ class Monitor:
         """Forget all rows and vectors."""
         self._rows: list[Row] = []
         self._moved: list[tuple[int, float]] = []
-        self._blocks: dict[str, NumpyArray] = {}
-        self._scouts: dict[str, Scout | None] = {}
+        self._tracking.forget()
         self._recent: dict[int, Any] = {}
         self._first: NumpyArray | None = None
         self._seen: Map | AdaptiveMap | None = None
@@ -138,13 +136,14 @@ class Monitor:
 
     def forget_vectors(self) -> None:
         """Forget the vectors of the last row, as where other weights are trained; keep the rows."""
-        self._blocks, self._scouts, self._first, self._recent = {}, {}, None, {}
+        self._tracking.forget()
+        self._first, self._recent = None, {}
 
     @property
     def record(self) -> TrainingRecord:
         """All rows so far."""
         return record_of(
-            self._rows, self._moved, self._search.count, self._names(), self.settings()
+            self._rows, self._moved, self._tracking.search.count, self._names(), self.settings()
         )
 
     def settings(self) -> dict[str, str]:
@@ -152,9 +151,9 @@ class Monitor:
         size, number = self._batches
         return {
             "every": str(self.every),
-            "num_eigenvalues": str(self._search.count),
-            "tol": repr(self._search.tol),
-            "max_products": str(self._search.max_products),
+            "num_eigenvalues": str(self._tracking.search.count),
+            "tol": repr(self._tracking.search.tol),
+            "max_products": str(self._tracking.search.max_products),
             "batch_size": str(size),
             "num_batches": str(number),
             "compare": ", ".join(self._names()),
@@ -228,7 +227,8 @@ class Monitor:
         matrix = formed(product, loss.dim)
         if matrix is not None:
             product = matrix.dot
-        pairs = self._pairs("hessian", product, matrix, g, step)
+        place = {"step": step, "row": len(self._rows)}
+        pairs = self._tracking.pairs("hessian", product, matrix, g, **place)
         self._first = pairs.first
         row: Row = {
             "steps": step,
@@ -285,13 +285,9 @@ class Monitor:
         """
         names = list(self._rows[0]) if self._rows else []
         rows = {f"row.{name}": np.array([row[name] for row in self._rows]) for name in names}
-        blocks = {f"block.{name}": block for name, block in self._blocks.items()}
-        for name, scout in self._scouts.items():
-            held = {} if scout is None else scout._asdict()
-            blocks |= {f"scout.{name}.{part}": np.asarray(each) for part, each in held.items()}
         return {
             **rows,
-            **blocks,
+            **self._tracking.arrays(),
             "settings": np.array([f"{name}={told}" for name, told in self.settings().items()]),
             "moved": np.array(self._moved, dtype=float).reshape(-1, 2),
             "recent_at": np.array(list(self._recent), dtype=int),
@@ -322,16 +318,7 @@ class Monitor:
         self._rows = [
             {name: _plain(arrays[f"row.{name}"][i]) for name in names} for i in range(count)
         ]
-        self._blocks = {
-            name.removeprefix("block."): np.asarray(block)
-            for name, block in arrays.items()
-            if name.startswith("block.")
-        }
-        found = {name.split(".")[1] for name in arrays if name.startswith("scout.")}
-        self._scouts = {
-            name: Scout(*(_plain(arrays[f"scout.{name}.{part}"]) for part in Scout._fields))
-            for name in found
-        }
+        self._tracking.restore(arrays)
         self._moved = [(int(k), float(moved)) for k, moved in arrays["moved"]]
         recent = zip(arrays["recent_at"].tolist(), arrays["recent"], strict=True)
         self._recent = {k: jnp.asarray(w) for k, w in recent}
@@ -343,7 +330,7 @@ class Monitor:
         if self._rows and self._rows[-1]["steps"] > step:
             self._rows = [row for row in self._rows if row["steps"] < step]
             self._moved = [each for each in self._moved if each[0] < step]
-            self._blocks, self._scouts, self._first, self._recent = {}, {}, None, {}
+            self.forget_vectors()
 
     def _names(self) -> tuple[str, ...]:
         return tuple(rule.name for rule in self._compare)
@@ -351,47 +338,20 @@ class Monitor:
     def _has(self, step: int, told: str) -> bool:
         return bool(self._rows) and (self._rows[-1]["steps"], self._rows[-1]["of"]) == (step, told)
 
-    def _pairs(
-        self, of: str, product: Any, matrix: NumpyArray | None, slope: NumpyArray, step: int
-    ) -> Pairs:
-        dim = len(slope)
-        if self._search.count > dim:
-            raise _checks.ArgumentError(
-                f"Argument `num_eigenvalues` must be at most {dim}, the number of weights, but is "
-                f"{self._search.count}."
-            )
-        if matrix is not None:
-            return self._search.all_pairs(matrix, dim if of == "hessian" else 0)
-        block = self._blocks.get(of)
-        block = block if block is not None and block.shape[1] == dim else None
-
-        def fresh(block: NumpyArray | None) -> NumpyArray:
-            # Random, so that it has a part along every eigenvector; the gradient is where an
-            # eigenvalue that the run is moving into shows first.
-            drawn = numpy_generator(jr.fold_in(self._key, step)).standard_normal(dim)
-            norm = float(np.linalg.norm(slope))
-            if block is not None and np.isfinite(norm) and norm > 0:
-                drawn += (slope - block.T @ (block @ slope)) * (np.sqrt(dim) / norm)
-            return drawn
-
-        pairs = self._search.pairs(product, block, self._scouts.get(of), fresh, len(self._rows))
-        if np.isfinite(pairs.values).all():
-            self._blocks[of], self._scouts[of] = pairs.block, pairs.scout
-        return pairs
-
     def _scaled(
         self, product: Any, matrix: NumpyArray | None, update: Update, slope: NumpyArray, step: int
     ) -> Row:
         if update.preconditioner is None:
-            nothing = np.full(self._search.count, np.nan)
-            undefined = np.full(self._search.count, Status.undefined)
+            nothing = np.full(self._tracking.search.count, np.nan)
+            undefined = np.full(self._tracking.search.count, Status.undefined)
             row = dict(zip(_PRECONDITIONED, (nothing, nothing, undefined), strict=True))
             return {**row, "preconditioned_products": 0}
         product = scaled(product, update.preconditioner, update.decay)
         if matrix is not None:
             matrix = np.stack([product(unit) for unit in np.eye(len(slope))])
         slope = slope / np.sqrt(update.preconditioner)
-        pairs = self._pairs("preconditioned", product, matrix, slope, step)
+        place = {"step": step, "row": len(self._rows)}
+        pairs = self._tracking.pairs("preconditioned", product, matrix, slope, **place)
         return {**_named(_PRECONDITIONED, pairs), "preconditioned_products": pairs.num_products}
 
     def _follow(self, loss: AbstractLoss, w: Point, step: int) -> None:

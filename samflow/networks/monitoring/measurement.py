@@ -1,7 +1,6 @@
 """What a row of a monitor is made of: curvature, alignment, batches, all at one point."""
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,102 +13,16 @@ from samflow._status import Status
 from samflow._types import NumpyArray, Point
 from samflow.losses.base import AbstractLoss
 from samflow.losses.eager import compiled
+from samflow.networks.monitoring.search import Pairs
 from samflow.spectra.krylov import Product
 from samflow.spectra.multipliers import CRITICAL
-from samflow.spectra.scouting import Scout, advanced, sent
 from samflow.spectra.spectrum import DENSE_DIM
-from samflow.spectra.tracking import Tracked, dense, track
 from samflow.systems import AdaptiveMap, Map
 
 _MOST_ERROR = 0.1
 """Up to this error a cosine is located."""
-_COLD = 100
-"""Products that the first call may take, which has no vectors of before."""
-_COLD_TOL = 0.1
-"""The first call is so many times as exact: what it misses, later ones see late."""
-
-_EARLY, _SENT_EVERY = 8, 8
-_EARLY_LOOKS, _LAST_LOOKS = 3, 4
-"""A row takes a product outside of what is tracked, along a scout that goes on from row to row;
-each eighth row takes the second number there, and sends another scout. The first eight
-rows take the first number: then eigenvalues grow and overtake each other within a row."""
 
 Row = dict[str, Any]
-
-
-class Pairs(NamedTuple):
-    """The leading eigenpairs of a row, and vectors for the next one."""
-
-    values: NumpyArray
-    residuals: NumpyArray
-    status: NumpyArray
-    num_products: int
-    first: NumpyArray
-    gap: float
-    scale: float
-    block: NumpyArray
-    scout: Scout | None
-
-
-class Search(NamedTuple):
-    """How leading eigenpairs are looked for.
-
-    Attributes:
-        count: how many.
-        tol: largest accepted residual, as a part of max|θ|.
-        max_products: of a row that has vectors to start from.
-
-    """
-
-    count: int
-    tol: float
-    max_products: int
-
-    def pairs(
-        self,
-        product: Product,
-        block: NumpyArray | None,
-        scout: Scout | None,
-        fresh: Callable[[NumpyArray | None], NumpyArray],
-        row: int,
-    ) -> Pairs:
-        """Return the pairs of a row, from `block` where there is one, and along a scout.
-
-        Args:
-            product: v ↦ Hv.
-            block: vectors of the row before.
-            scout: that of the row before.
-            fresh: makes a random direction, shape (dim,), beside a block.
-            row: the number of rows before.
-
-        """
-        if block is None or scout is None:
-            how = {"tol": _COLD_TOL * self.tol, "max_products": _COLD}
-            found = track(product, fresh(None)[None], count=self.count, **how)
-            found = found._replace(looked=1)
-            return self._judged(found, sent(fresh(found.block), found.block, found.lowest))
-        last = row % _SENT_EVERY == 0
-        looks = _LAST_LOOKS if last else _EARLY_LOOKS if row <= _EARLY else 1
-        how = {"tol": self.tol, "max_products": self.max_products, "num_looks": looks}
-        found = track(product, block, count=self.count, fresh=scout.now, **how)
-        scout = None if last else advanced(scout, found)
-        return self._judged(found, scout or sent(fresh(found.block), found.block, found.lowest))
-
-    def all_pairs(self, matrix: NumpyArray, num_products: int) -> Pairs:
-        """Return those of a matrix that is held; exact."""
-        return self._judged(dense(matrix, count=self.count, num_products=num_products))
-
-    def _judged(self, tracked: Tracked, scout: Scout | None = None) -> Pairs:
-        found = tracked.found
-        good = tracked.accepted & (tracked.looked > 0)
-        status = np.where(good, Status.located, Status.residual_too_large)
-        status = np.where(np.isfinite(found.residuals), status, Status.not_finite)
-        below = found.values[1] if self.count > 1 else tracked.next
-        gap = float(found.values[0] - below)
-        return Pairs(
-            found.values, found.residuals, status, found.num_steps, found.vectors[0], gap,
-            found.scale, tracked.block, scout,
-        )  # fmt: skip
 
 
 def formed(product: Product, dim: int) -> NumpyArray | None:
