@@ -343,3 +343,11 @@ def test_a_norm_of_weights_decides_alike_in_all_units_of_the_loss(text):
         loss = sf.losses.loss(lambda w, factor=factor: factor * BEALE(w), dim=2)
         found = sf.classify(sf.Map(loss, sf.rule(text), lr=LR / factor), SADDLE)
         assert found.kind is sf.Kind.saddle
+
+
+def test_limits_that_are_all_0_decide_nothing():
+    """The flow of g/√‖g‖ arrives at a minimum: its ‖g‖ falls, though all limits are 0."""
+    found = sf.classify(sf.Flow(BEALE, sf.rule("g/sqrt(norm(g))")), (3.0, 0.5))
+    assert found.kind is sf.Kind.undefined
+    assert "tends to 0 from all sides" in str(found)
+    assert "falls" not in str(found)
