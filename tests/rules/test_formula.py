@@ -351,3 +351,20 @@ def test_limits_that_are_all_0_decide_nothing():
     assert found.kind is sf.Kind.undefined
     assert "tends to 0 from all sides" in str(found)
     assert "falls" not in str(found)
+
+
+@pytest.mark.parametrize(
+    ("text", "length"),
+    [
+        (SAM, 0.05),
+        ("0.5*g + 0.5*g(w + 2*rho*g/norm(g))", 0.05),
+        ("(g(w + rho*g/norm(g)) - g)/rho", 0.05),
+        ("g(w - rho*H(g)/norm(H(g)))", 0.05),
+        ("g(w + rho*g) + g/norm(g)", 0.0),
+        ("rho*g/norm(g)", 0.0),
+        ("g/norm(g)", 0.0),
+        (USAM, 0.0),
+    ],
+)
+def test_rho_is_a_length_where_its_product_is_added_to_weights(text, length):
+    assert sf.rule(text, rho=RHO).ascent_length(jnp.zeros(2)) == length

@@ -115,10 +115,15 @@ class NormalisedFormulaRule(AbstractFormulaRule, AbstractNormalisedRule):
 
     Its limits there follow from the formula: every term to leading order in g = t·e, t → 0. They
     are NaN where d grows without bound, and where terms of leading order cancel and are divided by.
-    A number `rho` counts as a length.
+    A number `rho` counts as a length where it multiplies in a displacement of w, unless it is a
+    gradient that it multiplies.
     """
 
     smooth: ClassVar[bool] = False
+
+    def ascent_length(self, w: Any) -> float:
+        """Return `rho` where it counts as a length, else 0."""
+        return self._rho if critical.rho_is_length(self._root) else 0.0
 
     def limit(self, loss: AbstractLoss, w: V, e: V) -> V:
         """Return lim d as g → 0 with g/‖g‖ → e."""
