@@ -382,3 +382,27 @@ def test_diagram_of_orbits():
     assert len(gone.points()[0]) == 0  # nothing is drawn of an orbit that left
     with pytest.raises(ArgumentError, match="finite numbers"):
         sf.attractors.orbit_diagram(system, [0.3], "r", [np.nan])
+
+
+@pytest.mark.parametrize(
+    ("rule", "known"),
+    [
+        (sf.rule("practical-sam", rho=0.1, eps=0.5), False),
+        (sf.rule("g(w + rho*g/(norm(g) + eps))", rho=0.1, eps=0.5), False),
+        (sf.rule("practical-sam", rho=0.1, eps=0.5, placement="inside"), True),
+    ],
+)
+def test_a_flip_has_no_normal_form_where_the_rule_has_no_second_derivative(rule, known):
+    """‖g‖ + eps makes |x⁺| = |x| − lr (ρ/eps²)x² + ... at the flip: attracting, at order 2.
+
+    The derivatives that exist say repelling, as of x⁴/4 alone.
+    """
+    loss, lr = sf.loss("x**2/2 + x**4/4"), 2 / 1.2
+    (flip,) = sf.continue_branch(sf.Map(loss, rule, lr=1.5), [0.0], "lr", (1.0, 2.0)).special
+    assert flip.parameter == pytest.approx(lr, rel=1e-9)  # its own error is 2e-13
+    assert np.isfinite(flip.coefficient) == bool(flip.criticality) == known
+    system = sf.Map(loss, rule, lr=lr)
+    higher = sf.classify(system, [0.0], order=3).higher
+    assert higher.decided == known
+    if not known:
+        assert abs(sf.iterate(system, [0.05], num_steps=500).w[-1, 0]) < 0.01

@@ -82,6 +82,11 @@ class AbstractFormulaRule(AbstractMemorylessRule):
         return all(node.kind != "H" for node in self._root.inside)
 
     @property
+    def has_second_derivative(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether no norm is in the formula that vanishes at critical points."""
+        return not critical.harmless(self._root)
+
+    @property
     def _root(self) -> Any:
         return read(self.formula).root
 
