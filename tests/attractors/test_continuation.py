@@ -406,3 +406,15 @@ def test_a_flip_has_no_normal_form_where_the_rule_has_no_second_derivative(rule,
     assert higher.decided == known
     if not known:
         assert abs(sf.iterate(system, [0.05], num_steps=500).w[-1, 0]) < 0.01
+
+
+def test_a_curve_of_flips_ends_at_the_bound_that_it_meets_first():
+    """lr (1 + rho) = 2: rho = 0.01 comes just before lr = 2, within a step of it."""
+    system = sf.Map(sf.loss("x**2/2 + x**4/4"), sf.USAM(rho=0.1), lr=1.5)
+    branch = sf.continue_branch(system, [0.0], "lr", (1.0, 2.0))
+    for low, high in ((0.01, 0.5), (0.0, 0.5)):
+        curve = continue_bifurcation(system, branch, branch.special[0], "rho", (low, high))
+        lr, rho = np.asarray(curve.parameters).T
+        np.testing.assert_allclose(lr * (1 + rho), 2.0, rtol=CLOSED)
+        assert rho.min() == pytest.approx(low, abs=1e-12)  # rounding, of 0.01 in its unit
+        assert rho.max() == pytest.approx(high, abs=1e-12)

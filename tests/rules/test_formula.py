@@ -85,6 +85,8 @@ def test_the_form_and_the_jumps_follow_from_the_text(text, ascent, normalised):
     assert is_normalised(made) is normalised
     assert type(made) is (NormalisedFormulaRule if normalised else FormulaRule)
     assert made.smooth is not normalised
+    twin = {Ascent.none: sf.GD, Ascent.gradient: sf.USAM, Ascent.unit: sf.SAM}.get(ascent)
+    assert made.closed_forms == ("" if twin is None else twin.closed_forms)
 
 
 def test_proofs_and_thresholds_are_those_of_usam():

@@ -16,6 +16,7 @@ from samflow.rules.critical import Ascent
 from samflow.rules.formula import critical
 from samflow.rules.formula.evaluation import Values
 from samflow.rules.formula.parser import Formula, read
+from samflow.rules.sam import GD, SAM, USAM
 
 
 class AbstractFormulaRule(AbstractMemorylessRule):
@@ -80,6 +81,13 @@ class AbstractFormulaRule(AbstractMemorylessRule):
     def by_gradients(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Whether no Hessian is in the formula."""
         return all(node.kind != "H" for node in self._root.inside)
+
+    @property
+    def closed_forms(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Those of GD, USAM or SAM where the formula is theirs."""
+        return next(
+            (each.closed_forms for each in (GD, USAM, SAM) if each.ascent is self.ascent), ""
+        )
 
     @property
     def has_second_derivative(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
