@@ -22,6 +22,7 @@ from samflow.equilibria.higher import (
     UNDECIDED,
     HigherOrder,
 )
+from samflow.equilibria.nearness import bends_sharply
 from samflow.proofs.balls import working_precision
 from samflow.proofs.centre_manifold import Centre, reduced, twice
 from samflow.proofs.exact_motion import Motion, motion_of
@@ -277,6 +278,10 @@ def _numerically(
     size = max(1.0, float(np.abs(jacobian).max())) if discrete else float(np.abs(jacobian).max())
     neutral = np.abs(growth) <= 1e-6 * (size if discrete else max(size, 1e-300))
     stable = [bool(g < 0) for g, flat in zip(growth, neutral, strict=True) if not flat]
+    if neutral.any() and bends_sharply(system, z, bending_length(system, jnp.asarray(z)) or 1.0):
+        count, mu = int(neutral.sum()), complex(values[neutral][0])
+        reason = "the rule has no second derivative at a critical point"
+        return HigherOrder(UNDECIDED, count, mu, 2, np.nan, (), Verdict.unsupported, reason)
     if neutral.sum() == 2 and (np.abs(np.imag(values[neutral])) > 1e-6 * size).all():
         sides = [*stable, None, None]
         return _pair(system, z, sides)

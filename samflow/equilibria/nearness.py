@@ -2,11 +2,13 @@
 
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import scipy.linalg
 from jaxtyping import Array
 
 from samflow._status import Kind
+from samflow._types import ArrayLike
 from samflow.equilibria._units import bending_length
 from samflow.systems import AbstractFlow, AbstractMap, AbstractSystem
 
@@ -31,6 +33,25 @@ def is_singular(hessian: np.ndarray, gradient: np.ndarray, singularity: float, s
         return False
     # m-SAM can be smooth at a critical point of the mean: its singularities are the shards' own.
     return singularity <= _SINGULAR_GRADIENT * np.abs(hessian).max() * size
+
+
+def bends_sharply(system: Any, z: ArrayLike, length: float) -> bool:
+    """Say whether `z` is at a critical point at which the rule has no second derivative.
+
+    There no normal form is made of derivatives, although some come out as numbers.
+
+    Args:
+        system: a map or a flow, or another system.
+        z: the state.
+        length: of weights, beside which the distance to the critical point is judged.
+
+    """
+    rule = getattr(system, "rule", None)
+    if rule is None or rule.has_second_derivative:
+        return False
+    w = system.position(jnp.asarray(z))
+    gradient, hessian = (np.asarray(of(w)) for of in (system.loss.gradient, system.loss.hessian))
+    return bool(np.abs(gradient).max() <= _SINGULAR_GRADIENT * np.abs(hessian).max() * length)
 
 
 def is_near(system: AbstractSystem, z: Array, distance: float, tol: float) -> bool:

@@ -1,6 +1,7 @@
 """What Adam, AdamW or RMSprop remembers at a checkpoint, from the states of torch and optax."""
 
 import dataclasses
+import math
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,6 +19,15 @@ from samflow.systems import AbstractMoments, Adam, AdamW, RMSprop
 
 _SECOND = {"exp_avg_sq": "Adam or AdamW", "square_avg": "RMSprop"}
 """What torch calls the second moment, and of which optimisers."""
+_KEPT = {
+    "exp_avg_sq": {"step", "exp_avg", "exp_avg_sq", "max_exp_avg_sq"},
+    "square_avg": {"step", "square_avg", "momentum_buffer", "grad_avg"},
+}
+"""What these keep of an array, by their second moment; another optimiser keeps more."""
+_OPTIONS = {"exp_avg_sq": ("betas", "eps", "amsgrad"), "square_avg": ("alpha", "eps", "centered")}
+"""Options that they have; RAdam keeps what Adam does, and has no amsgrad."""
+_SWITCHES = ("decoupled_weight_decay", "amsgrad", "centered")
+"""Options that are on or off, alike in all groups."""
 _UNSUPPORTED = {"maximize": False, "momentum": 0}
 """Options of torch that make another optimiser of it, and the values that do not."""
 
@@ -103,13 +113,18 @@ def torch_moment(
     groups, state = _torch_parts(state_dict)
     ids = [number for group in groups for number in group["params"]]
     wanted, shapes = loss.weight_names, loss.weight_shapes
+    if len(set(ids)) < len(ids):
+        raise _checks.ArgumentError(
+            "Argument `state_dict` must have each array once, but has some twice: "
+            f"{_checks.excerpt(ids)}."
+        )
     if len(ids) != len(wanted):
         raise _checks.ArgumentError(
             f"Argument `state_dict` must be of the model at hand, with {len(wanted)} arrays, but "
             f"its optimiser has {len(ids)}."
         )
-    if names is None and all("param_names" in group for group in groups):
-        names = [name for group in groups for name in group["param_names"]]
+    if names is None and all(isinstance(group.get("param_names"), list) for group in groups):
+        names = [str(name) for group in groups for name in group["param_names"]]
     given = list(wanted if names is None else names)
     if sorted(given) != sorted(wanted):
         other = sorted(set(given) ^ set(wanted))
@@ -126,28 +141,41 @@ def torch_moment(
             "optimiser keeps none, as SGD."
         )
     kind = next((kind for kind in _SECOND if kind in entries[wanted[0]]), None)
-    if kind is None or not all(kind in entries[name] for name in wanted):
+    if kind is None or not all(
+        {kind, "step"} <= set(entries[name]) <= _KEPT[kind] for name in wanted
+    ):
         raise _checks.ArgumentError(
             "Argument `state_dict` must be of Adam, AdamW or RMSprop, but its state has "
-            f"{_checks.excerpt(sorted(entries[wanted[0]]))}."
+            f"{_checks.excerpt(sorted(map(str, set().union(*entries.values()))))}."
         )
+    for group in groups:
+        if missing := [name for name in _OPTIONS[kind] if name not in group]:
+            raise _checks.ArgumentError(
+                f"Argument `state_dict` must be of {_SECOND[kind]} of torch, but its options lack "
+                f"{_checks.excerpt(missing)}, as those of another optimiser, such as RAdam."
+            )
     parts = []
     for name, shape in zip(wanted, shapes, strict=True):
-        array = squares(groups[0], entries[name])
-        if array.shape != shape:
+        found = _shape(entries[name][kind])
+        if found != shape:  # before a copy is made: a file can repeat one number any times
             raise _checks.ArgumentError(
                 f"Argument `state_dict` must be of the model at hand, whose {name} has shape "
-                f"{shape}, but its moment has {array.shape}. If the order is another, give `names`."
+                f"{shape}, but its moment has {found}. If the order is another, give `names`."
             )
-        parts.append(array.ravel())
-    steps = {int(entries[name]["step"]) for name in wanted}
+        parts.append(squares(groups[0], entries[name]).ravel())
+    steps = {_number("step", entries[name]["step"]) for name in wanted}
     if len(steps) > 1:
         raise _checks.ArgumentError(
             f"Argument `state_dict` must have one number of steps, but has {sorted(steps)}."
         )
     base, decay = _torch_base(groups, kind)
-    lr = float(groups[0]["lr"]) if "lr" in groups[0] else None
-    return SecondMoment(base, np.concatenate(parts), steps.pop(), decay, lr)
+    lr = _number("lr", groups[0]["lr"]) if "lr" in groups[0] else None
+    (step,) = steps
+    if step != int(step):
+        raise _checks.ArgumentError(
+            f"Argument `state_dict` must have a whole number of steps, but has {step:g}."
+        )
+    return SecondMoment(base, np.concatenate(parts), int(step), decay, lr)
 
 
 def load_moment(
@@ -228,15 +256,39 @@ def squares(group: Mapping[str, Any], state: Mapping[str, Any]) -> NumpyArray:
 
     """
     if "square_avg" in state:
-        square = _numbers(state["square_avg"])
-        return square - _numbers(state["grad_avg"]) ** 2 if group.get("centered") else square
-    return _numbers(state["max_exp_avg_sq" if group.get("amsgrad") else "exp_avg_sq"])
+        square = _numbers(state["square_avg"], "square_avg")
+        centered = bool(group.get("centered"))
+        return square - _numbers(state["grad_avg"], "grad_avg") ** 2 if centered else square
+    name = "max_exp_avg_sq" if group.get("amsgrad") else "exp_avg_sq"
+    return _numbers(state[name], name)
 
 
-def _numbers(array: Any) -> NumpyArray:
+def _shape(array: Any) -> tuple[int, ...]:
+    return tuple(array.shape if hasattr(array, "shape") else np.shape(array))
+
+
+def _numbers(array: Any, name: str) -> NumpyArray:
     if hasattr(array, "detach"):  # a tensor, also of a type that NumPy lacks, as bfloat16
-        array = array.detach().cpu().double()
-    return np.asarray(array, dtype=float)
+        array = array.detach()
+        array = array.double() if array.is_floating_point() else array
+    try:
+        return _checks.real_numbers(array.cpu() if hasattr(array, "cpu") else array)
+    except (TypeError, NotImplementedError) as error:  # the second for a tensor without data
+        raise _checks.ArgumentError(
+            f"Argument `state_dict` must have real numbers as {name}, but: {error}."
+        ) from error
+
+
+def _number(name: str, value: Any) -> float:
+    """Return a number of a group or of a state, which torch may keep as a tensor."""
+    one = math.prod(_shape(value)) == 1
+    found = _numbers(value if one else math.nan, name)
+    if not np.isfinite(found).all():
+        raise _checks.ArgumentError(
+            f"Argument `state_dict` must have a finite number as {name}, but has "
+            f"{_checks.excerpt(value)}."
+        )
+    return float(found.reshape(()))
 
 
 def _torch_parts(state_dict: Any) -> tuple[list[Any], Mapping[Any, Any]]:
@@ -246,31 +298,74 @@ def _torch_parts(state_dict: Any) -> tuple[list[Any], Mapping[Any, Any]]:
             "Argument `state_dict` must be what `optimizer.state_dict()` of torch returns, with "
             f"`state` and `param_groups`, but is {_checks.excerpt(type(state_dict).__name__)}."
         )
-    return list(state_dict["param_groups"]), state_dict["state"]
+    groups, state = state_dict["param_groups"], state_dict["state"]
+    of_groups = isinstance(groups, (list, tuple)) and all(
+        isinstance(group, Mapping)
+        and isinstance(group.get("params"), (list, tuple))
+        and all(isinstance(number, (int, str)) for number in group["params"])
+        for group in groups
+    )
+    of_state = isinstance(state, Mapping) and all(isinstance(v, Mapping) for v in state.values())
+    if not (of_groups and of_state and groups):
+        raise _checks.ArgumentError(
+            "Argument `state_dict` must have `param_groups`, a list of dictionaries with `params`, "
+            "and `state`, a dictionary of dictionaries, as torch has them."
+        )
+    return list(groups), state
 
 
 def _torch_base(groups: Sequence[Mapping[str, Any]], kind: str) -> tuple[AbstractMoments, float]:
     """Return the base of the groups, and the decay that is a part of the gradient."""
     for name, plain in _UNSUPPORTED.items():
-        odd = [group[name] for group in groups if group.get(name, plain) != plain]
+        set_to = [group.get(name, plain) for group in groups]
+        numbers = [int(value) if isinstance(value, bool) else value for value in set_to]
+        odd = [v for v, n in zip(set_to, numbers, strict=True) if _number(name, n) != plain]
         if odd:
             raise _checks.ArgumentError(
                 f"Argument `state_dict` must be of an optimiser without `{name}`, but has "
                 f"{name}={odd[0]}: its preconditioner or its momentum is another."
             )
-    decoupled = any(group.get("decoupled_weight_decay", False) for group in groups)
-    same = ["eps", "amsgrad", "centered", "betas" if kind == "exp_avg_sq" else "alpha", "lr"]
-    same += [] if decoupled else ["weight_decay"]
-    for name in same:
-        if len({str(group.get(name)) for group in groups}) > 1:
+    decay = max(_number("weight_decay", group.get("weight_decay", 0.0)) for group in groups)
+    says = [group.get("decoupled_weight_decay") for group in groups]
+    if kind == "exp_avg_sq" and decay and None in says:
+        raise _checks.ArgumentError(
+            "Argument `state_dict` must say in its groups whether `decoupled_weight_decay` is True "
+            "(AdamW) or False (Adam), because it has weight decay. Older versions of torch do not "
+            "write it: set it in each of `param_groups`."
+        )
+    decoupled = any(says)
+    same = ["eps", "beta1", "beta2"] if kind == "exp_avg_sq" else ["eps", "alpha"]
+    same += ["lr", *([] if decoupled else ["weight_decay"])]
+    each = [
+        _numbers_of(group) | {name: bool(group.get(name)) for name in _SWITCHES} for group in groups
+    ]
+    for name in [*same, *_SWITCHES]:
+        if len({numbers.get(name) for numbers in each}) > 1:
             raise _checks.ArgumentError(
                 f"Argument `state_dict` must have one {name} in all groups, but has "
-                f"{[group.get(name) for group in groups]}."
+                f"{[numbers.get(name) for numbers in each]}."
             )
-    first, decay = groups[0], max(float(group.get("weight_decay", 0.0)) for group in groups)
+    first = each[0]
     if kind == "square_avg":
         return RMSprop(beta2=first["alpha"], eps=first["eps"]), decay
-    numbers = {"beta1": first["betas"][0], "beta2": first["betas"][1], "eps": first["eps"]}
+    numbers = {name: first[name] for name in ("beta1", "beta2", "eps")}
     if decoupled and decay:  # the largest of the groups, with the lowest edge
         return AdamW(**numbers, weight_decay=decay), 0.0
     return Adam(**numbers), 0.0 if decoupled else decay
+
+
+def _numbers_of(group: Mapping[str, Any]) -> dict[str, float]:
+    """Return the numbers of a group, with both of `betas` by name."""
+    found = {
+        name: _number(name, group[name])
+        for name in ("lr", "eps", "alpha", "weight_decay")
+        if name in group
+    }
+    if "betas" in group:
+        betas = group["betas"]
+        if not isinstance(betas, (list, tuple)) or len(betas) != 2:
+            raise _checks.ArgumentError(
+                f"Argument `state_dict` must have two betas, but has {_checks.excerpt(betas)}."
+            )
+        found |= {f"beta{i}": _number("betas", beta) for i, beta in enumerate(betas, 1)}
+    return found

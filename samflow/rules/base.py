@@ -43,6 +43,8 @@ class AbstractRule(eqx.Module):
     """The form of d(w), everywhere; with one of GD, USAM or SAM the rule has all their theory."""
     by_gradients: ClassVar[bool] = False
     """Whether d is made of gradients of the loss at hand alone, and nothing else of it."""
+    has_second_derivative: ClassVar[bool] = True
+    """Whether d has a second derivative at critical points, where it has a first."""
     closed_forms: ClassVar[str] = ""
     """What `samflow.theory` has in closed form at a critical point, in words."""
 

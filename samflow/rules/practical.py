@@ -80,6 +80,11 @@ class PracticalSAM(AbstractMemorylessRule):
         return float(self.rho) / (math.hypot(gradient_norm, eps) if inside else gradient_norm + eps)
 
     @property
+    def has_second_derivative(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether eps stands inside of the root: ‖g‖ + eps has a kink."""
+        return self.placement is Placement.inside
+
+    @property
     def windows(self) -> tuple[str, ...]:
         """Both fields: it is rho/eps."""
         return ("rho", "eps")
@@ -199,6 +204,11 @@ class TensorSAM(AbstractMemorylessRule):
                 "Argument `centred` must be False if tensors are scaled, but is True."
             )
 
+    @property
+    def has_second_derivative(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether eps stands inside of the root: ‖g‖ + eps has a kink."""
+        return self.placement is Placement.inside
+
     def direction(self, loss: AbstractLoss, w: V) -> V:
         """Return g(w + rho a); NaN where undefined."""
         return loss.gradient(w + self.rho * self._ascent(w, loss.gradient(w)))
@@ -311,6 +321,11 @@ class PracticalFSAM(AbstractRule):
     source: ClassVar[str] = "Li, Zhou, He, Cheng, Huang 2024, arXiv 2403.12350, as in nblt/F-SAM"
     smooth: ClassVar[bool] = False
     num_memories: ClassVar[int] = 1
+
+    @property
+    def has_second_derivative(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether eps stands inside of the root: ‖g‖ + eps has a kink."""
+        return self.placement is Placement.inside
 
     def step(self, loss: AbstractLoss, w: V, memory: V) -> tuple[V, V]:
         """Return d and m⁺."""

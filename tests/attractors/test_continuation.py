@@ -382,3 +382,39 @@ def test_diagram_of_orbits():
     assert len(gone.points()[0]) == 0  # nothing is drawn of an orbit that left
     with pytest.raises(ArgumentError, match="finite numbers"):
         sf.attractors.orbit_diagram(system, [0.3], "r", [np.nan])
+
+
+@pytest.mark.parametrize(
+    ("rule", "known"),
+    [
+        (sf.rule("practical-sam", rho=0.1, eps=0.5), False),
+        (sf.rule("g(w + rho*g/(norm(g) + eps))", rho=0.1, eps=0.5), False),
+        (sf.rule("practical-sam", rho=0.1, eps=0.5, placement="inside"), True),
+    ],
+)
+def test_a_flip_has_no_normal_form_where_the_rule_has_no_second_derivative(rule, known):
+    """‖g‖ + eps makes |x⁺| = |x| − lr (ρ/eps²)x² + ... at the flip: attracting, at order 2.
+
+    The derivatives that exist say repelling, as of x⁴/4 alone.
+    """
+    loss, lr = sf.loss("x**2/2 + x**4/4"), 2 / 1.2
+    (flip,) = sf.continue_branch(sf.Map(loss, rule, lr=1.5), [0.0], "lr", (1.0, 2.0)).special
+    assert flip.parameter == pytest.approx(lr, rel=1e-9)  # its own error is 2e-13
+    assert np.isfinite(flip.coefficient) == bool(flip.criticality) == known
+    system = sf.Map(loss, rule, lr=lr)
+    higher = sf.classify(system, [0.0], order=3).higher
+    assert higher.decided == known
+    if not known:
+        assert abs(sf.iterate(system, [0.05], num_steps=500).w[-1, 0]) < 0.01
+
+
+def test_a_curve_of_flips_ends_at_the_bound_that_it_meets_first():
+    """lr (1 + rho) = 2: rho = 0.01 comes just before lr = 2, within a step of it."""
+    system = sf.Map(sf.loss("x**2/2 + x**4/4"), sf.USAM(rho=0.1), lr=1.5)
+    branch = sf.continue_branch(system, [0.0], "lr", (1.0, 2.0))
+    for low, high in ((0.01, 0.5), (0.0, 0.5)):
+        curve = continue_bifurcation(system, branch, branch.special[0], "rho", (low, high))
+        lr, rho = np.asarray(curve.parameters).T
+        np.testing.assert_allclose(lr * (1 + rho), 2.0, rtol=CLOSED)
+        assert rho.min() == pytest.approx(low, abs=1e-12)  # rounding, of 0.01 in its unit
+        assert rho.max() == pytest.approx(high, abs=1e-12)

@@ -211,6 +211,9 @@ def test_states_of_others_are_named(minimum):
         ).state_dict(),
         "Adam, AdamW or RMSprop": trained(lambda p: torch.optim.Adagrad(p)).state_dict(),
         "param_groups": {"exp_avg_sq": [1.0]},
+        "its state has .*'mu_product'": trained(torch.optim.NAdam).state_dict(),
+        "such as RAdam": trained(torch.optim.RAdam).state_dict(),
+        "its state has .'acc_delta'": trained(torch.optim.Adadelta).state_dict(),
     }
     for words, state in cases.items():
         with pytest.raises(ArgumentError, match=words):
@@ -231,3 +234,55 @@ def test_states_of_others_are_named(minimum):
         with pytest.raises(ArgumentError):
             wrong()
     assert networks.Preconditioned
+
+
+def test_a_state_that_does_not_say_which_decay_it_has_is_refused(minimum):
+    """Older versions of torch write the same for Adam and AdamW, whose decays are two things."""
+    state = trained(MAKERS["adamw"]).state_dict()
+    (group,) = state["param_groups"]
+    assert group.pop("decoupled_weight_decay") is True
+    with pytest.raises(ArgumentError, match="whether `decoupled_weight_decay`"):
+        torch_moment(minimum.loss, state)
+    group["decoupled_weight_decay"] = True
+    assert torch_moment(minimum.loss, state).base.name == "adamw"
+    del group["decoupled_weight_decay"]
+    group["weight_decay"] = 0.0  # without decay both are one
+    assert torch_moment(minimum.loss, state).base.name == "adam"
+
+
+def test_numbers_of_a_state_may_be_tensors_and_must_be_numbers(minimum):
+    loss, state = minimum.loss, trained(MAKERS["adam"]).state_dict()
+    (group,), moments = state["param_groups"], state["state"][0]
+
+    def read(**others):
+        changed = {name: others.pop(name) for name in list(others) if name in moments}
+        more = others.pop("more", [])
+        return torch_moment(
+            loss,
+            {"param_groups": [group | others, *more], "state": {0: moments | changed}},
+        )
+
+    as_tensors = {name: torch.tensor(group[name]) for name in ("lr", "eps")}
+    found = read(betas=tuple(map(torch.tensor, group["betas"])), step=5, **as_tensors)
+    assert found.lr == pytest.approx(0.1, rel=2.0**-24)  # a tensor of 32 bits
+    double = torch.tensor(0.1, dtype=torch.float64)
+    assert read(more=[group | {"params": [], "lr": double}]).lr == 0.1
+    refused = {
+        "one lr": {"more": [group | {"params": [], "lr": 0.1 * (1 + 1e-9)}]},
+        "one decoupled_weight_decay": {
+            "more": [group | {"params": [], "decoupled_weight_decay": True}]
+        },
+        "whole number of steps": {"step": 2.5},
+        "finite number as step": {"step": torch.tensor(float("nan"))},
+        "at least 1": {"step": 0},
+        "two betas": {"betas": 0.9},
+        "real numbers as exp_avg_sq": {"exp_avg_sq": torch.ones(1, 2) * 1j},
+        "be finite": {"exp_avg_sq": torch.tensor([[1.0, float("nan")]])},
+        "at least 0": {"exp_avg_sq": torch.tensor([[1.0, -1.0]])},
+        "its moment has": {"exp_avg_sq": torch.zeros(1).expand(10**14)},
+        "each array once": {"params": [0, 0]},
+        "list of dictionaries": {"params": [[0]]},
+    }
+    for words, others in refused.items():
+        with pytest.raises(ArgumentError, match=words):
+            read(**others)

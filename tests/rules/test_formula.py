@@ -84,6 +84,8 @@ def test_the_form_and_the_jumps_follow_from_the_text(text, ascent, normalised):
     assert is_normalised(made) is normalised
     assert type(made) is (NormalisedFormulaRule if normalised else FormulaRule)
     assert made.smooth is not normalised
+    twin = {Ascent.none: sf.GD, Ascent.gradient: sf.USAM, Ascent.unit: sf.SAM}.get(ascent)
+    assert made.closed_forms == ("" if twin is None else twin.closed_forms)
 
 
 def test_proofs_and_thresholds_are_those_of_usam():
@@ -342,3 +344,28 @@ def test_a_norm_of_weights_decides_alike_in_all_units_of_the_loss(text):
         loss = sf.losses.loss(lambda w, factor=factor: factor * BEALE(w), dim=2)
         found = sf.classify(sf.Map(loss, sf.rule(text), lr=LR / factor), SADDLE)
         assert found.kind is sf.Kind.saddle
+
+
+def test_limits_that_are_all_0_decide_nothing():
+    """The flow of g/√‖g‖ arrives at a minimum: its ‖g‖ falls, though all limits are 0."""
+    found = sf.classify(sf.Flow(BEALE, sf.rule("g/sqrt(norm(g))")), (3.0, 0.5))
+    assert found.kind is sf.Kind.undefined
+    assert "tends to 0 from all sides" in str(found)
+    assert "falls" not in str(found)
+
+
+@pytest.mark.parametrize(
+    ("text", "length"),
+    [
+        (SAM, 0.05),
+        ("0.5*g + 0.5*g(w + 2*rho*g/norm(g))", 0.05),
+        ("(g(w + rho*g/norm(g)) - g)/rho", 0.05),
+        ("g(w - rho*H(g)/norm(H(g)))", 0.05),
+        ("g(w + rho*g) + g/norm(g)", 0.0),
+        ("rho*g/norm(g)", 0.0),
+        ("g/norm(g)", 0.0),
+        (USAM, 0.0),
+    ],
+)
+def test_rho_is_a_length_where_its_product_is_added_to_weights(text, length):
+    assert sf.rule(text, rho=RHO).ascent_length(jnp.zeros(2)) == length

@@ -169,9 +169,11 @@ def walk(
         if reach > _INFINITE:
             return Walk(points, Status.unbounded)
         new = curve.step(old, length)
-        left = None if new is None else _left(new, bounds)
+        left = None if new is None else _left(old, new, bounds)
         if left is not None:
             new = _on_bound(curve, old, left)
+            if new is not None and _left(old, new, bounds) is not None:
+                new = None  # beyond another bound: a shorter step tells which is met first
             if new is None and length > shortest:
                 length *= _SHRINKAGE
                 continue
@@ -193,12 +195,18 @@ def walk(
     return Walk(points, Status.out_of_steps)
 
 
-def _left(point: Point, bounds: list[Bound]) -> tuple[int, float] | None:
-    """Return which unknown has left its range, and the end that it passed."""
-    for index, low, high in bounds:
-        if not low <= point.y[index] <= high:
-            return index, low if point.y[index] < low else high
-    return None
+def _left(old: Point, new: Point, bounds: list[Bound]) -> tuple[int, float] | None:
+    """Return which unknown is the first to leave its range in a step, and the end that it passes.
+
+    None where all stay.
+    """
+    passed = [
+        (index, low if new.y[index] < low else high)
+        for index, low, high in bounds
+        if not low <= new.y[index] <= high
+    ]
+    share = lambda end: (end[1] - old.y[end[0]]) / (new.y[end[0]] - old.y[end[0]])  # noqa: E731
+    return min(passed, key=share, default=None)
 
 
 def _on_bound(curve: Curve, old: Point, left: tuple[int, float]) -> Point | None:

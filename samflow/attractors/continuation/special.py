@@ -14,6 +14,7 @@ from samflow.attractors.continuation.equations import RestEquations
 from samflow.attractors.continuation.events import Root, Tests
 from samflow.attractors.continuation.records import Bifurcation, SpecialPoint
 from samflow.equilibria import normal_forms
+from samflow.equilibria.nearness import bends_sharply
 
 _VERTICAL = 1e-3
 """The part along the parameter below which the tangent of a branch counts as vertical."""
@@ -74,6 +75,10 @@ def special_point(curve: Curve, tests: Tests, root: Root, index: int) -> Special
                 kind = Bifurcation.pitchfork if crossing.vertical else Bifurcation.transcritical
             if kind is Bifurcation.pitchfork:
                 coefficient = normal_forms.cubic(forms, -shifted, pair, singular=True)
+    here = equations.at(y[-1])
+    if bends_sharply(here, y[:-1], float(state[: here.dim].max())):
+        coefficient = np.nan
+        kind = Bifurcation.branch_point if root.name == "branch" else kind
     span = curve.unit[-1]
     low, high = (float(end * span) for end in root.bracket)
     error = max(high - low, 4 * np.finfo(float).eps * abs(y[-1]))

@@ -16,6 +16,7 @@ from samflow.attractors.continuation.equations import CriticalEquations, RestEqu
 from samflow.attractors.continuation.events import Root, roots
 from samflow.attractors.continuation.records import Bifurcation, Branch, SpecialPoint
 from samflow.equilibria import normal_forms
+from samflow.equilibria.nearness import bends_sharply
 from samflow.records import AbstractRecord, Names, Provenance, axes, provenance
 from samflow.systems import AbstractFlow, AbstractMap
 from samflow.systems.base import check_system
@@ -328,7 +329,11 @@ class _Frame:
         """
         equations: CriticalEquations = curve.equations
         y, scale = point.y * self.unit, self.unit[: len(left)]
-        forms = normal_forms.Derivatives(equations.given(y[-1]), y[:-1])
+        rest = equations.given(y[-1])
+        here = rest.at(y[-2])
+        if bends_sharply(here, y[:-2], float(scale[: here.dim].max())):
+            return np.nan
+        forms = normal_forms.Derivatives(rest, y[:-1])
         pair = normal_forms.Eigenpair(self._critical, right * scale, left / scale)
         if self.kind is Bifurcation.fold:
             return normal_forms.quadratic(forms, pair)

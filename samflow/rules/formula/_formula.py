@@ -16,6 +16,7 @@ from samflow.rules.critical import Ascent
 from samflow.rules.formula import critical
 from samflow.rules.formula.evaluation import Values
 from samflow.rules.formula.parser import Formula, read_formula
+from samflow.rules.sam import GD, SAM, USAM
 
 
 class AbstractFormulaRule(AbstractMemorylessRule):
@@ -75,6 +76,18 @@ class AbstractFormulaRule(AbstractMemorylessRule):
         return all(node.kind != "H" for node in self._root.inside)
 
     @property
+    def closed_forms(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Those of GD, USAM or SAM where the formula is theirs."""
+        return next(
+            (each.closed_forms for each in (GD, USAM, SAM) if each.ascent is self.ascent), ""
+        )
+
+    @property
+    def has_second_derivative(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether no norm is in the formula that vanishes at critical points."""
+        return not critical.harmless(self._root)
+
+    @property
     def _root(self) -> Any:
         return read_formula(self.formula).root
 
@@ -108,10 +121,15 @@ class NormalisedFormulaRule(AbstractFormulaRule, AbstractNormalisedRule):
 
     Its limits there follow from the formula: every term to leading order in g = t·e, t → 0. They
     are NaN where d grows without bound, and where terms of leading order cancel and are divided by.
-    A number `rho` counts as a length.
+    A number `rho` counts as a length where it multiplies in a displacement of w, unless it is a
+    gradient that it multiplies.
     """
 
     smooth: ClassVar[bool] = False
+
+    def ascent_length(self, w: Any) -> float:
+        """Return `rho` where it counts as a length, else 0."""
+        return self._rho if critical.rho_is_length(self._root) else 0.0
 
     def limit(self, loss: AbstractLoss, w: V, e: V) -> V:
         """Return lim d as g → 0 with g/‖g‖ → e."""

@@ -23,6 +23,7 @@ Order = Fraction | float
 """A power of t; −∞ where the text does not tell, and +∞ of what does not depend on a norm."""
 _UNKNOWN = float("-inf")
 _NEVER = float("inf")
+_RHO = Node("name", value="rho")
 
 
 def ascent_of(root: Node) -> Ascent:
@@ -36,12 +37,23 @@ def ascent_of(root: Node) -> Ascent:
     if not parts:
         return Ascent.none
     found = sorted(factors(parts[0])) if len(parts) == 1 else []
-    rho = Node("name", value="rho")
-    if found == sorted([(rho, 1), (G, 1)]):
+    if found == sorted([(_RHO, 1), (G, 1)]):
         return Ascent.gradient
-    if found == sorted([(rho, 1), (G, 1), (Node("norm", (G,)), -1)]):
+    if found == sorted([(_RHO, 1), (G, 1), (Node("norm", (G,)), -1)]):
         return Ascent.unit
     return Ascent.other
+
+
+def rho_is_length(root: Node) -> bool:
+    """Say whether a number `rho` is taken for a length: it multiplies in a displacement of w.
+
+    It is none where it multiplies a gradient alone, as in g(w + rho*g) + b*g/norm(g).
+    """
+    points = [node.parts[0] for node in root.inside if node.kind == "g"]
+    products = [factors(part) for point in points for part in displacement(point) or ()]
+    found = [[node for node, _ in product] for product in products if (_RHO, 1) in product]
+    of_gradient = (all(n == _RHO or n.kind in ("number", "g") for n in nodes) for nodes in found)
+    return bool(found) and not any(of_gradient)
 
 
 @functools.lru_cache(maxsize=4096)
