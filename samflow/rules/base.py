@@ -193,6 +193,8 @@ class AbstractNormalisedRule(AbstractMemorylessRule):
     """
 
     smooth: ClassVar[bool] = False
+    vanishes: ClassVar[bool] = False
+    """Whether all limits are 0, on every loss: what is next in order decides what the flow does."""
 
     @abc.abstractmethod
     def limit(self, loss: AbstractLoss, w: V, e: V) -> V:

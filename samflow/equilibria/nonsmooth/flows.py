@@ -225,7 +225,7 @@ def _by_minimisation(
         known = not np.isnan(found.value)
         reason = "‖g‖ neither falls nor grows, to rounding," if known else "there is no limit"
         reason = f"{reason} along {vector(found.direction)}"
-        if found.still:
+        if system.rule.vanishes:
             reason = "the direction tends to 0 from all sides, so that its limits decide nothing"
         sliding = sliding._replace(least=None, reason=reason)
     kind = Kind.sliding if found.sign > 0 else Kind.undefined

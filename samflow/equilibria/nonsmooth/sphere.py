@@ -36,7 +36,6 @@ class LeastRate(NamedTuple):
         direction: where.
         sign: 1 or −1; 0 where it is 0 to rounding, or NaN.
         num_starts: how many starts the minimisation had.
-        still: whether every limit is 0, so that S says nothing: what is next in order decides.
 
     """
 
@@ -44,7 +43,6 @@ class LeastRate(NamedTuple):
     direction: tuple[float, ...]
     sign: int
     num_starts: int
-    still: bool = False
 
 
 def least_rate(
@@ -68,7 +66,6 @@ def least_rate(
         direction=tuple(np.asarray(ends[best]).tolist()),
         sign=int(np.sign(values[best])) if decided else 0,
         num_starts=len(values),
-        still=float(scale) == 0,
     )
 
 

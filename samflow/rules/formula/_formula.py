@@ -127,6 +127,11 @@ class NormalisedFormulaRule(AbstractFormulaRule, AbstractNormalisedRule):
 
     smooth: ClassVar[bool] = False
 
+    @property
+    def vanishes(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether the order of d in g is positive."""
+        return critical.order(self._root) > 0
+
     def ascent_length(self, w: Any) -> float:
         """Return `rho` where it counts as a length, else 0."""
         return self._rho if critical.rho_is_length(self._root) else 0.0
