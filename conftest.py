@@ -49,8 +49,12 @@ _MANY = 15_000
 
 A whole run compiles more programs than fit; LLVM then ends the process without a word.
 """
-_MUCH = 1.2 * 2**30
-"""Bytes of memory at which compiled programs are let go, too."""
+_MUCH, _SHARE = 4 * 2**30, 0.2
+"""Bytes of memory, and the share of the machine's, at which compiled programs are let go, too.
+
+Not before: each module of tests would compile again what it shares with those before it, which is a
+fifth of the time of a whole run. Two processes then take less than half of the memory.
+"""
 
 _YOUNG, _SELDOM = 20_000, 25
 """New objects after which the youngest are looked through, and how seldom all are."""
@@ -113,9 +117,10 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
     """Let go of compiled programs between two modules of tests where they are many."""
     if nextitem is None or nextitem.path == item.path or not _MAPPINGS.exists():
         return
-    pages = int(_MEMORY.read_text().split()[1])
+    page = resource.getpagesize()
+    most = min(_MUCH, _SHARE * page * os.sysconf("SC_PHYS_PAGES"))
     many = _MAPPINGS.read_bytes().count(b"\n") > _MANY
-    if many or pages * resource.getpagesize() > _MUCH:
+    if many or page * int(_MEMORY.read_text().split()[1]) > most:
         jax.clear_caches()
         gc.collect()
         with contextlib.suppress(AttributeError, OSError):  # no C library of GNU's
