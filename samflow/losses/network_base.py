@@ -76,6 +76,10 @@ class AbstractNetworkLoss(AbstractLoss):
         """Which axis of the outputs has the classes where targets are such."""
         return -1
 
+    def __str__(self) -> str:
+        """Return what `repr` says, which is short."""
+        return repr(self)
+
     def __repr__(self) -> str:
         """Return the criterion, and then the name and the size of the network."""
         o = self.options
